@@ -1,0 +1,91 @@
+"""Every error that Cryoprobe raises on purpose, and the exit code of each.
+
+A message says what is wrong, where, and what to do. The parts are attributes too, so that a program need not parse
+the text. Errors that are also built-in ones (``NotFound`` is a ``FileNotFoundError``) are caught by either name.
+"""
+
+from __future__ import annotations
+
+
+class CryoprobeError(Exception):
+    """Root of all errors raised on purpose.
+
+    Parameters
+    ----------
+    message : str
+        What is wrong and where.
+    hint : str, optional
+        What to do about it; ends the message.
+    key : str, optional
+        The object, file, field or name that is concerned.
+    expected, found : object, optional
+        What should have been there, and what was.
+    """
+
+    exit_code = 1
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        hint: str | None = None,
+        key: str | None = None,
+        expected: object = None,
+        found: object = None,
+    ) -> None:
+        super().__init__(message if hint is None else f"{message}\n{hint}")
+        self.message = message
+        self.hint = hint
+        self.key = key
+        self.expected = expected
+        self.found = found
+
+    def __str__(self) -> str:
+        # FileNotFoundError has a __str__ of its own, made for errno and file name.
+        return str(self.args[0])
+
+
+class BadInput(CryoprobeError):
+    """The request cannot be carried out as it was put: an argument, a file's content, a combination of options."""
+
+    exit_code = 2
+
+
+class NotFound(CryoprobeError, FileNotFoundError):
+    """A store, set, model, data set or file that was named does not exist."""
+
+    exit_code = 3
+
+
+class Corrupt(CryoprobeError):
+    """An object of the store is not what its manifest says: missing, cut short, changed or swapped."""
+
+    exit_code = 4
+
+
+class ReadOnly(CryoprobeError, PermissionError):
+    """The store can be read but not written."""
+
+    exit_code = 5
+
+
+class Incompatible(CryoprobeError):
+    """The store, or an object in it, has a format that this version does not know."""
+
+    exit_code = 6
+
+
+class Conflict(CryoprobeError):
+    """Two things that must not be combined: sets of different encoders, a file that changed while it was read."""
+
+    exit_code = 7
+
+
+class Unavailable(CryoprobeError, OSError):
+    """The storage failed: disk full, input/output error, share gone. Nothing that was sealed is lost."""
+
+    exit_code = 8
+
+
+INTERRUPTED = 130
+"""Exit code after Ctrl-C, as shells have it (128 + SIGINT)."""

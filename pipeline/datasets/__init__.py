@@ -1,0 +1,1 @@
+"""Data sets: folders, tables, arrays and torchvision behind one small protocol."""

@@ -1,0 +1,86 @@
+"""The data set protocol: ordered samples with labels, read as bytes and decoded into images."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+Labels = npt.NDArray[np.int64] | npt.NDArray[np.uint8]
+
+ALL = "all"
+"""Name of the one split of a data set that has none."""
+
+
+class Split(Protocol):
+    """One part of a data set: samples in a fixed order that does not depend on the file system.
+
+    Attributes
+    ----------
+    name : str
+        ``train``, ``test``, ``val`` … or ``all``.
+    classes : tuple of str
+        Class names, the same for every split of a data set.
+    labels : ndarray, int64 [n] or uint8 [n, C]
+        Index into `classes`, or one 0/1 flag per class for multi-label data.
+    sources : tuple of Path
+        Every file on disk that the samples and labels come from. Statting them tells whether anything changed.
+    """
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def classes(self) -> tuple[str, ...]: ...
+    @property
+    def labels(self) -> Labels: ...
+    @property
+    def sources(self) -> tuple[Path, ...]: ...
+
+    def __len__(self) -> int: ...
+
+    def describe(self, index: int) -> str:
+        """Return what people call sample `index`: a relative path, or ``row 17``."""
+        ...
+
+    def path(self, index: int) -> Path | None:
+        """Return the file whose whole content is sample `index`; None where samples are rows of an array."""
+        ...
+
+    def read(self, index: int) -> bytes:
+        """Return the raw bytes whose sha256 is the sample id. Raises OSError. Called from several threads at once."""
+        ...
+
+    def decode(self, raw: bytes) -> Image.Image:
+        """Turn what `read` returned into an image; raise `UndecodableImage` where that fails. Thread-safe."""
+        ...
+
+
+class Dataset(Protocol):
+    """A data set: a name and its splits.
+
+    Attributes
+    ----------
+    name : str
+        As people name it on the command line, with an absolute path where there is one.
+    splits : tuple of str
+        Names of the splits that there are, ``train`` first where it exists.
+    """
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def splits(self) -> Sequence[str]: ...
+
+    def split(self, name: str) -> Split:
+        """Return one split; raise `NotFound`, naming those that exist, where there is none of that name."""
+        ...
+
+
+class UndecodableImage(Exception):
+    """Raised by `Split.decode` for bytes that are no image, or only part of one. The message is one line."""

@@ -1,0 +1,1 @@
+"""Encoders: open_clip and timm models behind one small protocol."""

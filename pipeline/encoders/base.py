@@ -1,0 +1,53 @@
+"""The encoder protocol: what extraction asks of a frozen encoder, and nothing more."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Protocol
+
+from ..specs import EncoderSpec, StoredDtype, Tap
+
+if TYPE_CHECKING:
+    import torch
+    from PIL import Image
+
+
+class Encoder(Protocol):
+    """A frozen encoder in evaluation mode, with the preprocessing that its library prescribes.
+
+    Attributes
+    ----------
+    name : str
+        As people name it: ``open_clip:ViT-B-32/openai``. Never part of an identity.
+    taps : tuple of str
+        The taps that `encode` fills, in the order in which they were asked for.
+    untrained : bool
+        Whether the weights are random; every listing says so.
+    seed : int or None
+        Seed of the random weights of an untrained encoder.
+    checkpoint_sha256 : str or None
+        sha256 of the checkpoint file, where one was given. A way to find the encoder again, not its identity.
+    """
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def taps(self) -> tuple[Tap, ...]: ...
+    @property
+    def untrained(self) -> bool: ...
+    @property
+    def seed(self) -> int | None: ...
+    @property
+    def checkpoint_sha256(self) -> str | None: ...
+
+    def spec(self, tap: Tap, stored_dtype: StoredDtype = "float16") -> EncoderSpec:
+        """Return the identity of this encoder at one tap."""
+        ...
+
+    def preprocess(self, image: Image.Image) -> torch.Tensor:
+        """Turn an image as PIL opened it into a float32 tensor [3, h, w]. Called from several threads at once."""
+        ...
+
+    def encode(self, batch: torch.Tensor) -> Mapping[Tap, torch.Tensor]:
+        """Encode float32 images [n, 3, h, w]; return float32 CPU tensors [n, d], one per tap, not normalised."""
+        ...

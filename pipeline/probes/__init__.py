@@ -1,0 +1,1 @@
+"""Probes: what is trained on cached features, how it is chosen and how it is scored."""

@@ -1,0 +1,147 @@
+"""The identity of encoders and data sets: frozen specs whose canonical JSON is hashed into ids.
+
+Whatever changes the numbers is a field here; whatever does not (batch size, device, worker count, host, versions,
+timings, file names) is provenance and stays out.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+from pydantic import BaseModel, ConfigDict
+
+from ..canonical import digest
+
+Tap = Literal["post_projection", "pre_projection", "pooled", "cls", "patch_mean"]
+TAPS: tuple[Tap, ...] = ("post_projection", "pre_projection", "pooled", "cls", "patch_mean")
+
+StoredDtype = Literal["float16", "float32"]
+
+
+class _Spec(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    @property
+    def id(self) -> str:
+        """sha256 of the spec's canonical JSON, 64 hexadecimal digits."""
+        return digest(self.model_dump(mode="json"))
+
+
+class Preprocessing(_Spec):
+    """Everything between a decoded image and the tensor that enters the encoder.
+
+    Parameters
+    ----------
+    library : str
+        Whose transform it is: ``open_clip`` or ``timm``. The two differ in the order of resize and colour conversion.
+    image_size : tuple of int
+        Height and width of the input, in pixels.
+    resize_mode : str
+        How the image is brought to that size, in the library's own word (``shortest``, ``center``, ``squash`` …).
+    crop_fraction : float
+        Side of the centre crop over the side after resizing; 1.0 where nothing is cut off.
+    interpolation : str
+        Resampling filter.
+    mean, std : tuple of float
+        Per channel, on the 0–1 scale.
+    color_mode : str
+        What the channels are and when the image is converted to them.
+    """
+
+    library: Literal["open_clip", "timm"]
+    image_size: tuple[int, int]
+    resize_mode: str
+    crop_fraction: float
+    interpolation: str
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    color_mode: str
+
+
+class EncoderSpec(_Spec):
+    """What fixes an embedding, given an image.
+
+    Parameters
+    ----------
+    family : str
+        The library that builds the model: ``open_clip`` or ``timm``.
+    architecture : str
+        The library's name of the architecture, without a weights tag.
+    weights : str
+        sha256 over the state dict's tensors (names, dtypes, shapes, bytes), 64 hexadecimal digits.
+    preprocessing : Preprocessing
+    tap : str
+        Where in the encoder the embedding is read.
+    precision : str
+        Arithmetic of the forward pass.
+    stored_dtype : str
+        dtype of the embeddings in the store.
+    schema_version : int
+        Raised when a change of Cryoprobe changes the numbers.
+    """
+
+    family: Literal["open_clip", "timm"]
+    architecture: str
+    weights: str
+    preprocessing: Preprocessing
+    tap: Tap
+    precision: Literal["fp32"] = "fp32"
+    stored_dtype: StoredDtype = "float16"
+    schema_version: Literal[1] = 1
+
+
+class DatasetSpec(_Spec):
+    """What fixes the rows of a feature set, given an encoder.
+
+    Parameters
+    ----------
+    samples : str
+        sha256 over the ordered (sample id, label) pairs; see `samples_digest`.
+    rows : int
+        Number of those pairs.
+    classes : tuple of str
+        Class names; a label is an index into them.
+    split : str
+        The data set's own name of the part: ``train``, ``test``, ``all`` …
+    multilabel : bool
+        Whether a sample has any number of classes rather than exactly one.
+    failed : tuple of str
+        Sorted sample ids of the images that could not be decoded and so have no row.
+    schema_version : int
+    """
+
+    samples: str
+    rows: int
+    classes: tuple[str, ...]
+    split: str
+    multilabel: bool = False
+    failed: tuple[str, ...] = ()
+    schema_version: Literal[1] = 1
+
+
+def samples_digest(ids: Sequence[bytes], labels: npt.NDArray[np.int64] | npt.NDArray[np.uint8]) -> str:
+    """Hash ordered (sample id, label) pairs.
+
+    Parameters
+    ----------
+    ids : sequence of bytes
+        Sample ids, 32 bytes each.
+    labels : ndarray, int64 [n] or uint8 [n, C]
+        Class index, or one 0/1 flag per class for multi-label data.
+
+    Returns
+    -------
+    str
+        sha256 over the concatenation of ``id || label`` for every row, where a label is 8 bytes little-endian, or C
+        bytes for multi-label data.
+    """
+    h = hashlib.sha256()
+    little = np.ascontiguousarray(labels, dtype="<i8" if labels.ndim == 1 else "u1")
+    for sample_id, label in zip(ids, little, strict=True):
+        h.update(sample_id)
+        h.update(label.tobytes())
+    return h.hexdigest()
