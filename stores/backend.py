@@ -1,0 +1,120 @@
+"""The five verbs that a store needs of its storage, and what each guarantees.
+
+Everything above this contract works on a disk, on NFS and on S3 alike, because nothing more is asked for: no rename
+across the store, no lock, no compare-and-swap. Objects are written whole or not at all, and almost all of them are
+never written twice.
+"""
+
+from __future__ import annotations
+
+import re
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from ..errors import BadInput, NotFound
+
+_KEY = re.compile(r"(?:[A-Za-z0-9_-][A-Za-z0-9._-]*/)*[A-Za-z0-9_-][A-Za-z0-9._-]*")
+_LONGEST_KEY = 512
+
+
+class ObjectInfo(NamedTuple):
+    """What a listing says of one object: its key, and its size in bytes."""
+
+    key: str
+    size: int
+
+
+def check_key(key: str) -> str:
+    """Return `key` if it is a plain relative name; raise `BadInput` where it could leave the store's folder."""
+    if len(key) > _LONGEST_KEY or not _KEY.fullmatch(key):
+        raise BadInput(f"{key[:80]!r} is no object key: segments of letters, digits, '.', '_' and '-'.", key=key[:80])
+    return key
+
+
+class Backend(ABC):
+    """A flat space of immutable-by-habit objects under keys such as ``sets/<id>/zarr.json``.
+
+    Keys are relative, with ``/`` between segments; no segment starts with a dot.
+
+    Attributes
+    ----------
+    url : str
+        Where it is, for messages. Never holds credentials.
+    """
+
+    url: str
+
+    @abstractmethod
+    def get(self, key: str) -> bytes:
+        """Return the whole object.
+
+        Raises
+        ------
+        NotFound
+            If there is none of that name.
+
+        Guarantees
+        ----------
+        Never returns part of an object that `put` or `put_if_absent` wrote.
+        """
+
+    @abstractmethod
+    def put(self, key: str, data: bytes) -> None:
+        """Write the object, replacing any of that name.
+
+        Raises
+        ------
+        ReadOnly, Unavailable
+            If the storage refuses, or fails. The old object, or none, is then still in place.
+
+        Guarantees
+        ----------
+        Atomic: a reader sees the old object or the new one. Durable when it returns.
+        """
+
+    @abstractmethod
+    def put_if_absent(self, key: str, data: bytes) -> bool:
+        """Write the object unless one of that name exists; return whether this call wrote it.
+
+        Raises
+        ------
+        ReadOnly, Unavailable
+            As `put`.
+
+        Guarantees
+        ----------
+        Of any number of concurrent callers at most one is told True, and every later `get` returns its bytes. False
+        can also mean that one's own write won and its answer was lost: read before believing to have lost.
+        """
+
+    @abstractmethod
+    def list(self, prefix: str = "") -> Iterator[ObjectInfo]:
+        """Yield every object whose key starts with `prefix`, which is empty or ends with ``/``, ordered by key.
+
+        Guarantees
+        ----------
+        An object whose write returned before the listing began is listed. Unfinished writes never are.
+        """
+
+    @abstractmethod
+    def delete(self, key: str) -> None:
+        """Remove the object; nothing happens where there is none."""
+
+    def copy(self, source: str, target: str) -> None:
+        """Make `target` an object with the bytes of `source`; backends override it where the storage can do that.
+
+        Raises
+        ------
+        NotFound
+            If there is no `source`.
+        """
+        self.put(target, self.get(source))
+
+    def exists(self, key: str) -> bool:
+        """Return whether there is an object of that name."""
+        try:
+            self.get(key)
+        except NotFound:
+            return False
+        return True

@@ -1,0 +1,156 @@
+"""Chunks as zarr v3 has them, bytes + crc32c, and the records by which a reader recognises them.
+
+The chunks are made here rather than by zarr because a chunk of a unit *is* the chunk of the set (it is linked, not
+copied), and because reading into one preallocated array, with the checksum compared with the manifest's, is then a
+few lines. The metadata documents come from zarr itself.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import google_crc32c
+import numpy as np
+import numpy.typing as npt
+from pydantic import BaseModel, ConfigDict
+
+from ..errors import Corrupt, NotFound
+from .backend import Backend
+
+CRC_BYTES = 4
+
+
+class ObjectRecord(BaseModel):
+    """What a seal says of one object.
+
+    Parameters
+    ----------
+    size : int
+        In bytes.
+    sha256 : str
+        Of the whole object.
+    crc32c : int or None
+        The checksum in the object's last four bytes, for chunks. It is in the seal too, so that one valid chunk in
+        the place of another is noticed for the price of the checksum that is computed anyway.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    size: int
+    sha256: str
+    crc32c: int | None = None
+
+
+class ArraySpec(NamedTuple):
+    """Shape, dtype and chunking of one zarr array."""
+
+    shape: tuple[int, ...]
+    dtype: str
+    chunk_rows: int
+    dimensions: tuple[str, ...]
+
+
+def record_of(data: bytes, *, chunk: bool = False) -> ObjectRecord:
+    """Describe an object for a seal."""
+    crc = int.from_bytes(data[-CRC_BYTES:], "little") if chunk else None
+    return ObjectRecord(size=len(data), sha256=hashlib.sha256(data).hexdigest(), crc32c=crc)
+
+
+def encode_chunk(rows: npt.NDArray[Any], chunk_rows: int | None = None) -> bytes:
+    """Return `rows` as a chunk: little-endian C order, then crc32c in 4 bytes little-endian.
+
+    Parameters
+    ----------
+    rows : ndarray [n, …]
+    chunk_rows : int, optional
+        Length of the chunk, if longer than `rows`: zarr stores an edge chunk at full size. The rest is NaN for floats
+        and 0 for integers, the arrays' fill values.
+    """
+    if chunk_rows is not None and chunk_rows > len(rows):
+        fill = np.nan if rows.dtype.kind == "f" else 0
+        padding = np.full((chunk_rows - len(rows), *rows.shape[1:]), fill, rows.dtype)
+        rows = np.concatenate([rows, padding])
+    payload = np.ascontiguousarray(rows, rows.dtype.newbyteorder("<")).tobytes()
+    return payload + int(google_crc32c.value(payload)).to_bytes(CRC_BYTES, "little")
+
+
+def decode_chunk(
+    data: bytes, record: ObjectRecord, dtype: str, shape: tuple[int, ...], *, key: str, url: str
+) -> npt.NDArray[Any]:
+    """Return a read-only view [rows, …] of a chunk's bytes, verified.
+
+    Raises
+    ------
+    Corrupt
+        If size, checksum, or the checksum's value in the seal do not agree.
+    """
+    expected = int(np.prod(shape)) * np.dtype(dtype).itemsize + CRC_BYTES
+    if len(data) != record.size or len(data) != expected:
+        raise corrupt(key, url, "has the wrong size", f"{record.size} bytes", f"{len(data)} bytes")
+    rows = np.frombuffer(data, np.dtype(dtype).newbyteorder("<"), count=int(np.prod(shape))).reshape(shape)
+    stored = int.from_bytes(data[-CRC_BYTES:], "little")
+    computed = int(google_crc32c.value(rows))
+    if computed != stored:
+        raise corrupt(key, url, "fails its crc32c", f"{stored:08x}", f"{computed:08x}")
+    if stored != record.crc32c:
+        raise corrupt(key, url, "is not the chunk that was sealed", f"crc32c {record.crc32c:08x}", f"{stored:08x}")
+    return rows
+
+
+def read_chunk(
+    backend: Backend, key: str, record: ObjectRecord, dtype: str, shape: tuple[int, ...]
+) -> npt.NDArray[Any]:
+    """Read and verify one chunk; a missing object is `Corrupt` too, for the seal says that it is there."""
+    try:
+        data = backend.get(key)
+    except NotFound:
+        raise corrupt(key, backend.url, "is missing", f"{record.size} bytes", "no object") from None
+    return decode_chunk(data, record, dtype, shape, key=key, url=backend.url)
+
+
+def corrupt(key: str, url: str, what: str, expected: str, found: str) -> Corrupt:
+    """Return the error for an object that is not what its seal says."""
+    return Corrupt(
+        f"{key} in {url} {what}: expected {expected}, found {found}.",
+        hint=f"See what else is damaged: cryoprobe verify --data --store {url}\n"
+        "Then restore the object from a copy of the store, or delete the set and run extract again.",
+        key=key,
+        expected=expected,
+        found=found,
+    )
+
+
+def zarr_documents(arrays: Mapping[str, ArraySpec], attributes: Mapping[str, Any]) -> dict[str, bytes]:
+    """Return the ``zarr.json`` documents of a group with `arrays`, made by zarr itself.
+
+    Parameters
+    ----------
+    arrays : mapping of str to ArraySpec
+    attributes : mapping
+        Attributes of the group.
+
+    Returns
+    -------
+    dict of str to bytes
+        Relative key (``zarr.json``, ``embeddings/zarr.json`` …) and document.
+    """
+    import zarr
+    from zarr.codecs import Crc32cCodec
+    from zarr.storage import MemoryStore
+
+    store = MemoryStore()
+    group = zarr.create_group(store, attributes=dict(attributes))
+    for name, spec in arrays.items():
+        group.create_array(
+            name,
+            shape=spec.shape,
+            dtype=spec.dtype,
+            chunks=(spec.chunk_rows, *spec.shape[1:]),
+            fill_value=float("nan") if spec.dtype.startswith("float") else 0,
+            filters=None,
+            compressors=[Crc32cCodec()],
+            dimension_names=spec.dimensions,
+        )
+    return {key: value.to_bytes() for key, value in store._store_dict.items()}

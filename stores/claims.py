@@ -1,0 +1,160 @@
+"""Claims: who is encoding which unit right now, so that several extractors share the work.
+
+A claim is advice. Correctness rests on the seals alone: with every claim lost or wrong, the store stays right and
+only time is wasted. A claim whose owner is dead is taken over under the next generation number with `put_if_absent`,
+so that of several heirs one wins.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import socket
+import threading
+import time
+from contextlib import suppress
+from pathlib import Path
+from types import TracebackType
+
+from ..canonical import canonical_json
+from ..errors import CryoprobeError
+from . import layout
+from .backend import Backend
+
+HEARTBEAT_SECONDS = 15.0
+SILENCE_SECONDS = 90.0
+"""A claim from another machine that has not changed for this long, by our own clock, belongs to the dead."""
+
+
+class Claims:
+    """The claims of one extractor on units of one store.
+
+    Use it as a context manager: it keeps the claims it holds alive, and gives them back at the end.
+
+    Parameters
+    ----------
+    backend : Backend
+    heartbeat_seconds, silence_seconds : float
+        How often a held claim is renewed, and how long a foreign one may stay unchanged.
+    """
+
+    def __init__(
+        self,
+        backend: Backend,
+        heartbeat_seconds: float = HEARTBEAT_SECONDS,
+        silence_seconds: float = SILENCE_SECONDS,
+    ) -> None:
+        self._backend = backend
+        self._heartbeat_seconds = heartbeat_seconds
+        self._silence_seconds = silence_seconds
+        self._owner = secrets.token_hex(6)
+        self._held: dict[tuple[str, str], str] = {}  # (encoder, unit) -> key
+        self._watched: dict[str, tuple[bytes, float]] = {}  # foreign claim's key -> content, when it was first seen
+        self._lock = threading.Lock()
+        self._stop = threading.Event()
+        self._thread: threading.Thread | None = None
+
+    def __enter__(self) -> Claims:
+        self._thread = threading.Thread(target=self._keep_alive, name="cryoprobe-claims", daemon=True)
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._stop.set()
+        if self._thread is not None:
+            self._thread.join()
+        for encoder_id, unit in list(self._held):
+            with suppress(CryoprobeError):  # the claim lapses by itself; the real error is on its way
+                self.release(encoder_id, unit)
+
+    def take(self, encoder_id: str, unit: str) -> bool:
+        """Claim a unit; return whether it is now ours. A claim of the dead is taken over."""
+        folder = f"claims/{encoder_id}/"
+        generations = [
+            (int(info.key.rsplit(".", 2)[1]), info.key)
+            for info in self._backend.list(folder)
+            if layout.stem(info.key) == unit
+        ]
+        generation, newest = max(generations, default=(0, None))
+        if newest is not None:
+            if newest == self._held.get((encoder_id, unit)):
+                return True
+            if self._lives(newest):
+                return False
+        key = f"{folder}{unit}.{generation + 1}.json"
+        if not self._backend.put_if_absent(key, self._content(0)):
+            return False
+        for _, old in generations:
+            self._backend.delete(old)
+        with self._lock:
+            self._held[encoder_id, unit] = key
+        return True
+
+    def release(self, encoder_id: str, unit: str) -> None:
+        """Give a claim back, when the unit is sealed or will not be encoded."""
+        with self._lock:
+            key = self._held.pop((encoder_id, unit), None)
+            if key is not None:
+                self._backend.delete(key)
+
+    def _lives(self, key: str) -> bool:
+        """Return whether the owner of a foreign claim may still be at work."""
+        try:
+            content = self._backend.get(key)
+            claim = layout.read_json(self._backend, key)
+        except CryoprobeError:
+            return False  # released this instant, or damaged
+        if not isinstance(claim, dict):
+            return False
+        pid, start = claim.get("pid"), claim.get("start")
+        if claim.get("machine") == _machine() and isinstance(pid, int):
+            return _process_start(pid) == start
+        seen, since = self._watched.get(key, (None, 0.0))
+        if seen != content:
+            self._watched[key] = content, time.monotonic()
+            return True
+        return time.monotonic() - since < self._silence_seconds
+
+    def _content(self, beat: int) -> bytes:
+        pid = os.getpid()
+        return canonical_json(
+            {"beat": beat, "machine": _machine(), "owner": self._owner, "pid": pid, "start": _process_start(pid)}
+        )
+
+    def _keep_alive(self) -> None:
+        beat = 0
+        while not self._stop.wait(self._heartbeat_seconds):
+            beat += 1
+            with self._lock:  # a claim must not be renewed after it was released
+                for key in self._held.values():
+                    with suppress(CryoprobeError):
+                        self._backend.put(key, self._content(beat))
+
+
+def _machine() -> str:
+    """Name the space in which process numbers mean something: a boot of a host, and a pid namespace of it."""
+    parts = [socket.gethostname()]
+    with suppress(OSError):
+        parts.append(Path("/proc/sys/kernel/random/boot_id").read_text().strip())
+        parts.append(str(Path("/proc/self/ns/pid").readlink()))
+    return " ".join(parts)
+
+
+def _process_start(pid: int) -> str | None:
+    """Return something that tells this process from a later one of the same number; None if there is none alive."""
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text()
+    except OSError:
+        if Path("/proc/self/stat").exists():
+            return None
+        try:
+            os.kill(pid, 0)
+        except ProcessLookupError:
+            return None
+        except OSError:
+            pass
+        return "alive"
+    fields = stat.rpartition(")")[2].split()  # the name before it may hold anything
+    return None if fields[0] in ("Z", "X") else fields[19]

@@ -1,0 +1,283 @@
+"""Reading a sealed feature set: verified, in parallel, whole or in bounded memory."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from ..errors import BadInput
+from .backend import Backend
+from .chunks import read_chunk
+from .manifest import FailedSample, Manifest
+from .units import SAMPLE_BYTES
+
+Labels = npt.NDArray[np.int64] | npt.NDArray[np.uint8]
+Float = Literal["float16", "float32", "float64"]
+RowChoice = slice | Sequence[int] | npt.NDArray[np.integer[Any]] | None
+
+_Members = slice | npt.NDArray[np.intp]
+
+_READERS = 8
+
+
+class FeatureSet:
+    """The embeddings and labels of one data set by one encoder; immutable.
+
+    Whatever is read is verified: size and crc32c of each chunk, and that the checksum is the one that was sealed.
+
+    Parameters
+    ----------
+    backend : Backend
+    manifest : Manifest
+        Its seal.
+    """
+
+    def __init__(self, backend: Backend, manifest: Manifest) -> None:
+        self.manifest = manifest
+        self._backend = backend
+
+    def __repr__(self) -> str:
+        return f"<FeatureSet {self.id[:12]} [{self.rows}, {self.dim}] {self.manifest.dtype}>"
+
+    def __len__(self) -> int:
+        return self.rows
+
+    @property
+    def id(self) -> str:
+        """Set id, 64 hexadecimal digits."""
+        return self.manifest.set
+
+    @property
+    def encoder_id(self) -> str:
+        """Id of the encoder, 64 hexadecimal digits."""
+        return self.manifest.encoder_id
+
+    @property
+    def dataset_id(self) -> str:
+        """Id of the data set, 64 hexadecimal digits."""
+        return self.manifest.dataset_id
+
+    @property
+    def rows(self) -> int:
+        """Number of samples, n."""
+        return self.manifest.rows
+
+    @property
+    def dim(self) -> int:
+        """Width of the embeddings, d."""
+        return self.manifest.dim
+
+    @property
+    def chunk_rows(self) -> int:
+        """Rows in a chunk of the embeddings."""
+        return self.manifest.chunk_rows
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Class names; labels are indices into them."""
+        return tuple(self.manifest.dataset["classes"])
+
+    @property
+    def split(self) -> str:
+        """The data set's name of this part."""
+        return str(self.manifest.dataset["split"])
+
+    @property
+    def multilabel(self) -> bool:
+        """Whether labels are uint8 [n, C] flags rather than int64 [n] class indices."""
+        return bool(self.manifest.dataset["multilabel"])
+
+    @property
+    def failed(self) -> tuple[FailedSample, ...]:
+        """Samples of the data set that have no row."""
+        return self.manifest.failed
+
+    @property
+    def path(self) -> str:
+        """Where the zarr group is: ``zarr.open_group(feature_set.path)``."""
+        return f"{self._backend.url}/{self.manifest.folder}"
+
+    def load(
+        self, rows: RowChoice = None, dtype: Float = "float32", *, raw: bool = False
+    ) -> tuple[npt.NDArray[Any], Labels]:
+        """Read embeddings and labels into memory, chunks in parallel.
+
+        Parameters
+        ----------
+        rows : slice or sequence of int, optional
+            Which rows, in which order; all of them by default.
+        dtype : str
+            Of the result.
+        raw : bool
+            Undo the normalisation: multiply each embedding by its norm.
+
+        Returns
+        -------
+        x : ndarray [n, d]
+        y : ndarray, int64 [n] or uint8 [n, C]
+
+        Raises
+        ------
+        Corrupt
+            If any chunk read is not what was sealed.
+        BadInput
+            If a row is asked for that is not there.
+        """
+        wanted = self._choose(rows)
+        x = np.empty((len(wanted), self.dim), dtype)
+        norms = self.norms(wanted) if raw else None
+
+        def fill(chunk: int, members: _Members) -> None:
+            part = self._chunk("embeddings", chunk)
+            x[members] = part[_local(wanted[members], chunk * self.chunk_rows)]
+            if norms is not None:
+                x[members] *= norms[members, None]
+
+        self._per_chunk(fill, wanted, self.chunk_rows)
+        return x, self.labels(wanted)
+
+    def batches(
+        self, n: int, dtype: Float = "float32", *, raw: bool = False
+    ) -> Iterator[tuple[npt.NDArray[Any], Labels]]:
+        """Yield (x [≤ n, d], y) from first row to last, holding one chunk and one batch in memory."""
+        if n < 1:
+            raise BadInput(f"A batch holds at least one row, not {n}.")
+        chunk_of_labels = self.labels()
+        held, held_index = None, -1
+        for start in range(0, self.rows, n):
+            stop = min(start + n, self.rows)
+            x = np.empty((stop - start, self.dim), dtype)
+            at = start
+            while at < stop:
+                index = at // self.chunk_rows
+                if index != held_index:
+                    held, held_index = self._chunk("embeddings", index), index
+                assert held is not None
+                to = min(stop, (index + 1) * self.chunk_rows)
+                x[at - start : to - start] = held[at - index * self.chunk_rows : to - index * self.chunk_rows]
+                at = to
+            if raw:
+                x *= self.norms(slice(start, stop))[:, None]
+            yield x, chunk_of_labels[start:stop]
+
+    def as_torch(self, dtype: Float = "float32", *, raw: bool = False) -> TorchView:
+        """Return a map-style data set for ``torch.utils.data.DataLoader``; it reads what is asked for, as it is asked.
+
+        The store does not import torch: items are NumPy, and the loader's own collation makes tensors of them.
+        """
+        return TorchView(self, dtype, raw)
+
+    def labels(self, rows: RowChoice = None) -> Labels:
+        """Return labels, int64 [n] or uint8 [n, C]."""
+        return self._small("labels", rows)
+
+    def norms(self, rows: RowChoice = None) -> npt.NDArray[np.float32]:
+        """Return the embeddings' norms before normalising, float32 [n]."""
+        return self._small("norms", rows)
+
+    def samples(self, rows: RowChoice = None) -> npt.NDArray[np.uint8]:
+        """Return sample ids, uint8 [n, 32]."""
+        return self._small("samples", rows)
+
+    def _choose(self, rows: RowChoice) -> npt.NDArray[np.int64]:
+        if rows is None or isinstance(rows, slice):
+            return np.arange(self.rows, dtype=np.int64)[rows if rows is not None else slice(None)]
+        wanted = np.asarray(rows)
+        if wanted.dtype.kind not in "iu" and len(wanted):
+            raise BadInput(f"Rows are chosen by integers, not by {wanted.dtype}.")
+        wanted = wanted.astype(np.int64)
+        if len(wanted) and (wanted.min() < 0 or wanted.max() >= self.rows):
+            raise BadInput(
+                f"Set {self.id[:12]} has rows 0 to {self.rows - 1}; asked for {wanted.min()}…{wanted.max()}."
+            )
+        return wanted
+
+    def _small(self, name: str, rows: RowChoice) -> npt.NDArray[Any]:
+        """Read one of the narrow arrays."""
+        wanted = self._choose(rows)
+        dtype, tail, chunk_rows = self._form(name)
+        result = np.empty((len(wanted), *tail), dtype)
+
+        def fill(chunk: int, members: _Members) -> None:
+            result[members] = self._chunk(name, chunk)[_local(wanted[members], chunk * chunk_rows)]
+
+        self._per_chunk(fill, wanted, chunk_rows)
+        return result
+
+    def _form(self, name: str) -> tuple[str, tuple[int, ...], int]:
+        """Return dtype, shape behind the rows, and chunk length of an array."""
+        m = self.manifest
+        if name == "labels":
+            return (
+                ("uint8", (len(self.classes),), m.label_chunk_rows)
+                if self.multilabel
+                else (
+                    "int64",
+                    (),
+                    m.label_chunk_rows,
+                )
+            )
+        forms: dict[str, tuple[str, tuple[int, ...]]] = {
+            "embeddings": (m.dtype, (m.dim,)),
+            "norms": ("float32", ()),
+            "samples": ("uint8", (SAMPLE_BYTES,)),
+        }
+        return (*forms[name], m.chunk_rows)
+
+    def _chunk(self, name: str, index: int) -> npt.NDArray[Any]:
+        """Read one chunk, verified, at its full stored length."""
+        dtype, tail, chunk_rows = self._form(name)
+        relative = f"{name}/c/{index}" + "/0" * len(tail)
+        record = self.manifest.objects[relative]
+        return read_chunk(self._backend, f"{self.manifest.folder}/{relative}", record, dtype, (chunk_rows, *tail))
+
+    def _per_chunk(self, fill: Callable[[int, _Members], None], wanted: npt.NDArray[np.int64], chunk_rows: int) -> None:
+        """Call ``fill(chunk, members)`` for every chunk that holds wanted rows, several at once."""
+        if not len(wanted):
+            return
+        chunks = wanted // chunk_rows
+        jobs: list[tuple[int, _Members]]
+        if (np.diff(chunks) >= 0).all():  # contiguous runs: slices instead of index arrays
+            present, first = np.unique(chunks, return_index=True)
+            ends = [*first[1:], len(wanted)]
+            jobs = [(int(c), slice(int(a), int(b))) for c, a, b in zip(present, first, ends, strict=True)]
+        else:
+            jobs = [(int(c), np.flatnonzero(chunks == c)) for c in np.unique(chunks)]
+        if len(jobs) == 1:
+            fill(*jobs[0])
+            return
+        with ThreadPoolExecutor(min(_READERS, len(jobs)), thread_name_prefix="cryoprobe-read") as pool:
+            for _ in pool.map(lambda job: fill(*job), jobs):
+                pass
+
+
+def _local(rows: npt.NDArray[np.int64], start: int) -> slice | npt.NDArray[np.int64]:
+    """Return `rows` counted from `start`; as a slice where they are consecutive, which spares numpy a copy."""
+    first, last = int(rows[0]) - start, int(rows[-1]) - start
+    if last - first == len(rows) - 1 and (np.diff(rows) == 1).all():
+        return slice(first, last + 1)
+    return rows - start
+
+
+class TorchView:
+    """A feature set as a map-style data set of (x [d], y); see `FeatureSet.as_torch`."""
+
+    def __init__(self, feature_set: FeatureSet, dtype: Float, raw: bool) -> None:
+        self._set = feature_set
+        self._dtype = dtype
+        self._raw = raw
+
+    def __len__(self) -> int:
+        return len(self._set)
+
+    def __getitem__(self, index: int) -> tuple[npt.NDArray[Any], Any]:
+        return self.__getitems__([index])[0]
+
+    def __getitems__(self, indices: Sequence[int]) -> list[tuple[npt.NDArray[Any], Any]]:
+        """Read one batch: what a DataLoader calls where it is there."""
+        x, y = self._set.load(indices, self._dtype, raw=self._raw)
+        return list(zip(x, y, strict=True))

@@ -1,0 +1,122 @@
+"""Names of the objects in a store, ids made of ids, and the format marker.
+
+=====================================================  =========================================================
+``cryoprobe.json``                                     format marker and version
+``units/<encoder>/<unit>/<attempt>/<array>``           rows that were encoded together, one object per array
+``unit-seals/<encoder>/<unit>.json``                   which attempt is the unit, with sizes and hashes
+``claims/<encoder>/<unit>.<generation>.json``          who is encoding a unit now: advice, never truth
+``sets/<set>/<attempt>/…``                             a feature set: a plain zarr v3 group
+``manifests/<encoder>/<set>.json``                     the seal of a set: its attempt, every object with its hash
+``names/<set>.<digest>.json``                          what people call a set
+``trials/<trial>.json``                                the result of one probe
+=====================================================  =========================================================
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import secrets
+from collections.abc import Sequence
+from typing import Any
+
+from ..canonical import digest
+from ..errors import Corrupt, Incompatible, NotFound
+from .backend import Backend
+
+FORMAT = "cryoprobe-store"
+FORMAT_VERSION = 1
+MARKER = "cryoprobe.json"
+
+
+def new_attempt() -> str:
+    """Return a name that no other writer will choose."""
+    return secrets.token_hex(6)
+
+
+def set_id(encoder_id: str, dataset_id: str) -> str:
+    """Return the id of the feature set of one encoder on one data set."""
+    return digest({"dataset": dataset_id, "encoder": encoder_id})
+
+
+def unit_id(encoder_id: str, sample_ids: Sequence[bytes]) -> str:
+    """Return the id of the rows of `sample_ids` (32 bytes each), in that order, by one encoder.
+
+    sha256 over the 32 bytes of the encoder id and the sample ids one after another.
+    """
+    h = hashlib.sha256(bytes.fromhex(encoder_id))
+    for sample_id in sample_ids:
+        h.update(sample_id)
+    return h.hexdigest()
+
+
+def unit_folder(encoder_id: str, unit: str, attempt: str) -> str:
+    """Return the folder of one attempt at a unit."""
+    return f"units/{encoder_id}/{unit}/{attempt}"
+
+
+def unit_seal_key(encoder_id: str, unit: str) -> str:
+    """Return the key of a unit's seal."""
+    return f"unit-seals/{encoder_id}/{unit}.json"
+
+
+def set_folder(set_: str, attempt: str) -> str:
+    """Return the folder of one attempt at a set: the zarr group."""
+    return f"sets/{set_}/{attempt}"
+
+
+def manifest_key(encoder_id: str, set_: str) -> str:
+    """Return the key of a set's manifest."""
+    return f"manifests/{encoder_id}/{set_}.json"
+
+
+def stem(key: str) -> str:
+    """Return the last segment of `key` without its ending: the id in a seal's or manifest's key."""
+    return key.rpartition("/")[2].partition(".")[0]
+
+
+def read_json(backend: Backend, key: str) -> Any:
+    """Return a JSON object of the store, parsed; raise `Corrupt` where it is not JSON."""
+    data = backend.get(key)
+    try:
+        return json.loads(data)
+    except (ValueError, RecursionError) as e:
+        raise Corrupt(
+            f"{key} in {backend.url} is not JSON ({e}).",
+            hint="Restore the object from a copy of the store, or delete it and run extract again.",
+            key=key,
+        ) from None
+
+
+def write_marker(backend: Backend) -> None:
+    """Make `backend` a store, unless it is one."""
+    backend.put_if_absent(MARKER, json.dumps({"format": FORMAT, "version": FORMAT_VERSION}).encode() + b"\n")
+
+
+def check_marker(backend: Backend) -> None:
+    """Raise unless `backend` holds a store of a version that is known here.
+
+    Raises
+    ------
+    NotFound
+        If there is no store.
+    Incompatible
+        If it is something else, or newer.
+    """
+    try:
+        marker = read_json(backend, MARKER)
+    except NotFound:
+        raise NotFound(
+            f"There is no feature store at {backend.url}.",
+            hint="Check the path, or make one: cryoprobe extract --model … --dataset … --store PATH",
+            key=backend.url,
+        ) from None
+    version = marker.get("version") if isinstance(marker, dict) and marker.get("format") == FORMAT else None
+    if version != FORMAT_VERSION:
+        raise Incompatible(
+            f"{backend.url} has store format {version!r}; this version of Cryoprobe knows {FORMAT_VERSION}.",
+            hint="Upgrade Cryoprobe: pip install -U cryoprobe",
+            key=MARKER,
+            expected=FORMAT_VERSION,
+            found=version,
+        )

@@ -1,0 +1,219 @@
+"""A backend in a folder, on a local disk or a share: atomic and durable by links, renames and fsync."""
+
+from __future__ import annotations
+
+import errno
+import os
+import secrets
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+
+from ..errors import NotFound, ReadOnly, Unavailable
+from .backend import Backend, ObjectInfo, check_key
+
+_TEMPORARY = ".tmp-"
+_READ_ONLY = {errno.EACCES, errno.EPERM, errno.EROFS}
+_NO_LINKS = {errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EMLINK, errno.EXDEV, errno.ENOSYS}
+
+
+class LocalBackend(Backend):
+    """Objects as files below one folder.
+
+    An object is written under a temporary name in its own folder, flushed to the disk, then linked (`put_if_absent`)
+    or renamed (`put`) into place, and the folder is flushed: a crash leaves the object whole or absent, plus at most
+    a temporary file that no listing shows.
+
+    Parameters
+    ----------
+    root : Path
+        The folder; made when the first object is written.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self.root = root.absolute()
+        self.url = str(self.root)
+
+    def get(self, key: str) -> bytes:  # noqa: D102
+        try:
+            return self._path(key).read_bytes()
+        except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
+            raise NotFound(f"There is no object {key} in {self.url}.", key=key) from None
+        except OSError as e:
+            raise _unreadable(e, self._path(key)) from e
+
+    def put(self, key: str, data: bytes) -> None:  # noqa: D102
+        target = self._path(key)
+        try:
+            temporary = self._write_temporary(target, data)
+            try:
+                temporary.replace(target)
+            except BaseException:
+                temporary.unlink(missing_ok=True)
+                raise
+            _flush_folder(target.parent)
+        except OSError as e:
+            raise _unwritable(e, target, self.url) from e
+
+    def put_if_absent(self, key: str, data: bytes) -> bool:  # noqa: D102
+        target = self._path(key)
+        try:
+            # The common answer to a seal that exists costs no write.
+            if target.exists():
+                return False
+            temporary = self._write_temporary(target, data)
+            try:
+                os.link(temporary, target)
+            except FileExistsError:
+                # Over NFS the link may have been made and its answer lost: then the temporary file has two names.
+                return temporary.stat().st_nlink == 2
+            finally:
+                temporary.unlink(missing_ok=True)
+            _flush_folder(target.parent)
+        except OSError as e:
+            raise _unwritable(e, target, self.url) from e
+        return True
+
+    def list(self, prefix: str = "") -> Iterator[ObjectInfo]:  # noqa: D102
+        folder = self.root / prefix
+        try:
+            yield from self._walk(folder, prefix)
+        except OSError as e:
+            raise _unreadable(e, folder) from e
+
+    def _walk(self, folder: Path, prefix: str) -> Iterator[ObjectInfo]:
+        try:
+            # A folder sorts as its name with "/" behind it, as its objects' keys do.
+            entries = sorted((e.name + "/" if e.is_dir() else e.name, e) for e in os.scandir(folder))
+        except (FileNotFoundError, NotADirectoryError):
+            return
+        for name, entry in entries:
+            if name.startswith("."):
+                continue
+            if name.endswith("/"):
+                yield from self._walk(folder / entry.name, prefix + name)
+            else:
+                with suppress(FileNotFoundError):  # deleted since the scan
+                    yield ObjectInfo(prefix + name, entry.stat().st_size)
+
+    def delete(self, key: str) -> None:  # noqa: D102
+        target = self._path(key)
+        try:
+            target.unlink(missing_ok=True)
+        except NotADirectoryError:
+            return
+        except OSError as e:
+            raise _unwritable(e, target, self.url) from e
+        with suppress(OSError):  # not empty, or somebody is just writing into it
+            target.parent.rmdir()
+
+    def copy(self, source: str, target: str) -> None:
+        """Link `target` to `source`, which costs no space; copy the bytes where the file system has no links.
+
+        Guarantees
+        ----------
+        As `put`: atomic and durable.
+        """
+        to = self._path(target)
+        try:
+            self._make_folder(to.parent)
+            temporary = _temporary_name(to)
+            os.link(self._path(source), temporary)
+            try:
+                temporary.replace(to)
+            finally:
+                # Renaming a link onto another link of the same file does nothing and leaves both.
+                temporary.unlink(missing_ok=True)
+            _flush_folder(to.parent)
+        except FileNotFoundError:
+            raise NotFound(f"There is no object {source} in {self.url}.", key=source) from None
+        except OSError as e:
+            if e.errno not in _NO_LINKS:
+                raise _unwritable(e, to, self.url) from e
+            super().copy(source, target)
+
+    def exists(self, key: str) -> bool:  # noqa: D102
+        return self._path(key).is_file()
+
+    def _path(self, key: str) -> Path:
+        return self.root / check_key(key)
+
+    def _write_temporary(self, target: Path, data: bytes) -> Path:
+        """Write and flush `data` beside `target` under a name of its own."""
+        for attempts_left in (2, 1, 0):
+            self._make_folder(target.parent)
+            temporary = _temporary_name(target)
+            try:
+                descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
+            except FileNotFoundError:
+                # Somebody's delete removed the folder that was empty until now.
+                if not attempts_left:
+                    raise
+                continue
+            break
+        try:
+            with os.fdopen(descriptor, "wb", buffering=0) as f:
+                view = memoryview(data)
+                while view:  # an unbuffered write may take only part
+                    view = view[f.write(view) :]
+                os.fsync(f.fileno())
+        except BaseException:
+            temporary.unlink(missing_ok=True)
+            raise
+        return temporary
+
+    def _make_folder(self, folder: Path) -> None:
+        if folder.is_dir():
+            return
+        missing = [folder, *folder.parents]
+        missing = missing[: next(i for i, parent in enumerate(missing) if parent.is_dir())]
+        folder.mkdir(parents=True, exist_ok=True)
+        for made in missing:
+            _flush_folder(made.parent)
+
+
+def _temporary_name(target: Path) -> Path:
+    return target.parent / f"{_TEMPORARY}{secrets.token_hex(8)}"
+
+
+def _flush_folder(folder: Path) -> None:
+    """Make names in `folder` durable. Some file systems cannot flush a folder; there is nothing more to do on them."""
+    with suppress(FileNotFoundError):
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        except OSError as e:
+            if e.errno not in (errno.EINVAL, errno.ENOTSUP, errno.EBADF):
+                raise
+        finally:
+            os.close(descriptor)
+
+
+def _unreadable(e: OSError, path: Path) -> Unavailable:
+    return Unavailable(f"Cannot read {path}: {e.strerror or e}.", hint="Check the disk, or your rights.", key=str(path))
+
+
+def _unwritable(e: OSError, path: Path, url: str) -> ReadOnly | Unavailable:
+    if e.errno in _NO_LINKS and e.filename2 is not None:
+        return Unavailable(
+            f"The file system of {url} has no hard links ({e.strerror}), which a store needs to seal its sets.",
+            hint="Keep the store on another file system (ext4, xfs, btrfs, apfs, NFS …).",
+            key=str(path),
+        )
+    if e.errno in _READ_ONLY:
+        return ReadOnly(
+            f"The store {url} cannot be written: {e.strerror} ({path}).",
+            hint="Ask for write access, or name another folder with --store.",
+            key=str(path),
+        )
+    if e.errno in (errno.ENOSPC, errno.EDQUOT):
+        return Unavailable(
+            f"No space is left for the store {url} ({e.strerror}).",
+            hint="Make room and run the same command again: what is sealed is kept, and only the rest is done.",
+            key=str(path),
+        )
+    return Unavailable(
+        f"Cannot write {path}: {e.strerror or e}.",
+        hint="When the storage is well again, run the same command: what is sealed is kept.",
+        key=str(path),
+    )

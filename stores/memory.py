@@ -1,0 +1,42 @@
+"""A backend in memory: the contract in its plainest form, for tests and for trying things out."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+
+from ..errors import NotFound
+from .backend import Backend, ObjectInfo, check_key
+
+
+class MemoryBackend(Backend):
+    """Objects in a dictionary, for one process."""
+
+    def __init__(self) -> None:
+        self.url = f"memory://{id(self):x}"
+        self._objects: dict[str, bytes] = {}
+        self._lock = threading.Lock()
+
+    def get(self, key: str) -> bytes:  # noqa: D102
+        try:
+            return self._objects[check_key(key)]
+        except KeyError:
+            raise NotFound(f"There is no object {key} in {self.url}.", key=key) from None
+
+    def put(self, key: str, data: bytes) -> None:  # noqa: D102
+        self._objects[check_key(key)] = bytes(data)
+
+    def put_if_absent(self, key: str, data: bytes) -> bool:  # noqa: D102
+        with self._lock:
+            if check_key(key) in self._objects:
+                return False
+            self._objects[key] = bytes(data)
+            return True
+
+    def list(self, prefix: str = "") -> Iterator[ObjectInfo]:  # noqa: D102
+        for key in sorted(self._objects):
+            if key.startswith(prefix):
+                yield ObjectInfo(key, len(self._objects[key]))
+
+    def delete(self, key: str) -> None:  # noqa: D102
+        self._objects.pop(check_key(key), None)

@@ -1,0 +1,86 @@
+"""What people call a set: model and data set as they were typed, and the options beside them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from ..canonical import canonical_json, digest
+from ..errors import NotFound
+from . import layout
+from .backend import Backend
+
+
+class Name(BaseModel):
+    """One way in which a set was asked for. The newest of that name is what the name means.
+
+    Parameters
+    ----------
+    model, dataset, split, tap : str
+        As they are named on the command line; `dataset` with an absolute path where there is one.
+    image_size, limit, limit_seed : int or None
+        Options that were given.
+    precision, stored_dtype : str
+    untrained : bool
+    seed : int or None
+        Of random weights.
+    checkpoint : str or None
+        sha256 of the checkpoint file.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    model: str
+    dataset: str
+    split: str
+    tap: str
+    image_size: int | None = None
+    limit: int | None = None
+    limit_seed: int | None = None
+    precision: str = "fp32"
+    stored_dtype: str = "float16"
+    untrained: bool = False
+    seed: int | None = None
+    checkpoint: str | None = None
+
+
+class NamedSet(BaseModel):
+    """A name given to a set: the summary that listings and look-ups read.
+
+    Parameters
+    ----------
+    name : Name
+    set, encoder : str
+        Ids.
+    rows, dim, failed, size : int
+        Counts, and the set's bytes.
+    named : int
+        When, in milliseconds since 1970, by the clock of whoever named it.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    name: Name
+    set: str
+    encoder: str
+    rows: int
+    dim: int
+    failed: int
+    size: int
+    named: int
+
+
+def record(backend: Backend, named: NamedSet) -> None:
+    """Write a name, last of all: whoever finds it finds the set behind it sealed."""
+    key = f"names/{named.set}.{digest(named.name.model_dump(mode='json'))[:16]}.json"
+    backend.put(key, canonical_json(named.model_dump(mode="json")))
+
+
+def read_all(backend: Backend) -> Iterator[NamedSet]:
+    """Yield every name in the store. What cannot be read is no name: names can be given again at no cost."""
+    for info in list(backend.list("names/")):
+        try:
+            yield NamedSet.model_validate(layout.read_json(backend, info.key))
+        except (NotFound, ValidationError):
+            continue

@@ -1,0 +1,167 @@
+"""The local sample index: sample ids of files that have not changed, known from one stat call each.
+
+It lives in the user's cache folder and is an optimisation only: without it, or with it deleted, files are read and
+hashed again. As in git's index, an entry is believed only if path, size, mtime, ctime and inode agree, and if the
+file was at least two seconds old when it was hashed: a younger one may change again within the clock's resolution.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import sqlite3
+import threading
+import time
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+RACY_NANOSECONDS = 2_000_000_000
+
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS samples (
+    path BLOB PRIMARY KEY, size INTEGER, mtime_ns INTEGER, ctime_ns INTEGER, inode INTEGER, sample BLOB
+) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS views (view TEXT PRIMARY KEY, fingerprint BLOB, dataset TEXT) WITHOUT ROWID;
+"""
+
+
+def cache_folder() -> Path:
+    """Return the folder for local state: ``$CRYOPROBE_CACHE``, else ``cryoprobe`` in the user's cache folder."""
+    if explicit := os.environ.get("CRYOPROBE_CACHE"):
+        return Path(explicit).expanduser()
+    base = os.environ.get("XDG_CACHE_HOME")
+    return (Path(base) if base else Path.home() / ".cache") / "cryoprobe"
+
+
+class Stamp(NamedTuple):
+    """What one stat call says of a file; any change of content changes it."""
+
+    size: int
+    mtime_ns: int
+    ctime_ns: int
+    inode: int
+
+
+def stamp(path: Path) -> Stamp:
+    """Stat a file. Raises OSError."""
+    s = path.stat()
+    return Stamp(s.st_size, s.st_mtime_ns, s.st_ctime_ns, s.st_ino)
+
+
+def fingerprint(paths: Iterable[Path]) -> bytes:
+    """Hash the stamps of many files, 32 bytes: what tells, by stat calls only, that one was changed, added or lost."""
+    h = hashlib.sha256()
+    for path in sorted(paths, key=os.fsencode):
+        try:
+            state = repr(tuple(stamp(path)))
+        except OSError:
+            state = "absent"
+        h.update(os.fsencode(path) + b"\0" + state.encode() + b"\n")
+    return h.digest()
+
+
+class SampleIndex:
+    """Sample ids by file, and data set ids by view; usable from several threads and processes.
+
+    A cache that cannot be opened, written or read (read-only home, damaged file, no space) is as good as empty: it
+    never fails a run.
+
+    Parameters
+    ----------
+    folder : Path, optional
+        Where ``samples.sqlite`` is kept; `cache_folder` by default.
+    trust : bool
+        Whether to believe what is there (``--rehash`` does not). What is learned is kept either way.
+    """
+
+    def __init__(self, folder: Path | None = None, *, trust: bool = True) -> None:
+        self._trust = trust
+        self._lock = threading.Lock()
+        self._database: sqlite3.Connection | None = None
+        folder = folder or cache_folder()
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            database = sqlite3.connect(folder / "samples.sqlite", timeout=10, check_same_thread=False)
+            database.execute("PRAGMA journal_mode=WAL")
+            database.execute("PRAGMA synchronous=NORMAL")
+            database.executescript(_SCHEMA)
+            self._database = database
+        except (OSError, sqlite3.Error):
+            pass
+
+    def close(self) -> None:
+        """Close the database."""
+        with self._lock:
+            if self._database is not None:
+                self._database.close()
+                self._database = None
+
+    def lookup(self, paths: Sequence[Path]) -> list[bytes | None]:
+        """Return the sample id of each file whose stamp is the recorded one, None for the others."""
+        if not self._trust:
+            return [None] * len(paths)
+        found: list[bytes | None] = []
+        for path in paths:
+            row = self._one("SELECT size, mtime_ns, ctime_ns, inode, sample FROM samples WHERE path = ?", _key(path))
+            try:
+                known = row is not None and tuple(row[:4]) == stamp(path)
+            except OSError:
+                known = False
+            found.append(bytes(row[4]) if known and row is not None else None)
+        return found
+
+    def record(self, entries: Sequence[tuple[Path, Stamp, bytes]], hashed_ns: int) -> None:
+        """Remember sample ids.
+
+        Parameters
+        ----------
+        entries : sequence of (path, stamp, sample id)
+            Stamps taken before the file was read.
+        hashed_ns : int
+            When reading began, `time.time_ns`; files younger than two seconds by then are left out.
+        """
+        rows = [
+            (_key(path), *stamp_, sample)
+            for path, stamp_, sample in entries
+            if max(stamp_.mtime_ns, stamp_.ctime_ns) + RACY_NANOSECONDS < hashed_ns
+        ]
+        self._write("INSERT OR REPLACE INTO samples VALUES (?, ?, ?, ?, ?, ?)", rows)
+
+    def record_view(self, view: str, paths: Iterable[Path], dataset_id: str) -> None:
+        """Remember what a view of some files (a data set's name, split and limit) amounted to."""
+        self._write("INSERT OR REPLACE INTO views VALUES (?, ?, ?)", [(view, fingerprint(paths), dataset_id)])
+
+    def view(self, view: str) -> tuple[bytes, str] | None:
+        """Return (fingerprint, data set id) as recorded, or None."""
+        row = self._one("SELECT fingerprint, dataset FROM views WHERE view = ?", view)
+        return None if row is None else (bytes(row[0]), str(row[1]))
+
+    def _one(self, query: str, key: bytes | str) -> tuple[Any, ...] | None:
+        with self._lock:
+            if self._database is None:
+                return None
+            try:
+                row: tuple[Any, ...] | None = self._database.execute(query, (key,)).fetchone()
+            except sqlite3.Error:
+                return None
+            return row
+
+    def _write(self, query: str, rows: Sequence[tuple[object, ...]]) -> None:
+        with self._lock:
+            if self._database is None or not rows:
+                return
+            try:
+                with self._database:
+                    self._database.executemany(query, rows)
+            except sqlite3.Error:
+                pass
+
+
+def now_ns() -> int:
+    """Return the time against which `SampleIndex.record` judges a file's age."""
+    return time.time_ns()
+
+
+def _key(path: Path) -> bytes:
+    return os.fsencode(path.absolute())

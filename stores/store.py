@@ -1,0 +1,205 @@
+"""A feature store: sets, the names they go by, and the trials run on them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ..canonical import canonical_json
+from ..errors import BadInput, NotFound
+from . import layout, names
+from .backend import Backend
+from .claims import Claims
+from .feature_set import FeatureSet
+from .local import LocalBackend
+from .manifest import FailedSample, read_manifest
+from .names import NamedSet
+from .rows import RowIndex
+from .sets import seal_set
+
+
+def open_store(url: str | Path, *, create: bool = False) -> Store:
+    """Open a feature store.
+
+    Parameters
+    ----------
+    url : str or Path
+        A folder, or ``file://`` and a folder.
+    create : bool
+        Make a store there if there is none: the folder must then be empty or absent.
+
+    Raises
+    ------
+    NotFound
+        If there is no store, and `create` is false.
+    BadInput
+        If the folder holds something else.
+    Incompatible
+        If a newer version of Cryoprobe made it.
+    """
+    text = str(url)
+    scheme, separator, rest = text.partition("://")
+    if separator and scheme != "file":
+        raise BadInput(
+            f"{text.partition('?')[0]}: this version keeps stores in folders (also on NFS), not at {scheme}://.",
+            hint="Name a folder: --store PATH",
+            key="store",
+        )
+    root = Path(rest if separator else text).expanduser()
+    if not text.strip():
+        raise BadInput("The store's path is empty.", hint="Name a folder: --store PATH", key="store")
+    if root.exists() and not root.is_dir():
+        raise BadInput(f"{root} is a file, not a store.", hint="Name a folder: --store PATH", key="store")
+    backend = LocalBackend(root)
+    if create and not backend.exists(layout.MARKER):
+        strangers = [p.name for p in root.iterdir() if not p.name.startswith(".")] if root.is_dir() else []
+        if strangers:
+            raise BadInput(
+                f"{root} is not a feature store, and not empty ({strangers[0]!r} …).",
+                hint="Name a new folder for the store, or an existing store.",
+                key="store",
+            )
+        layout.write_marker(backend)
+    return Store(backend)
+
+
+class Store:
+    """A feature store on some backend.
+
+    Parameters
+    ----------
+    backend : Backend
+        Holds a store of a known version; `open_store` makes one.
+    """
+
+    def __init__(self, backend: Backend) -> None:
+        layout.check_marker(backend)
+        self.backend = backend
+
+    def __repr__(self) -> str:
+        return f"<Store {self.url}>"
+
+    @property
+    def url(self) -> str:
+        """Where the store is."""
+        return self.backend.url
+
+    def set_ids(self) -> dict[str, str]:
+        """Return the ids of all sealed sets, with the keys of their manifests, by one listing."""
+        return {layout.stem(info.key): info.key for info in self.backend.list("manifests/")}
+
+    def open(self, set_id: str) -> FeatureSet:
+        """Open a sealed set.
+
+        Parameters
+        ----------
+        set_id : str
+            Its id, or the first digits of it that no other set has.
+
+        Raises
+        ------
+        NotFound
+            If there is none.
+        BadInput
+            If there are several.
+        Corrupt
+            If its manifest is damaged.
+        """
+        ids = self.set_ids()
+        found = [i for i in ids if i.startswith(set_id.lower())] if set_id else []
+        if not found:
+            raise NotFound(
+                f"There is no set {set_id!r} in {self.url}, which has {len(ids)}.",
+                hint=f"List them: cryoprobe ls --store {self.url}",
+                key=set_id,
+            )
+        if len(found) > 1:
+            listed = ", ".join(i[:16] for i in sorted(found)[:5])
+            raise BadInput(f"{set_id!r} begins {len(found)} set ids: {listed} …", hint="Give more digits.", key=set_id)
+        return FeatureSet(self.backend, read_manifest(self.backend, ids[found[0]]))
+
+    def names(self) -> list[NamedSet]:
+        """Return every name of every set, newest first."""
+        return sorted(names.read_all(self.backend), key=lambda n: (-n.named, n.set))
+
+    def find(
+        self,
+        *,
+        model: str | None = None,
+        dataset: str | None = None,
+        split: str | None = None,
+        tap: str | None = None,
+        **options: Any,
+    ) -> list[NamedSet]:
+        """Return the named sets that fit, newest first.
+
+        Parameters
+        ----------
+        model, dataset, split, tap : str, optional
+            As in `Name`; what is left out fits anything.
+        **options
+            Any other field of `Name`; None fits anything.
+        """
+        wanted = {"model": model, "dataset": dataset, "split": split, "tap": tap, **options}
+        wanted = {k: v for k, v in wanted.items() if v is not None}
+        return [n for n in self.names() if all(getattr(n.name, k) == v for k, v in wanted.items())]
+
+    def name(self, named: NamedSet) -> None:
+        """Give a sealed set a name."""
+        names.record(self.backend, named)
+
+    def rows_of(self, encoder_id: str) -> RowIndex:
+        """Return the index of all rows that the store has of one encoder."""
+        return RowIndex(self.backend, encoder_id)
+
+    def claims(self) -> Claims:
+        """Return a new extractor's claims; a context manager."""
+        return Claims(self.backend)
+
+    def seal(
+        self,
+        index: RowIndex,
+        *,
+        encoder: Mapping[str, Any],
+        dataset: Mapping[str, Any],
+        ids: Sequence[bytes],
+        labels: npt.NDArray[np.int64] | npt.NDArray[np.uint8],
+        failed: Sequence[FailedSample] = (),
+        chunk_rows: int = 4096,
+        provenance: Mapping[str, Any] | None = None,
+    ) -> tuple[FeatureSet, bool]:
+        """Assemble and seal a set from rows that the store has; see `stores.sets.seal_set`."""
+        manifest, sealed = seal_set(
+            self.backend,
+            index,
+            encoder=encoder,
+            dataset=dataset,
+            ids=ids,
+            labels=labels,
+            failed=failed,
+            chunk_rows=chunk_rows,
+            provenance=provenance or {},
+        )
+        return FeatureSet(self.backend, manifest), sealed
+
+    def trial(self, trial_id: str) -> dict[str, Any] | None:
+        """Return the stored result of a trial, or None if it has not been run."""
+        try:
+            result = layout.read_json(self.backend, f"trials/{trial_id}.json")
+        except NotFound:
+            return None
+        return result if isinstance(result, dict) else None
+
+    def record_trial(self, trial_id: str, result: Mapping[str, Any]) -> None:
+        """Store the result of a trial; the first one stays."""
+        self.backend.put_if_absent(f"trials/{trial_id}.json", canonical_json(result))
+
+    def trials(self) -> Iterator[dict[str, Any]]:
+        """Yield every stored trial, ordered by id."""
+        for info in list(self.backend.list("trials/")):
+            if (result := self.trial(layout.stem(info.key))) is not None:
+                yield result

@@ -1,0 +1,142 @@
+"""Units: rows that were encoded together, written once under an attempt name and sealed once.
+
+A unit is done if and only if its seal exists. The first seal wins; whoever comes later adopts the sealed rows and
+removes their own, so that one image never has two embeddings in a store.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from ..canonical import canonical_json
+from ..errors import Corrupt, NotFound
+from . import layout
+from .backend import Backend
+from .chunks import ObjectRecord, encode_chunk, read_chunk, record_of
+
+SAMPLE_BYTES = 32
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Encoded rows, in memory.
+
+    Parameters
+    ----------
+    samples : ndarray, uint8 [n, 32]
+        Sample ids.
+    embeddings : ndarray, float16 or float32 [n, d]
+        Unit L2 norm.
+    norms : ndarray, float32 [n]
+        Norms before normalising.
+    """
+
+    samples: npt.NDArray[np.uint8]
+    embeddings: npt.NDArray[Any]
+    norms: npt.NDArray[np.float32]
+
+    def __len__(self) -> int:
+        return len(self.samples)
+
+
+class UnitSeal(BaseModel):
+    """The seal of a unit: which attempt it is, and what that holds.
+
+    Parameters
+    ----------
+    encoder, unit, attempt : str
+    rows, dim : int
+        Shape of the embeddings. Fewer rows than the unit was cut for where images could not be decoded.
+    dtype : str
+        Of the embeddings.
+    objects : dict
+        ``embeddings``, ``norms``, ``samples``: the record of each.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    encoder: str
+    unit: str
+    attempt: str
+    rows: int
+    dim: int
+    dtype: Literal["float16", "float32"]
+    objects: dict[str, ObjectRecord]
+
+    def key(self, array: str) -> str:
+        """Return the key of one of the unit's objects."""
+        return f"{layout.unit_folder(self.encoder, self.unit, self.attempt)}/{array}"
+
+    def read(self, backend: Backend, array: Literal["embeddings", "norms", "samples"]) -> npt.NDArray[Any]:
+        """Read one array of the unit, verified; raise `Corrupt` where it is not what was sealed."""
+        dtype, shape = {
+            "embeddings": (self.dtype, (self.rows, self.dim)),
+            "norms": ("float32", (self.rows,)),
+            "samples": ("uint8", (self.rows, SAMPLE_BYTES)),
+        }[array]
+        return read_chunk(backend, self.key(array), self.objects[array], dtype, shape)
+
+
+def sample_array(ids: Sequence[bytes]) -> npt.NDArray[np.uint8]:
+    """Return sample ids as an array, uint8 [n, 32]."""
+    return np.frombuffer(b"".join(ids), np.uint8).reshape(-1, SAMPLE_BYTES)
+
+
+def read_seal(backend: Backend, encoder_id: str, unit: str) -> UnitSeal | None:
+    """Return the seal of a unit, or None while it is not sealed."""
+    key = layout.unit_seal_key(encoder_id, unit)
+    try:
+        return UnitSeal.model_validate(layout.read_json(backend, key))
+    except NotFound:
+        return None
+    except ValidationError as e:
+        raise Corrupt(
+            f"{key} in {backend.url} is no unit seal: {e.errors()[0]['msg']}.",
+            hint="Delete the object and run extract again.",
+            key=key,
+        ) from None
+
+
+def write_unit(backend: Backend, encoder_id: str, unit: str, rows: Rows) -> UnitSeal:
+    """Write `rows` and seal them as `unit`, or adopt what somebody has sealed meanwhile.
+
+    Guarantees
+    ----------
+    Data before seal: a seal is never there without its rows. Killed at any instant, it leaves either a sealed unit or
+    objects that nothing refers to.
+    """
+    attempt = layout.new_attempt()
+    folder = layout.unit_folder(encoder_id, unit, attempt)
+    objects = {}
+    for name, array in (("embeddings", rows.embeddings), ("norms", rows.norms), ("samples", rows.samples)):
+        data = encode_chunk(array)
+        objects[name] = record_of(data, chunk=True)
+        backend.put(f"{folder}/{name}", data)
+    seal = UnitSeal(
+        encoder=encoder_id,
+        unit=unit,
+        attempt=attempt,
+        rows=len(rows),
+        dim=rows.embeddings.shape[1],
+        dtype=rows.embeddings.dtype.name,
+        objects=objects,
+    )
+    backend.put_if_absent(layout.unit_seal_key(encoder_id, unit), canonical_json(seal.model_dump(mode="json")))
+    # Whatever the answer was, the seal that can be read is the unit: it may be ours though we were told otherwise.
+    sealed = read_seal(backend, encoder_id, unit)
+    if sealed is None:
+        raise Corrupt(
+            f"The seal of unit {unit} vanished from {backend.url} as it was written.",
+            hint="Is somebody deleting objects of this store? Run the same command again.",
+            key=layout.unit_seal_key(encoder_id, unit),
+        )
+    if sealed.attempt != attempt:
+        for name in objects:
+            backend.delete(f"{folder}/{name}")
+    return sealed
