@@ -1,3 +1,103 @@
-"""Cryoprobe: extract an encoder's embeddings once, probe them many times."""
+"""Cryoprobe: extract an encoder's embeddings once, probe them many times.
+
+>>> import cryoprobe
+>>> store = cryoprobe.open_store("features")
+>>> cryoprobe.extract("timm:vit_small_patch14_dinov2", "folder:photos", store)
+>>> result = cryoprobe.probe(store, model="timm:vit_small_patch14_dinov2", dataset="folder:photos")
+>>> x, y = store.open(result["train"]).load()  # float32 [n, d], int64 [n]
+
+Importing this package imports nothing heavy: every name below is loaded when it is first used.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
+
+if TYPE_CHECKING:
+    from .errors import (
+        BadInput,
+        Conflict,
+        Corrupt,
+        CryoprobeError,
+        Incompatible,
+        NotFound,
+        ReadOnly,
+        Unavailable,
+    )
+    from .pipeline.datasets import list_datasets, load_dataset
+    from .pipeline.encoders import list_models, load_encoder
+    from .pipeline.extract import ExtractedSet, extract, summary
+    from .pipeline.probe import probe, results
+    from .pipeline.progress import Reporter
+    from .pipeline.quickstart import Quickstart, quickstart
+    from .stores.feature_set import FeatureSet
+    from .stores.store import Store, open_store
+    from .stores.verify import Damage, Verification, verify
+
+_HOMES = {
+    "errors": (
+        "BadInput",
+        "Conflict",
+        "Corrupt",
+        "CryoprobeError",
+        "Incompatible",
+        "NotFound",
+        "ReadOnly",
+        "Unavailable",
+    ),
+    "pipeline.datasets": ("list_datasets", "load_dataset"),
+    "pipeline.encoders": ("list_models", "load_encoder"),
+    "pipeline.extract": ("ExtractedSet", "extract", "summary"),
+    "pipeline.probe": ("probe", "results"),
+    "pipeline.progress": ("Reporter",),
+    "pipeline.quickstart": ("Quickstart", "quickstart"),
+    "stores.feature_set": ("FeatureSet",),
+    "stores.store": ("Store", "open_store"),
+    "stores.verify": ("Damage", "Verification", "verify"),
+}
+_HOME = {name: home for home, names in _HOMES.items() for name in names}
+
+__all__ = [
+    "BadInput",
+    "Conflict",
+    "Corrupt",
+    "CryoprobeError",
+    "Damage",
+    "ExtractedSet",
+    "FeatureSet",
+    "Incompatible",
+    "NotFound",
+    "Quickstart",
+    "ReadOnly",
+    "Reporter",
+    "Store",
+    "Unavailable",
+    "Verification",
+    "__version__",
+    "extract",
+    "list_datasets",
+    "list_models",
+    "load_dataset",
+    "load_encoder",
+    "open_store",
+    "probe",
+    "quickstart",
+    "results",
+    "summary",
+    "verify",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(importlib.import_module(f".{_HOME[name]}", __name__), name)
+    globals()[name] = value  # the next look-up is an ordinary one
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

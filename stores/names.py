@@ -44,6 +44,11 @@ class Name(BaseModel):
     seed: int | None = None
     checkpoint: str | None = None
 
+    @property
+    def view(self) -> str:
+        """Which part of which data set: the key under which the sample index remembers what it amounted to."""
+        return f"{self.dataset} {self.split} {self.limit} {self.limit_seed}"
+
 
 class NamedSet(BaseModel):
     """A name given to a set: the summary that listings and look-ups read.

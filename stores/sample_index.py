@@ -8,6 +8,7 @@ file was at least two seconds old when it was hashed: a younger one may change a
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import sqlite3
 import threading
@@ -22,7 +23,9 @@ _SCHEMA = """
 CREATE TABLE IF NOT EXISTS samples (
     path BLOB PRIMARY KEY, size INTEGER, mtime_ns INTEGER, ctime_ns INTEGER, inode INTEGER, sample BLOB
 ) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS views (view TEXT PRIMARY KEY, fingerprint BLOB, dataset TEXT) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS views (
+    view TEXT PRIMARY KEY, fingerprint BLOB, dataset TEXT, sources TEXT
+) WITHOUT ROWID;
 """
 
 
@@ -41,6 +44,23 @@ class Stamp(NamedTuple):
     mtime_ns: int
     ctime_ns: int
     inode: int
+
+
+class View(NamedTuple):
+    """What a part of a data set amounted to when it was extracted on this machine.
+
+    Parameters
+    ----------
+    fingerprint : bytes
+        Of its source files, see `fingerprint`.
+    dataset_id : str
+    sources : tuple of Path or None
+        The files of array data; None where they are listed again (an image folder).
+    """
+
+    fingerprint: bytes
+    dataset_id: str
+    sources: tuple[Path, ...] | None
 
 
 def stamp(path: Path) -> Stamp:
@@ -128,14 +148,22 @@ class SampleIndex:
         ]
         self._write("INSERT OR REPLACE INTO samples VALUES (?, ?, ?, ?, ?, ?)", rows)
 
-    def record_view(self, view: str, paths: Iterable[Path], dataset_id: str) -> None:
-        """Remember what a view of some files (a data set's name, split and limit) amounted to."""
-        self._write("INSERT OR REPLACE INTO views VALUES (?, ?, ?)", [(view, fingerprint(paths), dataset_id)])
+    def record_view(self, view: str, sources: Sequence[Path], dataset_id: str, *, keep: bool) -> None:
+        """Remember what a view of some files (a data set's name, split and limit) amounted to.
 
-    def view(self, view: str) -> tuple[bytes, str] | None:
-        """Return (fingerprint, data set id) as recorded, or None."""
-        row = self._one("SELECT fingerprint, dataset FROM views WHERE view = ?", view)
-        return None if row is None else (bytes(row[0]), str(row[1]))
+        `keep` the names of the files too, where they are few and fixed rather than listed anew each time.
+        """
+        kept = json.dumps([os.fsdecode(p) for p in sources]) if keep else None
+        row = (view, fingerprint(sources), dataset_id, kept)
+        self._write("INSERT OR REPLACE INTO views VALUES (?, ?, ?, ?)", [row])
+
+    def view(self, view: str) -> View | None:
+        """Return what was recorded of a view, or None."""
+        row = self._one("SELECT fingerprint, dataset, sources FROM views WHERE view = ?", view)
+        if row is None:
+            return None
+        sources = None if row[2] is None else tuple(Path(p) for p in json.loads(row[2]))
+        return View(bytes(row[0]), str(row[1]), sources)
 
     def _one(self, query: str, key: bytes | str) -> tuple[Any, ...] | None:
         with self._lock:

@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from pydantic import ValidationError
 
 from ..canonical import canonical_json
-from ..errors import BadInput, NotFound
+from ..errors import BadInput, Corrupt, NotFound
 from . import layout, names
 from .backend import Backend
 from .claims import Claims
 from .feature_set import FeatureSet
 from .local import LocalBackend
 from .manifest import FailedSample, read_manifest
-from .names import NamedSet
+from .names import Name, NamedSet
 from .rows import RowIndex
 from .sets import seal_set
 
@@ -92,13 +94,8 @@ class Store:
         """Return the ids of all sealed sets, with the keys of their manifests, by one listing."""
         return {layout.stem(info.key): info.key for info in self.backend.list("manifests/")}
 
-    def open(self, set_id: str) -> FeatureSet:
-        """Open a sealed set.
-
-        Parameters
-        ----------
-        set_id : str
-            Its id, or the first digits of it that no other set has.
+    def manifest_key(self, set_id: str) -> str:
+        """Return the key of the manifest of a set, given its id or the first digits of it that no other set has.
 
         Raises
         ------
@@ -106,8 +103,6 @@ class Store:
             If there is none.
         BadInput
             If there are several.
-        Corrupt
-            If its manifest is damaged.
         """
         ids = self.set_ids()
         found = [i for i in ids if i.startswith(set_id.lower())] if set_id else []
@@ -120,11 +115,63 @@ class Store:
         if len(found) > 1:
             listed = ", ".join(i[:16] for i in sorted(found)[:5])
             raise BadInput(f"{set_id!r} begins {len(found)} set ids: {listed} …", hint="Give more digits.", key=set_id)
-        return FeatureSet(self.backend, read_manifest(self.backend, ids[found[0]]))
+        return ids[found[0]]
+
+    def open(self, set_id: str) -> FeatureSet:
+        """Open a sealed set by its id, or the first digits of it that no other set has.
+
+        Raises
+        ------
+        NotFound, BadInput
+            If there is none, or several.
+        Corrupt
+            If its manifest is damaged.
+        """
+        return FeatureSet(self.backend, read_manifest(self.backend, self.manifest_key(set_id)))
 
     def names(self) -> list[NamedSet]:
-        """Return every name of every set, newest first."""
-        return sorted(names.read_all(self.backend), key=lambda n: (-n.named, n.set))
+        """Return every name of every set, newest first.
+
+        A set whose writer was killed before it was named goes by the name in its provenance.
+        """
+        found = list(names.read_all(self.backend))
+        for set_, key in self.set_ids().items() - {(n.set, layout.manifest_key(n.encoder, n.set)) for n in found}:
+            with suppress(Corrupt, NotFound, ValidationError):  # `verify` names what is damaged
+                manifest = read_manifest(self.backend, key)
+                found.append(
+                    NamedSet(
+                        name=Name.model_validate(manifest.provenance.get("name")),
+                        set=set_,
+                        encoder=manifest.encoder_id,
+                        rows=manifest.rows,
+                        dim=manifest.dim,
+                        failed=len(manifest.failed),
+                        size=manifest.size,
+                        named=int(manifest.provenance.get("created", 0)),
+                    )
+                )
+        return sorted(found, key=lambda n: (-n.named, n.set))
+
+    def describe(self, set_id: str) -> dict[str, Any]:
+        """Return everything that is known of a set, as JSON values."""
+        feature_set = self.open(set_id)
+        m = feature_set.manifest
+        return {
+            "set": m.set,
+            "path": feature_set.path,
+            "rows": m.rows,
+            "dim": m.dim,
+            "dtype": m.dtype,
+            "size": m.size,
+            "chunk_rows": m.chunk_rows,
+            "names": [n.name.model_dump(mode="json") for n in self.names() if n.set == m.set],
+            "encoder_id": m.encoder_id,
+            "encoder": m.encoder,
+            "dataset_id": m.dataset_id,
+            "dataset": m.dataset,
+            "failed": [f.model_dump(mode="json") for f in m.failed],
+            "provenance": m.provenance,
+        }
 
     def find(
         self,

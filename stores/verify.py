@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from pathlib import Path
 
 from ..errors import Corrupt, NotFound, Unavailable
 from . import layout
 from .backend import Backend
 from .chunks import ObjectRecord, record_of
 from .manifest import read_manifest
+from .store import Store, open_store
 from .units import read_seal
 
 _READERS = 8
@@ -50,9 +52,9 @@ class Verification:
     damages: tuple[Damage, ...]
 
 
-def verify_store(
-    backend: Backend,
-    sets: Iterable[str] | None = None,
+def verify(
+    store: str | Path | Store,
+    sets: Sequence[str] = (),
     *,
     data: bool = False,
     progress: Callable[[int, int], None] | None = None,
@@ -61,9 +63,9 @@ def verify_store(
 
     Parameters
     ----------
-    backend : Backend
-    sets : iterable of str, optional
-        Keys of manifests; with none, every set and every unit of the store.
+    store : str, Path or Store
+    sets : sequence of str
+        Ids of sets, or their first digits; with none, every set and every unit of the store.
     data : bool
         Read and hash every object. Otherwise manifests are read, and presence and sizes are compared by listing,
         which finds neither flipped bits nor swapped chunks.
@@ -74,9 +76,11 @@ def verify_store(
     -------
     Verification
     """
+    opened = store if isinstance(store, Store) else open_store(store)
+    backend = opened.backend
     damages: list[Damage] = []
     wanted: list[tuple[str, str, ObjectRecord]] = []  # key, owner, record
-    manifests = [i.key for i in backend.list("manifests/")] if sets is None else list(sets)
+    manifests = [opened.manifest_key(s) for s in sets] or list(opened.set_ids().values())
     for key in manifests:
         try:
             manifest = read_manifest(backend, key)
@@ -84,7 +88,7 @@ def verify_store(
             damages.append(Damage(key, layout.stem(key), "damaged seal", "a whole manifest", e.message))
             continue
         wanted += [(f"{manifest.folder}/{k}", manifest.set, r) for k, r in manifest.objects.items()]
-    seals = [i.key for i in backend.list("unit-seals/")] if sets is None else []
+    seals = [] if sets else [i.key for i in backend.list("unit-seals/")]
     for key in seals:
         encoder_id = key.split("/")[1]
         try:

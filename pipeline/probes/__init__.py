@@ -1,1 +1,28 @@
-"""Probes: what is trained on cached features, how it is chosen and how it is scored."""
+"""Probes: what is trained on cached features, how it is chosen and how it is scored.
+
+scikit-learn is imported when a probe is built, not before.
+"""
+
+from .estimators import make_estimator, needs_validation
+from .fit import Part, ProbeOutcome, run_probe
+from .metrics import classification_metrics, multilabel_metrics
+from .named import ProbeInfo, list_probes
+from .request import ProbeRequest, parse_grid, parse_params
+from .selection import CurvePoint, stratified_holdout
+
+__all__ = [
+    "CurvePoint",
+    "Part",
+    "ProbeInfo",
+    "ProbeOutcome",
+    "ProbeRequest",
+    "classification_metrics",
+    "list_probes",
+    "make_estimator",
+    "multilabel_metrics",
+    "needs_validation",
+    "parse_grid",
+    "parse_params",
+    "run_probe",
+    "stratified_holdout",
+]

@@ -1,0 +1,320 @@
+"""What people see: progress bars and lines, tables, and errors. Formatting only."""
+
+from __future__ import annotations
+
+import datetime
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+from .pipeline.progress import Reporter
+
+if TYPE_CHECKING:
+    from .pipeline.quickstart import Quickstart
+    from .stores.names import NamedSet
+    from .stores.verify import Verification
+
+_LINE_SECONDS = 10.0
+_PIPED_WIDTH = 240
+
+
+def reporter() -> Reporter:
+    """Return a bar where a person watches standard error, else lines."""
+    return Bar() if sys.stderr.isatty() else Lines()
+
+
+class Bar(Reporter):
+    """A progress bar with images/s, time left, and how many samples were encoded, reused and failed."""
+
+    def __init__(self) -> None:
+        self._console = Console(stderr=True)
+        self._progress: Progress | None = None
+        self._task = TaskID(0)
+        self._counts = _Counts()
+
+    def begin(self, title: str, total: int) -> None:  # noqa: D102
+        self._counts = _Counts()
+        self._progress = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeRemainingColumn(),
+            TextColumn("{task.fields[counts]}"),
+            console=self._console,
+        )
+        self._progress.start()
+        self._task = self._progress.add_task(title, total=total, counts="")
+
+    def advance(self, *, encoded: int = 0, reused: int = 0, failed: int = 0) -> None:  # noqa: D102
+        self._counts.add(encoded, reused, failed)
+        if self._progress is not None:
+            self._progress.update(self._task, advance=encoded + reused + failed, counts=str(self._counts))
+
+    def end(self) -> None:  # noqa: D102
+        if self._progress is not None:
+            self._progress.stop()
+            self._progress = None
+
+    def note(self, message: str) -> None:  # noqa: D102
+        self._console.print(message, style="dim", markup=False, highlight=False)
+
+
+class Lines(Reporter):
+    """A line every ten seconds, for logs."""
+
+    def __init__(self) -> None:
+        self._title, self._total = "", 0
+        self._counts = _Counts()
+        self._last = 0.0
+
+    def begin(self, title: str, total: int) -> None:  # noqa: D102
+        self._title, self._total = title, total
+        self._counts = _Counts()
+        self._last = time.monotonic()
+
+    def advance(self, *, encoded: int = 0, reused: int = 0, failed: int = 0) -> None:  # noqa: D102
+        self._counts.add(encoded, reused, failed)
+        if time.monotonic() - self._last >= _LINE_SECONDS:
+            self._last = time.monotonic()
+            self._line()
+
+    def end(self) -> None:  # noqa: D102
+        self._line()
+
+    def note(self, message: str) -> None:  # noqa: D102
+        print(message, file=sys.stderr, flush=True)
+
+    def _line(self) -> None:
+        print(f"{self._title}: {self._counts.done}/{self._total}  {self._counts}", file=sys.stderr, flush=True)
+
+
+class _Counts:
+    """How many samples are done, by how, and how fast the encoder is."""
+
+    def __init__(self) -> None:
+        self.encoded = self.reused = self.failed = 0
+        self._started = time.monotonic()
+
+    @property
+    def done(self) -> int:
+        return self.encoded + self.reused + self.failed
+
+    def add(self, encoded: int, reused: int, failed: int) -> None:
+        self.encoded += encoded
+        self.reused += reused
+        self.failed += failed
+
+    def __str__(self) -> str:
+        speed = self.encoded / max(time.monotonic() - self._started, 1e-9)
+        failed = f", {self.failed} failed" if self.failed else ""
+        return f"{speed:.0f} images/s · {self.encoded} encoded, {self.reused} reused{failed}"
+
+
+def table(columns: Sequence[str], rows: Sequence[Sequence[Any]], title: str | None = None) -> None:
+    """Print a table; wide and without colour where standard output is no terminal, so that it can be cut and grepped."""
+    piped = not sys.stdout.isatty()
+    console = Console(width=_PIPED_WIDTH) if piped else Console()
+    grid = Table(box=None, title=title, title_justify="left", pad_edge=False, header_style="bold")
+    numeric = [all(isinstance(row[i], int | float) or row[i] in ("", "-") for row in rows) for i in range(len(columns))]
+    for column, right in zip(columns, numeric, strict=True):
+        grid.add_column(column, justify="right" if right else "left", overflow="fold", no_wrap=piped)
+    for row in rows:
+        grid.add_row(*(_cell(value) for value in row))
+    console.print(grid, markup=False)
+
+
+def named_sets(found: Sequence[NamedSet]) -> None:
+    """Print `cryoprobe ls`."""
+    columns = ["set", "model", "dataset", "split", "tap", "rows", "dim", "size", "extracted", "remarks"]
+    rows = [
+        [
+            *(n.set[:12], n.name.model, n.name.dataset, n.name.split, n.name.tap),
+            *(n.rows, n.dim, size(n.size), when(n.named), _remarks(n)),
+        ]
+        for n in found
+    ]
+    table(columns, rows)
+
+
+def _remarks(named: NamedSet) -> str:
+    name = named.name
+    remarks = [
+        f"untrained (seed {name.seed})" if name.untrained else "",
+        f"checkpoint {name.checkpoint[:8]}" if name.checkpoint else "",
+        f"limit {name.limit} (seed {name.limit_seed})" if name.limit else "",
+        f"image size {name.image_size}" if name.image_size else "",
+        f"{named.failed} failed" if named.failed else "",
+        name.stored_dtype if name.stored_dtype != "float16" else "",
+    ]
+    return ", ".join(r for r in remarks if r)
+
+
+def described(description: Mapping[str, Any]) -> None:
+    """Print `cryoprobe show`."""
+    for key, value in description.items():
+        if isinstance(value, Mapping):
+            out(f"{key}:")
+            for name, item in value.items():
+                out(f"  {name}: {_brief(item)}")
+        elif isinstance(value, list) and value and isinstance(value[0], Mapping):
+            out(f"{key}:")
+            for item in value:
+                out("  " + ", ".join(f"{k} {v}" for k, v in item.items() if v not in (None, False)))
+        else:
+            out(f"{key}: {_brief(value)}")
+
+
+def trial(result: Mapping[str, Any]) -> None:
+    """Print `cryoprobe probe`."""
+    rows = result["rows"]
+    chosen = ", ".join(f"{k} = {v:g}" for k, v in result["chosen"].items())
+    out(f"{result['probe']} on {result['model']} ({result['tap']}{', untrained' if result['untrained'] else ''})")
+    val = f" (of which validation {rows['val']:,}, to choose)" if rows["val"] else ""
+    out(
+        f"{result['dataset']}: train {rows['train'] + rows['val']:,}{val}, test {rows['test']:,}, d = {result['dim']:,}"
+    )
+    scores = [(name, value) for name, value in result["metrics"].items() if isinstance(value, float)]
+    table([name for name, _ in scores], [[value for _, value in scores]])
+    if len(result["curve"]) > 1:
+        metric = "top1" if result["curve"][0]["top1"] is not None else "map"
+        curve = "  ".join(f"{point['C']:g}: {point[metric]:.4f}" for point in result["curve"])
+        out(f"validation {metric} by C: {curve}")
+    answered = "answered from the store" if result["cached"] else f"{result['seconds']:.1f} s"
+    out(f"{chosen + ', ' if chosen else ''}trial {result['trial'][:12]}, {answered}")
+    for warning in [*result["warnings"], *result["notes"]]:
+        err(f"note: {warning}")
+
+
+def trials(found: Sequence[Mapping[str, Any]]) -> None:
+    """Print `cryoprobe results`."""
+    columns = [
+        "trial",
+        "dataset",
+        "model",
+        "tap",
+        "probe",
+        "chosen",
+        "train",
+        "test",
+        "top1",
+        "mean recall",
+        "macro F1",
+    ]
+    table([*columns, "run", "remarks"], [_trial_row(t) for t in found])
+
+
+def _trial_row(t: Mapping[str, Any]) -> list[Any]:
+    metrics = t["metrics"]
+    chosen = ", ".join(f"{k}={v:g}" for k, v in t["chosen"].items()) or "-"
+    params = " ".join(f"{k}={v}" for k, v in t["params"].items()) if t["probe"] != "logreg" else ""
+    remarks = [
+        "untrained" if t["untrained"] else "",
+        "not converged" if not t["converged"] else "",
+        f"{t['test_in_train']} test images in train" if t["test_in_train"] else "",
+        params,
+    ]
+    rows = t["rows"]
+    return [
+        t["trial"][:12],
+        t["dataset"],
+        t["model"],
+        t["tap"],
+        t["probe"],
+        chosen,
+        rows["train"] + rows["val"],
+        rows["test"],
+        metrics.get("top1", "-"),
+        metrics.get("mean_per_class_recall", "-"),
+        metrics.get("macro_f1", "-"),
+        when(t["created"]),
+        ", ".join(r for r in remarks if r),
+    ]
+
+
+def verification(found: Verification) -> None:
+    """Print `cryoprobe verify`."""
+    for damage in found.damages:
+        out(f"{damage.problem}: {damage.key}: expected {damage.expected}, found {damage.found}")
+        out(f"  needed by {damage.owner}")
+    how = "every byte hashed" if found.data else "sizes only; --data reads and hashes every byte"
+    looked = f"{found.sets} sets, {found.units} units, {found.objects} objects, {size(found.bytes)} ({how})"
+    out(f"{looked}: {f'{len(found.damages)} damaged' if found.damages else 'clean'}")
+
+
+def quickstart(done: Quickstart) -> None:
+    """Print `cryoprobe quickstart`."""
+    first, second = done.first, done.second
+    out("")
+    table(
+        ["step", "images", "encoded", "seconds"],
+        [
+            ["extract", first.rows + first.failed, first.encoded, round(first.seconds, 1)],
+            ["extract again", second.rows + second.failed, second.encoded, round(second.seconds, 1)],
+        ],
+    )
+    out("")
+    table(
+        ["probe", "chosen", "top1", "mean recall", "test images", "seconds", "from the store"],
+        [
+            [
+                t["probe"],
+                ", ".join(f"{k}={v:g}" for k, v in t["chosen"].items()) or "-",
+                t["metrics"]["top1"],
+                t["metrics"]["mean_per_class_recall"],
+                t["rows"]["test"],
+                round(t["seconds"], 1),
+                "yes" if t["cached"] else "no",
+            ]
+            for t in done.trials
+        ],
+    )
+    out(f"\nThe features are in {done.store}. Try next:")
+    for command in done.commands:
+        out(f"  {command}")
+
+
+def _brief(value: Any) -> str:
+    text = ", ".join(map(str, value)) if isinstance(value, list) else str(value)
+    return text if len(text) <= 500 else f"{text[:500]}… ({len(value):,} in all)"
+
+
+def out(text: str) -> None:
+    """Print to standard output."""
+    print(text, flush=True)
+
+
+def err(text: str) -> None:
+    """Print to standard error."""
+    print(text, file=sys.stderr, flush=True)
+
+
+def when(milliseconds: int | None) -> str:
+    """Return a time stamp as people read it, in their own time zone."""
+    if not milliseconds:
+        return "-"
+    return datetime.datetime.fromtimestamp(milliseconds / 1000).astimezone().strftime("%Y-%m-%d %H:%M")
+
+
+def size(n: int) -> str:
+    """Return a number of bytes as people read it."""
+    value = float(n)
+    for unit in ("B", "KiB", "MiB", "GiB"):
+        if value < 1024:
+            return f"{value:.0f} {unit}" if unit == "B" else f"{value:.1f} {unit}"
+        value /= 1024
+    return f"{value:.1f} TiB"
+
+
+def _cell(value: Any) -> str:
+    from rich.markup import escape
+
+    if isinstance(value, float):
+        return f"{value:.4f}"
+    if isinstance(value, int) and not isinstance(value, bool):
+        return f"{value:,}"
+    return escape(str(value))

@@ -1,0 +1,225 @@
+"""The one implementation of the encoder protocol: a frozen module, a way to read its taps, and an identity.
+
+What differs between libraries (building the model, its transform, where its taps are) comes in from
+`open_clip_encoder` and `timm_encoder`.
+"""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from typing import Any, Literal, Protocol
+
+import torch
+from PIL import Image
+
+from ...errors import BadInput
+from ..specs import EncoderSpec, Preprocessing, StoredDtype, Tap
+
+Transform = Callable[[Image.Image], torch.Tensor]
+
+
+class Tower(Protocol):
+    """A module whose taps can be read in one pass.
+
+    Attributes
+    ----------
+    module : Module
+        What computes; moved to the device as a whole.
+    taps : dict of str to str or None
+        For every tap that this family has a name for: None where it can be read, or why it cannot.
+    """
+
+    module: torch.nn.Module
+    taps: Mapping[Tap, str | None]
+
+    def read(self, x: torch.Tensor, taps: Collection[Tap]) -> dict[Tap, torch.Tensor]:
+        """Run the trunk once on ``x`` [n, 3, h, w] and return at least the asked taps, [n, d] each."""
+        ...
+
+
+class FrozenEncoder:
+    """A frozen encoder in evaluation mode; see `base.Encoder` for the contract.
+
+    Parameters
+    ----------
+    name : str
+    tower : Tower
+    taps : sequence of str
+        The taps to fill, checked by `choose_taps`.
+    transform : callable
+        The library's own evaluation transform, image to float32 [3, h, w].
+    family, architecture, weights, preprocessing
+        The fields of `EncoderSpec`.
+    device : str
+    seed : int, optional
+        Seed of the random weights, where they are.
+    checkpoint_sha256 : str, optional
+    """
+
+    def __init__(
+        self,
+        *,
+        name: str,
+        tower: Tower,
+        taps: Sequence[Tap],
+        transform: Transform,
+        family: Literal["open_clip", "timm"],
+        architecture: str,
+        weights: str,
+        preprocessing: Preprocessing,
+        device: torch.device,
+        seed: int | None = None,
+        checkpoint_sha256: str | None = None,
+    ) -> None:
+        self.name = name
+        self.taps = tuple(taps)
+        self.seed = seed
+        self.checkpoint_sha256 = checkpoint_sha256
+        self.device = device
+        self._tower = tower
+        self._transform = transform
+        self._family: Literal["open_clip", "timm"] = family
+        self._architecture = architecture
+        self._weights = weights
+        self._preprocessing = preprocessing
+        # channels_last doubles the speed of convolutional nets on a CPU and does not slow token models.
+        tower.module.eval().requires_grad_(False).float()
+        tower.module.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+    @property
+    def untrained(self) -> bool:
+        """Whether the weights are random."""
+        return self.seed is not None
+
+    def spec(self, tap: Tap, stored_dtype: StoredDtype = "float16") -> EncoderSpec:
+        """Return the identity of this encoder at one tap."""
+        return EncoderSpec(
+            family=self._family,
+            architecture=self._architecture,
+            weights=self._weights,
+            preprocessing=self._preprocessing,
+            tap=tap,
+            stored_dtype=stored_dtype,
+        )
+
+    def preprocess(self, image: Image.Image) -> torch.Tensor:
+        """Turn an image as PIL opened it into a float32 tensor [3, h, w]; safe to call from several threads."""
+        return self._transform(image)
+
+    def encode(self, batch: torch.Tensor) -> Mapping[Tap, torch.Tensor]:
+        """Encode float32 images [n, 3, h, w]; return float32 CPU tensors [n, d], one per tap, not normalised."""
+        with torch.inference_mode(), full_fp32(), torch.autocast(self.device.type, enabled=False):
+            x = batch.to(device=self.device, dtype=torch.float32, memory_format=torch.channels_last)
+            read = self._tower.read(x, self.taps)
+            features = {tap: read[tap].to(device="cpu", dtype=torch.float32) for tap in self.taps}
+        # Cloned outside of inference mode, so that callers may normalise in place.
+        return {tap: value.clone(memory_format=torch.contiguous_format) for tap, value in features.items()}
+
+
+def choose_taps(asked: Sequence[Tap], default: Tap, tower: Tower, name: str) -> tuple[Tap, ...]:
+    """Return the taps to fill, or refuse with the list of those that this model has.
+
+    Raises
+    ------
+    BadInput
+        If the model does not have one of them.
+    """
+    taps = tuple(asked) or (default,)
+    for tap in taps:
+        why = tower.taps.get(tap, f"{tap} is not a tap of this library's models")
+        if why is not None:
+            have = ", ".join(known for known, refusal in tower.taps.items() if refusal is None)
+            raise BadInput(
+                f"{name} has no tap {tap}: {why}.", hint=f"Taps of this model: {have}", key=tap, expected=have
+            )
+    return taps
+
+
+def choose_device(device: str) -> torch.device:
+    """Resolve a device name; ``auto`` is CUDA, else Apple's MPS, else the CPU.
+
+    Raises
+    ------
+    BadInput
+        If torch does not know the device, or this machine does not have it.
+    """
+    if device == "auto":
+        if torch.cuda.is_available():
+            return torch.device("cuda")
+        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+    try:
+        chosen = torch.device(device)
+        torch.empty(1, device=chosen)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:  # torch without CUDA asserts
+        detail = str(error).strip().split("\n")[0]
+        raise BadInput(
+            f"The device {device!r} cannot be used: {detail}", hint="Use auto, cpu, cuda, cuda:1 or mps.", key=device
+        ) from error
+    return chosen
+
+
+@contextmanager
+def full_fp32() -> Iterator[None]:
+    """Do float32 arithmetic in float32: no TF32 on CUDA (torch's default for convolutions), no bfloat16 on CPUs."""
+    backends: Any = torch.backends
+    with ExitStack() as undo:
+        if hasattr(backends.cudnn, "conv"):  # torch 2.9 and later: one switch per operation
+            switches = (backends.cuda.matmul, backends.cudnn.conv, backends.mkldnn.matmul, backends.mkldnn.conv)
+            for switch in switches:
+                undo.callback(setattr, switch, "fp32_precision", switch.fp32_precision)
+                switch.fp32_precision = "ieee"
+        else:
+            cudnn = backends.cudnn
+            undo.callback(torch.set_float32_matmul_precision, torch.get_float32_matmul_precision())
+            torch.set_float32_matmul_precision("highest")
+            undo.callback(setattr, cudnn, "allow_tf32", cudnn.allow_tf32)
+            cudnn.allow_tf32 = False
+        yield
+
+
+@contextmanager
+def building(seed: int = 0) -> Iterator[None]:
+    """Build models here: random weights from `seed`, the caller's random state untouched, libraries silent."""
+    root = logging.getLogger()
+    # open_clip logs through `logging.warning`, which gives a bare root logger a handler for good.
+    placeholder = logging.NullHandler()
+    root.addHandler(placeholder)
+    disabled = root.manager.disable
+    logging.disable(logging.CRITICAL)
+    try:
+        with warnings.catch_warnings(), torch.random.fork_rng(devices=[]):
+            warnings.simplefilter("ignore")
+            torch.default_generator.manual_seed(seed)  # not torch.manual_seed, which reseeds CUDA too
+            yield
+    finally:
+        logging.disable(disabled)
+        root.removeHandler(placeholder)
+
+
+def check_image_size(tower: Tower, name: str, size: tuple[int, int]) -> None:
+    """Send one blank image through a model whose input size was changed.
+
+    Raises
+    ------
+    BadInput
+        If the model cannot take images of that size.
+    """
+    try:
+        with torch.inference_mode():
+            tower.read(torch.zeros(1, 3, *size), [tap for tap, refusal in tower.taps.items() if refusal is None])
+    except Exception as error:  # each model fails in its own way
+        raise size_refused(name, size[0], error) from error
+
+
+def size_refused(name: str, image_size: int, why: Exception | str) -> BadInput:
+    """Return the error that says that a model does not take images of a size."""
+    detail = str(why).strip().split("\n")[0]
+    return BadInput(
+        f"{name} cannot take images of {image_size} px: {detail}",
+        hint="Leave --image-size out, or take a multiple of the model's patch size or stride.",
+        key=name,
+        found=image_size,
+    )

@@ -1,0 +1,178 @@
+"""Encoders from open_clip: the model, its weights read safely, and open_clip's own evaluation transform.
+
+Of the two towers only the image tower is kept after loading; the identity is taken over both, before that.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ...errors import BadInput
+from ..specs import Preprocessing, Tap
+from . import hub
+from .checkpoint import file_sha256, read_checkpoint
+from .frozen import (
+    FrozenEncoder,
+    building,
+    check_image_size,
+    choose_device,
+    choose_taps,
+    size_refused,
+)
+from .open_clip_towers import tower_of
+from .weights import load_strictly, weights_digest
+
+TORCHSCRIPT_EXTRAS = ("input_resolution", "context_length", "vocab_size")
+"""Numbers that OpenAI's state dicts carry beside the weights."""
+
+
+def load(
+    name: str,
+    architecture: str,
+    tag: str | None,
+    *,
+    taps: Sequence[Tap],
+    checkpoint: Path | None,
+    image_size: int | None,
+    seed: int | None,
+    device: str,
+) -> FrozenEncoder:
+    """Load an open_clip image tower; see `registry.load_encoder`, which checks the names first.
+
+    A tag gives the preprocessing and the activation with which its weights were trained. With a checkpoint, the tag's
+    own weights are not fetched.
+
+    Notes
+    -----
+    Some architectures exist with GELU and with QuickGELU. open_clip 3 builds what the architecture's name says, and
+    warns where the tag's weights were trained with QuickGELU. Here the tag decides, because the other activation
+    yields features that mean nothing: ``ViT-B-32/openai`` is ``ViT-B-32-quickgelu/openai``, with the same identity.
+    """
+    import open_clip
+
+    target = choose_device(device)
+    recipe: dict[str, Any] = open_clip.get_pretrained_cfg(architecture, tag) if tag else {}
+    built = _activation_of(architecture, bool(recipe.get("quick_gelu")))
+    path = checkpoint
+    if path is None and seed is None:
+        path = hub.fetch(_source(recipe), name, f"open_clip:{architecture}")
+    state = None if path is None else read_checkpoint(path)
+    with building(seed or 0):
+        model = _build(name, architecture, recipe, image_size, built != architecture)
+        if state is not None:
+            _load_weights(model, state, name if checkpoint is None else str(checkpoint), image_size)
+        _resize_trunk(model, name, image_size)
+    tower = tower_of(model.visual)
+    chosen = choose_taps(taps, "post_projection", tower, name)
+    config = open_clip.transform.PreprocessCfg(**model.visual.preprocess_cfg)
+    if image_size is not None:
+        model.eval()
+        check_image_size(tower, name, config.input_size[1:])
+    return FrozenEncoder(
+        name=name,
+        tower=tower,
+        taps=chosen,
+        transform=open_clip.transform.image_transform_v2(config, is_train=False),
+        family="open_clip",
+        architecture=built,
+        weights=weights_digest(model.state_dict()),
+        preprocessing=_preprocessing(config),
+        device=target,
+        seed=seed,
+        checkpoint_sha256=None if checkpoint is None else file_sha256(checkpoint),
+    )
+
+
+def _activation_of(architecture: str, quick_gelu: bool) -> str:
+    """Return the architecture's name with the activation that the tag asks for."""
+    import open_clip
+
+    config = open_clip.get_model_config(architecture)
+    return f"{architecture}-quickgelu" if quick_gelu and not config.get("quick_gelu") else architecture
+
+
+def _source(recipe: dict[str, Any]) -> hub.Source:
+    if not recipe.get("hf_hub"):
+        return hub.Source(url=recipe.get("url", ""))
+    repo, _, filename = recipe["hf_hub"].rpartition("/")
+    names = hub.hub_filenames("open_clip_pytorch_model.bin", ("open_clip_model.safetensors",), filename)
+    return hub.Source(repo=repo, filenames=names)
+
+
+def _build(name: str, architecture: str, recipe: dict[str, Any], image_size: int | None, quick_gelu: bool) -> Any:
+    import open_clip
+
+    has_trunk = "timm_model_name" in open_clip.get_model_config(architecture)["vision_cfg"]
+    try:
+        return open_clip.create_model(
+            architecture,
+            precision="fp32",
+            device="cpu",
+            force_quick_gelu=quick_gelu,
+            # A timm trunk is resized after its weights are in, as open_clip does it.
+            force_image_size=None if has_trunk else image_size,
+            force_preprocess_cfg=recipe,
+            pretrained_hf=False,
+        )
+    except Exception as error:  # text towers from transformers, sizes below one patch …
+        detail = str(error).strip().split("\n")[0]
+        if image_size is not None:
+            raise size_refused(name, image_size, detail) from error
+        raise BadInput(f"open_clip cannot build {architecture}: {detail}", key=name) from error
+
+
+def _load_weights(model: Any, state: dict[str, torch.Tensor], source: str, image_size: int | None) -> None:
+    """Do what open_clip's ``load_checkpoint`` does, with tensors that were read safely."""
+    from open_clip import factory
+
+    for key in TORCHSCRIPT_EXTRAS:
+        state.pop(key, None)
+    try:
+        state = factory.convert_state_dict(model, state)
+        if "positional_embedding" in state and not hasattr(model, "positional_embedding"):
+            state = factory.convert_to_custom_text_state_dict(state)
+        for key in ("logit_scale", "logit_bias"):  # a scalar, or one element
+            if key in state and getattr(model, key, None) is not None:
+                state[key] = state[key].reshape(getattr(model, key).shape)
+        if "logit_bias" not in state and model.logit_bias is not None and "logit_scale" in state:
+            state["logit_bias"] = torch.zeros_like(state["logit_scale"])
+        position_ids = "text.transformer.embeddings.position_ids"  # transformers wrote it until 4.31
+        if position_ids not in model.state_dict():
+            state.pop(position_ids, None)
+        factory.resize_pos_embed(state, model)
+        factory.resize_text_pos_embed(state, model)
+    except (AssertionError, AttributeError, IndexError, KeyError, RuntimeError, ValueError):
+        pass  # another model's tensors: load_strictly names what does not fit
+    pool = "visual.attnpool.positional_embedding"
+    if image_size is not None and pool in state and state[pool].shape != model.state_dict()[pool].shape:
+        raise size_refused(source, image_size, "the positions of its attention pool cannot be resampled")
+    load_strictly(model, state, source)
+
+
+def _resize_trunk(model: Any, name: str, image_size: int | None) -> None:
+    visual = model.visual
+    if image_size is None or not hasattr(visual, "trunk"):
+        return
+    try:
+        visual.set_input_size(image_size)
+    except Exception as error:  # trunks that are built for one size raise what they like
+        raise size_refused(name, image_size, error) from error
+    visual.preprocess_cfg["size"] = (image_size, image_size)
+
+
+def _preprocessing(config: Any) -> Preprocessing:
+    fill = f", fill {config.fill_color}" if config.resize_mode == "longest" else ""
+    return Preprocessing(
+        library="open_clip",
+        image_size=tuple(config.input_size[1:]),
+        resize_mode=config.resize_mode + fill,
+        crop_fraction=1.0,  # the shortest side becomes the crop's; nothing is cut off that side
+        interpolation=config.interpolation,
+        mean=tuple(config.mean),
+        std=tuple(config.std),
+        color_mode="RGB, converted after resize and crop",
+    )

@@ -1,0 +1,284 @@
+"""Names of encoders: what can be named, what a name means, and loading what it names.
+
+Importing this module, and `default_tap`, import neither torch nor timm nor open_clip.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import Literal, NoReturn, get_args
+
+from ...errors import BadInput, NotFound
+from ..specs import TAPS, Tap
+from .base import Encoder
+
+Family = Literal["open_clip", "timm", "quickstart"]
+
+DEFAULT_TAPS: dict[Family, Tap] = {"open_clip": "post_projection", "timm": "pooled", "quickstart": "pooled"}
+QUICKSTART = "efficientnet_lite0"
+IMAGE_SIZES_PX = range(1, 4097)
+PRECISIONS = ("fp32",)
+
+FEW = 4
+"""How many names an error message offers where none is close."""
+
+
+@dataclass(frozen=True)
+class ModelName:
+    """One encoder that can be named.
+
+    Parameters
+    ----------
+    family : str
+        ``open_clip``, ``timm`` or ``quickstart``.
+    architecture : str
+        The library's name of the architecture.
+    tag : str or None
+        The library's name of published weights; None names the architecture alone.
+    pretrained : bool
+        Whether the name stands for published weights. Otherwise it takes a checkpoint, or random weights.
+    """
+
+    family: Family
+    architecture: str
+    tag: str | None = None
+    pretrained: bool = False
+
+    @property
+    def name(self) -> str:
+        """The name as `load_encoder` takes it."""
+        joint = "/" if self.family == "open_clip" else "."
+        return f"{self.family}:{self.architecture}" + (f"{joint}{self.tag}" if self.tag else "")
+
+
+def parse_name(model: str) -> ModelName:
+    """Split ``open_clip:ARCH/TAG``, ``timm:NAME.TAG`` or ``quickstart:NAME``; nothing is looked up.
+
+    Raises
+    ------
+    BadInput
+        If `model` is not of that form.
+    """
+    family, colon, rest = model.partition(":")
+    for known in get_args(Family):
+        if family == known and colon:
+            joint = {"open_clip": "/", "timm": "."}.get(known)
+            architecture, has_tag, tag = rest.partition(joint) if joint else (rest, "", "")
+            if architecture and bool(tag) == bool(has_tag):
+                return ModelName(known, architecture, tag or None)
+    raise BadInput(
+        f"{model!r} does not name an encoder.",
+        hint="Use open_clip:ARCH/TAG, timm:NAME.TAG or quickstart:efficientnet_lite0; `cryoprobe models PATTERN` "
+        "lists the names.",
+        key=model,
+    )
+
+
+def default_tap(model: str) -> Tap:
+    """Return the tap at which a model is read where none is asked for.
+
+    Raises
+    ------
+    BadInput
+        If `model` does not have the form of a name.
+    """
+    return DEFAULT_TAPS[parse_name(model).family]
+
+
+def load_encoder(
+    model: str,
+    *,
+    taps: Sequence[str] = (),
+    checkpoint: Path | None = None,
+    image_size: int | None = None,
+    precision: str = "fp32",
+    untrained: bool = False,
+    seed: int = 0,
+    device: str = "auto",
+) -> Encoder:
+    """Load a frozen encoder with its library's preprocessing.
+
+    Parameters
+    ----------
+    model : str
+        ``open_clip:ARCH/TAG``, ``timm:NAME[.TAG]`` or ``quickstart:efficientnet_lite0``.
+    taps : sequence of str
+        Where to read; all in one forward pass. Empty means `default_tap`.
+    checkpoint : Path, optional
+        A ``.safetensors``, ``.pt``, ``.pth`` or ``.bin`` file to take the weights from. A tag then only says which
+        preprocessing belongs to them.
+    image_size : int, optional
+        Side of the input in pixels, instead of the model's own.
+    precision : str
+        Arithmetic of the forward pass; ``fp32``.
+    untrained : bool
+        Take random weights, drawn from `seed`; the same seed gives the same encoder id.
+    seed : int
+        Of the random weights.
+    device : str
+        ``auto`` (CUDA, else MPS, else CPU) or a torch device.
+
+    Raises
+    ------
+    BadInput
+        If the arguments contradict each other, the model lacks a tap or refuses the size, or the checkpoint cannot be
+        read safely or does not fit.
+    NotFound
+        If the model, the checkpoint file or the published weights are not there.
+    """
+    named = parse_name(model)
+    asked = _check_taps(taps)
+    if precision not in PRECISIONS:
+        raise BadInput(f"Precision {precision!r} is not supported.", hint="Only fp32 is, for now.", found=precision)
+    if image_size is not None and image_size not in IMAGE_SIZES_PX:
+        raise BadInput(
+            f"An image size of {image_size} px is out of bounds.",
+            hint=f"Take {IMAGE_SIZES_PX.start} to {IMAGE_SIZES_PX.stop - 1}.",
+            found=image_size,
+        )
+    if untrained and checkpoint is not None:
+        raise BadInput("An untrained encoder takes no checkpoint.", hint="Give --checkpoint or --untrained.", key=model)
+    if untrained and (named.tag or named.family == "quickstart"):
+        bare = "timm:tf_efficientnet_lite0" if named.family == "quickstart" else ModelName(*_bare(named)).name
+        raise BadInput(
+            f"{model} names trained weights, and --untrained asks for random ones.",
+            hint=f"Name the architecture alone: {bare} --untrained",
+            key=model,
+        )
+    if named.family == "quickstart":
+        return _load_quickstart(named, asked, checkpoint, image_size, device)
+    load = _resolve(named, need_weights=checkpoint is None and not untrained)
+    return load(
+        model,
+        named.architecture,
+        named.tag,
+        taps=asked,
+        checkpoint=None if checkpoint is None else Path(checkpoint),
+        image_size=image_size,
+        seed=seed if untrained else None,
+        device=device,
+    )
+
+
+def list_models(pattern: str | None = None) -> list[ModelName]:
+    """List the encoders that can be named, those without published weights included.
+
+    Parameters
+    ----------
+    pattern : str, optional
+        A shell wildcard for the whole name, with or without ``family:``; or a part of it, where it has no wildcard.
+        Case does not matter.
+    """
+    import open_clip
+    import timm
+
+    names = [ModelName("quickstart", QUICKSTART, None, True)]
+    published: list[tuple[str, str]] = open_clip.list_pretrained()
+    names += [ModelName("open_clip", architecture, tag, True) for architecture, tag in published]
+    bare = set(open_clip.list_models()) - {architecture for architecture, _ in published}
+    names += [ModelName("open_clip", architecture) for architecture in sorted(bare)]
+    tagged = [name.partition(".") for name in timm.list_pretrained()]
+    names += [ModelName("timm", architecture, tag or None, True) for architecture, _, tag in tagged]
+    bare = set(timm.list_models()) - {architecture for architecture, _, _ in tagged}
+    names += [ModelName("timm", architecture) for architecture in sorted(bare)]
+    return [named for named in names if pattern is None or _matches(named.name, pattern)]
+
+
+def _matches(name: str, pattern: str) -> bool:
+    name, pattern = name.lower(), pattern.lower()
+    if not any(sign in pattern for sign in "*?["):
+        return pattern in name
+    return fnmatchcase(name, pattern) or fnmatchcase(name.partition(":")[2], pattern)
+
+
+def _bare(named: ModelName) -> tuple[Family, str]:
+    return named.family, named.architecture
+
+
+def _check_taps(taps: Sequence[str]) -> tuple[Tap, ...]:
+    known = {str(tap): tap for tap in TAPS}
+    for tap in taps:
+        if tap not in known:
+            raise BadInput(f"There is no tap {tap!r}.", hint=f"Taps: {', '.join(TAPS)}", key=tap)
+    if len(set(taps)) != len(taps):
+        raise BadInput(f"A tap is given twice: {', '.join(taps)}.", hint="Give each tap once.", key=taps[0])
+    return tuple(known[tap] for tap in taps)
+
+
+def _load_quickstart(
+    named: ModelName, taps: tuple[Tap, ...], checkpoint: Path | None, image_size: int | None, device: str
+) -> Encoder:
+    from . import quickstart
+
+    if named.architecture != QUICKSTART:
+        _unknown(named.name, named.architecture, [QUICKSTART], "quickstart:")
+    if checkpoint is not None:
+        raise BadInput(
+            f"{named.name} brings its own weights.",
+            hint=f"For a checkpoint, name the architecture: timm:{quickstart.ARCHITECTURE}",
+            key=named.name,
+        )
+    return quickstart.load(taps=taps, image_size=image_size, device=device)
+
+
+def _resolve(named: ModelName, *, need_weights: bool) -> Callable[..., Encoder]:
+    """Check a name against its library and return the function that loads it."""
+    return (
+        _resolve_open_clip(named, need_weights) if named.family == "open_clip" else _resolve_timm(named, need_weights)
+    )
+
+
+def _resolve_open_clip(named: ModelName, need_weights: bool) -> Callable[..., Encoder]:
+    import open_clip
+
+    from . import open_clip_encoder
+
+    architectures: list[str] = open_clip.list_models()
+    if named.architecture not in architectures:
+        _unknown(named.name, named.architecture, architectures, "open_clip:")
+    tags: list[str] = open_clip.list_pretrained_tags_by_model(named.architecture)
+    if named.tag and not open_clip.is_pretrained_cfg(named.architecture, named.tag):
+        _unknown(named.name, named.tag, tags, f"open_clip:{named.architecture}/")
+    if need_weights and not named.tag:
+        _no_weights(named, "/", tags)
+    return open_clip_encoder.load
+
+
+def _resolve_timm(named: ModelName, need_weights: bool) -> Callable[..., Encoder]:
+    import timm
+
+    from . import timm_encoder
+
+    if not timm.is_model(named.architecture):
+        _unknown(named.name, named.architecture, timm.list_models(), "timm:")
+    full_name = named.name.removeprefix("timm:")
+    tags = [name.partition(".")[2] for name in timm.list_pretrained(f"{named.architecture}.*")]
+    try:
+        config = timm.get_pretrained_cfg(full_name)
+    except RuntimeError:  # how timm says that it does not know the tag
+        config = None
+    if named.tag and config is None:
+        _unknown(named.name, named.tag, tags, f"timm:{named.architecture}.")
+    if need_weights and (config is None or not config.has_weights):
+        _no_weights(named, ".", tags)
+    return timm_encoder.load
+
+
+def _unknown(name: str, part: str, known: Sequence[str], prefix: str) -> NoReturn:
+    near = difflib.get_close_matches(part, known, n=4, cutoff=0.5) or (known if len(known) <= FEW else [])
+    meant = f"Did you mean {' or '.join(prefix + match for match in near)}? " if near else ""
+    raise NotFound(f"There is no encoder {name}.", hint=f"{meant}`cryoprobe models PATTERN` lists the names.", key=name)
+
+
+def _no_weights(named: ModelName, joint: str, tags: Sequence[str]) -> NoReturn:
+    bare = f"{named.family}:{named.architecture}"
+    choice = f"Name them as {bare}{joint}TAG ({', '.join(tags)}); or" if tags else "There are none published for it;"
+    raise BadInput(
+        f"{named.name} says which architecture, not which weights.",
+        hint=f"{choice} pass --checkpoint FILE, or --untrained --seed 0 for random ones.",
+        key=named.name,
+    )

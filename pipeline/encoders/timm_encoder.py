@@ -1,0 +1,231 @@
+"""Encoders from timm: the model without its classifier, its weights read safely, and timm's evaluation transform."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from PIL import Image
+
+from ...errors import BadInput
+from ..specs import Preprocessing, Tap
+from . import hub
+from .checkpoint import file_sha256, read_checkpoint
+from .frozen import (
+    FrozenEncoder,
+    Transform,
+    building,
+    check_image_size,
+    choose_device,
+    choose_taps,
+    size_refused,
+)
+from .tokens import TokenReader
+from .weights import load_strictly, weights_digest
+
+_ASKING = threading.Lock()
+
+
+def load(
+    name: str,
+    architecture: str,
+    tag: str | None,
+    *,
+    taps: Sequence[Tap],
+    checkpoint: Path | None,
+    image_size: int | None,
+    seed: int | None,
+    device: str,
+) -> FrozenEncoder:
+    """Load a timm model; see `registry.load_encoder`, which checks the names first.
+
+    A tag gives the preprocessing with which its weights were trained. With a checkpoint, the tag's own weights are not
+    fetched. A classifier in the checkpoint is left out, and is no part of the identity.
+    """
+    import timm
+
+    target = choose_device(device)
+    full_name = f"{architecture}.{tag}" if tag else architecture
+    path = checkpoint
+    if path is None and seed is None:
+        path = hub.fetch(_source(timm.get_pretrained_cfg(full_name)), name, f"timm:{architecture}")
+    state = None if path is None else read_checkpoint(path)
+    with building(seed or 0):
+        model, recipe = _build(name, full_name, image_size)
+        if state is not None:
+            source = name if checkpoint is None else str(checkpoint)
+            _load_weights(model, state, recipe, architecture, source, published=checkpoint is None)
+    return freeze(
+        model,
+        name=name,
+        architecture=architecture,
+        taps=taps,
+        image_size=image_size,
+        seed=seed,
+        checkpoint_sha256=None if checkpoint is None else file_sha256(checkpoint),
+        target=target,
+    )
+
+
+def freeze(
+    model: Any,
+    *,
+    name: str,
+    architecture: str,
+    taps: Sequence[Tap],
+    image_size: int | None,
+    target: torch.device,
+    seed: int | None = None,
+    checkpoint_sha256: str | None = None,
+) -> FrozenEncoder:
+    """Make an encoder of a timm model that has its weights and no classifier."""
+    import timm
+
+    data: Any = timm.data
+    args = {} if image_size is None else {"input_size": (3, image_size, image_size)}
+    config: dict[str, Any] = data.resolve_model_data_config(model, args=args)
+    if config["input_size"][0] != 3:
+        raise BadInput(f"{name} takes images of {config['input_size'][0]} channels, not RGB.", key=name)
+    tower = TimmTower(model)
+    chosen = choose_taps(taps, "pooled", tower, name)
+    if image_size is not None:
+        model.eval()
+        check_image_size(tower, name, config["input_size"][1:])
+    return FrozenEncoder(
+        name=name,
+        tower=tower,
+        taps=chosen,
+        transform=_rgb_first(data.create_transform(**config, is_training=False)),
+        family="timm",
+        architecture=architecture,
+        weights=weights_digest(model.state_dict()),
+        preprocessing=Preprocessing(
+            library="timm",
+            image_size=tuple(config["input_size"][1:]),
+            resize_mode=config["crop_mode"],
+            crop_fraction=config["crop_pct"],
+            interpolation=config["interpolation"],
+            mean=tuple(config["mean"]),
+            std=tuple(config["std"]),
+            color_mode="RGB, converted before resize and crop",
+        ),
+        device=target,
+        seed=seed,
+        checkpoint_sha256=checkpoint_sha256,
+    )
+
+
+class TimmTower:
+    """A timm model without classifier."""
+
+    def __init__(self, model: Any) -> None:
+        self.module: torch.nn.Module = model
+        self._tokens = TokenReader(model)
+        self.taps: Mapping[Tap, str | None] = {"pooled": None, **self._tokens.taps}
+
+    def read(self, x: torch.Tensor, taps: Collection[Tap]) -> dict[Tap, torch.Tensor]:
+        """Run the model once; see `frozen.Tower`."""
+        model: Any = self.module
+        features = model.forward_features(x)
+        out = self._tokens.read(features, taps)
+        if "pooled" in taps:
+            out["pooled"] = model.forward_head(features, pre_logits=True)
+        return out
+
+
+def _rgb_first(transform: Transform) -> Transform:
+    def apply(image: Image.Image) -> torch.Tensor:
+        return transform(image.convert("RGB"))  # as timm's own data set reader does, before any resizing
+
+    return apply
+
+
+@dataclass(frozen=True)
+class _Recipe:
+    """How timm loads weights into a model: its filter for foreign key layouts, and whether it insists on all keys."""
+
+    filter: Callable[..., dict[str, torch.Tensor]] | None = None
+    strict: bool = True
+
+
+def _build(name: str, full_name: str, image_size: int | None, **kwargs: Any) -> tuple[Any, _Recipe]:
+    """Build a model without classifier and with random weights, and learn timm's recipe for loading real ones.
+
+    timm keeps the filter of each architecture to itself and hands it to ``load_pretrained``; with ``num_classes=0``
+    that function then ignores missing and left-over keys. So timm is stopped at that call, and the loading is done
+    here, strictly.
+    """
+    import timm
+
+    recipes = [_Recipe()]
+    config = timm.get_pretrained_cfg(full_name)
+    if image_size is not None and config is not None and config.fixed_input_size:
+        kwargs["img_size"] = image_size
+    try:
+        with _loading_noted(recipes):
+            model = timm.create_model(full_name, pretrained=True, num_classes=0, **kwargs)
+    except Exception as error:  # each model refuses in its own way
+        if image_size is not None:
+            raise size_refused(name, image_size, error) from error
+        raise BadInput(f"timm cannot build {name}: {error}", key=name) from error
+    return model, recipes[-1]
+
+
+@contextmanager
+def _loading_noted(recipes: list[_Recipe]) -> Iterator[None]:
+    from timm.models import _builder
+
+    def note(*args: Any, filter_fn: Any = None, strict: bool = True, **kwargs: Any) -> None:
+        recipes.append(_Recipe(filter_fn, strict))
+
+    with _ASKING:
+        kept = _builder.load_pretrained
+        _builder.load_pretrained = note
+        try:
+            yield
+        finally:
+            _builder.load_pretrained = kept
+
+
+def _load_weights(
+    model: Any, state: dict[str, torch.Tensor], recipe: _Recipe, architecture: str, source: str, *, published: bool
+) -> None:
+    if recipe.filter is not None:
+        with suppress(Exception):  # another model's tensors: load_strictly names what does not fit
+            state = _filtered(recipe.filter, state, model)
+    if state.keys() - model.state_dict().keys():
+        classifier = _classifier_keys(architecture, model)
+        state = {key: value for key, value in state.items() if key not in classifier}
+    load_strictly(model, state, source, may_lack=published and not recipe.strict, may_exceed=not recipe.strict)
+
+
+def _filtered(
+    filter_fn: Callable[..., dict[str, torch.Tensor]], state: dict[str, torch.Tensor], model: Any
+) -> dict[str, torch.Tensor]:
+    try:
+        return filter_fn(state, model)
+    except TypeError:  # timm has filters of one argument too
+        return filter_fn(state)
+
+
+def _classifier_keys(architecture: str, model: Any) -> set[str]:
+    """Return the keys that the architecture has with a classifier and lacks without."""
+    import timm
+
+    with torch.device("meta"):
+        whole = timm.create_model(architecture, pretrained=False)
+    return set(whole.state_dict()) - set(model.state_dict())
+
+
+def _source(config: Any) -> hub.Source:
+    if config.hf_hub_id:
+        names = hub.hub_filenames(
+            "pytorch_model.bin", ("model.safetensors", "pytorch_model.safetensors"), config.hf_hub_filename or ""
+        )
+        return hub.Source(repo=config.hf_hub_id, filenames=names)
+    return hub.Source(url=config.url if isinstance(config.url, str) else config.url[0])

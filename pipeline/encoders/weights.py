@@ -1,0 +1,99 @@
+"""The weights of a model: their identity, and loading them with nothing missing and nothing left over."""
+
+from __future__ import annotations
+
+import hashlib
+import struct
+from collections.abc import Iterable, Mapping
+
+import torch
+
+from ...errors import BadInput
+
+NAMED = 4
+"""How many keys an error message names."""
+
+
+def weights_digest(state: Mapping[str, torch.Tensor]) -> str:
+    """Return the sha256 over the tensors of a state dict, whatever file they came from.
+
+    For each tensor, by ascending name, the hash takes::
+
+        u64 length of name | name in UTF-8 | u64 length of dtype | dtype ("float32", "int64" …)
+        u64 number of dimensions | u64 each dimension | u64 number of bytes | the bytes
+
+    where u64 is 8 bytes little-endian and the bytes are the elements in C order, little-endian. Every field carries
+    its length, so no two state dicts feed the same bytes.
+
+    Parameters
+    ----------
+    state : mapping of str to Tensor
+        Any dtypes, any devices, any strides.
+
+    Returns
+    -------
+    str
+        64 hexadecimal digits.
+    """
+    h = hashlib.sha256()
+    for name in sorted(state):
+        tensor = state[name].detach().cpu().contiguous()
+        raw = tensor.reshape(-1).view(torch.uint8)  # a view: bfloat16 has no numpy dtype, bytes have
+        h.update(_sized(name.encode()) + _sized(str(tensor.dtype).removeprefix("torch.").encode()))
+        h.update(struct.pack(f"<{tensor.ndim + 2}Q", tensor.ndim, *tensor.shape, raw.numel()))
+        h.update(raw.numpy().data)
+    return h.hexdigest()
+
+
+def _sized(field: bytes) -> bytes:
+    return struct.pack("<Q", len(field)) + field
+
+
+def load_strictly(
+    model: torch.nn.Module,
+    tensors: Mapping[str, torch.Tensor],
+    source: str,
+    *,
+    may_lack: bool = False,
+    may_exceed: bool = False,
+) -> None:
+    """Load a state dict into a model, or say in one message why it does not fit.
+
+    Parameters
+    ----------
+    model : Module
+    tensors : mapping of str to Tensor
+    source : str
+        Where the tensors come from, for the message.
+    may_lack, may_exceed : bool
+        Whether missing and left-over keys are accepted, because the library's own recipe for these weights has them.
+
+    Raises
+    ------
+    BadInput
+        If keys are missing or left over, or a shape differs.
+    """
+    try:
+        keys = model.load_state_dict(tensors, strict=False)
+    except RuntimeError as error:  # shapes
+        mismatches = [line.strip().rstrip(".") for line in str(error).splitlines()[1:]]
+        raise _misfit(model, source, [f"{len(mismatches)} of another shape: {_some(mismatches, '; ')}"]) from error
+    faults = []
+    if keys.missing_keys and not may_lack:
+        faults.append(f"{len(keys.missing_keys)} missing: {_some(keys.missing_keys)}")
+    if keys.unexpected_keys and not may_exceed:
+        faults.append(f"{len(keys.unexpected_keys)} unexpected: {_some(keys.unexpected_keys)}")
+    if faults:
+        raise _misfit(model, source, faults)
+
+
+def _misfit(model: torch.nn.Module, source: str, faults: Iterable[str]) -> BadInput:
+    return BadInput(
+        f"The tensors of {source} do not fit this {type(model).__name__}: {'; '.join(faults)}.",
+        hint="Name the architecture that the checkpoint was saved from.",
+        key=source,
+    )
+
+
+def _some(names: list[str], between: str = ", ") -> str:
+    return between.join(names[:NAMED]) + (" …" if len(names) > NAMED else "")

@@ -1,0 +1,90 @@
+"""Why a feature set is not there: what differs from the nearest one that the store has."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from ..errors import CryoprobeError
+from ..stores.feature_set import FeatureSet
+from ..stores.store import Store
+from .datasets.base import Labels
+from .specs import DatasetSpec, EncoderSpec
+
+_CANDIDATES = 50
+
+
+def explain_encoder(store: Store, spec: EncoderSpec) -> str | None:
+    """Say which fields of `spec` differ from the nearest encoder in the store; None for a store without sets."""
+    nearest: tuple[list[str], FeatureSet] | None = None
+    wanted = _flat(spec.model_dump(mode="json"))
+    for feature_set in _one_per_encoder(store):
+        found = _flat(feature_set.manifest.encoder)
+        fields = [
+            f"{k} ({_short(found.get(k))} → {_short(wanted.get(k))})"
+            for k in sorted(wanted.keys() | found.keys())
+            if wanted.get(k) != found.get(k)
+        ]
+        if fields and (nearest is None or len(fields) < len(nearest[0])):
+            nearest = fields, feature_set
+    if nearest is None:
+        return None
+    return f"New to the store: the encoder differs from that of set {nearest[1].id[:12]} in " + ", ".join(nearest[0])
+
+
+def explain_dataset(
+    previous: FeatureSet, spec: DatasetSpec, ids: Sequence[bytes], labels: Labels, split: str
+) -> str | None:
+    """Say how a data set differs from the one of an earlier set of the same encoder; None where it does not."""
+    differences = []
+    before = [s.tobytes() for s in previous.samples()]
+    old, new = set(before), set(ids)
+    if new - old:
+        differences.append(f"{len(new - old):,} samples added")
+    if old - new:
+        differences.append(f"{len(old - new):,} samples removed")
+    if spec.classes != previous.classes:
+        differences.append(f"classes ({len(previous.classes)} → {len(spec.classes)})")
+    elif labels.ndim == previous.labels().ndim:
+        was = dict(zip(before, previous.labels(), strict=True))
+        changed = sum(1 for i, label in zip(ids, labels, strict=True) if i in was and not np.array_equal(was[i], label))
+        if changed:
+            differences.append(f"{changed:,} labels changed")
+    if spec.multilabel != previous.multilabel:
+        differences.append("one label ↔ several labels a sample")
+    if spec.failed != tuple(previous.manifest.dataset["failed"]):
+        differences.append("failed samples")
+    if not differences and before != list(ids):
+        differences.append("order of samples")
+    if not differences:
+        return None
+    return f"{split}: the data differ from set {previous.id[:12]} in " + ", ".join(differences)
+
+
+def _one_per_encoder(store: Store) -> Iterable[FeatureSet]:
+    """Yield the newest set of each of the newest encoders in the store."""
+    seen: set[str] = set()
+    for named in store.names():
+        if named.encoder not in seen and len(seen) < _CANDIDATES:
+            seen.add(named.encoder)
+            try:
+                yield store.open(named.set)
+            except CryoprobeError:  # an explanation is a courtesy: what is damaged is reported where it is used
+                continue
+
+
+def _flat(value: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, item in value.items():
+        if isinstance(item, Mapping):
+            flat.update(_flat(item, f"{prefix}{key}."))
+        else:
+            flat[f"{prefix}{key}"] = item
+    return flat
+
+
+def _short(value: Any) -> str:
+    text = str(value)
+    return text[:12] + "…" if len(text) == 64 else text

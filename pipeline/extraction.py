@@ -1,0 +1,375 @@
+"""The extraction loop: find what the store lacks of one split, encode it once, seal it unit by unit.
+
+A split is cut into blocks of consecutive samples. The ids of the next blocks are found in the background while the
+current one is encoded. Of a block, what no sealed row has is claimed, decoded ahead by threads, encoded, and sealed
+as one unit per tap before the next block is encoded, so that a crash costs one unit. A block that somebody else has
+claimed is put off, and looked at again at the end.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from itertools import groupby
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from ..errors import BadInput, Conflict
+from ..stores.layout import unit_id
+from ..stores.manifest import FailedSample
+from ..stores.rows import RowIndex
+from ..stores.sample_index import SampleIndex
+from ..stores.store import Store
+from ..stores.units import Rows, sample_array, write_unit
+from .datasets.base import Split, UndecodableImage
+from .encoders.base import Encoder
+from .loading import Identified, Identifier, ordered_map
+from .progress import Reporter
+from .specs import EncoderSpec
+
+if TYPE_CHECKING:
+    import torch
+
+_POLL_SECONDS = 0.5
+_MANY_FAILURES = 1000
+"""This many failures above what is allowed end a run at once; fewer are collected, to be named all together."""
+
+
+@dataclass(frozen=True)
+class Target:
+    """One tap of the encoder, and the rows that the store has of it."""
+
+    spec: EncoderSpec
+    encoder_id: str
+    index: RowIndex
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How to run; nothing here changes a number that is stored.
+
+    Parameters
+    ----------
+    batch_size : int
+        Images in one forward pass.
+    workers : int
+        Threads that read and decode.
+    unit_rows : int
+        Samples in a block, and so rows in a unit and in a chunk.
+    max_bad : int
+        Failures that are tolerated.
+    """
+
+    batch_size: int
+    workers: int
+    unit_rows: int
+    max_bad: int
+
+
+@dataclass(eq=False)
+class _Plan:
+    """What is to be encoded of one block.
+
+    Parameters
+    ----------
+    block : int
+    rows : dict of bytes to int
+        Sample ids that some target lacks, each with a row of the split that has it.
+    missing : list of list of bytes
+        For each target, those of them that it lacks.
+    units : list of str
+        For each target, the id of the unit of its missing rows.
+    """
+
+    block: int
+    rows: dict[bytes, int]
+    missing: list[list[bytes]]
+    units: list[str]
+
+
+class _Decoded(NamedTuple):
+    """One image of a plan, decoded and preprocessed; or why not."""
+
+    plan: _Plan
+    sample: bytes
+    row: int
+    tensor: torch.Tensor | None
+    error: str | None
+
+
+class SplitExtraction:
+    """Encodes what a store lacks of one split.
+
+    Parameters
+    ----------
+    split : Split
+    encoder : Encoder
+    targets : sequence of Target
+        One for each of ``encoder.taps``, in that order.
+    store : Store
+    samples : SampleIndex
+    settings : Settings
+    reporter : Reporter
+
+    Attributes
+    ----------
+    encoded : int
+        Images that this process encoded.
+    failed : dict of int to FailedSample
+        By row of the split.
+    """
+
+    def __init__(
+        self,
+        split: Split,
+        encoder: Encoder,
+        targets: Sequence[Target],
+        *,
+        store: Store,
+        samples: SampleIndex,
+        settings: Settings,
+        reporter: Reporter,
+    ) -> None:
+        self.encoded = 0
+        self.failed: dict[int, FailedSample] = {}
+        self._split = split
+        self._encoder = encoder
+        self._targets = targets
+        self._store = store
+        self._samples = samples
+        self._settings = settings
+        self._reporter = reporter
+        self._blocks = [
+            range(start, min(start + settings.unit_rows, len(split)))
+            for start in range(0, len(split), settings.unit_rows)
+        ]
+        self._identified: dict[int, Future[Identified]] = {}
+        self._undecodable: dict[bytes, str] = {}
+        self._underway: set[bytes] = set()
+        self._finished: set[int] = set()
+
+    def run(self) -> list[bytes | None]:
+        """Encode until every sample of the split has a row for every target, or an error.
+
+        Returns
+        -------
+        list of bytes or None
+            The sample id of every sample; None where it could not be read.
+
+        Raises
+        ------
+        BadInput
+            If more samples failed than are tolerated; it names them.
+        Conflict
+            If a file changed while it was used.
+        """
+        workers = ThreadPoolExecutor(self._settings.workers, thread_name_prefix="cryoprobe-load")
+        scout = ThreadPoolExecutor(1, thread_name_prefix="cryoprobe-identify")
+        try:
+            identifier = Identifier(self._split, self._samples, workers)
+            with self._store.claims() as claims:
+                self._claims = claims
+                todo = list(range(len(self._blocks)))
+                while todo:
+                    before = self.encoded + len(self.failed)
+                    self._encode_blocks(todo, workers, scout, identifier)
+                    todo = [b for b in todo if any(self._missing(self._ids(b)))]
+                    if todo and self.encoded + len(self.failed) == before:
+                        time.sleep(_POLL_SECONDS)  # others are encoding them
+                        for target in self._targets:
+                            target.index.refresh()
+        finally:
+            scout.shutdown(wait=False, cancel_futures=True)
+            workers.shutdown(wait=False, cancel_futures=True)
+        ids = [sample_id for block in range(len(self._blocks)) for sample_id in self._ids(block)]
+        for row, sample_id in enumerate(ids):
+            if sample_id in self._undecodable:  # further samples with the bytes of one that failed
+                self._fail(row, sample_id, self._undecodable[sample_id])
+        self._check_failures(self._settings.max_bad)
+        return ids
+
+    def _encode_blocks(
+        self, blocks: Sequence[int], workers: ThreadPoolExecutor, scout: ThreadPoolExecutor, identifier: Identifier
+    ) -> None:
+        jobs = (
+            (plan, sample_id, row)
+            for plan in self._plans(blocks, scout, identifier)
+            for sample_id, row in plan.rows.items()
+        )
+        window = 2 * self._settings.batch_size + self._settings.workers
+        decoded = ordered_map(workers, self._decode, jobs, window)
+        for plan, images in groupby(decoded, key=lambda d: d.plan):
+            self._seal(plan, self._encode(images))
+
+    def _plans(self, blocks: Sequence[int], scout: ThreadPoolExecutor, identifier: Identifier) -> Iterator[_Plan]:
+        """Yield what is to be encoded, block by block, each claimed; identify two blocks ahead."""
+        for at, block in enumerate(blocks):
+            for ahead in blocks[at : at + 3]:
+                if ahead not in self._identified:
+                    self._identified[ahead] = scout.submit(identifier.identify, self._blocks[ahead])
+            identified = self._identified[block].result()
+            for position, error in identified.errors.items():
+                self._fail(self._blocks[block][position], None, error)
+            plan = self._plan(block)
+            if plan is not None:
+                yield plan
+            elif not any(self._missing(self._ids(block))):
+                self._finish(block)
+
+    def _plan(self, block: int) -> _Plan | None:
+        """Claim what the targets lack of a block; None where that is nothing, or somebody else's."""
+        ids = self._ids(block)
+        first = {}
+        for row, sample_id in zip(reversed(self._blocks[block]), reversed(ids), strict=True):
+            first[sample_id] = row
+        while True:
+            missing = self._missing(ids)
+            wanted = {
+                i: first[i] for i in dict.fromkeys(i for i in ids if i is not None) if any(i in m for m in missing)
+            }
+            if not wanted:
+                return None
+            lists = [[i for i in wanted if i in m] for m in missing]
+            units = [unit_id(t.encoder_id, m) for t, m in zip(self._targets, lists, strict=True)]
+            plan = _Plan(block, wanted, lists, units)
+            if not self._claim(plan):
+                return None
+            # Who held the claim before us may have sealed the unit just before we got it: look again.
+            for target in self._targets:
+                target.index.refresh()
+            if self._missing(ids) == missing:
+                self._underway.update(wanted)
+                return plan
+            self._release(plan)
+
+    def _missing(self, ids: Sequence[bytes | None]) -> list[set[bytes]]:
+        """Return for each target the ids that it lacks, and that are neither underway nor known to be undecodable."""
+        readable = [i for i in ids if i is not None and i not in self._underway and i not in self._undecodable]
+        return [set(target.index.missing(readable)) for target in self._targets]
+
+    def _ids(self, block: int) -> list[bytes | None]:
+        return self._identified[block].result().ids
+
+    def _claim(self, plan: _Plan) -> bool:
+        for target, ids, unit in zip(self._targets, plan.missing, plan.units, strict=True):
+            if ids and not self._claims.take(target.encoder_id, unit):
+                self._release(plan)
+                return False
+        return True
+
+    def _release(self, plan: _Plan) -> None:
+        for target, unit in zip(self._targets, plan.units, strict=True):
+            self._claims.release(target.encoder_id, unit)
+
+    def _decode(self, job: tuple[_Plan, bytes, int]) -> _Decoded:
+        plan, sample_id, row = job
+        try:
+            raw = self._split.read(row)
+        except OSError as e:
+            return _Decoded(plan, sample_id, row, None, f"cannot be read: {e.strerror or e}")
+        if hashlib.sha256(raw).digest() != sample_id:
+            raise Conflict(
+                f"{self._split.describe(row)} changed while it was being extracted.",
+                hint="Run the same command again, with --rehash if the file's dates cannot be trusted.",
+                key=self._split.describe(row),
+            )
+        try:
+            return _Decoded(plan, sample_id, row, self._encoder.preprocess(self._split.decode(raw)), None)
+        except UndecodableImage as e:
+            return _Decoded(plan, sample_id, row, None, str(e))
+        except Exception as e:  # a transform may fail on an odd image in any way, and one image must not end the run
+            return _Decoded(plan, sample_id, row, None, f"cannot be preprocessed: {type(e).__name__}: {e}")
+
+    def _encode(self, images: Iterator[_Decoded]) -> list[Rows | None]:
+        """Encode the images of one plan; return for each target their rows."""
+        parts: list[list[Rows]] = [[] for _ in self._targets]
+        batch: list[_Decoded] = []
+        for image in images:
+            if image.error is not None:
+                self._fail(image.row, image.sample, image.error)
+                continue
+            batch.append(image)
+            if len(batch) == self._settings.batch_size:
+                self._encode_batch(batch, parts)
+                batch = []
+        if batch:
+            self._encode_batch(batch, parts)
+        return [_joined(p) if p else None for p in parts]
+
+    def _encode_batch(self, batch: Sequence[_Decoded], parts: list[list[Rows]]) -> None:
+        import torch
+
+        outputs = self._encoder.encode(torch.stack([d.tensor for d in batch if d.tensor is not None]))
+        raw = [outputs[t.spec.tap].numpy().astype(np.float32, copy=False) for t in self._targets]  # each [n, d]
+        lengths = [np.sqrt(np.einsum("nd,nd->n", x, x, dtype=np.float64)) for x in raw]
+        usable = np.logical_and.reduce([np.isfinite(length) & (length > 0) for length in lengths])
+        for i in map(int, np.flatnonzero(~usable)):
+            self._fail(batch[i].row, batch[i].sample, "the encoder's output is zero or not finite")
+        samples = sample_array([d.sample for d in batch])[usable]
+        for part, target, x, length in zip(parts, self._targets, raw, lengths, strict=True):
+            unit = (x[usable] / length[usable, None]).astype(target.spec.stored_dtype)
+            part.append(Rows(samples, unit, length[usable].astype(np.float32)))
+        self.encoded += int(usable.sum())
+        self._reporter.advance(encoded=int(usable.sum()))
+
+    def _seal(self, plan: _Plan, encoded: Sequence[Rows | None]) -> None:
+        """Write and seal one unit per target, then give the claims back."""
+        for target, ids, unit, rows in zip(self._targets, plan.missing, plan.units, encoded, strict=True):
+            if rows is not None:
+                rows = _only(rows, ids)
+                if len(rows):
+                    target.index.add(write_unit(self._store.backend, target.encoder_id, unit, rows))
+        self._underway.difference_update(plan.rows)
+        self._release(plan)
+        self._finish(plan.block, len(plan.rows))
+        self._check_failures(self._settings.max_bad + _MANY_FAILURES)
+
+    def _finish(self, block: int, tried: int = 0) -> None:
+        """Report the samples of a block that needed no encoding."""
+        if block not in self._finished:
+            self._finished.add(block)
+            unread = sum(i is None for i in self._ids(block))
+            self._reporter.advance(reused=len(self._blocks[block]) - unread - tried)
+
+    def _fail(self, row: int, sample_id: bytes | None, error: str) -> None:
+        if sample_id is not None:
+            self._undecodable[sample_id] = error
+        if row not in self.failed:
+            name = self._split.describe(row)
+            self.failed[row] = FailedSample(name=name, sample=sample_id.hex() if sample_id else None, error=error)
+            self._reporter.advance(failed=1)
+
+    def _check_failures(self, most: int) -> None:
+        if len(self.failed) <= most:
+            return
+        named = [f"  {f.name}: {f.error}" for _, f in sorted(self.failed.items())[:20]]
+        if len(self.failed) > len(named):
+            named.append(f"  … and {len(self.failed) - len(named)} more")
+        raise BadInput(
+            f"{len(self.failed)} of {len(self._split)} samples of split {self._split.name!r} cannot be used; "
+            f"{self._settings.max_bad} are tolerated:\n" + "\n".join(named),
+            hint=f"Mend or remove them, or go on without them: --max-bad {len(self.failed)}. What was encoded is kept.",
+            key=self._split.name,
+            expected=self._settings.max_bad,
+            found=len(self.failed),
+        )
+
+
+def _joined(parts: Sequence[Rows]) -> Rows:
+    return Rows(
+        np.concatenate([p.samples for p in parts]),
+        np.concatenate([p.embeddings for p in parts]),
+        np.concatenate([p.norms for p in parts]),
+    )
+
+
+def _only(rows: Rows, ids: Sequence[bytes]) -> Rows:
+    """Return those rows whose sample id is in `ids`."""
+    wanted = set(ids)
+    keep: npt.NDArray[np.bool_] = np.array([s.tobytes() in wanted for s in rows.samples], bool)
+    return rows if keep.all() else Rows(rows.samples[keep], rows.embeddings[keep], rows.norms[keep])

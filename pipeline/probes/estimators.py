@@ -1,0 +1,191 @@
+"""From a request to a scikit-learn estimator, not yet fitted.
+
+Any class, or function that returns an estimator, can be named by its dotted path; it must fit and predict. What a
+user can get wrong here (the name, a parameter) is told with what would have been right.
+"""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import inspect
+from collections.abc import Callable, Iterable
+from typing import Any, cast
+
+from ...errors import BadInput
+from .named import NAMED
+from .request import ProbeRequest
+
+
+def make_estimator(request: ProbeRequest, **overrides: Any) -> Any:
+    """Build the estimator that `request` names.
+
+    Parameters
+    ----------
+    request : ProbeRequest
+    **overrides
+        Parameters that take precedence over the request's, such as the C of one point of the grid.
+
+    Returns
+    -------
+    estimator
+        Not fitted. ``random_state``, of the estimator or of a step inside it, is ``request.seed`` unless it was given.
+
+    Raises
+    ------
+    BadInput
+        If the name cannot be imported, is not an estimator that classifies, or has no such parameter.
+    """
+    named = NAMED.get(request.probe)
+    factory = _load(named.path if named is not None else request.probe)
+    params = {**request.params, **overrides}
+    takes = _signature_of(factory)
+    own = {name: value for name, value in params.items() if name in takes}
+    try:
+        estimator = factory(**own)
+    except Exception as error:  # the constructor is a stranger's code
+        raise BadInput(
+            f"{request.probe} could not be built from {own or 'its defaults'}: {error}",
+            hint="Give the parameters that its constructor needs; an estimator made of other estimators can be "
+            "named by a function of yours that returns it.",
+            key=request.probe,
+        ) from error
+    _check_classifies(estimator, request.probe)
+
+    valid = valid_parameters(estimator) | takes
+    for name in params:
+        if name not in valid:
+            raise _unknown_parameter(request.probe, name, valid)
+    later: dict[str, Any] = {name: value for name, value in params.items() if name not in own}
+    for name in valid_parameters(estimator):
+        if name.split("__")[-1] == "random_state" and name not in params:
+            later[name] = request.seed
+    if later:
+        estimator.set_params(**later)
+    return estimator
+
+
+def valid_parameters(estimator: Any) -> set[str]:
+    """Return the names that ``set_params`` takes, nested ones included."""
+    return set(estimator.get_params(deep=True)) if hasattr(estimator, "get_params") else set()
+
+
+def grid_of(request: ProbeRequest) -> tuple[float, ...]:
+    """Return the values of C to try; empty where the estimator's own default stands.
+
+    Raises
+    ------
+    BadInput
+        If a grid was given and the estimator has no parameter C.
+    """
+    if request.C:
+        make_estimator(request, C=request.C[0])
+    return request.C
+
+
+def needs_validation(request: ProbeRequest) -> bool:
+    """Say whether `run_probe` needs a validation part: whether there are several values of C to choose from."""
+    return len(grid_of(request)) > 1
+
+
+def for_multilabel(estimator: Any) -> Any:
+    """Wrap an estimator that takes one label a row, so that it takes one 0/1 flag a class.
+
+    An estimator that handles such labels by itself (nearest neighbours, trees) is returned as it is; one that ranks
+    gets one binary problem a class through ``OneVsRestClassifier``; the rest, ``MultiOutputClassifier``.
+    """
+    from sklearn.multiclass import OneVsRestClassifier
+    from sklearn.multioutput import MultiOutputClassifier
+
+    if _is_multilabel(estimator):
+        return estimator
+    ranks = hasattr(estimator, "decision_function") or hasattr(estimator, "predict_proba")
+    return OneVsRestClassifier(estimator) if ranks else MultiOutputClassifier(estimator)
+
+
+def _is_multilabel(estimator: Any) -> bool:
+    from sklearn.base import BaseEstimator
+
+    if not isinstance(estimator, BaseEstimator):
+        return False
+    try:
+        from sklearn.utils import get_tags
+    except ImportError:  # scikit-learn 1.5
+        from sklearn.utils._tags import _safe_tags
+
+        return bool(_safe_tags(estimator, key="multilabel"))
+    tags = get_tags(estimator).classifier_tags
+    return tags is not None and bool(tags.multi_label)
+
+
+def _load(path: str) -> Callable[..., Any]:
+    """Import what a dotted path names."""
+    module_name, _, name = path.rpartition(".")
+    if not module_name:
+        raise BadInput(
+            f"there is no probe called {path!r}" + _did_you_mean(path, NAMED),
+            hint=f"Give one of {', '.join(NAMED)}, or a dotted path such as sklearn.linear_model.RidgeClassifier.",
+            key=path,
+        )
+    try:
+        module = importlib.import_module(module_name)
+    except Exception as error:  # importing runs a stranger's code
+        raise BadInput(
+            f"probe {path}: module {module_name} cannot be imported: {error}",
+            hint="Check the spelling, and that it is installed in this environment.",
+            key=path,
+        ) from error
+    found = getattr(module, name, None)
+    if found is None:
+        raise BadInput(
+            f"probe {path}: module {module_name} has no {name!r}" + _did_you_mean(name, dir(module)),
+            hint="Give the dotted path of a class that fits and predicts.",
+            key=path,
+        )
+    if not callable(found):
+        raise BadInput(
+            f"probe {path} is not a class but a {type(found).__name__}",
+            hint="Give the dotted path of a class that fits and predicts.",
+            key=path,
+        )
+    return cast(Callable[..., Any], found)
+
+
+def _signature_of(factory: Callable[..., Any]) -> set[str]:
+    try:
+        parameters = inspect.signature(factory).parameters.values()
+    except ValueError:  # a class written in C
+        return set()
+    return {p.name for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)}
+
+
+def _check_classifies(estimator: Any, path: str) -> None:
+    from sklearn.base import ClassifierMixin, ClusterMixin, OutlierMixin, RegressorMixin
+
+    missing = [verb for verb in ("fit", "predict") if not callable(getattr(estimator, verb, None))]
+    if missing:
+        problem = f"has no {' and no '.join(missing)}"
+    elif isinstance(estimator, RegressorMixin | ClusterMixin | OutlierMixin) and not isinstance(
+        estimator, ClassifierMixin
+    ):
+        problem = "does not classify"
+    else:
+        return
+    raise BadInput(f"{path} {problem}", hint="Give an estimator that predicts class labels.", key=path)
+
+
+def _unknown_parameter(path: str, name: str, valid: set[str]) -> BadInput:
+    return BadInput(
+        f"{path} has no parameter {name!r}" + _did_you_mean(name, valid),
+        hint=f"Its parameters: {', '.join(sorted(valid)) or 'none'}.",
+        key=name,
+        expected=sorted(valid),
+        found=name,
+    )
+
+
+def _did_you_mean(name: str, known: Iterable[str]) -> str:
+    # Case is the commonest slip in class names, and difflib counts it as a difference.
+    by_lower = {other.lower(): other for other in known}
+    close = [by_lower[match] for match in difflib.get_close_matches(name.lower(), by_lower, n=3)]
+    return f"; did you mean {' or '.join(close)}?" if close else ""

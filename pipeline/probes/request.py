@@ -1,0 +1,195 @@
+"""What probe is asked for: its name, parameters, grid and seed, and how they are written on a command line.
+
+A request is completed when it is made (aliases resolved, Cryoprobe's defaults filled in), so two requests that mean
+the same thing have the same canonical dict, and a default that changes is a changed key. Which rows choose C (a
+validation split, or a fraction of train) is the caller's to decide and to put into the trial key.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterable
+from typing import Any, Literal
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, JsonValue, field_validator, model_validator
+
+from ...canonical import canonical_json
+from ...errors import BadInput
+from .named import NAMED
+
+_GRID_FORMS = "Accepted: one number (0.316), a list (1.0,10), or lo:hi:n log-spaced with both ends (1e-3:1e3:7)."
+_LONGEST_GRID = 1000
+_PYTHON_LITERALS: dict[str, JsonValue] = {"True": True, "False": False, "None": None}
+
+
+class ProbeRequest(BaseModel):
+    """A probe, fully specified.
+
+    Parameters
+    ----------
+    probe : str
+        ``logreg``, ``knn``, or the dotted path of a scikit-learn classifier.
+    params : dict
+        Parameters of the estimator, JSON values. ``step__name`` reaches into a pipeline.
+    C : tuple of float
+        Grid of inverse regularisation strengths, for estimators that have a parameter C; sorted, positive, unique.
+        Empty means the probe's default grid (see `named.DEFAULT_C`), or the estimator's own default where it has no
+        grid. A number given as ``params["C"]`` is moved here.
+    seed : int
+        Becomes ``random_state`` of estimators that have one.
+    schema_version : int
+        Raised when a change of Cryoprobe's probes changes the numbers.
+
+    Raises
+    ------
+    BadInput
+        If parameters contradict each other, or a value is not finite JSON, or the grid or the seed is out of range.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    probe: str
+    params: dict[str, JsonValue] = {}
+    C: tuple[float, ...] = ()
+    seed: int = 0
+    schema_version: Literal[1] = 1
+
+    @model_validator(mode="before")
+    @classmethod
+    def _complete(cls, data: Any) -> Any:
+        """Resolve aliases and fill in defaults; leave every type check to pydantic."""
+        if not isinstance(data, dict) or not isinstance(data.get("params", {}), dict):
+            return data
+        named = NAMED.get(data.get("probe", ""))
+        params = dict(data.get("params", {}))
+        if named is not None:
+            for alias, own in named.aliases.items():
+                if alias in params and own in params:
+                    raise BadInput(
+                        f"{alias} and {own} are the same parameter of {named.name}", hint="Give one of them."
+                    )
+                if alias in params:
+                    params[own] = params.pop(alias)
+            params = {**named.defaults, **params}
+        grid = data.get("C") or ()
+        if "C" in params and grid:
+            raise BadInput("C is given both as a parameter and as a grid", hint="Give one of them.", key="C")
+        if isinstance(params.get("C"), int | float) and not isinstance(params["C"], bool):
+            grid = (params.pop("C"),)
+        if not grid and named is not None and "C" not in params:
+            grid = named.grid
+        return {**data, "params": params, "C": grid}
+
+    @field_validator("params")
+    @classmethod
+    def _finite(cls, params: dict[str, JsonValue]) -> dict[str, JsonValue]:
+        try:
+            canonical_json(params)
+        except ValueError as error:
+            raise BadInput(
+                f"parameters of a probe must be finite JSON values: {error}", hint="Give a finite number.", found=params
+            ) from error
+        return params
+
+    @field_validator("C")
+    @classmethod
+    def _tidy_grid(cls, grid: tuple[float, ...]) -> tuple[float, ...]:
+        return _checked_grid(grid, found=grid)
+
+    @field_validator("seed")
+    @classmethod
+    def _seed_range(cls, seed: int) -> int:
+        if not 0 <= seed < 2**32:
+            raise BadInput(f"seed {seed} is out of range", hint="Give a seed from 0 to 4294967295.", key="seed")
+        return seed
+
+    def canonical(self) -> dict[str, JsonValue]:
+        """Return the JSON dict that stands for this request in a trial key."""
+        return self.model_dump(mode="json")
+
+
+def parse_params(items: Iterable[str]) -> dict[str, JsonValue]:
+    """Read ``name=value`` arguments of a command line.
+
+    Parameters
+    ----------
+    items : iterable of str
+        Such as ``["k=5", "weights=distance"]``. A value that parses as JSON is that JSON value; ``True``, ``False``
+        and ``None`` are read as Python writes them; anything else is a string.
+
+    Returns
+    -------
+    dict
+
+    Raises
+    ------
+    BadInput
+        If ``=`` or the name is missing, or a name comes twice.
+    """
+    params: dict[str, JsonValue] = {}
+    for item in items:
+        name, equals, text = item.partition("=")
+        name = name.strip()
+        if not equals or not name:
+            raise BadInput(f"{item!r} is not a parameter", hint="Write name=value, for example k=5.", found=item)
+        if name in params:
+            raise BadInput(f"parameter {name} is given twice", hint="Give it once.", key=name)
+        params[name] = _literal(text.strip())
+    return params
+
+
+def parse_grid(text: str) -> tuple[float, ...]:
+    """Read a grid of positive numbers.
+
+    Parameters
+    ----------
+    text : str
+        ``0.316``, ``1.0,10`` or ``lo:hi:n``: n values from lo to hi, evenly spaced in the logarithm, ends included.
+        Spaced values are rounded to 12 significant digits, so that 0.01 is 0.01 and not 0.009999999999999998.
+
+    Returns
+    -------
+    tuple of float
+        Ascending and unique.
+
+    Raises
+    ------
+    BadInput
+        If `text` has another form, or a value is not positive and finite.
+    """
+    try:
+        if ":" in text:
+            lo, hi, count = text.split(":")
+            ends, n = _checked_grid((float(lo), float(hi)), found=text), int(count)
+            if not 2 <= n <= _LONGEST_GRID:
+                raise ValueError(f"{n} values")
+            spaced = np.geomspace(ends[0], ends[-1], n)  # [n]
+            values = tuple(float(f"{value:.12g}") for value in spaced[1:-1]) + ends
+        else:
+            values = tuple(float(part) for part in text.split(","))
+    except ValueError as error:
+        raise BadInput(f"{text!r} is not a grid of values", hint=_GRID_FORMS, found=text) from error
+    return _checked_grid(values, found=text)
+
+
+def _checked_grid(values: tuple[float, ...], *, found: object) -> tuple[float, ...]:
+    if any(not math.isfinite(value) or value <= 0 for value in values):
+        raise BadInput(f"values of C must be positive and finite, not {found!r}", hint=_GRID_FORMS, found=found)
+    return tuple(sorted(set(values)))
+
+
+def _literal(text: str) -> JsonValue:
+    if text in _PYTHON_LITERALS:
+        return _PYTHON_LITERALS[text]
+    try:
+        value: JsonValue = json.loads(text, parse_constant=_not_json)
+    except ValueError:
+        return text
+    return value
+
+
+def _not_json(name: str) -> None:
+    # Python's parser takes NaN and Infinity, which JSON does not have.
+    raise ValueError(f"{name} is not JSON")

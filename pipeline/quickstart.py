@@ -1,0 +1,78 @@
+"""The quickstart: the main job on real scans with real weights, in under a minute and without a network."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ..stores.store import open_store
+from .extract import ExtractedSet, extract
+from .probe import probe
+from .progress import Reporter
+
+MODEL = "quickstart:efficientnet_lite0"
+DATASET = "sklearn:digits"
+IMAGE_SIZE = 96
+PROBES: tuple[str, ...] = ("logreg", "knn")
+
+
+@dataclass(frozen=True)
+class Quickstart:
+    """What the quickstart did.
+
+    Parameters
+    ----------
+    store : str
+        Where the features are.
+    first, second : ExtractedSet
+        The extraction, and the same one once more: nothing is left to encode.
+    trials : tuple of dict
+        One per probe, as `probe` returns them.
+    commands : tuple of str
+        What to try next.
+    """
+
+    store: str
+    first: ExtractedSet
+    second: ExtractedSet
+    trials: tuple[dict[str, Any], ...]
+    commands: tuple[str, ...]
+
+
+def quickstart(store: str | Path, reporter: Reporter | None = None) -> Quickstart:
+    """Extract scikit-learn's 1,797 scanned digits, probe them twice, and extract them again.
+
+    Parameters
+    ----------
+    store : str or Path
+        A new folder, or one that holds a store.
+    reporter : Reporter, optional
+
+    Raises
+    ------
+    NotFound
+        If the extra ``[quickstart]`` is not installed.
+    """
+    reporter = reporter or Reporter()
+    opened = open_store(store, create=True)
+    (first,) = extract(MODEL, DATASET, opened, image_size=IMAGE_SIZE, reporter=reporter)
+    trials = []
+    for name in PROBES:
+        reporter.note(f"Probing with {name}.")
+        trials.append(probe(opened, model=MODEL, dataset=DATASET, probe=name, reporter=reporter))
+    reporter.note("Extracting once more, to show that nothing is encoded twice.")
+    (second,) = extract(MODEL, DATASET, opened, image_size=IMAGE_SIZE, reporter=reporter)
+    where = f"--store {opened.url}"
+    return Quickstart(
+        store=opened.url,
+        first=first,
+        second=second,
+        trials=tuple(trials),
+        commands=(
+            f"cryoprobe ls {where}",
+            f"cryoprobe results {where}",
+            f"cryoprobe probe --model {MODEL} --dataset {DATASET} {where} --probe sklearn.linear_model.RidgeClassifier",
+            f"cryoprobe extract --model {MODEL} --dataset folder:PATH {where}",
+        ),
+    )

@@ -1,0 +1,221 @@
+"""From names to feature sets: which sets of the store a probe is trained and scored on."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from ..errors import BadInput, Conflict, CryoprobeError, NotFound
+from ..stores.feature_set import FeatureSet
+from ..stores.names import NamedSet
+from ..stores.sample_index import SampleIndex, fingerprint
+from ..stores.store import Store
+from .datasets import canonical_name, load_dataset
+from .datasets.base import ALL
+from .encoders import default_tap, file_sha256
+
+HOLDOUT = 0.2
+"""Share of a data set without splits that is held out for testing, where nothing else is asked for."""
+
+
+@dataclass(frozen=True)
+class Request:
+    """Which features are asked for, by name.
+
+    Parameters
+    ----------
+    model, dataset : str
+    tap, image_size, limit, checkpoint, data_root
+        As given to `extract`; None fits any, except that of several taps the model's default one is taken.
+    """
+
+    model: str
+    dataset: str
+    tap: str | None = None
+    image_size: int | None = None
+    limit: int | None = None
+    checkpoint: Path | None = None
+    data_root: Path | None = None
+
+
+@dataclass(frozen=True)
+class Sets:
+    """The sets of one probe, all of one encoder.
+
+    Parameters
+    ----------
+    train : FeatureSet
+    test : FeatureSet or float
+        A fraction is held out of `train`.
+    val : FeatureSet or float
+        A fraction is held out of what remains of `train`.
+    names : dict of str to NamedSet
+        For the parts that were found by name.
+    """
+
+    train: FeatureSet
+    test: FeatureSet | float
+    val: FeatureSet | float
+    names: dict[str, NamedSet]
+
+
+def as_fraction(text: str) -> float | None:
+    """Return `text` as a fraction between 0 and 1, or None where it is a name."""
+    try:
+        value = float(text)
+    except ValueError:
+        return None
+    if not 0 < value < 1:
+        raise BadInput(f"{text} is neither the name of a split nor a fraction between 0 and 1.", found=text)
+    return value
+
+
+def by_id(store: Store, train: str, test: str | None, val: str) -> Sets:
+    """Find sets by their ids; `val`, and `test` too, may be a fraction of train."""
+    train_set = store.open(train)
+    fraction = None if test is None else as_fraction(test)
+    test_set = HOLDOUT if test is None else fraction or store.open(test)
+    sets = Sets(train_set, test_set, as_fraction(val) or store.open(val), {})
+    for name, other in (("test", sets.test), ("val", sets.val)):
+        if isinstance(other, FeatureSet) and other.encoder_id != train_set.encoder_id:
+            raise _two_encoders(
+                train_set, other, name, "Give sets of one encoder; `cryoprobe ls` shows which is which."
+            )
+    return sets
+
+
+def by_name(store: Store, request: Request, train_split: str | None, test_split: str | None, val_split: str) -> Sets:
+    """Find the newest sets of a name.
+
+    Parameters
+    ----------
+    store : Store
+    request : Request
+    train_split : str or None
+        None is ``train``, or ``all`` for a data set without splits.
+    test_split : str or None
+        A split, or a fraction to hold out of train. None is ``test``, or `HOLDOUT` for a data set without splits.
+    val_split : str
+        A split, or a fraction to hold out of train.
+
+    Raises
+    ------
+    NotFound
+        If the store has no such features; the message has the command that would make them.
+    Conflict
+        If it has them, but not all of one encoder.
+    """
+    candidates = _candidates(store, request)
+    available = {n.name.split for n in candidates}
+    if train_split is None:
+        train_split = ALL if ALL in available and "train" not in available else "train"
+    if test_split is None:
+        test_split = str(HOLDOUT) if train_split == ALL and "test" not in available else "test"
+    wanted = {"train": train_split, "test": test_split, "val": val_split}
+    absent = [s for s in wanted.values() if as_fraction(s) is None and s not in available]
+    if absent:
+        raise _not_extracted(store, request, list(dict.fromkeys(absent)), available)
+    newest = next(n for n in candidates if n.name.split == train_split)
+    train = store.open(newest.set)
+    found: dict[str, FeatureSet | float] = {}
+    named = {"train": newest}
+    for part in ("test", "val"):
+        fraction = as_fraction(wanted[part])
+        if fraction is not None:
+            found[part] = fraction
+            continue
+        of_split = [n for n in candidates if n.name.split == wanted[part]]
+        named[part] = next((n for n in of_split if n.encoder == newest.encoder), of_split[0])
+        found[part] = other = store.open(named[part].set)
+        if other.encoder_id != train.encoder_id:
+            raise _two_encoders(train, other, part, "Extract both: " + _command(store, request, [wanted[part]]))
+    return Sets(train, found["test"], found["val"], named)
+
+
+def changed_since(feature_set: FeatureSet, named: NamedSet, data_root: Path | None) -> str | None:
+    """Say whether the data set's files, where they are at hand, have changed since they were extracted here.
+
+    By stat calls only. None where nothing has changed, or nothing can be told.
+    """
+    name = named.name
+    index = SampleIndex()
+    try:
+        recorded = index.view(name.view)
+    finally:
+        index.close()
+    if recorded is None or recorded.dataset_id != feature_set.dataset_id:
+        return None
+    sources: Sequence[Path] | None = recorded.sources
+    if sources is None:
+        try:
+            sources = load_dataset(name.dataset, data_root=data_root).split(name.split).sources
+        except CryoprobeError:
+            return None
+    if not any(p.exists() for p in sources) or fingerprint(sources) == recorded.fingerprint:
+        return None
+    return (
+        f"The files of {name.dataset} ({name.split}) have changed since these features were extracted. "
+        "Run extract again to bring them up to date; only what is new is encoded."
+    )
+
+
+def _candidates(store: Store, request: Request) -> list[NamedSet]:
+    """Return named sets that fit, newest first, of one tap."""
+    fitting = store.find(
+        model=request.model,
+        dataset=canonical_name(request.dataset, request.data_root),
+        tap=request.tap,
+        image_size=request.image_size,
+        limit=request.limit,
+        checkpoint=None if request.checkpoint is None else file_sha256(request.checkpoint),
+    )
+    taps = {n.name.tap for n in fitting}
+    if len(taps) > 1:
+        default = default_tap(request.model)
+        tap = default if default in taps else fitting[0].name.tap
+        fitting = [n for n in fitting if n.name.tap == tap]
+    return fitting
+
+
+def _command(store: Store, request: Request, splits: Sequence[str]) -> str:
+    """Return the exact command that would make the missing features."""
+    words = ["cryoprobe", "extract", "--model", request.model, "--dataset", request.dataset, "--store", store.url]
+    options = {
+        "--split": ",".join(splits) or None,
+        "--tap": request.tap,
+        "--image-size": request.image_size,
+        "--limit": request.limit,
+        "--checkpoint": request.checkpoint,
+        "--data-root": request.data_root,
+    }
+    for option, value in options.items():
+        if value is not None:
+            words += [option, str(value)]
+    return shlex.join(words)
+
+
+def _not_extracted(store: Store, request: Request, absent: Sequence[str], available: set[str]) -> NotFound:
+    which = ", ".join(repr(s) for s in absent)
+    there = f" It has: {', '.join(sorted(available))}." if available else ""
+    splits = absent if available else []
+    also = "\nOr name other splits: --train-split, --test-split (a fraction holds out a part of train)."
+    return NotFound(
+        f"The store {store.url} has no features of {request.model} on {request.dataset}"
+        + (f", split {which}." if available else ".")
+        + there,
+        hint=f"Make them:\n  {_command(store, request, splits)}" + (also if available else ""),
+        key=request.dataset,
+    )
+
+
+def _two_encoders(train: FeatureSet, other: FeatureSet, part: str, hint: str) -> Conflict:
+    return Conflict(
+        f"Train set {train.id[:12]} and {part} set {other.id[:12]} are of two different encoders "
+        f"({train.encoder_id[:12]}, {other.encoder_id[:12]}): their features must not be combined.",
+        hint=hint,
+        key=other.id,
+        expected=train.encoder_id,
+        found=other.encoder_id,
+    )
