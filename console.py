@@ -116,7 +116,7 @@ class _Counts:
 
 
 def table(columns: Sequence[str], rows: Sequence[Sequence[Any]], title: str | None = None) -> None:
-    """Print a table; wide and without colour where standard output is no terminal, so that it can be cut and grepped."""
+    """Print a table; wide and without colour where output is piped, so that it can be cut and grepped."""
     piped = not sys.stdout.isatty()
     console = Console(width=_PIPED_WIDTH) if piped else Console()
     grid = Table(box=None, title=title, title_justify="left", pad_edge=False, header_style="bold")

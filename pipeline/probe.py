@@ -223,7 +223,9 @@ def _widen(part: Part, n_classes: int) -> Part:
     """Give multi-label flags a column for every class, also for those that only another part has."""
     if part.y.ndim == 1 or part.y.shape[1] == n_classes:
         return part
-    return Part(part.x, np.pad(part.y, ((0, 0), (0, n_classes - part.y.shape[1]))))
+    flags = np.zeros((len(part.y), n_classes), np.uint8)
+    flags[:, : part.y.shape[1]] = part.y
+    return Part(part.x, flags)
 
 
 def _take(part: Part, rows: npt.NDArray[np.int64]) -> Part:

@@ -1,1 +1,7 @@
 """Data sets: folders, tables, arrays and torchvision behind one small protocol."""
+
+from .base import Dataset, Split
+from .registry import DatasetKind, canonical_name, list_datasets, load_dataset
+from .subset import limit_split
+
+__all__ = ["Dataset", "DatasetKind", "Split", "canonical_name", "limit_split", "list_datasets", "load_dataset"]

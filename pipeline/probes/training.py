@@ -77,7 +77,7 @@ def fit_estimator(estimator: Any, x: Features, y: Targets) -> Fitted:
         If the estimator refuses its parameters or the data.
     """
     from sklearn.exceptions import ConvergenceWarning
-    from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
+    from threadpoolctl import threadpool_limits
 
     n_classes = int(y.max()) + 1 if y.ndim == 1 else y.shape[1]
     blas_threads = 1 if x.size * n_classes < _WORTH_THREADS else None  # None: as many as BLAS likes

@@ -1,0 +1,236 @@
+"""Data sets of arrays: npz files, IDX files (MNIST's format), and scikit-learn's digits."""
+
+from __future__ import annotations
+
+import gzip
+import math
+import zipfile
+import zlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ...errors import BadInput, NotFound
+from .base import ALL, Dataset, Labels, Split
+from .splits import ArraySplit, LazyDataset, as_labels, class_order, fixed
+
+_IDX_DTYPES = {0x08: ">u1", 0x09: ">i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
+_IDX_PREFIXES = {"train": ("train",), "test": ("t10k", "test")}
+
+
+def npz(name: str, file: Path) -> Dataset:
+    """Open an npz file: ``images`` and ``labels`` [and ``split``], or these per split, or x_train/y_train and so on.
+
+    ``train_images``/``train_labels`` is MedMNIST's form, ``x_train``/``y_train`` Keras'. ``classes`` or
+    ``class_names`` names the classes that integer labels index.
+
+    Raises
+    ------
+    NotFound, BadInput
+        If there is no such file, or its arrays have other names, shapes or dtypes. Nothing is ever unpickled.
+    """
+    if not file.is_file():
+        raise NotFound(f"There is no file {file}.", hint="Check the path of the data set.", key=str(file))
+    try:
+        with np.load(file, allow_pickle=False) as archive:
+            if not isinstance(archive, Mapping):
+                raise ValueError("it holds a single array")
+            arrays = {key: archive[key] for key in archive.files}
+    except (OSError, ValueError, zipfile.BadZipFile, zlib.error, EOFError) as e:
+        raise BadInput(
+            f"{file} cannot be read as npz: {e}.",
+            hint="Save it with numpy.savez(FILE, images=…, labels=…); arrays of Python objects are not read.",
+            key=str(file),
+        ) from None
+    parts = _npz_parts(arrays, file)
+    given = arrays.get("classes", arrays.get("class_names"))
+    named = None if given is None else tuple(str(c) for c in given)
+    flat = {split: _flat_labels(labels, f"{file}: labels of {split}") for split, (_, labels) in parts.items()}
+    classes = _npz_classes(list(flat.values()), named, file)
+    splits: list[Split] = []
+    for split, (images, _) in parts.items():
+        _check_images(images, f"{file}: images of {split}")
+        labels = flat[split]
+        if len(images) != len(labels):
+            raise BadInput(
+                f"{file}: {split} has {len(images)} images and {len(labels)} labels.",
+                hint="Save one label per image.",
+                key=str(file),
+            )
+        splits.append(ArraySplit(split, classes, _to_labels(labels, classes, named), images, (file,)))
+    return fixed(name, splits)
+
+
+def idx(name: str, root: Path) -> Dataset:
+    """Open a folder in MNIST's format: ``train-images-idx3-ubyte[.gz]`` and its three companions.
+
+    Raises
+    ------
+    NotFound, BadInput
+        If the folder, or a file's companion, is missing; if a file is cut short or no IDX file.
+    """
+    if not root.is_dir():
+        raise NotFound(f"There is no folder {root}.", hint="Name the folder with the IDX files.", key=str(root))
+    pairs = {}
+    for split, prefixes in _IDX_PREFIXES.items():
+        images, labels = (_idx_file(root, prefixes, kind) for kind in ("images-idx3", "labels-idx1"))
+        if images is not None and labels is not None:
+            pairs[split] = (images, labels)
+        elif images is not None or labels is not None:
+            raise BadInput(
+                f"{images or labels} has no companion of {'labels' if images else 'images'} in {root}.",
+                hint="Put both files of a split into the folder.",
+                key=str(images or labels),
+            )
+    if not pairs:
+        raise NotFound(
+            f"{root} has no IDX files.",
+            hint="It needs train-images-idx3-ubyte[.gz] and train-labels-idx1-ubyte[.gz], or the same with t10k.",
+            key=str(root),
+        )
+    read = {split: read_idx(labels).astype(np.int64) for split, (_, labels) in pairs.items()}
+    classes = class_order({str(label) for labels in read.values() for label in np.unique(labels)})
+
+    def make(split: str) -> Split:
+        images = read_idx(pairs[split][0])
+        _check_images(images, str(pairs[split][0]))
+        if len(images) != len(read[split]):
+            raise BadInput(
+                f"{root}: {split} has {len(images)} images and {len(read[split])} labels.",
+                hint="The two files do not belong together.",
+                key=str(root),
+            )
+        return ArraySplit(split, classes, as_labels([str(v) for v in read[split]], classes), images, pairs[split])
+
+    return LazyDataset(name, {split: (lambda s=split: make(s)) for split in pairs})  # type: ignore[misc]
+
+
+def read_idx(file: Path) -> npt.NDArray[Any]:
+    """Read one IDX file, gzipped or not.
+
+    Raises
+    ------
+    BadInput
+        If its magic number, dimensions or length are wrong.
+    """
+    try:
+        raw = file.read_bytes()
+        if raw[:2] == b"\x1f\x8b":
+            raw = gzip.decompress(raw)
+    except (OSError, EOFError, zlib.error) as e:
+        raise BadInput(f"{file} cannot be read: {e}.", hint="Fetch the file again.", key=str(file)) from None
+    header = 4 + 4 * raw[3] if len(raw) > 3 else 4
+    if len(raw) < header or raw[:2] != b"\0\0" or raw[2] not in _IDX_DTYPES or not raw[3]:
+        raise BadInput(f"{file} is no IDX file (magic {raw[:4].hex()}).", hint="Fetch the file again.", key=str(file))
+    shape = tuple(int.from_bytes(raw[i : i + 4], "big") for i in range(4, header, 4))
+    dtype = np.dtype(_IDX_DTYPES[raw[2]])
+    expected = header + math.prod(shape) * dtype.itemsize
+    if len(raw) != expected:
+        raise BadInput(
+            f"{file} has {len(raw)} bytes where its header promises {expected}.",
+            hint="Fetch the file again.",
+            key=str(file),
+            expected=expected,
+            found=len(raw),
+        )
+    return np.frombuffer(raw, dtype, offset=header).reshape(shape)
+
+
+def digits(name: str) -> Dataset:
+    """Open scikit-learn's digits: 1,797 scans of 8 x 8 pixels, scaled from 0…16 to 0…255."""
+
+    def make() -> Split:
+        from sklearn.datasets import load_digits
+
+        data = load_digits()
+        images = np.rint(data.images * (255 / 16)).astype(np.uint8)  # [1797, 8, 8]
+        return ArraySplit(ALL, tuple(str(c) for c in range(10)), data.target.astype(np.int64), images)
+
+    return LazyDataset(name, {ALL: make})
+
+
+def _idx_file(root: Path, prefixes: tuple[str, ...], kind: str) -> Path | None:
+    for prefix in prefixes:
+        for separator in ("-", "."):
+            for ending in ("", ".gz"):
+                file = root / f"{prefix}-{kind.replace('-', separator)}-ubyte{ending}"
+                if file.is_file():
+                    return file
+    return None
+
+
+def _npz_parts(arrays: Mapping[str, npt.NDArray[Any]], file: Path) -> dict[str, tuple[Any, Any]]:
+    """Return images and labels per split, whichever way the file names them."""
+    if "images" in arrays and "labels" in arrays:
+        images, labels = arrays["images"], arrays["labels"]
+        if "split" not in arrays:
+            return {ALL: (images, labels)}
+        which = arrays["split"].astype(str)
+        if not len(which) == len(images) == len(labels):
+            raise BadInput(f"{file}: images, labels and split differ in length.", hint="Save one of each per image.")
+        return {s: (images[which == s], labels[which == s]) for s in dict.fromkeys(which.tolist())}
+    parts = {}
+    for key in arrays:
+        if key.endswith("_images") and f"{key[:-7]}_labels" in arrays:
+            parts[key[:-7]] = (arrays[key], arrays[f"{key[:-7]}_labels"])
+        elif key.startswith("x_") and f"y_{key[2:]}" in arrays:
+            parts[key[2:]] = (arrays[key], arrays[f"y_{key[2:]}"])
+    if not parts:
+        raise BadInput(
+            f"{file} has the arrays {', '.join(arrays) or '(none)'}.",
+            hint="It needs images and labels [and split], or SPLIT_images and SPLIT_labels, or x_SPLIT and y_SPLIT.",
+            key=str(file),
+        )
+    return parts
+
+
+def _flat_labels(labels: npt.NDArray[Any], what: str) -> npt.NDArray[Any]:
+    if labels.ndim == 2 and labels.shape[1] == 1:
+        labels = labels[:, 0]
+    flags = labels.ndim == 2 and labels.dtype.kind in "biu" and np.isin(labels, (0, 1)).all()
+    if not flags and not (labels.ndim == 1 and labels.dtype.kind in "iuUS"):
+        raise BadInput(
+            f"{what} are {labels.dtype} {list(labels.shape)}.",
+            hint="Labels are integers or strings [n], or 0/1 flags [n, C] for multi-label data.",
+            key=what,
+        )
+    return labels.astype(str) if labels.dtype.kind == "S" else labels
+
+
+def _npz_classes(labels: list[npt.NDArray[Any]], named: tuple[str, ...] | None, file: Path) -> tuple[str, ...]:
+    """Return the class names: those given, else the labels that occur, else the columns' numbers."""
+    if labels[0].ndim == 2:
+        found = tuple(str(i) for i in range(labels[0].shape[1]))
+        valid = named is None or len(named) == len(found)
+    elif labels[0].dtype.kind in "iu":
+        found = class_order({str(v) for part in labels for v in np.unique(part)})
+        valid = named is None or all(0 <= int(v) < len(named) for v in found)
+    else:
+        found = class_order({str(v) for part in labels for v in np.unique(part)})
+        valid = named is None or set(found) <= set(named)
+    if not valid or any(part.ndim != labels[0].ndim for part in labels):
+        raise BadInput(f"{file}: the labels do not fit the class names.", hint="Name every class.", key=str(file))
+    return named or found
+
+
+def _to_labels(labels: npt.NDArray[Any], classes: tuple[str, ...], named: tuple[str, ...] | None) -> Labels:
+    if labels.ndim == 2:
+        return labels.astype(np.uint8)
+    if named is not None and labels.dtype.kind in "iu":
+        return labels.astype(np.int64)
+    return as_labels([str(v) for v in labels], classes)
+
+
+def _check_images(images: npt.NDArray[Any], what: str) -> None:
+    plain = images.dtype == np.uint8 and (images.ndim == 3 or (images.ndim == 4 and images.shape[3] in (1, 3, 4)))
+    if plain or (images.dtype == np.uint16 and images.ndim == 3):
+        return
+    raise BadInput(
+        f"{what} are {images.dtype} {list(images.shape)}.",
+        hint="Images are uint8 [n, h, w] or [n, h, w, 1|3|4], or uint16 [n, h, w]; "
+        "floats between 0 and 1 become that by (255 * images).round().astype('uint8').",
+        key=what,
+    )

@@ -1,0 +1,170 @@
+"""Data sets of image files: a folder of class folders, and a table of paths and labels."""
+
+from __future__ import annotations
+
+import csv
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+from ...errors import BadInput, NotFound
+from .base import ALL, Dataset
+from .splits import FileSplit, LazyDataset, as_flags, as_labels, class_order, fixed
+
+_JUNK = {"thumbs.db", "desktop.ini", "icon\r"}
+
+
+def folder(name: str, root: Path) -> Dataset:
+    """Open ``root/SPLIT/CLASS/*`` or ``root/CLASS/*``, files at any depth below a class.
+
+    Every file is a sample, except hidden ones and what desktops leave behind: one that is no image is to be noticed,
+    not skipped.
+
+    Raises
+    ------
+    NotFound, BadInput
+        If there is no such folder, or it has neither form.
+    """
+    if not root.exists():
+        raise NotFound(f"There is no folder {root}.", hint="Check the path of the data set.", key=str(root))
+    if not root.is_dir():
+        raise BadInput(
+            f"{root} is a file.", hint="Name the folder: folder:PATH, or csv:FILE for a table.", key=str(root)
+        )
+    top = _folders(root)
+    with_files = [f for f in top if _files_directly_in(f)]
+    if with_files or not any(_folders(f) for f in top):
+        parts = {ALL: root}
+    else:
+        parts = {_text(f.name): f for f in top if _folders(f)}
+    stray = _files_directly_in(root) or (
+        [f for p in parts.values() for f in _files_directly_in(p)] if ALL not in parts else []
+    )
+    class_folders = {split: _folders(path) for split, path in parts.items()}
+    classes = tuple(sorted({_text(c.name) for found in class_folders.values() for c in found}))
+    if not classes:
+        raise BadInput(
+            f"{root} has no class folders.", hint="Arrange it as PATH/CLASS/* or PATH/SPLIT/CLASS/*.", key=str(root)
+        )
+    if stray:
+        raise BadInput(
+            f"{stray[0]} lies beside the class folders of {root}, and so has no class.",
+            hint="Move it into a class folder, or away.",
+            key=str(stray[0]),
+        )
+
+    def make(split: str) -> FileSplit:
+        found = [
+            (_text(class_.name), path, folders) for class_ in class_folders[split] for path, folders in _below(class_)
+        ]
+        samples = sorted(((c, p) for c, p, is_folder in found if not is_folder), key=lambda s: os.fsencode(s[1]))
+        # A folder's own date changes when a file comes or goes.
+        folders = [p for _, p, is_folder in found if is_folder]
+        return FileSplit(
+            name=split,
+            classes=classes,
+            labels=as_labels([c for c, _ in samples], classes),
+            paths=[p for _, p in samples],
+            root=root,
+            others=(parts[split], *sorted(folders)),
+        )
+
+    return LazyDataset(name, {split: (lambda s=split: make(s)) for split in parts})  # type: ignore[misc]
+
+
+def table(name: str, file: Path) -> Dataset:
+    """Open a CSV file with the columns ``path``, ``label`` and perhaps ``split``; paths are relative to the file.
+
+    A ``|`` in any label makes the data set multi-label: ``a|b`` is both, an empty label none. Images that are missing
+    are found when they are read.
+
+    Raises
+    ------
+    NotFound, BadInput
+        If there is no such file, or it is no such table; the message has the line.
+    """
+    if not file.is_file():
+        raise NotFound(f"There is no file {file}.", hint="Check the path of the table.", key=str(file))
+    rows = list(_table_rows(file))
+    if not rows:
+        raise BadInput(f"{file} has no rows.", hint="It needs a row per image: path,label", key=str(file))
+    multilabel = any("|" in label for _, label, _, _ in rows)
+    if not multilabel and (empty := [line for _, label, _, line in rows if not label]):
+        raise BadInput(
+            f"{file}, line {empty[0]}: the label is empty.",
+            hint="Give every image a label (only multi-label data, a|b, may have none).",
+            key=str(file),
+        )
+    sets = [{part for part in label.split("|") if part} if multilabel else {label} for _, label, _, _ in rows]
+    classes = class_order(set().union(*sets))
+    splits = []
+    for split in dict.fromkeys(split for _, _, split, _ in rows):
+        members = [i for i, row in enumerate(rows) if row[2] == split]
+        chosen = [sets[i] for i in members]
+        labels = as_flags(chosen, classes) if multilabel else as_labels([next(iter(s)) for s in chosen], classes)
+        paths = [file.parent / rows[i][0] for i in members]
+        splits.append(FileSplit(split, classes, labels, paths, file.parent, (file,)))
+    return fixed(name, splits)
+
+
+def _table_rows(file: Path) -> Iterator[tuple[str, str, str, int]]:
+    """Yield path, label, split and line number of every row."""
+    try:
+        with file.open(encoding="utf-8-sig", newline="") as f:
+            reader = csv.DictReader(f, strict=True)
+            columns = [c.strip() for c in reader.fieldnames or []]
+            reader.fieldnames = columns
+            if missing := [c for c in ("path", "label") if c not in columns]:
+                raise BadInput(
+                    f"{file}, line 1: there is no column {' and no column '.join(map(repr, missing))}.",
+                    hint=f"The first line names the columns: path,label[,split]. It has: {', '.join(columns) or 'none'}.",
+                    key=str(file),
+                )
+            for row in reader:
+                path, label = (row["path"] or "").strip(), (row["label"] or "").strip()
+                if not path:
+                    raise BadInput(
+                        f"{file}, line {reader.line_num}: the path is empty.",
+                        hint="Give every row a path.",
+                        key=str(file),
+                    )
+                yield path, label, (row.get("split") or "").strip() or ALL, reader.line_num
+    except (csv.Error, UnicodeDecodeError) as e:
+        raise BadInput(
+            f"{file} is no CSV file in UTF-8: {e}.", hint="Save it as CSV in UTF-8.", key=str(file)
+        ) from None
+
+
+def _entries(path: Path) -> list[Path]:
+    """Return what is in a folder and is not hidden or junk, by code point."""
+    try:
+        found = [p for p in path.iterdir() if not p.name.startswith(".") and p.name.lower() not in _JUNK]
+    except OSError as e:
+        raise BadInput(f"{path} cannot be listed: {e.strerror}.", hint="Check your rights.", key=str(path)) from None
+    return sorted(found, key=lambda p: os.fsencode(p.name))
+
+
+def _folders(path: Path) -> list[Path]:
+    return [p for p in _entries(path) if p.is_dir()]
+
+
+def _files_directly_in(path: Path) -> list[Path]:
+    return [p for p in _entries(path) if not p.is_dir()]
+
+
+def _below(path: Path, seen: frozenset[tuple[int, int]] = frozenset()) -> Iterator[tuple[Path, bool]]:
+    """Yield files and folders (True) at any depth, following links but not in circles."""
+    state = path.stat()
+    here = (state.st_dev, state.st_ino)
+    if here in seen:
+        return
+    yield path, True
+    for entry in _entries(path):
+        if entry.is_dir():
+            yield from _below(entry, seen | {here})
+        else:
+            yield entry, False
+
+
+def _text(name: str) -> str:
+    return os.fsencode(name).decode("utf-8", "backslashreplace")

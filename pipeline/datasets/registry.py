@@ -1,0 +1,114 @@
+"""Names of data sets: what ``folder:PATH`` and its kin mean."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from ...errors import BadInput
+from ...stores.sample_index import cache_folder
+from .base import Dataset
+
+_PATH_KINDS = {"folder": "PATH", "csv": "FILE", "npz": "FILE", "idx": "PATH"}
+
+
+@dataclass(frozen=True)
+class DatasetKind:
+    """A row of `cryoprobe datasets`: how to name it, what it is, an example."""
+
+    name: str
+    description: str
+    example: str
+
+
+_KINDS = (
+    DatasetKind("folder:PATH", "images in PATH/SPLIT/CLASS/* or PATH/CLASS/*", "folder:~/photos"),
+    DatasetKind("csv:FILE", "columns path, label[, split]; a|b is multi-label", "csv:labels.csv"),
+    DatasetKind("npz:FILE", "arrays images, labels[, split]; MedMNIST's and Keras' names too", "npz:bloodmnist.npz"),
+    DatasetKind("idx:PATH", "MNIST's format, gzipped or not", "idx:/usr/share/datasets/fashion-mnist"),
+    DatasetKind("sklearn:digits", "1,797 scans of 8 x 8 pixels, 10 classes", "sklearn:digits"),
+)
+
+
+def load_dataset(spec: str, *, data_root: Path | None = None, download: bool = False) -> Dataset:
+    """Open a data set.
+
+    Parameters
+    ----------
+    spec : str
+        ``folder:PATH``, ``csv:FILE``, ``npz:FILE``, ``idx:PATH``, ``torchvision:NAME`` or ``sklearn:digits``.
+    data_root : Path, optional
+        Folder of torchvision's data sets; ``data`` in the cache folder by default.
+    download : bool
+        Let torchvision fetch what is missing.
+
+    Raises
+    ------
+    NotFound, BadInput
+        If there is no such data set, or it is not what it should be.
+    """
+    name = canonical_name(spec, data_root)
+    kind, _, rest = name.partition(":")
+    if kind == "folder":
+        from .files import folder
+
+        return folder(name, Path(rest))
+    if kind == "csv":
+        from .files import table
+
+        return table(name, Path(rest))
+    if kind == "npz":
+        from .arrays import npz
+
+        return npz(name, Path(rest))
+    if kind == "idx":
+        from .arrays import idx
+
+        return idx(name, Path(rest))
+    if kind == "sklearn":
+        from .arrays import digits
+
+        return digits(name)
+    from .torchvision_sets import torchvision_set
+
+    return torchvision_set(name, rest, (data_root or cache_folder() / "data").expanduser().absolute(), download)
+
+
+def canonical_name(spec: str, data_root: Path | None = None) -> str:
+    """Return the one name of a data set: with an absolute path where there is one. Touches no file.
+
+    Parameters
+    ----------
+    spec : str
+    data_root : Path, optional
+        Not part of the name: colleagues keep torchvision's data in different folders.
+
+    Raises
+    ------
+    BadInput
+        If the kind is unknown.
+    """
+    kind, separator, rest = spec.partition(":")
+    if kind in _PATH_KINDS and rest:
+        return f"{kind}:{Path(rest).expanduser().absolute().as_posix()}"
+    if kind == "torchvision" and rest:
+        return spec
+    if spec == "sklearn:digits":
+        return spec
+    raise BadInput(
+        f"{spec!r} names no data set.",
+        hint="Write folder:PATH, csv:FILE, npz:FILE, idx:PATH, torchvision:NAME or sklearn:digits "
+        "(`cryoprobe datasets` lists them)." + ("" if separator else f" Is it a folder? folder:{spec}"),
+        key=spec,
+    )
+
+
+def list_datasets() -> list[DatasetKind]:
+    """Return the kinds of data sets, and each of torchvision's, with an example."""
+    from .torchvision_sets import SPLITS
+
+    rows = list(_KINDS)
+    for which, splits in SPLITS.items():
+        parts = ", ".join(splits)
+        rows.append(DatasetKind(f"torchvision:{which}", f"splits: {parts}", f"torchvision:{which} --data-root DIR"))
+    return rows

@@ -1,0 +1,184 @@
+"""The two kinds of splits: samples that are files, and samples that are rows of an array."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ...errors import NotFound
+from .base import ALL, Dataset, Labels, Split
+from .images import decode_file, decode_pixels, encode_pixels
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+_FIRST = ("train", "training", "val", "valid", "validation", "test")
+
+
+@dataclass(frozen=True)
+class FileSplit:
+    """Samples that are image files; see `base.Split`.
+
+    Parameters
+    ----------
+    name : str
+    classes : tuple of str
+    labels : ndarray, int64 [n] or uint8 [n, C]
+    paths : sequence of Path
+        One per sample.
+    root : Path
+        What sample names are relative to.
+    others : tuple of Path
+        Further files and folders that the split was read from.
+    """
+
+    name: str
+    classes: tuple[str, ...]
+    labels: Labels
+    paths: Sequence[Path]
+    root: Path
+    others: tuple[Path, ...] = ()
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    @property
+    def sources(self) -> tuple[Path, ...]:
+        """Every file that the samples and labels come from."""
+        return (*self.paths, *self.others)
+
+    def describe(self, index: int) -> str:
+        """Return the path of a sample, relative to the data set."""
+        path = self.paths[index]
+        inside = path.is_relative_to(self.root)
+        # A name that is not UTF-8 must still be printable and go into JSON.
+        return os.fsencode(path.relative_to(self.root) if inside else path).decode("utf-8", "backslashreplace")
+
+    def path(self, index: int) -> Path | None:
+        """Return the file that is the sample."""
+        return self.paths[index]
+
+    def read(self, index: int) -> bytes:
+        """Return the file's bytes."""
+        return self.paths[index].read_bytes()
+
+    def decode(self, raw: bytes) -> Image.Image:
+        """Decode a file's bytes."""
+        return decode_file(raw)
+
+
+@dataclass(frozen=True)
+class ArraySplit:
+    """Samples that are rows of an array in memory; see `base.Split`.
+
+    Parameters
+    ----------
+    name : str
+    classes : tuple of str
+    labels : ndarray, int64 [n] or uint8 [n, C]
+    images : ndarray, uint8 [n, h, w] or [n, h, w, 1|3|4], or uint16 [n, h, w]
+    sources : tuple of Path
+    encode : callable
+        From a row of `images` to the bytes that stand for it.
+    """
+
+    name: str
+    classes: tuple[str, ...]
+    labels: Labels
+    images: Sequence[Any] | npt.NDArray[Any]
+    sources: tuple[Path, ...] = ()
+    encode: Callable[[Any], bytes] = encode_pixels
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def describe(self, index: int) -> str:
+        """Return ``row 17``."""
+        return f"row {index}"
+
+    def path(self, index: int) -> Path | None:
+        """Return None: no file is just this sample."""
+        return None
+
+    def read(self, index: int) -> bytes:
+        """Return the row's pixels behind a header of dtype and shape."""
+        return self.encode(self.images[index])
+
+    def decode(self, raw: bytes) -> Image.Image:
+        """Turn the pixels into an image."""
+        return decode_pixels(raw)
+
+
+class LazyDataset:
+    """A data set whose splits are made when they are asked for.
+
+    Parameters
+    ----------
+    name : str
+        Canonical name.
+    makers : dict of str to callable
+        What makes each split.
+    """
+
+    def __init__(self, name: str, makers: dict[str, Callable[[], Split]]) -> None:
+        self.name = name
+        self.splits = sorted(makers, key=_split_order)
+        self._makers = makers
+        self._made: dict[str, Split] = {}
+
+    def split(self, name: str) -> Split:
+        """Return one split.
+
+        Raises
+        ------
+        NotFound
+            If there is none of that name.
+        """
+        if name not in self._makers:
+            raise NotFound(
+                f"{self.name} has no split {name!r}.",
+                hint=f"It has: {', '.join(self.splits)}."
+                + (" Leave --split out to take everything." if self.splits == [ALL] else ""),
+                key=name,
+            )
+        if name not in self._made:
+            self._made[name] = self._makers[name]()
+        return self._made[name]
+
+
+def fixed(name: str, splits: Sequence[Split]) -> Dataset:
+    """Return a data set of splits that exist already."""
+    return LazyDataset(name, {s.name: (lambda s=s: s) for s in splits})  # type: ignore[misc]
+
+
+def class_order(labels: set[str]) -> tuple[str, ...]:
+    """Order class names: by number where all are integers, else by code point."""
+    try:
+        return tuple(sorted(labels, key=int))
+    except ValueError:
+        return tuple(sorted(labels))
+
+
+def as_labels(names: Sequence[str], classes: Sequence[str]) -> npt.NDArray[np.int64]:
+    """Return class names as indices into `classes`, int64 [n]."""
+    index = {c: i for i, c in enumerate(classes)}
+    return np.array([index[n] for n in names], np.int64)
+
+
+def as_flags(names: Sequence[set[str]], classes: Sequence[str]) -> npt.NDArray[np.uint8]:
+    """Return sets of class names as flags, uint8 [n, C]."""
+    index = {c: i for i, c in enumerate(classes)}
+    flags = np.zeros((len(names), len(classes)), np.uint8)
+    for row, present in enumerate(names):
+        flags[row, [index[c] for c in present]] = 1
+    return flags
+
+
+def _split_order(name: str) -> tuple[int, str]:
+    return (_FIRST.index(name) if name in _FIRST else len(_FIRST), name)
