@@ -143,7 +143,7 @@ def extract(
         return
     console.table(
         ["set", "split", "tap", "rows", "dim", "encoded", "reused", "failed", "seconds"],
-        [[s.set[:12], s.split, s.tap, s.rows, s.dim, s.encoded, s.reused, s.failed, round(s.seconds, 1)] for s in sets],
+        [[s.set[:12], s.split, s.tap, s.rows, s.dim, s.encoded, s.reused, s.failed, s.seconds] for s in sets],
     )
 
 

@@ -120,11 +120,11 @@ def table(columns: Sequence[str], rows: Sequence[Sequence[Any]], title: str | No
     piped = not sys.stdout.isatty()
     console = Console(width=_PIPED_WIDTH) if piped else Console()
     grid = Table(box=None, title=title, title_justify="left", pad_edge=False, header_style="bold")
-    numeric = [all(isinstance(row[i], int | float) or row[i] in ("", "-") for row in rows) for i in range(len(columns))]
-    for column, right in zip(columns, numeric, strict=True):
-        grid.add_column(column, justify="right" if right else "left", overflow="fold", no_wrap=piped)
+    for i, column in enumerate(columns):
+        numbers = all(isinstance(row[i], int | float) or row[i] in ("", "-") for row in rows)
+        grid.add_column(column, justify="right" if numbers else "left", overflow="fold", no_wrap=piped)
     for row in rows:
-        grid.add_row(*(_cell(value) for value in row))
+        grid.add_row(*(_cell(name, value) for name, value in zip(columns, row, strict=True)))
     console.print(grid, markup=False)
 
 
@@ -253,8 +253,8 @@ def quickstart(done: Quickstart) -> None:
     table(
         ["step", "images", "encoded", "seconds"],
         [
-            ["extract", first.rows + first.failed, first.encoded, round(first.seconds, 1)],
-            ["extract again", second.rows + second.failed, second.encoded, round(second.seconds, 1)],
+            ["extract", first.rows + first.failed, first.encoded, first.seconds],
+            ["extract again", second.rows + second.failed, second.encoded, second.seconds],
         ],
     )
     out("")
@@ -267,7 +267,7 @@ def quickstart(done: Quickstart) -> None:
                 t["metrics"]["top1"],
                 t["metrics"]["mean_per_class_recall"],
                 t["rows"]["test"],
-                round(t["seconds"], 1),
+                t["seconds"],
                 "yes" if t["cached"] else "no",
             ]
             for t in done.trials
@@ -310,11 +310,11 @@ def size(n: int) -> str:
     return f"{value:.1f} TiB"
 
 
-def _cell(value: Any) -> str:
+def _cell(column: str, value: Any) -> str:
     from rich.markup import escape
 
     if isinstance(value, float):
-        return f"{value:.4f}"
+        return f"{value:.1f}" if column == "seconds" else f"{value:.4f}"
     if isinstance(value, int) and not isinstance(value, bool):
         return f"{value:,}"
     return escape(str(value))

@@ -36,7 +36,7 @@ def npz(name: str, file: Path) -> Dataset:
         raise NotFound(f"There is no file {file}.", hint="Check the path of the data set.", key=str(file))
     try:
         with np.load(file, allow_pickle=False) as archive:
-            if not isinstance(archive, Mapping):
+            if not isinstance(archive, np.lib.npyio.NpzFile):
                 raise ValueError("it holds a single array")
             arrays = {key: archive[key] for key in archive.files}
     except (OSError, ValueError, zipfile.BadZipFile, zlib.error, EOFError) as e:

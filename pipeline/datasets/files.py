@@ -117,7 +117,7 @@ def _table_rows(file: Path) -> Iterator[tuple[str, str, str, int]]:
             if missing := [c for c in ("path", "label") if c not in columns]:
                 raise BadInput(
                     f"{file}, line 1: there is no column {' and no column '.join(map(repr, missing))}.",
-                    hint=f"The first line names the columns: path,label[,split]. It has: {', '.join(columns) or 'none'}.",
+                    hint=f"It names the columns: path,label[,split]. It has: {', '.join(columns) or 'none'}.",
                     key=str(file),
                 )
             for row in reader:

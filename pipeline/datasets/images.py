@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
 from ...canonical import canonical_json
 from .base import UndecodableImage
@@ -40,7 +40,7 @@ def decode_file(raw: bytes) -> Image.Image:
     try:
         image = Image.open(io.BytesIO(raw))
         image.load()
-    except Image.UnidentifiedImageError:
+    except UnidentifiedImageError:
         raise UndecodableImage("is not an image that PIL can open") from None
     except Image.DecompressionBombError as e:
         raise UndecodableImage(f"is too large: {_line(e)}") from None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -90,7 +91,8 @@ def canonical_name(spec: str, data_root: Path | None = None) -> str:
     """
     kind, separator, rest = spec.partition(":")
     if kind in _PATH_KINDS and rest:
-        return f"{kind}:{Path(rest).expanduser().absolute().as_posix()}"
+        # Not `resolve`: a link that a team shares keeps its name wherever it points.
+        return f"{kind}:{Path(os.path.abspath(Path(rest).expanduser())).as_posix()}"  # noqa: PTH100
     if kind == "torchvision" and rest:
         return spec
     if spec == "sklearn:digits":
