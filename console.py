@@ -181,9 +181,13 @@ def trial(result: Mapping[str, Any]) -> None:
     scores = [(name, value) for name, value in result["metrics"].items() if isinstance(value, float)]
     table([name for name, _ in scores], [[value for _, value in scores]])
     if len(result["curve"]) > 1:
-        metric = "top1" if result["curve"][0]["top1"] is not None else "map"
-        curve = "  ".join(f"{point['C']:g}: {point[metric]:.4f}" for point in result["curve"])
-        out(f"validation {metric} by C: {curve}")
+        by = result["chosen_by"]
+        shown = [m for m in ("nll", "top1", "map") if all(point[m] is not None for point in result["curve"])]
+        table(
+            ["C", *shown],
+            [[f"{p['C']:g}", *(p[m] for m in shown)] for p in result["curve"]],
+            f"validation ({by} chooses)",
+        )
     answered = "answered from the store" if result["cached"] else f"{result['seconds']:.1f} s"
     out(f"{chosen + ', ' if chosen else ''}trial {result['trial'][:12]}, {answered}")
     for warning in [*result["warnings"], *result["notes"]]:

@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-import getpass
-import importlib.metadata
 import os
-import platform
-import socket
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -16,21 +12,29 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import BadInput
+from ..errors import BadInput, CryoprobeError
+from ..stores.feature_set import FeatureSet
+from ..stores.manifest import FailedSample
 from ..stores.names import Name, NamedSet
 from ..stores.sample_index import SampleIndex
 from ..stores.store import Store, open_store
 from .datasets import limit_split, load_dataset
-from .datasets.base import Dataset, Split
+from .datasets.base import Dataset, Labels, Split
 from .encoders import load_encoder
+from .encoders.allocator import release_memory
 from .encoders.base import Encoder
 from .explain import explain_dataset, explain_encoder
 from .extraction import Settings, SplitExtraction, Target
 from .progress import Reporter
+from .provenance import provenance
 from .specs import DatasetSpec, StoredDtype, samples_digest
 
 UNIT_ROWS = 4096
-BATCH_SIZE = 64
+_PACKAGES = ("torch", "torchvision", "open_clip_torch", "timm", "numpy", "pillow", "zarr")
+"""Whose versions are recorded with a set."""
+CPU_BATCH = 32
+"""Images in a forward pass on a CPU: more only makes activations outgrow the caches (`benchmarks/encode_cpu.py`)."""
+GPU_BATCH = 128
 
 
 @dataclass(frozen=True)
@@ -76,7 +80,17 @@ class _Request:
     image_size: int | None
     precision: str
     limit: int | None
-    limit_seed: int
+    limit_seed: int | None
+
+
+@dataclass(frozen=True)
+class _Content:
+    """What a split amounts to, once its samples are known: the rows that it has for any encoder."""
+
+    spec: DatasetSpec
+    ids: list[bytes]
+    labels: Labels
+    failed: list[FailedSample]
 
 
 def extract(
@@ -98,7 +112,7 @@ def extract(
     stored_dtype: StoredDtype = "float16",
     unit_rows: int = UNIT_ROWS,
     max_bad: int = 0,
-    batch_size: int = BATCH_SIZE,
+    batch_size: int | None = None,
     workers: int | None = None,
     device: str = "auto",
     rehash: bool = False,
@@ -135,7 +149,7 @@ def extract(
     max_bad : int
         Samples that may fail.
     batch_size, workers, device
-        How to run.
+        How to run. The batch is `CPU_BATCH` or `GPU_BATCH` by default.
     rehash : bool
         Read every file, whatever the sample index says.
     reporter : Reporter, optional
@@ -150,7 +164,7 @@ def extract(
     BadInput, NotFound, Conflict, ReadOnly, Unavailable, Corrupt
     """
     for name, value, least in (("unit-rows", unit_rows, 1), ("batch-size", batch_size, 1), ("max-bad", max_bad, 0)):
-        if value < least:
+        if value is not None and value < least:
             raise BadInput(f"--{name} must be {least} or more, not {value}.", key=name)
     if stored_dtype not in ("float16", "float32"):
         raise BadInput(f"Embeddings are stored as float16 or float32, not {stored_dtype}.", key="stored-dtype")
@@ -173,8 +187,9 @@ def extract(
     else:
         encoder = model
     opened = store if isinstance(store, Store) else open_store(store, create=True)
+    batch_size = batch_size or (CPU_BATCH if str(encoder.device) == "cpu" else GPU_BATCH)
     settings = Settings(batch_size, workers or min(8, os.cpu_count() or 1), unit_rows, max_bad)
-    request = _Request(settings, stored_dtype, image_size, precision, limit, limit_seed)
+    request = _Request(settings, stored_dtype, image_size, precision, limit, None if limit is None else limit_seed)
 
     specs = [encoder.spec(tap, stored_dtype) for tap in encoder.taps]
     targets = [Target(spec, spec.id, opened.rows_of(spec.id)) for spec in specs]
@@ -190,6 +205,7 @@ def extract(
         ]
     finally:
         samples.close()
+        release_memory()
 
 
 def summary(sets: Sequence[ExtractedSet]) -> dict[str, Any]:
@@ -222,6 +238,7 @@ def _extract_split(
     request: _Request,
     reporter: Reporter,
 ) -> list[ExtractedSet]:
+    """Encode what is missing of one split, then seal and name a set for each target."""
     started = time.monotonic()
     if not len(split):
         raise BadInput(f"Split {split.name!r} of {dataset} has no samples.", key=dataset)
@@ -233,63 +250,11 @@ def _extract_split(
         ids = run.run()
     finally:
         reporter.end()
-    keep = [row for row in range(len(split)) if row not in run.failed]
-    kept: list[bytes] = [i for row, i in enumerate(ids) if i is not None and row not in run.failed]
-    labels = split.labels[np.asarray(keep, np.int64)]
-    failed = [f for _, f in sorted(run.failed.items())]
-    spec = DatasetSpec(
-        samples=samples_digest(kept, labels),
-        rows=len(kept),
-        classes=split.classes,
-        split=split.name,
-        multilabel=labels.ndim == 2,
-        failed=tuple(sorted(f.sample or "" for f in failed)),
-    )
-    limited = request.limit is not None
+    content = _content(split, ids, run.failed)
     extracted = []
     for target in targets:
-        name = Name(
-            model=encoder.name,
-            dataset=dataset,
-            split=split.name,
-            tap=target.spec.tap,
-            image_size=request.image_size,
-            limit=request.limit,
-            limit_seed=request.limit_seed if limited else None,
-            precision=request.precision,
-            stored_dtype=request.stored_dtype,
-            untrained=encoder.untrained,
-            seed=encoder.seed,
-            checkpoint=encoder.checkpoint_sha256,
-        )
-        earlier = store.find(**name.model_dump())
-        feature_set, new = store.seal(
-            target.index,
-            encoder=target.spec.model_dump(mode="json"),
-            dataset=spec.model_dump(mode="json"),
-            ids=kept,
-            labels=labels,
-            failed=failed,
-            chunk_rows=request.settings.unit_rows,
-            provenance=_provenance(name, encoder, request, run.encoded),
-        )
-        comparable = [n for n in earlier if n.encoder == target.encoder_id and n.set != feature_set.id]
-        if new and comparable:
-            why = explain_dataset(store.open(comparable[0].set), spec, kept, labels, split.name)
-            if why:
-                reporter.note(why)
-        store.name(
-            NamedSet(
-                name=name,
-                set=feature_set.id,
-                encoder=target.encoder_id,
-                rows=feature_set.rows,
-                dim=feature_set.dim,
-                failed=len(failed),
-                size=feature_set.manifest.size,
-                named=time.time_ns() // 1_000_000,
-            )
-        )
+        name = _name(encoder, dataset, split.name, target, request)
+        feature_set = _seal(target, content, name, encoder, store, request, run.encoded, reporter)
         extracted.append(
             ExtractedSet(
                 set=feature_set.id,
@@ -299,33 +264,95 @@ def _extract_split(
                 dim=feature_set.dim,
                 encoded=run.encoded,
                 reused=feature_set.rows - run.encoded,
-                failed=len(failed),
+                failed=len(content.failed),
                 sealed=True,
                 seconds=0.0,
             )
         )
-    samples.record_view(name.view, split.sources, spec.id, keep=split.path(0) is None)
+    samples.record_view(name.view, split.sources, content.spec.id, keep=split.path(0) is None)
     seconds = round(time.monotonic() - started, 3)
     return [replace(e, seconds=seconds) for e in extracted]
 
 
-def _provenance(name: Name, encoder: Encoder, request: _Request, encoded: int) -> dict[str, Any]:
-    """Return who, when, where and with what. Integers and strings only, so that any language hashes it alike."""
-    versions = {"python": platform.python_version()}
-    for package in ("cryoprobe", "torch", "torchvision", "open_clip_torch", "timm", "numpy", "pillow", "zarr"):
-        with suppress(importlib.metadata.PackageNotFoundError):
-            versions[package] = importlib.metadata.version(package)
-    user = None
-    with suppress(KeyError, OSError):  # a container may run as a user that has no name
-        user = getpass.getuser()
-    return {
-        "name": name.model_dump(mode="json"),
-        "created": time.time_ns() // 1_000_000,
-        "host": socket.gethostname(),
-        "user": user,
-        "versions": versions,
-        "batch_size": request.settings.batch_size,
-        "workers": request.settings.workers,
-        "device": str(getattr(encoder, "device", "unknown")),
-        "encoded": encoded,
-    }
+def _content(split: Split, ids: Sequence[bytes | None], failures: Mapping[int, FailedSample]) -> _Content:
+    """Leave out the samples that failed; describe the rest."""
+    rows = [row for row in range(len(split)) if row not in failures]
+    kept = [i for row, i in enumerate(ids) if i is not None and row not in failures]
+    labels = split.labels[np.asarray(rows, np.int64)]
+    failed = [f for _, f in sorted(failures.items())]
+    spec = DatasetSpec(
+        samples=samples_digest(kept, labels),
+        rows=len(kept),
+        classes=split.classes,
+        split=split.name,
+        multilabel=labels.ndim == 2,
+        failed=tuple(sorted(f.sample or "" for f in failed)),
+    )
+    return _Content(spec, kept, labels, failed)
+
+
+def _name(encoder: Encoder, dataset: str, split: str, target: Target, request: _Request) -> Name:
+    return Name(
+        model=encoder.name,
+        dataset=dataset,
+        split=split,
+        tap=target.spec.tap,
+        image_size=request.image_size,
+        limit=request.limit,
+        limit_seed=request.limit_seed,
+        precision=request.precision,
+        stored_dtype=request.stored_dtype,
+        untrained=encoder.untrained,
+        seed=encoder.seed,
+        checkpoint=encoder.checkpoint_sha256,
+    )
+
+
+def _seal(
+    target: Target,
+    content: _Content,
+    name: Name,
+    encoder: Encoder,
+    store: Store,
+    request: _Request,
+    encoded: int,
+    reporter: Reporter,
+) -> FeatureSet:
+    """Seal the set of one target, give it its name, and say how it differs from the one that had the name before."""
+    earlier = [n for n in store.find(**name.model_dump()) if n.encoder == target.encoder_id]
+    feature_set, new = store.seal(
+        target.index,
+        encoder=target.spec.model_dump(mode="json"),
+        dataset=content.spec.model_dump(mode="json"),
+        ids=content.ids,
+        labels=content.labels,
+        failed=content.failed,
+        chunk_rows=request.settings.unit_rows,
+        provenance={
+            **provenance(_PACKAGES),
+            "name": name.model_dump(mode="json"),
+            "batch_size": request.settings.batch_size,
+            "workers": request.settings.workers,
+            "device": str(encoder.device),
+            "encoded": encoded,
+        },
+    )
+    before = next((n.set for n in earlier if n.set != feature_set.id), None)
+    if new and before is not None:
+        with suppress(CryoprobeError):  # an explanation is a courtesy: what is damaged is reported where it is used
+            why = explain_dataset(store.open(before), content.spec, content.ids, content.labels, name.split)
+            if why:
+                reporter.note(why)
+    store.name(
+        NamedSet(
+            name=name,
+            set=feature_set.id,
+            encoder=target.encoder_id,
+            rows=feature_set.rows,
+            dim=feature_set.dim,
+            failed=len(content.failed),
+            size=feature_set.manifest.size,
+            named=time.time_ns() // 1_000_000,
+        )
+    )
+    return feature_set

@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-import getpass
-import importlib.metadata
-import socket
 import time
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +16,7 @@ from ..stores.feature_set import FeatureSet
 from ..stores.store import Store, open_store
 from .probes import Part, ProbeRequest, needs_validation, run_probe, stratified_holdout
 from .progress import Reporter
+from .provenance import provenance
 from .resolve import Request, Sets, by_id, by_name, changed_since
 
 PROTOCOL = "plain"
@@ -41,6 +38,7 @@ def probe(
     probe: str = "logreg",
     params: Mapping[str, Any] | None = None,
     C: Sequence[float] = (),
+    choose_by: str = "nll",
     seed: int = 0,
     tap: str | None = None,
     image_size: int | None = None,
@@ -69,6 +67,8 @@ def probe(
         The estimator's parameters.
     C : sequence of float
         One value, or several to choose from; the probe's default grid by default.
+    choose_by : {"nll", "top1"}
+        The validation score that chooses: mean negative log-likelihood, or top-1.
     seed : int
         Draws the hold-outs, and is the estimator's ``random_state``.
     tap, image_size, limit, checkpoint, data_root
@@ -87,7 +87,15 @@ def probe(
     started = time.monotonic()
     reporter = reporter or Reporter()
     opened = store if isinstance(store, Store) else open_store(store)
-    request = ProbeRequest(probe=probe, params=dict(params or {}), C=tuple(C), seed=seed)
+    if choose_by not in ("nll", "top1"):
+        raise BadInput(f"C is chosen by nll or by top1, not by {choose_by}.", key="choose-by")
+    request = ProbeRequest(
+        probe=probe,
+        params=dict(params or {}),
+        C=tuple(C),
+        choose_by="top1" if choose_by == "top1" else "nll",
+        seed=seed,
+    )
     if (model is None) != (dataset is None) or (model is None) == (train is None):
         raise BadInput(
             "A probe needs either a model and a data set, or a train set.",
@@ -162,6 +170,7 @@ def _run(sets: Sets, request: ProbeRequest, choosing: bool, reporter: Reporter) 
         warnings.append(f"{shared} of {rows['test']} test images stand in the training data too")
     return {
         "chosen": outcome.chosen,
+        "chosen_by": outcome.chosen_by,
         "metrics": outcome.metrics,
         "curve": list(outcome.curve),
         "converged": outcome.converged,
@@ -171,8 +180,7 @@ def _run(sets: Sets, request: ProbeRequest, choosing: bool, reporter: Reporter) 
         "dim": sets.train.dim,
         "classes": classes,
         "fit_seconds": round(outcome.fit_seconds, 3),
-        "created": time.time_ns() // 1_000_000,
-        **_who(),
+        **provenance(("scikit-learn", "numpy")),
     }
 
 
@@ -180,12 +188,9 @@ def _describe(sets: Sets, key: Mapping[str, Any]) -> dict[str, Any]:
     """Return what was probed, in words and ids."""
     recorded = sets.train.manifest.provenance.get("name", {})
     name = sets.names["train"].name.model_dump(mode="json") if "train" in sets.names else recorded
-    splits = {
-        part: value.split if isinstance(value, FeatureSet) else value
-        for part, value in (("train", sets.train), ("test", sets.test), ("val", sets.val))
-    }
-    if key["val"] is None:
-        splits["val"] = None  # type: ignore[assignment]
+    parts: dict[str, FeatureSet | float | None] = {"train": sets.train, "test": sets.test}
+    parts["val"] = sets.val if key["val"] is not None else None
+    splits = {name: part.split if isinstance(part, FeatureSet) else part for name, part in parts.items()}
     return {
         "protocol": key["protocol"],
         "probe": key["request"]["probe"],
@@ -235,14 +240,3 @@ def _take(part: Part, rows: npt.NDArray[np.int64]) -> Part:
 def _as_void(samples: npt.NDArray[np.uint8]) -> npt.NDArray[np.void]:
     """View sample ids [n, 32] as n items that can be compared."""
     return np.ascontiguousarray(samples).view("V32").reshape(-1)
-
-
-def _who() -> dict[str, Any]:
-    versions = {}
-    for package in ("cryoprobe", "scikit-learn", "numpy"):
-        with suppress(importlib.metadata.PackageNotFoundError):
-            versions[package] = importlib.metadata.version(package)
-    user = None
-    with suppress(KeyError, OSError):
-        user = getpass.getuser()
-    return {"host": socket.gethostname(), "user": user, "versions": versions}

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import gzip
 import math
-import zipfile
+import stat
 import zlib
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ import numpy.typing as npt
 
 from ...errors import BadInput, NotFound
 from .base import ALL, Dataset, Labels, Split
-from .splits import ArraySplit, LazyDataset, as_labels, class_order, fixed
+from .splits import ArraySplit, LazyDataset, as_labels, class_order, fixed, status
 
 _IDX_DTYPES = {0x08: ">u1", 0x09: ">i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
 _IDX_PREFIXES = {"train": ("train",), "test": ("t10k", "test")}
@@ -32,22 +33,26 @@ def npz(name: str, file: Path) -> Dataset:
     NotFound, BadInput
         If there is no such file, or its arrays have other names, shapes or dtypes. Nothing is ever unpickled.
     """
-    if not file.is_file():
+    if (found := status(file)) is None or not stat.S_ISREG(found.st_mode):
         raise NotFound(f"There is no file {file}.", hint="Check the path of the data set.", key=str(file))
     try:
-        with np.load(file, allow_pickle=False) as archive:
-            if not isinstance(archive, np.lib.npyio.NpzFile):
-                raise ValueError("it holds a single array")
-            arrays = {key: archive[key] for key in archive.files}
-    except (OSError, ValueError, zipfile.BadZipFile, zlib.error, EOFError) as e:
+        archive = np.load(file, allow_pickle=False)
+        if not isinstance(archive, np.lib.npyio.NpzFile):
+            raise ValueError("it holds a single array")
+        with archive:
+            members = {key: archive[key] for key in archive.files}
+    except Exception as e:  # a damaged zip fails in a dozen ways: zipfile, zlib, numpy, memory …
+        first = (str(e).splitlines() or [type(e).__name__])[0]
         raise BadInput(
-            f"{file} cannot be read as npz: {e}.",
+            f"{file} cannot be read as npz: {first}.",
             hint="Save it with numpy.savez(FILE, images=…, labels=…); arrays of Python objects are not read.",
             key=str(file),
         ) from None
+    # What else is in the zip comes as bytes.
+    arrays = {key: array for key, array in members.items() if isinstance(array, np.ndarray)}
     parts = _npz_parts(arrays, file)
     given = arrays.get("classes", arrays.get("class_names"))
-    named = None if given is None else tuple(str(c) for c in given)
+    named = None if given is None else _class_names(given, file)
     flat = {split: _flat_labels(labels, f"{file}: labels of {split}") for split, (_, labels) in parts.items()}
     classes = _npz_classes(list(flat.values()), named, file)
     splits: list[Split] = []
@@ -72,7 +77,7 @@ def idx(name: str, root: Path) -> Dataset:
     NotFound, BadInput
         If the folder, or a file's companion, is missing; if a file is cut short or no IDX file.
     """
-    if not root.is_dir():
+    if (found := status(root)) is None or not stat.S_ISDIR(found.st_mode):
         raise NotFound(f"There is no folder {root}.", hint="Name the folder with the IDX files.", key=str(root))
     pairs = {}
     for split, prefixes in _IDX_PREFIXES.items():
@@ -91,7 +96,7 @@ def idx(name: str, root: Path) -> Dataset:
             hint="It needs train-images-idx3-ubyte[.gz] and train-labels-idx1-ubyte[.gz], or the same with t10k.",
             key=str(root),
         )
-    read = {split: read_idx(labels).astype(np.int64) for split, (_, labels) in pairs.items()}
+    read = {split: _idx_labels(labels) for split, (_, labels) in pairs.items()}
     classes = class_order({str(label) for labels in read.values() for label in np.unique(labels)})
 
     def make(split: str) -> Split:
@@ -105,7 +110,7 @@ def idx(name: str, root: Path) -> Dataset:
             )
         return ArraySplit(split, classes, as_labels([str(v) for v in read[split]], classes), images, pairs[split])
 
-    return LazyDataset(name, {split: (lambda s=split: make(s)) for split in pairs})  # type: ignore[misc]
+    return LazyDataset(name, {split: partial(make, split) for split in pairs})
 
 
 def read_idx(file: Path) -> npt.NDArray[Any]:
@@ -123,7 +128,7 @@ def read_idx(file: Path) -> npt.NDArray[Any]:
     except (OSError, EOFError, zlib.error) as e:
         raise BadInput(f"{file} cannot be read: {e}.", hint="Fetch the file again.", key=str(file)) from None
     header = 4 + 4 * raw[3] if len(raw) > 3 else 4
-    if len(raw) < header or raw[:2] != b"\0\0" or raw[2] not in _IDX_DTYPES or not raw[3]:
+    if len(raw) < header or raw[:2] != b"\0\0" or raw[2] not in _IDX_DTYPES or not 0 < raw[3] <= 8:
         raise BadInput(f"{file} is no IDX file (magic {raw[:4].hex()}).", hint="Fetch the file again.", key=str(file))
     shape = tuple(int.from_bytes(raw[i : i + 4], "big") for i in range(4, header, 4))
     dtype = np.dtype(_IDX_DTYPES[raw[2]])
@@ -152,6 +157,17 @@ def digits(name: str) -> Dataset:
     return LazyDataset(name, {ALL: make})
 
 
+def _idx_labels(file: Path) -> npt.NDArray[np.int64]:
+    labels = read_idx(file)
+    if labels.ndim != 1 or labels.dtype.kind not in "iu":
+        raise BadInput(
+            f"{file}: labels are {labels.dtype.name} {list(labels.shape)}.",
+            hint="It needs one integer per image.",
+            key=str(file),
+        )
+    return labels.astype(np.int64)
+
+
 def _idx_file(root: Path, prefixes: tuple[str, ...], kind: str) -> Path | None:
     for prefix in prefixes:
         for separator in ("-", "."):
@@ -168,8 +184,8 @@ def _npz_parts(arrays: Mapping[str, npt.NDArray[Any]], file: Path) -> dict[str, 
         images, labels = arrays["images"], arrays["labels"]
         if "split" not in arrays:
             return {ALL: (images, labels)}
-        which = arrays["split"].astype(str)
-        if not len(which) == len(images) == len(labels):
+        which = _texts(arrays["split"], f"{file}: split")
+        if not which.ndim == 1 <= min(images.ndim, labels.ndim) or not len(which) == len(images) == len(labels):
             raise BadInput(f"{file}: images, labels and split differ in length.", hint="Save one of each per image.")
         return {s: (images[which == s], labels[which == s]) for s in dict.fromkeys(which.tolist())}
     parts = {}
@@ -197,11 +213,38 @@ def _flat_labels(labels: npt.NDArray[Any], what: str) -> npt.NDArray[Any]:
             hint="Labels are integers or strings [n], or 0/1 flags [n, C] for multi-label data.",
             key=what,
         )
-    return labels.astype(str) if labels.dtype.kind == "S" else labels
+    return _texts(labels, what) if labels.dtype.kind == "S" else labels
+
+
+def _texts(array: npt.NDArray[Any], what: str) -> npt.NDArray[Any]:
+    """Return an array of strings, whichever kind of strings it has."""
+    if array.dtype.kind != "S":
+        return array.astype(str)
+    try:
+        return np.asarray(np.char.decode(array, "utf-8"))
+    except UnicodeDecodeError:
+        raise BadInput(f"{what}: not all are UTF-8.", hint="Save them as str, not as bytes.", key=what) from None
+
+
+def _class_names(given: npt.NDArray[Any], file: Path) -> tuple[str, ...]:
+    if given.ndim != 1:
+        raise BadInput(
+            f"{file}: the class names are {given.dtype} {list(given.shape)}.",
+            hint="Save a list: one name per class.",
+            key=str(file),
+        )
+    return tuple(_texts(given, f"{file}: class names").tolist())
 
 
 def _npz_classes(labels: list[npt.NDArray[Any]], named: tuple[str, ...] | None, file: Path) -> tuple[str, ...]:
     """Return the class names: those given, else the labels that occur, else the columns' numbers."""
+    forms = {(part.shape[1:], part.dtype.kind in "US") for part in labels}
+    if len(forms) > 1:
+        raise BadInput(
+            f"{file}: the labels of one split do not fit those of another.",
+            hint="Save integers for all, strings for all, or equally many flags for all.",
+            key=str(file),
+        )
     if labels[0].ndim == 2:
         found = tuple(str(i) for i in range(labels[0].shape[1]))
         valid = named is None or len(named) == len(found)
@@ -211,7 +254,7 @@ def _npz_classes(labels: list[npt.NDArray[Any]], named: tuple[str, ...] | None, 
     else:
         found = class_order({str(v) for part in labels for v in np.unique(part)})
         valid = named is None or set(found) <= set(named)
-    if not valid or any(part.ndim != labels[0].ndim for part in labels):
+    if not valid:
         raise BadInput(f"{file}: the labels do not fit the class names.", hint="Name every class.", key=str(file))
     return named or found
 
@@ -226,7 +269,8 @@ def _to_labels(labels: npt.NDArray[Any], classes: tuple[str, ...], named: tuple[
 
 def _check_images(images: npt.NDArray[Any], what: str) -> None:
     plain = images.dtype == np.uint8 and (images.ndim == 3 or (images.ndim == 4 and images.shape[3] in (1, 3, 4)))
-    if plain or (images.dtype == np.uint16 and images.ndim == 3):
+    wide = images.dtype.newbyteorder("=") == np.uint16 and images.ndim == 3
+    if (plain or wide) and 0 not in images.shape[1:]:
         return
     raise BadInput(
         f"{what} are {images.dtype} {list(images.shape)}.",

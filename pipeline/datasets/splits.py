@@ -2,23 +2,28 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
-from ...errors import NotFound
+from ...errors import BadInput, NotFound
 from .base import ALL, Dataset, Labels, Split
 from .images import decode_file, decode_pixels, encode_pixels
 
 if TYPE_CHECKING:
     from PIL import Image
 
-_FIRST = ("train", "training", "val", "valid", "validation", "test")
+SPLIT_NAMES = ("train", "training", "val", "valid", "validation", "test")
+"""What splits are usually called, in their order."""
+
+_ABSENT = {errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG}
 
 
 @dataclass(frozen=True)
@@ -154,15 +159,34 @@ class LazyDataset:
 
 def fixed(name: str, splits: Sequence[Split]) -> Dataset:
     """Return a data set of splits that exist already."""
-    return LazyDataset(name, {s.name: (lambda s=s: s) for s in splits})  # type: ignore[misc]
+    return LazyDataset(name, {s.name: partial(_same, s) for s in splits})
+
+
+def status(path: Path) -> os.stat_result | None:
+    """Stat a file or folder that somebody named; None where there is none.
+
+    Raises
+    ------
+    BadInput
+        If that cannot be told: no right to look, or the disk fails.
+    """
+    try:
+        return path.stat()
+    except ValueError:  # a NUL character
+        return None
+    except OSError as e:
+        if e.errno in _ABSENT:
+            return None
+        raise BadInput(f"{path} cannot be opened: {e.strerror}.", hint="Check your rights.", key=str(path)) from None
 
 
 def class_order(labels: set[str]) -> tuple[str, ...]:
-    """Order class names: by number where all are integers, else by code point."""
+    """Order class names: by number where all are integers (``01`` before ``1``), else by code point."""
+    ordered = sorted(labels)
     try:
-        return tuple(sorted(labels, key=int))
+        return tuple(sorted(ordered, key=int))
     except ValueError:
-        return tuple(sorted(labels))
+        return tuple(ordered)
 
 
 def as_labels(names: Sequence[str], classes: Sequence[str]) -> npt.NDArray[np.int64]:
@@ -180,5 +204,9 @@ def as_flags(names: Sequence[set[str]], classes: Sequence[str]) -> npt.NDArray[n
     return flags
 
 
+def _same(split: Split) -> Split:
+    return split
+
+
 def _split_order(name: str) -> tuple[int, str]:
-    return (_FIRST.index(name) if name in _FIRST else len(_FIRST), name)
+    return (SPLIT_NAMES.index(name) if name in SPLIT_NAMES else len(SPLIT_NAMES), name)

@@ -27,6 +27,8 @@ class Encoder(Protocol):
         Seed of the random weights of an untrained encoder.
     checkpoint_sha256 : str or None
         sha256 of the checkpoint file, where one was given. A way to find the encoder again, not its identity.
+    device : torch.device
+        Where it computes.
     """
 
     @property
@@ -39,6 +41,8 @@ class Encoder(Protocol):
     def seed(self) -> int | None: ...
     @property
     def checkpoint_sha256(self) -> str | None: ...
+    @property
+    def device(self) -> torch.device: ...
 
     def spec(self, tap: Tap, stored_dtype: StoredDtype = "float16") -> EncoderSpec:
         """Return the identity of this encoder at one tap."""

@@ -17,6 +17,7 @@ from PIL import Image
 
 from ...errors import BadInput
 from ..specs import EncoderSpec, Preprocessing, StoredDtype, Tap
+from .allocator import keep_freed_memory
 
 Transform = Callable[[Image.Image], torch.Tensor]
 
@@ -86,8 +87,10 @@ class FrozenEncoder:
         self._weights = weights
         self._preprocessing = preprocessing
         # channels_last doubles the speed of convolutional nets on a CPU and does not slow token models.
-        tower.module.eval().requires_grad_(False).float()
-        tower.module.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        module: Any = tower.module.eval().requires_grad_(False)
+        module.to(device=device, dtype=torch.float32, memory_format=torch.channels_last)
+        if device.type == "cpu":
+            keep_freed_memory()
 
     @property
     def untrained(self) -> bool:

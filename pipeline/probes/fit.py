@@ -22,11 +22,12 @@ from .metrics import (
     classification_metrics,
     mean_average_precision,
     multilabel_metrics,
+    negative_log_likelihood,
 )
 from .named import NAMED
 from .request import ProbeRequest
-from .selection import CurvePoint, choose_C
-from .training import Fitted, fit_estimator, predict
+from .selection import Criterion, CurvePoint, ValidationScores, choose_C
+from .training import Fitted, class_probabilities, fit_estimator, predict
 
 
 @dataclass(frozen=True)
@@ -53,8 +54,10 @@ class ProbeOutcome:
     ----------
     chosen : dict
         The grid parameter that the probe was fitted with, ``{"C": 10.0}``; empty for an estimator without a grid.
+    chosen_by : str or None
+        The validation score that chose it: ``nll``, ``top1`` or ``map``; None where nothing was chosen.
     curve : list of CurvePoint
-        Validation score of every value; empty where nothing was chosen.
+        Validation scores of every value; empty where nothing was chosen.
     metrics : dict
         On test; see `classification_metrics` and `multilabel_metrics`.
     converged : bool
@@ -68,6 +71,7 @@ class ProbeOutcome:
     """
 
     chosen: dict[str, float]
+    chosen_by: Criterion | None
     curve: list[CurvePoint]
     metrics: ClassificationMetrics | MultilabelMetrics
     converged: bool
@@ -115,6 +119,7 @@ def run_probe(
     # Some estimators turn flags into -1 and 1 in place, which uint8 cannot hold.
     x, y = _widened(request, train.x), train.y.astype(np.int64)
     curve: list[CurvePoint] = []
+    criterion: Criterion | None = None
 
     def fit(C: float | None) -> Fitted:
         estimator = make_estimator(request) if C is None else make_estimator(request, C=C)
@@ -127,11 +132,11 @@ def run_probe(
                 f"{len(grid)} values of C to choose from and no validation rows",
                 hint="Give a validation part (stratified_holdout draws one from train), or a single C.",
             )
-        chosen, curve = choose_C(
+        chosen, criterion, curve = choose_C(
             grid,
             fit,
-            lambda fitted: _validation_score(fitted, val, n_classes),
-            metric="map" if multilabel else "top1",
+            lambda fitted: _validation_scores(fitted, val, n_classes),
+            prefer=request.choose_by,
             progress=progress,
         )
         told += _doubts_about(chosen, curve)
@@ -152,6 +157,7 @@ def run_probe(
         metrics = classification_metrics(test.y.astype(np.int64), prediction.scores, labels, n_classes)
     return ProbeOutcome(
         chosen={} if best is None else {"C": best},
+        chosen_by=criterion,
         curve=curve,
         metrics=metrics,
         converged=final.converged,
@@ -166,13 +172,17 @@ def _widened(request: ProbeRequest, x: npt.NDArray[np.float32]) -> npt.NDArray[n
     return x.astype(np.float64) if named is not None and named.float64 else x
 
 
-def _validation_score(fitted: Fitted, val: Part, n_classes: int) -> float | None:
-    """Top-1, or mAP for multi-label rows."""
-    multilabel = val.y.ndim == 2
-    prediction = predict(fitted.estimator, val.x, n_classes, multilabel=multilabel)
-    if not multilabel:
-        return float(np.mean(prediction.labels == val.y))
-    return None if prediction.scores is None else mean_average_precision(val.y.astype(np.uint8), prediction.scores)
+def _validation_scores(fitted: Fitted, val: Part, n_classes: int) -> ValidationScores:
+    if val.y.ndim == 2:
+        scores = predict(fitted.estimator, val.x, n_classes, multilabel=True).scores
+        return ValidationScores(map=None if scores is None else mean_average_precision(val.y.astype(np.uint8), scores))
+    labels = val.y.astype(np.int64)
+    predicted = predict(fitted.estimator, val.x, n_classes, multilabel=False).labels
+    probabilities = class_probabilities(fitted.estimator, val.x, n_classes)
+    return ValidationScores(
+        nll=None if probabilities is None else negative_log_likelihood(labels, probabilities),
+        top1=float(np.mean(predicted == labels)),
+    )
 
 
 def _doubts_about(best: float, curve: list[CurvePoint]) -> list[str]:

@@ -105,6 +105,25 @@ def top_k(y_true: Labels, scores: Scores, k: int) -> float:
     return float(np.mean((rank < k) & (own[:, 0] > -np.inf)))
 
 
+def negative_log_likelihood(y_true: Labels, probabilities: Scores) -> float | None:
+    """Return the mean of -ln p(true class), in nats.
+
+    Rows of a class that the probe has never seen, which has probability 0 whatever the probe's parameters are, are left
+    out; None where no other row is left. A probability that rounded to 0 counts as the smallest normal number.
+
+    Parameters
+    ----------
+    y_true : ndarray, int64 [n]
+    probabilities : ndarray, float [n, n_classes]
+        NaN in the column of a class that was not in training.
+    """
+    p = probabilities[np.arange(y_true.size), y_true]
+    p = p[~np.isnan(p)]
+    if not p.size:
+        return None
+    return float(-np.log(np.maximum(p, np.finfo(np.float64).tiny)).mean())
+
+
 def multilabel_metrics(y_true: Flags, scores: Scores | None, predicted: Flags) -> MultilabelMetrics:
     """Score multi-label predictions.
 

@@ -11,12 +11,13 @@ from types import MappingProxyType
 
 from pydantic import JsonValue
 
-DEFAULT_C: tuple[float, ...] = (0.1, 1.0, 10.0, 100.0, 1000.0)
+DEFAULT_C: tuple[float, ...] = (0.1, 0.316, 1.0, 3.16, 10.0, 31.6, 100.0, 316.0, 1000.0)
 """Grid of inverse regularisation strengths where the user gives none.
 
 scikit-learn adds up the loss over the rows and weighs it with C. Rows of unit norm have entries of about 1/sqrt(d), so
 a separating weight vector is long and C = 1 regularises far more than it does on standardised features: the optimum
-of most encoders lies between 1 and 1000. One decade below that catches small or noisy data sets.
+of most encoders lies between 1 and 1000. One decade below that catches small or noisy data sets. Steps of half a
+decade: with whole ones the best value can be missed by a factor of three.
 """
 
 

@@ -37,6 +37,9 @@ class ProbeRequest(BaseModel):
         Grid of inverse regularisation strengths, for estimators that have a parameter C; sorted, positive, unique.
         Empty means the probe's default grid (see `named.DEFAULT_C`), or the estimator's own default where it has no
         grid. A number given as ``params["C"]`` is moved here.
+    choose_by : {"nll", "top1"}
+        The validation score that chooses among several values of C; see docs/decisions for why it is the likelihood.
+        A probe without probabilities is chosen by top-1, and multi-label data by mAP, either way.
     seed : int
         Becomes ``random_state`` of estimators that have one.
     schema_version : int
@@ -53,6 +56,7 @@ class ProbeRequest(BaseModel):
     probe: str
     params: dict[str, JsonValue] = {}
     C: tuple[float, ...] = ()
+    choose_by: Literal["nll", "top1"] = "nll"
     seed: int = 0
     schema_version: Literal[1] = 1
 

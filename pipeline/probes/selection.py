@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TypedDict
+from dataclasses import asdict, dataclass
+from typing import Literal, TypedDict
 
 import numpy as np
 import numpy.typing as npt
@@ -15,9 +16,10 @@ Indices = npt.NDArray[np.int64]
 
 
 class CurvePoint(TypedDict):
-    """One value of C: its validation score (the one of the two that applies) and its fit."""
+    """One value of C: its validation scores (None where one does not apply) and its fit."""
 
     C: float
+    nll: float | None
     top1: float | None
     map: float | None
     converged: bool
@@ -25,14 +27,36 @@ class CurvePoint(TypedDict):
     seconds: float
 
 
+Criterion = Literal["nll", "top1", "map"]
+
+_LOWER_IS_BETTER = ("nll",)
+
+
+@dataclass(frozen=True)
+class ValidationScores:
+    """What a fit scores on the validation part.
+
+    Parameters
+    ----------
+    nll : float or None
+        Mean negative log-likelihood of the true class, in nats; None for a probe without probabilities.
+    top1, map : float or None
+        Share of rows that are right, for single-label data; mean average precision, for multi-label data.
+    """
+
+    nll: float | None = None
+    top1: float | None = None
+    map: float | None = None
+
+
 def choose_C(  # noqa: N802
     grid: tuple[float, ...],
     fit: Callable[[float], Fitted],
-    score: Callable[[Fitted], float | None],
+    score: Callable[[Fitted], ValidationScores],
     *,
-    metric: str,
+    prefer: Criterion = "nll",
     progress: Callable[[str], None] | None = None,
-) -> tuple[float, list[CurvePoint]]:
+) -> tuple[float, Criterion, list[CurvePoint]]:
     """Fit every C, and choose the one with the best validation score; among equals, the smallest.
 
     The fits are independent of each other: a warm start would save iterations, but then a point's numbers would depend
@@ -45,37 +69,35 @@ def choose_C(  # noqa: N802
     fit : callable
         From C to a fit on the train part.
     score : callable
-        From a fit to its score on the validation part, higher is better; None where it has none.
-    metric : {"top1", "map"}
-        Which score it is.
+        From a fit to its scores on the validation part.
+    prefer : {"nll", "top1", "map"}
+        The score that chooses. Where a fit does not have it, top1 does, or else map.
     progress : callable, optional
         Told one line a fit.
 
     Returns
     -------
     best : float
+    criterion : str
+        The score that chose.
     curve : list of CurvePoint
         In the order of `grid`.
 
     Raises
     ------
     BadInput
-        If no value has a score.
+        If a value has no score.
     """
     curve: list[CurvePoint] = []
     for step, C in enumerate(grid, start=1):
         fitted = fit(C)
-        value = score(fitted)
-        if value is None:
-            raise BadInput(
-                f"C = {C:g} has no {metric} on the validation part",
-                hint="Choose C on rows with positives and with a probe that ranks, or give a single C.",
-            )
+        scores = score(fitted)
         curve.append(
             {
                 "C": C,
-                "top1": value if metric == "top1" else None,
-                "map": value if metric == "map" else None,
+                "nll": scores.nll,
+                "top1": scores.top1,
+                "map": scores.map,
                 "converged": fitted.converged,
                 "iterations": fitted.iterations,
                 "seconds": fitted.seconds,
@@ -83,9 +105,18 @@ def choose_C(  # noqa: N802
         )
         if progress is not None:
             state = "" if fitted.converged else ", not converged"
-            progress(f"C {C:g} ({step}/{len(grid)}): validation {metric} {value:.4f}, {fitted.seconds:.1f} s{state}")
-    scores = [point["top1"] if metric == "top1" else point["map"] for point in curve]
-    return grid[int(np.argmax(np.asarray(scores, dtype=np.float64)))], curve  # argmax takes the first of equals
+            said = ", ".join(f"{k} {v:.4f}" for k, v in asdict(scores).items() if v is not None)
+            progress(f"C {C:g} ({step}/{len(grid)}): validation {said}, {fitted.seconds:.1f} s{state}")
+    order: tuple[Criterion, ...] = (prefer, "top1", "map")
+    criterion = next((c for c in order if all(point[c] is not None for point in curve)), None)
+    if criterion is None:
+        raise BadInput(
+            "The probe has no score on the validation part to choose C by.",
+            hint="Choose C on rows with positives and with a probe that ranks, or give a single C.",
+        )
+    values = np.array([point[criterion] for point in curve], dtype=np.float64)
+    best = np.argmin(values) if criterion in _LOWER_IS_BETTER else np.argmax(values)  # the first of equals
+    return grid[int(best)], criterion, curve
 
 
 def stratified_holdout(labels: Targets, fraction: float, seed: int) -> tuple[Indices, Indices]:

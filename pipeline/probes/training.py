@@ -121,6 +121,24 @@ def predict(estimator: Any, x: Features, n_classes: int, *, multilabel: bool) ->
     return Prediction(targets, scores)
 
 
+def class_probabilities(estimator: Any, x: Features, n_classes: int) -> FloatArray | None:
+    """Return probabilities [n, n_classes] of rows x [n, d], or None where the estimator has none.
+
+    NaN in the column of a class that was not in training.
+    """
+    if not hasattr(estimator, "predict_proba"):
+        return None
+    with warnings.catch_warnings(), _refusals(estimator):
+        warnings.simplefilter("ignore")
+        raw = np.asarray(estimator.predict_proba(x))
+    classes = np.asarray(getattr(estimator, "classes_", np.arange(n_classes)))
+    if raw.shape != (len(x), classes.size):
+        return None
+    probabilities = np.full((len(x), n_classes), np.nan, dtype=np.float64)
+    probabilities[:, classes.astype(np.int64)] = raw
+    return probabilities
+
+
 def _class_scores(estimator: Any, x: Features, n_classes: int) -> FloatArray | None:
     """Scores of single-label classes, scattered from ``classes_`` to all of them.
 

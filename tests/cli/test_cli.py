@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import io
 import json
-import os
 import shlex
 import signal
 import subprocess
 import sys
 import time
+from contextlib import redirect_stderr, redirect_stdout
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,22 +19,34 @@ import pytest
 from tests_support import write_images
 
 import cryoprobe
+from cryoprobe import cli
 
 MODEL = ["--model", "timm:test_vit"]
 SMALL = ["--untrained", "--image-size", "32"]
 
 
-def run(*words: str | Path, code: int = 0, **environment: str) -> subprocess.CompletedProcess[str]:
+@dataclass
+class Done:
+    stdout: str
+    stderr: str
+
+
+def run(*words: str | Path, code: int = 0) -> Done:
+    """Run a command in this process: what a shell would see, without importing torch anew each time."""
+    out, err = io.StringIO(), io.StringIO()
+    with pytest.raises(SystemExit) as ended, redirect_stdout(out), redirect_stderr(err):
+        cli.app([*map(str, words)], prog_name="cryoprobe")
+    assert ended.value.code == code, f"{ended.value.code}\n{out.getvalue()}\n{err.getvalue()}"
+    return Done(out.getvalue(), err.getvalue())
+
+
+def run_process(*words: str | Path, code: int = 0) -> Done:
     done = subprocess.run(
-        [sys.executable, "-m", "cryoprobe.cli", *map(str, words)],
-        capture_output=True,
-        text=True,
-        env={**os.environ, **environment},
-        check=False,
+        [sys.executable, "-m", "cryoprobe.cli", *map(str, words)], capture_output=True, text=True, check=False
     )
     assert done.returncode == code, f"{done.returncode}\n{done.stdout}\n{done.stderr}"
     assert "Traceback" not in done.stderr
-    return done
+    return Done(done.stdout, done.stderr)
 
 
 def imported_by(code: str) -> set[str]:
@@ -57,16 +71,16 @@ def store(data: Path, tmp_path: Path) -> Path:
 
 def test_extract_then_probe_then_results(data: Path, tmp_path: Path) -> None:
     where = ["--store", tmp_path / "store"]
-    extracted = json.loads(run("extract", *MODEL, "--dataset", f"folder:{data}", *where, *SMALL, "--json").stdout)
+    extracted = json.loads(run_process("extract", *MODEL, "--dataset", f"folder:{data}", *where, *SMALL, "--json").stdout)
     assert extracted["rows"] == extracted["encoded"] == 60
     assert extracted["sealed"] is True
 
-    probed = json.loads(run("probe", *MODEL, "--dataset", f"folder:{data}", *where, "--json").stdout)
+    probed = json.loads(run_process("probe", *MODEL, "--dataset", f"folder:{data}", *where, "--json").stdout)
     assert {"trial", "protocol", "probe", "chosen", "metrics", "cached", "seconds"} <= probed.keys()
     assert probed["cached"] is False
     assert 0 <= probed["metrics"]["top1"] <= 1
     assert np.sum(probed["metrics"]["confusion"]) == 20
-    again = json.loads(run("probe", *MODEL, "--dataset", f"folder:{data}", *where, "--json").stdout)
+    again = json.loads(run_process("probe", *MODEL, "--dataset", f"folder:{data}", *where, "--json").stdout)
     assert again["cached"] is True
     assert (again["trial"], again["metrics"]) == (probed["trial"], probed["metrics"])
 

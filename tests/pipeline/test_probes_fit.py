@@ -6,7 +6,7 @@ import numpy.typing as npt
 import pytest
 from sklearn.datasets import load_digits, load_iris
 from sklearn.linear_model import LogisticRegression
-from sklearn.metrics import average_precision_score
+from sklearn.metrics import average_precision_score, log_loss
 from sklearn.multiclass import OneVsRestClassifier
 from sklearn.neighbors import KNeighborsClassifier
 
@@ -73,17 +73,40 @@ def test_logreg_is_the_scikit_learn_optimum_refitted_on_train_and_validation(
     assert outcome.converged
 
 
-def test_the_curve_has_every_value_and_the_best_of_it_is_chosen(digits: tuple[Part, Part, Part]) -> None:
+def test_the_curve_has_every_value_and_the_likeliest_of_it_is_chosen(digits: tuple[Part, Part, Part]) -> None:
     train, val, test = digits
-    outcome = run_probe(ProbeRequest(probe="logreg"), train, val, test, 10)
+    outcome = run_probe(ProbeRequest(probe="logreg", C=(0.1, 1.0, 10.0, 100.0, 1000.0)), train, val, test, 10)
     assert [point["C"] for point in outcome.curve] == [0.1, 1.0, 10.0, 100.0, 1000.0]
-    best = max(point["top1"] for point in outcome.curve)
-    assert outcome.chosen["C"] == min(point["C"] for point in outcome.curve if point["top1"] == best)
+    assert outcome.chosen_by == "nll"
+    assert outcome.chosen["C"] == min(outcome.curve, key=lambda point: point["nll"])["C"]
     for point in outcome.curve:
         alone = LogisticRegression(C=point["C"], tol=1e-7, max_iter=1000).fit(train.x.astype(np.float64), train.y)
         assert point["top1"] == alone.score(val.x, val.y)
+        assert point["nll"] == pytest.approx(log_loss(val.y, alone.predict_proba(val.x)), rel=1e-6)
         assert point["iterations"] == pytest.approx(alone.n_iter_.max(), rel=0.1)
     assert outcome.fit_seconds >= sum(point["seconds"] for point in outcome.curve)
+
+
+def test_c_can_be_chosen_by_top1_and_is_where_there_are_no_probabilities(digits: tuple[Part, Part, Part]) -> None:
+    train, val, test = digits
+    for request in (
+        ProbeRequest(probe="logreg", C=(0.1, 10.0, 1000.0), choose_by="top1"),
+        ProbeRequest(probe="sklearn.svm.LinearSVC", C=(0.01, 1.0)),
+    ):
+        outcome = run_probe(request, train, val, test, 10)
+        assert outcome.chosen_by == "top1"
+        best = max(point["top1"] for point in outcome.curve)
+        assert outcome.chosen["C"] == min(point["C"] for point in outcome.curve if point["top1"] == best)
+
+
+def test_rows_of_a_class_that_train_lacks_do_not_decide(iris: tuple[Part, Part, Part]) -> None:
+    train, val, test = iris
+    two = Part(train.x[train.y < 2], train.y[train.y < 2])
+    outcome = run_probe(ProbeRequest(probe="logreg", C=(0.1, 10.0)), two, val, test, 3)
+    alone = LogisticRegression(C=0.1, tol=1e-7, max_iter=1000).fit(two.x.astype(np.float64), two.y)
+    known = val.y < 2
+    expected = log_loss(val.y[known], alone.predict_proba(val.x[known]))
+    assert outcome.curve[0]["nll"] == pytest.approx(expected, rel=1e-6)
 
 
 def test_a_thousand_classes_are_learned_although_their_gradients_are_small() -> None:
@@ -117,7 +140,7 @@ def test_test_labels_change_neither_the_choice_nor_the_coefficients(digits: tupl
     shuffled = replace(test, y=np.random.default_rng(0).permutation(test.y))
     honest, blind = (run_probe(request, train, val, part, 10) for part in (test, shuffled))
     assert honest.chosen == blind.chosen
-    strip = [[(p["C"], p["top1"], p["iterations"]) for p in outcome.curve] for outcome in (honest, blind)]
+    strip = [[(p["C"], p["nll"], p["top1"], p["iterations"]) for p in outcome.curve] for outcome in (honest, blind)]
     assert strip[0] == strip[1]
     np.testing.assert_array_equal(honest.estimator.coef_, blind.estimator.coef_)
     assert blind.metrics["top1"] < 0.3 < honest.metrics["top1"]

@@ -6,6 +6,7 @@ import pytest
 from cryoprobe.canonical import canonical_json
 from cryoprobe.errors import BadInput
 from cryoprobe.pipeline.probes import ProbeRequest, list_probes, parse_grid, parse_params
+from cryoprobe.pipeline.probes.named import DEFAULT_C
 
 
 def test_importing_probes_imports_neither_scikit_learn_nor_torch() -> None:
@@ -71,7 +72,7 @@ def test_requests_that_mean_the_same_have_the_same_canonical_dict() -> None:
         (ProbeRequest(probe="knn", params={"k": 5}), ProbeRequest(probe="knn", params={"n_neighbors": 5})),
         (ProbeRequest(probe="logreg", params={"C": 1}), ProbeRequest(probe="logreg", C=(1.0,))),
         (ProbeRequest(probe="logreg", C=(10, 1, 1)), ProbeRequest(probe="logreg", C=(1.0, 10.0))),
-        (ProbeRequest(probe="logreg"), ProbeRequest(probe="logreg", C=(0.1, 1, 10, 100, 1000))),
+        (ProbeRequest(probe="logreg"), ProbeRequest(probe="logreg", C=DEFAULT_C[::-1])),
     ]
     for one, other in same:
         assert canonical_json(one.canonical()) == canonical_json(other.canonical())
@@ -95,7 +96,7 @@ def test_a_request_survives_its_canonical_dict() -> None:
 
 
 def test_the_default_grid_belongs_to_logreg_only() -> None:
-    assert ProbeRequest(probe="logreg").C == (0.1, 1.0, 10.0, 100.0, 1000.0)
+    assert ProbeRequest(probe="logreg").C == DEFAULT_C
     assert ProbeRequest(probe="knn").C == ()
     assert ProbeRequest(probe="sklearn.svm.LinearSVC").C == ()
 
@@ -121,4 +122,4 @@ def test_the_table_of_probes_tells_names_and_defaults() -> None:
     table = {row.name: row for row in list_probes()}
     assert set(table) == {"logreg", "knn"}
     assert table["knn"].parameters["k"] == 20
-    assert table["logreg"].parameters["C"] == [0.1, 1.0, 10.0, 100.0, 1000.0]
+    assert table["logreg"].parameters["C"] == list(DEFAULT_C)

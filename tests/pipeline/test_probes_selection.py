@@ -3,7 +3,7 @@ import pytest
 
 from cryoprobe.errors import BadInput
 from cryoprobe.pipeline.probes import stratified_holdout
-from cryoprobe.pipeline.probes.selection import choose_C
+from cryoprobe.pipeline.probes.selection import ValidationScores, choose_C
 from cryoprobe.pipeline.probes.training import Fitted
 
 
@@ -72,10 +72,10 @@ def fit_nothing(c: float) -> Fitted:
 def test_among_equal_scores_the_smallest_c_is_chosen_and_the_whole_curve_is_kept() -> None:
     table = {0.1: 0.5, 1.0: 0.9, 10.0: 0.9, 100.0: 0.7}
     lines: list[str] = []
-    best, curve = choose_C(
-        tuple(table), fit_nothing, lambda f: table[f.estimator], metric="top1", progress=lines.append
+    best, criterion, curve = choose_C(
+        tuple(table), fit_nothing, lambda f: ValidationScores(top1=table[f.estimator]), progress=lines.append
     )
-    assert best == 1.0
+    assert (best, criterion) == (1.0, "top1")
     assert [(p["C"], p["top1"], p["map"]) for p in curve] == [(c, s, None) for c, s in table.items()]
     assert [p["converged"] for p in curve] == [True, True, False, False]
     assert curve[2]["iterations"] == 10
@@ -84,5 +84,17 @@ def test_among_equal_scores_the_smallest_c_is_chosen_and_the_whole_curve_is_kept
 
 
 def test_choosing_without_a_score_is_refused() -> None:
-    with pytest.raises(BadInput, match="no map"):
-        choose_C((1.0, 2.0), fit_nothing, lambda fitted: None, metric="map")
+    with pytest.raises(BadInput, match="no score"):
+        choose_C((1.0, 2.0), fit_nothing, lambda fitted: ValidationScores())
+
+
+def test_of_two_scores_the_preferred_one_chooses_where_every_fit_has_it() -> None:
+    scores = {1.0: ValidationScores(nll=0.3, top1=0.9), 2.0: ValidationScores(nll=0.2, top1=0.8)}
+
+    def score(fitted: Fitted) -> ValidationScores:
+        return scores[fitted.estimator]
+
+    assert choose_C((1.0, 2.0), fit_nothing, score)[:2] == (2.0, "nll")
+    assert choose_C((1.0, 2.0), fit_nothing, score, prefer="top1")[:2] == (1.0, "top1")
+    scores[2.0] = ValidationScores(top1=0.8)
+    assert choose_C((1.0, 2.0), fit_nothing, score)[:2] == (1.0, "top1")

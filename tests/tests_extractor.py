@@ -1,0 +1,59 @@
+"""Extractions in processes of their own, small enough to be killed often."""
+
+from __future__ import annotations
+
+import multiprocessing
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any
+
+import timm  # noqa: F401  imported once for all, by the fork server
+import torch
+
+import cryoprobe
+from cryoprobe.pipeline.encoders import timm_encoder  # noqa: F401
+
+# A server that has imported torch forks each process: really another one, without the seconds of importing.
+CONTEXT = multiprocessing.get_context("forkserver")
+CONTEXT.set_forkserver_preload([__name__])
+
+
+class Announce(cryoprobe.Reporter):
+    """Tells the parent that the work on a split begins."""
+
+    def __init__(self, parent: Connection) -> None:
+        self._parent = parent
+
+    def begin(self, title: str, total: int) -> None:
+        self._parent.send("begin")
+
+
+class Extraction:
+    """An extraction that runs in another process."""
+
+    def __init__(self, data: Path, store: Path, unit_rows: int) -> None:
+        self._answers, child = CONTEXT.Pipe(duplex=False)
+        self.process = CONTEXT.Process(target=_extract, args=(str(data), str(store), unit_rows, child))
+        self.process.start()
+        child.close()
+
+    def wait_for_begin(self) -> None:
+        assert self._answers.recv() == "begin"
+
+    def summary(self) -> dict[str, Any]:
+        """Wait for the end; return what `extract` did."""
+        answer = self._answers.recv()
+        while answer == "begin":
+            answer = self._answers.recv()
+        self.process.join()
+        assert self.process.exitcode == 0
+        return dict(answer)
+
+
+def _extract(data: str, store: str, unit_rows: int, parent: Connection) -> None:
+    torch.set_num_threads(1)
+    encoder = cryoprobe.load_encoder("timm:test_vit", untrained=True, image_size=32)
+    sets = cryoprobe.extract(
+        encoder, f"folder:{data}", store, unit_rows=unit_rows, batch_size=4, workers=1, reporter=Announce(parent)
+    )
+    parent.send(cryoprobe.summary(sets))
