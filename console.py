@@ -115,11 +115,11 @@ class _Counts:
         return f"{speed:.0f} images/s · {self.encoded} encoded, {self.reused} reused{failed}"
 
 
-def table(columns: Sequence[str], rows: Sequence[Sequence[Any]], title: str | None = None) -> None:
+def table(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
     """Print a table; wide and without colour where output is piped, so that it can be cut and grepped."""
     piped = not sys.stdout.isatty()
     console = Console(width=_PIPED_WIDTH) if piped else Console()
-    grid = Table(box=None, title=title, title_justify="left", pad_edge=False, header_style="bold")
+    grid = Table(box=None, pad_edge=False, header_style="bold")
     for i, column in enumerate(columns):
         numbers = all(isinstance(row[i], int | float) or row[i] in ("", "-") for row in rows)
         grid.add_column(column, justify="right" if numbers else "left", overflow="fold", no_wrap=piped)
@@ -183,11 +183,8 @@ def trial(result: Mapping[str, Any]) -> None:
     if len(result["curve"]) > 1:
         by = result["chosen_by"]
         shown = [m for m in ("nll", "top1", "map") if all(point[m] is not None for point in result["curve"])]
-        table(
-            ["C", *shown],
-            [[f"{p['C']:g}", *(p[m] for m in shown)] for p in result["curve"]],
-            f"validation ({by} chooses)",
-        )
+        out(f"validation, {by} chooses:")
+        table(["C", *shown], [[f"{p['C']:g}", *(p[m] for m in shown)] for p in result["curve"]])
     answered = "answered from the store" if result["cached"] else f"{result['seconds']:.1f} s"
     out(f"{chosen + ', ' if chosen else ''}trial {result['trial'][:12]}, {answered}")
     for warning in [*result["warnings"], *result["notes"]]:

@@ -101,6 +101,9 @@ def table(name: str, file: Path) -> Dataset:
             "the label is empty",
             "Give every image a label (only multi-label data, a|b, may have none).",
         )
+    blank = [line for _, _, split, line in rows if split == ALL]
+    if blank and len(blank) < len(rows):
+        raise _bad_line(file, blank[0], "the split is empty", "Give every row a split, or none.")
     sets = [
         {part.strip() for part in label.split("|") if part.strip()} if multilabel else {label}
         for _, label, _, _ in rows

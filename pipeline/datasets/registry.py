@@ -87,12 +87,16 @@ def canonical_name(spec: str, data_root: Path | None = None) -> str:
     Raises
     ------
     BadInput
-        If the kind is unknown.
+        If the kind, or the home folder of a path, is unknown.
     """
     kind, separator, rest = spec.partition(":")
     if kind in _PATH_KINDS and rest:
+        try:
+            path = Path(rest).expanduser()
+        except RuntimeError as e:  # ~name, and there is nobody of that name
+            raise BadInput(f"{spec}: {e}", hint="Write the path in full.", key=spec) from None
         # Not `resolve`: a link that a team shares keeps its name wherever it points.
-        return f"{kind}:{Path(os.path.abspath(Path(rest).expanduser())).as_posix()}"  # noqa: PTH100
+        return f"{kind}:{Path(os.path.abspath(path)).as_posix()}"  # noqa: PTH100
     if kind == "torchvision" and rest:
         return spec
     if spec == "sklearn:digits":

@@ -7,9 +7,11 @@ Either shortcut is believed only after it agreed with what the data set itself r
 
 from __future__ import annotations
 
+import difflib
 import importlib
 import os
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -80,7 +82,7 @@ SPLITS: Mapping[str, Mapping[str, Options]] = {
 Left out: detection, segmentation, captions, optical flow, stereo, video and pairs; ``ImageFolder`` is ``folder:``.
 """
 
-_NO_DOWNLOAD = {"FER2013", "FakeData", "ImageNet", "LSUN", "StanfordCars"}
+_NO_DOWNLOAD = {"FER2013", "FakeData", "ImageNet", "LFWPeople", "LSUN", "StanfordCars"}
 
 _PATHS: Mapping[str, Callable[[Any], list[Path]]] = {
     "Caltech101": lambda d: [
@@ -93,8 +95,28 @@ _PATHS: Mapping[str, Callable[[Any], list[Path]]] = {
     ],
     "CelebA": lambda d: [Path(d.root, d.base_folder, "img_align_celeba", f) for f in d.filename],
     "INaturalist": lambda d: [Path(d.root, d.all_categories[c], f) for c, f in d.index],
+    "Omniglot": lambda d: [Path(d.target_folder, d._characters[c], f) for f, c in d._flat_character_images],
 }
 """Where the files are, for data sets that build the path anew for each sample."""
+
+_LABELS_OF: Mapping[str, Callable[[Any], list[int]]] = {
+    "INaturalist": lambda d: [c for c, _ in d.index],
+    "LSUN": lambda d: [c for c, db in enumerate(d.dbs) for _ in range(len(db))],
+    "Omniglot": lambda d: [c for _, c in d._flat_character_images],
+}
+"""The labels, for data sets that have no list of them: asking for one decodes its image, and they have millions."""
+
+_CLASS_COUNTS = {
+    "CLEVRClassification": 11,  # how many objects there are, of at most ten
+    "FER2013": 7,
+    "FakeData": 10,
+    "GTSRB": 43,
+    "PCAM": 2,
+    "SEMEION": 10,
+    "SVHN": 10,
+    "USPS": 10,
+}
+"""How many classes there are, where torchvision has no names: a split may lack the last ones."""
 
 _LISTS = ("samples", "imgs", "_samples", "_image_files", "_images", "data")
 _LABELS = ("targets", "labels", "_labels", "y", "attr")
@@ -112,19 +134,25 @@ def torchvision_set(name: str, which: str, root: Path, download: bool) -> Datase
         If it needs a package that is not installed.
     """
     if which not in SPLITS:
-        close = [n for n in SPLITS if which.lower() in n.lower()]
+        close = _similar(which)
         raise NotFound(
             f"torchvision has no classification data set {which!r} that Cryoprobe knows.",
             hint=(f"Did you mean {', '.join(close)}? " if close else "") + "List them: cryoprobe datasets",
             key=which,
         )
-    return LazyDataset(
-        name,
-        {
-            split: (lambda s=split, o=options: _split(which, s, _construct(which, o, root, download)))  # type: ignore[misc]
-            for split, options in SPLITS[which].items()
-        },
-    )
+
+    def make(split: str) -> Split:
+        return _split(which, split, _construct(which, SPLITS[which][split], root, download))
+
+    return LazyDataset(name, {split: partial(make, split) for split in SPLITS[which]})
+
+
+def _similar(which: str) -> list[str]:
+    """Return the names that somebody may have meant."""
+    plain = {"".join(filter(str.isalnum, n)).lower(): n for n in SPLITS}
+    wanted = "".join(filter(str.isalnum, which)).lower()
+    inside = [n for p, n in plain.items() if wanted and wanted in p]
+    return inside or [plain[p] for p in difflib.get_close_matches(wanted, plain, cutoff=0.75)]
 
 
 def _construct(which: str, options: Options, root: Path, download: bool) -> Any:
@@ -158,15 +186,20 @@ def _construct(which: str, options: Options, root: Path, download: bool) -> Any:
 
 
 def _split(which: str, split: str, data: Any) -> Split:
-    labels = _labels(data)
-    classes = _classes(data, labels)
+    labels = _labels(which, data)
+    classes = _classes(data, labels, _CLASS_COUNTS.get(which, 0))
+    if which == "Omniglot":  # numbers its classes in the order in which the file system lists them
+        order = np.argsort(classes)
+        labels, classes = np.argsort(order)[labels], tuple(classes[i] for i in order)
+    elif which == "LSUN":  # bedroom_train and bedroom_val are one class
+        classes = tuple(c.rpartition("_")[0] for c in classes)
     folder = Path(getattr(data, "root", None) or ".")
     paths = _paths(which, data)
     if paths is not None and _agree(data, paths, lambda p: _open(p)):
         # torchvision may list files as the file system does.
-        order = sorted(range(len(paths)), key=lambda i: os.fsencode(paths[i]))
-        return FileSplit(split, classes, labels[order], [paths[i] for i in order], folder)
-    files = () if which == "FakeData" else _files_below(folder)
+        rank = sorted(range(len(paths)), key=lambda i: os.fsencode(paths[i]))
+        return FileSplit(split, classes, labels[rank], [paths[i] for i in rank], folder)
+    files = () if which == "FakeData" else _files_below(_home(data, folder))
     rows = _rows(data)
     if rows is not None and _agree(data, rows, np.asarray):
         return ArraySplit(split, classes, labels, rows, files)
@@ -186,35 +219,44 @@ class _Decoded(Sequence[Any]):
         return self._data[index][0]
 
 
-def _labels(data: Any) -> Labels:
+def _labels(which: str, data: Any) -> Labels:
     """Return all labels, from an attribute that agrees with what samples have, else sample by sample."""
-    candidates = [getattr(data, name, None) for name in _LABELS]
+    candidates: list[Any] = [_LABELS_OF[which](data)] if which in _LABELS_OF else []
+    candidates += [getattr(data, name, None) for name in _LABELS]
     for name in _LISTS:
         listed = getattr(data, name, None)
         if isinstance(listed, list) and listed and isinstance(listed[0], tuple):
             candidates.append([item[1] for item in listed if len(item) == 2])
-    checked = _checked(len(data))
-    truth = [np.asarray(data[i][1]) for i in checked]
+    truth = {}
+    for i in _checked(len(data)):
+        try:
+            truth[i] = np.asarray(data[i][1])
+        except Exception:  # a damaged image is reported when it is its turn
+            continue
     for candidate in candidates:
         if candidate is None or len(candidate) != len(data):
             continue
         try:
             array = np.asarray(candidate)
-            if all(np.array_equal(array[i], t) for i, t in zip(checked, truth, strict=True)):
-                return _as_labels(array)
+            if all(np.array_equal(array[i], t) for i, t in truth.items()):
+                return _as_labels(array, which)
         except (TypeError, ValueError):
             continue
-    return _as_labels(np.asarray([np.asarray(data[i][1]) for i in range(len(data))]))
+    return _as_labels(np.asarray([np.asarray(data[i][1]) for i in range(len(data))]), which)
 
 
-def _as_labels(array: npt.NDArray[Any]) -> Labels:
+def _as_labels(array: npt.NDArray[Any], which: str) -> Labels:
+    if array.dtype.kind not in "biu":
+        raise BadInput(
+            f"This part of {which} has no labels.", hint="Take another one: --split", key=which, found=str(array.dtype)
+        )
     return array.astype(np.uint8) if array.ndim == 2 else array.astype(np.int64)
 
 
-def _classes(data: Any, labels: Labels) -> tuple[str, ...]:
+def _classes(data: Any, labels: Labels, count: int) -> tuple[str, ...]:
     """Return the data set's class names where they fit the labels, else numbers."""
     highest = labels.shape[1] if labels.ndim == 2 else int(labels.max(initial=-1)) + 1
-    for name in ("classes", "categories", "all_categories", "attr_names"):
+    for name in ("classes", "categories", "all_categories", "attr_names", "_characters"):
         named = getattr(data, name, None)
         if isinstance(named, list | tuple) and highest <= len(named):
             if labels.ndim == 2:
@@ -223,7 +265,10 @@ def _classes(data: Any, labels: Labels) -> tuple[str, ...]:
             if len(set(texts)) == len(texts):
                 return tuple(texts)
             return tuple(f"{text} ({i})" if texts.count(text) > 1 else text for i, text in enumerate(texts))
-    return tuple(str(i) for i in range(highest))
+    numbers = getattr(data, "class_to_idx", None)
+    if isinstance(numbers, dict) and sorted(numbers.values()) == list(range(len(numbers))) and highest <= len(numbers):
+        return tuple(sorted(numbers, key=lambda name: int(numbers[name])))
+    return tuple(str(i) for i in range(max(highest, count)))
 
 
 def _paths(which: str, data: Any) -> list[Path] | None:
@@ -254,11 +299,11 @@ def _agree(data: Any, items: Sequence[Any] | npt.NDArray[Any], decode: Callable[
     for i in _checked(len(data)):
         try:
             expected = data[i][0]
-        except (OSError, SyntaxError, ValueError):
-            continue  # a damaged image is damaged either way, and is reported when it is its turn
+        except Exception:  # a damaged image is damaged either way, and is reported when it is its turn
+            continue
         try:
             found = decode(items[i])
-        except (OSError, SyntaxError, ValueError):
+        except Exception:
             return False
         mode = getattr(found, "mode", None)
         if mode is not None and mode != expected.mode:
@@ -278,6 +323,12 @@ def _open(path: Path) -> Image.Image:
 
 def _checked(n: int) -> list[int]:
     return sorted({int(i) for i in np.linspace(0, n - 1, min(n, _CHECKED_ROWS))})
+
+
+def _home(data: Any, folder: Path) -> Path:
+    """Return the folder of an array data set's own files, where it has one: not those of others beside it."""
+    homes = [folder / name for a in ("raw_folder", "_base_folder", "base_folder") if (name := getattr(data, a, None))]
+    return next((home for home in homes if home.is_dir()), folder)
 
 
 def _files_below(root: Path) -> tuple[Path, ...]:

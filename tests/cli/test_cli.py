@@ -71,7 +71,9 @@ def store(data: Path, tmp_path: Path) -> Path:
 
 def test_extract_then_probe_then_results(data: Path, tmp_path: Path) -> None:
     where = ["--store", tmp_path / "store"]
-    extracted = json.loads(run_process("extract", *MODEL, "--dataset", f"folder:{data}", *where, *SMALL, "--json").stdout)
+    extracted = json.loads(
+        run_process("extract", *MODEL, "--dataset", f"folder:{data}", *where, *SMALL, "--json").stdout
+    )
     assert extracted["rows"] == extracted["encoded"] == 60
     assert extracted["sealed"] is True
 

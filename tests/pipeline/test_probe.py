@@ -1,0 +1,241 @@
+"""Probing from a store: which sets are taken, what is held out, what is cached, and what is said about it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+from sklearn.linear_model import LogisticRegression
+from tests_support import put_set
+
+import cryoprobe
+from cryoprobe.errors import BadInput, Conflict, NotFound
+from cryoprobe.pipeline.probes import stratified_holdout
+from cryoprobe.stores.store import Store
+
+CLASSES = ("ant", "bee", "cat")
+BY_NAME: dict[str, Any] = {"model": "timm:m", "dataset": "folder:/d"}
+
+
+def rows(n: int, seed: int, classes: int = 3, d: int = 16) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.int64]]:
+    """Return x [n, d] around one centre a class, and y [n]."""
+    rng = np.random.default_rng(seed)
+    y = np.arange(n) % classes
+    return np.eye(classes, d)[y] + rng.normal(0, 0.4, (n, d)), y
+
+
+@pytest.fixture
+def opened(store: Path) -> Store:
+    return cryoprobe.open_store(store, create=True)
+
+
+@pytest.fixture
+def split(opened: Store) -> Store:
+    """Return a store with splits train and test."""
+    for name, n, seed in (("train", 150, 0), ("test", 60, 1)):
+        put_set(opened, *rows(n, seed), classes=CLASSES, split=name)
+    return opened
+
+
+def test_the_metrics_are_those_of_scikit_learn_on_the_loaded_features(split: Store) -> None:
+    result = cryoprobe.probe(split, **BY_NAME, C=[3.0])
+    (x, y), (test_x, test_y) = (split.open(result[part]).load() for part in ("train", "test"))
+    reference = LogisticRegression(C=3.0, tol=1e-7, max_iter=1000).fit(x.astype(np.float64), y)
+    assert result["metrics"]["top1"] == reference.score(test_x, test_y)
+    assert result["chosen"] == {"C": 3.0}
+    assert result["curve"] == []
+    assert result["val"] is None
+    assert result["rows"] == {"train": 150, "test": 60, "val": 0}
+    assert result["splits"] == {"train": "train", "test": "test", "val": None}
+    assert (result["protocol"], result["tap"], result["untrained"]) == ("plain", "pooled", False)
+
+
+def test_the_same_trial_again_answers_from_the_store(split: Store) -> None:
+    first = cryoprobe.probe(split, **BY_NAME, C=[1.0, 10.0], seed=3)
+    again = cryoprobe.probe(split.url, **BY_NAME, C=[10.0, 1.0], seed=3)
+    assert (first["cached"], again["cached"]) == (False, True)
+    same = {"trial", "metrics", "curve", "chosen", "created", "test_in_train"}
+    assert {k: first[k] for k in same} == {k: again[k] for k in same}
+    stored = json.loads(Path(split.url, "trials", f"{first['trial']}.json").read_text())
+    assert stored["metrics"] == first["metrics"]
+    for changed in ({"seed": 4}, {"C": [1.0]}, {"choose_by": "top1"}, {"probe": "knn", "C": []}, {"val_split": "0.2"}):
+        assert not cryoprobe.probe(split, **{**BY_NAME, "C": [1.0, 10.0], "seed": 3, **changed})["cached"]
+    assert len(cryoprobe.results(split)) == 6
+
+
+def test_ids_and_names_are_the_same_trial(split: Store) -> None:
+    by_name = cryoprobe.probe(split, **BY_NAME, C=[1.0])
+    by_id = cryoprobe.probe(split, train=by_name["train"][:12], test=by_name["test"], C=[1.0])
+    assert by_id["cached"]
+
+
+def test_c_is_chosen_on_a_stratified_part_of_train_and_the_probe_is_refitted_on_both(split: Store) -> None:
+    result = cryoprobe.probe(split, **BY_NAME, C=[0.01, 1.0, 100.0], val_split="0.2", seed=5)
+    assert result["rows"] == {"train": 120, "test": 60, "val": 30}
+    assert [point["C"] for point in result["curve"]] == [0.01, 1.0, 100.0]
+    x, y = split.open(result["train"]).load()
+    test_x, test_y = split.open(result["test"]).load()
+    keep, held = stratified_holdout(y, 0.2, 5)
+    for point in result["curve"]:
+        fitted = LogisticRegression(C=point["C"], tol=1e-7, max_iter=1000).fit(x[keep].astype(np.float64), y[keep])
+        assert point["top1"] == fitted.score(x[held], y[held])
+    order = np.concatenate([keep, held])
+    refit = LogisticRegression(C=result["chosen"]["C"], tol=1e-7, max_iter=1000)
+    refit.fit(x[order].astype(np.float64), y[order])
+    assert result["metrics"]["top1"] == refit.score(test_x, test_y)
+
+
+def test_a_named_validation_split_chooses(split: Store) -> None:
+    put_set(split, *rows(45, 2), classes=CLASSES, split="val")
+    result = cryoprobe.probe(split, **BY_NAME, C=[0.1, 10.0], val_split="val")
+    assert result["rows"] == {"train": 150, "test": 60, "val": 45}
+    assert result["splits"]["val"] == "val"
+    assert result["val"] == split.find(split="val")[0].set
+
+
+def test_a_data_set_without_splits_gives_a_fifth_for_testing(opened: Store) -> None:
+    put_set(opened, *rows(150, 0), classes=CLASSES, split="all")
+    result = cryoprobe.probe(opened, **BY_NAME, C=[1.0])
+    assert result["rows"] == {"train": 120, "test": 30, "val": 0}
+    assert result["splits"] == {"train": "all", "test": 0.2, "val": None}
+    assert result["test"] == {"fraction": 0.2}
+    other = cryoprobe.probe(opened, **BY_NAME, C=[1.0], test_split="0.5", seed=1)
+    assert other["rows"] == {"train": 75, "test": 75, "val": 0}
+    assert np.sum(other["metrics"]["confusion"]) == 75
+
+
+def test_choosing_after_holding_out_takes_validation_rows_from_what_remains(opened: Store) -> None:
+    put_set(opened, *rows(150, 0), classes=CLASSES, split="all")
+    result = cryoprobe.probe(opened, **BY_NAME, C=[1.0, 10.0])
+    assert result["rows"] == {"train": 108, "test": 30, "val": 12}
+
+
+def test_classes_are_matched_by_name(opened: Store) -> None:
+    x, y = rows(150, 0)
+    test_x, test_y = rows(60, 1)
+    put_set(opened, x, y, classes=CLASSES, split="train")
+    straight = put_set(opened, test_x, test_y, classes=CLASSES, split="test")
+    renumbered = put_set(
+        opened, test_x, np.array([2, 0, 1])[test_y], classes=("bee", "cat", "ant"), split="test", dataset="folder:/e"
+    )
+    train = opened.find(split="train")[0].set
+    one, other = (cryoprobe.probe(opened, train=train, test=s.id, C=[1.0]) for s in (straight, renumbered))
+    assert one["metrics"] == other["metrics"]
+    assert one["metrics"]["top1"] > 0.8
+
+
+def test_a_class_that_only_test_has_counts_as_wrong_and_is_told(opened: Store) -> None:
+    put_set(opened, *rows(150, 0), classes=CLASSES, split="train")
+    put_set(opened, *rows(40, 1, classes=4), classes=(*CLASSES, "dog"), split="test")
+    result = cryoprobe.probe(opened, **BY_NAME, C=[1.0])
+    assert result["classes"] == [*CLASSES, "dog"]
+    assert result["metrics"]["top1"] <= 0.75
+    assert any("cannot be predicted" in w for w in result["warnings"])
+
+
+def test_multi_label_sets_are_probed_and_matched_by_name(opened: Store) -> None:
+    def flags(n: int, seed: int) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.uint8]]:
+        rng = np.random.default_rng(seed)
+        y = rng.integers(0, 2, (n, 3)).astype(np.uint8)
+        return y @ np.eye(3, 16) + rng.normal(0, 0.3, (n, 16)), y
+
+    put_set(opened, *flags(120, 0), classes=CLASSES, split="train")
+    x, y = flags(60, 1)
+    put_set(opened, x, y[:, [2, 0, 1]], classes=("cat", "ant", "bee"), split="test")
+    result = cryoprobe.probe(opened, **BY_NAME, C=[1.0, 10.0])
+    assert result["metrics"]["map"] > 0.8
+    assert result["chosen_by"] == "map"
+
+
+def test_test_images_that_stand_in_train_are_counted(opened: Store) -> None:
+    x, y = rows(150, 0)
+    test_x, test_y = rows(60, 1)
+    test_x[:7], test_y[:7] = x[10:17], y[10:17]
+    put_set(opened, x, y, classes=CLASSES, split="train")
+    put_set(opened, test_x, test_y, classes=CLASSES, split="test")
+    result = cryoprobe.probe(opened, **BY_NAME, C=[1.0])
+    assert result["test_in_train"] == 7
+    assert "7 of 60 test images stand in the training data too" in result["warnings"]
+    assert cryoprobe.probe(opened, **BY_NAME, C=[1.0])["test_in_train"] == 7  # with a cached result too
+
+
+def test_validation_images_count_as_training_data(split: Store) -> None:
+    test_x, test_y = rows(60, 1)
+    put_set(split, test_x[:9], test_y[:9], classes=CLASSES, split="val")
+    assert cryoprobe.probe(split, **BY_NAME, C=[1.0, 10.0], val_split="val")["test_in_train"] == 9
+    assert cryoprobe.probe(split, **BY_NAME, C=[1.0], val_split="val")["test_in_train"] == 0  # nothing was chosen
+
+
+def test_a_name_means_its_newest_set(split: Store) -> None:
+    before = cryoprobe.probe(split, **BY_NAME, C=[1.0])
+    grown = put_set(split, *rows(180, 0), classes=CLASSES, split="train", named=2**50)
+    after = cryoprobe.probe(split, **BY_NAME, C=[1.0])
+    assert (after["train"], after["rows"]["train"]) == (grown.id, 180)
+    assert before["train"] != after["train"]
+    assert before["test"] == after["test"]
+
+
+def test_sets_of_two_encoders_are_never_combined(split: Store) -> None:
+    other = put_set(split, *rows(150, 0), classes=CLASSES, split="train", encoder="another", named=2**50)
+    with pytest.raises(Conflict, match="two different encoders") as caught:
+        cryoprobe.probe(split, **BY_NAME, C=[1.0])
+    assert "cryoprobe extract" in str(caught.value)
+    with pytest.raises(Conflict):
+        cryoprobe.probe(split, train=other.id, test=split.find(split="test")[0].set, C=[1.0])
+
+
+def test_the_newest_test_set_of_the_same_encoder_is_taken(split: Store) -> None:
+    train = put_set(split, *rows(150, 0), classes=CLASSES, split="train", encoder="another", named=2**50)
+    test = put_set(split, *rows(60, 1), classes=CLASSES, split="test", encoder="another", named=1)
+    result = cryoprobe.probe(split, **BY_NAME, C=[1.0])
+    assert (result["train"], result["test"]) == (train.id, test.id)
+
+
+def test_of_several_taps_the_default_or_the_asked_one_is_taken(opened: Store) -> None:
+    for tap in ("pooled", "cls"):
+        for name, n, seed in (("train", 90, 0), ("test", 30, 1)):
+            put_set(opened, *rows(n, seed), classes=CLASSES, split=name, tap=tap)
+    assert cryoprobe.probe(opened, **BY_NAME, C=[1.0])["tap"] == "pooled"
+    assert cryoprobe.probe(opened, **BY_NAME, C=[1.0], tap="cls")["tap"] == "cls"
+
+
+def test_features_that_are_missing_come_with_the_exact_command(split: Store) -> None:
+    with pytest.raises(NotFound) as caught:
+        cryoprobe.probe(split, model="timm:m", dataset="folder:/other", tap="cls", image_size=64)
+    assert (
+        f"cryoprobe extract --model timm:m --dataset folder:/other --store {split.url} --tap cls --image-size 64"
+    ) in str(caught.value)
+    with pytest.raises(NotFound) as caught:
+        cryoprobe.probe(split, **BY_NAME, test_split="val")
+    assert "--split val" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        {},
+        {"model": "timm:m"},
+        {**BY_NAME, "train": "ff"},
+        {**BY_NAME, "val_split": "1.5"},
+        {**BY_NAME, "test_split": "0"},
+        {**BY_NAME, "C": [-1.0]},
+        {**BY_NAME, "choose_by": "luck"},
+        {**BY_NAME, "probe": "forest"},
+        {**BY_NAME, "params": {"depth": 3}},
+        {"model": "timm:m", "dataset": "nonsense"},
+    ],
+)
+def test_bad_requests_are_refused_and_leave_no_trial(split: Store, arguments: dict[str, Any]) -> None:
+    with pytest.raises(BadInput):
+        cryoprobe.probe(split, **arguments)
+    assert cryoprobe.results(split) == []
+
+
+def test_results_are_ordered_by_data_set_model_and_time(split: Store) -> None:
+    for c in (3.0, 1.0, 2.0):
+        cryoprobe.probe(split, **BY_NAME, C=[c])
+    assert [t["chosen"]["C"] for t in cryoprobe.results(split)] == [3.0, 1.0, 2.0]
