@@ -22,10 +22,10 @@ def measure(batch: int, keep: bool, images: int) -> None:
     """Print images per second."""
     import torch
 
-    from cryoprobe.pipeline.encoders import frozen, load_encoder
+    from cryoprobe.pipeline.encoders import allocator, load_encoder
 
     if not keep:
-        frozen.keep_freed_memory = lambda: False
+        allocator.keep_freed_memory = lambda: False
     encoder = load_encoder("quickstart:efficientnet_lite0")
     x = torch.randn(batch, 3, 224, 224)
     encoder.encode(x)

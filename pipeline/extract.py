@@ -319,7 +319,7 @@ def _seal(
     reporter: Reporter,
 ) -> FeatureSet:
     """Seal the set of one target, give it its name, and say how it differs from the one that had the name before."""
-    earlier = [n for n in store.find(**name.model_dump()) if n.encoder == target.encoder_id]
+    earlier = store.find(**name.model_dump())
     feature_set, new = store.seal(
         target.index,
         encoder=target.spec.model_dump(mode="json"),
@@ -337,22 +337,23 @@ def _seal(
             "encoded": encoded,
         },
     )
-    before = next((n.set for n in earlier if n.set != feature_set.id), None)
+    before = next((n.set for n in earlier if n.encoder == target.encoder_id and n.set != feature_set.id), None)
     if new and before is not None:
         with suppress(CryoprobeError):  # an explanation is a courtesy: what is damaged is reported where it is used
             why = explain_dataset(store.open(before), content.spec, content.ids, content.labels, name.split)
             if why:
                 reporter.note(why)
-    store.name(
-        NamedSet(
-            name=name,
-            set=feature_set.id,
-            encoder=target.encoder_id,
-            rows=feature_set.rows,
-            dim=feature_set.dim,
-            failed=len(content.failed),
-            size=feature_set.manifest.size,
-            named=time.time_ns() // 1_000_000,
+    if not earlier or earlier[0].set != feature_set.id:  # else the name means this set already
+        store.name(
+            NamedSet(
+                name=name,
+                set=feature_set.id,
+                encoder=target.encoder_id,
+                rows=feature_set.rows,
+                dim=feature_set.dim,
+                failed=len(content.failed),
+                size=feature_set.manifest.size,
+                named=time.time_ns() // 1_000_000,
+            )
         )
-    )
     return feature_set

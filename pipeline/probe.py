@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..canonical import digest
-from ..errors import BadInput
+from ..errors import BadInput, ReadOnly, Unavailable
 from ..stores.feature_set import FeatureSet
 from ..stores.store import Store, open_store
 from .probes import Part, ProbeRequest, needs_validation, run_probe, stratified_holdout
@@ -127,7 +127,10 @@ def probe(
     cached = result is not None
     if result is None:
         result = {"trial": trial_id, **_describe(sets, key), **_run(sets, request, choosing, reporter)}
-        opened.record_trial(trial_id, result)
+        try:
+            opened.record_trial(trial_id, result)
+        except (ReadOnly, Unavailable) as e:  # the result is worth more than its place in the store
+            notes.append(f"This result could not be stored. {e.message}")
     return {**result, "cached": cached, "seconds": round(time.monotonic() - started, 3), "notes": notes}
 
 

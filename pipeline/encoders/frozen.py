@@ -17,7 +17,7 @@ from PIL import Image
 
 from ...errors import BadInput
 from ..specs import EncoderSpec, Preprocessing, StoredDtype, Tap
-from .allocator import keep_freed_memory
+from . import allocator
 
 Transform = Callable[[Image.Image], torch.Tensor]
 
@@ -90,7 +90,7 @@ class FrozenEncoder:
         module: Any = tower.module.eval().requires_grad_(False)
         module.to(device=device, dtype=torch.float32, memory_format=torch.channels_last)
         if device.type == "cpu":
-            keep_freed_memory()
+            allocator.keep_freed_memory()
 
     @property
     def untrained(self) -> bool:

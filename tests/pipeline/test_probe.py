@@ -10,11 +10,13 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 from sklearn.linear_model import LogisticRegression
-from tests_support import put_set
+from tests_support import put_set, write_images
 
 import cryoprobe
-from cryoprobe.errors import BadInput, Conflict, NotFound
+from cryoprobe.errors import BadInput, Conflict, NotFound, ReadOnly
+from cryoprobe.pipeline.encoders import Encoder
 from cryoprobe.pipeline.probes import stratified_holdout
+from cryoprobe.stores.local import LocalBackend
 from cryoprobe.stores.store import Store
 
 CLASSES = ("ant", "bee", "cat")
@@ -239,3 +241,30 @@ def test_results_are_ordered_by_data_set_model_and_time(split: Store) -> None:
     for c in (3.0, 1.0, 2.0):
         cryoprobe.probe(split, **BY_NAME, C=[c])
     assert [t["chosen"]["C"] for t in cryoprobe.results(split)] == [3.0, 1.0, 2.0]
+
+
+class Frozen(LocalBackend):
+    """A store that somebody else may write."""
+
+    def put(self, key: str, data: bytes) -> None:
+        raise ReadOnly(f"The store {self.url} cannot be written.")
+
+    def put_if_absent(self, key: str, data: bytes) -> bool:
+        raise ReadOnly(f"The store {self.url} cannot be written.")
+
+
+def test_a_store_that_cannot_be_written_still_gives_results(split: Store) -> None:
+    read_only = Store(Frozen(Path(split.url)))
+    result = cryoprobe.probe(read_only, **BY_NAME, C=[1.0])
+    assert any("could not be stored" in note for note in result["notes"])
+    assert cryoprobe.results(split) == []
+    assert cryoprobe.probe(split, **BY_NAME, C=[1.0])["metrics"] == result["metrics"]
+    assert cryoprobe.probe(read_only, **BY_NAME, C=[1.0])["cached"]
+
+
+def test_extracting_what_is_there_writes_nothing(tmp_path: Path, store: Path, encoder: Encoder) -> None:
+    write_images(tmp_path / "data", {"a": 3, "b": 3})
+    data = f"folder:{tmp_path / 'data'}"
+    (first,) = cryoprobe.extract(encoder, data, store)
+    (again,) = cryoprobe.extract(encoder, data, Store(Frozen(store)))
+    assert (again.set, again.encoded) == (first.set, 0)
