@@ -16,6 +16,7 @@ from ..errors import BadInput, NotFound
 
 _KEY = re.compile(r"(?:[A-Za-z0-9_-][A-Za-z0-9._-]*/)*[A-Za-z0-9_-][A-Za-z0-9._-]*")
 _LONGEST_KEY = 512
+_LONGEST_SEGMENT = 255  # of a file name on all common file systems
 
 
 class ObjectInfo(NamedTuple):
@@ -27,9 +28,22 @@ class ObjectInfo(NamedTuple):
 
 def check_key(key: str) -> str:
     """Return `key` if it is a plain relative name; raise `BadInput` where it could leave the store's folder."""
-    if len(key) > _LONGEST_KEY or not _KEY.fullmatch(key):
+    if (
+        len(key) > _LONGEST_KEY
+        or not _KEY.fullmatch(key)
+        or max(len(segment) for segment in key.split("/")) > _LONGEST_SEGMENT
+    ):
         raise BadInput(f"{key[:80]!r} is no object key: segments of letters, digits, '.', '_' and '-'.", key=key[:80])
     return key
+
+
+def check_prefix(prefix: str) -> str:
+    """Return `prefix` if it is empty or a key and ``/``; raise `BadInput` otherwise."""
+    if prefix:
+        check_key(prefix[:-1])
+        if not prefix.endswith("/"):
+            raise BadInput(f"{prefix[:80]!r} is no prefix of object keys: it must end with '/'.", key=prefix[:80])
+    return prefix
 
 
 class Backend(ABC):

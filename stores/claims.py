@@ -8,6 +8,7 @@ so that of several heirs one wins.
 from __future__ import annotations
 
 import os
+import re
 import secrets
 import socket
 import threading
@@ -24,6 +25,10 @@ from .backend import Backend
 HEARTBEAT_SECONDS = 15.0
 SILENCE_SECONDS = 90.0
 """A claim from another machine that has not changed for this long, by our own clock, belongs to the dead."""
+
+
+_owners: set[str] = set()
+"""The extractors at work in this process: a claim that an earlier one could not give back must not hold us up."""
 
 
 class Claims:
@@ -48,6 +53,7 @@ class Claims:
         self._heartbeat_seconds = heartbeat_seconds
         self._silence_seconds = silence_seconds
         self._owner = secrets.token_hex(6)
+        _owners.add(self._owner)
         self._held: dict[tuple[str, str], str] = {}  # (encoder, unit) -> key
         self._watched: dict[str, tuple[bytes, float]] = {}  # foreign claim's key -> content, when it was first seen
         self._lock = threading.Lock()
@@ -63,6 +69,7 @@ class Claims:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._stop.set()
+        _owners.discard(self._owner)
         if self._thread is not None:
             self._thread.join()
         for encoder_id, unit in list(self._held):
@@ -72,11 +79,9 @@ class Claims:
     def take(self, encoder_id: str, unit: str) -> bool:
         """Claim a unit; return whether it is now ours. A claim of the dead is taken over."""
         folder = f"claims/{encoder_id}/"
-        generations = [
-            (int(info.key.rsplit(".", 2)[1]), info.key)
-            for info in self._backend.list(folder)
-            if layout.stem(info.key) == unit
-        ]
+        claim = re.compile(rf"{re.escape(folder + unit)}\.([0-9]{{1,9}})\.json")
+        matches = [claim.fullmatch(info.key) for info in self._backend.list(folder)]
+        generations = [(int(m[1]), m[0]) for m in matches if m]
         generation, newest = max(generations, default=(0, None))
         if newest is not None:
             if newest == self._held.get((encoder_id, unit)):
@@ -110,6 +115,8 @@ class Claims:
             return False
         pid, start = claim.get("pid"), claim.get("start")
         if claim.get("machine") == _machine() and isinstance(pid, int):
+            if pid == os.getpid() and start == _process_start(pid):
+                return claim.get("owner") in _owners
             return _process_start(pid) == start
         seen, since = self._watched.get(key, (None, 0.0))
         if seen != content:

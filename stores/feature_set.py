@@ -125,10 +125,10 @@ class FeatureSet:
         Corrupt
             If any chunk read is not what was sealed.
         BadInput
-            If a row is asked for that is not there.
+            If a row is asked for that is not there, or a dtype that cannot hold embeddings.
         """
         wanted = self._choose(rows)
-        x = np.empty((len(wanted), self.dim), dtype)
+        x = np.empty((len(wanted), self.dim), _floating(dtype))
         norms = self.norms(wanted) if raw else None
 
         def fill(chunk: int, members: _Members) -> None:
@@ -146,6 +146,7 @@ class FeatureSet:
         """Yield (x [≤ n, d], y) from first row to last, holding one chunk and one batch in memory."""
         if n < 1:
             raise BadInput(f"A batch holds at least one row, not {n}.")
+        dtype = _floating(dtype)
         chunk_of_labels = self.labels()
         held, held_index = None, -1
         for start in range(0, self.rows, n):
@@ -186,9 +187,13 @@ class FeatureSet:
     def _choose(self, rows: RowChoice) -> npt.NDArray[np.int64]:
         if rows is None or isinstance(rows, slice):
             return np.arange(self.rows, dtype=np.int64)[rows if rows is not None else slice(None)]
-        wanted = np.asarray(rows)
-        if wanted.dtype.kind not in "iu" and len(wanted):
-            raise BadInput(f"Rows are chosen by integers, not by {wanted.dtype}.")
+        try:
+            wanted = np.asarray(rows)
+        except ValueError as e:  # nested, and not rectangular
+            raise BadInput(f"Rows are chosen by a flat list of integers: {e}.") from None
+        if wanted.ndim != 1 or (wanted.dtype.kind not in "iu" and len(wanted)):
+            found = f"{wanted.dtype} of shape {wanted.shape}"
+            raise BadInput(f"Rows are chosen by a slice or a flat list of integers, not by {found}.")
         wanted = wanted.astype(np.int64)
         if len(wanted) and (wanted.min() < 0 or wanted.max() >= self.rows):
             raise BadInput(
@@ -255,6 +260,16 @@ class FeatureSet:
                 pass
 
 
+def _floating(dtype: Float) -> Float:
+    """Return `dtype` if embeddings survive in it: as integers they would all be 0."""
+    try:
+        if np.dtype(dtype).kind == "f":
+            return dtype
+    except TypeError:
+        pass
+    raise BadInput(f"Embeddings are read as float16, float32 or float64, not as {dtype}.")
+
+
 def _local(rows: npt.NDArray[np.int64], start: int) -> slice | npt.NDArray[np.int64]:
     """Return `rows` counted from `start`; as a slice where they are consecutive, which spares numpy a copy."""
     first, last = int(rows[0]) - start, int(rows[-1]) - start
@@ -275,6 +290,8 @@ class TorchView:
         return len(self._set)
 
     def __getitem__(self, index: int) -> tuple[npt.NDArray[Any], Any]:
+        if not 0 <= index < len(self):
+            raise IndexError(f"row {index} of {len(self)}")  # what ends a loop over a sequence
         return self.__getitems__([index])[0]
 
     def __getitems__(self, indices: Sequence[int]) -> list[tuple[npt.NDArray[Any], Any]]:

@@ -17,10 +17,10 @@ from __future__ import annotations
 import hashlib
 import json
 import secrets
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ..canonical import digest
+from ..canonical import canonical_json, digest
 from ..errors import Corrupt, Incompatible, NotFound
 from .backend import Backend
 
@@ -86,6 +86,20 @@ def read_json(backend: Backend, key: str) -> Any:
             hint="Restore the object from a copy of the store, or delete it and run extract again.",
             key=key,
         ) from None
+
+
+def dump_seal(content: Mapping[str, Any]) -> bytes:
+    """Return a seal or manifest as it is stored: with a checksum of its own content."""
+    return canonical_json({**content, "checksum": digest(content)})
+
+
+def is_whole(content: Mapping[str, Any]) -> bool:
+    """Return whether what was parsed of a seal or manifest is what `dump_seal` was given."""
+    try:
+        found = digest({k: v for k, v in content.items() if k != "checksum"})
+    except (ValueError, RecursionError):  # a number that a changed byte made infinite, say
+        return False
+    return bool(content.get("checksum") == found)
 
 
 def write_marker(backend: Backend) -> None:

@@ -10,7 +10,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from ..errors import NotFound, ReadOnly, Unavailable
-from .backend import Backend, ObjectInfo, check_key
+from .backend import Backend, ObjectInfo, check_key, check_prefix
 
 _TEMPORARY = ".tmp-"
 _READ_ONLY = {errno.EACCES, errno.EPERM, errno.EROFS}
@@ -75,7 +75,7 @@ class LocalBackend(Backend):
         return True
 
     def list(self, prefix: str = "") -> Iterator[ObjectInfo]:  # noqa: D102
-        folder = self.root / prefix
+        folder = self.root / check_prefix(prefix)
         try:
             yield from self._walk(folder, prefix)
         except OSError as e:
@@ -125,9 +125,9 @@ class LocalBackend(Backend):
                 # Renaming a link onto another link of the same file does nothing and leaves both.
                 temporary.unlink(missing_ok=True)
             _flush_folder(to.parent)
-        except FileNotFoundError:
-            raise NotFound(f"There is no object {source} in {self.url}.", key=source) from None
         except OSError as e:
+            if not self.exists(source):
+                raise NotFound(f"There is no object {source} in {self.url}.", key=source) from None
             if e.errno not in _NO_LINKS:
                 raise _unwritable(e, to, self.url) from e
             super().copy(source, target)

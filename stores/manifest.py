@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from ..canonical import canonical_json, digest
+from ..canonical import digest
 from ..errors import Corrupt, Incompatible, NotFound
 from . import layout
 from .backend import Backend
@@ -89,8 +89,7 @@ class Manifest(BaseModel):
 
     def dump(self) -> bytes:
         """Return the object to be stored: the manifest with a checksum of its own content."""
-        content = self.model_dump(mode="json")
-        return canonical_json({**content, "checksum": digest(content)})
+        return layout.dump_seal(self.model_dump(mode="json"))
 
 
 def read_manifest(backend: Backend, key: str) -> Manifest:
@@ -110,6 +109,8 @@ def read_manifest(backend: Backend, key: str) -> Manifest:
     manifest = None
     if not isinstance(content, dict):
         problem = "it is not an object"
+    elif not layout.is_whole(content):
+        problem = "its checksum does not agree with its content"
     elif isinstance(content.get("version"), int) and content["version"] > MANIFEST_VERSION:
         raise Incompatible(
             f"{key} in {backend.url} has manifest version {content['version']}; this version knows {MANIFEST_VERSION}.",
@@ -118,8 +119,6 @@ def read_manifest(backend: Backend, key: str) -> Manifest:
             expected=MANIFEST_VERSION,
             found=content["version"],
         )
-    elif content.pop("checksum", None) != digest(content):
-        problem = "its checksum does not agree with its content"
     else:
         try:
             manifest = Manifest.model_validate(content)

@@ -6,7 +6,7 @@ import threading
 from collections.abc import Iterator
 
 from ..errors import NotFound
-from .backend import Backend, ObjectInfo, check_key
+from .backend import Backend, ObjectInfo, check_key, check_prefix
 
 
 class MemoryBackend(Backend):
@@ -34,9 +34,10 @@ class MemoryBackend(Backend):
             return True
 
     def list(self, prefix: str = "") -> Iterator[ObjectInfo]:  # noqa: D102
-        for key in sorted(self._objects):
+        check_prefix(prefix)
+        for key, data in sorted(self._objects.copy().items()):
             if key.startswith(prefix):
-                yield ObjectInfo(key, len(self._objects[key]))
+                yield ObjectInfo(key, len(data))
 
     def delete(self, key: str) -> None:  # noqa: D102
         self._objects.pop(check_key(key), None)

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from ..canonical import canonical_json, digest
-from ..errors import NotFound
+from ..errors import Corrupt, NotFound
 from . import layout
 from .backend import Backend
 
@@ -87,5 +87,5 @@ def read_all(backend: Backend) -> Iterator[NamedSet]:
     for info in list(backend.list("names/")):
         try:
             yield NamedSet.model_validate(layout.read_json(backend, info.key))
-        except (NotFound, ValidationError):
+        except (Corrupt, NotFound, ValidationError):
             continue

@@ -14,18 +14,25 @@ import sqlite3
 import threading
 import time
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
 RACY_NANOSECONDS = 2_000_000_000
 
+_FAILURES = (sqlite3.Error, UnicodeError, OverflowError)
+"""What sqlite3 raises for a damaged file, and for text and numbers that it cannot hold."""
+
+# IMMEDIATE: of several processes that find no tables, all but one wait rather than fail.
 _SCHEMA = """
+BEGIN IMMEDIATE;
 CREATE TABLE IF NOT EXISTS samples (
     path BLOB PRIMARY KEY, size INTEGER, mtime_ns INTEGER, ctime_ns INTEGER, inode INTEGER, sample BLOB
 ) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS views (
     view TEXT PRIMARY KEY, fingerprint BLOB, dataset TEXT, sources TEXT
 ) WITHOUT ROWID;
+COMMIT;
 """
 
 
@@ -103,11 +110,12 @@ class SampleIndex:
         try:
             folder.mkdir(parents=True, exist_ok=True)
             database = sqlite3.connect(folder / "samples.sqlite", timeout=10, check_same_thread=False)
-            database.execute("PRAGMA journal_mode=WAL")
+            with suppress(sqlite3.OperationalError):  # locked: another process is doing just this
+                database.execute("PRAGMA journal_mode=WAL")
             database.execute("PRAGMA synchronous=NORMAL")
             database.executescript(_SCHEMA)
             self._database = database
-        except (OSError, sqlite3.Error):
+        except (OSError, *_FAILURES):
             pass
 
     def close(self) -> None:
@@ -128,7 +136,8 @@ class SampleIndex:
                 known = row is not None and tuple(row[:4]) == stamp(path)
             except OSError:
                 known = False
-            found.append(bytes(row[4]) if known and row is not None else None)
+            sample = row[4] if known and row is not None else None
+            found.append(sample if isinstance(sample, bytes) and len(sample) == 32 else None)
         return found
 
     def record(self, entries: Sequence[tuple[Path, Stamp, bytes]], hashed_ns: int) -> None:
@@ -160,10 +169,13 @@ class SampleIndex:
     def view(self, view: str) -> View | None:
         """Return what was recorded of a view, or None."""
         row = self._one("SELECT fingerprint, dataset, sources FROM views WHERE view = ?", view)
-        if row is None:
+        if row is None or not isinstance(row[0], bytes):
             return None
-        sources = None if row[2] is None else tuple(Path(p) for p in json.loads(row[2]))
-        return View(bytes(row[0]), str(row[1]), sources)
+        try:
+            sources = None if row[2] is None else tuple(Path(p) for p in json.loads(row[2]))
+        except (TypeError, ValueError):  # a damaged file
+            return None
+        return View(row[0], str(row[1]), sources)
 
     def _one(self, query: str, key: bytes | str) -> tuple[Any, ...] | None:
         with self._lock:
@@ -171,7 +183,7 @@ class SampleIndex:
                 return None
             try:
                 row: tuple[Any, ...] | None = self._database.execute(query, (key,)).fetchone()
-            except sqlite3.Error:
+            except _FAILURES:
                 return None
             return row
 
@@ -182,7 +194,7 @@ class SampleIndex:
             try:
                 with self._database:
                     self._database.executemany(query, rows)
-            except sqlite3.Error:
+            except _FAILURES:
                 pass
 
 

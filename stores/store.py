@@ -12,7 +12,7 @@ import numpy.typing as npt
 from pydantic import ValidationError
 
 from ..canonical import canonical_json
-from ..errors import BadInput, Corrupt, NotFound
+from ..errors import BadInput, Corrupt, Incompatible, NotFound
 from . import layout, names
 from .backend import Backend
 from .claims import Claims
@@ -51,15 +51,16 @@ def open_store(url: str | Path, *, create: bool = False) -> Store:
             hint="Name a folder: --store PATH",
             key="store",
         )
-    root = Path(rest if separator else text).expanduser()
-    if not text.strip():
+    path = rest if separator else text
+    root = Path(path).expanduser()
+    if not path.strip():
         raise BadInput("The store's path is empty.", hint="Name a folder: --store PATH", key="store")
     if root.exists() and not root.is_dir():
         raise BadInput(f"{root} is a file, not a store.", hint="Name a folder: --store PATH", key="store")
     backend = LocalBackend(root)
     if create and not backend.exists(layout.MARKER):
         strangers = [p.name for p in root.iterdir() if not p.name.startswith(".")] if root.is_dir() else []
-        if strangers:
+        if strangers and not backend.exists(layout.MARKER):  # else somebody made the store this instant
             raise BadInput(
                 f"{root} is not a feature store, and not empty ({strangers[0]!r} …).",
                 hint="Name a new folder for the store, or an existing store.",
@@ -136,7 +137,7 @@ class Store:
         """
         found = list(names.read_all(self.backend))
         for set_, key in self.set_ids().items() - {(n.set, layout.manifest_key(n.encoder, n.set)) for n in found}:
-            with suppress(Corrupt, NotFound, ValidationError):  # `verify` names what is damaged
+            with suppress(Corrupt, Incompatible, NotFound, ValidationError):  # `verify` names what is damaged
                 manifest = read_manifest(self.backend, key)
                 found.append(
                     NamedSet(

@@ -14,7 +14,6 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from ..canonical import canonical_json
 from ..errors import Corrupt, NotFound
 from . import layout
 from .backend import Backend
@@ -69,6 +68,10 @@ class UnitSeal(BaseModel):
     dtype: Literal["float16", "float32"]
     objects: dict[str, ObjectRecord]
 
+    def dump(self) -> bytes:
+        """Return the object to be stored: the seal with a checksum of its own content."""
+        return layout.dump_seal(self.model_dump(mode="json"))
+
     def key(self, array: str) -> str:
         """Return the key of one of the unit's objects."""
         return f"{layout.unit_folder(self.encoder, self.unit, self.attempt)}/{array}"
@@ -89,18 +92,30 @@ def sample_array(ids: Sequence[bytes]) -> npt.NDArray[np.uint8]:
 
 
 def read_seal(backend: Backend, encoder_id: str, unit: str) -> UnitSeal | None:
-    """Return the seal of a unit, or None while it is not sealed."""
+    """Return the seal of a unit, or None while it is not sealed; raise `Corrupt` where it is damaged."""
     key = layout.unit_seal_key(encoder_id, unit)
     try:
-        return UnitSeal.model_validate(layout.read_json(backend, key))
+        content = layout.read_json(backend, key)
     except NotFound:
         return None
-    except ValidationError as e:
-        raise Corrupt(
-            f"{key} in {backend.url} is no unit seal: {e.errors()[0]['msg']}.",
-            hint="Delete the object and run extract again.",
-            key=key,
-        ) from None
+    if not isinstance(content, dict):
+        problem = "it is not an object"
+    elif not layout.is_whole(content):
+        problem = "its checksum does not agree with its content"
+    else:
+        try:
+            seal = UnitSeal.model_validate(content)
+        except ValidationError as e:
+            problem = f"{'.'.join(map(str, e.errors()[0]['loc']))}: {e.errors()[0]['msg']}"
+        else:
+            if (seal.encoder, seal.unit) == (encoder_id, unit):
+                return seal
+            problem = "it is the seal of another unit"
+    raise Corrupt(
+        f"The unit seal {key} in {backend.url} is damaged: {problem}.",
+        hint="Delete the object and run extract again.",
+        key=key,
+    )
 
 
 def write_unit(backend: Backend, encoder_id: str, unit: str, rows: Rows) -> UnitSeal:
@@ -127,7 +142,7 @@ def write_unit(backend: Backend, encoder_id: str, unit: str, rows: Rows) -> Unit
         dtype=rows.embeddings.dtype.name,
         objects=objects,
     )
-    backend.put_if_absent(layout.unit_seal_key(encoder_id, unit), canonical_json(seal.model_dump(mode="json")))
+    backend.put_if_absent(layout.unit_seal_key(encoder_id, unit), seal.dump())
     # Whatever the answer was, the seal that can be read is the unit: it may be ours though we were told otherwise.
     sealed = read_seal(backend, encoder_id, unit)
     if sealed is None:

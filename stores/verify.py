@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..errors import Corrupt, NotFound, Unavailable
+from ..errors import Corrupt, Incompatible, NotFound, Unavailable
 from . import layout
 from .backend import Backend
 from .chunks import ObjectRecord, record_of
@@ -87,6 +87,9 @@ def verify(
         except Corrupt as e:
             damages.append(Damage(key, layout.stem(key), "damaged seal", "a whole manifest", e.message))
             continue
+        except Incompatible as e:
+            damages.append(Damage(key, layout.stem(key), "unreadable", f"version {e.expected} or older", e.message))
+            continue
         wanted += [(f"{manifest.folder}/{k}", manifest.set, r) for k, r in manifest.objects.items()]
     seals = [] if sets else [i.key for i in backend.list("unit-seals/")]
     for key in seals:
@@ -96,10 +99,8 @@ def verify(
         except Corrupt as e:
             damages.append(Damage(key, layout.stem(key), "damaged seal", "a whole seal", e.message))
             continue
-        if seal is None or (seal.encoder, seal.unit) != (encoder_id, layout.stem(key)):
-            damages.append(Damage(key, layout.stem(key), "damaged seal", layout.stem(key), "another unit's seal"))
-            continue
-        wanted += [(seal.key(name), seal.unit, r) for name, r in seal.objects.items()]
+        if seal is not None:  # else it was deleted since the listing
+            wanted += [(seal.key(name), seal.unit, r) for name, r in seal.objects.items()]
 
     sizes = {i.key: i.size for folder in ("sets/", "units/") for i in backend.list(folder)}
     done = 0

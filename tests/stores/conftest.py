@@ -1,0 +1,48 @@
+"""Puts this folder's helpers within reach, and gives the tests storage and sealed sets."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from hypothesis import settings
+
+from cryoprobe.stores import layout
+from cryoprobe.stores.backend import Backend
+from cryoprobe.stores.local import LocalBackend
+from cryoprobe.stores.memory import MemoryBackend
+from cryoprobe.stores.store import Store, open_store
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+# The same examples in every run, and no deadline: the machine may be busy with something else.
+settings.register_profile("stores", deadline=None, derandomize=True, database=None)
+
+
+@pytest.fixture(autouse=True, scope="package")
+def _hypothesis_profile() -> Iterator[None]:
+    settings.load_profile("stores")
+    yield
+    settings.load_profile("default")
+
+
+@pytest.fixture
+def local(tmp_path: Path) -> LocalBackend:
+    """Return a store's storage in a folder."""
+    backend = LocalBackend(tmp_path / "store")
+    layout.write_marker(backend)
+    return backend
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    """Return an empty store in a folder."""
+    return open_store(tmp_path / "store", create=True)
+
+
+@pytest.fixture(params=["memory", "local"])
+def backend(request: pytest.FixtureRequest, tmp_path: Path) -> Backend:
+    """Return empty storage of each kind that the contract is checked on."""
+    return MemoryBackend() if request.param == "memory" else LocalBackend(tmp_path / "objects")

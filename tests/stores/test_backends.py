@@ -1,0 +1,464 @@
+"""The contract of a backend, on every kind of storage; and what a folder adds to it."""
+
+from __future__ import annotations
+
+import errno
+import os
+import shutil
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from store_data import files, keys
+
+from cryoprobe.errors import BadInput, NotFound, ReadOnly, Unavailable
+from cryoprobe.stores.backend import Backend, ObjectInfo
+from cryoprobe.stores.local import LocalBackend
+
+BAD_KEYS = [
+    "",
+    "/",
+    "/a",
+    "a/",
+    "a//b",
+    ".",
+    "..",
+    "../a",
+    "a/../b",
+    "a/..",
+    "./a",
+    ".a",
+    "a/.b",
+    "a\0b",
+    "a\nb",
+    "a\n",
+    "a\\b",
+    "C:\\a",
+    "a b",
+    "~/a",
+    "é",
+    "a" * 600,
+    "a" * 256,
+    "a/" * 300 + "a",
+]
+TRAVERSALS = st.text(st.sampled_from("./\\ab~\0\n-_%:"), max_size=12) | st.text(max_size=20)
+
+
+def at_once(n: int, call: Callable[[int], object]) -> list[object]:
+    """Call ``call(0) … call(n - 1)`` from n threads that start together."""
+    barrier = threading.Barrier(n)
+
+    def run(i: int) -> object:
+        barrier.wait()
+        return call(i)
+
+    with ThreadPoolExecutor(n) as pool:
+        return list(pool.map(run, range(n)))
+
+
+class TestContract:
+    def test_what_was_put_is_got(self, backend: Backend) -> None:
+        for key, data in {"a": b"", "b/c": b"\0\xff", "b/d.json": bytes(range(256)) * 500}.items():
+            backend.put(key, data)
+            assert backend.get(key) == data
+            assert backend.exists(key)
+
+    def test_any_buffer_can_be_put_and_is_copied(self, backend: Backend) -> None:
+        data = bytearray(b"one")
+        backend.put("a", memoryview(data))  # type: ignore[arg-type]
+        assert backend.put_if_absent("b", memoryview(data))  # type: ignore[arg-type]
+        data[:] = b"two"
+        assert backend.get("a") == backend.get("b") == b"one"
+
+    def test_put_replaces_the_whole_object(self, backend: Backend) -> None:
+        backend.put("a", b"a longer object")
+        backend.put("a", b"short")
+        assert backend.get("a") == b"short"
+        assert keys(backend) == ["a"]
+
+    def test_put_if_absent_writes_once(self, backend: Backend) -> None:
+        assert backend.put_if_absent("s/a", b"first") is True
+        assert backend.put_if_absent("s/a", b"second") is False
+        assert backend.get("s/a") == b"first"
+
+    def test_put_if_absent_respects_what_put_wrote_and_what_delete_removed(self, backend: Backend) -> None:
+        backend.put("a", b"put")
+        assert not backend.put_if_absent("a", b"other")
+        backend.delete("a")
+        assert backend.put_if_absent("a", b"again")
+        assert backend.get("a") == b"again"
+
+    @pytest.mark.parametrize("round_", range(5))
+    def test_of_eight_racing_writers_one_wins_and_its_bytes_are_read(self, backend: Backend, round_: int) -> None:
+        contents = [f"{i}".encode() * (1000 + i) for i in range(8)]
+        won = at_once(8, lambda i: backend.put_if_absent(f"seals/{round_}", contents[i]))
+        assert won.count(True) == 1
+        assert backend.get(f"seals/{round_}") == contents[won.index(True)]
+        assert keys(backend) == [f"seals/{round_}"]
+
+    def test_a_reader_sees_one_version_or_another_while_it_is_replaced(self, backend: Backend) -> None:
+        versions = [bytes([i]) * 20_000 for i in range(2)]
+        backend.put("a", versions[0])
+        done = threading.Event()
+
+        def write() -> None:
+            for i in range(40):
+                backend.put("a", versions[i % 2])
+            done.set()
+
+        seen = set()
+        with ThreadPoolExecutor(1) as pool:
+            writing = pool.submit(write)
+            while not done.is_set() and not writing.done():
+                seen.add(backend.get("a"))
+            writing.result()
+        assert seen <= set(versions)
+
+    def test_a_missing_object_is_not_found_under_its_key(self, backend: Backend) -> None:
+        backend.put("a/b", b"x")
+        for key in ("b", "a/c", "a", "a/b/c", "a/b/c/d"):
+            with pytest.raises(NotFound, match=key) as caught:
+                backend.get(key)
+            assert caught.value.key == key
+            assert isinstance(caught.value, FileNotFoundError)
+            assert not backend.exists(key)
+
+    def test_deleting_removes_one_object_and_nothing_where_there_is_none(self, backend: Backend) -> None:
+        backend.put("a/b", b"x")
+        backend.put("a/c", b"y")
+        for key in ("a/b", "a/b", "z", "a/c/d"):
+            backend.delete(key)
+        assert keys(backend) == ["a/c"]
+        backend.delete("a/c")
+        assert keys(backend) == []
+
+    def test_a_folder_emptied_by_deletes_takes_objects_again(self, backend: Backend) -> None:
+        backend.put("a/b/c", b"x")
+        backend.delete("a/b/c")
+        backend.put("a/b/c", b"y")
+        assert backend.get("a/b/c") == b"y"
+
+    def test_copies_are_independent_objects(self, backend: Backend) -> None:
+        backend.put("a/b", b"first")
+        backend.copy("a/b", "c/d/e")
+        assert backend.get("c/d/e") == b"first"
+        backend.put("a/b", b"second")
+        assert backend.get("c/d/e") == b"first"
+        backend.delete("a/b")
+        assert backend.get("c/d/e") == b"first"
+
+    def test_a_copy_replaces_its_target_and_may_be_repeated(self, backend: Backend) -> None:
+        backend.put("a", b"new")
+        backend.put("b", b"old")
+        for _ in range(3):
+            backend.copy("a", "b")
+        backend.copy("a", "a")
+        assert backend.get("a") == backend.get("b") == b"new"
+        assert keys(backend) == ["a", "b"]
+
+    @pytest.mark.parametrize("source", ["z", "a/z", "a/b/z", "a"])
+    def test_copying_what_is_not_there_is_not_found_and_leaves_the_target(self, backend: Backend, source: str) -> None:
+        backend.put("a/b", b"x")
+        backend.put("t", b"old")
+        with pytest.raises(NotFound) as caught:
+            backend.copy(source, "t")
+        assert caught.value.key == source
+        assert backend.get("t") == b"old"
+
+    def test_listings_are_ordered_by_key_and_say_sizes(self, backend: Backend) -> None:
+        sizes = {"a/b": 3, "a.json": 1, "a-b": 2, "a/b.c": 0, "a/b/c": 5, "A": 4, "a0": 1, "b/x/y/z": 7, "a_": 2}
+        del sizes["a/b"]  # an object and a folder of one name is not asked of any storage
+        for key, size in reversed(sizes.items()):
+            backend.put(key, b"x" * size)
+        assert list(backend.list()) == [ObjectInfo(key, sizes[key]) for key in sorted(sizes)]
+
+    def test_a_prefix_is_a_whole_folder(self, backend: Backend) -> None:
+        for key in ("a/1", "a/b/2", "ab/3", "a.4", "c/a/5"):
+            backend.put(key, b"")
+        assert keys(backend, "a/") == ["a/1", "a/b/2"]
+        assert keys(backend, "a/b/") == ["a/b/2"]
+        assert keys(backend, "c/") == ["c/a/5"]
+        for absent in ("b/", "a/1/", "a/1/2/", "x/y/"):
+            assert keys(backend, absent) == []
+
+    @pytest.mark.parametrize("prefix", ["..", "../", "/", "//", "a/../", "a//", "./", "a", ".a/", "a\0/", "a\\/"])
+    def test_a_prefix_that_is_no_folder_is_refused(self, backend: Backend, prefix: str) -> None:
+        backend.put("a/b", b"x")
+        with pytest.raises(BadInput):
+            list(backend.list(prefix))
+
+    def test_nothing_is_listed_in_empty_storage(self, backend: Backend) -> None:
+        assert keys(backend) == keys(backend, "a/") == []
+
+    def test_a_listing_survives_objects_that_come_and_go(self, backend: Backend) -> None:
+        for i in range(60):
+            backend.put(f"a/{i:03d}", b"x")
+            backend.put(f"b/{i:03d}", b"x")
+        listing = backend.list()
+        first = next(listing)
+        for i in range(60):
+            backend.delete(f"a/{i:03d}")
+        rest = [info.key for info in listing]
+        assert first.key == "a/000"
+        assert [k for k in rest if k.startswith("b/")] == [f"b/{i:03d}" for i in range(60)]
+
+    def test_eight_writers_and_deleters_of_one_folder_do_not_disturb_each_other(self, backend: Backend) -> None:
+        def churn(i: int) -> None:
+            for n in range(25):
+                assert backend.put_if_absent(f"claims/{i}.{n}", b"x")
+                assert backend.exists(f"claims/{i}.{n}")
+                backend.delete(f"claims/{i}.{n}")
+
+        at_once(8, churn)
+        assert keys(backend) == []
+
+    @pytest.mark.parametrize("key", BAD_KEYS)
+    def test_a_key_that_is_no_plain_name_is_refused_by_every_verb(self, backend: Backend, key: str) -> None:
+        backend.put("good", b"x")
+        verbs: list[Callable[[], object]] = [
+            lambda: backend.get(key),
+            lambda: backend.put(key, b"x"),
+            lambda: backend.put_if_absent(key, b"x"),
+            lambda: backend.delete(key),
+            lambda: backend.exists(key),
+            lambda: backend.copy("good", key),
+            lambda: backend.copy(key, "good"),
+        ]
+        for verb in verbs:
+            with pytest.raises(BadInput):
+                verb()
+        assert keys(backend) == ["good"]
+        assert backend.get("good") == b"x"
+
+    def test_long_keys_are_kept_to_the_last_letter(self, backend: Backend) -> None:
+        folder = "a" * 200
+        key = f"{folder}/{'b' * 255}"
+        backend.put(key, b"x")
+        assert backend.put_if_absent(f"{folder}/{'b' * 254}", b"y")
+        assert backend.get(key) == b"x"
+        assert keys(backend) == [key[:-1], key]
+
+
+class TestKeysStayInside:
+    @given(key=TRAVERSALS)
+    def test_no_key_reaches_a_file_outside_the_folder(self, key: str, tmp_path_factory: pytest.TempPathFactory) -> None:
+        outside = tmp_path_factory.mktemp("outside")
+        (outside / "a").write_text("secret")
+        backend = LocalBackend(outside / "root" / "b")
+        try:
+            backend.put(key, b"mine")
+        except BadInput:
+            with pytest.raises(BadInput):
+                backend.get(key)
+            with pytest.raises(BadInput):
+                backend.delete(key)
+        else:
+            assert backend.get(key) == b"mine"
+            assert keys(backend) == [key]
+            assert files(outside / "root" / "b") == {key}
+        assert files(outside) - {f"root/b/{key}"} == {"a"}
+        assert (outside / "a").read_text() == "secret"
+        shutil.rmtree(outside)
+
+    @given(prefix=TRAVERSALS)
+    def test_no_prefix_lists_a_file_outside_the_folder(
+        self, prefix: str, tmp_path_factory: pytest.TempPathFactory
+    ) -> None:
+        outside = tmp_path_factory.mktemp("outside")
+        (outside / "a").write_text("secret")
+        backend = LocalBackend(outside / "root")
+        backend.put("b/c", b"x")
+        try:
+            assert keys(backend, prefix) in (["b/c"], [])
+        except BadInput:
+            assert prefix
+        shutil.rmtree(outside)
+
+
+def in_subprocess(code: str, *arguments: object) -> str:
+    command = [sys.executable, "-c", code, *map(str, arguments)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+_RACE = """
+import sys
+from pathlib import Path
+from cryoprobe.stores.local import LocalBackend
+root, me = sys.argv[1:]
+backend = LocalBackend(Path(root))
+print("ready", flush=True)
+sys.stdin.readline()
+print("".join("x" if backend.put_if_absent(f"seals/{n}", me.encode() * 5000) else "." for n in range(30)))
+"""
+
+_TOO_LARGE = """
+import resource, signal, sys
+from pathlib import Path
+from cryoprobe.errors import Unavailable
+from cryoprobe.stores.local import LocalBackend
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))
+backend = LocalBackend(Path(sys.argv[1]))
+for verb in (backend.put, backend.put_if_absent):
+    try:
+        verb("a/b", b"n" * 10_000)
+    except Unavailable as e:
+        print(e)
+"""
+
+
+class TestLocal:
+    @pytest.fixture
+    def folder(self, tmp_path: Path) -> LocalBackend:
+        return LocalBackend(tmp_path / "objects")
+
+    def test_the_folder_is_made_by_the_first_object(self, folder: LocalBackend) -> None:
+        assert not folder.root.exists()
+        assert keys(folder) == []
+        assert not folder.root.exists()
+        folder.put("a", b"")
+        assert folder.root.is_dir()
+
+    def test_one_object_is_one_file_and_no_other_is_left(self, folder: LocalBackend) -> None:
+        folder.put("a/b", b"x")
+        folder.put("a/b", b"y")
+        folder.put_if_absent("a/c", b"x")
+        folder.put_if_absent("a/c", b"y")
+        folder.copy("a/b", "d/e")
+        folder.copy("a/b", "d/e")
+        assert files(folder.root) == {"a/b", "a/c", "d/e"}
+
+    def test_a_copy_is_a_hard_link_and_costs_no_space(self, folder: LocalBackend) -> None:
+        folder.put("a", b"x" * 100)
+        folder.copy("a", "b/c")
+        assert (folder.root / "b/c").samefile(folder.root / "a")
+        folder.put("b/c", b"y")
+        assert folder.get("a") == b"x" * 100
+
+    def test_temporary_files_of_the_killed_and_hidden_files_are_not_listed(self, folder: LocalBackend) -> None:
+        folder.put("a/b", b"x")
+        (folder.root / "a/.tmp-0123456789abcdef").write_bytes(b"half of an obj")
+        (folder.root / ".snapshots").mkdir()
+        (folder.root / ".snapshots/c").write_bytes(b"")
+        assert keys(folder) == keys(folder, "a/") == ["a/b"]
+
+    def test_several_processes_racing_for_seals_share_them_out(self, folder: LocalBackend) -> None:
+        command = [sys.executable, "-c", _RACE, str(folder.root)]
+        pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+        racers = [subprocess.Popen([*command, me], **pipes) for me in "abcd"]  # type: ignore[call-overload]
+        for racer in racers:
+            assert racer.stdout.readline() == "ready\n"
+        for racer in racers:
+            racer.stdin.write("go\n")
+            racer.stdin.flush()
+        won = [racer.communicate(timeout=60)[0].strip() for racer in racers]
+        assert [len(line) for line in won] == [30] * 4
+        for n in range(30):
+            winners = [me for me, line in zip("abcd", won, strict=True) if line[n] == "x"]
+            assert len(winners) == 1
+            assert folder.get(f"seals/{n}") == winners[0].encode() * 5000
+        assert files(folder.root) == {f"seals/{n}" for n in range(30)}
+
+    def test_a_file_in_the_place_of_a_folder_is_named(self, folder: LocalBackend) -> None:
+        folder.put("a", b"x")
+        for key in ("a/b", "a/b/c"):
+            for verb in (folder.put, folder.put_if_absent):
+                with pytest.raises(Unavailable, match=f"Cannot write .*{key}"):
+                    verb(key, b"y")
+            with pytest.raises(Unavailable, match=f"Cannot write .*{key}"):
+                folder.copy("a", key)
+        assert files(folder.root) == {"a"}
+        assert folder.get("a") == b"x"
+
+    def test_a_folder_in_the_place_of_an_object_is_named(self, folder: LocalBackend) -> None:
+        folder.put("a/b", b"x")
+        with pytest.raises(Unavailable, match="Cannot write"):
+            folder.put("a", b"y")
+        assert files(folder.root) == {"a/b"}
+
+    def test_a_write_that_fails_half_way_leaves_the_old_object_and_no_file(self, folder: LocalBackend) -> None:
+        folder.put("a/b", b"old")
+        (folder.root / "a/c").mkdir()
+        said = in_subprocess(_TOO_LARGE, folder.root)
+        assert "Cannot write" in said
+        assert os.strerror(errno.EFBIG) in said
+        assert folder.get("a/b") == b"old"
+        assert files(folder.root) == {"a/b"}
+
+    def test_a_write_that_fails_half_way_leaves_no_object(self, folder: LocalBackend) -> None:
+        said = in_subprocess(_TOO_LARGE, folder.root)
+        assert said.count("Cannot write") == 2
+        assert said.count("When the storage is well again") == 2
+        assert not folder.exists("a/b")
+        assert not files(folder.root)
+
+    @pytest.fixture
+    def small_disk(self, tmp_path: Path) -> Iterator[LocalBackend]:
+        where = tmp_path / "disk"
+        where.mkdir()
+        mounted = shutil.which("mount") and subprocess.run(
+            ["mount", "-t", "tmpfs", "-o", "size=64k", "cryoprobe-test", where], capture_output=True, check=False
+        )
+        if not mounted or mounted.returncode:
+            pytest.skip("no small file system can be mounted here")
+        yield LocalBackend(where / "store")
+        subprocess.run(["umount", where], check=True)
+
+    def test_a_full_disk_is_said_to_be_full(self, small_disk: LocalBackend) -> None:
+        small_disk.put("a", b"kept")
+        for verb in (small_disk.put, small_disk.put_if_absent):
+            with pytest.raises(Unavailable, match="No space is left") as caught:
+                verb("b", b"x" * 200_000)
+            assert "Make room" in str(caught.value)
+        assert files(small_disk.root) == {"a"}
+        small_disk.put("c", b"there is room for this")
+        assert small_disk.get("a") == b"kept"
+
+    @pytest.fixture
+    def read_only(self, folder: LocalBackend) -> Iterator[LocalBackend]:
+        folder.put("a/b", b"x")
+        folders = [folder.root, folder.root / "a"]
+        immutable = False
+        if os.geteuid():
+            for f in folders:
+                f.chmod(0o555)
+        else:  # rights do not bind root, but the immutable flag does
+            chattr = shutil.which("chattr")
+            command = [chattr or "", "+i", *map(str, folders)]
+            immutable = bool(chattr) and not subprocess.run(command, capture_output=True, check=False).returncode
+            if not immutable:
+                pytest.skip("root can write everywhere here")
+        yield folder
+        for f in folders:
+            if immutable:
+                subprocess.run(["chattr", "-i", str(f)], check=True)
+            else:
+                f.chmod(0o755)
+
+    def test_a_folder_without_write_access_is_read_only(self, read_only: LocalBackend) -> None:
+        verbs: list[Callable[[], object]] = [
+            lambda: read_only.put("a/c", b"y"),
+            lambda: read_only.put("c/d", b"y"),
+            lambda: read_only.put_if_absent("a/c", b"y"),
+            lambda: read_only.delete("a/b"),
+        ]
+        for verb in verbs:
+            with pytest.raises(ReadOnly, match="cannot be written") as caught:
+                verb()
+            assert isinstance(caught.value, PermissionError)
+        assert read_only.put_if_absent("a/b", b"y") is False
+        assert read_only.get("a/b") == b"x"
+        assert files(read_only.root) == {"a/b"}
+
+    def test_a_copy_into_a_folder_without_write_access_is_read_only(self, read_only: LocalBackend) -> None:
+        with pytest.raises(ReadOnly):
+            read_only.copy("a/b", "a/c")
+        assert files(read_only.root) == {"a/b"}
