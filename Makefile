@@ -8,6 +8,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
 quickstart: $(VENV)/.quickstart
 	$(BIN)/cryoprobe quickstart
+	@echo "(To have cryoprobe on your path: . $(VENV)/bin/activate)"
 
 test: $(VENV)/.dev
 	$(BIN)/python -m pytest

@@ -24,7 +24,8 @@ from .encoders import load_encoder
 from .encoders.allocator import release_memory
 from .encoders.base import Encoder
 from .explain import explain_dataset, explain_encoder
-from .extraction import Settings, SplitExtraction, Target
+from .extraction import Settings, SplitExtraction
+from .planning import Target
 from .progress import Reporter
 from .provenance import provenance
 from .specs import DatasetSpec, StoredDtype, samples_digest

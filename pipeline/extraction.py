@@ -1,9 +1,8 @@
-"""The extraction loop: find what the store lacks of one split, encode it once, seal it unit by unit.
+"""The extraction loop: encode what the store lacks of one split, once, and seal it unit by unit.
 
-A split is cut into blocks of consecutive samples. The ids of the next blocks are found in the background while the
-current one is encoded. Of a block, what no sealed row has is claimed, decoded ahead by threads, encoded, and sealed
-as one unit per tap before the next block is encoded, so that a crash costs one unit. A block that somebody else has
-claimed is put off, and looked at again at the end.
+Of each block, what `planning` says is missing is decoded ahead by threads, encoded, and sealed as one unit per tap
+before the next block is encoded, so that a crash costs one unit. Blocks that somebody else has claimed are looked at
+again at the end.
 """
 
 from __future__ import annotations
@@ -11,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import time
 from collections.abc import Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import groupby
 from typing import TYPE_CHECKING, NamedTuple
@@ -20,17 +19,15 @@ import numpy as np
 import numpy.typing as npt
 
 from ..errors import BadInput, Conflict
-from ..stores.layout import unit_id
 from ..stores.manifest import FailedSample
-from ..stores.rows import RowIndex
 from ..stores.sample_index import SampleIndex
 from ..stores.store import Store
 from ..stores.units import Rows, sample_array, write_unit
 from .datasets.base import Split, UndecodableImage
 from .encoders.base import Encoder
-from .loading import Identified, Identifier, ordered_map
+from .loading import Identifier, ordered_map
+from .planning import Plan, Planner, Target
 from .progress import Reporter
-from .specs import EncoderSpec
 
 if TYPE_CHECKING:
     import torch
@@ -38,15 +35,6 @@ if TYPE_CHECKING:
 _POLL_SECONDS = 0.5
 _MANY_FAILURES = 1000
 """This many failures above what is allowed end a run at once; fewer are collected, to be named all together."""
-
-
-@dataclass(frozen=True)
-class Target:
-    """One tap of the encoder, and the rows that the store has of it."""
-
-    spec: EncoderSpec
-    encoder_id: str
-    index: RowIndex
 
 
 @dataclass(frozen=True)
@@ -71,31 +59,10 @@ class Settings:
     max_bad: int
 
 
-@dataclass(eq=False)
-class _Plan:
-    """What is to be encoded of one block.
-
-    Parameters
-    ----------
-    block : int
-    rows : dict of bytes to int
-        Sample ids that some target lacks, each with a row of the split that has it.
-    missing : list of list of bytes
-        For each target, those of them that it lacks.
-    units : list of str
-        For each target, the id of the unit of its missing rows.
-    """
-
-    block: int
-    rows: dict[bytes, int]
-    missing: list[list[bytes]]
-    units: list[str]
-
-
 class _Decoded(NamedTuple):
     """One image of a plan, decoded and preprocessed; or why not."""
 
-    plan: _Plan
+    plan: Plan
     sample: bytes
     row: int
     tensor: torch.Tensor | None
@@ -144,13 +111,7 @@ class SplitExtraction:
         self._samples = samples
         self._settings = settings
         self._reporter = reporter
-        self._blocks = [
-            range(start, min(start + settings.unit_rows, len(split)))
-            for start in range(0, len(split), settings.unit_rows)
-        ]
-        self._identified: dict[int, Future[Identified]] = {}
         self._undecodable: dict[bytes, str] = {}
-        self._underway: set[bytes] = set()
         self._finished: set[int] = set()
 
     def run(self) -> list[bytes | None]:
@@ -168,105 +129,59 @@ class SplitExtraction:
         Conflict
             If a file changed while it was used.
         """
-        workers = ThreadPoolExecutor(self._settings.workers, thread_name_prefix="cryoprobe-load")
+        settings, split = self._settings, self._split
+        workers = ThreadPoolExecutor(settings.workers, thread_name_prefix="cryoprobe-load")
         scout = ThreadPoolExecutor(1, thread_name_prefix="cryoprobe-identify")
         try:
-            identifier = Identifier(self._split, self._samples, workers)
+            identifier = Identifier(split, self._samples, workers)
             with self._store.claims() as claims:
-                self._claims = claims
-                todo = list(range(len(self._blocks)))
+                planner = Planner(
+                    len(split),
+                    settings.unit_rows,
+                    self._targets,
+                    identifier=identifier,
+                    scout=scout,
+                    claims=claims,
+                    hopeless=self._undecodable,
+                )
+                todo = list(range(len(planner.blocks)))
                 while todo:
                     before = self.encoded + len(self.failed)
-                    self._encode_blocks(todo, workers, scout, identifier)
-                    todo = [b for b in todo if any(self._missing(self._ids(b)))]
+                    self._encode_blocks(todo, planner, workers)
+                    todo = [b for b in todo if not planner.is_complete(b)]
                     if todo and self.encoded + len(self.failed) == before:
                         time.sleep(_POLL_SECONDS)  # others are encoding them
-                        for target in self._targets:
-                            target.index.refresh()
+                        planner.refresh()
+                ids = [sample_id for block in range(len(planner.blocks)) for sample_id in planner.ids(block)]
         finally:
             scout.shutdown(wait=False, cancel_futures=True)
             workers.shutdown(wait=False, cancel_futures=True)
-        ids = [sample_id for block in range(len(self._blocks)) for sample_id in self._ids(block)]
         for row, sample_id in enumerate(ids):
             if sample_id in self._undecodable:  # further samples with the bytes of one that failed
                 self._fail(row, sample_id, self._undecodable[sample_id])
-        self._check_failures(self._settings.max_bad)
+        self._check_failures(settings.max_bad)
         return ids
 
-    def _encode_blocks(
-        self, blocks: Sequence[int], workers: ThreadPoolExecutor, scout: ThreadPoolExecutor, identifier: Identifier
-    ) -> None:
-        jobs = (
-            (plan, sample_id, row)
-            for plan in self._plans(blocks, scout, identifier)
-            for sample_id, row in plan.rows.items()
-        )
+    def _encode_blocks(self, blocks: Sequence[int], planner: Planner, workers: ThreadPoolExecutor) -> None:
+        jobs = ((plan, sample_id, row) for plan in self._plans(blocks, planner) for sample_id, row in plan.rows.items())
         window = 2 * self._settings.batch_size + self._settings.workers
         decoded = ordered_map(workers, self._decode, jobs, window)
         for plan, images in groupby(decoded, key=lambda d: d.plan):
             self._seal(plan, self._encode(images))
+            planner.release(plan)
+            self._finish(plan.block, planner, len(plan.rows))
+            self._check_failures(self._settings.max_bad + _MANY_FAILURES)
 
-    def _plans(self, blocks: Sequence[int], scout: ThreadPoolExecutor, identifier: Identifier) -> Iterator[_Plan]:
-        """Yield what is to be encoded, block by block, each claimed; identify two blocks ahead."""
-        for at, block in enumerate(blocks):
-            for ahead in blocks[at : at + 3]:
-                if ahead not in self._identified:
-                    self._identified[ahead] = scout.submit(identifier.identify, self._blocks[ahead])
-            identified = self._identified[block].result()
-            for position, error in identified.errors.items():
-                self._fail(self._blocks[block][position], None, error)
-            plan = self._plan(block)
+    def _plans(self, blocks: Sequence[int], planner: Planner) -> Iterator[Plan]:
+        for block, plan in planner.plans(blocks):
+            for row, error in planner.unreadable(block).items():
+                self._fail(row, None, error)
             if plan is not None:
                 yield plan
-            elif not any(self._missing(self._ids(block))):
-                self._finish(block)
+            elif planner.is_complete(block):
+                self._finish(block, planner)
 
-    def _plan(self, block: int) -> _Plan | None:
-        """Claim what the targets lack of a block; None where that is nothing, or somebody else's."""
-        ids = self._ids(block)
-        first = {}
-        for row, sample_id in zip(reversed(self._blocks[block]), reversed(ids), strict=True):
-            first[sample_id] = row
-        while True:
-            missing = self._missing(ids)
-            wanted = {
-                i: first[i] for i in dict.fromkeys(i for i in ids if i is not None) if any(i in m for m in missing)
-            }
-            if not wanted:
-                return None
-            lists = [[i for i in wanted if i in m] for m in missing]
-            units = [unit_id(t.encoder_id, m) for t, m in zip(self._targets, lists, strict=True)]
-            plan = _Plan(block, wanted, lists, units)
-            if not self._claim(plan):
-                return None
-            # Who held the claim before us may have sealed the unit just before we got it: look again.
-            for target in self._targets:
-                target.index.refresh()
-            if self._missing(ids) == missing:
-                self._underway.update(wanted)
-                return plan
-            self._release(plan)
-
-    def _missing(self, ids: Sequence[bytes | None]) -> list[set[bytes]]:
-        """Return for each target the ids that it lacks, and that are neither underway nor known to be undecodable."""
-        readable = [i for i in ids if i is not None and i not in self._underway and i not in self._undecodable]
-        return [set(target.index.missing(readable)) for target in self._targets]
-
-    def _ids(self, block: int) -> list[bytes | None]:
-        return self._identified[block].result().ids
-
-    def _claim(self, plan: _Plan) -> bool:
-        for target, ids, unit in zip(self._targets, plan.missing, plan.units, strict=True):
-            if ids and not self._claims.take(target.encoder_id, unit):
-                self._release(plan)
-                return False
-        return True
-
-    def _release(self, plan: _Plan) -> None:
-        for target, unit in zip(self._targets, plan.units, strict=True):
-            self._claims.release(target.encoder_id, unit)
-
-    def _decode(self, job: tuple[_Plan, bytes, int]) -> _Decoded:
+    def _decode(self, job: tuple[Plan, bytes, int]) -> _Decoded:
         plan, sample_id, row = job
         try:
             raw = self._split.read(row)
@@ -317,24 +232,20 @@ class SplitExtraction:
         self.encoded += int(usable.sum())
         self._reporter.advance(encoded=int(usable.sum()))
 
-    def _seal(self, plan: _Plan, encoded: Sequence[Rows | None]) -> None:
-        """Write and seal one unit per target, then give the claims back."""
+    def _seal(self, plan: Plan, encoded: Sequence[Rows | None]) -> None:
+        """Write and seal one unit per target."""
         for target, ids, unit, rows in zip(self._targets, plan.missing, plan.units, encoded, strict=True):
             if rows is not None:
                 rows = _only(rows, ids)
                 if len(rows):
                     target.index.add(write_unit(self._store.backend, target.encoder_id, unit, rows))
-        self._underway.difference_update(plan.rows)
-        self._release(plan)
-        self._finish(plan.block, len(plan.rows))
-        self._check_failures(self._settings.max_bad + _MANY_FAILURES)
 
-    def _finish(self, block: int, tried: int = 0) -> None:
+    def _finish(self, block: int, planner: Planner, tried: int = 0) -> None:
         """Report the samples of a block that needed no encoding."""
         if block not in self._finished:
             self._finished.add(block)
-            unread = sum(i is None for i in self._ids(block))
-            self._reporter.advance(reused=len(self._blocks[block]) - unread - tried)
+            unread = len(planner.unreadable(block))
+            self._reporter.advance(reused=len(planner.blocks[block]) - unread - tried)
 
     def _fail(self, row: int, sample_id: bytes | None, error: str) -> None:
         if sample_id is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -63,7 +64,7 @@ def quickstart(store: str | Path, reporter: Reporter | None = None) -> Quickstar
         trials.append(probe(opened, model=MODEL, dataset=DATASET, probe=name, reporter=reporter))
     reporter.note("Extracting once more, to show that nothing is encoded twice.")
     (second,) = extract(MODEL, DATASET, opened, image_size=IMAGE_SIZE, reporter=reporter)
-    where = f"--store {opened.url}"
+    where = f"--store {shlex.quote(opened.url)}"
     return Quickstart(
         store=opened.url,
         first=first,
