@@ -58,10 +58,10 @@ class RowIndex:
         """Take in what others have sealed since the last look."""
         for info in list(self._backend.list(f"manifests/{self.encoder_id}/")):
             if info.key not in self._seen:
-                self._seen.add(info.key)
                 feature_set = FeatureSet(self._backend, read_manifest(self._backend, info.key))
                 self._seen.update(layout.unit_seal_key(self.encoder_id, u) for u in feature_set.manifest.units)
                 self._take_in(feature_set, feature_set.samples())
+                self._seen.add(info.key)
         for info in list(self._backend.list(f"unit-seals/{self.encoder_id}/")):
             if info.key not in self._seen:
                 seal = read_seal(self._backend, self.encoder_id, layout.stem(info.key))

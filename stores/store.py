@@ -47,7 +47,7 @@ def open_store(url: str | Path, *, create: bool = False) -> Store:
     scheme, separator, rest = text.partition("://")
     if separator and scheme != "file":
         raise BadInput(
-            f"{text.partition('?')[0]}: this version keeps stores in folders (also on NFS), not at {scheme}://.",
+            f"This version keeps stores in folders (also on NFS), not at {scheme}://.",
             hint="Name a folder: --store PATH",
             key="store",
         )

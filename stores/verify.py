@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..errors import Corrupt, Incompatible, NotFound, Unavailable
-from . import layout
+from . import layout, names
 from .backend import Backend
 from .chunks import ObjectRecord, record_of
 from .manifest import read_manifest
@@ -80,6 +80,7 @@ def verify(
     backend = opened.backend
     damages: list[Damage] = []
     wanted: list[tuple[str, str, ObjectRecord]] = []  # key, owner, record
+    found = [] if sets else list(names.read_all(backend))  # before the manifests, which are written before them
     manifests = [opened.manifest_key(s) for s in sets] or list(opened.set_ids().values())
     for key in manifests:
         try:
@@ -91,6 +92,10 @@ def verify(
             damages.append(Damage(key, layout.stem(key), "unreadable", f"version {e.expected} or older", e.message))
             continue
         wanted += [(f"{manifest.folder}/{k}", manifest.set, r) for k, r in manifest.objects.items()]
+    for named in found:
+        key = layout.manifest_key(named.encoder, named.set)
+        if key not in manifests:
+            damages.append(Damage(key, named.set, "missing", f"the manifest of {named.name.dataset}", "no object"))
     seals = [] if sets else [i.key for i in backend.list("unit-seals/")]
     for key in seals:
         encoder_id = key.split("/")[1]

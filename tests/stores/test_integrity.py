@@ -23,6 +23,7 @@ from store_data import (
     sealed_set,
     write_units,
 )
+from tests_support import put_set
 
 from cryoprobe.canonical import canonical_json, digest
 from cryoprobe.errors import BadInput, Corrupt, Incompatible, NotFound
@@ -316,3 +317,12 @@ def test_two_hundred_flipped_bits_are_all_found_and_none_is_read() -> None:
         backend.put(key, data)
     assert refused > 80
     assert damaged_keys(store, data=True) == []
+
+
+def test_a_named_set_without_its_manifest_is_reported_by_its_name(store: Store) -> None:
+    x = np.random.default_rng(0).normal(size=(6, 4))
+    named = put_set(store, x, np.arange(6) % 2, classes=("a", "b"), split="train")
+    assert not verify(store).damages
+    store.backend.delete(named.manifest.key)
+    (damage,) = verify(store).damages
+    assert (damage.key, damage.owner, damage.problem) == (named.manifest.key, named.id, "missing")
