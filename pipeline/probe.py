@@ -14,7 +14,7 @@ from ..canonical import digest
 from ..errors import BadInput, ReadOnly, Unavailable
 from ..stores.feature_set import FeatureSet
 from ..stores.store import Store, open_store
-from .probes import Part, ProbeRequest, needs_validation, run_probe, stratified_holdout
+from .probes import Part, ProbeRequest, needs_validation, run_probe, source_digest, stratified_holdout
 from .progress import Reporter
 from .provenance import provenance
 from .resolve import Request, Sets, by_id, by_name, changed_since
@@ -113,7 +113,7 @@ def probe(
         if (note := changed_since(getattr(sets, part), named, data_root)) is not None
     ]
     choosing = needs_validation(request)
-    key = {
+    key: dict[str, Any] = {
         "train": sets.train.id,
         "test": _identity(sets.test),
         "val": _identity(sets.val) if choosing else None,
@@ -122,6 +122,8 @@ def probe(
         "seed": seed,
         "schema": TRIAL_SCHEMA,
     }
+    if (source := source_digest(request)) is not None:
+        key["source"] = source
     trial_id = digest(key)
     result = opened.trial(trial_id)
     cached = result is not None

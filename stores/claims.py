@@ -24,7 +24,7 @@ from .backend import Backend
 
 HEARTBEAT_SECONDS = 15.0
 SILENCE_SECONDS = 90.0
-"""A claim from another machine that has not changed for this long, by our own clock, belongs to the dead."""
+"""A claim that has not changed for this long, by our own clock, belongs to the dead, or to somebody as good as dead."""
 
 
 _owners: set[str] = set()
@@ -115,9 +115,11 @@ class Claims:
             return False
         pid, start = claim.get("pid"), claim.get("start")
         if claim.get("machine") == _machine() and isinstance(pid, int):
-            if pid == os.getpid() and start == _process_start(pid):
-                return claim.get("owner") in _owners
-            return _process_start(pid) == start
+            if _process_start(pid) != start:
+                return False
+            if pid == os.getpid() and claim.get("owner") not in _owners:
+                return False
+        # A process can live and yet be at a standstill: suspended, or waiting for a disk that is gone.
         seen, since = self._watched.get(key, (None, 0.0))
         if seen != content:
             self._watched[key] = content, time.monotonic()

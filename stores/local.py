@@ -13,6 +13,9 @@ from ..errors import NotFound, ReadOnly, Unavailable
 from .backend import Backend, ObjectInfo, check_key, check_prefix
 
 _TEMPORARY = ".tmp-"
+_FOLDER_RACES = 100
+"""How often in a row a folder may vanish before a file can be made in it."""
+
 _READ_ONLY = {errno.EACCES, errno.EPERM, errno.EROFS}
 _NO_LINKS = {errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EMLINK, errno.EXDEV, errno.ENOSYS}
 
@@ -140,13 +143,13 @@ class LocalBackend(Backend):
 
     def _write_temporary(self, target: Path, data: bytes) -> Path:
         """Write and flush `data` beside `target` under a name of its own."""
-        for attempts_left in (2, 1, 0):
-            self._make_folder(target.parent)
+        for attempts_left in reversed(range(_FOLDER_RACES)):
             temporary = _temporary_name(target)
             try:
+                self._make_folder(target.parent)
                 descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
-            except FileNotFoundError:
-                # Somebody's delete removed the folder that was empty until now.
+            except (FileNotFoundError, FileExistsError):
+                # Somebody's delete removed the folder that was empty until now, or just as it was being made.
                 if not attempts_left:
                     raise
                 continue

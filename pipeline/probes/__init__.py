@@ -3,7 +3,7 @@
 scikit-learn is imported when a probe is built, not before.
 """
 
-from .estimators import make_estimator, needs_validation
+from .estimators import make_estimator, needs_validation, source_digest
 from .fit import Part, ProbeOutcome, run_probe
 from .metrics import classification_metrics, multilabel_metrics
 from .named import ProbeInfo, list_probes
@@ -24,5 +24,6 @@ __all__ = [
     "parse_grid",
     "parse_params",
     "run_probe",
+    "source_digest",
     "stratified_holdout",
 ]

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import importlib
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -268,3 +270,22 @@ def test_extracting_what_is_there_writes_nothing(tmp_path: Path, store: Path, en
     (first,) = cryoprobe.extract(encoder, data, store)
     (again,) = cryoprobe.extract(encoder, data, Store(Frozen(store)))
     assert (again.set, again.encoded) == (first.set, 0)
+
+
+def test_a_probe_of_ones_own_that_was_edited_is_run_again(
+    split: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    module = tmp_path / "my_probes.py"
+    monkeypatch.syspath_prepend(tmp_path)
+
+    def run(k: int) -> dict[str, Any]:
+        text = (
+            f"from sklearn.neighbors import KNeighborsClassifier\ndef mine():\n    return KNeighborsClassifier({k})\n"
+        )
+        module.write_text(text)
+        sys.modules.pop("my_probes", None)
+        importlib.invalidate_caches()
+        return cryoprobe.probe(split, **BY_NAME, probe="my_probes.mine")
+
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)
+    assert [run(3)["cached"], run(3)["cached"], run(40)["cached"]] == [False, True, False]
