@@ -1,7 +1,7 @@
 """Cryoprobe: extract an encoder's embeddings once, probe them many times.
 
 >>> import cryoprobe
->>> store = cryoprobe.open_store("features")
+>>> store = cryoprobe.open_store("features", create=True)
 >>> cryoprobe.extract("timm:vit_small_patch14_dinov2", "folder:photos", store)
 >>> result = cryoprobe.probe(store, model="timm:vit_small_patch14_dinov2", dataset="folder:photos")
 >>> x, y = store.open(result["train"]).load()  # float32 [n, d], int64 [n]
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from .pipeline.encoders import list_models, load_encoder
     from .pipeline.extract import ExtractedSet, extract, summary
     from .pipeline.probe import probe, results
+    from .pipeline.probes import list_probes
     from .pipeline.progress import Reporter
     from .pipeline.quickstart import Quickstart, quickstart
     from .stores.feature_set import FeatureSet
@@ -52,6 +53,7 @@ _HOMES = {
     "pipeline.encoders": ("list_models", "load_encoder"),
     "pipeline.extract": ("ExtractedSet", "extract", "summary"),
     "pipeline.probe": ("probe", "results"),
+    "pipeline.probes": ("list_probes",),
     "pipeline.progress": ("Reporter",),
     "pipeline.quickstart": ("Quickstart", "quickstart"),
     "stores.feature_set": ("FeatureSet",),
@@ -80,6 +82,7 @@ __all__ = [
     "extract",
     "list_datasets",
     "list_models",
+    "list_probes",
     "load_dataset",
     "load_encoder",
     "open_store",

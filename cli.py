@@ -165,6 +165,7 @@ def probe(
     tap: Annotated[str | None, typer.Option(help="Which tap, where several were extracted.")] = None,
     image_size: ImageSize = None,
     limit: Annotated[int | None, typer.Option(help="The subset of this size.")] = None,
+    untrained: Annotated[bool, typer.Option("--untrained", help="Features of random weights.")] = False,
     checkpoint: Checkpoint = None,
     data_root: DataRoot = None,
     as_json: Json = False,
@@ -190,6 +191,7 @@ def probe(
         tap=tap,
         image_size=image_size,
         limit=limit,
+        untrained=untrained,
         checkpoint=checkpoint,
         data_root=data_root,
         reporter=console.reporter(),
@@ -293,6 +295,19 @@ def datasets(as_json: Json = False) -> None:
         console.out(json.dumps([asdict(d) for d in found]))
     else:
         console.table(["data set", "example", "what it is"], [[d.name, d.example, d.description] for d in found])
+
+
+@_command
+def probes(as_json: Json = False) -> None:
+    """List the probes that have a short name, with their parameters."""
+    from cryoprobe import console
+
+    found = cryoprobe.list_probes()
+    if as_json:
+        console.out(json.dumps([asdict(p) for p in found]))
+        return
+    rows = [[p.name, " ".join(f"{k}={json.dumps(v)}" for k, v in p.parameters.items()), p.description] for p in found]
+    console.table(["probe", "parameters", "what it is"], rows)
 
 
 @_command

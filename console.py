@@ -134,22 +134,25 @@ def named_sets(found: Sequence[NamedSet]) -> None:
     rows = [
         [
             *(n.set[:12], n.name.model, n.name.dataset, n.name.split, n.name.tap),
-            *(n.rows, n.dim, size(n.size), when(n.named), _remarks(n)),
+            *(n.rows, n.dim, size(n.size), when(n.named)),
+            _remarks(n.name.model_dump(), f"{n.failed} failed" if n.failed else ""),
         ]
         for n in found
     ]
     table(columns, rows)
 
 
-def _remarks(named: NamedSet) -> str:
-    name = named.name
+def _remarks(name: Mapping[str, Any], *more: str) -> str:
+    """Return the options with which a set was extracted, where they are not the usual ones, and further remarks."""
+    checkpoint, limit, side = name.get("checkpoint"), name.get("limit"), name.get("image_size")
+    dtype = name.get("stored_dtype", "float16")
     remarks = [
-        f"untrained (seed {name.seed})" if name.untrained else "",
-        f"checkpoint {name.checkpoint[:8]}" if name.checkpoint else "",
-        f"limit {name.limit} (seed {name.limit_seed})" if name.limit else "",
-        f"image size {name.image_size}" if name.image_size else "",
-        f"{named.failed} failed" if named.failed else "",
-        name.stored_dtype if name.stored_dtype != "float16" else "",
+        f"untrained (seed {name.get('seed')})" if name.get("untrained") else "",
+        f"checkpoint {checkpoint[:8]}" if checkpoint else "",
+        f"limit {limit} (seed {name.get('limit_seed')})" if limit else "",
+        f"image size {side}" if side else "",
+        dtype if dtype != "float16" else "",
+        *more,
     ]
     return ", ".join(r for r in remarks if r)
 
@@ -164,7 +167,7 @@ def described(description: Mapping[str, Any]) -> None:
         elif isinstance(value, list) and value and isinstance(value[0], Mapping):
             out(f"{key}:")
             for item in value:
-                out("  " + ", ".join(f"{k} {v}" for k, v in item.items() if v not in (None, False)))
+                out("  " + ", ".join(f"{k} {v}" for k, v in item.items() if v is not None and v is not False))
         else:
             out(f"{key}: {_brief(value)}")
 
@@ -213,12 +216,12 @@ def _trial_row(t: Mapping[str, Any]) -> list[Any]:
     metrics = t["metrics"]
     chosen = ", ".join(f"{k}={v:g}" for k, v in t["chosen"].items()) or "-"
     params = " ".join(f"{k}={v}" for k, v in t["params"].items()) if t["probe"] != "logreg" else ""
-    remarks = [
-        "untrained" if t["untrained"] else "",
+    remarks = _remarks(
+        t["name"],
         "not converged" if not t["converged"] else "",
         f"{t['test_in_train']} test images in train" if t["test_in_train"] else "",
         params,
-    ]
+    )
     rows = t["rows"]
     return [
         t["trial"][:12],
@@ -233,7 +236,7 @@ def _trial_row(t: Mapping[str, Any]) -> list[Any]:
         metrics.get("mean_per_class_recall", "-"),
         metrics.get("macro_f1", "-"),
         when(t["created"]),
-        ", ".join(r for r in remarks if r),
+        remarks,
     ]
 
 
@@ -241,7 +244,7 @@ def verification(found: Verification) -> None:
     """Print `cryoprobe verify`."""
     for damage in found.damages:
         out(f"{damage.problem}: {damage.key}: expected {damage.expected}, found {damage.found}")
-        out(f"  needed by {damage.owner}")
+        out(f"  needed by {damage.seal}")
     how = "every byte hashed" if found.data else "sizes only; --data reads and hashes every byte"
     looked = f"{found.sets} sets, {found.units} units, {found.objects} objects, {size(found.bytes)} ({how})"
     out(f"{looked}: {f'{len(found.damages)} damaged' if found.damages else 'clean'}")

@@ -12,13 +12,13 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import BadInput, CryoprobeError
+from ..errors import BadInput, CryoprobeError, ReadOnly
 from ..stores.feature_set import FeatureSet
 from ..stores.manifest import FailedSample
 from ..stores.names import Name, NamedSet
-from ..stores.sample_index import SampleIndex
+from ..stores.sample_index import SampleIndex, fingerprint
 from ..stores.store import Store, open_store
-from .datasets import limit_split, load_dataset
+from .datasets import is_listed, limit_split, load_dataset
 from .datasets.base import Dataset, Labels, Split
 from .encoders import load_encoder
 from .encoders.allocator import release_memory
@@ -99,16 +99,16 @@ def extract(
     dataset: str | Dataset,
     store: str | Path | Store,
     *,
-    splits: Sequence[str] = (),
-    taps: Sequence[str] = (),
-    checkpoint: Path | None = None,
+    splits: Sequence[str] | str = (),
+    taps: Sequence[str] | str = (),
+    checkpoint: str | Path | None = None,
     image_size: int | None = None,
     precision: str = "fp32",
     untrained: bool = False,
     seed: int = 0,
     limit: int | None = None,
     limit_seed: int = 0,
-    data_root: Path | None = None,
+    data_root: str | Path | None = None,
     download: bool = False,
     stored_dtype: StoredDtype = "float16",
     unit_rows: int = UNIT_ROWS,
@@ -164,14 +164,25 @@ def extract(
     ------
     BadInput, NotFound, Conflict, ReadOnly, Unavailable, Corrupt
     """
-    for name, value, least in (("unit-rows", unit_rows, 1), ("batch-size", batch_size, 1), ("max-bad", max_bad, 0)):
-        if value is not None and value < least:
-            raise BadInput(f"--{name} must be {least} or more, not {value}.", key=name)
+    _check_ranges(
+        ("unit-rows", unit_rows, 1),
+        ("batch-size", batch_size, 1),
+        ("workers", workers, 1),
+        ("max-bad", max_bad, 0),
+        ("limit", limit, 1),
+        ("limit-seed", limit_seed, 0),
+        ("seed", seed, 0),
+    )
     if stored_dtype not in ("float16", "float32"):
         raise BadInput(f"Embeddings are stored as float16 or float32, not {stored_dtype}.", key="stored-dtype")
     reporter = reporter or Reporter()
+    splits = [splits] if isinstance(splits, str) else splits
+    taps = [taps] if isinstance(taps, str) else taps
+    checkpoint = None if checkpoint is None else Path(checkpoint)
+    data_root = None if data_root is None else Path(data_root)
     data = load_dataset(dataset, data_root=data_root, download=download) if isinstance(dataset, str) else dataset
     parts = [data.split(name) for name in splits or data.splits]
+    states = [fingerprint(part.sources) for part in parts]  # before anything is read
     if limit is not None:
         parts = [limit_split(part, limit, limit_seed) for part in parts]
     if isinstance(model, str):
@@ -201,8 +212,10 @@ def extract(
     try:
         return [
             extracted
-            for part in parts
-            for extracted in _extract_split(part, data.name, encoder, targets, opened, samples, request, reporter)
+            for part, state in zip(parts, states, strict=True)
+            for extracted in _extract_split(
+                part, state, data.name, encoder, targets, opened, samples, request, reporter
+            )
         ]
     finally:
         samples.close()
@@ -231,6 +244,7 @@ def summary(sets: Sequence[ExtractedSet]) -> dict[str, Any]:
 
 def _extract_split(
     split: Split,
+    state: bytes,
     dataset: str,
     encoder: Encoder,
     targets: Sequence[Target],
@@ -270,9 +284,16 @@ def _extract_split(
                 seconds=0.0,
             )
         )
-    samples.record_view(name.view, split.sources, content.spec.id, keep=split.path(0) is None)
+    # A folder is listed again by stat calls; other data sets would have to be opened, which `probe` must not do.
+    samples.record_view(name.view, split.sources, state, content.spec.id, keep=not is_listed(dataset))
     seconds = round(time.monotonic() - started, 3)
     return [replace(e, seconds=seconds) for e in extracted]
+
+
+def _check_ranges(*options: tuple[str, int | None, int]) -> None:
+    for name, value, least in options:
+        if value is not None and not least <= value < 2**63:
+            raise BadInput(f"--{name} must be {least} or more, and below 2^63, not {value}.", key=name)
 
 
 def _content(split: Split, ids: Sequence[bytes | None], failures: Mapping[int, FailedSample]) -> _Content:
@@ -344,17 +365,19 @@ def _seal(
             why = explain_dataset(store.open(before), content.spec, content.ids, content.labels, name.split)
             if why:
                 reporter.note(why)
-    if not earlier or earlier[0].set != feature_set.id:  # else the name means this set already
-        store.name(
-            NamedSet(
-                name=name,
-                set=feature_set.id,
-                encoder=target.encoder_id,
-                rows=feature_set.rows,
-                dim=feature_set.dim,
-                failed=len(content.failed),
-                size=feature_set.manifest.size,
-                named=time.time_ns() // 1_000_000,
-            )
-        )
+    named = NamedSet(
+        name=name,
+        set=feature_set.id,
+        encoder=target.encoder_id,
+        rows=feature_set.rows,
+        dim=feature_set.dim,
+        failed=len(content.failed),
+        size=feature_set.manifest.size,
+        named=time.time_ns() // 1_000_000,
+    )
+    try:
+        store.name(named)
+    except ReadOnly:
+        if not any((n.name, n.set) == (name, feature_set.id) for n in earlier):
+            raise
     return feature_set

@@ -145,11 +145,15 @@ class SplitExtraction:
                     hopeless=self._undecodable,
                 )
                 todo = list(range(len(planner.blocks)))
+                waiting = False
                 while todo:
                     before = self.encoded + len(self.failed)
                     self._encode_blocks(todo, planner, workers)
                     todo = [b for b in todo if not planner.is_complete(b)]
                     if todo and self.encoded + len(self.failed) == before:
+                        if not waiting:
+                            self._reporter.note("Waiting for another extractor, which is encoding the rest.")
+                            waiting = True
                         time.sleep(_POLL_SECONDS)  # others are encoding them
                         planner.refresh()
                 ids = [sample_id for block in range(len(planner.blocks)) for sample_id in planner.ids(block)]

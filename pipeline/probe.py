@@ -37,14 +37,15 @@ def probe(
     val_split: str = VAL_FRACTION,
     probe: str = "logreg",
     params: Mapping[str, Any] | None = None,
-    C: Sequence[float] = (),
+    C: float | Sequence[float] = (),
     choose_by: str = "nll",
     seed: int = 0,
     tap: str | None = None,
     image_size: int | None = None,
     limit: int | None = None,
-    checkpoint: Path | None = None,
-    data_root: Path | None = None,
+    untrained: bool = False,
+    checkpoint: str | Path | None = None,
+    data_root: str | Path | None = None,
     reporter: Reporter | None = None,
 ) -> dict[str, Any]:
     """Train and score one probe, or answer from the store where that trial has been run.
@@ -71,8 +72,9 @@ def probe(
         The validation score that chooses: mean negative log-likelihood, or top-1.
     seed : int
         Draws the hold-outs, and is the estimator's ``random_state``.
-    tap, image_size, limit, checkpoint, data_root
-        Tell sets of one name apart; see `extract`.
+    tap, image_size, limit, untrained, checkpoint, data_root
+        Tell sets of one name apart; see `extract`. Of several that fit, the newest is taken, and a note says so; random
+        weights only where asked for, or where there are no others.
     reporter : Reporter, optional
 
     Returns
@@ -92,7 +94,7 @@ def probe(
     request = ProbeRequest(
         probe=probe,
         params=dict(params or {}),
-        C=tuple(C),
+        C=tuple(C) if isinstance(C, Sequence) else (C,),
         choose_by="top1" if choose_by == "top1" else "nll",
         seed=seed,
     )
@@ -101,13 +103,24 @@ def probe(
             "A probe needs either a model and a data set, or a train set.",
             hint="Give --model and --dataset, or --train SET [--test SET].",
         )
+    checkpoint = None if checkpoint is None else Path(checkpoint)
+    data_root = None if data_root is None else Path(data_root)
     if model is not None and dataset is not None:
-        wanted = Request(model, dataset, tap, image_size, limit, checkpoint, data_root)
+        if test is not None:
+            raise BadInput("--test goes with --train; by name it is --test-split.", key="test")
+        wanted = Request(model, dataset, tap, image_size, limit, checkpoint, data_root, untrained)
         sets = by_name(opened, wanted, train_split, test_split, val_split)
     else:
         assert train is not None
-        sets = by_id(opened, train, test, val_split)
-    notes = [
+        by_names: dict[str, Any] = {"train-split": train_split, "tap": tap, "image-size": image_size, "limit": limit}
+        by_names |= {"checkpoint": checkpoint, "untrained": untrained or None}
+        if ignored := [f"--{option}" for option, value in by_names.items() if value is not None]:
+            raise BadInput(f"{', '.join(ignored)} cannot go with --train: an id says it all.", key=ignored[0])
+        if test is not None and test_split is not None:
+            raise BadInput("--test and --test-split are the same here.", hint="Give one of them.", key="test")
+        sets = by_id(opened, train, test or test_split, val_split)
+    notes = list(sets.doubts)
+    notes += [
         note
         for part, named in sets.names.items()
         if (note := changed_since(getattr(sets, part), named, data_root)) is not None
@@ -125,15 +138,17 @@ def probe(
     if (source := source_digest(request)) is not None:
         key["source"] = source
     trial_id = digest(key)
+    described = _described(sets, choosing)
     result = opened.trial(trial_id)
     cached = result is not None
     if result is None:
-        result = {"trial": trial_id, **_describe(sets, key), **_run(sets, request, choosing, reporter)}
+        result = {"trial": trial_id, **_asked(key), **described, **_run(sets, request, choosing, reporter)}
         try:
             opened.record_trial(trial_id, result)
         except (ReadOnly, Unavailable) as e:  # the result is worth more than its place in the store
             notes.append(f"This result could not be stored. {e.message}")
-    return {**result, "cached": cached, "seconds": round(time.monotonic() - started, 3), "notes": notes}
+    # What a set is called now may differ from what it was called when the trial was run.
+    return {**result, **described, "cached": cached, "seconds": round(time.monotonic() - started, 3), "notes": notes}
 
 
 def results(store: str | Path | Store) -> list[dict[str, Any]]:
@@ -157,11 +172,14 @@ def _run(sets: Sets, request: ProbeRequest, choosing: bool, reporter: Reporter) 
         test, test_samples = _take(train, held), train_samples[held]
         train, train_samples = _take(train, keep), train_samples[keep]
     val = None
+    warnings: list[str] = []
     rows = {"train": len(train.x), "test": len(test.x), "val": 0}
     if choosing:
         if isinstance(sets.val, FeatureSet):
-            val = _load(sets.val, classes)
-            train_samples = np.concatenate([train_samples, sets.val.samples()])
+            val, val_samples = _load(sets.val, classes), sets.val.samples()
+            if seen := _shared(val_samples, train_samples):
+                warnings.append(f"{seen} of {len(val_samples)} validation images stand in train too")
+            train_samples = np.concatenate([train_samples, val_samples])
         else:
             keep, held = stratified_holdout(train.y, sets.val, request.seed)
             val, train = _take(train, held), _take(train, keep)
@@ -169,8 +187,8 @@ def _run(sets: Sets, request: ProbeRequest, choosing: bool, reporter: Reporter) 
     train, test = _widen(train, len(classes)), _widen(test, len(classes))
     val = None if val is None else _widen(val, len(classes))
     outcome = run_probe(request, train, val, test, len(classes), progress=reporter.note)
-    warnings = list(outcome.warnings)
-    shared = int(np.isin(_as_void(test_samples), _as_void(train_samples)).sum())
+    warnings += outcome.warnings
+    shared = _shared(test_samples, train_samples)
     if shared:
         warnings.append(f"{shared} of {rows['test']} test images stand in the training data too")
     return {
@@ -189,13 +207,8 @@ def _run(sets: Sets, request: ProbeRequest, choosing: bool, reporter: Reporter) 
     }
 
 
-def _describe(sets: Sets, key: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what was probed, in words and ids."""
-    recorded = sets.train.manifest.provenance.get("name", {})
-    name = sets.names["train"].name.model_dump(mode="json") if "train" in sets.names else recorded
-    parts: dict[str, FeatureSet | float | None] = {"train": sets.train, "test": sets.test}
-    parts["val"] = sets.val if key["val"] is not None else None
-    splits = {name: part.split if isinstance(part, FeatureSet) else part for name, part in parts.items()}
+def _asked(key: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what was asked for."""
     return {
         "protocol": key["protocol"],
         "probe": key["request"]["probe"],
@@ -203,15 +216,26 @@ def _describe(sets: Sets, key: Mapping[str, Any]) -> dict[str, Any]:
         "grid": key["request"]["C"],
         "seed": key["seed"],
         "schema": key["schema"],
+        "train": key["train"],
+        "test": key["test"],
+        "val": key["val"],
+    }
+
+
+def _described(sets: Sets, choosing: bool) -> dict[str, Any]:
+    """Return what was probed, as people call it."""
+    recorded = sets.train.manifest.provenance.get("name", {})
+    name = sets.names["train"].name.model_dump(mode="json") if "train" in sets.names else recorded
+    parts: dict[str, FeatureSet | float | None] = {"train": sets.train, "test": sets.test}
+    parts["val"] = sets.val if choosing else None
+    return {
         "model": name.get("model"),
         "dataset": name.get("dataset"),
         "tap": sets.train.manifest.encoder.get("tap"),
         "untrained": bool(name.get("untrained", False)),
+        "name": name,
         "encoder": sets.train.encoder_id,
-        "splits": splits,
-        "train": key["train"],
-        "test": key["test"],
-        "val": key["val"],
+        "splits": {part: value.split if isinstance(value, FeatureSet) else value for part, value in parts.items()},
     }
 
 
@@ -240,6 +264,11 @@ def _widen(part: Part, n_classes: int) -> Part:
 
 def _take(part: Part, rows: npt.NDArray[np.int64]) -> Part:
     return Part(part.x[rows], part.y[rows])
+
+
+def _shared(samples: npt.NDArray[np.uint8], others: npt.NDArray[np.uint8]) -> int:
+    """Return how many of `samples` [n, 32] are among `others` [m, 32]."""
+    return int(np.isin(_as_void(samples), _as_void(others)).sum())
 
 
 def _as_void(samples: npt.NDArray[np.uint8]) -> npt.NDArray[np.void]:

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from ..errors import BadInput, Conflict, CryoprobeError, NotFound
 from ..stores.feature_set import FeatureSet
-from ..stores.names import NamedSet
+from ..stores.names import Name, NamedSet
 from ..stores.sample_index import SampleIndex, fingerprint
 from ..stores.store import Store
-from .datasets import canonical_name, load_dataset
+from .datasets import canonical_name, is_listed, load_dataset
 from .datasets.base import ALL
 from .encoders import default_tap, file_sha256
 
@@ -29,6 +30,8 @@ class Request:
     model, dataset : str
     tap, image_size, limit, checkpoint, data_root
         As given to `extract`; None fits any, except that of several taps the model's default one is taken.
+    untrained : bool
+        Take random weights; otherwise they are taken only where there are no others.
     """
 
     model: str
@@ -38,6 +41,7 @@ class Request:
     limit: int | None = None
     checkpoint: Path | None = None
     data_root: Path | None = None
+    untrained: bool = False
 
 
 @dataclass(frozen=True)
@@ -53,12 +57,15 @@ class Sets:
         A fraction is held out of what remains of `train`.
     names : dict of str to NamedSet
         For the parts that were found by name.
+    doubts : tuple of str
+        What the names left open, and how it was taken.
     """
 
     train: FeatureSet
     test: FeatureSet | float
     val: FeatureSet | float
     names: dict[str, NamedSet]
+    doubts: tuple[str, ...] = ()
 
 
 def as_fraction(text: str) -> float | None:
@@ -78,6 +85,7 @@ def by_id(store: Store, train: str, test: str | None, val: str) -> Sets:
     fraction = None if test is None else as_fraction(test)
     test_set = HOLDOUT if test is None else fraction or store.open(test)
     sets = Sets(train_set, test_set, as_fraction(val) or store.open(val), {})
+    _check_apart(train_set, sets.test, sets.val)
     for name, other in (("test", sets.test), ("val", sets.val)):
         if isinstance(other, FeatureSet) and other.encoder_id != train_set.encoder_id:
             raise _two_encoders(
@@ -107,6 +115,8 @@ def by_name(store: Store, request: Request, train_split: str | None, test_split:
     Conflict
         If it has them, but not all of one encoder.
     """
+    if train_split is not None and as_fraction(train_split) is not None:
+        raise BadInput(f"--train-split is the name of a split, not {train_split}.", key="train-split")
     candidates = _candidates(store, request)
     available = {n.name.split for n in candidates}
     if train_split is None:
@@ -116,7 +126,7 @@ def by_name(store: Store, request: Request, train_split: str | None, test_split:
     wanted = {"train": train_split, "test": test_split, "val": val_split}
     absent = [s for s in wanted.values() if as_fraction(s) is None and s not in available]
     if absent:
-        raise _not_extracted(store, request, list(dict.fromkeys(absent)), available)
+        raise _not_extracted(store, request, list(dict.fromkeys(absent)), candidates)
     newest = next(n for n in candidates if n.name.split == train_split)
     train = store.open(newest.set)
     found: dict[str, FeatureSet | float] = {}
@@ -126,12 +136,71 @@ def by_name(store: Store, request: Request, train_split: str | None, test_split:
         if fraction is not None:
             found[part] = fraction
             continue
-        of_split = [n for n in candidates if n.name.split == wanted[part]]
-        named[part] = next((n for n in of_split if n.encoder == newest.encoder), of_split[0])
+        named[part] = _nearest([n for n in candidates if n.name.split == wanted[part]], newest)
         found[part] = other = store.open(named[part].set)
         if other.encoder_id != train.encoder_id:
-            raise _two_encoders(train, other, part, "Extract both: " + _command(store, request, [wanted[part]]))
-    return Sets(train, found["test"], found["val"], named)
+            again = _command(store, request, [wanted[part]], newest.name)
+            raise _two_encoders(train, other, part, "Extract both: " + again)
+    _check_apart(train, found["test"], found["val"])
+    return Sets(train, found["test"], found["val"], named, tuple(_doubts(candidates, named)))
+
+
+def _nearest(fitting: Sequence[NamedSet], train: NamedSet) -> NamedSet:
+    """Return the newest set of the train set's encoder, of the same limit where there is one."""
+
+    def distance(n: NamedSet) -> tuple[bool, bool]:
+        same_limit = (n.name.limit, n.name.limit_seed) == (train.name.limit, train.name.limit_seed)
+        return n.encoder != train.encoder, not same_limit
+
+    return min(fitting, key=distance)  # the first of equals is the newest
+
+
+def _doubts(candidates: Sequence[NamedSet], named: Mapping[str, NamedSet]) -> Iterator[str]:
+    """Say what was taken where the names fit more than one extraction."""
+    train = named["train"].name
+    rivals = [n for n in candidates if n.name.split == train.split and n.name != train]
+    if rivals:
+        yield (
+            f"{len(rivals) + 1} extractions fit; the newest is taken ({_options(train)}), not: "
+            + "; ".join(dict.fromkeys(_options(n.name) for n in rivals))
+        )
+    for part, other in named.items():
+        if (other.name.limit, other.name.limit_seed) != (train.limit, train.limit_seed):
+            yield f"the {part} set was extracted with {_options(other.name)}, the train set with {_options(train)}"
+
+
+def _options(name: Name) -> str:
+    """Return the options with which a set was extracted, as they are given."""
+    given = [f"{option} {value}" if value is not True else option for option, value in _given(name).items()]
+    return ", ".join(given) or "no options"
+
+
+def _given(name: Name) -> dict[str, Any]:
+    """Return the options of `extract` that a name stands for, but for the tap."""
+    options = {
+        "--image-size": name.image_size,
+        "--limit": name.limit,
+        "--limit-seed": name.limit_seed or None,
+        "--untrained": name.untrained or None,
+        "--seed": name.seed or None,
+        "--precision": name.precision if name.precision != "fp32" else None,
+        "--stored-dtype": name.stored_dtype if name.stored_dtype != "float16" else None,
+        "--checkpoint": f"FILE with sha256 {name.checkpoint[:12]}…" if name.checkpoint else None,
+    }
+    return {option: value for option, value in options.items() if value is not None}
+
+
+def _check_apart(train: FeatureSet, test: FeatureSet | float, val: FeatureSet | float) -> None:
+    """Refuse to choose or to score on the very set that is trained on, and to choose on the one that is scored."""
+    parts = {p.id: name for name, p in (("train", train), ("test", test)) if isinstance(p, FeatureSet)}
+    if isinstance(test, FeatureSet) and test.id == train.id:
+        raise BadInput("The test set is the train set.", hint="Name another split, or a fraction of train.", key="test")
+    if isinstance(val, FeatureSet) and val.id in parts:
+        raise BadInput(
+            f"The validation set is the {parts[val.id]} set: what is chosen on it would be worth nothing.",
+            hint="Name a split of its own, or a fraction of train: --val-split 0.1",
+            key="val-split",
+        )
 
 
 def changed_since(feature_set: FeatureSet, named: NamedSet, data_root: Path | None) -> str | None:
@@ -149,6 +218,8 @@ def changed_since(feature_set: FeatureSet, named: NamedSet, data_root: Path | No
         return None
     sources: Sequence[Path] | None = recorded.sources
     if sources is None:
+        if not is_listed(name.dataset):
+            return None
         try:
             sources = load_dataset(name.dataset, data_root=data_root).split(name.split).sources
         except CryoprobeError:
@@ -171,6 +242,8 @@ def _candidates(store: Store, request: Request) -> list[NamedSet]:
         limit=request.limit,
         checkpoint=None if request.checkpoint is None else file_sha256(request.checkpoint),
     )
+    trained = [n for n in fitting if n.name.untrained == request.untrained]
+    fitting = trained or (fitting if not request.untrained else [])
     taps = {n.name.tap for n in fitting}
     if len(taps) > 1:
         default = default_tap(request.model)
@@ -179,33 +252,35 @@ def _candidates(store: Store, request: Request) -> list[NamedSet]:
     return fitting
 
 
-def _command(store: Store, request: Request, splits: Sequence[str]) -> str:
-    """Return the exact command that would make the missing features."""
+def _command(store: Store, request: Request, splits: Sequence[str], like: Name | None = None) -> str:
+    """Return the exact command that would make the missing features, with the options of those that are `like` them."""
     words = ["cryoprobe", "extract", "--model", request.model, "--dataset", request.dataset, "--store", store.url]
     options = {
         "--split": ",".join(splits) or None,
         "--tap": request.tap,
-        "--image-size": request.image_size,
-        "--limit": request.limit,
-        "--checkpoint": request.checkpoint,
+        **(_given(like) if like is not None else {"--untrained": request.untrained or None}),
         "--data-root": request.data_root,
     }
+    asked = {"--image-size": request.image_size, "--limit": request.limit, "--checkpoint": request.checkpoint}
+    options.update({option: value for option, value in asked.items() if value is not None})
     for option, value in options.items():
         if value is not None:
-            words += [option, str(value)]
+            words += [option] if value is True else [option, str(value)]
     return shlex.join(words)
 
 
-def _not_extracted(store: Store, request: Request, absent: Sequence[str], available: set[str]) -> NotFound:
+def _not_extracted(store: Store, request: Request, absent: Sequence[str], candidates: Sequence[NamedSet]) -> NotFound:
     which = ", ".join(repr(s) for s in absent)
-    there = f" It has: {', '.join(sorted(available))}." if available else ""
+    available = sorted({n.name.split for n in candidates})
+    there = f" It has: {', '.join(available)}." if available else ""
     splits = absent if available else []
     also = "\nOr name other splits: --train-split, --test-split (a fraction holds out a part of train)."
+    like = candidates[0].name if candidates else None
     return NotFound(
         f"The store {store.url} has no features of {request.model} on {request.dataset}"
         + (f", split {which}." if available else ".")
         + there,
-        hint=f"Make them:\n  {_command(store, request, splits)}" + (also if available else ""),
+        hint=f"Make them:\n  {_command(store, request, splits, like)}" + (also if available else ""),
         key=request.dataset,
     )
 

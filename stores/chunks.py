@@ -114,8 +114,8 @@ def corrupt(key: str, url: str, what: str, expected: str, found: str) -> Corrupt
     """Return the error for an object that is not what its seal says."""
     return Corrupt(
         f"{key} in {url} {what}: expected {expected}, found {found}.",
-        hint=f"See what else is damaged: cryoprobe verify --data --store {url}\n"
-        "Then restore the object from a copy of the store, or delete the set and run extract again.",
+        hint=f"See what is damaged, and which seals need it: cryoprobe verify --data --store {url}\n"
+        "Then restore the objects from a copy of the store, or delete those seals and run extract again.",
         key=key,
         expected=expected,
         found=found,

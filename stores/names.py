@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from ..canonical import canonical_json, digest
+from ..canonical import digest
 from ..errors import Corrupt, NotFound
 from . import layout
 from .backend import Backend
@@ -79,13 +79,15 @@ class NamedSet(BaseModel):
 def record(backend: Backend, named: NamedSet) -> None:
     """Write a name, last of all: whoever finds it finds the set behind it sealed."""
     key = f"names/{named.set}.{digest(named.name.model_dump(mode='json'))[:16]}.json"
-    backend.put(key, canonical_json(named.model_dump(mode="json")))
+    backend.put(key, layout.dump_seal(named.model_dump(mode="json")))
 
 
 def read_all(backend: Backend) -> Iterator[NamedSet]:
     """Yield every name in the store. What cannot be read is no name: names can be given again at no cost."""
     for info in list(backend.list("names/")):
         try:
-            yield NamedSet.model_validate(layout.read_json(backend, info.key))
+            content = layout.read_json(backend, info.key)
+            if isinstance(content, dict) and layout.is_whole(content):
+                yield NamedSet.model_validate(content)
         except (Corrupt, NotFound, ValidationError):
             continue

@@ -157,13 +157,14 @@ class SampleIndex:
         ]
         self._write("INSERT OR REPLACE INTO samples VALUES (?, ?, ?, ?, ?, ?)", rows)
 
-    def record_view(self, view: str, sources: Sequence[Path], dataset_id: str, *, keep: bool) -> None:
+    def record_view(self, view: str, sources: Sequence[Path], state: bytes, dataset_id: str, *, keep: bool) -> None:
         """Remember what a view of some files (a data set's name, split and limit) amounted to.
 
-        `keep` the names of the files too, where they are few and fixed rather than listed anew each time.
+        `state` is their `fingerprint` from before they were read: a file that was changed meanwhile then differs from
+        it. `keep` the names of the files too, where they cannot be listed anew for the price of stat calls.
         """
         kept = json.dumps([os.fsdecode(p) for p in sources]) if keep else None
-        row = (view, fingerprint(sources), dataset_id, kept)
+        row = (view, state, dataset_id, kept)
         self._write("INSERT OR REPLACE INTO views VALUES (?, ?, ?, ?)", [row])
 
     def view(self, view: str) -> View | None:

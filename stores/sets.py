@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -12,12 +12,18 @@ from ..canonical import digest
 from ..errors import BadInput, NotFound
 from . import layout
 from .backend import Backend
-from .chunks import ArraySpec, ObjectRecord, corrupt, encode_chunk, record_of, zarr_documents
+from .chunks import ArraySpec, ObjectRecord, encode_chunk, record_of, zarr_documents
 from .manifest import FailedSample, Manifest, find_manifest
 from .rows import RowIndex
 from .units import SAMPLE_BYTES, Rows, UnitSeal
 
 _LABEL_CHUNK_ROWS = 1 << 20
+_CHUNKED: tuple[tuple[Literal["embeddings", "norms", "samples"], int], ...] = (
+    ("embeddings", 2),
+    ("norms", 1),
+    ("samples", 2),
+)
+"""The arrays that units have too, and their numbers of dimensions."""
 
 
 def seal_set(
@@ -154,14 +160,11 @@ class _Writer:
         self.objects[key] = record_of(data, chunk=chunk)
 
     def link(self, unit: UnitSeal, chunk: int) -> None:
-        """Make a unit's objects the chunks of the set, without reading them."""
-        for name, ndim in (("embeddings", 2), ("norms", 1), ("samples", 2)):
+        """Make a unit's objects the chunks of the set; read them first, so that no damage is sealed anew."""
+        for name, ndim in _CHUNKED:
             key = _chunk_key(name, chunk, ndim)
-            try:
-                self._backend.copy(unit.key(name), f"{self._folder}/{key}")
-            except NotFound:
-                size = f"{unit.objects[name].size} bytes"
-                raise corrupt(unit.key(name), self._backend.url, "is missing", size, "no object") from None
+            unit.read(self._backend, name)
+            self._backend.copy(unit.key(name), f"{self._folder}/{key}")
             self.objects[key] = unit.objects[name]
 
     def write(self, rows: Rows, chunk: int, length: int) -> None:

@@ -11,7 +11,6 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import ValidationError
 
-from ..canonical import canonical_json
 from ..errors import BadInput, Corrupt, Incompatible, NotFound
 from . import layout, names
 from .backend import Backend
@@ -55,11 +54,17 @@ def open_store(url: str | Path, *, create: bool = False) -> Store:
     root = Path(path).expanduser()
     if not path.strip():
         raise BadInput("The store's path is empty.", hint="Name a folder: --store PATH", key="store")
-    if root.exists() and not root.is_dir():
-        raise BadInput(f"{root} is a file, not a store.", hint="Name a folder: --store PATH", key="store")
+    try:
+        found = next((p for p in (root, *root.parents) if p.exists()), root)
+        strangers = [p.name for p in root.iterdir() if not p.name.startswith(".")] if root.is_dir() else []
+    except OSError as e:  # a name that is too long, a folder that is not ours to read
+        raise BadInput(
+            f"{root} cannot be used: {e.strerror}.", hint="Check the path of the store.", key="store"
+        ) from None
+    if found.exists() and not found.is_dir():
+        raise BadInput(f"{found} is a file, not a store.", hint="Name a folder: --store PATH", key="store")
     backend = LocalBackend(root)
     if create and not backend.exists(layout.MARKER):
-        strangers = [p.name for p in root.iterdir() if not p.name.startswith(".")] if root.is_dir() else []
         if strangers and not backend.exists(layout.MARKER):  # else somebody made the store this instant
             raise BadInput(
                 f"{root} is not a feature store, and not empty ({strangers[0]!r} …).",
@@ -135,8 +140,9 @@ class Store:
 
         A set whose writer was killed before it was named goes by the name in its provenance.
         """
-        found = list(names.read_all(self.backend))
-        for set_, key in self.set_ids().items() - {(n.set, layout.manifest_key(n.encoder, n.set)) for n in found}:
+        sealed = self.set_ids()
+        found = [n for n in names.read_all(self.backend) if n.set in sealed]
+        for set_, key in sealed.items() - {(n.set, layout.manifest_key(n.encoder, n.set)) for n in found}:
             with suppress(Corrupt, Incompatible, NotFound, ValidationError):  # `verify` names what is damaged
                 manifest = read_manifest(self.backend, key)
                 found.append(
@@ -235,19 +241,27 @@ class Store:
         return FeatureSet(self.backend, manifest), sealed
 
     def trial(self, trial_id: str) -> dict[str, Any] | None:
-        """Return the stored result of a trial, or None if it has not been run."""
+        """Return the stored result of a trial, or None if it has not been run; raise `Corrupt` where it is damaged."""
+        key = f"trials/{trial_id}.json"
         try:
-            result = layout.read_json(self.backend, f"trials/{trial_id}.json")
+            content = layout.read_json(self.backend, key)
         except NotFound:
             return None
-        return result if isinstance(result, dict) else None
+        if not isinstance(content, dict) or not layout.is_whole(content) or content.get("trial") != trial_id:
+            raise Corrupt(
+                f"The trial {key} in {self.url} is damaged.",
+                hint="Delete the object and run the same probe again.",
+                key=key,
+            )
+        return {k: v for k, v in content.items() if k != "checksum"}
 
     def record_trial(self, trial_id: str, result: Mapping[str, Any]) -> None:
-        """Store the result of a trial; the first one stays."""
-        self.backend.put_if_absent(f"trials/{trial_id}.json", canonical_json(result))
+        """Store the result of a trial, whose field ``trial`` is its id; the first one stays."""
+        self.backend.put_if_absent(f"trials/{trial_id}.json", layout.dump_seal(result))
 
     def trials(self) -> Iterator[dict[str, Any]]:
-        """Yield every stored trial, ordered by id."""
+        """Yield every stored trial, ordered by id. A damaged one is left out: `verify` names it."""
         for info in list(self.backend.list("trials/")):
-            if (result := self.trial(layout.stem(info.key))) is not None:
-                yield result
+            with suppress(Corrupt):
+                if (result := self.trial(layout.stem(info.key))) is not None:
+                    yield result

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from ..errors import Corrupt, Incompatible, NotFound, Unavailable
 from . import layout, names
@@ -31,6 +32,9 @@ class Damage:
     problem : str
         ``missing``, ``wrong size``, ``changed``, ``unreadable`` or ``damaged seal``.
     expected, found : str
+    seal : str
+        Key of the manifest or unit seal by which it is needed. Without that seal the object is needed no more, and
+        `extract` makes what is missing again.
     """
 
     key: str
@@ -38,6 +42,16 @@ class Damage:
     problem: str
     expected: str
     found: str
+    seal: str
+
+
+class _Wanted(NamedTuple):
+    """An object that a seal promises."""
+
+    key: str
+    owner: str
+    record: ObjectRecord
+    seal: str
 
 
 @dataclass(frozen=True)
@@ -59,7 +73,7 @@ def verify(
     data: bool = False,
     progress: Callable[[int, int], None] | None = None,
 ) -> Verification:
-    """Check sets, and the units that future extractions would reuse.
+    """Check sets, the units that future extractions would reuse, and trials.
 
     Parameters
     ----------
@@ -79,60 +93,71 @@ def verify(
     opened = store if isinstance(store, Store) else open_store(store)
     backend = opened.backend
     damages: list[Damage] = []
-    wanted: list[tuple[str, str, ObjectRecord]] = []  # key, owner, record
-    found = [] if sets else list(names.read_all(backend))  # before the manifests, which are written before them
+    # Names before manifests: a name is written last, so what it stands for must be there.
+    named = [] if sets else list(names.read_all(backend))
     manifests = [opened.manifest_key(s) for s in sets] or list(opened.set_ids().values())
-    for key in manifests:
-        try:
-            manifest = read_manifest(backend, key)
-        except Corrupt as e:
-            damages.append(Damage(key, layout.stem(key), "damaged seal", "a whole manifest", e.message))
-            continue
-        except Incompatible as e:
-            damages.append(Damage(key, layout.stem(key), "unreadable", f"version {e.expected} or older", e.message))
-            continue
-        wanted += [(f"{manifest.folder}/{k}", manifest.set, r) for k, r in manifest.objects.items()]
-    for named in found:
-        key = layout.manifest_key(named.encoder, named.set)
-        if key not in manifests:
-            damages.append(Damage(key, named.set, "missing", f"the manifest of {named.name.dataset}", "no object"))
+    for n in named:
+        if (key := layout.manifest_key(n.encoder, n.set)) not in manifests:
+            damages.append(Damage(key, n.set, "missing", f"the manifest of {n.name.dataset}", "no object", key))
+    wanted = [w for key in manifests for w in _of_set(backend, key, damages)]
     seals = [] if sets else [i.key for i in backend.list("unit-seals/")]
-    for key in seals:
-        encoder_id = key.split("/")[1]
+    wanted += [w for key in seals for w in _of_unit(backend, key, damages)]
+    for info in [] if sets else list(backend.list("trials/")):
         try:
-            seal = read_seal(backend, encoder_id, layout.stem(key))
+            opened.trial(layout.stem(info.key))
         except Corrupt as e:
-            damages.append(Damage(key, layout.stem(key), "damaged seal", "a whole seal", e.message))
-            continue
-        if seal is not None:  # else it was deleted since the listing
-            wanted += [(seal.key(name), seal.unit, r) for name, r in seal.objects.items()]
+            damages.append(Damage(info.key, layout.stem(info.key), "changed", "a whole trial", e.message, info.key))
 
     sizes = {i.key: i.size for folder in ("sets/", "units/") for i in backend.list(folder)}
     done = 0
     with ThreadPoolExecutor(_READERS, thread_name_prefix="cryoprobe-verify") as pool:
-        for damage in pool.map(lambda w: _check(backend, *w, sizes=sizes, data=data), wanted):
+        for damage in pool.map(lambda w: _check(backend, w, sizes=sizes, data=data), wanted):
             done += 1
             if progress is not None:
                 progress(done, len(wanted))
             if damage is not None:
                 damages.append(damage)
-    total = sum(r.size for _, _, r in wanted)
+    total = sum(w.record.size for w in wanted)
     return Verification(len(manifests), len(seals), len(wanted), total, data, tuple(damages))
 
 
-def _check(
-    backend: Backend, key: str, owner: str, record: ObjectRecord, *, sizes: dict[str, int], data: bool
-) -> Damage | None:
+def _of_set(backend: Backend, key: str, damages: list[Damage]) -> list[_Wanted]:
+    """Return the objects of a set; note a manifest that cannot be used."""
+    try:
+        manifest = read_manifest(backend, key)
+    except Corrupt as e:
+        damages.append(Damage(key, layout.stem(key), "damaged seal", "a whole manifest", e.message, key))
+        return []
+    except Incompatible as e:
+        damages.append(Damage(key, layout.stem(key), "unreadable", f"version {e.expected} or older", e.message, key))
+        return []
+    return [_Wanted(f"{manifest.folder}/{k}", manifest.set, r, key) for k, r in manifest.objects.items()]
+
+
+def _of_unit(backend: Backend, key: str, damages: list[Damage]) -> list[_Wanted]:
+    """Return the objects of a unit; note a seal that cannot be used."""
+    try:
+        seal = read_seal(backend, key.split("/")[1], layout.stem(key))
+    except Corrupt as e:
+        damages.append(Damage(key, layout.stem(key), "damaged seal", "a whole seal", e.message, key))
+        return []
+    if seal is None:  # deleted since the listing
+        return []
+    return [_Wanted(seal.key(name), seal.unit, r, key) for name, r in seal.objects.items()]
+
+
+def _check(backend: Backend, wanted: _Wanted, *, sizes: dict[str, int], data: bool) -> Damage | None:
+    key, owner, record, seal = wanted
     if key not in sizes:
-        return Damage(key, owner, "missing", f"{record.size} bytes", "no object")
+        return Damage(key, owner, "missing", f"{record.size} bytes", "no object", seal)
     if sizes[key] != record.size:
-        return Damage(key, owner, "wrong size", f"{record.size} bytes", f"{sizes[key]} bytes")
+        return Damage(key, owner, "wrong size", f"{record.size} bytes", f"{sizes[key]} bytes", seal)
     if not data:
         return None
     try:
         found = record_of(backend.get(key)).sha256
     except (NotFound, Unavailable) as e:
-        return Damage(key, owner, "unreadable", f"{record.size} bytes", e.message)
+        return Damage(key, owner, "unreadable", f"{record.size} bytes", e.message, seal)
     if found != record.sha256:
-        return Damage(key, owner, "changed", f"sha256 {record.sha256[:16]}…", f"sha256 {found[:16]}…")
+        return Damage(key, owner, "changed", f"sha256 {record.sha256[:16]}…", f"sha256 {found[:16]}…", seal)
     return None

@@ -1,7 +1,16 @@
 """Data sets: folders, tables, arrays and torchvision behind one small protocol."""
 
 from .base import Dataset, Split
-from .registry import DatasetKind, canonical_name, list_datasets, load_dataset
+from .registry import DatasetKind, canonical_name, is_listed, list_datasets, load_dataset
 from .subset import limit_split
 
-__all__ = ["Dataset", "DatasetKind", "Split", "canonical_name", "limit_split", "list_datasets", "load_dataset"]
+__all__ = [
+    "Dataset",
+    "DatasetKind",
+    "Split",
+    "canonical_name",
+    "is_listed",
+    "limit_split",
+    "list_datasets",
+    "load_dataset",
+]

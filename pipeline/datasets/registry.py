@@ -109,6 +109,11 @@ def canonical_name(spec: str, data_root: Path | None = None) -> str:
     )
 
 
+def is_listed(name: str) -> bool:
+    """Say whether opening the data set of that canonical name lists folders, and neither reads nor decodes a file."""
+    return name.startswith("folder:")
+
+
 def list_datasets() -> list[DatasetKind]:
     """Return the kinds of data sets, and each of torchvision's, with an example."""
     from .torchvision_sets import SPLITS

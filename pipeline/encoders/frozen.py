@@ -155,7 +155,7 @@ def choose_device(device: str) -> torch.device:
         return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
     try:
         chosen = torch.device(device)
-        torch.empty(1, device=chosen)
+        torch.empty(1, device=chosen).cpu()
     except (RuntimeError, AssertionError, NotImplementedError) as error:  # torch without CUDA asserts
         detail = str(error).strip().split("\n")[0]
         raise BadInput(

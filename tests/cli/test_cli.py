@@ -149,7 +149,7 @@ def test_a_store_that_cannot_be_written_says_so(data: Path, tmp_path: Path) -> N
     (tmp_path / "file").touch()
     words = [*MODEL, "--dataset", f"folder:{data}", *SMALL]
     run("extract", *words, "--store", tmp_path / "file", code=2)
-    run("extract", *words, "--store", tmp_path / "file" / "below", code=8)
+    run("extract", *words, "--store", tmp_path / "file" / "below", code=2)
 
 
 def test_weights_that_cannot_be_had_are_named_with_the_way_out(data: Path, tmp_path: Path) -> None:
@@ -211,6 +211,22 @@ def test_probing_imports_neither_encoders_nor_images(store: Path, data: Path) ->
     assert "sklearn" in modules
 
 
+def test_probing_a_torchvision_set_of_files_does_not_open_it(store: Path, tmp_path: Path) -> None:
+    write_images(tmp_path / "tv" / "eurosat" / "2750", {"River": 6, "Forest": 6})
+    encoder = cryoprobe.load_encoder("timm:test_vit", untrained=True, image_size=32)
+    cryoprobe.extract(encoder, "torchvision:EuroSAT", store, data_root=tmp_path / "tv")
+    probe = (
+        "import cryoprobe\n"
+        f"r = cryoprobe.probe({str(store)!r}, model='timm:test_vit', dataset='torchvision:EuroSAT', C=1.0,"
+        f" data_root={str(tmp_path / 'tv')!r})\n"
+        "print(r['notes'])"
+    )
+    assert not imported_by(probe) & {"open_clip", "timm", "torchvision", "torch", "PIL"}
+    write_images(tmp_path / "tv" / "eurosat" / "2750", {"River": 1})  # the first image, written again
+    result = cryoprobe.probe(store, model="timm:test_vit", dataset="torchvision:EuroSAT", C=1.0)
+    assert any("have changed" in note for note in result["notes"])
+
+
 def test_help_and_import_are_light() -> None:
     heavy = {"torch", "zarr", "sklearn", "open_clip", "timm", "torchvision", "PIL", "numpy"}
     assert not imported_by("import cryoprobe") & heavy
@@ -224,7 +240,18 @@ def test_help_and_import_are_light() -> None:
 
 def test_help_names_every_command_and_exit_code() -> None:
     text = run("--help").stdout
-    for command in ("extract", "probe", "results", "ls", "show", "verify", "models", "datasets", "quickstart"):
+    for command in (
+        "extract",
+        "probe",
+        "results",
+        "ls",
+        "show",
+        "verify",
+        "models",
+        "datasets",
+        "probes",
+        "quickstart",
+    ):
         assert command in text
     assert "130" in text
     assert cryoprobe.__version__ in run("--version").stdout
@@ -244,6 +271,8 @@ def test_models_and_datasets_are_listed() -> None:
         k["name"] for k in kinds
     }
     assert all(k["example"] for k in kinds)
+    assert {p["name"] for p in json.loads(run("probes", "--json").stdout)} == {"logreg", "knn"}
+    assert "k=20" in run("probes").stdout
 
 
 def test_output_into_a_closed_pipe_is_no_error(store: Path) -> None:

@@ -363,3 +363,89 @@ def test_a_folder_with_something_else_does_not_become_a_store(encoder: Encoder, 
     write_images(tmp_path / "data", {"a": 5, "b": 5})
     with pytest.raises(cryoprobe.BadInput, match="not empty"):
         extract(encoder, f"folder:{tmp_path / 'data'}", tmp_path / "data")
+
+
+def test_after_damage_the_seals_that_verify_names_are_deleted_and_the_images_encoded_again(
+    encoder: Encoder, store: Path, tmp_path: Path
+) -> None:
+    write_images(tmp_path / "data", {"a": 16, "b": 16})
+    data = f"folder:{tmp_path / 'data'}"
+    done = extract(encoder, data, store)
+    expected = cryoprobe.open_store(store).open(done.set).load()[0]
+    chunk = next(store.glob("sets/*/*/embeddings/c/0/0"))
+    raw = bytearray(chunk.read_bytes())
+    raw[5] ^= 1
+    chunk.write_bytes(raw)  # in place: the unit is the same file
+    damages = cryoprobe.verify(store, data=True).damages
+    manifest = next(d.seal for d in damages if d.seal.startswith("manifests/"))
+    (store / manifest).unlink()
+    with pytest.raises(cryoprobe.Corrupt):  # the damaged unit is not sealed anew
+        extract(encoder, data, store)
+    for seal in {d.seal for d in damages} - {manifest}:
+        (store / seal).unlink()
+    again = extract(encoder, data, store)
+    assert (again.set, again.encoded) == (done.set, 16)
+    np.testing.assert_array_equal(cryoprobe.open_store(store).open(again.set).load()[0], expected)
+    assert not cryoprobe.verify(store, data=True).damages
+
+
+def test_the_name_means_what_was_extracted_last(encoder: Encoder, store: Path, tmp_path: Path) -> None:
+    (photo,) = write_images(tmp_path / "data", {"a": 3, "b": 3})[:1]
+    data = f"folder:{tmp_path / 'data'}"
+    first = extract(encoder, data, store)
+    kept = photo.rename(tmp_path / "kept.png")
+    second = extract(encoder, data, store)
+    kept.rename(photo)
+    third = extract(encoder, data, store)
+    assert first.set == third.set != second.set
+    assert cryoprobe.open_store(store).find(model=encoder.name)[0].set == first.set
+
+
+def test_a_table_that_is_edited_during_the_extraction_counts_as_changed(
+    encoder: Encoder, store: Path, tmp_path: Path
+) -> None:
+    files = write_images(tmp_path / "data", {"a": 6, "b": 6})
+    table = tmp_path / "data" / "t.csv"
+    rows = [(str(f), f.parent.name) for f in files]
+    write_table(table, rows)
+
+    class Editor(cryoprobe.Reporter):
+        def begin(self, title: str, total: int) -> None:
+            write_table(table, rows[::-1])
+
+    extract(encoder, f"csv:{table}", store, reporter=Editor())
+    result = cryoprobe.probe(store, model=encoder.name, dataset=f"csv:{table}", C=1.0)
+    assert any("have changed" in note for note in result["notes"])
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"workers": 0},
+        {"workers": -1},
+        {"limit": 0},
+        {"limit": 3, "limit_seed": -1},
+        {"batch_size": 0},
+        {"max_bad": -1},
+        {"seed": 2**70},
+        {"device": "meta"},
+        {"device": "abacus"},
+    ],
+)
+def test_values_out_of_range_are_refused(options: dict[str, object], store: Path, tmp_path: Path) -> None:
+    write_images(tmp_path / "data", {"a": 2, "b": 2})
+    with pytest.raises(cryoprobe.BadInput):
+        cryoprobe.extract(
+            "timm:test_vit",
+            f"folder:{tmp_path / 'data'}",
+            store,
+            **{"untrained": True, "image_size": 32, **options},  # type: ignore[arg-type]
+        )
+    assert not store.exists()
+
+
+def test_one_split_and_one_tap_may_be_given_as_text(encoder: Encoder, store: Path, tmp_path: Path) -> None:
+    write_images(tmp_path / "data" / "train", {"a": 3, "b": 3})
+    write_images(tmp_path / "data" / "test", {"a": 3, "b": 3}, seed=1)
+    (only,) = cryoprobe.extract(encoder, f"folder:{tmp_path / 'data'}", str(store), splits="test")
+    assert only.split == "test"

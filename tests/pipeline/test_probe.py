@@ -289,3 +289,76 @@ def test_a_probe_of_ones_own_that_was_edited_is_run_again(
 
     monkeypatch.setattr(sys, "dont_write_bytecode", True)
     assert [run(3)["cached"], run(3)["cached"], run(40)["cached"]] == [False, True, False]
+
+
+def test_nothing_is_chosen_or_scored_on_the_rows_that_must_not_be_seen(split: Store) -> None:
+    for wrong in ({"val_split": "test"}, {"val_split": "train"}, {"test_split": "train"}):
+        with pytest.raises(BadInput, match="set is the"):
+            cryoprobe.probe(split, **BY_NAME, C=[1.0, 10.0], **wrong)
+    ids = {n.name.split: n.set for n in split.names()}
+    with pytest.raises(BadInput, match="set is the"):
+        cryoprobe.probe(split, train=ids["train"], test=ids["test"], val_split=ids["test"], C=[1.0, 10.0])
+
+
+def test_validation_images_that_stand_in_train_are_told(split: Store) -> None:
+    x, y = rows(150, 0)
+    put_set(split, x[:20], y[:20], classes=CLASSES, split="val")
+    result = cryoprobe.probe(split, **BY_NAME, C=[1.0, 10.0], val_split="val")
+    assert "20 of 20 validation images stand in train too" in result["warnings"]
+
+
+def test_random_weights_are_taken_only_where_they_are_asked_for(split: Store) -> None:
+    for name, n, seed in (("train", 150, 0), ("test", 60, 1)):
+        put_set(split, *rows(n, seed), classes=CLASSES, split=name, encoder="r", untrained=True, seed=0, named=2**50)
+    trained = cryoprobe.probe(split, **BY_NAME, C=[1.0])
+    assert not trained["untrained"]
+    assert trained["notes"] == []
+    assert cryoprobe.probe(split, **BY_NAME, C=[1.0], untrained=True)["untrained"]
+
+
+def test_where_several_extractions_fit_a_note_says_which_was_taken(split: Store) -> None:
+    for name, n, seed in (("train", 150, 0), ("test", 60, 1)):
+        put_set(split, *rows(n, seed), classes=CLASSES, split=name, encoder="64", image_size=64, named=2**50)
+    (note,) = cryoprobe.probe(split, **BY_NAME, C=[1.0])["notes"]
+    assert "the newest is taken (--image-size 64), not: no options" in note
+    assert cryoprobe.probe(split, **BY_NAME, C=[1.0], image_size=64)["notes"] == []
+
+
+def test_a_test_set_of_the_train_sets_limit_goes_before_a_newer_one(split: Store) -> None:
+    x, y = rows(60, 1)
+    small = put_set(split, x[:6], y[:6], classes=CLASSES, split="test", limit=6, limit_seed=0, named=2**50)
+    assert cryoprobe.probe(split, **BY_NAME, C=[1.0])["rows"]["test"] == 60
+    limited = put_set(split, *rows(30, 0), classes=CLASSES, split="train", limit=30, limit_seed=0, named=2**51)
+    result = cryoprobe.probe(split, **BY_NAME, C=[1.0])
+    assert (result["train"], result["test"]) == (limited.id, small.id)  # none of its limit: the newest
+    assert any("extracted with" in note for note in result["notes"])
+
+
+def test_the_command_for_a_missing_split_has_the_options_of_the_splits_that_are_there(opened: Store) -> None:
+    put_set(opened, *rows(90, 0), classes=CLASSES, split="train", untrained=True, seed=3, image_size=32)
+    with pytest.raises(NotFound) as caught:
+        cryoprobe.probe(opened, **BY_NAME)
+    assert "--split test --image-size 32 --untrained --seed 3" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        {**BY_NAME, "test": "ff"},
+        {**BY_NAME, "train_split": "0.5"},
+        {"train": "SET", "train_split": "train"},
+        {"train": "SET", "tap": "cls"},
+        {"train": "SET", "test": "0.2", "test_split": "0.5"},
+    ],
+)
+def test_options_that_would_be_ignored_are_refused(split: Store, arguments: dict[str, Any]) -> None:
+    if arguments.get("train") == "SET":
+        arguments = {**arguments, "train": split.find(split="train")[0].set}
+    with pytest.raises(BadInput):
+        cryoprobe.probe(split, **arguments, C=[1.0])
+
+
+def test_a_train_set_by_id_may_be_held_out_from(split: Store) -> None:
+    train = split.find(split="train")[0].set
+    for options in ({"test": "0.4"}, {"test_split": "0.4"}):
+        assert cryoprobe.probe(split, train=train, C=1.0, **options)["rows"]["test"] == 60

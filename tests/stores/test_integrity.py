@@ -263,7 +263,9 @@ class TestWhatIsVerified:
         overwrite(sets.root, key_of(sets.one, "labels/c/0"), b"")
         assert verify(sets.store, [sets.two.id]).damages == ()
         (damage,) = verify(sets.store, [sets.one.id[:10]]).damages
-        assert damage == Damage(key_of(sets.one, "labels/c/0"), sets.one.id, "wrong size", "164 bytes", "0 bytes")
+        assert damage == Damage(
+            key_of(sets.one, "labels/c/0"), sets.one.id, "wrong size", "164 bytes", "0 bytes", sets.one.manifest.key
+        )
         both = verify(sets.store, [sets.one.id, sets.two.id], data=True)
         assert (both.sets, both.units, len(both.damages)) == (2, 0, 1)
 

@@ -193,22 +193,22 @@ class TestRehash:
 class TestViews:
     def test_a_view_is_kept_with_its_sources_or_without(self, index: SampleIndex, paths: list[Path]) -> None:
         assert index.view("v") is None
-        index.record_view("v", paths, "ab" * 32, keep=True)
+        index.record_view("v", paths, fingerprint(paths), "ab" * 32, keep=True)
         assert index.view("v") == View(fingerprint(paths), "ab" * 32, tuple(paths))
-        index.record_view("v", paths[:2], "cd" * 32, keep=False)
+        index.record_view("v", paths[:2], fingerprint(paths[:2]), "cd" * 32, keep=False)
         assert index.view("v") == View(fingerprint(paths[:2]), "cd" * 32, None)
         assert index.view("w") is None
 
     def test_sources_of_any_name_come_back(self, index: SampleIndex, tmp_path: Path) -> None:
         odd = tmp_path / os.fsdecode(b"caf\xe9 \xff.npy")
-        index.record_view("v", [odd], "ab" * 32, keep=True)
+        index.record_view("v", [odd], fingerprint([odd]), "ab" * 32, keep=True)
         view = index.view("v")
         assert view is not None
         assert view.sources == (odd,)
 
     def test_a_view_of_any_name_fails_no_run(self, index: SampleIndex, paths: list[Path]) -> None:
         name = os.fsdecode(b"folder:/caf\xe9 all")
-        index.record_view(name, paths, "ab" * 32, keep=False)
+        index.record_view(name, paths, fingerprint(paths), "ab" * 32, keep=False)
         assert index.view(name) in (None, View(fingerprint(paths), "ab" * 32, None))
 
     def test_a_fingerprint_depends_on_every_file_and_not_on_their_order(self, paths: list[Path]) -> None:
@@ -232,7 +232,7 @@ class TestCachesThatFail:
         """Do everything that a run does; return what was known at its end."""
         index.lookup(paths)
         record(index, paths)
-        index.record_view("v", paths, "ab" * 32, keep=True)
+        index.record_view("v", paths, fingerprint(paths), "ab" * 32, keep=True)
         index.view("v")
         known = index.lookup(paths)
         index.close()
@@ -299,7 +299,7 @@ class TestCachesThatFail:
         paths = write(tmp_path / "many", 150)
         index = SampleIndex()
         record(index, paths)
-        index.record_view("v", paths, "ab" * 32, keep=True)
+        index.record_view("v", paths, fingerprint(paths), "ab" * 32, keep=True)
         index.close()
         whole = (cache / "samples.sqlite").read_bytes()
         rng = np.random.default_rng(0)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -36,6 +36,7 @@ from cryoprobe.stores.local import LocalBackend
 from cryoprobe.stores.memory import MemoryBackend
 from cryoprobe.stores.names import Name, NamedSet
 from cryoprobe.stores.store import Store, open_store
+from cryoprobe.stores.verify import verify
 
 IDS = sample_ids(9)
 
@@ -348,25 +349,38 @@ class TestTrials:
     def test_a_trial_is_kept_and_the_first_result_stays(self, store: Store) -> None:
         trial = "ab" * 32
         assert store.trial(trial) is None
-        store.record_trial(trial, {"top1": 0.5})
-        store.record_trial(trial, {"top1": 0.9})
-        assert store.trial(trial) == {"top1": 0.5}
-        assert open_store(store.url).trial(trial) == {"top1": 0.5}
+        store.record_trial(trial, {"trial": trial, "top1": 0.5})
+        store.record_trial(trial, {"trial": trial, "top1": 0.9})
+        assert store.trial(trial) == {"trial": trial, "top1": 0.5}
+        assert open_store(store.url).trial(trial) == {"trial": trial, "top1": 0.5}
 
     def test_trials_are_listed_in_the_order_of_their_ids(self, store: Store) -> None:
         assert list(store.trials()) == []
         for digit in "b0f":
-            store.record_trial(digit * 64, {"trial": digit})
-        assert [t["trial"] for t in store.trials()] == ["0", "b", "f"]
+            store.record_trial(digit * 64, {"trial": digit * 64})
+        assert [t["trial"][0] for t in store.trials()] == ["0", "b", "f"]
 
-    def test_a_damaged_trial_is_named(self, store: Store) -> None:
-        store.record_trial("a" * 64, {"top1": 0.5})
-        overwrite(Path(store.url), f"trials/{'a' * 64}.json", b'{"top1": 0.')
-        reads: list[Callable[[], object]] = [lambda: store.trial("a" * 64), lambda: list(store.trials())]
-        for read in reads:
-            with pytest.raises(Corrupt) as caught:
-                read()
-            assert caught.value.key == f"trials/{'a' * 64}.json"
+    @pytest.mark.parametrize("damage", ["cut", "changed", "another's", "empty"])
+    def test_a_damaged_trial_is_refused_named_by_verify_and_left_out_of_the_list(
+        self, store: Store, damage: str
+    ) -> None:
+        one, two = "a" * 64, "b" * 64
+        for trial in (one, two):
+            store.record_trial(trial, {"trial": trial, "top1": 0.5})
+        key = f"trials/{one}.json"
+        data = store.backend.get(key)
+        damaged = {
+            "cut": data[:-5],
+            "changed": data.replace(b"0.5", b"0.9"),
+            "another's": store.backend.get(f"trials/{two}.json"),
+            "empty": b"{}",
+        }[damage]
+        overwrite(Path(store.url), key, damaged)
+        with pytest.raises(Corrupt) as caught:
+            store.trial(one)
+        assert caught.value.key == key
+        assert [d.key for d in verify(store).damages] == [key]
+        assert [t["trial"] for t in store.trials()] == [two]
 
     def test_a_trial_that_could_lie_outside_the_store_is_refused(self, store: Store) -> None:
         with pytest.raises(BadInput):
