@@ -77,8 +77,8 @@ def fit_path(
     *,
     sample_weight: npt.NDArray[np.floating[Any]] | torch.Tensor | None = None,
     precision: Precision = "float32",
-    tol: float = 1e-5,
-    max_steps: int = 100,
+    tol: float = 2e-5,
+    max_steps: int = 20,
     threads: int | None = None,
     sample_rows: int | None = None,
     start: tuple[Float64, Float64] | None = None,
@@ -104,9 +104,9 @@ def fit_path(
         Of the gradient and the objective, and so of the result; sums over rows are float64 in both.
     tol : float
         A λ is done when max |g| ≤ tol Σ w_i r, with r the root mean square distance of the rows from their mean, and
-        gᵀ D⁻¹ g ≤ tol F; see `newton.Search`.
+        gᵀ D⁻¹ g ≤ 50 tol F; see `newton.Search`.
     max_steps : int
-        Newton steps.
+        Newton steps; a λ that needs more is returned where it got to, with `Path.converged` False.
     threads : int, optional
         On a CPU; torch's own number by default.
     sample_rows : int, optional
@@ -128,7 +128,7 @@ def fit_path(
     import torch
 
     rows = MatrixRows(_tensor(x)) if isinstance(x, np.ndarray | torch.Tensor) else x
-    penalties = np.asarray(lambdas, dtype=np.float64)
+    penalties = np.array(lambdas, dtype=np.float64, order="C")
     if penalties.ndim != 1 or not len(penalties) or not np.isfinite(penalties).all() or (penalties <= 0).any():
         raise BadInput("penalties must be positive and finite", hint="Give λ = 1/C, one or several.", found=lambdas)
     task = _task(rows, y, sample_weight)
@@ -163,9 +163,9 @@ def fit_path(
             # The norm of the weights is the same before and after the rotation, and so is the penalty.
             return Evaluation(at.objective, axes.gradient(at.gradient, team))
 
-        share = 0.4 if len(sample) >= _WORTH_THINNING else 1.0
+        share = 0.5 if len(sample) >= _WORTH_THINNING else 1.0
         coarse = Rules(1e-2, torch.inf, 1e-4, 7, 12, share, patient=False)
-        fine = Rules(tol, scale, 1e-6 if precision == "float32" else 1e-13, max_steps, 50, share, patient=True)
+        fine = Rules(tol, scale, 1e-6 if precision == "float32" else 1e-13, max_steps, 50, 1.0, patient=True)
         known: list[int] = []
         for level in levels(penalties) if start is None else [np.arange(len(penalties))]:
             which = torch.from_numpy((level[:, None] * n_columns + np.arange(n_columns)).ravel()).to(rows.device)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from .objective import Point, Task
@@ -51,7 +51,7 @@ class Axes:
 
 @dataclass(frozen=True)
 class Sample:
-    """Rotated, centred rows of a random sample, in random order, and their labels and weights.
+    """Rotated, centred rows of a random sample, in their own order, and their labels and weights.
 
     Parameters
     ----------
@@ -71,15 +71,6 @@ class Sample:
 
     def __len__(self) -> int:
         return len(self.x)
-
-    def first(self, n: int) -> Sample:
-        """Return the first rows, which are a random sample themselves."""
-        if n >= len(self):
-            return self
-        task = self.task.rows(slice(0, n))
-        share = n / len(self) if self.task.weights is None else _mass(task) / _mass(self.task)
-        xt = None if self.xt is None else self.xt[:, :n]
-        return replace(self, x=self.x[:n], xt=xt, task=task, scale=self.scale / share)
 
     def blocks(self, heads: int) -> Iterator[Block]:
         """Yield blocks of a size that suits products with so many columns."""
@@ -106,9 +97,9 @@ def block_rows(heads: int) -> int:
 
 
 def draw(rows: Rows, task: Task, limit: int, dtype: torch.dtype, team: Team) -> tuple[Axes, Sample]:
-    """Take up to `limit` rows in random order, find their principal axes and rotate them; one pass.
+    """Take up to `limit` random rows, find their principal axes and rotate them; one pass.
 
-    The order comes from a generator of its own with a fixed seed. The mean is that of all the rows.
+    The draw comes from a generator of its own with a fixed seed. The mean is that of all the rows.
 
     Parameters
     ----------
@@ -130,15 +121,16 @@ def draw(rows: Rows, task: Task, limit: int, dtype: torch.dtype, team: Team) -> 
     n, d, device = rows.n, rows.d, rows.device
     count = min(n, limit)
     weights = _row_weights(task)  # [n] or None
-    order = torch.randperm(n, generator=torch.Generator().manual_seed(0))[:count]  # sample's place -> row
-    by_row, place = order.sort()  # rows in ascending order, and the place of each in the sample
+    by_row = torch.arange(n)
+    if count < n:
+        by_row = torch.randperm(n, generator=torch.Generator().manual_seed(0))[:count].sort().values
     narrow = torch.float32 if dtype == torch.bfloat16 else dtype
     kept = torch.empty(count, d, dtype=narrow, device=device)
 
     def take(block: Block) -> torch.Tensor:
         first, last = torch.searchsorted(by_row, torch.tensor([block.start, block.rows.stop])).tolist()
         here = (by_row[first:last] - block.start).to(device)
-        kept[place[first:last].to(device)] = block.x[here].to(narrow)
+        kept[first:last] = block.x[here].to(narrow)
         if weights is None:
             return block.x.sum(0, dtype=torch.float64)
         return weights[block.rows].double() @ block.x.double()
@@ -148,7 +140,7 @@ def draw(rows: Rows, task: Task, limit: int, dtype: torch.dtype, team: Team) -> 
         total += part
     centre = total / (n if weights is None else _mass(task))
 
-    chosen = task.rows(order.to(device))
+    chosen = task if count == n else task.rows(by_row.to(device))
     chosen_weights = _row_weights(chosen)
     shift = centre.to(narrow)
     pieces = list(range(0, count, 2048))
@@ -163,8 +155,7 @@ def draw(rows: Rows, task: Task, limit: int, dtype: torch.dtype, team: Team) -> 
     gram = torch.zeros(d, d, dtype=narrow, device=device)
     for part in team.map(scatter, pieces):
         gram += part
-    with team.apart():
-        basis = torch.linalg.eigh(gram).eigenvectors
+    basis = torch.linalg.eigh(gram).eigenvectors
     turn = basis.to(dtype)
     x = torch.empty(count, d, dtype=dtype, device=device)
     xt = torch.empty(d, count, dtype=dtype, device=device)

@@ -11,7 +11,6 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
 from types import TracebackType
 from typing import TYPE_CHECKING, TypeVar
 
@@ -59,17 +58,6 @@ class Team:
             self._pool.shutdown(wait=True, cancel_futures=True)
             self._pool = None
         torch.set_num_threads(self._before)
-
-    @contextmanager
-    def apart(self) -> Iterator[None]:
-        """Give torch its threads back for something that the caller does by itself, such as an eigendecomposition."""
-        import torch
-
-        torch.set_num_threads(max(1, self.threads))
-        try:
-            yield
-        finally:
-            torch.set_num_threads(1)
 
     def map(self, work: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
         """Yield ``work(item)`` in the order of `items`, which are drawn while earlier ones are worked on.
