@@ -11,7 +11,6 @@ an approximate Hessian changes the way to the optimum, not the optimum.
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from .objective import Models, Point, probabilities_
@@ -35,7 +34,7 @@ class Curvature:
     team : Team
     """
 
-    def __init__(self, sample: Sample, models: Models, point: Point, team: Team, share: float = 1.0) -> None:
+    def __init__(self, sample: Sample, models: Models, point: Point, team: Team) -> None:
         import torch
 
         self._sample, self._models, self._team = sample, models, team
@@ -68,35 +67,6 @@ class Curvature:
         thinning = len(sample) / sum(len(range(0, len(block.x), 4)) for block in self._blocks)
         diagonal = diagonal.view(m, k, d) * (sample.scale * thinning) + models.penalties[:, None, None]
         self._inverse = Point(diagonal.reciprocal_().to(total.dtype), _pseudo_inverse(total.view(m, k) * sample.scale))
-        if share < 1:
-            self._thin_out(share)
-
-    def _thin_out(self, share: float) -> None:
-        """Go on with the rows that matter, and as many of the others as `share` leaves room for.
-
-        A row is kept with a probability in proportion to its curvature, at most 1, and counts for the inverse of it:
-        what is far from every boundary has next to no curvature, and is left out. The draw is systematic, with a fixed
-        start.
-        """
-        import torch
-
-        p = torch.cat(self._p)  # [n, m, K]
-        c = 1 - p.square().sum(2) if self._sample.task.softmax else p.squeeze(2)
-        c = (c / c.mean(0).clamp_min(1e-30)).amax(1).double()  # [n]
-        chance = _proportional(c, share * len(c))
-        total = chance.cumsum(0)
-        rows = ((total + 0.5).floor() > (total - chance + 0.5).floor()).nonzero().squeeze(1)
-        x = self._sample.x[rows]
-        task = self._sample.task.rows(rows)
-        count = chance[rows].reciprocal().float()
-        weights = count if task.weights is None else (task.weights.T * count).T
-        if self._sample.task.softmax:
-            p = p[rows]
-        else:
-            p = p[rows] * count[:, None, None]
-        self._sample = replace(self._sample, x=x, xt=x.T.contiguous(), task=replace(task, weights=weights))
-        self._blocks = list(self._sample.blocks(p.shape[1] * p.shape[2]))
-        self._p = [p[block.rows] for block in self._blocks]
 
     def precondition(self, gradient: Point) -> Point:
         """Return the gradient over the Hessian's diagonal."""
@@ -156,19 +126,3 @@ def _pseudo_inverse(values: torch.Tensor) -> torch.Tensor:
 
     floor = 1e-12 * values.amax(1, keepdim=True)
     return torch.where(values > floor, values.reciprocal(), torch.zeros_like(values))
-
-
-def _proportional(c: torch.Tensor, count: float) -> torch.Tensor:
-    """Return chances in proportion to c, at most 1, that add up to `count`."""
-    chance = c * (count / c.sum())
-    for _ in range(20):
-        full = chance >= 1
-        rest = chance[~full].sum()
-        if not full.any() or float(rest) == 0.0:
-            break
-        chance[full] = 1
-        factor = (count - float(full.sum())) / float(rest)
-        if factor <= 1 + 1e-6:
-            break
-        chance[~full] *= factor
-    return chance.clamp_(max=1)

@@ -47,8 +47,6 @@ class Rules:
     max_steps : int
     max_products : int
         With the Hessian, per step.
-    share : float
-        Of the sample's rows, for curvature; raised when steps turn out too long.
     patient : bool
         Whether to go on while the gradient does not shrink.
     """
@@ -58,7 +56,6 @@ class Rules:
     rounding: float
     max_steps: int
     max_products: int
-    share: float
     patient: bool
 
 
@@ -140,12 +137,11 @@ class Search:
         self.done.zero_()
         self._evaluate(oracle, torch.arange(m, device=self.done.device))
         alive = torch.arange(m, device=self.done.device)
-        share = rules.share
         best = torch.full_like(self.decrement, torch.inf)
         for step in range(rules.max_steps + 1):
             self._learn_from_each_other(alive)
             models, gradient = self.models.keep(alive), self.gradient.keep(alive)
-            curvature = Curvature(sample, models, self.point.keep(alive), team, share)
+            curvature = Curvature(sample, models, self.point.keep(alive), team)
             decrement = gradient.dot(curvature.precondition(gradient).to(torch.float64))
             self.decrement[alive] = decrement
             largest = gradient.w.abs().amax((1, 2)).maximum(gradient.b.abs().amax(1))
@@ -157,8 +153,10 @@ class Search:
                 going &= decrement < 0.7 * best[alive]
             best[alive] = torch.minimum(best[alive], decrement)
             if report is not None:
-                values = " ".join(f"{float(v):.0e}" for v in (decrement / self.objective[alive])[:: max(1, len(alive) // 10)])
-                report(f"step {step}: {int(going.sum())} models, share {share:.2f}, decrements {values}")
+                values = " ".join(
+                    f"{float(v):.0e}" for v in (decrement / self.objective[alive])[:: max(1, len(alive) // 10)]
+                )
+                report(f"step {step}: {int(going.sum())} models, decrements {values}")
             if not going.any() or step == rules.max_steps:
                 return
             if not going.all():
@@ -170,9 +168,7 @@ class Search:
                 curvature, gradient, relative.pow(0.25).clamp(0.05, 0.5), rules.max_products
             )
             self.products[alive] += products
-            shortened, stuck = self._move(oracle, alive, direction.to(torch.float64), gradient, rules)
-            if shortened:
-                share = min(1.0, 1.5 * share)
+            stuck = self._move(oracle, alive, direction.to(torch.float64), gradient, rules)
             alive = alive[~stuck]
             if not len(alive):
                 return
@@ -203,23 +199,21 @@ class Search:
             source = at[takers]
             change = (penalties[takers] - penalties[source])[:, None, None]
             point = self.point.keep(source)
-            self.gradient.put(
-                takers, Point(self.gradient.w[source] + change * point.w, self.gradient.b[source])
-            )
+            self.gradient.put(takers, Point(self.gradient.w[source] + change * point.w, self.gradient.b[source]))
             self.point.put(takers, point)
             self.objective[takers] = lowest[takers]
 
     def _move(
         self, oracle: Oracle, alive: torch.Tensor, direction: Point, gradient: Point, rules: Rules
-    ) -> tuple[bool, torch.Tensor]:
-        """Step along the directions, as far as each objective falls; say whether any was shortened, and which not at all."""
+    ) -> torch.Tensor:
+        """Step along the directions, as far as each objective falls; say which did not move at all."""
         import torch
 
         slope = gradient.dot(direction)
         length = torch.ones_like(slope)
         todo = torch.arange(len(alive), device=alive.device)
         start = self.objective[alive]
-        for attempt in range(12):
+        for _ in range(12):
             which = alive[todo]
             trial = self.point.keep(which).plus(direction.keep(todo), length[todo])
             found = oracle(self.models.keep(which), trial)
@@ -232,7 +226,7 @@ class Search:
             self.objective[accepted] = found.objective[good]
             self.gradient.put(accepted, found.gradient.keep(good))
             if good.all():
-                return bool((length < 0.3).any()), torch.zeros_like(self.done[alive])
+                return torch.zeros_like(self.done[alive])
             todo = todo[~good]
             # Lowest point of the parabola through what is known, within bounds.
             tried = length[todo]
@@ -241,7 +235,7 @@ class Search:
             length[todo] = (-slope[todo] / (2 * bend)).clamp(0.1 * tried, 0.5 * tried)
         stuck = torch.zeros_like(self.done[alive])
         stuck[todo] = True
-        return True, stuck
+        return stuck
 
 
 def conjugate_gradients(

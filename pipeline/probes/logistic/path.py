@@ -29,8 +29,8 @@ _WORTH_BFLOAT16 = 1 << 22
 _WORTH_A_TEAM = 1 << 20
 """Entries of the features from which several threads pay."""
 
-_WORTH_THINNING = 8192
-"""Rows of the sample from which curvature is measured on a part of them."""
+_WORTH_A_START = 8192
+"""Rows of the sample from which a start from coarse arithmetic pays."""
 
 
 @dataclass(frozen=True)
@@ -137,7 +137,7 @@ def fit_path(
     count = threads if threads is not None else torch.get_num_threads()
     dtype = torch.float32 if precision == "float32" else torch.float64
     with Team(1 if small or rows.device.type != "cpu" else count) as team:
-        axes, sample = draw(rows, task, sample_rows or rows.n, _fast_type(rows, precision), team)
+        axes, sample = draw(rows, task, sample_rows or rows.n, _fast_type(rows, precision), team, orthogonal=dtype)
         if report is not None:
             report(f"{len(sample)} of {rows.n} rows rotated to their principal axes, {sample.x.dtype}")
         models = Models(
@@ -157,15 +157,12 @@ def fit_path(
             )  # fmt: skip
 
         def on_all(models: Models, point: Point) -> Evaluation:
-            at = evaluate(
-                rows.blocks(), task, models, axes.to_features(point, team), dtype=dtype, scale=1.0, team=team
-            )
+            at = evaluate(rows.blocks(), task, models, axes.to_features(point, team), dtype=dtype, scale=1.0, team=team)
             # The norm of the weights is the same before and after the rotation, and so is the penalty.
             return Evaluation(at.objective, axes.gradient(at.gradient, team))
 
-        share = 0.5 if len(sample) >= _WORTH_THINNING else 1.0
-        coarse = Rules(1e-2, torch.inf, 1e-4, 7, 12, share, patient=False)
-        fine = Rules(tol, scale, 1e-6 if precision == "float32" else 1e-13, max_steps, 50, 1.0, patient=True)
+        coarse = Rules(1e-2, torch.inf, 1e-4, 7, 12, patient=False)
+        fine = Rules(tol, scale, 1e-6 if precision == "float32" else 1e-13, max_steps, 50, patient=True)
         known: list[int] = []
         for level in levels(penalties) if start is None else [np.arange(len(penalties))]:
             which = torch.from_numpy((level[:, None] * n_columns + np.arange(n_columns)).ravel()).to(rows.device)
@@ -173,7 +170,7 @@ def fit_path(
                 around = torch.from_numpy(interpolation(penalties[known], penalties[level])).to(rows.device)
                 found.interpolate(which, torch.tensor(known, device=rows.device), around, n_columns)
             search = found.part(which)
-            if start is None and not known and len(sample) >= _WORTH_THINNING:
+            if start is None and not known and len(sample) >= _WORTH_A_START:
                 # A start from coarse arithmetic, on the sample.
                 search.run(on_sample(sample), sample, coarse, team, report)
                 search.passes.zero_()
@@ -231,9 +228,7 @@ def _task(rows: Rows, y: Any, sample_weight: Any) -> Task:
     return Task(targets, weights, k if targets.ndim == 1 else 1)
 
 
-def _start(
-    axes: Axes, task: Task, models: Models, d: int, start: tuple[Float64, Float64] | None, team: Team
-) -> Point:
+def _start(axes: Axes, task: Task, models: Models, d: int, start: tuple[Float64, Float64] | None, team: Team) -> Point:
     """Return the given weights, or zero and the intercepts of the class frequencies."""
     import torch
 

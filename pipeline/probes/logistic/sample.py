@@ -96,7 +96,9 @@ def block_rows(heads: int) -> int:
     return max(256, min(2048, (1 << 18) // heads // 64 * 64))
 
 
-def draw(rows: Rows, task: Task, limit: int, dtype: torch.dtype, team: Team) -> tuple[Axes, Sample]:
+def draw(
+    rows: Rows, task: Task, limit: int, dtype: torch.dtype, team: Team, *, orthogonal: torch.dtype
+) -> tuple[Axes, Sample]:
     """Take up to `limit` random rows, find their principal axes and rotate them; one pass.
 
     The draw comes from a generator of its own with a fixed seed. The mean is that of all the rows.
@@ -110,6 +112,8 @@ def draw(rows: Rows, task: Task, limit: int, dtype: torch.dtype, team: Team) -> 
         Of the rotated rows. The scatter of the rows is measured in this type too: axes that are a little off cost a few
         iterations and no accuracy.
     team : Team
+    orthogonal : torch.dtype
+        The axes are orthogonal to the precision of this type, and the penalty the same before and after rotation.
 
     Returns
     -------
@@ -155,7 +159,7 @@ def draw(rows: Rows, task: Task, limit: int, dtype: torch.dtype, team: Team) -> 
     gram = torch.zeros(d, d, dtype=narrow, device=device)
     for part in team.map(scatter, pieces):
         gram += part
-    basis = torch.linalg.eigh(gram).eigenvectors
+    basis = torch.linalg.eigh(gram.to(orthogonal)).eigenvectors
     turn = basis.to(dtype)
     x = torch.empty(count, d, dtype=dtype, device=device)
     xt = torch.empty(d, count, dtype=dtype, device=device)
