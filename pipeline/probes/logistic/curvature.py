@@ -21,6 +21,8 @@ from .team import Team
 if TYPE_CHECKING:
     import torch
 
+_MANY_ROWS = 8192
+
 
 class Curvature:
     """The Hessian of m models at a point.
@@ -42,6 +44,8 @@ class Curvature:
         heads = point.w.reshape(m * k, d).to(sample.x.dtype).T
         intercepts = point.b.reshape(m * k).to(sample.x.dtype)
         self._blocks = list(sample.blocks(m * k))
+        # Of many rows, every fourth gives a diagonal that is good enough to precondition with.
+        stride = 4 if len(sample) >= _MANY_ROWS else 1
 
         def one(block: Block) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
             # Probabilities stay in float32: 1 - p of a row that is all but decided would be lost in fewer digits.
@@ -52,8 +56,7 @@ class Curvature:
             if weights is not None:
                 own.mul_(weights[:, :, None])
             own = own.view(-1, m * k)
-            # Every fourth row gives a diagonal that is good enough to precondition with.
-            diagonal = own[::4].to(sample.x.dtype).T @ block.x[::4].square()
+            diagonal = own[::stride].to(sample.x.dtype).T @ block.x[::stride].square()
             return (p if sample.task.softmax else own.view(-1, m, 1)), diagonal, own.sum(0)
 
         # Per block: p for softmax; for a single head, all that the product needs, w p (1 - p).
@@ -64,7 +67,7 @@ class Curvature:
             self._p.append(p)
             diagonal += part
             total += part_b
-        thinning = len(sample) / sum(len(range(0, len(block.x), 4)) for block in self._blocks)
+        thinning = len(sample) / sum(len(range(0, len(block.x), stride)) for block in self._blocks)
         diagonal = diagonal.view(m, k, d) * (sample.scale * thinning) + models.penalties[:, None, None]
         self._inverse = Point(diagonal.reciprocal_().to(total.dtype), _pseudo_inverse(total.view(m, k) * sample.scale))
 

@@ -80,7 +80,7 @@ def fit_path(
     tol: float = 2e-5,
     max_steps: int = 20,
     threads: int | None = None,
-    sample_rows: int | None = None,
+    memory: int | None = None,
     start: tuple[Float64, Float64] | None = None,
     report: Callable[[str], None] | None = None,
 ) -> Path:
@@ -109,8 +109,9 @@ def fit_path(
         Newton steps; a λ that needs more is returned where it got to, with `Path.converged` False.
     threads : int, optional
         On a CPU; torch's own number by default.
-    sample_rows : int, optional
-        At most so many rows are held in fast memory for curvature; all of them by default.
+    memory : int, optional
+        Bytes that the fit may take, beside what is there before it: features in memory, the interpreter, torch. The
+        fewer, the fewer rows are held for curvature, and the more passes it takes. All rows by default.
     start : tuple of ndarray, optional
         coef [L, K, d] and intercept [L, K] to begin with.
     report : callable, optional
@@ -137,7 +138,14 @@ def fit_path(
     count = threads if threads is not None else torch.get_num_threads()
     dtype = torch.float32 if precision == "float32" else torch.float64
     with Team(1 if small or rows.device.type != "cpu" else count) as team:
-        axes, sample = draw(rows, task, sample_rows or rows.n, _fast_type(rows, precision), team, orthogonal=dtype)
+        axes, sample = draw(
+            rows,
+            task,
+            _sample_rows(rows, task, len(penalties), memory),
+            _fast_type(rows, precision),
+            team,
+            orthogonal=dtype,
+        )
         if report is not None:
             report(f"{len(sample)} of {rows.n} rows rotated to their principal axes, {sample.x.dtype}")
         models = Models(
@@ -180,11 +188,34 @@ def fit_path(
         return _path(found, axes, penalties, n_columns, weight, team)
 
 
+def _sample_rows(rows: Rows, task: Task, n_penalties: int, memory: int | None) -> int:
+    """Return how many rows to hold for curvature.
+
+    A row takes its features twice in the fast type (4 bytes an entry together in bfloat16), once more in float32 while
+    they are rotated, and a float32 probability for each head. The rest is for blocks on their way, whose number does not
+    depend on the number of rows, and for weights.
+    """
+    if memory is None:
+        return rows.n
+    heads = min(n_penalties, 16) * (task.n_classes if task.softmax else task.targets.shape[1])
+    weights = 12 * 8 * n_penalties * heads // min(n_penalties, 16) * rows.d
+    fixed = 4 * rows.d * rows.d * 4 + weights + 8 * (32 << 20)
+    count = (memory - fixed) // (8 * rows.d + 8 * heads)
+    if count < min(rows.n, 2 * rows.d):
+        raise BadInput(
+            f"{memory / 2**20:.0f} MiB are too little for {heads} heads of {rows.d} features",
+            hint=f"Give at least {(fixed + 2 * rows.d * (8 * rows.d + 8 * heads)) / 2**20:.0f} MiB.",
+        )
+    return min(rows.n, count)
+
+
 def _fast_type(rows: Rows, precision: Precision) -> torch.dtype:
     """Return the type of the sample: bfloat16 where the machine multiplies it faster than float32."""
     import torch
 
-    if precision == "float64" or rows.n * rows.d < _WORTH_BFLOAT16:
+    if rows.n * rows.d < _WORTH_BFLOAT16:
+        return torch.float32 if precision == "float32" else torch.float64
+    if precision == "float64":
         return torch.float32
     if rows.device.type == "cuda":
         return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float32

@@ -14,6 +14,8 @@ from ....errors import BadInput
 if TYPE_CHECKING:
     import torch
 
+    from ....stores.feature_set import FeatureSet
+
 FeatureArray = npt.NDArray[np.floating[Any]]
 
 BLOCK_BYTES = 4 << 20
@@ -114,3 +116,25 @@ class StreamRows:
                 expected=self.n,
                 found=start,
             )
+
+
+def stream(feature_set: FeatureSet, *, raw: bool = False, block_bytes: int = 32 << 20) -> StreamRows:
+    """Return the rows of a feature set, read and verified anew on every pass; a chunk and some blocks in memory.
+
+    Parameters
+    ----------
+    feature_set : FeatureSet
+    raw : bool
+        Undo the normalisation.
+    block_bytes : int
+        Of a block of float32 rows.
+    """
+    import torch
+
+    size = max(64, block_bytes // (4 * feature_set.dim))
+
+    def read() -> Iterator[FeatureArray]:
+        for x, _ in feature_set.batches(size, raw=raw):
+            yield x
+
+    return StreamRows(read, feature_set.rows, feature_set.dim, torch.device("cpu"))
