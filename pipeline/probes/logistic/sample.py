@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from .objective import Point, Task
@@ -125,9 +125,10 @@ def draw(
     n, d, device = rows.n, rows.d, rows.device
     count = min(n, limit)
     weights = _row_weights(task)  # [n] or None
-    by_row = torch.arange(n)
+    by_row, times = torch.arange(n), None
     if count < n:
-        by_row = torch.randperm(n, generator=torch.Generator().manual_seed(0))[:count].sort().values
+        by_row, times = _choose(task, count)
+        count = len(by_row)
     narrow = torch.float32 if dtype == torch.bfloat16 else dtype
     kept = torch.empty(count, d, dtype=narrow, device=device)
 
@@ -144,7 +145,12 @@ def draw(
         total += part
     centre = total / (n if weights is None else _mass(task))
 
-    chosen = task if count == n else task.rows(by_row.to(device))
+    chosen = task
+    if times is not None:
+        chosen = task.rows(by_row.to(device))
+        times = times.to(device)
+        weighted = times if chosen.weights is None else (chosen.weights.T * times).T
+        chosen = replace(chosen, weights=weighted)
     chosen_weights = _row_weights(chosen)
     shift = centre.to(narrow)
     pieces = list(range(0, count, 2048))
@@ -171,8 +177,32 @@ def draw(
 
     for _ in team.map(rotate, pieces):
         pass
-    scale = n / count if weights is None else _mass(task) / _mass(chosen)
+    scale = (n if weights is None else _mass(task)) / _mass(chosen)
     return Axes(centre, basis.double()), Sample(x, xt, chosen, scale)
+
+
+def _choose(task: Task, count: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Draw about `count` rows; return their indices, ascending, and how many rows each stands for.
+
+    Classes give equal numbers as far as they have them: a class of few rows, drawn at its share, would be left with a
+    handful whose curvature says little of it, and a step along it would go wrong for every other class too.
+    """
+    import torch
+
+    targets = task.targets.cpu()
+    n = len(targets)
+    generator = torch.Generator().manual_seed(0)
+    if targets.ndim == 2 and targets.shape[1] > 1:
+        rows = torch.randperm(n, generator=generator)[:count].sort().values
+        return rows, torch.full((len(rows),), n / len(rows))
+    classes, codes, sizes = targets.reshape(n).unique(return_inverse=True, return_counts=True)
+    quota, left = torch.zeros(len(classes)), float(count)
+    for place, at in enumerate(sizes.argsort().tolist()):
+        quota[at] = min(float(sizes[at]), left / (len(classes) - place))
+        left -= float(quota[at])
+    chance = (quota / sizes)[codes]
+    rows = (torch.rand(n, generator=generator) < chance).nonzero().squeeze(1)
+    return rows, chance[rows].reciprocal()
 
 
 def _row_weights(task: Task) -> torch.Tensor | None:
