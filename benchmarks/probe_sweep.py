@@ -7,9 +7,9 @@ STORE holds the quickstart encoder's features of Fashion-MNIST's first 30,000 tr
     cryoprobe extract --model quickstart:efficientnet_lite0 --dataset idx:/usr/share/datasets/fashion-mnist \
         --split train --limit 30000 --image-size 112 --store STORE
 
-Parts: ``ten`` (ten C values), ``grid`` (the CLIP paper's 97 penalties against scikit-learn's one fit at C = 31.6), ``wide``
-(100 classes x 512 dimensions x 50,000 rows, synthetic, power-law spectrum). Both sides get float32 features. Objectives
-are evaluated in float64 for both by the same function. The features are loaded before the clock starts.
+Parts: ``ten`` (ten C values), ``grid`` (the CLIP paper's 97 penalties against scikit-learn's one fit at C = 31.6) and
+``wide`` (100 classes x 512 dimensions x 50,000 rows, synthetic, power-law spectrum). Both sides get float32 features.
+Objectives are evaluated in float64 for both by the same function. The features are loaded before the clock starts.
 """
 
 from __future__ import annotations
@@ -48,6 +48,7 @@ def objective(x: Array, y: Array, coef: Array, intercept: Array, C: float) -> fl
 
 
 def timed(work: Callable[[], Any]) -> tuple[float, Any]:
+    """Return the seconds it took, and the result."""
     start = time.perf_counter()
     result = work()
     return time.perf_counter() - start, result
@@ -98,6 +99,7 @@ def sweep(name: str, x: Array, y: Array, cs: Array, repeats: int) -> dict[str, A
 
 
 def long_grid(x: Array, y: Array, repeats: int) -> dict[str, Any]:
+    """Fit the whole grid, and scikit-learn's one penalty."""
     ours, theirs = [], []
     for _ in range(repeats):
         theirs.append(timed(lambda: LogisticRegression(C=10**1.5, max_iter=1000).fit(x, y))[0])
@@ -115,7 +117,7 @@ def long_grid(x: Array, y: Array, repeats: int) -> dict[str, Any]:
 
 
 def synthetic(n: int = 50_000, d: int = 512, k: int = 100) -> tuple[Array, Array]:
-    """Unit rows with a power-law spectrum, labels drawn from a softmax of a random linear map."""
+    """Return unit rows with a power-law spectrum, around one centre a class, and their labels."""
     rng = np.random.default_rng(0)
     x = rng.standard_normal((n, d), dtype=np.float32) * (np.arange(1, d + 1, dtype=np.float32) ** -0.5)
     axes = np.linalg.qr(rng.standard_normal((d, d)))[0].astype(np.float32)
@@ -139,6 +141,7 @@ def limits(threads: int) -> dict[str, float]:
 
 
 def main() -> None:
+    """Run the parts that were asked for."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--store", help="store with the extracted features; the only set of 30,000 rows in it")
     parser.add_argument("--parts", default="ten,grid,wide")

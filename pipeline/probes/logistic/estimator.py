@@ -73,7 +73,7 @@ class LogisticProbe(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         self,
         C: float = 1.0,
         *,
-        tol: float = 2e-5,
+        tol: float = 5e-5,
         max_iter: int = 50,
         class_weight: dict[Any, float] | Literal["balanced"] | None = None,
         precision: Precision | Literal["auto"] = "auto",

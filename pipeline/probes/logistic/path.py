@@ -77,7 +77,7 @@ def fit_path(
     *,
     sample_weight: npt.NDArray[np.floating[Any]] | torch.Tensor | None = None,
     precision: Precision = "float32",
-    tol: float = 2e-5,
+    tol: float = 5e-5,
     max_steps: int = 20,
     threads: int | None = None,
     memory: int | None = None,
@@ -137,6 +137,7 @@ def fit_path(
     small = rows.n * rows.d < _WORTH_A_TEAM
     count = threads if threads is not None else torch.get_num_threads()
     dtype = torch.float32 if precision == "float32" else torch.float64
+    limit = _sample_rows(rows, task, len(penalties), memory)
     with Team(1 if small or rows.device.type != "cpu" else count) as team:
         axes, sample = draw(
             rows,
@@ -156,7 +157,7 @@ def fit_path(
         weight = float(rows.n) if task.weights is None else float(task.weights.sum(dtype=torch.float64))
         if task.weights is not None and task.weights.ndim == 2:
             weight /= n_columns
-        scale = weight * _spread(sample)
+        scale = weight * axes.spread
 
         def on_sample(part: Sample) -> Callable[[Models, Point], Evaluation]:
             return lambda models, point: evaluate(
@@ -170,7 +171,7 @@ def fit_path(
             return Evaluation(at.objective, axes.gradient(at.gradient, team))
 
         coarse = Rules(1e-2, torch.inf, 1e-4, 7, 12, patient=False)
-        fine = Rules(tol, scale, 1e-6 if precision == "float32" else 1e-13, max_steps, 50, patient=True)
+        fine = Rules(tol, scale, 1e-6 if precision == "float32" else 1e-13, max_steps, 30, patient=True)
         known: list[int] = []
         for level in levels(penalties) if start is None else [np.arange(len(penalties))]:
             which = torch.from_numpy((level[:, None] * n_columns + np.arange(n_columns)).ravel()).to(rows.device)
@@ -282,11 +283,6 @@ def _start(axes: Axes, task: Task, models: Models, d: int, start: tuple[Float64,
         negative = (weights * (1 - task.targets)).sum(0)
         b = ((positive + smoothing) / (negative + smoothing)).log()[models.columns][:, None]
     return Point(torch.zeros(m, k, d, dtype=torch.float64, device=device), b.contiguous().clone())
-
-
-def _spread(sample: Sample) -> float:
-    """Return the root mean square distance of the sample's rows from their mean."""
-    return max(float(sample.x.float().square().sum(1).mean().sqrt()), 1e-300)
 
 
 def _path(search: Search, axes: Axes, penalties: Float64, n_columns: int, weight: float, team: Team) -> Path:

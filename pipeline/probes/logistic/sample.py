@@ -23,10 +23,13 @@ class Axes:
     centre : tensor, float64 [d]
     basis : tensor, float64 [d, d]
         Orthogonal, an axis a column.
+    spread : float
+        Root mean square distance of the rows from the centre.
     """
 
     centre: torch.Tensor
     basis: torch.Tensor
+    spread: float
 
     def to_features(self, point: Point, team: Team) -> Point:
         """Return weights for the features as they are from weights for rotated, centred ones."""
@@ -178,7 +181,8 @@ def draw(
     for _ in team.map(rotate, pieces):
         pass
     scale = (n if weights is None else _mass(task)) / _mass(chosen)
-    return Axes(centre, basis.double()), Sample(x, xt, chosen, scale)
+    spread = max(float(gram.trace()) / _mass(chosen), 1e-300) ** 0.5
+    return Axes(centre, basis.double(), spread), Sample(x, xt, chosen, scale)
 
 
 def _choose(task: Task, count: int) -> tuple[torch.Tensor, torch.Tensor]:
