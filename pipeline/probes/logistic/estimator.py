@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypeGuard
 
 import numpy as np
 import numpy.typing as npt
@@ -27,7 +27,7 @@ except ImportError:  # scikit-learn 1.5
 if TYPE_CHECKING:
     import torch
 
-    Features = npt.NDArray[np.floating[Any]] | torch.Tensor
+    Features: TypeAlias = npt.NDArray[np.floating[Any]] | torch.Tensor
 
 Float64 = npt.NDArray[np.float64]
 
@@ -68,6 +68,10 @@ class LogisticProbe(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         Where it is False, `fit` warns too.
     n_features_in_ : int
     """
+
+    coef_: Float64
+    intercept_: Float64
+    classes_: npt.NDArray[Any]
 
     def __init__(
         self,
@@ -159,7 +163,8 @@ class LogisticProbe(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         else:
             x = validate_data(self, X, dtype=[np.float64, np.float32], reset=False)
             z = x @ self.coef_.T.astype(x.dtype) + self.intercept_
-        return z[:, 0] if z.shape[1] == 1 and not self._flags else z
+        margins: Float64 = z[:, 0] if z.shape[1] == 1 and not self._flags else z
+        return margins
 
     def predict_proba(self, X: Features) -> Float64:
         """Return probabilities [n, K]; of flags, each column's by itself."""
@@ -167,14 +172,17 @@ class LogisticProbe(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         if z.ndim == 1:
             z = np.stack([np.zeros_like(z), z], axis=1)
         elif self._flags:
-            return np.exp(-np.logaddexp(0, -z))
+            flagged: Float64 = np.exp(-np.logaddexp(0, -z))
+            return flagged
         z -= z.max(1, keepdims=True)
-        p = np.exp(z)
-        return p / p.sum(1, keepdims=True)
+        p: Float64 = np.exp(z)
+        p /= p.sum(1, keepdims=True)
+        return p
 
     def predict_log_proba(self, X: Features) -> Float64:
         """Return the logarithms of `predict_proba`."""
-        return np.log(self.predict_proba(X))
+        logs: Float64 = np.log(self.predict_proba(X))
+        return logs
 
     def predict(self, X: Features) -> npt.NDArray[Any]:
         """Return labels [n], or flags [n, K]."""
@@ -182,7 +190,8 @@ class LogisticProbe(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         if self._flags:
             return (z > 0).astype(np.int64)
         codes = (z > 0).astype(np.int64) if z.ndim == 1 else z.argmax(1)
-        return self.classes_[codes]
+        labels: npt.NDArray[Any] = self.classes_[codes]
+        return labels
 
     def _checked(self, X: Features, y: Any) -> tuple[Features, npt.NDArray[Any]]:
         if not _is_tensor(X):
@@ -206,8 +215,9 @@ class LogisticProbe(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             if self.class_weight != "balanced":
                 raise ValueError('class_weight of flags must be "balanced" or None')
             positive = np.clip(codes.mean(0), 1e-12, 1 - 1e-12)
-            balanced = np.where(codes == 1, 0.5 / positive, 0.5 / (1 - positive))
+            balanced: Float64 = np.where(codes == 1, 0.5 / positive, 0.5 / (1 - positive))
             return balanced if weights is None else balanced * weights[:, None]
+        each: Float64
         if self.class_weight == "balanced":
             # Every class gets the same share of the rows' own weights.
             share = np.bincount(codes, weights=weights, minlength=len(self.classes_))
@@ -217,7 +227,7 @@ class LogisticProbe(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         return each if weights is None else each * weights
 
 
-def _is_tensor(array: Any) -> bool:
+def _is_tensor(array: Any) -> TypeGuard[torch.Tensor]:
     return type(array).__module__.partition(".")[0] == "torch"
 
 

@@ -109,7 +109,8 @@ class Point:
         """Return the inner product of each model, [m]."""
         import torch
 
-        return torch.linalg.vecdot(self.w.flatten(1), other.w.flatten(1)) + torch.linalg.vecdot(self.b, other.b)
+        w: torch.Tensor = torch.linalg.vecdot(self.w.flatten(1), other.w.flatten(1))
+        return w + torch.linalg.vecdot(self.b, other.b)
 
     def to(self, dtype: torch.dtype) -> Point:
         """Return a copy in another type."""
@@ -147,7 +148,8 @@ def residuals_(z: torch.Tensor, task: Task, models: Models) -> torch.Tensor:
     if weights is not None:
         loss.mul_(weights)
         z.mul_(weights[:, :, None])
-    return loss.sum(0, dtype=torch.float64)
+    total: torch.Tensor = loss.sum(0, dtype=torch.float64)
+    return total
 
 
 def probabilities_(z: torch.Tensor, *, softmax: bool) -> torch.Tensor:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -46,8 +46,8 @@ class Path:
     coef : ndarray, float64 [L, K, d]
     intercept : ndarray, float64 [L, K]
     objective : ndarray, float64 [L]
-        Σ_i w_i loss_i + (λ/2) ‖W‖², as evaluated in `precision`, summed in float64. Of multi-label targets, the sum over
-        columns.
+        Σ_i w_i loss_i + (λ/2) ‖W‖², as evaluated in `precision`, summed in float64. Of multi-label targets, the
+        sum over columns.
     gradient_norm : ndarray, float64 [L]
         Euclidean.
     gradient_max : ndarray, float64 [L]
@@ -139,14 +139,7 @@ def fit_path(
     dtype = torch.float32 if precision == "float32" else torch.float64
     limit = _sample_rows(rows, task, len(penalties), memory)
     with Team(1 if small or rows.device.type != "cpu" else count) as team:
-        axes, sample = draw(
-            rows,
-            task,
-            _sample_rows(rows, task, len(penalties), memory),
-            _fast_type(rows, precision),
-            team,
-            orthogonal=dtype,
-        )
+        axes, sample = draw(rows, task, limit, _fast_type(rows, precision), team, orthogonal=dtype)
         if report is not None:
             report(f"{len(sample)} of {rows.n} rows rotated to their principal axes, {sample.x.dtype}")
         models = Models(
@@ -171,7 +164,9 @@ def fit_path(
             return Evaluation(at.objective, axes.gradient(at.gradient, team))
 
         coarse = Rules(1e-2, torch.inf, 1e-4, 7, 12, patient=False)
-        fine = Rules(tol, scale, 1e-6 if precision == "float32" else 1e-13, max_steps, 30, patient=True)
+        fine = Rules(tol, scale, 1e-6 if precision == "float32" else 1e-13, max_steps, 20, patient=True)
+        # What starts between optima needs few steps; where it does not, its neighbours are not there yet either.
+        between = replace(fine, max_steps=min(max_steps, max(8, 2 * max_steps // 5)))
         known: list[int] = []
         for level in levels(penalties) if start is None else [np.arange(len(penalties))]:
             which = torch.from_numpy((level[:, None] * n_columns + np.arange(n_columns)).ravel()).to(rows.device)
@@ -183,7 +178,7 @@ def fit_path(
                 # A start from coarse arithmetic, on the sample.
                 search.run(on_sample(sample), sample, coarse, team, report)
                 search.passes.zero_()
-            search.run(on_all, sample, fine, team, report)
+            search.run(on_all, sample, between if known else fine, team, report)
             found.put(which, search)
             known += level.tolist()
         return _path(found, axes, penalties, n_columns, weight, team)
@@ -193,8 +188,8 @@ def _sample_rows(rows: Rows, task: Task, n_penalties: int, memory: int | None) -
     """Return how many rows to hold for curvature.
 
     A row takes its features twice in the fast type (4 bytes an entry together in bfloat16), once more in float32 while
-    they are rotated, and a float32 probability for each head. The rest is for blocks on their way, whose number does not
-    depend on the number of rows, and for weights.
+    they are rotated, and a float32 probability for each head. The rest is for blocks on their way, whose number does
+    not depend on the number of rows, and for weights.
     """
     if memory is None:
         return rows.n
@@ -294,7 +289,8 @@ def _path(search: Search, axes: Axes, penalties: Float64, n_columns: int, weight
         b = b - b.mean(1, keepdim=True)  # a constant added to all classes changes nothing
 
     def by_penalty(values: torch.Tensor) -> npt.NDArray[Any]:
-        return values.cpu().numpy().reshape(n, n_columns)  # type: ignore[no-any-return]
+        array: npt.NDArray[Any] = values.cpu().numpy().reshape(n, n_columns)
+        return array
 
     gradient = search.gradient
     norms = gradient.dot(gradient).sqrt()
@@ -309,5 +305,5 @@ def _path(search: Search, axes: Axes, penalties: Float64, n_columns: int, weight
         gradient_max=by_penalty(largest).max(1),
         passes=by_penalty(search.passes).max(1),
         products=by_penalty(search.products).max(1),
-        converged=by_penalty(search.done).all(1),
+        converged=np.asarray(by_penalty(search.done).all(1)),
     )
