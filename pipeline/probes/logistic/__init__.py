@@ -1,0 +1,24 @@
+"""Logistic regression with an L2 penalty: many penalties at once, in few passes over the features.
+
+`fit_path` fits a path of penalties; `LogisticProbe` is one penalty as a scikit-learn estimator. Importing this imports
+neither torch nor scikit-learn.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from .path import Path, fit_path
+
+if TYPE_CHECKING:
+    from .estimator import LogisticProbe
+
+__all__ = ["LogisticProbe", "Path", "fit_path"]
+
+
+def __getattr__(name: str) -> Any:
+    if name == "LogisticProbe":
+        from .estimator import LogisticProbe
+
+        return LogisticProbe
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,0 +1,246 @@
+"""Logistic regression as a scikit-learn estimator, on NumPy arrays or torch tensors."""
+
+from __future__ import annotations
+
+import warnings
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypeGuard
+
+import numpy as np
+import numpy.typing as npt
+from sklearn.base import BaseEstimator, ClassifierMixin
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.utils.class_weight import compute_class_weight
+from sklearn.utils.multiclass import check_classification_targets, type_of_target
+from sklearn.utils.validation import _check_sample_weight, check_array, check_is_fitted
+
+from .path import Precision, fit_path
+
+try:
+    from sklearn.utils.validation import validate_data
+except ImportError:  # scikit-learn 1.5
+
+    def validate_data(estimator: Any, *args: Any, **options: Any) -> Any:
+        """Call what this was before it became a function."""
+        return estimator._validate_data(*args, **options)
+
+
+if TYPE_CHECKING:
+    import torch
+
+    Features: TypeAlias = npt.NDArray[np.floating[Any]] | torch.Tensor
+
+Float64 = npt.NDArray[np.float64]
+
+
+class LogisticProbe(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
+    """Logistic regression with an L2 penalty and a free intercept.
+
+    Two classes make one logistic head, more make a softmax, and flags (multi-label targets) one logistic head a column.
+    The objective is that of scikit-learn's LogisticRegression: Σ_i w_i loss_i + ‖W‖² / (2 C).
+
+    Parameters
+    ----------
+    C : float
+        Inverse of the penalty.
+    tol : float
+        See `fit_path`.
+    max_iter : int
+        Newton steps.
+    class_weight : dict, "balanced" or None
+        As in scikit-learn. Of flags, only "balanced", for each column by itself.
+    precision : {"auto", "float32", "float64"}
+        Of the gradient; "auto" is the type of the features, with float32 for anything shorter.
+    warm_start : bool
+        Begin with the weights of the last fit, if they have the right shape.
+    n_threads : int, optional
+        On a CPU; torch's own number by default.
+
+    Attributes
+    ----------
+    classes_ : ndarray [K]
+        Of flags, the column numbers.
+    coef_ : ndarray, float64 [K, d], or [1, d] for two classes
+    intercept_ : ndarray, float64 [K] or [1]
+    n_iter_ : ndarray, int64 [1]
+        Passes over the features.
+    objective_, gradient_norm_ : float
+    converged_ : bool
+        Where it is False, `fit` warns too.
+    n_features_in_ : int
+    """
+
+    coef_: Float64
+    intercept_: Float64
+    classes_: npt.NDArray[Any]
+
+    def __init__(
+        self,
+        C: float = 1.0,
+        *,
+        tol: float = 5e-5,
+        max_iter: int = 50,
+        class_weight: dict[Any, float] | Literal["balanced"] | None = None,
+        precision: Precision | Literal["auto"] = "auto",
+        warm_start: bool = False,
+        n_threads: int | None = None,
+    ) -> None:
+        self.C = C
+        self.tol = tol
+        self.max_iter = max_iter
+        self.class_weight = class_weight
+        self.precision = precision
+        self.warm_start = warm_start
+        self.n_threads = n_threads
+
+    def __sklearn_tags__(self) -> Any:
+        """Tell scikit-learn that flags are welcome."""
+        tags = super().__sklearn_tags__()
+        tags.classifier_tags.multi_label = True
+        return tags
+
+    def _more_tags(self) -> dict[str, bool]:  # scikit-learn 1.5
+        return {"multilabel": True}
+
+    def fit(self, X: Features, y: Any, sample_weight: Any = None) -> LogisticProbe:
+        """Fit to features X [n, d] and labels y [n], or flags y [n, K].
+
+        Raises
+        ------
+        ValueError
+            If the data or a parameter is not what it should be.
+        """
+        if not (np.isreal(self.C) and 0 < self.C < np.inf):
+            raise ValueError(f"C must be positive and finite, not {self.C!r}")
+        x, labels = self._checked(X, y)
+        check_classification_targets(labels)
+        self._flags = type_of_target(labels) == "multilabel-indicator"
+        weights = None if sample_weight is None else _check_sample_weight(_numpy(sample_weight), x, dtype=np.float64)
+        if self._flags:
+            self.classes_, codes = np.arange(labels.shape[1]), labels
+        else:
+            if labels.ndim != 1:
+                raise ValueError(f"y must be class labels [n] or flags of 0 and 1 [n, K], not of shape {labels.shape}")
+            self.classes_, codes = np.unique(labels, return_inverse=True)
+            if len(self.classes_) < 2:
+                raise ValueError("LogisticProbe needs rows of at least 2 classes; the data has one class only")
+        weights = self._weights(labels, codes, weights)
+        precision = self.precision
+        if precision == "auto":
+            precision = "float64" if str(x.dtype).endswith("float64") else "float32"
+        heads = len(self.classes_) if self._flags or len(self.classes_) > 2 else 1
+        start = None
+        if self.warm_start and getattr(self, "coef_", np.empty(0)).shape == (heads, x.shape[1]):
+            start = (self.coef_[None], self.intercept_[None])
+        path = fit_path(
+            x,
+            codes,
+            [1.0 / self.C],
+            sample_weight=weights,
+            precision=precision,
+            tol=self.tol,
+            max_steps=self.max_iter,
+            threads=self.n_threads,
+            start=start,
+        )
+        self.coef_, self.intercept_ = path.coef[0], path.intercept[0]
+        self.objective_, self.gradient_norm_ = float(path.objective[0]), float(path.gradient_norm[0])
+        self.n_iter_, self.converged_ = path.passes, bool(path.converged[0])
+        self.n_features_in_ = x.shape[1]
+        if not self.converged_:
+            warnings.warn(
+                f"LogisticProbe did not converge in {self.max_iter} steps: its largest gradient entry is "
+                f"{path.gradient_max[0]:.1e} of the sum of weights",
+                ConvergenceWarning,
+                stacklevel=2,
+            )
+        return self
+
+    def decision_function(self, X: Features) -> Float64:
+        """Return logits: [n] for two classes, [n, K] else."""
+        check_is_fitted(self)
+        if _is_tensor(X):
+            z = _tensor_logits(X, self.coef_, self.intercept_)
+        else:
+            x = validate_data(self, X, dtype=[np.float64, np.float32], reset=False)
+            z = x @ self.coef_.T.astype(x.dtype) + self.intercept_
+        margins: Float64 = z[:, 0] if z.shape[1] == 1 and not self._flags else z
+        return margins
+
+    def predict_proba(self, X: Features) -> Float64:
+        """Return probabilities [n, K]; of flags, each column's by itself."""
+        z = self.decision_function(X).astype(np.float64)
+        if z.ndim == 1:
+            z = np.stack([np.zeros_like(z), z], axis=1)
+        elif self._flags:
+            flagged: Float64 = np.exp(-np.logaddexp(0, -z))
+            return flagged
+        z -= z.max(1, keepdims=True)
+        p: Float64 = np.exp(z)
+        p /= p.sum(1, keepdims=True)
+        return p
+
+    def predict_log_proba(self, X: Features) -> Float64:
+        """Return the logarithms of `predict_proba`."""
+        logs: Float64 = np.log(self.predict_proba(X))
+        return logs
+
+    def predict(self, X: Features) -> npt.NDArray[Any]:
+        """Return labels [n], or flags [n, K]."""
+        z = self.decision_function(X)
+        if self._flags:
+            return (z > 0).astype(np.int64)
+        codes = (z > 0).astype(np.int64) if z.ndim == 1 else z.argmax(1)
+        labels: npt.NDArray[Any] = self.classes_[codes]
+        return labels
+
+    def _checked(self, X: Features, y: Any) -> tuple[Features, npt.NDArray[Any]]:
+        if not _is_tensor(X):
+            x, labels = validate_data(self, X, _numpy(y), dtype=[np.float64, np.float32], multi_output=True)
+            # A column vector is taken for labels, with scikit-learn's own warning.
+            if labels.ndim == 2 and labels.shape[1] == 1:
+                from sklearn.utils import column_or_1d
+
+                labels = column_or_1d(labels, warn=True)
+            return x, labels
+        import torch
+
+        if X.ndim != 2 or len(X) != len(y) or not bool(torch.isfinite(X).all()):
+            raise ValueError(f"X must be finite, [n, d], with a row for each of {len(y)} labels, not {tuple(X.shape)}")
+        return X, check_array(_numpy(y), ensure_2d=False, dtype=None)
+
+    def _weights(self, labels: npt.NDArray[Any], codes: npt.NDArray[Any], weights: Float64 | None) -> Float64 | None:
+        if self.class_weight is None:
+            return weights
+        if self._flags:
+            if self.class_weight != "balanced":
+                raise ValueError('class_weight of flags must be "balanced" or None')
+            positive = np.clip(codes.mean(0), 1e-12, 1 - 1e-12)
+            balanced: Float64 = np.where(codes == 1, 0.5 / positive, 0.5 / (1 - positive))
+            return balanced if weights is None else balanced * weights[:, None]
+        each: Float64
+        if self.class_weight == "balanced":
+            # Every class gets the same share of the rows' own weights.
+            share = np.bincount(codes, weights=weights, minlength=len(self.classes_))
+            each = (share.sum() / (len(share) * np.maximum(share, 1e-300)))[codes]
+        else:
+            each = compute_class_weight(self.class_weight, classes=self.classes_, y=labels)[codes]
+        return each if weights is None else each * weights
+
+
+def _is_tensor(array: Any) -> TypeGuard[torch.Tensor]:
+    return type(array).__module__.partition(".")[0] == "torch"
+
+
+def _numpy(array: Any) -> Any:
+    return array.detach().cpu().numpy() if _is_tensor(array) else array
+
+
+def _tensor_logits(x: torch.Tensor, coef: Float64, intercept: Float64) -> Float64:
+    import torch
+
+    dtype = x.dtype if x.dtype == torch.float64 else torch.float32
+    w, b = (torch.from_numpy(part).to(x.device, dtype) for part in (coef, intercept))
+    if x.ndim != 2 or x.shape[1] != w.shape[1]:
+        raise ValueError(f"X has shape {tuple(x.shape)}, but LogisticProbe was fitted on {w.shape[1]} features")
+    z: Float64 = torch.addmm(b, x.detach().to(dtype), w.T).cpu().numpy()
+    return z

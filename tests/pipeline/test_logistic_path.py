@@ -1,0 +1,167 @@
+"""The path solver against scikit-learn, closed properties of the optimum, and itself."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+import torch
+from sklearn.linear_model import LogisticRegression
+from sklearn.multiclass import OneVsRestClassifier
+from threadpoolctl import threadpool_limits
+
+from cryoprobe.errors import BadInput
+from cryoprobe.pipeline.probes.logistic import fit_path
+from cryoprobe.pipeline.probes.logistic.levels import interpolation, levels
+
+LAMBDAS = np.array([100.0, 1.0, 0.01])
+Array = npt.NDArray[Any]
+
+
+@pytest.fixture(autouse=True)
+def one_blas_thread() -> Iterator[None]:
+    """Keep scikit-learn's reference fits from waiting for a busy second core."""
+    with threadpool_limits(1, "blas"):
+        yield
+
+
+def problem(n: int = 600, d: int = 24, k: int = 5, seed: int = 0) -> tuple[Array, Array]:
+    """Return features with a power-law spectrum and a mean, and labels that they do not quite determine."""
+    rng = np.random.default_rng(seed)
+    axes = np.linalg.qr(rng.normal(size=(d, d)))[0]
+    x = (rng.normal(size=(n, d)) * np.arange(1, d + 1) ** -0.7) @ axes + rng.normal(size=d)
+    y = ((x - x.mean(0)) @ rng.normal(size=(d, k)) * 2 + rng.gumbel(size=(n, k))).argmax(1)
+    return x, y
+
+
+def objective(x: Array, y: Array, coef: Array, intercept: Array, lam: float, weights: Array | None = None) -> float:
+    z = x @ coef.T + intercept
+    if z.shape[1] == 1:
+        z = np.hstack([np.zeros_like(z), z])
+    losses = np.logaddexp.reduce(z, axis=1) - z[np.arange(len(y)), y]
+    return float((losses if weights is None else weights * losses).sum() + lam / 2 * (coef**2).sum())
+
+
+def reference(x: Array, y: Array, lam: float, weights: Array | None = None) -> LogisticRegression:
+    return LogisticRegression(C=1 / lam, tol=1e-10, max_iter=20000).fit(x, y, sample_weight=weights)
+
+
+@pytest.mark.parametrize("k", [2, 5])
+@pytest.mark.parametrize("weighted", [False, True])
+def test_float64_agrees_with_scikit_learn_at_its_tightest(k: int, weighted: bool) -> None:
+    x, y = problem(k=k)
+    weights = np.random.default_rng(1).uniform(0, 3, len(y)) if weighted else None
+    path = fit_path(x, y, LAMBDAS, sample_weight=weights, precision="float64", tol=1e-11, max_steps=60)
+    assert path.converged.all()
+    for i, lam in enumerate(LAMBDAS):
+        model = reference(x, y, lam, weights)
+        np.testing.assert_allclose(path.coef[i], model.coef_, rtol=1e-4, atol=2e-5)
+        np.testing.assert_allclose(path.intercept[i], model.intercept_, rtol=1e-3, atol=2e-5)
+        theirs = objective(x, y, model.coef_, model.intercept_, lam, weights)
+        ours = objective(x, y, path.coef[i], path.intercept[i], lam, weights)
+        assert ours == pytest.approx(theirs, rel=1e-9)
+        assert path.objective[i] == pytest.approx(ours, rel=1e-12)
+
+
+def test_float32_ends_no_higher_than_scikit_learn_by_default() -> None:
+    x, y = problem(n=2000, d=32, k=6)
+    x = x.astype(np.float32)
+    path = fit_path(x, y, LAMBDAS)
+    assert path.converged.all()
+    for i, lam in enumerate(LAMBDAS):
+        model = LogisticRegression(C=1 / lam, max_iter=1000).fit(x, y)
+        ours = objective(x, y, path.coef[i], path.intercept[i], lam)
+        assert ours <= objective(x, y, model.coef_, model.intercept_, lam)
+
+
+def test_the_reported_gradient_is_that_of_the_objective() -> None:
+    x, y = problem(k=3)
+    path = fit_path(x, y, [1.0], precision="float64", tol=1e-3)
+    z = x @ path.coef[0].T + path.intercept[0]
+    residual = np.exp(z - np.logaddexp.reduce(z, axis=1)[:, None]) - np.eye(3)[y]
+    gradient = np.hstack([residual.T @ x + path.coef[0], residual.sum(0)[:, None]])
+    assert path.gradient_max[0] == pytest.approx(np.abs(gradient).max() / len(y), rel=1e-6)
+
+
+def test_multi_label_targets_are_one_binary_problem_a_column() -> None:
+    x, _ = problem()
+    rng = np.random.default_rng(3)
+    flags = ((x - x.mean(0)) @ rng.normal(size=(x.shape[1], 4)) + rng.logistic(size=(len(x), 4)) > 0.5).astype(int)
+    path = fit_path(x, flags, LAMBDAS, precision="float64", tol=1e-11, max_steps=60)
+    for i, lam in enumerate(LAMBDAS):
+        model = OneVsRestClassifier(LogisticRegression(C=1 / lam, tol=1e-10, max_iter=20000)).fit(x, flags)
+        coef = np.vstack([part.coef_ for part in model.estimators_])
+        np.testing.assert_allclose(path.coef[i], coef, rtol=1e-4, atol=2e-5)
+
+
+def test_weights_of_two_are_rows_given_twice() -> None:
+    x, y = problem(n=200)
+    twice = np.arange(200) % 3 == 0
+    a = fit_path(x, y, [1.0], sample_weight=1.0 + twice, precision="float64", tol=1e-11, max_steps=60)
+    b = fit_path(np.vstack([x, x[twice]]), np.append(y, y[twice]), [1.0], precision="float64", tol=1e-11, max_steps=60)
+    np.testing.assert_allclose(a.coef, b.coef, atol=1e-6)
+    assert a.objective == pytest.approx(b.objective)
+
+
+def test_a_long_path_is_the_same_as_each_penalty_by_itself() -> None:
+    x, y = problem(k=3)
+    lambdas = np.geomspace(1e-3, 1e3, 41)[::-1]
+    path = fit_path(x, y, lambdas, precision="float64", tol=1e-10, max_steps=60)
+    assert path.converged.all()
+    for i in (0, 7, 20, 40):
+        alone = fit_path(x, y, [lambdas[i]], precision="float64", tol=1e-10, max_steps=60)
+        np.testing.assert_allclose(path.coef[i], alone.coef[0], atol=1e-4)
+        assert path.objective[i] == pytest.approx(alone.objective[0], rel=1e-9)
+
+
+def test_it_is_deterministic_and_leaves_torch_as_it_was() -> None:
+    x, y = problem(n=30000, d=40, k=4)
+    before = torch.get_num_threads()
+    runs = [fit_path(x.astype(np.float32), y, LAMBDAS, threads=3) for _ in range(2)]
+    assert torch.get_num_threads() == before
+    np.testing.assert_array_equal(runs[0].coef, runs[1].coef)
+
+
+def test_a_warm_start_at_the_optimum_takes_no_step() -> None:
+    x, y = problem()
+    cold = fit_path(x, y, LAMBDAS, precision="float64", tol=1e-8, max_steps=60)
+    warm = fit_path(x, y, LAMBDAS, precision="float64", tol=1e-7, start=(cold.coef, cold.intercept))
+    assert (warm.passes == 1).all()
+    np.testing.assert_allclose(warm.coef, cold.coef, atol=1e-9)  # rotated there and back
+
+
+def test_it_says_when_it_did_not_converge() -> None:
+    x, y = problem()
+    path = fit_path(x, y, LAMBDAS, max_steps=1, tol=1e-9, precision="float64")
+    assert not path.converged.any()
+    assert (path.gradient_norm > 0).all()
+
+
+def test_scale_and_offset_of_the_features_do_not_matter_to_convergence() -> None:
+    x, y = problem()
+    for scale in (1e-3, 1e3):
+        lambdas = LAMBDAS * scale**2
+        path = fit_path(x * scale + 5 * scale, y, lambdas, precision="float64", tol=1e-9, max_steps=60)
+        assert path.converged.all()
+        plain = fit_path(x, y, LAMBDAS, precision="float64", tol=1e-9, max_steps=60)
+        np.testing.assert_allclose(path.objective, plain.objective, rtol=1e-8)
+
+
+@pytest.mark.parametrize("lambdas", [[], [0.0], [-1.0], [np.nan], [[1.0]]])
+def test_penalties_are_positive_numbers(lambdas: Any) -> None:
+    x, y = problem(n=50)
+    with pytest.raises(BadInput, match="penalties"):
+        fit_path(x, y, lambdas)
+
+
+def test_every_penalty_is_in_one_level_and_interpolation_is_exact_for_cubics() -> None:
+    lambdas = np.geomspace(1e-6, 1e6, 97)
+    parts = levels(lambdas)
+    assert sorted(np.concatenate(parts)) == list(range(97))
+    assert len(parts[0]) <= 14
+    known, wanted = np.geomspace(0.1, 10, 9), np.geomspace(0.2, 5, 6)
+    values = interpolation(known, wanted) @ np.log(known) ** 3
+    np.testing.assert_allclose(values, np.log(wanted) ** 3, atol=1e-11)
