@@ -30,6 +30,9 @@ end within 1e-4 of their minimum for C up to 10, 1e-3 at C = 100, and 6e-3 at C 
 data determines the weights.
 """
 
+_NEAR = 1e-4
+"""Relative decrement below which the quadratic model is good, and its minimum worth more products."""
+
 _WORTH_TAKING = 1e-3
 """Relative decrease for which a model takes over another's weights."""
 
@@ -49,7 +52,7 @@ class Rules:
         Relative error of an objective: a step is not refused for less.
     max_steps : int
     max_products : int
-        With the Hessian, per step.
+        With the Hessian, per step; four times as many where the optimum is near.
     patient : bool
         Whether to go on while the gradient does not shrink.
     """
@@ -167,9 +170,8 @@ class Search:
                 curvature.keep(going)
             relative = (self.decrement[alive] / self.objective[alive]).clamp_min(1e-300)
             # A direction need not be better than the quadratic model is: roughly far out, closely near the optimum.
-            direction, products = conjugate_gradients(
-                curvature, gradient, relative.pow(0.25).clamp(0.05, 0.5), rules.max_products
-            )
+            most = torch.where(relative > _NEAR, rules.max_products, 4 * rules.max_products)
+            direction, products = conjugate_gradients(curvature, gradient, relative.pow(0.25).clamp(0.05, 0.5), most)
             self.products[alive] += products
             stuck = self._move(oracle, alive, direction.to(torch.float64), gradient, rules)
             alive = alive[~stuck]
@@ -243,7 +245,7 @@ class Search:
 
 
 def conjugate_gradients(
-    curvature: Curvature, gradient: Point, accuracy: torch.Tensor, max_products: int
+    curvature: Curvature, gradient: Point, accuracy: torch.Tensor, most: torch.Tensor
 ) -> tuple[Point, torch.Tensor]:
     """Solve Hessian times direction = -gradient for every model, each to its own accuracy.
 
@@ -254,7 +256,8 @@ def conjugate_gradients(
     gradient : Point
     accuracy : tensor [m]
         Norm of the residual, in the preconditioner's metric, relative to that of the gradient.
-    max_products : int
+    most : tensor, int64 [m]
+        Products.
 
     Returns
     -------
@@ -275,7 +278,7 @@ def conjugate_gradients(
     rz = residual.dot(z)
     enough = rz * accuracy.to(dtype).square()
     alive = torch.arange(len(z.w), device=z.w.device)
-    for _ in range(max_products):
+    for product in range(int(most.max())):
         image = curvature.product(search)
         products[alive] += 1
         curved = search.dot(image)
@@ -286,7 +289,7 @@ def conjugate_gradients(
         residual = residual.plus(image, -step)
         z = curvature.precondition(residual)
         after = residual.dot(z)
-        going = (after > enough) & ~flat
+        going = (after > enough) & ~flat & (product + 1 < most)
         if not going.all():
             solution.put(alive[~going], direction.keep(~going))
             if not going.any():
@@ -294,7 +297,7 @@ def conjugate_gradients(
         search = z.plus(search, after / rz)
         rz = after
         if not going.all():
-            alive, rz, enough = alive[going], rz[going], enough[going]
+            alive, rz, enough, most = alive[going], rz[going], enough[going], most[going]
             direction, residual, search = direction.keep(going), residual.keep(going), search.keep(going)
             curvature.keep(going)
     solution.put(alive, direction)
