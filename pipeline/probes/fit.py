@@ -27,7 +27,7 @@ from .metrics import (
 from .named import NAMED
 from .request import ProbeRequest
 from .selection import Criterion, CurvePoint, ValidationScores, choose_C
-from .training import Fitted, class_probabilities, fit_estimator, predict
+from .training import Fitted, class_probabilities, fit_estimator, fit_grid, predict
 
 
 @dataclass(frozen=True)
@@ -132,9 +132,11 @@ def run_probe(
                 f"{len(grid)} values of C to choose from and no validation rows",
                 hint="Give a validation part (stratified_holdout draws one from train), or a single C.",
             )
+        together = make_estimator(request)
+        many = fit_grid(together, x, y, grid) if hasattr(together, "fit_many") else None
         chosen, criterion, curve = choose_C(
             grid,
-            fit,
+            fit if many is None else many.__getitem__,
             lambda fitted: _validation_scores(fitted, val, n_classes),
             prefer=request.choose_by,
             progress=progress,

@@ -76,7 +76,15 @@ _KNN = NamedProbe(
     aliases=MappingProxyType({"k": "n_neighbors"}),
 )
 
-NAMED: Mapping[str, NamedProbe] = MappingProxyType({probe.name: probe for probe in (_LOGREG, _KNN)})
+_LOGISTIC = NamedProbe(
+    name="logistic",
+    path="cryoprobe.pipeline.probes.logistic.LogisticProbe",
+    description="The objective of logreg by Cryoprobe's own solver: the whole grid of C together, in few passes",
+    defaults=MappingProxyType({"tol": 5e-5, "max_iter": 50}),
+    grid=DEFAULT_C,
+)
+
+NAMED: Mapping[str, NamedProbe] = MappingProxyType({probe.name: probe for probe in (_LOGREG, _LOGISTIC, _KNN)})
 
 
 @dataclass(frozen=True)

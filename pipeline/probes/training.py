@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import time
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -93,6 +93,26 @@ def fit_estimator(estimator: Any, x: Features, y: Targets) -> Fitted:
         seconds=seconds,
         warnings=tuple(dict.fromkeys(_text(w) for w in caught if _worth_telling(w))),
     )
+
+
+def fit_grid(estimator: Any, x: Features, y: Targets, grid: Sequence[float]) -> dict[float, Fitted]:
+    """Fit an estimator that fits many values of C together (it has `fit_many`); each gets its share of the seconds.
+
+    Raises
+    ------
+    BadInput
+        As `fit_estimator`.
+    """
+    start = time.perf_counter()
+    with warnings.catch_warnings(record=True) as caught, _refusals(estimator):
+        warnings.simplefilter("always")
+        probes = estimator.fit_many(x, y, grid)
+    seconds = (time.perf_counter() - start) / len(grid)
+    told = tuple(dict.fromkeys(_text(w) for w in caught if _worth_telling(w)))
+    return {
+        C: Fitted(probe, probe.converged_, _iterations(probe), seconds, told)
+        for C, probe in zip(grid, probes, strict=True)
+    }
 
 
 def predict(estimator: Any, x: Features, n_classes: int, *, multilabel: bool) -> Prediction:

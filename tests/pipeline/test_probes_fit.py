@@ -326,3 +326,24 @@ def test_progress_is_told_once_a_fit(iris: tuple[Part, Part, Part]) -> None:
     train, val, test = iris
     run_probe(ProbeRequest(probe="logreg", C=(1.0, 10.0)), train, val, test, 3, progress=lines.append)
     assert len(lines) == 3
+
+
+def test_logistic_finds_what_logreg_finds_for_the_whole_grid_together(digits: tuple[Part, Part, Part]) -> None:
+    train, val, test = digits
+    grid = (0.1, 1.0, 10.0, 100.0)
+    ours, theirs = (run_probe(ProbeRequest(probe=p, C=grid), train, val, test, 10) for p in ("logistic", "logreg"))
+    assert ours.chosen == theirs.chosen
+    assert ours.converged
+    for mine, other in zip(ours.curve, theirs.curve, strict=True):
+        assert mine["nll"] == pytest.approx(other["nll"], rel=2e-3)
+        assert mine["top1"] == pytest.approx(other["top1"], abs=0.005)
+    assert ours.metrics["top1"] == pytest.approx(theirs.metrics["top1"], abs=0.005)
+
+
+def test_logistic_takes_flags(flags: tuple[Part, Part, Part]) -> None:
+    train, val, test = flags
+    ours, theirs = (
+        run_probe(ProbeRequest(probe=p, C=(0.1, 10.0)), train, val, test, 5) for p in ("logistic", "logreg")
+    )
+    assert ours.chosen == theirs.chosen
+    assert ours.metrics["map"] == pytest.approx(theirs.metrics["map"], abs=2e-3)

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypeGuard
 
 import numpy as np
 import numpy.typing as npt
-from sklearn.base import BaseEstimator, ClassifierMixin
+from sklearn.base import BaseEstimator, ClassifierMixin, clone
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils.class_weight import compute_class_weight
 from sklearn.utils.multiclass import check_classification_targets, type_of_target
 from sklearn.utils.validation import _check_sample_weight, check_array, check_is_fitted
 
-from .path import Precision, fit_path
+from .path import Path, Precision, fit_path
 
 try:
     from sklearn.utils.validation import validate_data
@@ -72,6 +73,8 @@ class LogisticProbe(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     coef_: Float64
     intercept_: Float64
     classes_: npt.NDArray[Any]
+    converged_: bool
+    feature_names_in_: npt.NDArray[Any]
 
     def __init__(
         self,
@@ -109,8 +112,25 @@ class LogisticProbe(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         ValueError
             If the data or a parameter is not what it should be.
         """
-        if not (np.isreal(self.C) and 0 < self.C < np.inf):
-            raise ValueError(f"C must be positive and finite, not {self.C!r}")
+        self._fit_all([self], X, y, sample_weight)
+        return self
+
+    def fit_many(self, X: Features, y: Any, Cs: Sequence[float], sample_weight: Any = None) -> list[LogisticProbe]:
+        """Fit a copy of this probe for each C, together: every pass over the features serves all of them.
+
+        Raises
+        ------
+        ValueError
+            As `fit`.
+        """
+        probes: list[LogisticProbe] = [clone(self).set_params(C=C) for C in Cs]
+        self._fit_all(probes, X, y, sample_weight)
+        return probes
+
+    def _fit_all(self, probes: Sequence[LogisticProbe], X: Features, y: Any, sample_weight: Any) -> None:
+        for C in (probe.C for probe in probes):
+            if not (np.isreal(C) and 0 < C < np.inf):
+                raise ValueError(f"C must be positive and finite, not {C!r}")
         x, labels = self._checked(X, y)
         check_classification_targets(labels)
         self._flags = type_of_target(labels) == "multilabel-indicator"
@@ -130,11 +150,12 @@ class LogisticProbe(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         heads = len(self.classes_) if self._flags or len(self.classes_) > 2 else 1
         start = None
         if self.warm_start and getattr(self, "coef_", np.empty(0)).shape == (heads, x.shape[1]):
-            start = (self.coef_[None], self.intercept_[None])
+            n = len(probes)
+            start = (np.repeat(self.coef_[None], n, axis=0), np.repeat(self.intercept_[None], n, axis=0))
         path = fit_path(
             x,
             codes,
-            [1.0 / self.C],
+            [1.0 / probe.C for probe in probes],
             sample_weight=weights,
             precision=precision,
             tol=self.tol,
@@ -142,18 +163,24 @@ class LogisticProbe(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             threads=self.n_threads,
             start=start,
         )
-        self.coef_, self.intercept_ = path.coef[0], path.intercept[0]
-        self.objective_, self.gradient_norm_ = float(path.objective[0]), float(path.gradient_norm[0])
-        self.n_iter_, self.converged_ = path.passes, bool(path.converged[0])
-        self.n_features_in_ = x.shape[1]
-        if not self.converged_:
-            warnings.warn(
-                f"LogisticProbe did not converge in {self.max_iter} steps: its largest gradient entry is "
-                f"{path.gradient_max[0]:.1e} of the sum of weights",
-                ConvergenceWarning,
-                stacklevel=2,
-            )
-        return self
+        for i, probe in enumerate(probes):
+            probe._take(path, i, self)
+            if not probe.converged_:
+                warnings.warn(
+                    f"LogisticProbe (C = {probe.C:g}) did not converge in {self.max_iter} steps: its largest gradient "
+                    f"entry is {path.gradient_max[i]:.1e} of the sum of weights",
+                    ConvergenceWarning,
+                    stacklevel=3,
+                )
+
+    def _take(self, path: Path, i: int, like: LogisticProbe) -> None:
+        """Become the optimum of the path's i-th penalty, on data as `like` saw them."""
+        self._flags, self.classes_, self.n_features_in_ = like._flags, like.classes_, path.coef.shape[2]
+        if hasattr(like, "feature_names_in_"):
+            self.feature_names_in_ = like.feature_names_in_
+        self.coef_, self.intercept_ = path.coef[i], path.intercept[i]
+        self.objective_, self.gradient_norm_ = float(path.objective[i]), float(path.gradient_norm[i])
+        self.n_iter_, self.converged_ = path.passes[i : i + 1], bool(path.converged[i])
 
     def decision_function(self, X: Features) -> Float64:
         """Return logits: [n] for two classes, [n, K] else."""

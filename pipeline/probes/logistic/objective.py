@@ -110,7 +110,8 @@ class Point:
         import torch
 
         w: torch.Tensor = torch.linalg.vecdot(self.w.flatten(1), other.w.flatten(1))
-        return w + torch.linalg.vecdot(self.b, other.b)
+        b: torch.Tensor = torch.linalg.vecdot(self.b, other.b)
+        return w + b
 
     def to(self, dtype: torch.dtype) -> Point:
         """Return a copy in another type."""
@@ -136,9 +137,9 @@ def residuals_(z: torch.Tensor, task: Task, models: Models) -> torch.Tensor:
         own = z.gather(2, index).squeeze(2)  # [n, m]
         largest = z.amax(2)
         z.sub_(largest[:, :, None]).exp_()
-        total = z.sum(2)
-        loss = total.log().add_(largest).sub_(own)
-        z.mul_(total.reciprocal_()[:, :, None])
+        mass = z.sum(2)
+        loss = mass.log().add_(largest).sub_(own)
+        z.mul_(mass.reciprocal_()[:, :, None])
         z.scatter_add_(2, index, z.new_full((1, 1, 1), -1.0).expand(index.shape))
     else:
         y = task.targets[:, models.columns].to(z.dtype)  # [n, m]
