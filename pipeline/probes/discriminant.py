@@ -7,6 +7,7 @@ rows, block by block, and factorised once.
 from __future__ import annotations
 
 import warnings
+from collections.abc import Iterable
 from typing import Any, Literal
 
 import numpy as np
@@ -130,37 +131,42 @@ def _ledoit_wolf(x: Rows, codes: Indices, means: Float64) -> tuple[Float64, Floa
     kept, diagonal = np.ones(len(means)), np.zeros(x.shape[1])
     order = np.argsort(codes, kind="stable")
     for c, members in enumerate(np.split(order, np.cumsum(np.bincount(codes, minlength=len(means)))[:-1])):
-        rows = x[members].astype(np.float64) - means[c]  # [n_c, d]
-        n = len(rows)
-        variance = np.square(rows).mean(axis=0)
+        n = len(members)
+        parts = [members[block] for block in blocks(n)]
+        squares = np.stack([np.square(x[part] - means[c]).sum(axis=0) for part in parts])
+        variance = squares.sum(axis=0) / n  # [d]
         # Features that are constant but for rounding keep their scale; the bound is that of Chan, Golub and LeVeque
         # (1983) for the two-pass variance, which scikit-learn's StandardScaler uses too.
         constant = variance <= n * _EPS * variance + np.square(n * means[c] * _EPS)
         scale = np.where(constant, 1.0, np.sqrt(variance))
-        rows /= scale
-        share, target = _shrinkage(rows)
+        share, target = _shrinkage(((x[part] - means[c]) / scale for part in parts), n)
         kept[c] = 1 - share
         diagonal += n / len(x) * share * target * np.square(scale)
     return kept, diagonal
 
 
-def _shrinkage(rows: Float64) -> tuple[float, float]:
-    """Return the share s of the target and the mean variance, of centred rows [n, d].
+def _shrinkage(parts: Iterable[Float64], n: int) -> tuple[float, float]:
+    """Return the share s of the target and the mean variance, of n centred rows in parts [b, d].
 
-    In the notation of Ledoit and Wolf (2004), lemma 3.2 to 3.4, all of them times d: m the mean variance, d² the
-    distance of the covariance from m I, b² the error of the covariance, s = min(b², d²) / d².
+    In the notation of Ledoit and Wolf (2004), lemmas 3.2 to 3.4, times d: m is the mean variance, d² the distance of
+    the covariance from m I, b² the error of the covariance, and s = min(b², d²) / d².
     """
-    n, d = rows.shape
+    total = fourth = 0.0  # sums of |row|² and |row|⁴
+    gram: Float64 | float = 0.0
+    d = 0
+    for rows in parts:
+        d = rows.shape[1]
+        lengths = np.square(rows).sum(axis=1)
+        total += float(lengths.sum())
+        fourth += float(np.square(lengths).sum())
+        # |XᵀX| = |XXᵀ| in the Frobenius norm: the smaller one will do, where the rows are all in one part.
+        gram = rows @ rows.T if n < d and n == len(rows) else gram + rows.T @ rows
     if d == 1:
         return 0.0, 0.0
-    squares = np.square(rows)
-    mean = float(squares.sum()) / (n * d)
-    # |XᵀX|² = |XXᵀ|² in the Frobenius norm: the smaller one will do.
-    gram = rows @ rows.T if n < d else rows.T @ rows
+    mean = total / (n * d)
     of_covariance = float(np.square(gram).sum()) / n**2
     distance = of_covariance - d * mean**2
-    error = (float(np.square(squares.sum(axis=1)).sum()) / n - of_covariance) / n
-    error = min(error, distance)
+    error = min((fourth / n - of_covariance) / n, distance)
     return (0.0 if error == 0 else error / distance), mean
 
 
