@@ -38,8 +38,10 @@ class CentredLinear(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         """
         x = check_rows(self, X)
         dtype: Any = np.float64 if self._in_float64 else x.dtype
-        fitted: list[Any] = [a.astype(dtype) for a in (self.coef_, self._centre, self._at_centre)]
-        coef, centre, at_centre = fitted
+        # The origin as it is subtracted, and the scores there: rounding it to float32 must not move them.
+        centre: Any = self._centre.astype(dtype)
+        at_centre: Any = (self._at_centre + self.coef_ @ (centre - self._centre)).astype(dtype)
+        coef: Any = self.coef_.astype(dtype)
         scores: Rows = np.empty((len(x), len(coef)), dtype=dtype)
         for block in blocks(len(x)):
             scores[block] = (x[block] - centre) @ coef.T + at_centre

@@ -73,14 +73,15 @@ class NearestMeanProbe(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         float32 for float32 rows.
         """
         x = check_rows(self, X)
-        means = self.means_ - self._origin  # [C, d]
+        origin: Any = self._origin.astype(x.dtype)  # rounded once, and then the same for rows and means
+        means = self.means_ - origin  # [C, d]
         factors: Any = means.astype(x.dtype)
         scores: Rows = np.empty((len(x), len(means)), dtype=x.dtype)
         for block in blocks(len(x)):
             if self.metric == "cosine":
                 scores[block] = (x[block] / norms(x[block])[:, None]).astype(x.dtype) @ factors.T
             else:
-                rows = x[block] - self._origin.astype(x.dtype)
+                rows = x[block] - origin
                 constants = (squares(rows)[:, None] + squares(means)) / 2
                 scores[block] = rows @ factors.T - constants.astype(x.dtype)
         return scores if len(means) > 2 else scores[:, 1] - scores[:, 0]

@@ -164,7 +164,8 @@ def squares(x: Rows) -> Float64:
         If a row is too long for float64 (1e154).
     """
     # Widened before it is squared: float32 overflows at 1e19.
-    found = np.concatenate([np.square(x[block].astype(np.float64)).sum(axis=1) for block in blocks(len(x))])
+    with np.errstate(over="ignore"):
+        found = np.concatenate([np.square(x[block].astype(np.float64)).sum(axis=1) for block in blocks(len(x))])
     if not np.isfinite(found).all():
         raise ValueError("Some rows are too large for float64 arithmetic.")
     return found

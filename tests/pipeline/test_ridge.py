@@ -170,7 +170,7 @@ def test_flags_are_one_regression_a_class(probe: RidgeProbe, n: int, d: int) -> 
 @pytest.mark.parametrize(("n", "d"), [(200, 20), (40, 100)])
 def test_float32_rows_far_from_the_origin_score_as_their_float64_copies(probe: RidgeProbe, n: int, d: int) -> None:
     x, y = blobs(n, d, 4)
-    x = (x + 100).astype(np.float32)
+    x = (x + 1000).astype(np.float32)
     narrow = probe.fit(x, y).decision_function(x)
     coef = probe.coef_
     wide = probe.fit(x.astype(np.float64), y).decision_function(x.astype(np.float64))
