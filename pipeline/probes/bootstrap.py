@@ -201,7 +201,8 @@ def _groups(labels: Labels, n_classes: int) -> Any:
 
 
 def _quotient(above: Floats, below: npt.NDArray[Any]) -> Floats:
-    return np.divide(above, below, out=np.full(above.shape, np.nan), where=below > 0)
+    quotient: Floats = np.divide(above, below, out=np.full(above.shape, np.nan), where=below > 0)
+    return quotient
 
 
 def _mean_quotient(above: Floats, below: Floats, empty: float = np.nan) -> Floats:
