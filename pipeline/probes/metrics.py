@@ -6,12 +6,35 @@ each), and a tie in the scores is broken in favour of the lower class index.
 
 from __future__ import annotations
 
-from typing import TypedDict
+from typing import NotRequired, TypedDict
 
 import numpy as np
 import numpy.typing as npt
 
 from ...errors import BadInput
+from .calibration import expected_calibration_error, negative_log_likelihood
+from .per_class import PerClass, mean_f1, per_class_table
+from .ranking import (
+    average_precision,
+    mean_average_precision,
+    mean_eleven_point_average_precision,
+    mean_roc_auc,
+    one_vs_rest_roc_auc,
+)
+
+__all__ = [
+    "ClassificationMetrics",
+    "MultilabelMetrics",
+    "PerClass",
+    "average_precision",
+    "classification_metrics",
+    "mean_average_precision",
+    "multilabel_metrics",
+    "negative_log_likelihood",
+    "per_class_table",
+    "top_k",
+    "top_k_hits",
+]
 
 Labels = npt.NDArray[np.int64]
 Flags = npt.NDArray[np.uint8]
@@ -19,13 +42,17 @@ Scores = npt.NDArray[np.floating]
 
 
 class ClassificationMetrics(TypedDict):
-    """Scores of single-label predictions, all but `confusion` between 0 and 1."""
+    """Scores of single-label predictions, between 0 and 1 but for `confusion`, `nll` (nats) and supports."""
 
     top1: float
     top5: float | None
     mean_per_class_recall: float
     macro_f1: float
     confusion: list[list[int]]
+    nll: NotRequired[float | None]
+    ece: NotRequired[float]
+    roc_auc: NotRequired[float | None]
+    per_class: NotRequired[PerClass]
 
 
 class MultilabelMetrics(TypedDict):
@@ -35,10 +62,18 @@ class MultilabelMetrics(TypedDict):
     macro_f1: float
     micro_f1: float
     subset_accuracy: float
+    map_11_point: NotRequired[float | None]
+    roc_auc: NotRequired[float | None]
 
 
 def classification_metrics(
-    y_true: Labels, scores: Scores | None, predicted: Labels, n_classes: int
+    y_true: Labels,
+    scores: Scores | None,
+    predicted: Labels,
+    n_classes: int,
+    *,
+    probabilities: Scores | None = None,
+    per_class: bool = False,
 ) -> ClassificationMetrics:
     """Score single-label predictions.
 
@@ -49,6 +84,10 @@ def classification_metrics(
         Higher is likelier; -inf for a class that the probe cannot predict.
     predicted : ndarray, int64 [n]
     n_classes : int
+    probabilities : ndarray, float [n, n_classes], optional
+        NaN in the column of a class that was not in training, as `class_probabilities` returns them.
+    per_class : bool
+        Whether to add the table of classes.
 
     Returns
     -------
@@ -66,34 +105,53 @@ def classification_metrics(
             is scikit-learn's ``f1_score(average="macro", zero_division=0)``.
         confusion
             Counts, rows are true classes, columns predicted ones.
+        nll, ece, roc_auc
+            With `probabilities` only: `negative_log_likelihood`, `expected_calibration_error` (15 bins) and
+            `one_vs_rest_roc_auc`.
+        per_class
+            With `per_class` only: `per_class_table`.
 
     Raises
     ------
     BadInput
-        If there are no rows, shapes disagree, or a label is outside 0 … n_classes - 1.
+        If there are no rows, shapes disagree, a label is outside 0 … n_classes - 1, or `probabilities` are
+        not such.
     """
     _check_labels(y_true, predicted, n_classes)
-    if scores is not None and scores.shape != (y_true.size, n_classes):
-        raise BadInput(
-            "scores do not have one row a sample and one column a class",
-            hint="Pass scores of shape [n, n_classes].",
-            expected=(y_true.size, n_classes),
-            found=scores.shape,
-        )
+    for name, given in (("scores", scores), ("probabilities", probabilities)):
+        if given is not None and given.shape != (y_true.size, n_classes):
+            raise BadInput(
+                f"{name} do not have one row a sample and one column a class",
+                hint=f"Pass {name} of shape [n, n_classes].",
+                expected=(y_true.size, n_classes),
+                found=given.shape,
+            )
     confusion = np.bincount(y_true * n_classes + predicted, minlength=n_classes**2).reshape(n_classes, n_classes)
     hits, actual, claimed = np.diag(confusion), confusion.sum(axis=1), confusion.sum(axis=0)  # [K] each
     occurs = actual > 0
-    return {
+    found: ClassificationMetrics = {
         "top1": float(hits.sum() / y_true.size),
         "top5": None if scores is None or n_classes < 6 else top_k(y_true, scores, 5),
         "mean_per_class_recall": float(np.mean(hits[occurs] / actual[occurs])),
-        "macro_f1": _mean_f1(hits, actual, claimed),
+        "macro_f1": mean_f1(hits, actual, claimed),
         "confusion": confusion.tolist(),
     }
+    if probabilities is not None:
+        found["nll"] = negative_log_likelihood(y_true, probabilities)
+        found["ece"] = expected_calibration_error(y_true, probabilities)
+        found["roc_auc"] = one_vs_rest_roc_auc(y_true, probabilities)
+    if per_class:
+        found["per_class"] = per_class_table(confusion)
+    return found
 
 
 def top_k(y_true: Labels, scores: Scores, k: int) -> float:
-    """Return the share of rows whose true class is among the k highest scores.
+    """Return the share of rows whose true class is among the k highest scores; see `top_k_hits`."""
+    return float(np.mean(top_k_hits(y_true, scores, k)))
+
+
+def top_k_hits(y_true: Labels, scores: Scores, k: int) -> npt.NDArray[np.bool_]:
+    """Say of each row whether its true class is among the k highest scores, bool [n].
 
     The rank of the true class is the number of classes with a higher score, plus those with the same score and a
     lower index.
@@ -102,29 +160,13 @@ def top_k(y_true: Labels, scores: Scores, k: int) -> float:
     earlier = np.arange(scores.shape[1])[None, :] < y_true[:, None]  # [n, K]
     rank = np.sum((scores > own) | ((scores == own) & earlier), axis=1)  # [n]
     # NaN fails the second comparison too, so a broken score is never a hit.
-    return float(np.mean((rank < k) & (own[:, 0] > -np.inf)))
+    hits: npt.NDArray[np.bool_] = (rank < k) & (own[:, 0] > -np.inf)
+    return hits
 
 
-def negative_log_likelihood(y_true: Labels, probabilities: Scores) -> float | None:
-    """Return the mean of -ln p(true class), in nats.
-
-    Rows of a class that the probe has never seen, which has probability 0 whatever the probe's parameters are, are left
-    out; None where no other row is left. A probability that rounded to 0 counts as the smallest normal number.
-
-    Parameters
-    ----------
-    y_true : ndarray, int64 [n]
-    probabilities : ndarray, float [n, n_classes]
-        NaN in the column of a class that was not in training.
-    """
-    p = probabilities[np.arange(y_true.size), y_true]
-    p = p[~np.isnan(p)]
-    if not p.size:
-        return None
-    return float(-np.log(np.maximum(p, np.finfo(np.float64).tiny)).mean())
-
-
-def multilabel_metrics(y_true: Flags, scores: Scores | None, predicted: Flags) -> MultilabelMetrics:
+def multilabel_metrics(
+    y_true: Flags, scores: Scores | None, predicted: Flags, *, ranking: bool = False
+) -> MultilabelMetrics:
     """Score multi-label predictions.
 
     Parameters
@@ -133,6 +175,8 @@ def multilabel_metrics(y_true: Flags, scores: Scores | None, predicted: Flags) -
         0 or 1.
     scores : ndarray, float [n, C], or None
         Higher is likelier.
+    ranking : bool
+        Whether to add the further scores of the order.
 
     Returns
     -------
@@ -147,6 +191,8 @@ def multilabel_metrics(y_true: Flags, scores: Scores | None, predicted: Flags) -
             F1 of all flags taken together; 0 where no flag is set.
         subset_accuracy
             Share of rows whose flags are all right.
+        map_11_point, roc_auc
+            With `ranking` only: `mean_eleven_point_average_precision` (VOC2007's) and `mean_roc_auc`.
 
     Raises
     ------
@@ -164,48 +210,16 @@ def multilabel_metrics(y_true: Flags, scores: Scores | None, predicted: Flags) -
     true, claim = y_true.astype(bool), predicted.astype(bool)  # [n, C]
     hits, actual, claimed = (true & claim).sum(axis=0), true.sum(axis=0), claim.sum(axis=0)  # [C] each
     flags = int(actual.sum() + claimed.sum())
-    return {
+    found: MultilabelMetrics = {
         "map": None if scores is None else mean_average_precision(y_true, scores),
-        "macro_f1": _mean_f1(hits, actual, claimed),
+        "macro_f1": mean_f1(hits, actual, claimed),
         "micro_f1": float(2 * hits.sum() / flags) if flags else 0.0,
         "subset_accuracy": float(np.mean(np.all(true == claim, axis=1))),
     }
-
-
-def mean_average_precision(y_true: Flags, scores: Scores) -> float | None:
-    """Return the mean `average_precision` over the columns that have a positive; None where no column has one."""
-    columns = np.flatnonzero(y_true.any(axis=0))
-    if columns.size == 0:
-        return None
-    return float(np.mean([average_precision(y_true[:, c], scores[:, c]) for c in columns]))
-
-
-def average_precision(y_true: Flags, scores: Scores) -> float:
-    """Return the area under the precision-recall steps of one class.
-
-    AP = sum_i (R_i - R_{i-1}) P_i over the distinct scores in descending order, as scikit-learn's
-    ``average_precision_score``: rows with the same score come in together, so their order does not matter.
-
-    Parameters
-    ----------
-    y_true : ndarray, uint8 [n]
-        At least one positive.
-    scores : ndarray, float [n]
-    """
-    order = np.argsort(-scores, kind="stable")
-    ranked = scores[order]
-    last_of_tie = np.append(ranked[1:] != ranked[:-1], True)
-    hits = np.cumsum(y_true[order], dtype=np.int64)[last_of_tie]
-    precision = hits / (np.flatnonzero(last_of_tie) + 1)
-    gained = np.diff(hits, prepend=0)
-    return float(np.sum(gained * precision) / hits[-1])
-
-
-def _mean_f1(hits: Labels, actual: Labels, claimed: Labels) -> float:
-    """F1 = 2 TP / (2 TP + FP + FN) per class, averaged over the classes that occur on either side."""
-    total = actual + claimed
-    occurs = total > 0
-    return float(np.mean(2 * hits[occurs] / total[occurs])) if occurs.any() else 0.0
+    if ranking:
+        found["map_11_point"] = None if scores is None else mean_eleven_point_average_precision(y_true, scores)
+        found["roc_auc"] = None if scores is None else mean_roc_auc(y_true, scores)
+    return found
 
 
 def _check_labels(y_true: Labels, predicted: Labels, n_classes: int) -> None:

@@ -1,0 +1,115 @@
+"""What the estimators that are trained by gradient steps have in common: everything but the training.
+
+Only training needs torch. A fitted probe holds numpy arrays and predicts with numpy, so it can be pickled, and loaded
+where there is no accelerator.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from typing import Any, Self
+
+import numpy as np
+import numpy.typing as npt
+from sklearn.base import BaseEstimator, ClassifierMixin
+from sklearn.utils.multiclass import check_classification_targets
+from sklearn.utils.validation import check_is_fitted
+
+Features = npt.NDArray[np.float32] | npt.NDArray[np.float64]
+Labels = npt.NDArray[np.int64]
+
+_CHUNK_ROWS = 8192
+"""Of one product when predicting, so that hidden activations of many rows do not fill the memory."""
+
+
+class GradientProbe(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
+    """A scikit-learn classifier of single-label rows, but for two methods.
+
+    A subclass trains in `_train`, from class indices, and gives logits in `_logits`. It has parameters `random_state`
+    and `device`.
+
+    Attributes
+    ----------
+    classes_ : ndarray [K]
+    n_features_in_ : int
+    """
+
+    random_state: int | np.random.RandomState | None
+    classes_: npt.NDArray[Any]
+
+    @abstractmethod
+    def _train(self, x: Features, codes: Labels, n_classes: int, seed: int) -> None:
+        """Set the fitted attributes from rows x [n, d] and class indices [n]."""
+
+    @abstractmethod
+    def _logits(self, x: Features) -> Features:
+        """Return logits [n, K] of rows x [n, d]."""
+
+    def fit(self, X: npt.ArrayLike, y: npt.ArrayLike) -> Self:
+        """Fit on rows [n, d] and labels [n], of any kind.
+
+        Raises
+        ------
+        ValueError
+            If there is a single class, the weights diverge, or X is not finite.
+        BadInput
+            If a parameter is out of range.
+        """
+        x, labels = _validated(self, X, y)
+        check_classification_targets(labels)
+        self.classes_, codes = np.unique(labels, return_inverse=True)
+        if len(self.classes_) < 2:
+            raise ValueError(f"{type(self).__name__} needs rows of at least two classes, and there is one class")
+        self._train(x, codes.astype(np.int64), len(self.classes_), _seed_of(self.random_state))
+        return self
+
+    def decision_function(self, X: npt.ArrayLike) -> Features:
+        """Return logits [n, K] of rows [n, d]; for two classes the margin of the second, [n]."""
+        logits = self._all_logits(X)
+        return logits[:, 1] - logits[:, 0] if logits.shape[1] == 2 else logits
+
+    def predict_proba(self, X: npt.ArrayLike) -> npt.NDArray[np.float64]:
+        """Return class probabilities [n, K] of rows [n, d], the softmax of the logits."""
+        logits = self._all_logits(X).astype(np.float64)
+        p: npt.NDArray[np.float64] = np.exp(logits - logits.max(axis=1, keepdims=True))
+        p /= p.sum(axis=1, keepdims=True)
+        return p
+
+    def predict(self, X: npt.ArrayLike) -> npt.NDArray[Any]:
+        """Return the likeliest label [n] of rows [n, d]."""
+        best = self._all_logits(X).argmax(axis=1)
+        return np.asarray(self.classes_[best])
+
+    def _all_logits(self, X: npt.ArrayLike) -> Features:
+        check_is_fitted(self)
+        x = _validated(self, X)[0]
+        return np.concatenate([self._logits(x[i : i + _CHUNK_ROWS]) for i in range(0, len(x), _CHUNK_ROWS)])
+
+    def _refuse_divergence(self, finite: bool) -> None:
+        if not finite:
+            raise ValueError(
+                f"the weights of {type(self).__name__} diverged; a lower learning_rate, or a weight_decay "
+                "below 1 / learning_rate, or features of smaller scale, would keep them finite"
+            )
+
+
+def _validated(estimator: Any, X: npt.ArrayLike, y: npt.ArrayLike | None = None) -> tuple[Features, Any]:
+    """Check X, and y when fitting, as scikit-learn does; float32 stays float32, all else becomes float64."""
+    kind = {"dtype": [np.float64, np.float32], "reset": y is not None}
+    given = (X,) if y is None else (X, y)
+    try:
+        from sklearn.utils.validation import validate_data
+    except ImportError:  # scikit-learn 1.5
+        checked = estimator._validate_data(*given, **kind)
+    else:
+        checked = validate_data(estimator, *given, **kind)
+    return (checked, None) if y is None else checked
+
+
+def _seed_of(random_state: int | np.random.RandomState | None) -> int:
+    """Return a seed for generators of one's own; None is fresh entropy, and numpy's global state is never read."""
+    if random_state is None:
+        return int(np.random.SeedSequence().generate_state(1, np.uint64)[0])
+    if isinstance(random_state, np.random.RandomState):
+        return int(random_state.randint(2**31))
+    return int(random_state)

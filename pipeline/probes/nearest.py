@@ -1,0 +1,165 @@
+"""The k nearest rows of each query: exact, in bounded memory, the same on every machine.
+
+Not an index: every query is compared with every row. The comparison is a matrix product, block by block, in the
+arithmetic of the rows; it keeps the pairs that rounding cannot exclude, and those few are then compared in float64. So
+which rows are nearest, and their order, does not depend on the blocks, on threads or on the BLAS library.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from .labelled_rows import Float64, Indices, Rows, blocks, norms, squares
+
+Metric = Literal["cosine", "euclidean"]
+
+_ELEMENTS_AT_ONCE = 2**18
+"""Entries of the rows that are compared together in float64: two buffers of 2 MiB, which stay in cache."""
+
+_SPARE = 3
+"""How many times k candidates a query may have on average before the list is cut; cutting costs a sort."""
+
+
+def nearest(
+    queries: Rows, rows: Rows, k: int, *, metric: Metric = "cosine", block_size: int = 2048
+) -> Iterator[tuple[slice, Float64, Indices]]:
+    """Find the k nearest rows of every query.
+
+    Parameters
+    ----------
+    queries : ndarray [m, d]
+    rows : ndarray [n, d]
+    k : int
+        From 1 to n.
+    metric : {"cosine", "euclidean"}
+        Similarity: the cosine (0 where either row is zeros), or -|q - t|²/2, which on unit rows is the cosine less 1.
+    block_size : int
+        Queries, and rows, that are compared at once. Memory is of the order of block_size² + block_size (k + d)
+        numbers, and does not grow with m or n beyond two numbers a row.
+
+    Yields
+    ------
+    block : slice
+        Which queries.
+    similarities : ndarray, float64 [b, k]
+        Descending.
+    indices : ndarray, int64 [b, k]
+        Of two rows with the same similarity in float64 the first comes first.
+    """
+    space = _Space(rows, np.result_type(queries, rows), metric)
+    for block in blocks(len(queries), block_size):
+        candidates = _candidates(space, queries[block], k, block_size)
+        pairs = space.exact(queries[block], candidates)
+        order, rank = pairs.ranking()
+        best = pairs.take(order[rank < k])
+        yield block, best.similarity.reshape(-1, k), best.column.reshape(-1, k)
+
+
+class _Pairs(NamedTuple):
+    """Pairs of a query and a row, with a similarity."""
+
+    query: Indices
+    column: Indices
+    similarity: Float64
+
+    def take(self, which: npt.NDArray[np.bool_] | Indices) -> _Pairs:
+        """Return the pairs at `which`, a mask or indices."""
+        return _Pairs(self.query[which], self.column[which], self.similarity[which])
+
+    def joined(self, other: _Pairs) -> _Pairs:
+        """Return the pairs of both."""
+        return _Pairs(*(np.concatenate(both) for both in zip(self, other, strict=True)))
+
+    def ranking(self) -> tuple[Indices, Indices]:
+        """Return the order by query, similarity and column, and in that order each pair's rank in its query."""
+        order = np.lexsort((self.column, -self.similarity, self.query))
+        first = np.flatnonzero(np.diff(self.query[order], prepend=-1))
+        return order, np.arange(len(order)) - np.repeat(first, np.diff(first, append=len(order)))
+
+
+class _Space:
+    """Similarity between queries and rows: approximate for all pairs of two blocks, exact for a list of pairs."""
+
+    def __init__(self, rows: Rows, dtype: npt.DTypeLike, metric: Metric) -> None:
+        self.rows = rows
+        self.dtype: Any = np.dtype(dtype)
+        self.euclidean = metric == "euclidean"
+        if self.euclidean:
+            # Distances change neither with the origin nor, in their order, with the scale; rounding and overflow do.
+            self.centre = rows.mean(axis=0, dtype=np.float64).astype(dtype)
+            self.longest = max(float(np.sqrt(squares(rows[b] - self.centre).max())) for b in blocks(len(rows))) or 1.0
+        else:
+            self.norms = norms(rows)
+        # A sum of d products of two vectors of norm 1 is off by at most d eps/2, in any order; scaling the vectors and
+        # subtracting half a square add a few eps. Twice, since both sides of a comparison are off.
+        self.margin = 2 * (rows.shape[1] + 16) * float(np.finfo(self.dtype).eps)
+
+    def approximate(self, queries: Rows) -> Callable[[slice], Rows]:
+        """Return a function of a block of rows: products [b, w] that are off by less than half of `margin`.
+
+        Cosines, or for each query the similarities times a factor plus a constant of its own.
+        """
+        if not self.euclidean:
+            unit = (queries / norms(queries)[:, None]).astype(self.dtype)
+
+            def cosines(block: slice) -> Rows:
+                found: Rows = unit @ (self.rows[block] / self.norms[block, None]).astype(self.dtype).T
+                return found
+
+            return cosines
+
+        # -|q - t|²/2 = qt - t²/2 - q²/2, without the last, after division by max(|q|, longest) and by the longest |t|.
+        left = (queries.astype(self.dtype) - self.centre) / self.longest
+        shrunk = 1 / np.maximum(np.sqrt(squares(left)), 1.0)  # [b]
+        left = (left * shrunk[:, None]).astype(self.dtype)
+
+        def products(block: slice) -> Rows:
+            right = ((self.rows[block].astype(self.dtype) - self.centre) / self.longest).astype(self.dtype)
+            found: Rows = left @ right.T
+            found -= (shrunk[:, None] * (squares(right) / 2)).astype(self.dtype)
+            return found
+
+        return products
+
+    def exact(self, queries: Rows, pairs: _Pairs) -> _Pairs:
+        """Return the pairs with their similarities in float64, each computed alone and so the same anywhere."""
+        found = np.empty(len(pairs.query))
+        lengths = None if self.euclidean else norms(queries)
+        for block in blocks(len(found), max(_ELEMENTS_AT_ONCE // queries.shape[1], 1)):
+            query, column = pairs.query[block], pairs.column[block]
+            left, right = queries[query].astype(np.float64), self.rows[column].astype(np.float64)
+            if lengths is None:
+                left -= right
+                found[block] = -np.einsum("pd,pd->p", left, left) / 2
+            else:
+                found[block] = np.einsum("pd,pd->p", left, right) / (lengths[query] * self.norms[column])
+        return pairs._replace(similarity=found)
+
+
+def _candidates(space: _Space, queries: Rows, k: int, block_size: int) -> _Pairs:
+    """Return every pair that may be among the k best of its query, and not many others."""
+    enough = _SPARE * k * len(queries)
+    products_with = space.approximate(queries)
+    floor = np.full(len(queries), -np.inf, dtype=space.dtype)  # [b], what a pair must reach
+    kept = _Pairs(np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0))
+    for block in blocks(len(space.rows), block_size):
+        products = products_with(block)  # [b, w]
+        wanted = products >= floor[:, None]
+        if products.shape[1] > k and np.count_nonzero(wanted) > k * len(queries):
+            floor = np.maximum(floor, (np.partition(products, -k, axis=1)[:, -k] - space.margin).astype(space.dtype))
+            wanted = products >= floor[:, None]
+        query, column = np.nonzero(wanted)
+        kept = kept.joined(_Pairs(query, column + block.start, products[query, column].astype(np.float64)))
+        if len(kept.query) > enough:
+            order, rank = kept.ranking()
+            kth = kept.similarity[order[rank == k - 1]]  # [b]: every query has k pairs by now
+            floor = np.maximum(floor, (kth - space.margin).astype(space.dtype))
+            kept = kept.take(kept.similarity >= floor[kept.query])
+            if len(kept.query) > enough:  # rows that all but coincide: only float64 can tell
+                order, rank = space.exact(queries, kept).ranking()
+                kept = kept.take(order[rank < k])
+    return kept

@@ -1,0 +1,193 @@
+"""k nearest neighbours as a probe: how neighbours vote, for one k or for several from one search.
+
+The search itself is in `nearest`, and DINOv2's evaluation in `dinov2_knn`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+from sklearn.base import BaseEstimator, ClassifierMixin
+from sklearn.utils.validation import check_is_fitted
+
+from ...errors import BadInput
+from .labelled_rows import Float64, Indices, Rows, check_labelled, check_rows
+from .nearest import Metric, nearest
+
+
+class KNNProbe(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
+    """Exact k nearest neighbours.
+
+    Parameters
+    ----------
+    k : int
+        Number of neighbours. Where there are fewer training rows, all of them vote (`k_`).
+    weights : {"uniform", "softmax"}
+        A vote each, or softmax(similarity / temperature) over the k neighbours, as in DINOv2's evaluation [1]_.
+    temperature : float
+        Of the softmax; 0.07 in [1]_.
+    metric : {"cosine", "euclidean"}
+        Similarity s(q, t): their cosine, or -|q - t|²/2, which on unit rows is the cosine less 1 and so gives the same
+        softmax. The cosine of a row of zeros with any other is 0.
+    block_size : int
+        Queries, and training rows, that are compared at once. Memory beyond input and output is a few times
+        block_size² + block_size (k + n_classes + d) numbers, whatever the number of queries.
+
+    Attributes
+    ----------
+    classes_ : ndarray [C]
+    k_ : int
+        Neighbours that vote.
+    n_features_in_ : int
+
+    Notes
+    -----
+    Of equally similar training rows, in float64, the one that comes first in the training set is nearer. Of classes
+    with equal votes the first in `classes_` is predicted. With flags [n, C] as labels, the (weighted) share of the
+    neighbours that have the flag is the probability, and a flag is predicted from 0.5.
+
+    References
+    ----------
+    .. [1] Oquab et al., DINOv2 (2023), section 7.1; Wu et al., Unsupervised feature learning via non-parametric
+       instance discrimination (2018), section 3.4.
+    """
+
+    def __init__(
+        self,
+        k: int = 20,
+        *,
+        weights: Literal["uniform", "softmax"] = "uniform",
+        temperature: float = 0.07,
+        metric: Metric = "cosine",
+        block_size: int = 2048,
+    ) -> None:
+        self.k = k
+        self.weights = weights
+        self.temperature = temperature
+        self.metric = metric
+        self.block_size = block_size
+
+    def fit(self, X: Any, y: Any) -> KNNProbe:
+        """Keep the rows.
+
+        Parameters
+        ----------
+        X : array-like or tensor [n, d]
+        y : array-like or tensor, [n] labels or [n, C] flags
+
+        Raises
+        ------
+        ValueError
+            If a parameter is out of range, or rows or labels cannot be used.
+        """
+        for name in ("k", "block_size"):
+            value = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < 1:
+                raise ValueError(f"{name} must be a whole number of at least 1, not {value!r}.")
+        if self.weights not in ("uniform", "softmax"):
+            raise ValueError(f"weights must be 'uniform' or 'softmax', not {self.weights!r}.")
+        if self.metric not in ("cosine", "euclidean"):
+            raise ValueError(f"metric must be 'cosine' or 'euclidean', not {self.metric!r}.")
+        if not 0 < self.temperature < np.inf:
+            raise ValueError(f"temperature must be positive, not {self.temperature!r}.")
+        self._x, self._codes, self.classes_ = check_labelled(self, X, y, multilabel=True)
+        self.k_ = int(min(self.k, len(self._x)))
+        return self
+
+    def kneighbors(self, X: Any, k: int | None = None) -> tuple[Float64, Indices]:
+        """Return the k nearest training rows of each query, the nearest first.
+
+        Parameters
+        ----------
+        X : array-like or tensor [m, d]
+        k : int, optional
+            ``k_`` where not given.
+
+        Returns
+        -------
+        similarities : ndarray, float64 [m, k]
+        indices : ndarray, int64 [m, k]
+        """
+        x = check_rows(self, X)
+        k = self._checked(self.k_ if k is None else k)
+        similarities, indices = np.empty((len(x), k)), np.empty((len(x), k), dtype=np.int64)
+        for block, found, which in self._search(x, k):
+            similarities[block], indices[block] = found, which
+        return similarities, indices
+
+    def predict_proba(self, X: Any) -> Float64:
+        """Return the share of the votes of each class, float64 [m, C]."""
+        check_is_fitted(self)
+        return self.predict_proba_at(X, (self.k_,))[0]
+
+    def predict_proba_at(self, X: Any, ks: Sequence[int]) -> list[Float64]:
+        """Return the votes of several numbers of neighbours from one search.
+
+        Parameters
+        ----------
+        X : array-like or tensor [m, d]
+        ks : sequence of int
+            Softmax weights are taken over the largest of them and not renormalised, as in DINOv2's evaluation: the
+            votes of a smaller one add up to less than 1.
+
+        Returns
+        -------
+        list of ndarray, float64 [m, C]
+            One for each of `ks`, in their order.
+        """
+        x = check_rows(self, X)
+        for k in ks:
+            self._checked(k)
+        votes = [np.empty((len(x), len(self.classes_))) for _ in ks]
+        for block, similarities, indices in self._search(x, max(ks)):
+            for one, k in zip(votes, ks, strict=True):
+                one[block] = self._votes(similarities, indices, k)
+        return votes
+
+    def predict(self, X: Any) -> npt.NDArray[Any]:
+        """Return the labels [m] or flags [m, C] of rows [m, d]."""
+        x = check_rows(self, X)
+        multilabel = self._codes.ndim == 2
+        found = np.empty((len(x), len(self.classes_)) if multilabel else len(x), dtype=np.int64)
+        for block, similarities, indices in self._search(x, self.k_):
+            votes = self._votes(similarities, indices, self.k_)
+            # Half of the weights of a softmax may add up to a little less than a half.
+            found[block] = votes >= 0.5 - 1e-12 if multilabel else votes.argmax(axis=1)
+        return found if multilabel else self.classes_[found]
+
+    def _checked(self, k: int) -> int:
+        if not 1 <= k <= len(self._x):
+            raise BadInput(f"{k} neighbours of {len(self._x)} training rows", hint="Give a smaller k.", found=k)
+        return k
+
+    def _votes(self, similarities: Float64, indices: Indices, k: int) -> Float64:
+        """Votes [b, C] of the first k of the neighbours [b, max k]."""
+        indices = indices[:, :k]
+        weights = np.ones(indices.shape)
+        if self.weights == "softmax":
+            weights = np.exp((similarities - similarities[:, :1]) / self.temperature)
+            weights = (weights / weights.sum(axis=1, keepdims=True))[:, :k]
+        n, n_classes = len(indices), len(self.classes_)
+        if self._codes.ndim == 2:
+            votes = np.zeros((n, n_classes))
+            for weight, neighbour in zip(weights.T, indices.T, strict=True):  # [b, k, C] would not be bounded memory
+                votes += weight[:, None] * self._codes[neighbour]
+        else:
+            cells = self._codes[indices] + n_classes * np.arange(n)[:, None]
+            votes = np.bincount(cells.ravel(), weights.ravel(), n * n_classes).reshape(n, n_classes).astype(np.float64)
+        # Whole votes are added up before they are divided: tenths would not tie where they should.
+        return votes / k if self.weights == "uniform" else votes
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.classifier_tags.multi_label = True
+        return tags
+
+    def _more_tags(self) -> dict[str, bool]:  # scikit-learn 1.5
+        return {"multilabel": True}
+
+    def _search(self, queries: Rows, k: int) -> Iterator[tuple[slice, Float64, Indices]]:
+        return nearest(queries, self._x, k, metric=self.metric, block_size=self.block_size)

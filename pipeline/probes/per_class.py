@@ -1,0 +1,59 @@
+"""Recall, precision and F1 of every class, from counts of right, true and predicted rows."""
+
+from __future__ import annotations
+
+from typing import TypedDict
+
+import numpy as np
+import numpy.typing as npt
+
+Counts = npt.NDArray[np.int64]
+
+
+class PerClass(TypedDict):
+    """One entry a class, in the order of the class indices; None where a quotient has no denominator."""
+
+    recall: list[float | None]
+    precision: list[float | None]
+    f1: list[float | None]
+    support: list[int]
+
+
+def per_class_table(confusion: Counts) -> PerClass:
+    """Return recall, precision, F1 and support of every class.
+
+    Parameters
+    ----------
+    confusion : ndarray, int64 [K, K]
+        Rows are true classes, columns predicted ones.
+
+    Returns
+    -------
+    dict
+        Lists of K. Recall is None for a class without rows, precision for one that is never predicted, F1 where both
+        are missing: scikit-learn's ``precision_recall_fscore_support(zero_division=nan)``.
+    """
+    hits, actual, claimed = np.diag(confusion), confusion.sum(axis=1), confusion.sum(axis=0)  # [K] each
+    return {
+        "recall": _quotients(hits, actual),
+        "precision": _quotients(hits, claimed),
+        "f1": _quotients(2 * hits, actual + claimed),
+        "support": actual.tolist(),
+    }
+
+
+def mean_f1(hits: Counts, actual: Counts, claimed: Counts) -> float:
+    """Return F1 = 2 TP / (2 TP + FP + FN) per class, averaged over the classes that occur on either side.
+
+    Parameters
+    ----------
+    hits, actual, claimed : ndarray, int64 [K]
+        Right, true and predicted rows of each class.
+    """
+    total = actual + claimed
+    occurs = total > 0
+    return float(np.mean(2 * hits[occurs] / total[occurs])) if occurs.any() else 0.0
+
+
+def _quotients(above: Counts, below: Counts) -> list[float | None]:
+    return [float(a / b) if b else None for a, b in zip(above, below, strict=True)]
