@@ -189,7 +189,7 @@ class _PrecisionSteps:
 
 def _rows_in_runs(rows: npt.NDArray[np.intp], borders: npt.NDArray[Any], n: int) -> Any:
     """Sparse matrix [s, n] that adds up the runs of `rows` between the s + 1 borders."""
-    from scipy import sparse  # type: ignore[import-untyped]  # scikit-learn brings it
+    from scipy import sparse
 
     return sparse.csr_matrix((np.ones(rows.size), rows, borders), shape=(borders.size - 1, n))
 

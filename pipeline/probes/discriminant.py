@@ -172,7 +172,7 @@ def _shrinkage(parts: Iterable[Float64], n: int) -> tuple[float, float]:
 
 def _solve(covariance: Float64, means: Float64) -> Float64:
     """Return means [C, d] times the inverse of the covariance, or its pseudo-inverse where it is singular."""
-    from scipy import linalg  # type: ignore[import-untyped]
+    from scipy import linalg
 
     with warnings.catch_warnings():
         warnings.simplefilter("error", linalg.LinAlgWarning)

@@ -84,7 +84,20 @@ _LOGISTIC = NamedProbe(
     grid=DEFAULT_C,
 )
 
-NAMED: Mapping[str, NamedProbe] = MappingProxyType({probe.name: probe for probe in (_LOGREG, _LOGISTIC, _KNN)})
+_OURS = "cryoprobe.pipeline.probes"
+
+_OTHERS = (
+    NamedProbe("ridge", f"{_OURS}.ridge.RidgeProbe", "Least squares on targets of +1 and -1, in closed form"),
+    NamedProbe("few-shot-ridge", f"{_OURS}.few_shot_ridge.FewShotRidgeProbe", "big_vision's few-shot ridge probe"),
+    NamedProbe("nearest-mean", f"{_OURS}.centroids.NearestMeanProbe", "The class whose mean is nearest"),
+    NamedProbe("lda", f"{_OURS}.discriminant.LDAProbe", "Linear discriminant analysis with a shrunk covariance"),
+    NamedProbe("sgd", f"{_OURS}.sgd.SGDProbe", "A linear head trained on minibatches"),
+    NamedProbe("mlp", f"{_OURS}.mlp.MLPProbe", "One hidden layer, trained on minibatches"),
+)
+
+NAMED: Mapping[str, NamedProbe] = MappingProxyType(
+    {probe.name: probe for probe in (_LOGREG, _LOGISTIC, _KNN, *_OTHERS)}
+)
 
 
 @dataclass(frozen=True)

@@ -71,7 +71,7 @@ def test_nested_names_reach_into_a_pipeline_and_so_does_the_seed(pipeline_path: 
     ("probe", "text"),
     [
         ("logrg", "did you mean logreg"),
-        ("nonsense", "logreg, logistic, knn, or a dotted path"),
+        ("nonsense", "logreg, logistic, knn, ridge, "),
         ("sklearn.linear_model.ridgeclassifier", "did you mean RidgeClassifier"),
         ("sklearn.no_such_module.Thing", "cannot be imported"),
         ("no_such_package.Thing", "installed in this environment"),

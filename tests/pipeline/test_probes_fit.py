@@ -12,6 +12,7 @@ from sklearn.neighbors import KNeighborsClassifier
 
 from cryoprobe.errors import BadInput
 from cryoprobe.pipeline.probes import Part, ProbeRequest, run_probe, stratified_holdout
+from cryoprobe.pipeline.probes.named import NAMED
 from cryoprobe.pipeline.probes.training import predict
 
 RIDGE = ProbeRequest(probe="sklearn.linear_model.RidgeClassifier")
@@ -347,3 +348,9 @@ def test_logistic_takes_flags(flags: tuple[Part, Part, Part]) -> None:
     )
     assert ours.chosen == theirs.chosen
     assert ours.metrics["map"] == pytest.approx(theirs.metrics["map"], abs=2e-3)
+
+
+@pytest.mark.parametrize("name", [name for name, probe in NAMED.items() if not probe.grid])
+def test_every_named_probe_learns_the_digits(name: str, digits: tuple[Part, Part, Part]) -> None:
+    train, _, test = digits
+    assert run_probe(ProbeRequest(probe=name), train, None, test, 10).metrics["top1"] > 0.85
