@@ -60,7 +60,7 @@ def nearest(
 
 
 class _Pairs(NamedTuple):
-    """Pairs of a query and a row, with a similarity."""
+    """Pairs of a query and a row, with a similarity; columns ascend within each query."""
 
     query: Indices
     column: Indices
@@ -76,9 +76,19 @@ class _Pairs(NamedTuple):
 
     def ranking(self) -> tuple[Indices, Indices]:
         """Return the order by query, similarity and column, and in that order each pair's rank in its query."""
-        order = np.lexsort((self.column, -self.similarity, self.query))
+        order = np.argsort(-self.similarity, kind="stable")
+        query = self.query[order]
+        # numpy has a radix sort for 16 bits, and blocks seldom have more queries.
+        order = order[np.argsort(query.astype(np.uint16) if query.max() < 2**16 else query, kind="stable")]
         first = np.flatnonzero(np.diff(self.query[order], prepend=-1))
         return order, np.arange(len(order)) - np.repeat(first, np.diff(first, append=len(order)))
+
+    def above_kth(self, k: int, floor: Rows, margin: float) -> tuple[_Pairs, Rows]:
+        """Drop what is further than `margin` below the k-th of its query; return with it the floor [b] so raised."""
+        order, rank = self.ranking()
+        kth = self.similarity[order[rank == k - 1]]  # [b]: every query has k pairs
+        floor = np.maximum(floor, (kth - margin).astype(floor.dtype))
+        return self.take(self.similarity >= floor[self.query]), floor
 
 
 class _Space:
@@ -155,11 +165,8 @@ def _candidates(space: _Space, queries: Rows, k: int, block_size: int) -> _Pairs
         query, column = np.nonzero(wanted)
         kept = kept.joined(_Pairs(query, column + block.start, products[query, column].astype(np.float64)))
         if len(kept.query) > enough:
-            order, rank = kept.ranking()
-            kth = kept.similarity[order[rank == k - 1]]  # [b]: every query has k pairs by now
-            floor = np.maximum(floor, (kth - space.margin).astype(space.dtype))
-            kept = kept.take(kept.similarity >= floor[kept.query])
+            kept, floor = kept.above_kth(k, floor, space.margin)
             if len(kept.query) > enough:  # rows that all but coincide: only float64 can tell
                 order, rank = space.exact(queries, kept).ranking()
-                kept = kept.take(order[rank < k])
-    return kept
+                kept = kept.take(np.sort(order[rank < k]))
+    return kept.above_kth(k, floor, space.margin)[0]

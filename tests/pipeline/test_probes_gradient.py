@@ -13,7 +13,7 @@ from sklearn.multiclass import OneVsRestClassifier
 from sklearn.utils.estimator_checks import check_estimator
 
 from cryoprobe.errors import BadInput
-from cryoprobe.pipeline.probes import Part, ProbeRequest, run_probe
+from cryoprobe.pipeline.probes import Part, ProbeRequest, run_probe, stratified_holdout
 from cryoprobe.pipeline.probes.heads import train_heads
 from cryoprobe.pipeline.probes.mlp import MLPProbe
 from cryoprobe.pipeline.probes.sgd import SGDProbe
@@ -141,9 +141,7 @@ def test_early_stopping_keeps_the_weights_of_the_best_pass() -> None:
     assert curve is not None
     best = int(np.argmin(curve))
     assert probe.n_iter_ == len(curve) == best + 1 + 4 < 60
-    # The weights kept are those of a fit that makes no more than the best pass: same order, same schedule.
-    from cryoprobe.pipeline.probes import stratified_holdout
-
+    # The weights kept are those that had the lowest point of the curve.
     _, held = stratified_holdout(y, 0.3, 0)
     p = probe.predict_proba(x[held])[np.arange(len(held)), y[held]]
     assert -np.log(p).mean() == pytest.approx(curve[best], abs=1e-10)
