@@ -109,8 +109,9 @@ class Point:
         """Return the inner product of each model, [m]."""
         import torch
 
-        w: torch.Tensor = torch.linalg.vecdot(self.w.flatten(1), other.w.flatten(1))
-        return w + torch.linalg.vecdot(self.b, other.b)
+        w = torch.linalg.vecdot(self.w.flatten(1), other.w.flatten(1))
+        total: torch.Tensor = w + torch.linalg.vecdot(self.b, other.b)
+        return total
 
     def to(self, dtype: torch.dtype) -> Point:
         """Return a copy in another type."""
@@ -148,8 +149,8 @@ def residuals_(z: torch.Tensor, task: Task, models: Models) -> torch.Tensor:
     if weights is not None:
         loss.mul_(weights)
         z.mul_(weights[:, :, None])
-    total: torch.Tensor = loss.sum(0, dtype=torch.float64)
-    return total
+    summed: torch.Tensor = loss.sum(0, dtype=torch.float64)
+    return summed
 
 
 def probabilities_(z: torch.Tensor, *, softmax: bool) -> torch.Tensor:

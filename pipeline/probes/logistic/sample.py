@@ -198,7 +198,7 @@ def _choose(task: Task, count: int) -> tuple[torch.Tensor, torch.Tensor]:
     if targets.ndim == 2 and targets.shape[1] > 1:
         rows = torch.randperm(n, generator=generator)[:count].sort().values
         return rows, torch.full((len(rows),), n / len(rows))
-    classes, codes, sizes = torch.unique(targets.reshape(n), return_inverse=True, return_counts=True)  # type: ignore[no-untyped-call]
+    classes, codes, sizes = torch.unique(targets.reshape(n), return_inverse=True, return_counts=True)
     quota, left = torch.zeros(len(classes)), float(count)
     for place, at in enumerate(sizes.argsort().tolist()):
         quota[at] = min(float(sizes[at]), left / (len(classes) - place))
