@@ -93,7 +93,10 @@ def _standardised(x: Rows, targets: Targets, lambdas: Iterable[float], weights: 
     std = np.sqrt(weighted_mean(lambda block: np.square(x[block] - mean), weights)) + _STD_FLOOR  # [d]
 
     def transform(rows: Rows) -> Float64:
-        return np.pad((rows - mean) / std, ((0, 0), (0, 1)), constant_values=_BIAS)  # [b, d + 1]
+        z = np.full((len(rows), len(mean) + 1), _BIAS)  # [b, d + 1]
+        np.subtract(rows, mean, out=z[:, :-1])
+        z[:, :-1] /= std
+        return z
 
     solve = ridge_solver(x, targets, weights, transform)
     w = np.stack([solve(strength).T for strength in checked_strengths(lambdas)])  # [L, C, d + 1]

@@ -117,7 +117,8 @@ class _Space:
             unit = (queries / norms(queries)[:, None]).astype(self.dtype)
 
             def cosines(block: slice) -> Rows:
-                found: Rows = unit @ (self.rows[block] / self.norms[block, None]).astype(self.dtype).T
+                inverse = (1 / self.norms[block, None]).astype(self.dtype)
+                found: Rows = unit @ (self.rows[block] * inverse).T
                 return found
 
             return cosines
@@ -162,8 +163,9 @@ def _candidates(space: _Space, queries: Rows, k: int, block_size: int) -> _Pairs
         if products.shape[1] > k and np.count_nonzero(wanted) > k * len(queries):
             floor = np.maximum(floor, (np.partition(products, -k, axis=1)[:, -k] - space.margin).astype(space.dtype))
             wanted = products >= floor[:, None]
-        query, column = np.nonzero(wanted)
-        kept = kept.joined(_Pairs(query, column + block.start, products[query, column].astype(np.float64)))
+        flat = np.flatnonzero(wanted)  # several times faster than nonzero of a matrix
+        query, column = np.divmod(flat, products.shape[1])
+        kept = kept.joined(_Pairs(query, column + block.start, products.ravel()[flat].astype(np.float64)))
         if len(kept.query) > enough:
             kept, floor = kept.above_kth(k, floor, space.margin)
             if len(kept.query) > enough:  # rows that all but coincide: only float64 can tell
