@@ -3,20 +3,26 @@
 scikit-learn is imported when a probe is built, not before.
 """
 
+from .draws import Draw, draw_fraction, draw_shots
 from .estimators import make_estimator, needs_validation, source_digest
-from .fit import Part, ProbeOutcome, run_probe
+from .fit import ProbeOutcome, run_probe, streams
 from .metrics import classification_metrics, multilabel_metrics
 from .named import ProbeInfo, list_probes
+from .part import Part, StoredRows
 from .request import ProbeRequest, parse_grid, parse_params
 from .selection import CurvePoint, stratified_holdout
 
 __all__ = [
     "CurvePoint",
+    "Draw",
     "Part",
     "ProbeInfo",
     "ProbeOutcome",
     "ProbeRequest",
+    "StoredRows",
     "classification_metrics",
+    "draw_fraction",
+    "draw_shots",
     "list_probes",
     "make_estimator",
     "multilabel_metrics",
@@ -25,5 +31,6 @@ __all__ = [
     "parse_params",
     "run_probe",
     "source_digest",
+    "streams",
     "stratified_holdout",
 ]

@@ -26,7 +26,7 @@ def make_estimator(request: ProbeRequest, **overrides: Any) -> Any:
     ----------
     request : ProbeRequest
     **overrides
-        Parameters that take precedence over the request's, such as the C of one point of the grid.
+        Parameters that take precedence over the request's, such as one value of the grid.
 
     Returns
     -------
@@ -91,21 +91,28 @@ def source_digest(request: ProbeRequest) -> str | None:
     return None if source is None else hashlib.sha256(Path(source).read_bytes()).hexdigest()
 
 
+def at_value(request: ProbeRequest, value: float) -> Any:
+    """Build the estimator at one value of the parameter that is tuned; a whole number where its own default is one."""
+    default = make_estimator(request).get_params().get(request.tune)
+    whole = isinstance(default, int) and not isinstance(default, bool) and float(value).is_integer()
+    return make_estimator(request, **{request.tune: int(value) if whole else value})
+
+
 def grid_of(request: ProbeRequest) -> tuple[float, ...]:
-    """Return the values of C to try; empty where the estimator's own default stands.
+    """Return the values to choose from; empty where the estimator's own default stands.
 
     Raises
     ------
     BadInput
-        If a grid was given and the estimator has no parameter C.
+        If a grid was given and the estimator has no such parameter.
     """
-    if request.C:
-        make_estimator(request, C=request.C[0])
-    return request.C
+    if request.grid:
+        make_estimator(request, **{request.tune: request.grid[0]})
+    return request.grid
 
 
 def needs_validation(request: ProbeRequest) -> bool:
-    """Say whether `run_probe` needs a validation part: whether there are several values of C to choose from."""
+    """Say whether `run_probe` needs a validation part: whether there are several values to choose from."""
     return len(grid_of(request)) > 1
 
 

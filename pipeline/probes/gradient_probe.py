@@ -55,13 +55,21 @@ class GradientProbe(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         BadInput
             If a parameter is out of range.
         """
+        x, codes = self._checked(X, y)
+        self._train(x, codes, len(self.classes_), self._seed())
+        return self
+
+    def _checked(self, X: npt.ArrayLike, y: npt.ArrayLike) -> tuple[Features, Labels]:
+        """Check what the probe is fitted on, and set `classes_`; return rows [n, d] and class indices [n]."""
         x, labels = _validated(self, X, y)
         check_classification_targets(labels)
         self.classes_, codes = np.unique(labels, return_inverse=True)
         if len(self.classes_) < 2:
             raise ValueError(f"{type(self).__name__} needs rows of at least two classes, and there is one class")
-        self._train(x, codes.astype(np.int64), len(self.classes_), _seed_of(self.random_state))
-        return self
+        return x, codes.astype(np.int64)
+
+    def _seed(self) -> int:
+        return _seed_of(self.random_state)
 
     def decision_function(self, X: npt.ArrayLike) -> Features:
         """Return logits [n, K] of rows [n, d]; for two classes the margin of the second, [n]."""

@@ -20,6 +20,12 @@ of most encoders lies between 1 and 1000. One decade below that catches small or
 decade: with whole ones the best value can be missed by a factor of three.
 """
 
+DEFAULT_ALPHA: tuple[float, ...] = (0.01, 0.1, 1.0, 3.16, 10.0, 31.6, 100.0, 316.0, 1000.0)
+"""Of ridge regression on rows of unit norm, whose scatter has eigenvalues from a share of n down to nothing."""
+
+DEFAULT_LEARNING_RATES: tuple[float, ...] = (0.1, 0.316, 1.0, 3.16, 10.0, 31.6)
+"""Of heads on rows of unit norm: entries are about 1/sqrt(d), and so are gradients."""
+
 
 @dataclass(frozen=True)
 class NamedProbe:
@@ -38,10 +44,11 @@ class NamedProbe:
         change of one of them changes the trial key.
     aliases : mapping
         Other spellings of parameters, to the estimator's own.
+    tune : str
+        The parameter that is chosen on validation data; its estimator may fit many values of it together (`fit_many`).
+        Empty where there is none.
     grid : tuple of float
-        Grid where the user gives none; empty for an estimator without C.
-    float64 : bool
-        Whether training features are widened to float64 first.
+        Its values where the user gives none: several to choose from, or the one that is taken.
     """
 
     name: str
@@ -49,55 +56,57 @@ class NamedProbe:
     description: str
     defaults: Mapping[str, JsonValue] = field(default_factory=lambda: MappingProxyType({}))
     aliases: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
+    tune: str = ""
     grid: tuple[float, ...] = ()
-    float64: bool = False
 
-
-_LOGREG = NamedProbe(
-    name="logreg",
-    path="sklearn.linear_model.LogisticRegression",
-    description="Multinomial logistic regression, L2 penalty, L-BFGS; C chosen on validation data",
-    # tol bounds the largest entry of the gradient of the *mean* loss. On unit rows of d dimensions and K classes that
-    # gradient starts at about 1/(K sqrt(d)): 4e-5 for 1000 classes and 768 dimensions, so that scikit-learn's default
-    # of 1e-4 would stop before the first step.
-    # At 1e-7, float32 arithmetic stalls on rounding noise well before the optimum and still reports success; float64
-    # gets there.
-    defaults=MappingProxyType({"solver": "lbfgs", "max_iter": 1000, "tol": 1e-7}),
-    grid=DEFAULT_C,
-    float64=True,
-)
-
-_KNN = NamedProbe(
-    name="knn",
-    path="sklearn.neighbors.KNeighborsClassifier",
-    description="k nearest neighbours; on unit vectors the order by Euclidean distance is that by cosine",
-    # Trees do not help in hundreds of dimensions; naming the algorithm keeps the choice out of a heuristic's hands.
-    defaults=MappingProxyType({"n_neighbors": 20, "metric": "euclidean", "algorithm": "brute"}),
-    aliases=MappingProxyType({"k": "n_neighbors"}),
-)
-
-_LOGISTIC = NamedProbe(
-    name="logistic",
-    path="cryoprobe.pipeline.probes.logistic.LogisticProbe",
-    description="The objective of logreg by Cryoprobe's own solver: the whole grid of C together, in few passes",
-    defaults=MappingProxyType({"tol": 5e-5, "max_iter": 50}),
-    grid=DEFAULT_C,
-)
 
 _OURS = "cryoprobe.pipeline.probes"
 
-_OTHERS = (
-    NamedProbe("ridge", f"{_OURS}.ridge.RidgeProbe", "Least squares on targets of +1 and -1, in closed form"),
-    NamedProbe("few-shot-ridge", f"{_OURS}.few_shot_ridge.FewShotRidgeProbe", "big_vision's few-shot ridge probe"),
+_PROBES = (
+    NamedProbe(
+        "logreg",
+        f"{_OURS}.logistic.LogisticProbe",
+        "Logistic regression, L2 penalty, free intercept; a grid of C is fitted together, in few passes",
+        defaults=MappingProxyType({"tol": 5e-5, "max_iter": 50}),
+        tune="C",
+        grid=DEFAULT_C,
+    ),
+    NamedProbe(
+        "knn",
+        f"{_OURS}.neighbours.KNNProbe",
+        "Exact nearest neighbours by cosine; weights=softmax is DINOv2's rule",
+        defaults=MappingProxyType({"weights": "uniform", "temperature": 0.07, "metric": "cosine"}),
+        aliases=MappingProxyType({"n_neighbors": "k"}),
+        tune="k",
+        grid=(20,),
+    ),
+    NamedProbe(
+        "ridge",
+        f"{_OURS}.ridge.RidgeProbe",
+        "Least squares on targets of +1 and -1, in closed form; one decomposition serves a grid of alpha",
+        tune="alpha",
+        grid=DEFAULT_ALPHA,
+    ),
+    NamedProbe(
+        "few-shot-ridge",
+        f"{_OURS}.few_shot_ridge.FewShotRidgeProbe",
+        "big_vision's few-shot ridge probe, on standardised rows",
+        tune="alpha",
+        grid=(1024.0,),
+    ),
     NamedProbe("nearest-mean", f"{_OURS}.centroids.NearestMeanProbe", "The class whose mean is nearest"),
     NamedProbe("lda", f"{_OURS}.discriminant.LDAProbe", "Linear discriminant analysis with a shrunk covariance"),
-    NamedProbe("sgd", f"{_OURS}.sgd.SGDProbe", "A linear head trained on minibatches"),
+    NamedProbe(
+        "sgd",
+        f"{_OURS}.sgd.SGDProbe",
+        "A linear head trained on minibatches; a grid of learning rates is trained on the same batches",
+        tune="learning_rate",
+        grid=DEFAULT_LEARNING_RATES,
+    ),
     NamedProbe("mlp", f"{_OURS}.mlp.MLPProbe", "One hidden layer, trained on minibatches"),
 )
 
-NAMED: Mapping[str, NamedProbe] = MappingProxyType(
-    {probe.name: probe for probe in (_LOGREG, _LOGISTIC, _KNN, *_OTHERS)}
-)
+NAMED: Mapping[str, NamedProbe] = MappingProxyType({probe.name: probe for probe in _PROBES})
 
 
 @dataclass(frozen=True)
@@ -117,9 +126,8 @@ def list_probes() -> list[ProbeInfo]:
     """
     table = []
     for probe in NAMED.values():
-        spelled = {own: alias for alias, own in probe.aliases.items()}
-        parameters: dict[str, JsonValue] = {spelled.get(key, key): value for key, value in probe.defaults.items()}
+        parameters: dict[str, JsonValue] = dict(probe.defaults)
         if probe.grid:
-            parameters["C"] = list(probe.grid)
+            parameters[probe.tune] = list(probe.grid) if len(probe.grid) > 1 else probe.grid[0]
         table.append(ProbeInfo(probe.name, probe.description, parameters))
     return table

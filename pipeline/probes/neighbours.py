@@ -55,6 +55,9 @@ class KNNProbe(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
        instance discrimination (2018), section 3.4.
     """
 
+    predicts_likeliest = True
+    """`predict` is the first of the highest of `predict_proba`: one search serves both."""
+
     def __init__(
         self,
         k: int = 20,

@@ -17,7 +17,7 @@ from pydantic import BaseModel, ConfigDict, JsonValue, field_validator, model_va
 
 from ...canonical import canonical_json
 from ...errors import BadInput
-from .named import NAMED
+from .named import NAMED, NamedProbe
 
 _GRID_FORMS = "Accepted: one number (0.316), a list (1.0,10), or lo:hi:n log-spaced with both ends (1e-3:1e3:7)."
 _LONGEST_GRID = 1000
@@ -33,12 +33,14 @@ class ProbeRequest(BaseModel):
         ``logreg``, ``knn``, or the dotted path of a scikit-learn classifier.
     params : dict
         Parameters of the estimator, JSON values. ``step__name`` reaches into a pipeline.
-    C : tuple of float
-        Grid of inverse regularisation strengths, for estimators that have a parameter C; sorted, positive, unique.
-        Empty means the probe's default grid (see `named.DEFAULT_C`), or the estimator's own default where it has no
-        grid. A number given as ``params["C"]`` is moved here.
+    tune : str
+        The parameter that `grid` has values of; empty where there is no grid.
+    grid : tuple of float
+        Values to choose from; sorted, positive, unique. Empty means the probe's default grid (see `named`), or the
+        estimator's own default where it has no grid. A number given as ``params[tune]`` is moved here. Given as a
+        mapping of one parameter, it says `tune` too; ``C=…`` is short for ``grid={"C": …}``.
     choose_by : {"nll", "top1"}
-        The validation score that chooses among several values of C; see docs/decisions for why it is the likelihood.
+        The validation score that chooses among several values; see docs/decisions for why it is the likelihood.
         A probe without probabilities is chosen by top-1, and multi-label data by mAP, either way.
     seed : int
         Becomes ``random_state`` of estimators that have one.
@@ -55,10 +57,11 @@ class ProbeRequest(BaseModel):
 
     probe: str
     params: dict[str, JsonValue] = {}
-    C: tuple[float, ...] = ()
+    tune: str = ""
+    grid: tuple[float, ...] = ()
     choose_by: Literal["nll", "top1"] = "nll"
     seed: int = 0
-    schema_version: Literal[1] = 1
+    schema_version: Literal[2] = 2
 
     @model_validator(mode="before")
     @classmethod
@@ -77,14 +80,9 @@ class ProbeRequest(BaseModel):
                 if alias in params:
                     params[own] = params.pop(alias)
             params = {**named.defaults, **params}
-        grid = data.get("C") or ()
-        if "C" in params and grid:
-            raise BadInput("C is given both as a parameter and as a grid", hint="Give one of them.", key="C")
-        if isinstance(params.get("C"), int | float) and not isinstance(params["C"], bool):
-            grid = (params.pop("C"),)
-        if not grid and named is not None and "C" not in params:
-            grid = named.grid
-        return {**data, "params": params, "C": grid}
+        data = {**data, "params": params}
+        tune, grid = _grid_of(data, named)
+        return {**data, "tune": tune, "grid": grid}
 
     @field_validator("params")
     @classmethod
@@ -97,7 +95,7 @@ class ProbeRequest(BaseModel):
             ) from error
         return params
 
-    @field_validator("C")
+    @field_validator("grid")
     @classmethod
     def _tidy_grid(cls, grid: tuple[float, ...]) -> tuple[float, ...]:
         return _checked_grid(grid, found=grid)
@@ -178,9 +176,38 @@ def parse_grid(text: str) -> tuple[float, ...]:
     return _checked_grid(values, found=text)
 
 
+def _grid_of(data: dict[str, Any], named: NamedProbe | None) -> tuple[str, Any]:
+    """Return which parameter is tuned, and its values; takes it out of the parameters, and ``C`` out of the data."""
+    params = data["params"]
+    given = data.get("grid") or {}
+    tune = data.get("tune") or ""
+    if short := data.pop("C", ()):
+        if given:
+            raise BadInput("Only one parameter can be chosen on validation data, and two grids are given.", key="grid")
+        given = {"C": short}
+    if isinstance(given, dict):
+        if len(given) > 1:
+            raise BadInput(
+                f"Only one parameter can be chosen on validation data, not {', '.join(given)}.",
+                hint="Give a grid of one, and the others as parameters.",
+                key="grid",
+            )
+        tune, given = next(iter(given.items()), ("", ()))
+    # Anything with a C is tuned by it where nothing else is said: scikit-learn's estimators agree on the name.
+    tune = tune or (named.tune if named is not None else "C")
+    value = params.get(tune)
+    if value is not None and given:
+        raise BadInput(f"{tune} is given both as a parameter and as a grid", hint="Give one of them.", key=tune)
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        given = (params.pop(tune),)
+    elif value is None and not given and named is not None and tune == named.tune:
+        given = named.grid
+    return (tune, given) if given else ("", ())
+
+
 def _checked_grid(values: tuple[float, ...], *, found: object) -> tuple[float, ...]:
     if any(not math.isfinite(value) or value <= 0 for value in values):
-        raise BadInput(f"values of C must be positive and finite, not {found!r}", hint=_GRID_FORMS, found=found)
+        raise BadInput(f"values of a grid must be positive and finite, not {found!r}", hint=_GRID_FORMS, found=found)
     return tuple(sorted(set(values)))
 
 

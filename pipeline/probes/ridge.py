@@ -10,10 +10,12 @@ it is in float64, whatever the rows: forming ZᵀZ squares the condition number,
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from typing import Any, NamedTuple
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, NamedTuple, Self
 
 import numpy as np
+import numpy.typing as npt
+from sklearn.base import clone
 
 from ...errors import BadInput
 from .centred_linear import CentredLinear
@@ -91,6 +93,9 @@ class RidgeProbe(CentredLinear):
     Takes flags [n, C] as labels; a flag is predicted where its score is above 0.
     """
 
+    n_features_in_: int
+    feature_names_in_: npt.NDArray[Any]
+
     def __init__(self, alpha: float = 1.0) -> None:
         self.alpha = alpha
 
@@ -108,12 +113,33 @@ class RidgeProbe(CentredLinear):
         ValueError
             If rows, labels or weights cannot be used, or alpha is negative.
         """
-        check_alpha(self.alpha)
+        self._fit_all([self], X, y, sample_weight)
+        return self
+
+    def fit_many(self, X: Any, y: Any, alphas: Iterable[float], sample_weight: Any = None) -> list[Self]:
+        """Fit a copy of this probe for each alpha, all from one decomposition.
+
+        Raises
+        ------
+        ValueError
+            As `fit`.
+        """
+        probes = [clone(self).set_params(alpha=alpha) for alpha in alphas]
+        self._fit_all(probes, X, y, sample_weight)
+        return probes
+
+    def _fit_all(self, probes: Sequence[RidgeProbe], X: Any, y: Any, sample_weight: Any) -> None:
+        for probe in probes:
+            check_alpha(probe.alpha)
         labelled = check_labelled(self, X, y, multilabel=True)
         weights = check_weights(sample_weight, len(labelled.x))
-        mean, coefs, at_mean = self._solve(labelled.x, signed_targets(labelled), (self.alpha,), weights)
-        self._set_linear(labelled, coefs[0], mean, at_mean[0])
-        return self
+        strengths = [probe.alpha for probe in probes]
+        mean, coefs, at_mean = self._solve(labelled.x, signed_targets(labelled), strengths, weights)
+        for probe, coef, score in zip(probes, coefs, at_mean, strict=True):
+            probe.n_features_in_ = self.n_features_in_
+            if hasattr(self, "feature_names_in_"):
+                probe.feature_names_in_ = self.feature_names_in_
+            probe._set_linear(labelled, coef, mean, score)
 
     def _solve(self, x: Rows, targets: Targets, lambdas: Iterable[float], weights: Float64) -> Solutions:
         return _centred(x, targets, lambdas, weights)

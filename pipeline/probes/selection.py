@@ -1,10 +1,10 @@
-"""Choosing: which rows are held out, and which C does best on them. Test rows never come here."""
+"""Choosing: which rows are held out, and which value of a hyper-parameter does best on them. Test rows never come here."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
-from typing import Literal, TypedDict
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -14,20 +14,11 @@ from .training import Fitted, Targets
 
 Indices = npt.NDArray[np.int64]
 
+CurvePoint = dict[str, Any]
+"""One value of the parameter, under its name; its validation scores, None where one does not apply; and its fit:
+``converged``, ``iterations``, ``gradient_norm``, ``objective`` and ``seconds``."""
 
-class CurvePoint(TypedDict):
-    """One value of C: its validation scores (None where one does not apply) and its fit."""
-
-    C: float
-    nll: float | None
-    top1: float | None
-    map: float | None
-    converged: bool
-    iterations: int | None
-    seconds: float
-
-
-Criterion = Literal["nll", "top1", "map"]
+Criterion = Literal["nll", "top1", "map", "mean_per_class_recall", "map_11_point"]
 
 _LOWER_IS_BETTER = ("nll",)
 
@@ -40,38 +31,83 @@ class ValidationScores:
     ----------
     nll : float or None
         Mean negative log-likelihood of the true class, in nats; None for a probe without probabilities.
-    top1, map : float or None
-        Share of rows that are right, for single-label data; mean average precision, for multi-label data.
+    top1, mean_per_class_recall : float or None
+        For single-label data.
+    map, map_11_point : float or None
+        Mean average precision, for multi-label data: the area, and VOC2007's 11 points.
     """
 
     nll: float | None = None
     top1: float | None = None
+    mean_per_class_recall: float | None = None
     map: float | None = None
+    map_11_point: float | None = None
 
 
-def choose_C(  # noqa: N802
-    grid: tuple[float, ...],
+def curve_point(name: str, value: float, fitted: Fitted, scores: ValidationScores) -> CurvePoint:
+    """Return what is recorded of one value."""
+    return {
+        name: value,
+        **asdict(scores),
+        "converged": fitted.converged,
+        "iterations": fitted.iterations,
+        "gradient_norm": fitted.gradient_norm,
+        "objective": fitted.objective,
+        "seconds": fitted.seconds,
+    }
+
+
+def best_of(curve: Sequence[CurvePoint], prefer: Criterion) -> tuple[int, Criterion]:
+    """Return which point has the best validation score, the first of equals, and the score that says so.
+
+    Parameters
+    ----------
+    curve : sequence of CurvePoint
+    prefer : str
+        The score that chooses. Where a point does not have it, top1 does, or else map.
+
+    Raises
+    ------
+    BadInput
+        If there is no score that all points have.
+    """
+    order: tuple[Criterion, ...] = (prefer, "top1", "map")
+    criterion = next((c for c in order if all(point[c] is not None for point in curve)), None)
+    if criterion is None:
+        raise BadInput(
+            "The probe has no score on the validation part to choose by.",
+            hint="Choose on rows with positives and with a probe that ranks, or give a single value.",
+        )
+    values = np.array([point[criterion] for point in curve], dtype=np.float64)
+    return int(np.argmin(values) if criterion in _LOWER_IS_BETTER else np.argmax(values)), criterion
+
+
+def choose(
+    name: str,
+    grid: Sequence[float],
     fit: Callable[[float], Fitted],
     score: Callable[[Fitted], ValidationScores],
     *,
     prefer: Criterion = "nll",
     progress: Callable[[str], None] | None = None,
 ) -> tuple[float, Criterion, list[CurvePoint]]:
-    """Fit every C, and choose the one with the best validation score; among equals, the smallest.
+    """Fit every value, and choose the one with the best validation score; among equals, the smallest.
 
     The fits are independent of each other: a warm start would save iterations, but then a point's numbers would depend
     on which other values were in the grid.
 
     Parameters
     ----------
-    grid : tuple of float
+    name : str
+        Of the parameter.
+    grid : sequence of float
         Ascending.
     fit : callable
-        From C to a fit on the train part.
+        From a value to a fit on the train part.
     score : callable
         From a fit to its scores on the validation part.
-    prefer : {"nll", "top1", "map"}
-        The score that chooses. Where a fit does not have it, top1 does, or else map.
+    prefer : str
+        See `best_of`.
     progress : callable, optional
         Told one line a fit.
 
@@ -89,34 +125,16 @@ def choose_C(  # noqa: N802
         If a value has no score.
     """
     curve: list[CurvePoint] = []
-    for step, C in enumerate(grid, start=1):
-        fitted = fit(C)
+    for step, value in enumerate(grid, start=1):
+        fitted = fit(value)
         scores = score(fitted)
-        curve.append(
-            {
-                "C": C,
-                "nll": scores.nll,
-                "top1": scores.top1,
-                "map": scores.map,
-                "converged": fitted.converged,
-                "iterations": fitted.iterations,
-                "seconds": fitted.seconds,
-            }
-        )
+        curve.append(curve_point(name, value, fitted, scores))
         if progress is not None:
             state = "" if fitted.converged else ", not converged"
             said = ", ".join(f"{k} {v:.4f}" for k, v in asdict(scores).items() if v is not None)
-            progress(f"C {C:g} ({step}/{len(grid)}): validation {said}, {fitted.seconds:.1f} s{state}")
-    order: tuple[Criterion, ...] = (prefer, "top1", "map")
-    criterion = next((c for c in order if all(point[c] is not None for point in curve)), None)
-    if criterion is None:
-        raise BadInput(
-            "The probe has no score on the validation part to choose C by.",
-            hint="Choose C on rows with positives and with a probe that ranks, or give a single C.",
-        )
-    values = np.array([point[criterion] for point in curve], dtype=np.float64)
-    best = np.argmin(values) if criterion in _LOWER_IS_BETTER else np.argmax(values)  # the first of equals
-    return grid[int(best)], criterion, curve
+            progress(f"{name} {value:g} ({step}/{len(grid)}): validation {said}, {fitted.seconds:.1f} s{state}")
+    best, criterion = best_of(curve, prefer)
+    return grid[best], criterion, curve
 
 
 def stratified_holdout(labels: Targets, fraction: float, seed: int) -> tuple[Indices, Indices]:

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
+import numpy.typing as npt
+from sklearn.base import clone
 
 from .gradient_probe import Features, GradientProbe, Labels
-from .heads import OptimizerName, Schedule, train_heads
+from .heads import Heads, OptimizerName, Schedule, train_heads
 
 
 class SGDProbe(GradientProbe):
@@ -45,6 +49,8 @@ class SGDProbe(GradientProbe):
         Mean cross-entropy of the batches of the last pass, in nats.
     n_iter_ : int
         Steps taken.
+    converged_ : bool
+        False where the weights diverged (`fit_many` only: `fit` raises).
     n_features_in_ : int
 
     See Also
@@ -54,6 +60,7 @@ class SGDProbe(GradientProbe):
 
     coef_: Features
     intercept_: Features
+    n_features_in_: int
 
     def __init__(
         self,
@@ -82,12 +89,35 @@ class SGDProbe(GradientProbe):
         self.random_state = random_state
         self.device = device
 
+    def fit_many(self, X: npt.ArrayLike, y: npt.ArrayLike, learning_rates: Sequence[float]) -> list[SGDProbe]:
+        """Fit a copy of this probe for each learning rate, on the same batches, every batch read and multiplied once.
+
+        A copy that diverged has `converged_` False and weights of 0, so that others of the grid can be chosen.
+
+        Raises
+        ------
+        ValueError
+            As `fit`, but for divergence.
+        """
+        probes: list[SGDProbe] = [clone(self).set_params(learning_rate=rate) for rate in learning_rates]
+        x, codes = self._checked(X, y)
+        heads = self._heads(x, codes, len(self.classes_), self._seed(), learning_rates)
+        for i, probe in enumerate(probes):
+            probe.classes_, probe.n_features_in_ = self.classes_, self.n_features_in_
+            probe._take(heads, i)
+        return probes
+
     def _train(self, x: Features, codes: Labels, n_classes: int, seed: int) -> None:
-        heads = train_heads(
+        heads = self._heads(x, codes, n_classes, seed, [self.learning_rate])
+        self._refuse_divergence(not heads.diverged[0])
+        self._take(heads, 0)
+
+    def _heads(self, x: Features, codes: Labels, n_classes: int, seed: int, rates: Sequence[float]) -> Heads:
+        return train_heads(
             x,
             codes,
             n_classes,
-            learning_rates=[self.learning_rate],
+            learning_rates=rates,
             weight_decays=[self.weight_decay],
             optimizer=self.optimizer,
             momentum=self.momentum,
@@ -99,10 +129,21 @@ class SGDProbe(GradientProbe):
             seed=seed,
             device=self.device,
         )
-        self._refuse_divergence(not heads.diverged[0])
-        self.coef_, self.intercept_ = heads.weights[0], heads.biases[0]
-        self.loss_ = float(heads.losses[0])
+
+    def _take(self, heads: Heads, i: int) -> None:
+        self.converged_ = not heads.diverged[i]
+        self.coef_ = heads.weights[i] if self.converged_ else np.zeros_like(heads.weights[i])
+        self.intercept_ = heads.biases[i] if self.converged_ else np.zeros_like(heads.biases[i])
+        self.loss_ = float(heads.losses[i])
         self.n_iter_ = heads.iterations
 
     def _logits(self, x: Features) -> Features:
         return np.asarray(x @ self.coef_.T + self.intercept_)
+
+
+def head_as_probe(heads: Heads, i: int, n_classes: int) -> SGDProbe:
+    """Return one of the heads as a fitted estimator of classes 0 to n_classes - 1."""
+    probe = SGDProbe(heads.learning_rates[i], heads.weight_decays[i])
+    probe.classes_, probe.n_features_in_ = np.arange(n_classes), heads.weights.shape[2]
+    probe._take(heads, i)
+    return probe

@@ -16,17 +16,18 @@ import numpy as np
 import numpy.typing as npt
 
 from ...errors import BadInput
+from .part import Matrix, StoredRows, blocks_of
 
-Features = npt.NDArray[np.float32] | npt.NDArray[np.float64]
+Features = Matrix | StoredRows
 Targets = npt.NDArray[np.int64] | npt.NDArray[np.uint8]
 FloatArray = npt.NDArray[np.floating]
 
 _WORTH_THREADS = 1e9
 """Multiplications in one pass over the rows (n d K) from which BLAS may use several threads.
 
-Measured for LogisticRegression on 2 cores that were shared with other work: one thread was 4 to 20 times faster than
-two at 5e7 and 1.6 times at 5e8; at 3e9 the difference was within the noise. Probably the threads of OpenBLAS spin while
-they wait; the cause was not looked into.
+Measured for scikit-learn's LogisticRegression on 2 cores that were shared with other work: one thread was 4 to 20 times
+faster than two at 5e7 and 1.6 times at 5e8; at 3e9 the difference was within the noise. Probably the threads of
+OpenBLAS spin while they wait; the cause was not looked into.
 """
 
 
@@ -44,6 +45,8 @@ class Fitted:
     seconds : float
     warnings : tuple of str
         What was said during the fit, each text once.
+    gradient_norm, objective : float or None
+        Where the fit ended, for an estimator that says so.
     """
 
     estimator: Any
@@ -51,6 +54,8 @@ class Fitted:
     iterations: int | None
     seconds: float
     warnings: tuple[str, ...]
+    gradient_norm: float | None = None
+    objective: float | None = None
 
 
 @dataclass(frozen=True)
@@ -62,10 +67,13 @@ class Prediction:
     labels : ndarray, int64 [n] or uint8 [n, C]
     scores : ndarray, float [n, C], or None
         Higher is likelier; -inf for a class that was not in training. None where the estimator does not rank.
+    probabilities : ndarray, float [n, C], or None
+        NaN in the column of a class that was not in training. None where the estimator has none, and for flags.
     """
 
     labels: Targets
     scores: FloatArray | None
+    probabilities: FloatArray | None = None
 
 
 def fit_estimator(estimator: Any, x: Features, y: Targets) -> Fitted:
@@ -76,27 +84,20 @@ def fit_estimator(estimator: Any, x: Features, y: Targets) -> Fitted:
     BadInput
         If the estimator refuses its parameters or the data.
     """
-    from sklearn.exceptions import ConvergenceWarning
     from threadpoolctl import threadpool_limits
 
     n_classes = int(y.max()) + 1 if y.ndim == 1 else y.shape[1]
-    blas_threads = 1 if x.size * n_classes < _WORTH_THREADS else None  # None: as many as BLAS likes
+    size = x.shape[0] * x.shape[1]
+    blas_threads = 1 if size * n_classes < _WORTH_THREADS else None  # None: as many as BLAS likes
     start = time.perf_counter()
     with warnings.catch_warnings(record=True) as caught, _refusals(estimator), threadpool_limits(blas_threads, "blas"):
         warnings.simplefilter("always")
         estimator.fit(x, y)
-    seconds = time.perf_counter() - start
-    return Fitted(
-        estimator=estimator,
-        converged=not any(issubclass(w.category, ConvergenceWarning) for w in caught),
-        iterations=_iterations(estimator),
-        seconds=seconds,
-        warnings=tuple(dict.fromkeys(_text(w) for w in caught if _worth_telling(w))),
-    )
+    return _fitted(estimator, time.perf_counter() - start, caught)
 
 
-def fit_grid(estimator: Any, x: Features, y: Targets, grid: Sequence[float]) -> dict[float, Fitted]:
-    """Fit an estimator that fits many values of C together (it has `fit_many`); each gets its share of the seconds.
+def fit_grid(estimator: Any, x: Features, y: Targets, grid: Sequence[float]) -> list[Fitted]:
+    """Fit an estimator that fits many values together (it has `fit_many`); each gets its share of the seconds.
 
     Raises
     ------
@@ -108,26 +109,56 @@ def fit_grid(estimator: Any, x: Features, y: Targets, grid: Sequence[float]) -> 
         warnings.simplefilter("always")
         probes = estimator.fit_many(x, y, grid)
     seconds = (time.perf_counter() - start) / len(grid)
-    told = tuple(dict.fromkeys(_text(w) for w in caught if _worth_telling(w)))
-    return {
-        C: Fitted(probe, probe.converged_, _iterations(probe), seconds, told)
-        for C, probe in zip(grid, probes, strict=True)
-    }
+    return [_fitted(probe, seconds, caught) for probe in probes]
+
+
+def _fitted(estimator: Any, seconds: float, caught: Sequence[warnings.WarningMessage]) -> Fitted:
+    from sklearn.exceptions import ConvergenceWarning
+
+    stopped = any(issubclass(w.category, ConvergenceWarning) for w in caught)
+    norm, objective = (getattr(estimator, name, None) for name in ("gradient_norm_", "objective_"))
+    return Fitted(
+        estimator=estimator,
+        converged=bool(getattr(estimator, "converged_", not stopped)),
+        iterations=_iterations(estimator),
+        seconds=seconds,
+        warnings=tuple(dict.fromkeys(_text(w) for w in caught if _worth_telling(w))),
+        gradient_norm=None if norm is None else float(norm),
+        objective=None if objective is None else float(objective),
+    )
 
 
 def predict(estimator: Any, x: Features, n_classes: int, *, multilabel: bool) -> Prediction:
-    """Return labels and scores of rows x [n, d].
+    """Return labels, scores and probabilities of rows x [n, d], block by block.
 
     Raises
     ------
     BadInput
         If the estimator refuses the data, or predicts something that is not a class.
     """
+    parts = [_predict_block(estimator, block, n_classes, multilabel) for block in blocks_of(x)]
+
+    def all_of(name: str) -> Any:
+        values = [getattr(part, name) for part in parts]
+        return None if any(v is None for v in values) else np.concatenate(values)
+
+    return Prediction(all_of("labels"), all_of("scores"), all_of("probabilities"))
+
+
+def _predict_block(estimator: Any, x: Matrix, n_classes: int, multilabel: bool) -> Prediction:
+    probabilities = None
     with warnings.catch_warnings(), _refusals(estimator):
         # Such as invalid values in a matrix product of some BLAS builds; the labels are checked below.
         warnings.simplefilter("ignore")
-        labels = np.asarray(estimator.predict(x))
-        scores = _multilabel_scores(estimator, x) if multilabel else _class_scores(estimator, x, n_classes)
+        votes = estimator.predict_proba(x) if getattr(estimator, "predicts_likeliest", False) else None
+        labels = np.asarray(estimator.predict(x) if votes is None or multilabel else _likeliest(estimator, votes))
+        if multilabel:
+            scores = _multilabel_scores(estimator, x)
+        else:
+            probabilities = class_probabilities(estimator, x, n_classes) if votes is None else None
+            if votes is not None:
+                probabilities = _in_columns(estimator, votes, n_classes, np.nan)
+            scores = _class_scores(estimator, x, n_classes, probabilities)
     shape = (len(x), n_classes) if multilabel else (len(x),)
     top = 2 if multilabel else n_classes
     if labels.shape != shape or labels.dtype.kind not in "biuf" or not np.isin(labels, np.arange(top)).all():
@@ -138,10 +169,10 @@ def predict(estimator: Any, x: Features, n_classes: int, *, multilabel: bool) ->
             found=labels.shape,
         )
     targets: Targets = labels.astype(np.uint8) if multilabel else labels.astype(np.int64)
-    return Prediction(targets, scores)
+    return Prediction(targets, scores, probabilities)
 
 
-def class_probabilities(estimator: Any, x: Features, n_classes: int) -> FloatArray | None:
+def class_probabilities(estimator: Any, x: Matrix, n_classes: int) -> FloatArray | None:
     """Return probabilities [n, n_classes] of rows x [n, d], or None where the estimator has none.
 
     NaN in the column of a class that was not in training.
@@ -151,35 +182,42 @@ def class_probabilities(estimator: Any, x: Features, n_classes: int) -> FloatArr
     with warnings.catch_warnings(), _refusals(estimator):
         warnings.simplefilter("ignore")
         raw = np.asarray(estimator.predict_proba(x))
+    return _in_columns(estimator, raw, n_classes, np.nan)
+
+
+def _in_columns(estimator: Any, raw: FloatArray, n_classes: int, absent: float) -> FloatArray | None:
+    """Scatter columns from the estimator's ``classes_`` to all classes; None where they are not those."""
     classes = np.asarray(getattr(estimator, "classes_", np.arange(n_classes)))
-    if raw.shape != (len(x), classes.size):
+    if raw.shape != (len(raw), classes.size):
         return None
-    probabilities = np.full((len(x), n_classes), np.nan, dtype=np.float64)
-    probabilities[:, classes.astype(np.int64)] = raw
-    return probabilities
+    values = np.full((len(raw), n_classes), absent, dtype=np.result_type(raw, np.float32))
+    values[:, classes.astype(np.int64)] = raw
+    return values
 
 
-def _class_scores(estimator: Any, x: Features, n_classes: int) -> FloatArray | None:
-    """Scores of single-label classes, scattered from ``classes_`` to all of them.
+def _likeliest(estimator: Any, probabilities: FloatArray) -> Any:
+    """Return the label with the highest probability, the first of equals."""
+    return estimator.classes_[np.asarray(probabilities).argmax(axis=1)]
+
+
+def _class_scores(
+    estimator: Any, x: Matrix, n_classes: int, probabilities: FloatArray | None
+) -> FloatArray | None:
+    """Scores of single-label classes.
 
     ``decision_function`` goes first: probabilities of classes far behind round to the same zero, which would tie them.
     """
-    classes = np.asarray(getattr(estimator, "classes_", np.arange(n_classes)))
-    for method in ("decision_function", "predict_proba"):
-        if not hasattr(estimator, method):
-            continue
-        raw = np.asarray(getattr(estimator, method)(x))
-        if raw.ndim == 1 and classes.size == 2:
+    if hasattr(estimator, "decision_function"):
+        raw = np.asarray(estimator.decision_function(x))
+        if raw.ndim == 1 and np.size(getattr(estimator, "classes_", ())) == 2:
             raw = np.stack([-raw, raw], axis=1)  # one margin, of the second class
         # One-vs-one margins have a column a pair: not scores of classes.
-        if raw.shape == (len(x), classes.size):
-            scores = np.full((len(x), n_classes), -np.inf, dtype=np.result_type(raw, np.float32))
-            scores[:, classes.astype(np.int64)] = raw
+        if raw.ndim == 2 and (scores := _in_columns(estimator, raw, n_classes, -np.inf)) is not None:
             return scores
-    return None
+    return None if probabilities is None else np.where(np.isnan(probabilities), -np.inf, probabilities)
 
 
-def _multilabel_scores(estimator: Any, x: Features) -> FloatArray | None:
+def _multilabel_scores(estimator: Any, x: Matrix) -> FloatArray | None:
     """Scores of the positive side of every flag."""
     for method in ("decision_function", "predict_proba"):
         if not hasattr(estimator, method):

@@ -3,12 +3,12 @@ from typing import Any
 
 import pytest
 from sklearn.linear_model import LogisticRegression, RidgeClassifier
-from sklearn.neighbors import KNeighborsClassifier
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from cryoprobe.errors import BadInput
 from cryoprobe.pipeline.probes import ProbeRequest, make_estimator, needs_validation
+from cryoprobe.pipeline.probes.estimators import at_value
 
 HERE = __name__
 
@@ -29,26 +29,30 @@ def pipeline_path(monkeypatch: pytest.MonkeyPatch) -> str:
     return "my_probes.scaled_logreg"
 
 
-def test_logreg_is_l2_lbfgs_with_the_seed_and_the_overrides() -> None:
-    request = ProbeRequest(probe="logreg", seed=7)
-    estimator = make_estimator(request, C=10.0)
-    assert isinstance(estimator, LogisticRegression)
+def test_logreg_is_our_own_solver_with_the_overrides() -> None:
+    estimator = make_estimator(ProbeRequest(probe="logreg", params={"max_iter": 7}), C=10.0)
+    assert type(estimator).__name__ == "LogisticProbe"
     params = estimator.get_params()
-    assert (params["solver"], params["max_iter"], params["C"], params["random_state"]) == ("lbfgs", 1000, 10.0, 7)
+    assert (params["max_iter"], params["C"], params["tol"]) == (7, 10.0, 5e-5)
+
+
+def test_the_seed_becomes_the_random_state() -> None:
+    assert build("sklearn.linear_model.LogisticRegression", seed=7).random_state == 7
 
 
 def test_building_and_fitting_the_named_probes_raises_no_warning_of_changed_api() -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         for probe in ("logreg", "knn"):
-            build(probe, **({"k": 1} if probe == "knn" else {})).fit([[0.0], [1.0], [2.0]], [0, 1, 2])
+            build(probe).fit([[0.0], [1.0], [2.0]], [0, 1, 2])
 
 
-def test_k_is_n_neighbors() -> None:
-    estimator = build("knn", k=3)
-    assert isinstance(estimator, KNeighborsClassifier)
-    assert estimator.n_neighbors == 3
-    assert build("knn").n_neighbors == 20
+def test_a_whole_number_of_a_grid_stays_one() -> None:
+    request = ProbeRequest(probe="knn", params={"n_neighbors": 3})
+    assert (request.tune, request.grid) == ("k", (3.0,))
+    k = at_value(request, request.grid[0]).k
+    assert (k, type(k)) == (3, int)
+    assert at_value(ProbeRequest(probe="knn"), 20.0).k == 20
 
 
 def test_any_classifier_is_named_by_its_dotted_path() -> None:
@@ -71,7 +75,7 @@ def test_nested_names_reach_into_a_pipeline_and_so_does_the_seed(pipeline_path: 
     ("probe", "text"),
     [
         ("logrg", "did you mean logreg"),
-        ("nonsense", "logreg, logistic, knn, ridge, "),
+        ("nonsense", "logreg, knn, ridge, "),
         ("sklearn.linear_model.ridgeclassifier", "did you mean RidgeClassifier"),
         ("sklearn.no_such_module.Thing", "cannot be imported"),
         ("no_such_package.Thing", "installed in this environment"),
@@ -90,8 +94,8 @@ def test_a_name_that_is_no_classifier_is_refused_with_help(probe: str, text: str
 
 def test_a_wrong_parameter_is_refused_with_close_matches_and_the_valid_ones(pipeline_path: str) -> None:
     with pytest.raises(BadInput, match="did you mean max_iter"):
-        build("logreg", maxiter=3)
-    with pytest.raises(BadInput, match=r"Its parameters: .*n_neighbors"):
+        build("sklearn.linear_model.LogisticRegression", maxiter=3)
+    with pytest.raises(BadInput, match=r"Its parameters: .*weights"):
         build("knn", depth=3)
     with pytest.raises(BadInput, match="logisticregression__C"):
         build(pipeline_path, logisticregression__c=3.0)

@@ -73,6 +73,8 @@ def test_requests_that_mean_the_same_have_the_same_canonical_dict() -> None:
         (ProbeRequest(probe="logreg", params={"C": 1}), ProbeRequest(probe="logreg", C=(1.0,))),
         (ProbeRequest(probe="logreg", C=(10, 1, 1)), ProbeRequest(probe="logreg", C=(1.0, 10.0))),
         (ProbeRequest(probe="logreg"), ProbeRequest(probe="logreg", C=DEFAULT_C[::-1])),
+        (ProbeRequest(probe="logreg", C=(1, 2)), ProbeRequest(probe="logreg", grid={"C": (2, 1)})),
+        (ProbeRequest(probe="ridge", params={"alpha": 3}), ProbeRequest(probe="ridge", grid={"alpha": (3,)})),
     ]
     for one, other in same:
         assert canonical_json(one.canonical()) == canonical_json(other.canonical())
@@ -95,10 +97,14 @@ def test_a_request_survives_its_canonical_dict() -> None:
     assert ProbeRequest.model_validate(request.canonical()) == request
 
 
-def test_the_default_grid_belongs_to_logreg_only() -> None:
-    assert ProbeRequest(probe="logreg").C == DEFAULT_C
-    assert ProbeRequest(probe="knn").C == ()
-    assert ProbeRequest(probe="sklearn.svm.LinearSVC").C == ()
+def test_a_named_probe_has_a_grid_of_its_own() -> None:
+    assert (ProbeRequest(probe="logreg").tune, ProbeRequest(probe="logreg").grid) == ("C", DEFAULT_C)
+    assert (ProbeRequest(probe="knn").tune, ProbeRequest(probe="knn").grid) == ("k", (20,))
+    assert (ProbeRequest(probe="lda").tune, ProbeRequest(probe="lda").grid) == ("", ())
+    assert (ProbeRequest(probe="sklearn.svm.LinearSVC").tune, ProbeRequest(probe="sklearn.svm.LinearSVC").grid) == (
+        "",
+        (),
+    )
 
 
 @pytest.mark.parametrize(
@@ -106,6 +112,8 @@ def test_the_default_grid_belongs_to_logreg_only() -> None:
     [
         {"probe": "knn", "params": {"k": 5, "n_neighbors": 5}},
         {"probe": "logreg", "params": {"C": 1.0}, "C": (1.0, 2.0)},
+        {"probe": "ridge", "C": (1.0,), "grid": {"alpha": (1.0, 2.0)}},
+        {"probe": "ridge", "grid": {"alpha": (1.0, 2.0), "tol": (1.0, 2.0)}},
         {"probe": "logreg", "params": {"C": -1.0}},
         {"probe": "logreg", "C": (float("inf"),)},
         {"probe": "logreg", "params": {"tol": float("inf")}},
@@ -120,6 +128,6 @@ def test_a_request_that_contradicts_itself_is_refused(fields: dict[str, object])
 
 def test_the_table_of_probes_tells_names_and_defaults() -> None:
     table = {row.name: row for row in list_probes()}
-    assert {"logreg", "logistic", "knn", "ridge", "lda", "sgd", "mlp"} <= set(table)
+    assert {"logreg", "knn", "ridge", "lda", "sgd", "mlp"} <= set(table)
     assert table["knn"].parameters["k"] == 20
     assert table["logreg"].parameters["C"] == list(DEFAULT_C)

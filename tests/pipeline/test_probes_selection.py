@@ -3,7 +3,7 @@ import pytest
 
 from cryoprobe.errors import BadInput
 from cryoprobe.pipeline.probes import stratified_holdout
-from cryoprobe.pipeline.probes.selection import ValidationScores, choose_C
+from cryoprobe.pipeline.probes.selection import ValidationScores, choose
 from cryoprobe.pipeline.probes.training import Fitted
 
 
@@ -72,8 +72,8 @@ def fit_nothing(c: float) -> Fitted:
 def test_among_equal_scores_the_smallest_c_is_chosen_and_the_whole_curve_is_kept() -> None:
     table = {0.1: 0.5, 1.0: 0.9, 10.0: 0.9, 100.0: 0.7}
     lines: list[str] = []
-    best, criterion, curve = choose_C(
-        tuple(table), fit_nothing, lambda f: ValidationScores(top1=table[f.estimator]), progress=lines.append
+    best, criterion, curve = choose(
+        "C", tuple(table), fit_nothing, lambda f: ValidationScores(top1=table[f.estimator]), progress=lines.append
     )
     assert (best, criterion) == (1.0, "top1")
     assert [(p["C"], p["top1"], p["map"]) for p in curve] == [(c, s, None) for c, s in table.items()]
@@ -85,7 +85,7 @@ def test_among_equal_scores_the_smallest_c_is_chosen_and_the_whole_curve_is_kept
 
 def test_choosing_without_a_score_is_refused() -> None:
     with pytest.raises(BadInput, match="no score"):
-        choose_C((1.0, 2.0), fit_nothing, lambda fitted: ValidationScores())
+        choose("C", (1.0, 2.0), fit_nothing, lambda fitted: ValidationScores())
 
 
 def test_of_two_scores_the_preferred_one_chooses_where_every_fit_has_it() -> None:
@@ -94,7 +94,7 @@ def test_of_two_scores_the_preferred_one_chooses_where_every_fit_has_it() -> Non
     def score(fitted: Fitted) -> ValidationScores:
         return scores[fitted.estimator]
 
-    assert choose_C((1.0, 2.0), fit_nothing, score)[:2] == (2.0, "nll")
-    assert choose_C((1.0, 2.0), fit_nothing, score, prefer="top1")[:2] == (1.0, "top1")
+    assert choose("C", (1.0, 2.0), fit_nothing, score)[:2] == (2.0, "nll")
+    assert choose("C", (1.0, 2.0), fit_nothing, score, prefer="top1")[:2] == (1.0, "top1")
     scores[2.0] = ValidationScores(top1=0.8)
-    assert choose_C((1.0, 2.0), fit_nothing, score)[:2] == (1.0, "top1")
+    assert choose("C", (1.0, 2.0), fit_nothing, score)[:2] == (1.0, "top1")

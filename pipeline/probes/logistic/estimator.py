@@ -15,6 +15,7 @@ from sklearn.utils.multiclass import check_classification_targets, type_of_targe
 from sklearn.utils.validation import _check_sample_weight, check_array, check_is_fitted
 
 from .path import Path, Precision, fit_path
+from .rows import StreamRows, stream
 
 try:
     from sklearn.utils.validation import validate_data
@@ -55,6 +56,9 @@ class LogisticProbe(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         Begin with the weights of the last fit, if they have the right shape.
     n_threads : int, optional
         On a CPU; torch's own number by default.
+    memory : int, optional
+        Bytes that a fit may take; see `fit_path`. Rows that come block by block (an object with a shape and `blocks`,
+        such as `StoredRows`) are never all in memory, and are not checked for NaN.
 
     Attributes
     ----------
@@ -76,6 +80,9 @@ class LogisticProbe(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     converged_: bool
     feature_names_in_: npt.NDArray[Any]
 
+    reads_blocks = True
+    """`fit` takes rows that come block by block."""
+
     def __init__(
         self,
         C: float = 1.0,
@@ -86,6 +93,7 @@ class LogisticProbe(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         precision: Precision | Literal["auto"] = "auto",
         warm_start: bool = False,
         n_threads: int | None = None,
+        memory: int | None = None,
     ) -> None:
         self.C = C
         self.tol = tol
@@ -94,6 +102,7 @@ class LogisticProbe(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         self.precision = precision
         self.warm_start = warm_start
         self.n_threads = n_threads
+        self.memory = memory
 
     def __sklearn_tags__(self) -> Any:
         """Tell scikit-learn that flags are welcome."""
@@ -131,12 +140,24 @@ class LogisticProbe(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         for C in (probe.C for probe in probes):
             if not (np.isreal(C) and 0 < C < np.inf):
                 raise ValueError(f"C must be positive and finite, not {C!r}")
+        if not isinstance(self.tol, int | float) or not 0 < self.tol < np.inf:
+            raise ValueError(f"tol must be a positive number, not {self.tol!r}")
         x, labels = self._checked(X, y)
         check_classification_targets(labels)
         self._flags = type_of_target(labels) == "multilabel-indicator"
-        weights = None if sample_weight is None else _check_sample_weight(_numpy(sample_weight), x, dtype=np.float64)
+        if sample_weight is None:
+            weights = None
+        elif isinstance(x, StreamRows):
+            weights = np.asarray(_numpy(sample_weight), dtype=np.float64)
+        else:
+            weights = _check_sample_weight(_numpy(sample_weight), x, dtype=np.float64)
+        varies: slice | npt.NDArray[np.intp] = slice(None)
         if self._flags:
             self.classes_, codes = np.arange(labels.shape[1]), labels
+            # A flag that is the same in every row has its optimum at infinity: it gets no weights, and a certain answer.
+            varies = np.flatnonzero((labels != labels[:1]).any(0))
+            if not len(varies):
+                raise ValueError("LogisticProbe needs a flag that is set in some rows and not in others")
         else:
             if labels.ndim != 1:
                 raise ValueError(f"y must be class labels [n] or flags of 0 and 1 [n, K], not of shape {labels.shape}")
@@ -146,12 +167,16 @@ class LogisticProbe(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         weights = self._weights(labels, codes, weights)
         precision = self.precision
         if precision == "auto":
-            precision = "float64" if str(x.dtype).endswith("float64") else "float32"
+            precision = "float64" if str(getattr(x, "dtype", "")).endswith("float64") else "float32"
         heads = len(self.classes_) if self._flags or len(self.classes_) > 2 else 1
         start = None
-        if self.warm_start and getattr(self, "coef_", np.empty(0)).shape == (heads, x.shape[1]):
+        if self.warm_start and getattr(self, "coef_", np.empty(0)).shape == (heads, X.shape[1]):
             n = len(probes)
-            start = (np.repeat(self.coef_[None], n, axis=0), np.repeat(self.intercept_[None], n, axis=0))
+            coef, intercept = self.coef_[varies], self.intercept_[varies]
+            start = (np.repeat(coef[None], n, axis=0), np.repeat(intercept[None], n, axis=0))
+        if self._flags:
+            codes = codes[:, varies]
+            weights = weights[:, varies] if weights is not None and weights.ndim == 2 else weights
         path = fit_path(
             x,
             codes,
@@ -161,10 +186,16 @@ class LogisticProbe(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             tol=self.tol,
             max_steps=self.max_iter,
             threads=self.n_threads,
+            memory=self.memory,
             start=start,
         )
         for i, probe in enumerate(probes):
             probe._take(path, i, self)
+            if self._flags:
+                certain = np.where(labels[0] == 1, 1.0, -1.0) * np.log(2.0 * len(labels) + 1)
+                coef = np.zeros((heads, path.coef.shape[2]))
+                coef[varies], certain[varies] = probe.coef_, probe.intercept_
+                probe.coef_, probe.intercept_ = coef, certain
             if not probe.converged_:
                 warnings.warn(
                     f"LogisticProbe (C = {probe.C:g}) did not converge in {self.max_iter} steps: its largest gradient "
@@ -221,6 +252,9 @@ class LogisticProbe(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         return labels
 
     def _checked(self, X: Features, y: Any) -> tuple[Features, npt.NDArray[Any]]:
+        if hasattr(X, "blocks"):
+            self.n_features_in_ = X.shape[1]
+            return stream(X), check_array(_numpy(y), ensure_2d=False, dtype=None)
         if not _is_tensor(X):
             x, labels = validate_data(self, X, _numpy(y), dtype=[np.float64, np.float32], multi_output=True)
             # A column vector is taken for labels, with scikit-learn's own warning.

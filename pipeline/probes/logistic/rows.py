@@ -14,8 +14,6 @@ from ....errors import BadInput
 if TYPE_CHECKING:
     import torch
 
-    from ....stores.feature_set import FeatureSet
-
 FeatureArray = npt.NDArray[np.floating[Any]]
 
 BLOCK_BYTES = 8 << 20
@@ -117,23 +115,19 @@ class StreamRows:
             )
 
 
-def stream(feature_set: FeatureSet, *, raw: bool = False, block_bytes: int = 32 << 20) -> StreamRows:
-    """Return the rows of a feature set, read and verified anew on every pass; a chunk and some blocks in memory.
+class Stored(Protocol):
+    """Rows that can be gone through again and again, such as `StoredRows`."""
 
-    Parameters
-    ----------
-    feature_set : FeatureSet
-    raw : bool
-        Undo the normalisation.
-    block_bytes : int
-        Of a block of float32 rows.
-    """
+    shape: tuple[int, int]
+
+    def blocks(self) -> Iterator[npt.NDArray[np.float32]]:
+        """Yield every row once."""
+        ...
+
+
+def stream(rows: Stored) -> StreamRows:
+    """Return rows that are read anew on every pass, to be worked on by the CPU."""
     import torch
 
-    size = max(64, block_bytes // (4 * feature_set.dim))
-
-    def read() -> Iterator[FeatureArray]:
-        for x, _ in feature_set.batches(size, raw=raw):
-            yield x
-
-    return StreamRows(read, feature_set.rows, feature_set.dim, torch.device("cpu"))
+    n, d = rows.shape
+    return StreamRows(rows.blocks, n, d, torch.device("cpu"))

@@ -1,0 +1,98 @@
+"""What is refused, and what is merely told, before anything is fitted."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from ...errors import BadInput
+from .part import Part, blocks_of
+
+
+class _Columns(NamedTuple):
+    """What one pass over the rows shows: rows that are not finite, and the range of every column [d]."""
+
+    not_finite: int
+    low: npt.NDArray[np.float32]
+    high: npt.NDArray[np.float32]
+
+
+def check_parts(train: Part, val: Part | None, test: Part, n_classes: int) -> list[str]:
+    """Refuse what cannot be fitted or scored; return what is merely suspicious.
+
+    Raises
+    ------
+    BadInput
+        If a part is empty, misshapen or not finite, or has a label outside the class list; if train has a single class,
+        or none of test's.
+    """
+    parts = {"train": train, "test": test} if val is None else {"train": train, "validation": val, "test": test}
+    columns = {name: _check_part(name, part, n_classes) for name, part in parts.items()}
+    for name, part in parts.items():
+        if part.x.shape[1] != train.x.shape[1] or part.y.ndim != train.y.ndim:
+            raise BadInput(
+                f"the {name} part does not match train: other dimensions, or other kind of labels",
+                hint="Take both parts from feature sets of one encoder and one data set.",
+                key=name,
+                expected=train.x.shape,
+                found=part.x.shape,
+            )
+    seen, scored = present(train, n_classes), present(test, n_classes)  # [C] each
+    if train.y.ndim == 1 and seen.sum() < 2:
+        raise BadInput("train has a single class", hint="A probe needs rows of at least two classes.", key="train")
+    if not (seen & scored).any():
+        raise BadInput(
+            "train and test have no class in common", hint="Check that both name their classes alike.", key="test"
+        )
+    told = []
+    if missing := int((~seen).sum()):
+        told.append(f"{missing} of {n_classes} classes have no train row")
+    if unseen := int((scored & ~seen).sum()):
+        told.append(f"{unseen} of test's classes have no train row: they cannot be predicted right")
+    if unscored := int((seen & ~scored).sum()):
+        told.append(f"{unscored} of train's classes have no test row: nothing is known of them")
+    if val is not None and (unchosen := int((seen & ~present(val, n_classes)).sum())):
+        told.append(f"{unchosen} of train's classes have no validation row")
+    if constant := int((columns["train"].low == columns["train"].high).sum()):
+        told.append(f"{constant} of {train.x.shape[1]} features are constant over train")
+    return told
+
+
+def present(part: Part, n_classes: int) -> npt.NDArray[np.bool_]:
+    """Which classes have a row (a positive) in `part`, bool [n_classes]."""
+    labels = part.y if part.y.ndim == 1 else np.nonzero(part.y)[1]
+    return np.bincount(labels.astype(np.int64), minlength=n_classes) > 0
+
+
+def _check_part(name: str, part: Part, n_classes: int) -> _Columns:
+    x, y = part.x, part.y
+    problem, columns = None, None
+    if len(x.shape) != 2 or y.ndim not in (1, 2) or x.shape[0] != len(y):
+        problem = f"needs features [n, d] and as many labels, not {x.shape} and {y.shape}"
+    elif 0 in x.shape:
+        problem = "has no rows" if len(x) == 0 else "has no features"
+    elif y.dtype.kind not in "biu":
+        problem = f"has labels of dtype {y.dtype}, not integers"
+    elif y.ndim == 2 and (y.shape[1] != n_classes or n_classes < 2):
+        problem = f"has {y.shape[1]} flags a row, not one for each of {n_classes} classes (two at least)"
+    elif y.min() < 0 or y.max() >= (n_classes if y.ndim == 1 else 2):
+        problem = f"has labels from {y.min()} to {y.max()}, outside 0 … {(n_classes if y.ndim == 1 else 2) - 1}"
+    else:
+        columns = _look(part)
+        if columns.not_finite:
+            problem = f"has {columns.not_finite} rows with NaN or infinite features"
+    if problem is not None or columns is None:
+        raise BadInput(f"the {name} part {problem}", hint="Check the feature set that it was read from.", key=name)
+    return columns
+
+
+def _look(part: Part) -> _Columns:
+    bad = 0
+    low = np.full(part.x.shape[1], np.inf, np.float32)
+    high = np.full(part.x.shape[1], -np.inf, np.float32)
+    for block in blocks_of(part.x):
+        bad += int((~np.isfinite(block).all(axis=1)).sum())
+        low, high = np.minimum(low, block.min(axis=0)), np.maximum(high, block.max(axis=0))
+    return _Columns(bad, low, high)

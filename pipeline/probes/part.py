@@ -1,0 +1,136 @@
+"""Rows with labels: a matrix in memory, or rows of the store that are read anew for every pass."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from ...errors import BadInput
+from ...stores.feature_set import FeatureSet
+
+Matrix = npt.NDArray[np.float32]
+Indices = npt.NDArray[np.int64]
+
+BLOCK_ROWS = 8192
+"""Of a matrix, where rows are gone through block by block: at 1,280 dimensions 40 MiB."""
+
+_BLOCK_BYTES = 16 << 20
+"""Of a block of stored rows."""
+
+
+class StoredRows:
+    """Some rows of feature sets, read and verified whenever they are gone through; never all in memory.
+
+    Parameters
+    ----------
+    sources : sequence of (FeatureSet, ndarray int64 or None)
+        Which rows of which sets, ascending within each; None for all. One set after the other.
+    raw : bool
+        Undo the normalisation.
+    """
+
+    def __init__(self, sources: Sequence[tuple[FeatureSet, Indices | None]], *, raw: bool) -> None:
+        self._sources = tuple(sources)
+        self._raw = raw
+        self.shape = (
+            sum(s.rows if rows is None else len(rows) for s, rows in self._sources),
+            self._sources[0][0].dim,
+        )
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def __getitem__(self, rows: Indices) -> StoredRows:
+        """Return some of the rows, ascending."""
+        if (np.diff(rows) <= 0).any():
+            raise BadInput("Rows that are read from the store block by block are taken in ascending order.")
+        taken = []
+        start = 0
+        for feature_set, own in self._sources:
+            n = feature_set.rows if own is None else len(own)
+            here = rows[(rows >= start) & (rows < start + n)] - start
+            taken.append((feature_set, here if own is None else own[here]))
+            start += n
+        return StoredRows(taken, raw=self._raw)
+
+    def joined(self, other: StoredRows) -> StoredRows:
+        """Return these rows and then those."""
+        return StoredRows((*self._sources, *other._sources), raw=self._raw)
+
+    def blocks(self) -> Iterator[Matrix]:
+        """Yield every row once, float32 [b, d], always in the same blocks."""
+        size = max(64, _BLOCK_BYTES // (4 * self.shape[1]))
+        for feature_set, rows in self._sources:
+            start = 0
+            for x, _ in feature_set.batches(size, raw=self._raw):
+                if rows is not None:
+                    first, last = np.searchsorted(rows, (start, start + len(x)))
+                    start += len(x)
+                    x = x[rows[first:last] - (start - len(x))]
+                if len(x):
+                    yield x
+
+
+@dataclass(frozen=True)
+class Part:
+    """Rows and their labels.
+
+    Parameters
+    ----------
+    x : ndarray, float32 [n, d], or StoredRows
+        Embeddings, of unit norm unless the protocol wants raw ones.
+    y : ndarray, int64 [n] or uint8 [n, C]
+        Class index, or one 0/1 flag a class.
+    """
+
+    x: Matrix | StoredRows
+    y: npt.NDArray[np.int64] | npt.NDArray[np.uint8]
+
+    def __len__(self) -> int:
+        return len(self.y)
+
+    @property
+    def matrix(self) -> Matrix:
+        """The rows in memory.
+
+        Raises
+        ------
+        BadInput
+            If they are to be read block by block.
+        """
+        if isinstance(self.x, StoredRows):
+            gib = 4 * self.x.shape[0] * self.x.shape[1] / 2**30
+            raise BadInput(
+                f"This probe needs all its rows at once, {gib:.1f} GiB, and --memory does not allow them.",
+                hint="Give more, or a probe that reads them block by block: logreg.",
+                key="memory",
+            )
+        return self.x
+
+    @property
+    def multilabel(self) -> bool:
+        """Whether labels are flags."""
+        return self.y.ndim == 2
+
+    def take(self, rows: Indices) -> Part:
+        """Return some of the rows."""
+        return Part(self.x[rows], self.y[rows])
+
+    def joined(self, other: Part) -> Part:
+        """Return these rows and then those."""
+        y: npt.NDArray[np.int64] | npt.NDArray[np.uint8] = np.concatenate([self.y, other.y])  # type: ignore[arg-type]
+        if isinstance(self.x, StoredRows) and isinstance(other.x, StoredRows):
+            return Part(self.x.joined(other.x), y)
+        return Part(np.concatenate([self.matrix, other.matrix]), y)
+
+
+def blocks_of(x: Matrix | StoredRows) -> Iterator[Matrix]:
+    """Yield the rows, block by block."""
+    if isinstance(x, StoredRows):
+        yield from x.blocks()
+        return
+    for start in range(0, len(x), BLOCK_ROWS):
+        yield x[start : start + BLOCK_ROWS]

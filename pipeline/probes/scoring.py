@@ -1,0 +1,69 @@
+"""From a fitted estimator and rows to scores: on validation rows, to choose by, and on test rows, to report."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from .bootstrap import Interval, classification_intervals, multilabel_intervals
+from .metrics import (
+    ClassificationMetrics,
+    MultilabelMetrics,
+    classification_metrics,
+    mean_average_precision,
+    multilabel_metrics,
+    negative_log_likelihood,
+)
+from .part import Part
+from .ranking import mean_eleven_point_average_precision
+from .selection import ValidationScores
+from .training import Prediction, predict
+
+INTERVAL_SEED = 0
+"""Of the bootstrap: test sets of one size have the same draws in every trial."""
+
+
+class TestScores(NamedTuple):
+    """Metrics on test rows, and their 95 % bootstrap intervals (1,000 resamples)."""
+
+    metrics: ClassificationMetrics | MultilabelMetrics
+    intervals: dict[str, Interval | None]
+
+
+def score_test(test: Part, prediction: Prediction, n_classes: int) -> TestScores:
+    """Score predictions of test rows in every way; see `classification_metrics` and `multilabel_metrics`."""
+    scores = prediction.scores
+    if test.multilabel:
+        flags, claimed = test.y.astype(np.uint8), prediction.labels.astype(np.uint8)
+        return TestScores(
+            multilabel_metrics(flags, scores, claimed, ranking=True),
+            multilabel_intervals(flags, scores, claimed, seed=INTERVAL_SEED),
+        )
+    y, labels = test.y.astype(np.int64), prediction.labels.astype(np.int64)
+    probabilities = prediction.probabilities
+    return TestScores(
+        classification_metrics(y, scores, labels, n_classes, probabilities=probabilities, per_class=True),
+        classification_intervals(y, scores, labels, n_classes, probabilities=probabilities, seed=INTERVAL_SEED),
+    )
+
+
+def score_validation(estimator: Any, val: Part, n_classes: int) -> ValidationScores:
+    """Score an estimator on validation rows in every way that it can be chosen by."""
+    found = predict(estimator, val.x, n_classes, multilabel=val.multilabel)
+    if val.multilabel:
+        if found.scores is None:
+            return ValidationScores()
+        flags = val.y.astype(np.uint8)
+        return ValidationScores(
+            map=mean_average_precision(flags, found.scores),
+            map_11_point=mean_eleven_point_average_precision(flags, found.scores),
+        )
+    y, labels = val.y.astype(np.int64), found.labels.astype(np.int64)
+    hits = np.bincount(y[y == labels], minlength=n_classes)
+    counts = np.bincount(y, minlength=n_classes)
+    return ValidationScores(
+        nll=None if found.probabilities is None else negative_log_likelihood(y, found.probabilities),
+        top1=float(np.mean(labels == y)),
+        mean_per_class_recall=float(np.mean(hits[counts > 0] / counts[counts > 0])),
+    )
