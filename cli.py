@@ -54,7 +54,7 @@ def _command(function: Command) -> Command:
         except CryoprobeError as e:
             _fail(str(e), e.exit_code)
         except KeyboardInterrupt:
-            _fail("Interrupted. What was sealed is kept: run the same command again to go on.", INTERRUPTED)
+            _fail("Interrupted: run the same command again to go on. What was sealed in a store is kept.", INTERRUPTED)
         except BrokenPipeError:
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # whoever read our output has left
 
@@ -206,7 +206,7 @@ def probe(
 def predict(
     probe_file: Annotated[Path, typer.Option(help="What `cryoprobe probe --save` wrote.")],
     paths: Annotated[
-        list[Path] | None, typer.Argument(metavar="[PATH]...", help="Images, and folders; none shows the probe.")
+        list[Path] | None, typer.Argument(metavar="PATH", help="Images, and folders; none shows the probe.")
     ] = None,
     model: Annotated[str | None, typer.Option("--model", "-m", help="Instead of the name in the probe file.")] = None,
     checkpoint: Checkpoint = None,

@@ -52,6 +52,7 @@ class SavedProbe:
         self.tensors = dict(tensors)
         if (wrong := problem(header, self.tensors)) is not None:
             raise damaged(source, wrong)
+        self._source = source
         self._knn = _neighbours(header, self.tensors, source) if header.kind == "knn" else None
 
     @property
@@ -71,6 +72,8 @@ class SavedProbe:
         ------
         BadInput
             If `x` does not have the width that the probe was trained on, or is not finite.
+        Corrupt
+            If the weights are so large that the outputs are not finite.
         """
         return self.outputs(x)[0]
 
@@ -79,7 +82,7 @@ class SavedProbe:
 
         Raises
         ------
-        BadInput
+        BadInput, Corrupt
             As `predict`.
         """
         return None if self.header.probability is None else self.outputs(x)[1]
@@ -89,7 +92,7 @@ class SavedProbe:
 
         Raises
         ------
-        BadInput
+        BadInput, Corrupt
             As `predict`.
         """
         if x.ndim != 2 or x.shape[1] != self.header.dim:
@@ -106,9 +109,12 @@ class SavedProbe:
         labels: Labels = np.empty((n, n_classes), np.uint8) if self.header.multilabel else np.empty(n, np.int64)
         for start in range(0, n, _ROWS_AT_ONCE):
             block = slice(start, start + _ROWS_AT_ONCE)
-            raw = self.raw_outputs(x[block])
-            labels[block] = self._labels(raw)
-            values[block] = self._values(raw)
+            with np.errstate(over="ignore", invalid="ignore"):
+                raw = self.raw_outputs(x[block])
+                if not np.isfinite(raw).all():
+                    raise damaged(self._source, "its weights are too large to compute with")
+                labels[block] = self._labels(raw)
+                values[block] = self._values(raw)
         return labels, values
 
     def raw_outputs(self, x: npt.NDArray[Any]) -> Float64:
