@@ -30,10 +30,12 @@ if TYPE_CHECKING:
     from .pipeline.datasets import list_datasets, load_dataset
     from .pipeline.encoders import list_models, load_encoder
     from .pipeline.extract import ExtractedSet, extract, summary
+    from .pipeline.predict import Predicted, predict
     from .pipeline.probe import probe, results
     from .pipeline.probes import list_probes
     from .pipeline.progress import Reporter
     from .pipeline.quickstart import Quickstart, quickstart
+    from .pipeline.saved import ProbeHeader, SavedProbe, load_probe, save_probe
     from .stores.feature_set import FeatureSet
     from .stores.store import Store, open_store
     from .stores.verify import Damage, Verification, verify
@@ -52,10 +54,12 @@ _HOMES = {
     "pipeline.datasets": ("list_datasets", "load_dataset"),
     "pipeline.encoders": ("list_models", "load_encoder"),
     "pipeline.extract": ("ExtractedSet", "extract", "summary"),
+    "pipeline.predict": ("Predicted", "predict"),
     "pipeline.probe": ("probe", "results"),
     "pipeline.probes": ("list_probes",),
     "pipeline.progress": ("Reporter",),
     "pipeline.quickstart": ("Quickstart", "quickstart"),
+    "pipeline.saved": ("ProbeHeader", "SavedProbe", "load_probe", "save_probe"),
     "stores.feature_set": ("FeatureSet",),
     "stores.store": ("Store", "open_store"),
     "stores.verify": ("Damage", "Verification", "verify"),
@@ -72,9 +76,12 @@ __all__ = [
     "FeatureSet",
     "Incompatible",
     "NotFound",
+    "Predicted",
+    "ProbeHeader",
     "Quickstart",
     "ReadOnly",
     "Reporter",
+    "SavedProbe",
     "Store",
     "Unavailable",
     "Verification",
@@ -85,10 +92,13 @@ __all__ = [
     "list_probes",
     "load_dataset",
     "load_encoder",
+    "load_probe",
     "open_store",
+    "predict",
     "probe",
     "quickstart",
     "results",
+    "save_probe",
     "summary",
     "verify",
 ]

@@ -16,6 +16,7 @@ from .pipeline.progress import Reporter
 
 if TYPE_CHECKING:
     from .pipeline.quickstart import Quickstart
+    from .pipeline.saved import ProbeHeader
     from .stores.names import NamedSet
     from .stores.verify import Verification
 
@@ -46,6 +47,7 @@ class Bar(Reporter):
             TimeRemainingColumn(),
             TextColumn("{task.fields[counts]}"),
             console=self._console,
+            redirect_stdout=False,  # rich would print a command's results to standard error
         )
         self._progress.start()
         self._task = self._progress.add_task(title, total=total, counts="")
@@ -192,6 +194,25 @@ def trial(result: Mapping[str, Any]) -> None:
     out(f"{chosen + ', ' if chosen else ''}trial {result['trial'][:12]}, {answered}")
     for warning in [*result["warnings"], *result["notes"]]:
         err(f"note: {warning}")
+
+
+def saved_probe(header: ProbeHeader) -> None:
+    """Print `cryoprobe predict --probe-file FILE`: what the file says of itself."""
+    encoder = header.encoder
+    name = encoder.name
+    said = encoder.spec.get("architecture") if name is None else f"{name.model}, {name.tap}"
+    remarks = _remarks(name.model_dump()) if name is not None else ""
+    out(f"{header.probe or header.kind} on {said}{f' ({remarks})' if remarks else ''}")
+    out(f"encoder: {encoder.id}")
+    out(f"features: {header.features}, d = {header.dim:,}{''.join(f', {step}' for step in header.before)}")
+    out(f"gives: {header.probability or 'scores, no probabilities'}{', of flags' if header.multilabel else ''}")
+    out(f"{len(header.classes):,} classes: {_brief(list(header.classes))}")
+    rows = ", ".join(f"{part} {n:,}" for part, n in header.rows.items() if n)
+    out(f"trained on: {header.dataset or '-'}{f' ({rows})' if rows else ''}, {when(header.created)}")
+    chosen = ", ".join(f"{k} = {v}" for k, v in {**header.params, **header.chosen}.items())
+    out(f"protocol: {header.protocol or '-'}; {chosen or 'no parameters'}; trial {(header.trial or '-')[:12]}")
+    if header.metrics:
+        table(list(header.metrics), [list(header.metrics.values())])
 
 
 def trials(found: Sequence[Mapping[str, Any]]) -> None:

@@ -58,25 +58,25 @@ class NotFound(CryoprobeError, FileNotFoundError):
 
 
 class Corrupt(CryoprobeError):
-    """An object of the store is not what its manifest says: missing, cut short, changed or swapped."""
+    """An object of the store, or a saved probe, is not what was written: missing, cut short, changed or swapped."""
 
     exit_code = 4
 
 
 class ReadOnly(CryoprobeError, PermissionError):
-    """The store can be read but not written."""
+    """The store, or the folder of an output file, can be read but not written."""
 
     exit_code = 5
 
 
 class Incompatible(CryoprobeError):
-    """The store, or an object in it, has a format that this version does not know."""
+    """The store, an object in it or a saved probe has a format that this version does not know."""
 
     exit_code = 6
 
 
 class Conflict(CryoprobeError):
-    """Two things that must not be combined: sets of different encoders, a file that changed while it was read."""
+    """Two things that must not be combined: sets or probes of different encoders, a file that changed while read."""
 
     exit_code = 7
 

@@ -19,19 +19,21 @@ _CANDIDATES = 50
 def explain_encoder(store: Store, spec: EncoderSpec) -> str | None:
     """Say which fields of `spec` differ from the nearest encoder in the store; None for a store without sets."""
     nearest: tuple[list[str], FeatureSet] | None = None
-    wanted = _flat(spec.model_dump(mode="json"))
+    wanted = spec.model_dump(mode="json")
     for feature_set in _one_per_encoder(store):
-        found = _flat(feature_set.manifest.encoder)
-        fields = [
-            f"{k} ({_short(found.get(k))} → {_short(wanted.get(k))})"
-            for k in sorted(wanted.keys() | found.keys())
-            if wanted.get(k) != found.get(k)
-        ]
+        fields = differences(feature_set.manifest.encoder, wanted)
         if fields and (nearest is None or len(fields) < len(nearest[0])):
             nearest = fields, feature_set
     if nearest is None:
         return None
     return f"New to the store: the encoder differs from that of set {nearest[1].id[:12]} in " + ", ".join(nearest[0])
+
+
+def differences(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[str]:
+    """Return the fields in which two specs differ, as ``name (before → after)``."""
+    old, new = _flat(before), _flat(after)
+    fields = sorted(old.keys() | new.keys())
+    return [f"{k} ({_short(old.get(k))} → {_short(new.get(k))})" for k in fields if old.get(k) != new.get(k)]
 
 
 def explain_dataset(

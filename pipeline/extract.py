@@ -23,8 +23,10 @@ from .datasets.base import Dataset, Labels, Split
 from .encoders import load_encoder
 from .encoders.allocator import release_memory
 from .encoders.base import Encoder
+from .encoding import default_batch
 from .explain import explain_dataset, explain_encoder
 from .extraction import Settings, SplitExtraction
+from .options import check_ranges
 from .planning import Target
 from .progress import Reporter
 from .provenance import provenance
@@ -33,9 +35,6 @@ from .specs import DatasetSpec, StoredDtype, samples_digest
 UNIT_ROWS = 4096
 _PACKAGES = ("torch", "torchvision", "open_clip_torch", "timm", "numpy", "pillow", "zarr")
 """Whose versions are recorded with a set."""
-CPU_BATCH = 32
-"""Images in a forward pass on a CPU: more only makes activations outgrow the caches (`benchmarks/encode_cpu.py`)."""
-GPU_BATCH = 128
 
 
 @dataclass(frozen=True)
@@ -150,7 +149,7 @@ def extract(
     max_bad : int
         Samples that may fail.
     batch_size, workers, device
-        How to run. The batch is `CPU_BATCH` or `GPU_BATCH` by default.
+        How to run. The batch is that of `encoding` by default.
     rehash : bool
         Read every file, whatever the sample index says.
     reporter : Reporter, optional
@@ -164,7 +163,7 @@ def extract(
     ------
     BadInput, NotFound, Conflict, ReadOnly, Unavailable, Corrupt
     """
-    _check_ranges(
+    check_ranges(
         ("unit-rows", unit_rows, 1),
         ("batch-size", batch_size, 1),
         ("workers", workers, 1),
@@ -199,7 +198,7 @@ def extract(
     else:
         encoder = model
     opened = store if isinstance(store, Store) else open_store(store, create=True)
-    batch_size = batch_size or (CPU_BATCH if str(encoder.device) == "cpu" else GPU_BATCH)
+    batch_size = batch_size or default_batch(encoder)
     settings = Settings(batch_size, workers or min(8, os.cpu_count() or 1), unit_rows, max_bad)
     request = _Request(settings, stored_dtype, image_size, precision, limit, None if limit is None else limit_seed)
 
@@ -288,12 +287,6 @@ def _extract_split(
     samples.record_view(name.view, split.sources, state, content.spec.id, keep=not is_listed(dataset))
     seconds = round(time.monotonic() - started, 3)
     return [replace(e, seconds=seconds) for e in extracted]
-
-
-def _check_ranges(*options: tuple[str, int | None, int]) -> None:
-    for name, value, least in options:
-        if value is not None and not least <= value < 2**63:
-            raise BadInput(f"--{name} must be {least} or more, and below 2^63, not {value}.", key=name)
 
 
 def _content(split: Split, ids: Sequence[bytes | None], failures: Mapping[int, FailedSample]) -> _Content:

@@ -25,6 +25,7 @@ from ..stores.store import Store
 from ..stores.units import Rows, sample_array, write_unit
 from .datasets.base import Split, UndecodableImage
 from .encoders.base import Encoder
+from .encoding import NOT_USABLE, encode_images, load_image
 from .loading import Identifier, ordered_map
 from .planning import Plan, Planner, Target
 from .progress import Reporter
@@ -198,11 +199,9 @@ class SplitExtraction:
                 key=self._split.describe(row),
             )
         try:
-            return _Decoded(plan, sample_id, row, self._encoder.preprocess(self._split.decode(raw)), None)
+            return _Decoded(plan, sample_id, row, load_image(self._encoder, self._split.decode, raw), None)
         except UndecodableImage as e:
             return _Decoded(plan, sample_id, row, None, str(e))
-        except Exception as e:  # a transform may fail on an odd image in any way, and one image must not end the run
-            return _Decoded(plan, sample_id, row, None, f"cannot be preprocessed: {type(e).__name__}: {e}")
 
     def _encode(self, images: Iterator[_Decoded]) -> list[Rows | None]:
         """Encode the images of one plan; return for each target their rows."""
@@ -221,18 +220,14 @@ class SplitExtraction:
         return [_joined(p) if p else None for p in parts]
 
     def _encode_batch(self, batch: Sequence[_Decoded], parts: list[list[Rows]]) -> None:
-        import torch
-
-        outputs = self._encoder.encode(torch.stack([d.tensor for d in batch if d.tensor is not None]))
-        raw = [outputs[t.spec.tap].numpy().astype(np.float32, copy=False) for t in self._targets]  # each [n, d]
-        lengths = [np.sqrt(np.einsum("nd,nd->n", x, x, dtype=np.float64)) for x in raw]
-        usable = np.logical_and.reduce([np.isfinite(length) & (length > 0) for length in lengths])
+        images = [d.tensor for d in batch if d.tensor is not None]
+        outputs = [(t.spec.tap, t.spec.stored_dtype) for t in self._targets]
+        usable, encoded = encode_images(self._encoder, images, outputs)
         for i in map(int, np.flatnonzero(~usable)):
-            self._fail(batch[i].row, batch[i].sample, "the encoder's output is zero or not finite")
+            self._fail(batch[i].row, batch[i].sample, NOT_USABLE)
         samples = sample_array([d.sample for d in batch])[usable]
-        for part, target, x, length in zip(parts, self._targets, raw, lengths, strict=True):
-            unit = (x[usable] / length[usable, None]).astype(target.spec.stored_dtype)
-            part.append(Rows(samples, unit, length[usable].astype(np.float32)))
+        for part, (unit, norms) in zip(parts, encoded, strict=True):
+            part.append(Rows(samples, unit, norms))
         self.encoded += int(usable.sum())
         self._reporter.advance(encoded=int(usable.sum()))
 

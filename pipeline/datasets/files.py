@@ -77,6 +77,11 @@ def folder(name: str, root: Path) -> Dataset:
     return LazyDataset(name, {split: partial(make, split) for split in parts})
 
 
+def files_below(root: Path) -> list[Path]:
+    """Return every file in a folder, at any depth, as `folder` takes them: neither hidden ones nor desktops' litter."""
+    return sorted((path for path, is_folder in _below(root) if not is_folder), key=os.fsencode)
+
+
 def table(name: str, file: Path) -> Dataset:
     """Open a CSV file with the columns ``path``, ``label`` and perhaps ``split``; paths are relative to the file.
 

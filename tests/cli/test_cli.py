@@ -243,6 +243,7 @@ def test_help_names_every_command_and_exit_code() -> None:
     for command in (
         "extract",
         "probe",
+        "predict",
         "results",
         "ls",
         "show",

@@ -1,0 +1,109 @@
+"""Files that people name: written whole or not at all, with one clear message where that cannot be."""
+
+from __future__ import annotations
+
+import errno
+import os
+import secrets
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import BinaryIO
+
+from .errors import BadInput, CryoprobeError, ReadOnly, Unavailable
+
+_NO_FOLDER = {errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG, errno.ELOOP}
+_READ_ONLY = {errno.EACCES, errno.EPERM, errno.EROFS}
+
+
+@contextmanager
+def replacing(path: str | Path) -> Iterator[BinaryIO]:
+    """Open a file that takes the place of `path` at the end; if anything is raised, `path` stays as it is.
+
+    It is made beside `path` under a name of its own, and flushed to the disk before it is renamed.
+
+    Raises
+    ------
+    BadInput
+        If the folder is missing, or `path` is a folder or a device.
+    ReadOnly, Unavailable
+        If nothing can be written there.
+    """
+    path = Path(path)
+    _check_replaceable(path)
+    temporary = path.parent / f".tmp-{secrets.token_hex(8)}"
+    try:
+        # 0o666 less the umask, as any other file: others may read it.
+        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
+        try:
+            with os.fdopen(descriptor, "wb") as file:
+                yield file
+                file.flush()
+                os.fsync(file.fileno())
+            temporary.replace(path)
+        finally:
+            with suppress(OSError):
+                temporary.unlink(missing_ok=True)
+        _flush_folder(path.parent)
+    except CryoprobeError:  # some of them are OSErrors, of whoever writes into the file
+        raise
+    except OSError as e:
+        raise _unwritable(e, path) from e
+
+
+def check_writable(path: str | Path) -> None:
+    """Refuse a path that cannot be written: call it before the work whose result is to go there.
+
+    Raises
+    ------
+    BadInput, ReadOnly, Unavailable
+        As `replacing`.
+    """
+    path = Path(path)
+    _check_replaceable(path)
+    temporary = path.parent / f".tmp-{secrets.token_hex(8)}"
+    try:
+        temporary.touch(exist_ok=False)
+        temporary.unlink()
+    except OSError as e:
+        raise _unwritable(e, path) from e
+
+
+def _check_replaceable(path: Path) -> None:
+    try:
+        mode = path.stat().st_mode
+    except ValueError:  # a NUL character
+        raise BadInput(f"{str(path)!r} is no name of a file.", hint="Name another file.", key=str(path)) from None
+    except OSError:  # missing, or as unusable as its folder, which is tried next
+        return
+    if not stat.S_ISREG(mode):
+        raise BadInput(
+            f"{path} is {'a folder' if stat.S_ISDIR(mode) else 'no ordinary file'}.",
+            hint="Name a file.",
+            key=str(path),
+        )
+
+
+def _flush_folder(folder: Path) -> None:
+    """Make a new name durable. Some file systems cannot, and there is nothing more to do on them."""
+    with suppress(OSError):
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
+def _unwritable(e: OSError, path: Path) -> CryoprobeError:
+    if e.errno in _NO_FOLDER:
+        return BadInput(
+            f"{path} cannot be written: there is no folder {path.parent}.",
+            hint="Make it, or name another file.",
+            key=str(path),
+        )
+    if e.errno in _READ_ONLY:
+        return ReadOnly(
+            f"{path} cannot be written: {e.strerror}.", hint="Name a file in another folder.", key=str(path)
+        )
+    return Unavailable(f"{path} cannot be written: {e.strerror or e}.", hint="Make room, or check the disk.")

@@ -1,0 +1,314 @@
+"""`predict`: what a saved probe says of new images, encoded as the images were that it was trained on."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from ..errors import BadInput, Conflict, NotFound
+from .datasets.base import UndecodableImage
+from .datasets.files import files_below
+from .datasets.images import decode_file
+from .datasets.splits import status
+from .encoders import load_encoder
+from .encoders.allocator import release_memory
+from .encoders.base import Encoder
+from .encoding import NOT_USABLE, default_batch, encode_images, load_image
+from .explain import differences
+from .loading import ordered_map
+from .options import check_ranges
+from .progress import Reporter
+from .saved import SavedProbe, load_probe
+from .saved.header import EncoderRecord
+from .specs import EncoderSpec, StoredDtype, Tap
+
+if TYPE_CHECKING:
+    import torch
+
+_MANY_FAILURES = 1000
+"""This many failures above what is allowed end a run at once; fewer are collected, to be named all together."""
+
+
+@dataclass(frozen=True, eq=False)
+class Predicted:
+    """What a probe says of one image.
+
+    Parameters
+    ----------
+    path : Path
+        As it was given, or as it was found below a folder that was given.
+    labels : tuple of str
+        The class; of a multi-label probe any number of them.
+    classes : tuple of str
+        All that the probe can predict, K.
+    values : ndarray, float64 [K]
+        Of every class.
+    measure : {"probability", "score"}
+        What `values` are.
+    """
+
+    path: Path
+    labels: tuple[str, ...]
+    classes: tuple[str, ...]
+    values: npt.NDArray[np.float64]
+    measure: Literal["probability", "score"]
+
+    def top(self, k: int) -> list[tuple[str, float]]:
+        """Return the k classes with the highest values, the highest first."""
+        order = np.argsort(-self.values, kind="stable")[:k]
+        return [(self.classes[i], float(self.values[i])) for i in order]
+
+    def of_labels(self) -> list[tuple[str, float]]:
+        """Return the labels with their values."""
+        return [(label, float(self.values[self.classes.index(label)])) for label in self.labels]
+
+
+def predict(
+    probe_file: str | Path | SavedProbe,
+    paths: str | Path | Sequence[str | Path],
+    *,
+    model: str | Encoder | None = None,
+    checkpoint: str | Path | None = None,
+    device: str = "auto",
+    batch_size: int | None = None,
+    workers: int | None = None,
+    max_bad: int = 0,
+    reporter: Reporter | None = None,
+) -> Iterator[Predicted]:
+    """Encode images with the encoder that a probe was trained on, and predict their labels.
+
+    Parameters
+    ----------
+    probe_file : str, Path or SavedProbe
+        What ``cryoprobe probe --save`` wrote.
+    paths : sequence of str or Path
+        Image files, and folders whose files are taken at any depth.
+    model : str or Encoder, optional
+        Instead of the name in the file. It must be the same encoder: what counts is its id.
+    checkpoint : str or Path, optional
+        The checkpoint file of an encoder that had its weights from one.
+    device, batch_size, workers
+        How to run, as in `extract`.
+    max_bad : int
+        Images that may fail; each is named by ``reporter.note``.
+    reporter : Reporter, optional
+
+    Yields
+    ------
+    Predicted
+        Of every image that is not bad, in the order of `paths`; a few batches are in memory.
+
+    Raises
+    ------
+    NotFound, BadInput, Corrupt, Incompatible
+        If the probe, a path or the encoder cannot be used. Before anything is yielded.
+    Conflict
+        If the encoder is another one than the probe's; it says in which fields. Before anything is yielded.
+    BadInput
+        If more than `max_bad` images failed. After everything else was yielded.
+    """
+    check_ranges(("batch-size", batch_size, 1), ("workers", workers, 1), ("max-bad", max_bad, 0))
+    probe = probe_file if isinstance(probe_file, SavedProbe) else load_probe(probe_file)
+    files = _files([paths] if isinstance(paths, str | Path) else paths)
+    encoder, spec = _encoder_of(probe.header.encoder, model, checkpoint, device)
+    run = _Run(
+        probe=probe,
+        encoder=encoder,
+        output=(spec.tap, spec.stored_dtype),
+        batch_size=batch_size or default_batch(encoder),
+        workers=workers or min(8, os.cpu_count() or 1),
+        max_bad=max_bad,
+        reporter=reporter or Reporter(),
+    )
+    return run.over(files)
+
+
+def _files(paths: Sequence[str | Path]) -> list[Path]:
+    found = []
+    for path in map(Path, paths):
+        if status(path) is None:
+            raise NotFound(f"There is no file or folder {path}.", hint="Check the path.", key=str(path))
+        if not path.is_dir():
+            found.append(path)
+        elif below := files_below(path):
+            found += below
+        else:
+            raise BadInput(f"The folder {path} has no files.", hint="Name images, or a folder of them.", key=str(path))
+    if not found:
+        raise BadInput("There are no images to predict.", hint="Name images, or folders of them.")
+    return found
+
+
+def _encoder_of(
+    wanted: EncoderRecord, model: str | Encoder | None, checkpoint: str | Path | None, device: str
+) -> tuple[Encoder, EncoderSpec]:
+    """Return the encoder of a probe, and its identity at the probe's tap.
+
+    Raises
+    ------
+    Conflict
+        If it is another encoder.
+    """
+    try:
+        spec = EncoderSpec.model_validate(wanted.spec)
+    except ValueError as e:
+        raise BadInput(
+            f"The probe's encoder is none that this version of Cryoprobe can load: {str(e).splitlines()[-1].strip()}",
+            hint="Upgrade Cryoprobe: pip install -U cryoprobe",
+        ) from None
+    tap, dtype = spec.tap, spec.stored_dtype
+    if model is None or isinstance(model, str):
+        encoder = _load(wanted, spec, model, checkpoint, device)
+    elif tap not in model.taps:
+        raise Conflict(f"{model.name} is not read at the tap {tap}, as the probe's encoder is.", key=tap)
+    else:
+        encoder = model
+    found = encoder.spec(tap, dtype)
+    if found.id != wanted.id:
+        why = ", ".join(differences(wanted.spec, found.model_dump(mode="json")))
+        raise Conflict(
+            f"{encoder.name} is not the encoder that the probe was trained on: its id is {found.id[:12]}, not "
+            f"{wanted.id[:12]}. They differ in {why}.",
+            hint="Use the model and the checkpoint file that the features were extracted with.",
+            key="encoder",
+            expected=wanted.id,
+            found=found.id,
+        )
+    return encoder, found
+
+
+def _load(
+    wanted: EncoderRecord, spec: EncoderSpec, model: str | None, checkpoint: str | Path | None, device: str
+) -> Encoder:
+    name = wanted.name
+    if model is None and name is None:
+        raise BadInput("The probe file does not say how its encoder is called.", hint="Give --model NAME.", key="model")
+    if name is not None and name.checkpoint is not None and checkpoint is None and model is None:
+        raise BadInput(
+            f"The weights of {name.model} came from a checkpoint file (sha256 {name.checkpoint[:12]}…).",
+            hint="Give it again: --checkpoint FILE",
+            key="checkpoint",
+        )
+    untrained = name is not None and name.untrained and checkpoint is None
+    seed = name.seed if name is not None and name.seed is not None else 0
+
+    def load(image_size: int | None) -> Encoder:
+        return load_encoder(
+            model or (name.model if name is not None else ""),
+            taps=[spec.tap],
+            checkpoint=None if checkpoint is None else Path(checkpoint),
+            image_size=image_size,
+            precision=spec.precision,
+            untrained=untrained,
+            seed=seed,
+            device=device,
+        )
+
+    encoder = load(None if name is None else name.image_size)
+    height, width = spec.preprocessing.image_size
+    if encoder.spec(spec.tap, spec.stored_dtype).preprocessing.image_size != (height, width) and height == width:
+        # A name does not have the size of an encoder that a program had loaded. Where this one refuses it, it is
+        # another one, and its id will tell.
+        with suppress(BadInput):
+            encoder = load(height)
+    return encoder
+
+
+class _Decoded(NamedTuple):
+    path: Path
+    tensor: torch.Tensor | None
+    error: str
+
+
+@dataclass
+class _Run:
+    """One pass over images; see `predict`."""
+
+    probe: SavedProbe
+    encoder: Encoder
+    output: tuple[Tap, StoredDtype]
+    batch_size: int
+    workers: int
+    max_bad: int
+    reporter: Reporter
+
+    def __post_init__(self) -> None:
+        self.failed: list[tuple[Path, str]] = []
+
+    def over(self, files: Sequence[Path]) -> Iterator[Predicted]:
+        pool = ThreadPoolExecutor(self.workers, thread_name_prefix="cryoprobe-load")
+        self.reporter.begin("predict", len(files))
+        try:
+            batch: list[_Decoded] = []
+            for decoded in ordered_map(pool, self._decode, files, 2 * self.batch_size + self.workers):
+                if decoded.tensor is None:
+                    self._fail(decoded.path, decoded.error)
+                    continue
+                batch.append(decoded)
+                if len(batch) == self.batch_size:
+                    yield from self._predict(batch)
+                    batch = []
+            if batch:
+                yield from self._predict(batch)
+        finally:
+            pool.shutdown(wait=False, cancel_futures=True)
+            self.reporter.end()
+            release_memory()
+        if len(self.failed) > self.max_bad:
+            raise self._too_many()
+
+    def _decode(self, path: Path) -> _Decoded:
+        try:
+            return _Decoded(path, load_image(self.encoder, decode_file, path.read_bytes()), "")
+        except OSError as e:
+            return _Decoded(path, None, f"cannot be read: {e.strerror or e}")
+        except UndecodableImage as e:
+            return _Decoded(path, None, str(e))
+
+    def _predict(self, batch: Sequence[_Decoded]) -> Iterator[Predicted]:
+        images = [d.tensor for d in batch if d.tensor is not None]
+        usable, (embeddings,) = encode_images(self.encoder, images, [self.output])
+        for i in map(int, np.flatnonzero(~usable)):
+            self._fail(batch[i].path, NOT_USABLE)
+        x = embeddings.unit.astype(np.float32)
+        if self.probe.header.features == "raw":
+            x *= embeddings.norms[:, None]
+        labels, values = self.probe.outputs(x)
+        self.reporter.advance(encoded=len(x))
+        paths = [d.path for d, good in zip(batch, usable, strict=True) if good]
+        classes = self.probe.classes
+        for path, label, value in zip(paths, labels, values, strict=True):
+            chosen = np.flatnonzero(label) if self.probe.header.multilabel else [int(label)]
+            yield Predicted(path, tuple(classes[i] for i in chosen), classes, value, self.probe.measure)
+
+    def _fail(self, path: Path, error: str) -> None:
+        self.failed.append((path, error))
+        self.reporter.advance(failed=1)
+        if len(self.failed) <= self.max_bad:
+            self.reporter.note(f"left out: {_shown(path)}: {error}")
+        elif len(self.failed) > self.max_bad + _MANY_FAILURES:
+            raise self._too_many()
+
+    def _too_many(self) -> BadInput:
+        named = [f"  {_shown(path)}: {error}" for path, error in self.failed[:20]]
+        if len(self.failed) > len(named):
+            named.append(f"  … and {len(self.failed) - len(named)} more")
+        return BadInput(
+            f"{len(self.failed)} images cannot be used; {self.max_bad} are tolerated:\n" + "\n".join(named),
+            hint=f"Mend or remove them, or go on without them: --max-bad {len(self.failed)}",
+            expected=self.max_bad,
+            found=len(self.failed),
+        )
+
+
+def _shown(path: Path) -> str:
+    # A name that is not UTF-8 must still be printable.
+    return os.fsencode(path).decode("utf-8", "backslashreplace")

@@ -1,0 +1,244 @@
+"""From a fitted estimator to the tensors of a saved probe; and, before a fit, whether that will be possible.
+
+Linear classifiers of scikit-learn and of Cryoprobe are one matrix, whatever they were trained by; what is particular
+to each is how its scores become probabilities. What was found is compared with the estimator itself before anything is
+written, so that an estimator that computes otherwise than is known here is refused, not misrepresented.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ...errors import BadInput
+from .header import Kind, Neighbours, Probability, Step
+
+Tensor = npt.NDArray[Any]
+
+SAVABLE = (
+    "Probes that can be saved: logreg, logistic, ridge, few-shot-ridge, nearest-mean, lda, sgd, mlp and KNNProbe; "
+    "scikit-learn's linear classifiers (LogisticRegression, RidgeClassifier, SGDClassifier, LinearSVC …), and a "
+    "Pipeline of StandardScaler or Normalizer and one of these."
+)
+
+_CERTAIN = 1000.0
+"""A score whose sigmoid is exactly 1 in float64: of a flag that every row of the training data had."""
+
+
+@dataclass(frozen=True)
+class Parts:
+    """What an estimator amounts to.
+
+    Parameters
+    ----------
+    kind : str
+    tensors : dict of str to ndarray
+        Without those of `before`.
+    classes : ndarray, int64 [K]
+        The labels that its outputs stand for.
+    probability : str or None
+    before : list of (str, tensors)
+        Steps before it, each with its own tensors.
+    neighbours : Neighbours or None
+    """
+
+    kind: Kind
+    tensors: dict[str, Tensor]
+    classes: Tensor
+    probability: Probability | None
+    before: list[tuple[Step, dict[str, Tensor]]] = field(default_factory=list)
+    neighbours: Neighbours | None = None
+
+    def all_tensors(self) -> dict[str, Tensor]:
+        """Return the tensors under the names that they have in the file."""
+        steps = {f"before.{i}.{n}": t for i, (_, tensors) in enumerate(self.before) for n, t in tensors.items()}
+        return {**steps, **self.tensors}
+
+
+def check_savable(estimator: Any, *, multilabel: bool = False) -> None:
+    """Refuse an estimator that cannot be saved; it need not be fitted.
+
+    Parameters
+    ----------
+    estimator : object
+        As it will be fitted, or, of multi-label data, before it is wrapped for them.
+    multilabel : bool
+        Whether it will be fitted on flags.
+
+    Raises
+    ------
+    BadInput
+        If it cannot be saved; says why, and which can.
+    """
+    if (why := _refusal(estimator, multilabel)) is not None:
+        raise _unsavable(estimator, why)
+
+
+def parts_of(estimator: Any, *, multilabel: bool) -> Parts:
+    """Return what a fitted estimator amounts to.
+
+    Raises
+    ------
+    BadInput
+        If it cannot be saved.
+    """
+    from sklearn.pipeline import Pipeline
+
+    check_savable(estimator, multilabel=multilabel)
+    if not hasattr(estimator, "classes_"):
+        raise _unsavable(estimator, "it has not been fitted")
+    if isinstance(estimator, Pipeline):
+        steps = [step for _, transformer in estimator.steps[:-1] for step in _step(transformer)]
+        last = parts_of(estimator.steps[-1][1], multilabel=multilabel)
+        return replace(last, before=[*steps, *last.before])
+    return _parts(estimator, multilabel)
+
+
+def _refusal(estimator: Any, multilabel: bool) -> str | None:
+    from sklearn.linear_model._base import LinearClassifierMixin
+    from sklearn.multiclass import OneVsRestClassifier
+    from sklearn.pipeline import Pipeline
+    from sklearn.preprocessing import Normalizer, StandardScaler
+
+    from ..probes.centred_linear import CentredLinear
+    from ..probes.centroids import NearestMeanProbe
+    from ..probes.logistic import LogisticProbe
+    from ..probes.mlp import MLPProbe
+    from ..probes.neighbours import KNNProbe
+    from ..probes.sgd import SGDProbe
+
+    if isinstance(estimator, Pipeline):
+        for _, step in estimator.steps[:-1]:
+            normalises = isinstance(step, Normalizer) and step.norm == "l2"
+            if not (normalises or isinstance(step, StandardScaler) or step in (None, "passthrough")):
+                return f"{_called(step)} is a step of it"
+        return _refusal(estimator.steps[-1][1], multilabel)
+    if isinstance(estimator, OneVsRestClassifier):
+        inner = estimator.estimator
+        return "its binary problems are not linear" if isinstance(inner, KNNProbe) else _refusal(inner, True)
+    if isinstance(estimator, MLPProbe):
+        return "of multi-label data it is one network a class" if multilabel else None
+    if isinstance(estimator, LinearClassifierMixin):
+        odd = getattr(estimator, "loss", None) == "modified_huber"
+        return "its probabilities are neither a softmax nor a sigmoid" if odd else None
+    linear = CentredLinear | LogisticProbe | NearestMeanProbe | SGDProbe
+    return None if isinstance(estimator, linear | KNNProbe) else "it is none of those whose predictions can be stored"
+
+
+def _parts(estimator: Any, multilabel: bool) -> Parts:
+    from sklearn.multiclass import OneVsRestClassifier
+
+    from ..probes.centroids import NearestMeanProbe
+    from ..probes.mlp import MLPProbe
+    from ..probes.neighbours import KNNProbe
+
+    classes = np.asarray(estimator.classes_)
+    if isinstance(estimator, KNNProbe):
+        rows, codes = estimator._x, estimator._codes
+        targets = {"flags": codes.astype(np.uint8)} if codes.ndim == 2 else {"labels": codes.astype(np.int64)}
+        neighbours = Neighbours(
+            k=estimator.k_,
+            weights=estimator.weights,
+            temperature=float(estimator.temperature),
+            metric=estimator.metric,
+        )
+        return Parts("knn", {"rows": rows, **targets}, classes, "votes", neighbours=neighbours)
+    if isinstance(estimator, MLPProbe):
+        scale = np.full_like(estimator.center_, estimator.scale_, dtype=np.float64)
+        tensors = {
+            "hidden.weight": estimator.coefs_[0].T,
+            "hidden.intercept": estimator.intercepts_[0],
+            "weight": estimator.coefs_[1].T,
+            "intercept": estimator.intercepts_[1],
+        }
+        return Parts("mlp", tensors, classes, "softmax", [("standardise", {"mean": estimator.center_, "scale": scale})])
+    if isinstance(estimator, OneVsRestClassifier):
+        return _one_vs_rest(estimator, classes, multilabel)
+    if isinstance(estimator, NearestMeanProbe):
+        means = estimator.means_
+        if estimator.metric == "cosine":
+            return _linear(means, np.zeros(len(means)), classes, None, [("unit", {})])
+        # -|x - m|²/2 without the |x|²/2 that it has for every class
+        return _linear(means, -np.square(means).sum(axis=1) / 2, classes, None)
+    weight, intercept = np.atleast_2d(estimator.coef_), np.atleast_1d(estimator.intercept_)
+    if len(intercept) != len(weight):  # fitted without one
+        intercept = np.broadcast_to(intercept, len(weight))
+    return _linear(weight, intercept, classes, _probability(estimator, len(weight), multilabel))
+
+
+def _linear(
+    weight: Tensor,
+    intercept: Tensor,
+    classes: Tensor,
+    probability: Probability | None,
+    before: list[tuple[Step, dict[str, Tensor]]] | None = None,
+) -> Parts:
+    return Parts("linear", {"weight": weight, "intercept": intercept}, classes, probability, before or [])
+
+
+def _probability(estimator: Any, outputs: int, multilabel: bool) -> Probability | None:
+    from sklearn.linear_model import SGDClassifier
+    from sklearn.multiclass import OneVsRestClassifier
+
+    if not hasattr(estimator, "predict_proba"):
+        return None
+    if multilabel or outputs == 1:
+        return "sigmoid"
+    one_by_one = (
+        isinstance(estimator, SGDClassifier | OneVsRestClassifier)
+        or getattr(estimator, "multi_class", None) == "ovr"  # of scikit-learn before 1.8
+        or getattr(estimator, "solver", None) == "liblinear"
+    )
+    return "normalised-sigmoid" if one_by_one else "softmax"
+
+
+def _one_vs_rest(estimator: Any, classes: Tensor, multilabel: bool) -> Parts:
+    """Stack the binary problems of a ``OneVsRestClassifier``, one row each."""
+    trained = [None if not hasattr(e, "classes_") else parts_of(e, multilabel=False) for e in estimator.estimators_]
+    first = next((part for part in trained if part is not None), None)
+    if first is None:
+        raise _unsavable(estimator, "no class has both rows with it and rows without")
+    probability = _probability(estimator, len(trained), multilabel)
+    weights, intercepts = [], []
+    for binary, part in zip(estimator.estimators_, trained, strict=True):
+        if part is None:  # every training row has the flag, or none has: a constant, in `y_`
+            weights.append(np.zeros(first.tensors["weight"].shape[1]))
+            always = float(np.ravel(binary.y_)[0])
+            intercepts.append(always if probability is None else _CERTAIN * (2 * always - 1))
+            continue
+        if not _same(part.before, first.before):
+            raise _unsavable(estimator, "its binary problems are standardised differently")
+        weight, intercept = part.tensors["weight"], part.tensors["intercept"]
+        weights.append(weight[0] if len(weight) == 1 else weight[1] - weight[0])
+        intercepts.append(float(intercept[0] if len(intercept) == 1 else intercept[1] - intercept[0]))
+    return _linear(np.stack(weights), np.array(intercepts), classes, probability, first.before)
+
+
+def _same(one: list[tuple[Step, dict[str, Tensor]]], other: list[tuple[Step, dict[str, Tensor]]]) -> bool:
+    return [step for step, _ in one] == [step for step, _ in other] and all(
+        np.array_equal(a[name], b[name]) for (_, a), (_, b) in zip(one, other, strict=True) for name in a
+    )
+
+
+def _step(transformer: Any) -> list[tuple[Step, dict[str, Tensor]]]:
+    from sklearn.preprocessing import StandardScaler
+
+    if transformer in (None, "passthrough"):
+        return []
+    if not isinstance(transformer, StandardScaler):
+        return [("unit", {})]
+    d = transformer.n_features_in_
+    mean = transformer.mean_ if transformer.with_mean else np.zeros(d)
+    scale = transformer.scale_ if transformer.with_std else np.ones(d)
+    return [("standardise", {"mean": mean, "scale": scale})]
+
+
+def _unsavable(estimator: Any, why: str) -> BadInput:
+    return BadInput(f"{_called(estimator)} cannot be saved: {why}.", hint=SAVABLE, key=_called(estimator))
+
+
+def _called(estimator: Any) -> str:
+    return type(estimator).__name__

@@ -1,0 +1,307 @@
+"""Prediction: new images go through the encoder exactly as the training images did, and through no other encoder."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import save_file
+from sklearn.linear_model import RidgeClassifier
+from sklearn.multiclass import OneVsRestClassifier
+from tests_support import write_images
+
+import cryoprobe
+from cryoprobe.pipeline.encoders import Encoder
+from cryoprobe.pipeline.probes.logistic import LogisticProbe
+from cryoprobe.pipeline.probes.neighbours import KNNProbe
+from cryoprobe.stores.feature_set import FeatureSet
+
+Train = Callable[..., tuple[Path, FeatureSet, Any]]
+
+
+@pytest.fixture
+def images(tmp_path: Path) -> Path:
+    write_images(tmp_path / "data", {"a": 14, "b": 13, "c": 12})
+    return tmp_path / "data"
+
+
+@pytest.fixture
+def train(encoder: Encoder, images: Path, store: Path, tmp_path: Path) -> Train:
+    """Return a function that extracts the images, fits an estimator on the stored features and saves it."""
+
+    def trained(
+        estimator: Any = None,
+        *,
+        raw: bool = False,
+        source: Encoder | str = encoder,
+        data: str = f"folder:{images}",
+        **options: Any,
+    ) -> tuple[Path, FeatureSet, Any]:
+        (made,) = cryoprobe.extract(source, data, store, batch_size=8, **options)
+        features = cryoprobe.open_store(store).open(made.set)
+        fitted = (estimator or LogisticProbe(C=100.0)).fit(*features.load(raw=raw))
+        path = tmp_path / "probe.safetensors"
+        cryoprobe.save_probe(
+            path,
+            fitted,
+            encoder=features.manifest.encoder,
+            classes=features.classes,
+            multilabel=features.multilabel,
+            features="raw" if raw else "unit",
+            trial={"name": features.manifest.provenance["name"], "metrics": {"top1": 0.5}},
+        )
+        return path, features, fitted
+
+    return trained
+
+
+def predicted(probe: Path, *paths: Path, **options: Any) -> list[cryoprobe.Predicted]:
+    return list(cryoprobe.predict(probe, paths, batch_size=8, **options))
+
+
+class Notes(cryoprobe.Reporter):
+    """Keeps what it is told."""
+
+    def __init__(self) -> None:
+        self.said: list[str] = []
+        self.done = 0
+
+    def advance(self, *, encoded: int = 0, reused: int = 0, failed: int = 0) -> None:
+        self.done += encoded + failed
+
+    def note(self, message: str) -> None:
+        self.said.append(message)
+
+
+class Rows(cryoprobe.SavedProbe):
+    """Keeps the features that it is asked about."""
+
+    seen: list[Any]
+
+    def outputs(self, x: Any) -> Any:
+        self.seen.append(x)
+        return super().outputs(x)
+
+
+@pytest.mark.parametrize("dtype", ["float16", "float32"])
+@pytest.mark.parametrize("raw", [False, True])
+def test_features_of_the_training_images_are_those_in_the_store(
+    train: Train, images: Path, raw: bool, dtype: str
+) -> None:
+    path, features, _ = train(raw=raw, stored_dtype=dtype)
+    loaded = cryoprobe.load_probe(path)
+    probe = Rows(loaded.header, loaded.tensors)
+    probe.seen = []
+    list(cryoprobe.predict(probe, images, batch_size=8))
+    np.testing.assert_array_equal(np.concatenate(probe.seen), features.load(raw=raw)[0])
+
+
+@pytest.mark.parametrize("estimator", [LogisticProbe(C=100.0), RidgeClassifier(), KNNProbe(3)], ids=str)
+def test_predictions_of_the_training_images_are_the_estimators(train: Train, images: Path, estimator: Any) -> None:
+    path, features, fitted = train(estimator)
+    found = predicted(path, images)
+    x, y = features.load()
+    assert [p.path for p in found] == sorted(images.rglob("*.png"))
+    assert [p.labels for p in found] == [(features.classes[i],) for i in fitted.predict(x)]
+    assert np.mean([p.labels[0] == features.classes[i] for p, i in zip(found, y, strict=True)]) > 0.9
+    values = np.stack([p.values for p in found])
+    if hasattr(fitted, "predict_proba"):
+        np.testing.assert_allclose(values, fitted.predict_proba(x.astype(np.float64)), atol=1e-6)
+        assert {p.measure for p in found} == {"probability"}
+    else:
+        assert {p.measure for p in found} == {"score"}
+
+
+def test_several_labels_each_have_their_probability(train: Train, images: Path) -> None:
+    files = sorted(images.rglob("*.png"))
+    lines = [f"{f},{f.parent.name}{'|even' if i % 2 else ''}" for i, f in enumerate(files)]
+    (images.parent / "t.csv").write_text("path,label\n" + "\n".join(lines) + "\n")
+    from sklearn.linear_model import LogisticRegression
+
+    path, features, fitted = train(
+        OneVsRestClassifier(LogisticRegression(C=1e4)), data=f"csv:{images.parent / 't.csv'}"
+    )
+    found = predicted(path, *files)
+    for flags, p in zip(fitted.predict(features.load()[0]), found, strict=True):
+        assert p.labels == tuple(np.array(features.classes)[flags == 1])
+        assert all(value > 0.5 for _, value in p.of_labels())
+
+
+def test_the_batch_size_does_not_change_predictions(train: Train, images: Path) -> None:
+    path, _, _ = train()
+    one = list(cryoprobe.predict(path, images, batch_size=1, workers=3))
+    many = list(cryoprobe.predict(path, images, batch_size=100))
+    assert [p.labels for p in one] == [p.labels for p in many]
+    np.testing.assert_allclose([p.values for p in one], [p.values for p in many], atol=1e-2)
+
+
+def test_files_come_as_named_and_folders_sorted_without_hidden_ones(train: Train, images: Path) -> None:
+    path, _, _ = train()
+    (images / ".hidden").write_text("no image")
+    (images / "a" / "Thumbs.db").write_text("no image")
+    first, second = images / "c" / "0-001.png", images / "a" / "0-002.png"
+    found = predicted(path, first, images / "b", second, first)
+    assert [p.path for p in found] == [first, *sorted((images / "b").iterdir()), second, first]
+
+
+def test_the_best_classes_come_first(train: Train, images: Path) -> None:
+    path, _, _ = train()
+    p = predicted(path, images / "b" / "0-000.png")[0]
+    best = p.top(2)
+    assert best[0][0] == p.labels[0]
+    assert best[0][1] == p.values.max() > best[1][1]
+    assert len(p.top(10)) == 3
+
+
+# The encoder
+
+
+def test_another_encoder_is_refused_by_its_id(train: Train, images: Path) -> None:
+    path, _, _ = train()
+    other = cryoprobe.load_encoder("timm:test_vit", untrained=True, image_size=32, seed=1)
+    with pytest.raises(cryoprobe.Conflict, match="not the encoder that the probe was trained on") as refused:
+        cryoprobe.predict(path, images, model=other)
+    assert "They differ in weights (" in str(refused.value)
+    assert refused.value.exit_code == 7
+    assert refused.value.expected == cryoprobe.load_probe(path).header.encoder.id
+
+
+def test_a_name_that_means_another_encoder_is_refused(train: Train, images: Path) -> None:
+    path, _, _ = train()
+    with pytest.raises(cryoprobe.Conflict, match=r"architecture \(test_vit → test_efficientnet\)"):
+        cryoprobe.predict(path, images, model="timm:test_efficientnet")
+
+
+def test_an_encoder_that_reads_another_tap_is_refused(train: Train, images: Path) -> None:
+    path, _, _ = train()
+    other = cryoprobe.load_encoder("timm:test_vit", taps=["cls"], untrained=True, image_size=32)
+    with pytest.raises(cryoprobe.Conflict, match="tap pooled"):
+        cryoprobe.predict(path, images, model=other)
+
+
+def test_size_and_tap_are_found_again_from_the_file(train: Train, images: Path) -> None:
+    path, _, _ = train(source="timm:test_vit", untrained=True, seed=3, image_size=48, taps=["patch_mean"])
+    name = cryoprobe.load_probe(path).header.encoder.name
+    assert name is not None
+    assert (name.seed, name.image_size, name.tap) == (3, 48, "patch_mean")
+    assert len(predicted(path, images)) == 39
+
+
+def test_a_checkpoint_is_asked_for_again(train: Train, images: Path, tmp_path: Path) -> None:
+    import timm
+
+    torch.manual_seed(5)
+    weights = tmp_path / "w.safetensors"
+    save_file(timm.create_model("test_vit", num_classes=0).state_dict(), weights)
+    path, _, _ = train(source="timm:test_vit", checkpoint=weights)
+    with pytest.raises(cryoprobe.BadInput, match="--checkpoint FILE"):
+        cryoprobe.predict(path, images)
+    moved = weights.rename(tmp_path / "moved.safetensors")
+    assert len(predicted(path, images, checkpoint=moved)) == 39
+    torch.manual_seed(6)
+    save_file(timm.create_model("test_vit", num_classes=0).state_dict(), moved)
+    with pytest.raises(cryoprobe.Conflict, match="weights"):
+        cryoprobe.predict(path, images, checkpoint=moved)
+
+
+# Bad images and paths
+
+
+def test_bad_images_are_named_after_the_good_ones_were_predicted(train: Train, images: Path) -> None:
+    path, _, _ = train()
+    (images / "a" / "cut.png").write_bytes((images / "a" / "0-000.png").read_bytes()[:60])
+    (images / "b" / "text.png").write_text("no image")
+    found: list[cryoprobe.Predicted] = []
+    with pytest.raises(cryoprobe.BadInput, match="2 images cannot be used; 1 are tolerated") as refused:
+        found.extend(cryoprobe.predict(path, images, max_bad=1))
+    assert "cut.png: " in str(refused.value)
+    assert "text.png: is not an image" in str(refused.value)
+    assert "--max-bad 2" in str(refused.value)
+
+
+def test_tolerated_images_are_left_out_and_named(train: Train, images: Path) -> None:
+    path, _, _ = train()
+    (images / "a" / "cut.png").write_bytes(b"")
+    (images / "b" / "gone.png").symlink_to(images / "nowhere")
+    notes = Notes()
+    assert len(predicted(path, images, max_bad=2, reporter=notes)) == 39
+    assert sorted(n.partition("data")[2] for n in notes.said) == [
+        f"{os.sep}a{os.sep}cut.png: is empty (0 bytes)",
+        f"{os.sep}b{os.sep}gone.png: cannot be read: No such file or directory",
+    ]
+    assert notes.done == 41
+
+
+def test_an_image_whose_embedding_is_not_finite_is_bad(train: Train, images: Path, encoder: Encoder) -> None:
+    class Odd:
+        """Breaks on dark images."""
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(encoder, name)
+
+        def encode(self, batch: torch.Tensor) -> Any:
+            dark = batch.mean(dim=(1, 2, 3)) < -0.9
+            return {t: torch.where(dark[:, None], torch.nan, v) for t, v in encoder.encode(batch).items()}
+
+    path, _, _ = train()
+    from PIL import Image
+
+    Image.new("RGB", (24, 24)).save(images / "a" / "black.png")
+    notes = Notes()
+    found = list(cryoprobe.predict(path, images, model=Odd(), max_bad=1, reporter=notes))  # type: ignore[arg-type]
+    assert len(found) == 39
+    assert "black.png: the encoder's output is zero or not finite" in notes.said[0]
+
+
+def test_paths_that_are_not_there_are_refused_before_anything_is_encoded(train: Train, images: Path) -> None:
+    path, _, _ = train()
+    with pytest.raises(cryoprobe.NotFound, match="nowhere"):
+        cryoprobe.predict(path, [images, images / "nowhere"])
+    (images / "empty").mkdir()
+    with pytest.raises(cryoprobe.BadInput, match="has no files"):
+        cryoprobe.predict(path, images / "empty")
+    with pytest.raises(cryoprobe.BadInput, match="no images"):
+        cryoprobe.predict(path, [])
+    with pytest.raises(cryoprobe.BadInput, match="--batch-size"):
+        cryoprobe.predict(path, images, batch_size=0)
+
+
+# Running
+
+
+def test_results_come_while_later_images_are_still_unread(train: Train, images: Path) -> None:
+    path, _, _ = train()
+    late = images / "z"
+    shutil.copytree(images / "a", late)
+    found = cryoprobe.predict(path, images, batch_size=2, workers=1)
+    next(found)
+    shutil.rmtree(late)  # had all been read ahead, this would do nothing
+    with pytest.raises(cryoprobe.BadInput, match="14 images cannot be used"):
+        list(found)
+
+
+def test_whoever_stops_early_leaves_no_threads(train: Train, images: Path) -> None:
+    path, _, _ = train()
+    found = cryoprobe.predict(path, images, batch_size=2)
+    next(found)
+    found.close()  # type: ignore[attr-defined]
+    for thread in threading.enumerate():
+        if thread.name.startswith("cryoprobe-load"):
+            thread.join(timeout=10)
+            assert not thread.is_alive()
+
+
+def test_the_header_survives_as_json(train: Train) -> None:
+    path, features, _ = train()
+    header = cryoprobe.load_probe(path).header
+    again = type(header).model_validate(json.loads(header.model_dump_json()))
+    assert again == header
+    assert header.encoder.id == features.encoder_id
