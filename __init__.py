@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from .pipeline.probe import probe, results
     from .pipeline.probes import list_probes
     from .pipeline.progress import Reporter
+    from .pipeline.protocols import list_protocols
     from .pipeline.quickstart import Quickstart, quickstart
     from .pipeline.saved import ProbeHeader, SavedProbe, load_probe, save_probe
     from .stores.feature_set import FeatureSet
@@ -58,6 +59,7 @@ _HOMES = {
     "pipeline.probe": ("probe", "results"),
     "pipeline.probes": ("list_probes",),
     "pipeline.progress": ("Reporter",),
+    "pipeline.protocols": ("list_protocols",),
     "pipeline.quickstart": ("Quickstart", "quickstart"),
     "pipeline.saved": ("ProbeHeader", "SavedProbe", "load_probe", "save_probe"),
     "stores.feature_set": ("FeatureSet",),
@@ -90,6 +92,7 @@ __all__ = [
     "list_datasets",
     "list_models",
     "list_probes",
+    "list_protocols",
     "load_dataset",
     "load_encoder",
     "load_probe",

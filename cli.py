@@ -156,23 +156,45 @@ def probe(
     test: Annotated[str | None, typer.Option(help="Id of the test set, or a fraction of train.")] = None,
     train_split: Annotated[str | None, typer.Option(help="Default: train, or all where there are no splits.")] = None,
     test_split: Annotated[str | None, typer.Option(help="A split, or a fraction to hold out of train.")] = None,
-    val_split: Annotated[str, typer.Option(help="Chooses C: a split, or a fraction to hold out of train.")] = "0.1",
-    probe: Annotated[str, typer.Option(help="logreg, knn, or sklearn.module.Class.")] = "logreg",
-    param: Annotated[list[str] | None, typer.Option(help="Parameter of the probe, name=value; repeatable.")] = None,
+    val_split: Annotated[
+        str | None, typer.Option(help="Chooses: a split, or a fraction of train. Default: 0.1, or the protocol's.")
+    ] = None,
+    protocol: Annotated[str, typer.Option(help="clip, dinov2-knn … (`cryoprobe protocols`).")] = "plain",
+    probe: Annotated[
+        str | None, typer.Option(help="logreg (default), knn … (`cryoprobe probes`), or sklearn.module.Class.")
+    ] = None,
+    param: Annotated[
+        list[str] | None, typer.Option(help="Parameter of the probe or protocol, name=value; repeatable.")
+    ] = None,
     c: Annotated[str, typer.Option("--C", help="0.316 or 1.0,10 or 1e-3:1e3:7 (log-spaced).")] = "",
-    choose_by: Annotated[str, typer.Option(help="Validation score that chooses C: nll or top1.")] = "nll",
-    seed: Annotated[int, typer.Option(help="Draws hold-outs; random_state of the probe.")] = 0,
+    grid: Annotated[
+        list[str] | None, typer.Option(help="The same for another parameter, name=values: alpha=0.1,1,10.")
+    ] = None,
+    choose_by: Annotated[str | None, typer.Option(help="Validation score that chooses: nll (default) or top1.")] = None,
+    shots: Annotated[str, typer.Option(help="Training rows of every class, one trial each: 1,2,4,8,16.")] = "",
+    fraction: Annotated[str, typer.Option(help="Shares of the training rows, one trial each: 0.01,0.1.")] = "",
+    seeds: Annotated[
+        int | None, typer.Option(help="Draws of each size. Default: 5, or the protocol's; 1 where nothing is drawn.")
+    ] = None,
+    seed: Annotated[int, typer.Option(help="The first. Draws rows and hold-outs; random_state of the probe.")] = 0,
     tap: Annotated[str | None, typer.Option(help="Which tap, where several were extracted.")] = None,
     image_size: ImageSize = None,
     limit: Annotated[int | None, typer.Option(help="The subset of this size.")] = None,
     untrained: Annotated[bool, typer.Option("--untrained", help="Features of random weights.")] = False,
     checkpoint: Checkpoint = None,
     data_root: DataRoot = None,
+    memory: Annotated[
+        str, typer.Option(help="At most so much memory, such as 2GiB: features that do not fit are streamed (logreg).")
+    ] = "",
+    jobs: Annotated[int | None, typer.Option(help="Processes for many trials; by default where that helps.")] = None,
+    save: Annotated[Path | None, typer.Option(help="Write the trained probe here, for `cryoprobe predict`.")] = None,
+    per_class: Annotated[bool, typer.Option("--per-class", help="Print every class's scores too.")] = False,
     as_json: Json = False,
 ) -> None:
     """Train and score a probe on stored features; the encoder is not needed."""
-    from cryoprobe import console
-    from cryoprobe.pipeline.probes import parse_grid, parse_params
+    from cryoprobe import console, trial_tables
+    from cryoprobe.pipeline.options import parse_bytes, parse_numbers
+    from cryoprobe.pipeline.probes import parse_grid, parse_grids, parse_params
 
     result = cryoprobe.probe(
         store,
@@ -183,10 +205,15 @@ def probe(
         train_split=train_split,
         test_split=test_split,
         val_split=val_split,
+        protocol=protocol,
         probe=probe,
         params=parse_params(param or []),
         C=parse_grid(c) if c else (),
+        grid=parse_grids(grid or []),
         choose_by=choose_by,
+        shots=[int(k) for k in parse_numbers(shots, "shots", int)],
+        fractions=parse_numbers(fraction, "fraction", float),
+        seeds=seeds,
         seed=seed,
         tap=tap,
         image_size=image_size,
@@ -194,66 +221,27 @@ def probe(
         untrained=untrained,
         checkpoint=checkpoint,
         data_root=data_root,
+        memory=parse_bytes(memory) if memory else None,
+        jobs=jobs,
+        save=save,
         reporter=console.reporter(),
     )
     if as_json:
         console.out(json.dumps(result))
     else:
-        console.trial(result)
-
-
-@_command
-def predict(
-    probe_file: Annotated[Path, typer.Option(help="What `cryoprobe probe --save` wrote.")],
-    paths: Annotated[
-        list[Path] | None, typer.Argument(metavar="PATH", help="Images, and folders; none shows the probe.")
-    ] = None,
-    model: Annotated[str | None, typer.Option("--model", "-m", help="Instead of the name in the probe file.")] = None,
-    checkpoint: Checkpoint = None,
-    form: Annotated[str, typer.Option("--format", help="csv or json.")] = "csv",
-    top: Annotated[int | None, typer.Option(help="The best K classes of every image, a row each.")] = None,
-    every: Annotated[bool, typer.Option("--all", help="All classes, a column each.")] = False,
-    output: Annotated[Path | None, typer.Option("--output", "-o", help="File to write instead of printing.")] = None,
-    max_bad: Annotated[int, typer.Option(help="Images that may fail.")] = 0,
-    batch_size: Annotated[int | None, typer.Option(help="Images in one forward pass.")] = None,
-    workers: Annotated[int | None, typer.Option(help="Threads that read and decode.")] = None,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 …")] = "auto",
-) -> None:
-    """Encode images with the encoder of a saved probe, and print their labels and probabilities."""
-    from cryoprobe import console, predictions
-
-    predictions.check_layout(form, top, every, output)
-    saved = cryoprobe.load_probe(probe_file)
-    if not paths:
-        if form == "json":
-            console.out(saved.header.model_dump_json())
-        else:
-            console.saved_probe(saved.header)
-        return
-    found = cryoprobe.predict(
-        saved,
-        paths,
-        model=model,
-        checkpoint=checkpoint,
-        device=device,
-        batch_size=batch_size,
-        workers=workers,
-        max_bad=max_bad,
-        reporter=console.reporter(),
-    )
-    predictions.write(found, saved, form=form, top=top, every=every, file=output)
+        trial_tables.probed(result, per_class=per_class)
 
 
 @_command
 def results(store: StoreUrl, as_json: Json = False) -> None:
     """Tabulate every trial in the store."""
-    from cryoprobe import console
+    from cryoprobe import console, trial_tables
 
     trials = cryoprobe.results(store)
     if as_json:
         console.out(json.dumps(trials))
     else:
-        console.trials(trials)
+        trial_tables.trials(trials)
 
 
 @_command
@@ -350,6 +338,18 @@ def probes(as_json: Json = False) -> None:
         return
     rows = [[p.name, " ".join(f"{k}={json.dumps(v)}" for k, v in p.parameters.items()), p.description] for p in found]
     console.table(["probe", "parameters", "what it is"], rows)
+
+
+@_command
+def protocols(as_json: Json = False) -> None:
+    """List the published protocols: what each prescribes, and where it is published."""
+    from cryoprobe import console, trial_tables
+
+    found = cryoprobe.list_protocols()
+    if as_json:
+        console.out(json.dumps([asdict(p) for p in found]))
+    else:
+        trial_tables.protocols(found)
 
 
 @_command

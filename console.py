@@ -137,18 +137,18 @@ def named_sets(found: Sequence[NamedSet]) -> None:
         [
             *(n.set[:12], n.name.model, n.name.dataset, n.name.split, n.name.tap),
             *(n.rows, n.dim, size(n.size), when(n.named)),
-            _remarks(n.name.model_dump(), f"{n.failed} failed" if n.failed else ""),
+            remarks(n.name.model_dump(), f"{n.failed} failed" if n.failed else ""),
         ]
         for n in found
     ]
     table(columns, rows)
 
 
-def _remarks(name: Mapping[str, Any], *more: str) -> str:
+def remarks(name: Mapping[str, Any], *more: str) -> str:
     """Return the options with which a set was extracted, where they are not the usual ones, and further remarks."""
     checkpoint, limit, side = name.get("checkpoint"), name.get("limit"), name.get("image_size")
     dtype = name.get("stored_dtype", "float16")
-    remarks = [
+    found = [
         f"untrained (seed {name.get('seed')})" if name.get("untrained") else "",
         f"checkpoint {checkpoint[:8]}" if checkpoint else "",
         f"limit {limit} (seed {name.get('limit_seed')})" if limit else "",
@@ -156,7 +156,7 @@ def _remarks(name: Mapping[str, Any], *more: str) -> str:
         dtype if dtype != "float16" else "",
         *more,
     ]
-    return ", ".join(r for r in remarks if r)
+    return ", ".join(r for r in found if r)
 
 
 def described(description: Mapping[str, Any]) -> None:
@@ -172,28 +172,6 @@ def described(description: Mapping[str, Any]) -> None:
                 out("  " + ", ".join(f"{k} {v}" for k, v in item.items() if v is not None and v is not False))
         else:
             out(f"{key}: {_brief(value)}")
-
-
-def trial(result: Mapping[str, Any]) -> None:
-    """Print `cryoprobe probe`."""
-    rows = result["rows"]
-    chosen = ", ".join(f"{k} = {v:g}" for k, v in result["chosen"].items())
-    out(f"{result['probe']} on {result['model']} ({result['tap']}{', untrained' if result['untrained'] else ''})")
-    val = f" (of which validation {rows['val']:,}, to choose)" if rows["val"] else ""
-    out(
-        f"{result['dataset']}: train {rows['train'] + rows['val']:,}{val}, test {rows['test']:,}, d = {result['dim']:,}"
-    )
-    scores = [(name, value) for name, value in result["metrics"].items() if isinstance(value, float)]
-    table([name for name, _ in scores], [[value for _, value in scores]])
-    if len(result["curve"]) > 1:
-        by = result["chosen_by"]
-        shown = [m for m in ("nll", "top1", "map") if all(point[m] is not None for point in result["curve"])]
-        out(f"validation, {by} chooses:")
-        table(["C", *shown], [[f"{p['C']:g}", *(p[m] for m in shown)] for p in result["curve"]])
-    answered = "answered from the store" if result["cached"] else f"{result['seconds']:.1f} s"
-    out(f"{chosen + ', ' if chosen else ''}trial {result['trial'][:12]}, {answered}")
-    for warning in [*result["warnings"], *result["notes"]]:
-        err(f"note: {warning}")
 
 
 def saved_probe(header: ProbeHeader) -> None:
@@ -213,52 +191,6 @@ def saved_probe(header: ProbeHeader) -> None:
     out(f"protocol: {header.protocol or '-'}; {chosen or 'no parameters'}; trial {(header.trial or '-')[:12]}")
     if header.metrics:
         table(list(header.metrics), [list(header.metrics.values())])
-
-
-def trials(found: Sequence[Mapping[str, Any]]) -> None:
-    """Print `cryoprobe results`."""
-    columns = [
-        "trial",
-        "dataset",
-        "model",
-        "tap",
-        "probe",
-        "chosen",
-        "train",
-        "test",
-        "top1",
-        "mean recall",
-        "macro F1",
-    ]
-    table([*columns, "run", "remarks"], [_trial_row(t) for t in found])
-
-
-def _trial_row(t: Mapping[str, Any]) -> list[Any]:
-    metrics = t["metrics"]
-    chosen = ", ".join(f"{k}={v:g}" for k, v in t["chosen"].items()) or "-"
-    params = " ".join(f"{k}={v}" for k, v in t["params"].items()) if t["probe"] != "logreg" else ""
-    remarks = _remarks(
-        t["name"],
-        "not converged" if not t["converged"] else "",
-        f"{t['test_in_train']} test images in train" if t["test_in_train"] else "",
-        params,
-    )
-    rows = t["rows"]
-    return [
-        t["trial"][:12],
-        t["dataset"],
-        t["model"],
-        t["tap"],
-        t["probe"],
-        chosen,
-        rows["train"] + rows["val"],
-        rows["test"],
-        metrics.get("top1", "-"),
-        metrics.get("mean_per_class_recall", "-"),
-        metrics.get("macro_f1", "-"),
-        when(t["created"]),
-        remarks,
-    ]
 
 
 def verification(found: Verification) -> None:

@@ -1,28 +1,32 @@
-"""`probe`: train and score a probe on features that the store has. The encoder and its images are never touched."""
+"""`probe`: train and score probes on features that the store has. The encoder and its images are never touched."""
 
 from __future__ import annotations
 
+import os
+import sys
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
-
-from ..canonical import digest
 from ..errors import BadInput, ReadOnly, Unavailable
 from ..stores.feature_set import FeatureSet
 from ..stores.store import Store, open_store
-from .probes import Part, ProbeRequest, needs_validation, run_probe, source_digest, stratified_holdout
+from .options import check_ranges
+from .probes import ProbeRequest, make_estimator
 from .progress import Reporter
-from .provenance import provenance
-from .resolve import Request, Sets, by_id, by_name, changed_since
+from .protocols import protocol_named
+from .resolve import Choosing, Request, Sets, by_id, by_name, changed_since
+from .saved import check_savable, check_writable, save_probe
+from .specs import Tap
+from .sweep import draws_of, seeds_of, summarised
+from .trial_rows import TrialRows
+from .trials import PLAIN, Plan, TrialSpec, run_all, run_trial, specify
 
-PROTOCOL = "plain"
-VAL_FRACTION = "0.1"
-TRIAL_SCHEMA = 1
-"""Raised when a change of Cryoprobe changes the results of trials."""
+PROBE = "logreg"
+VAL_FRACTION = 0.1
+"""Share of train that chooses, where nothing else is asked for or prescribed."""
 
 
 def probe(
@@ -34,11 +38,16 @@ def probe(
     test: str | None = None,
     train_split: str | None = None,
     test_split: str | None = None,
-    val_split: str = VAL_FRACTION,
-    probe: str = "logreg",
+    val_split: str | None = None,
+    protocol: str = PLAIN,
+    probe: str | None = None,
     params: Mapping[str, Any] | None = None,
     C: float | Sequence[float] = (),
-    choose_by: str = "nll",
+    grid: Mapping[str, Sequence[float]] | None = None,
+    choose_by: str | None = None,
+    shots: int | Sequence[int] = (),
+    fractions: float | Sequence[float] = (),
+    seeds: int | None = None,
     seed: int = 0,
     tap: str | None = None,
     image_size: int | None = None,
@@ -46,9 +55,12 @@ def probe(
     untrained: bool = False,
     checkpoint: str | Path | None = None,
     data_root: str | Path | None = None,
+    memory: int | None = None,
+    jobs: int | None = None,
+    save: str | Path | None = None,
     reporter: Reporter | None = None,
 ) -> dict[str, Any]:
-    """Train and score one probe, or answer from the store where that trial has been run.
+    """Train and score a probe, or answer from the store what has been run there.
 
     Parameters
     ----------
@@ -60,27 +72,45 @@ def probe(
     train_split, test_split : str, optional
         ``train`` and ``test`` by default; for a data set without splits ``all``, of which a stratified fifth is held
         out. `test_split` may be a fraction, to be held out of train.
-    val_split : str
-        What chooses among several C: a split, or a stratified fraction of train.
-    probe : str
-        ``logreg``, ``knn`` or the dotted path of a scikit-learn estimator.
+    val_split : str, optional
+        What chooses: a split, or a stratified fraction of train. By default what the protocol prescribes, else a tenth
+        of train.
+    protocol : str
+        What a paper prescribes (`list_protocols`), or ``plain``: the probe that the next parameters describe.
+    probe : str, optional
+        ``logreg`` (the default), ``knn`` … (`list_probes`), or the dotted path of a scikit-learn classifier.
     params : mapping, optional
-        The estimator's parameters.
+        Parameters of the estimator, or of the protocol.
     C : sequence of float
         One value, or several to choose from; the probe's default grid by default.
-    choose_by : {"nll", "top1"}
-        The validation score that chooses: mean negative log-likelihood, or top-1.
+    grid : mapping, optional
+        The same for a parameter of another name: ``{"alpha": [0.1, 1, 10]}``.
+    choose_by : {"nll", "top1"}, optional
+        The validation score that chooses: mean negative log-likelihood (the default), or top-1.
+    shots, fractions : sequence, optional
+        Sizes of training sets to draw: rows of every class, or shares of the rows.
+    seeds : int, optional
+        Draws of each size, from `seed` on; `sweep.DRAWS` where rows are drawn, or what the protocol prescribes. Without
+        sizes: repetitions with other hold-outs and another ``random_state``.
     seed : int
         Draws the hold-outs, and is the estimator's ``random_state``.
     tap, image_size, limit, untrained, checkpoint, data_root
         Tell sets of one name apart; see `extract`. Of several that fit, the newest is taken, and a note says so; random
         weights only where asked for, or where there are no others.
+    memory : int, optional
+        Bytes that this process may take. Where features do not fit, they are read from the store for every pass
+        (logistic regression only); the solution is the same.
+    jobs : int, optional
+        Processes for many trials; see `run_all`.
+    save : str or Path, optional
+        Where to write the trained probe (one trial only); it is fitted anew where the store has only its result.
     reporter : Reporter, optional
 
     Returns
     -------
     dict
-        The trial as it is stored (see docs/trials.md), with ``cached``, ``seconds`` and ``notes`` of this call.
+        The trial as it is stored (see docs/trials.md), with ``cached``, ``seconds`` and ``notes`` of this call. Where
+        several trials are asked for: ``summary`` over the draws, ``trials``, and how many of them were ``cached``.
 
     Raises
     ------
@@ -89,66 +119,82 @@ def probe(
     started = time.monotonic()
     reporter = reporter or Reporter()
     opened = store if isinstance(store, Store) else open_store(store)
-    if choose_by not in ("nll", "top1"):
-        raise BadInput(f"C is chosen by nll or by top1, not by {choose_by}.", key="choose-by")
-    request = ProbeRequest(
-        probe=probe,
-        params=dict(params or {}),
-        C=tuple(C) if isinstance(C, Sequence) else (C,),
-        choose_by="top1" if choose_by == "top1" else "nll",
-        seed=seed,
+    check_ranges(("memory", memory, 1), ("jobs", jobs, 1), ("seed", seed, 0))
+    plan = _plan(protocol, probe, params, C, grid, choose_by, seed)
+    prescribed = plan.published
+    draws = draws_of(_several(shots), _several(fractions), prescribed.shots if prescribed is not None else ())
+    drawn = any(draw.drawn for draw in draws)
+    all_seeds = seeds_of(seeds, seed, prescribed.seeds if prescribed is not None else (), drawn=drawn)
+    if save is not None:
+        _check_save(plan, save, len(draws) * len(all_seeds))
+
+    asked = Request(
+        model or "",
+        dataset or "",
+        tap,
+        image_size,
+        limit,
+        None if checkpoint is None else Path(checkpoint),
+        None if data_root is None else Path(data_root),
+        untrained,
     )
-    if (model is None) != (dataset is None) or (model is None) == (train is None):
-        raise BadInput(
-            "A probe needs either a model and a data set, or a train set.",
-            hint="Give --model and --dataset, or --train SET [--test SET].",
-        )
-    checkpoint = None if checkpoint is None else Path(checkpoint)
-    data_root = None if data_root is None else Path(data_root)
-    if model is not None and dataset is not None:
-        if test is not None:
-            raise BadInput("--test goes with --train; by name it is --test-split.", key="test")
-        wanted = Request(model, dataset, tap, image_size, limit, checkpoint, data_root, untrained)
-        sets = by_name(opened, wanted, train_split, test_split, val_split)
-    else:
-        assert train is not None
-        by_names: dict[str, Any] = {"train-split": train_split, "tap": tap, "image-size": image_size, "limit": limit}
-        by_names |= {"checkpoint": checkpoint, "untrained": untrained or None}
-        if ignored := [f"--{option}" for option, value in by_names.items() if value is not None]:
-            raise BadInput(f"{', '.join(ignored)} cannot go with --train: an id says it all.", key=ignored[0])
-        if test is not None and test_split is not None:
-            raise BadInput("--test and --test-split are the same here.", hint="Give one of them.", key="test")
-        sets = by_id(opened, train, test or test_split, val_split)
-    notes = list(sets.doubts)
-    notes += [
-        note
-        for part, named in sets.names.items()
-        if (note := changed_since(getattr(sets, part), named, data_root)) is not None
-    ]
-    choosing = needs_validation(request)
-    key: dict[str, Any] = {
-        "train": sets.train.id,
-        "test": _identity(sets.test),
-        "val": _identity(sets.val) if choosing else None,
-        "protocol": PROTOCOL,
-        "request": request.canonical(),
-        "seed": seed,
-        "schema": TRIAL_SCHEMA,
-    }
-    if (source := source_digest(request)) is not None:
-        key["source"] = source
-    trial_id = digest(key)
-    described = _described(sets, choosing)
-    result = opened.trial(trial_id)
-    cached = result is not None
-    if result is None:
-        result = {"trial": trial_id, **_asked(key), **described, **_run(sets, request, choosing, reporter)}
-        try:
-            opened.record_trial(trial_id, result)
-        except (ReadOnly, Unavailable) as e:  # the result is worth more than its place in the store
-            notes.append(f"This result could not be stored. {e.message}")
+    by = None if model is None and dataset is None else (model, dataset)
+    sets = _sets(opened, by, asked, plan, train, test, train_split, test_split, val_split)
+    notes = [*sets.doubts, *_changes(sets, asked.data_root), *_other_tap(plan, sets)]
+    specs = [specify(plan, sets, draw, one) for draw in draws for one in all_seeds]
+    described = _described(sets, plan.choosing(sets))
+    if save is not None and plan.request is not None:
+        check_savable(make_estimator(plan.request), multilabel=sets.train.multilabel)
+
+    found = {spec.id: opened.trial(spec.id) for spec in specs}
+    missing = [spec for spec in specs if found[spec.id] is None]
+    results = {i: {**result, **described, "cached": True} for i, result in found.items() if result is not None}
+    if missing or save is not None:
+        rows = TrialRows(sets, raw=plan.raw, memory=memory)
+        if rows.streamed and memory is not None:
+            plan = _within(plan, memory)
+        if len(specs) > 1:
+            reporter.note(f"{len(specs)} trials, {len(specs) - len(missing)} of them in the store")
+        if save is not None:
+            (spec,) = specs
+            body, done = run_trial(rows, plan, sets, spec, reporter.note)
+            finished = [(spec, results.get(spec.id, body))]
+            trial = {"trial": spec.id, **_asked(spec), **described, **body}
+            save_probe(
+                save,
+                done.estimator,
+                encoder=sets.train.manifest.encoder,
+                classes=rows.classes,
+                multilabel=sets.train.multilabel,
+                features="raw" if plan.raw else "unit",
+                trial=trial,
+            )
+            todo = iter([] if spec.id in results else finished)
+        else:
+            todo = run_all(rows, plan, sets, missing, jobs=jobs, progress=reporter.note)
+        for spec, body in todo:
+            result = {"trial": spec.id, **_asked(spec), **described, **body}
+            try:
+                opened.record_trial(spec.id, result)
+            except (ReadOnly, Unavailable) as e:  # the result is worth more than its place in the store
+                notes.append(f"This result could not be stored. {e.message}")
+            results[spec.id] = {**result, "cached": False}
+            if len(specs) > 1:
+                reporter.note(f"{_named(spec)}: {result['metric']} {result['metrics'][result['metric']]:.4f}")
     # What a set is called now may differ from what it was called when the trial was run.
-    return {**result, **described, "cached": cached, "seconds": round(time.monotonic() - started, 3), "notes": notes}
+    seconds = round(time.monotonic() - started, 3)
+    if len(specs) == 1:
+        return {**results[specs[0].id], "seconds": seconds, "notes": notes}
+    trials = [results[spec.id] for spec in specs]
+    return {
+        **{name: trials[0][name] for name in ("protocol", "probe", "params", "metric", "features", "remarks")},
+        **described,
+        "summary": summarised(trials),
+        "trials": trials,
+        "cached": sum(bool(trial["cached"]) for trial in trials),
+        "seconds": seconds,
+        "notes": list(dict.fromkeys(notes)),
+    }
 
 
 def results(store: str | Path | Store) -> list[dict[str, Any]]:
@@ -157,63 +203,154 @@ def results(store: str | Path | Store) -> list[dict[str, Any]]:
     return sorted(opened.trials(), key=lambda t: (str(t.get("dataset")), str(t.get("model")), t.get("created") or 0))
 
 
-def _identity(part: FeatureSet | float) -> str | dict[str, float]:
-    return part.id if isinstance(part, FeatureSet) else {"fraction": part}
+def _plan(
+    protocol: str,
+    probe: str | None,
+    params: Mapping[str, Any] | None,
+    C: float | Sequence[float],
+    grid: Mapping[str, Sequence[float]] | None,
+    choose_by: str | None,
+    seed: int,
+) -> Plan:
+    """Return what is to be run; `BadInput` where a protocol is told what it prescribes."""
+    if protocol != PLAIN:
+        prescribed = {"probe": probe, "C": _several(C) or None, "grid": grid or None, "choose-by": choose_by}
+        if given := [f"--{name}" for name, value in prescribed.items() if value is not None]:
+            raise BadInput(
+                f"{', '.join(given)} cannot go with --protocol {protocol}, which prescribes it.",
+                hint="Leave it out, or the protocol. What a protocol lets be changed is --param.",
+                key="protocol",
+            )
+        return Plan(None, protocol, protocol_named(protocol).completed(params or {}), seed)
+    if choose_by not in (None, "nll", "top1"):
+        raise BadInput(f"A value is chosen by nll or by top1, not by {choose_by}.", key="choose-by")
+    fields: dict[str, Any] = {"C": _several(C)} if _several(C) else {}
+    if grid:
+        fields["grid"] = {name: _several(values) for name, values in grid.items()}
+    request = ProbeRequest(
+        probe=probe or PROBE, params=dict(params or {}), choose_by=choose_by or "nll", seed=seed, **fields
+    )
+    return Plan(request, PLAIN, {}, seed)
 
 
-def _run(sets: Sets, request: ProbeRequest, choosing: bool, reporter: Reporter) -> dict[str, Any]:
-    """Load the features, carve out what is held out, train and score."""
-    train, train_samples = _load(sets.train), sets.train.samples()
-    classes = list(sets.train.classes)
-    if isinstance(sets.test, FeatureSet):
-        test, test_samples = _load(sets.test, classes), sets.test.samples()
+def _several(values: Any) -> tuple[Any, ...]:
+    return tuple(values) if isinstance(values, Sequence) else (values,)
+
+
+def _check_save(plan: Plan, save: str | Path, trials: int) -> None:
+    """Refuse before any work what cannot be saved after it."""
+    if trials > 1:
+        raise BadInput(
+            f"--save writes one trained probe, and {trials} trials are asked for.",
+            hint="Give one size of the training set and --seeds 1, or leave --save out.",
+            key="save",
+        )
+    check_writable(save)
+
+
+def _within(plan: Plan, memory: int) -> Plan:
+    """Leave to the fits what this process does not take already, torch included."""
+    import torch  # noqa: F401 - so that its memory is counted
+
+    statm = Path("/proc/self/statm")  # Linux; elsewhere the peak so far
+    if statm.exists():
+        resident = int(statm.read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
     else:
-        keep, held = stratified_holdout(train.y, sets.test, request.seed)
-        test, test_samples = _take(train, held), train_samples[held]
-        train, train_samples = _take(train, keep), train_samples[keep]
-    val = None
-    warnings: list[str] = []
-    rows = {"train": len(train.x), "test": len(test.x), "val": 0}
-    if choosing:
-        if isinstance(sets.val, FeatureSet):
-            val, val_samples = _load(sets.val, classes), sets.val.samples()
-            if seen := _shared(val_samples, train_samples):
-                warnings.append(f"{seen} of {len(val_samples)} validation images stand in train too")
-            train_samples = np.concatenate([train_samples, val_samples])
-        else:
-            keep, held = stratified_holdout(train.y, sets.val, request.seed)
-            val, train = _take(train, held), _take(train, keep)
-        rows = {"train": len(train.x), "test": len(test.x), "val": len(val.x)}
-    train, test = _widen(train, len(classes)), _widen(test, len(classes))
-    val = None if val is None else _widen(val, len(classes))
-    outcome = run_probe(request, train, val, test, len(classes), progress=reporter.note)
-    warnings += outcome.warnings
-    shared = _shared(test_samples, train_samples)
-    if shared:
-        warnings.append(f"{shared} of {rows['test']} test images stand in the training data too")
-    return {
-        "chosen": outcome.chosen,
-        "chosen_by": outcome.chosen_by,
-        "metrics": outcome.metrics,
-        "curve": list(outcome.curve),
-        "converged": outcome.converged,
-        "warnings": warnings,
-        "test_in_train": shared,
-        "rows": rows,
-        "dim": sets.train.dim,
-        "classes": classes,
-        "fit_seconds": round(outcome.fit_seconds, 3),
-        **provenance(("scikit-learn", "numpy")),
-    }
+        import resource
+
+        resident = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+    return replace(plan, memory=max(memory - resident, 1))
 
 
-def _asked(key: Mapping[str, Any]) -> dict[str, Any]:
+def _sets(
+    store: Store,
+    by: tuple[str | None, str | None] | None,
+    asked: Request,
+    plan: Plan,
+    train: str | None,
+    test: str | None,
+    train_split: str | None,
+    test_split: str | None,
+    val_split: str | None,
+) -> Sets:
+    """Find the sets, by name or by id."""
+    protocol = plan.published
+    rule = protocol.validation if protocol is not None else "held"
+    share = protocol.val_fraction if protocol is not None else VAL_FRACTION
+    choosing = Choosing(
+        None if rule == "none" else val_split,
+        official=rule in ("official", "either"),
+        fraction=share if rule in ("either", "held") else None,
+    )
+    if rule == "none" and val_split is not None:
+        raise BadInput(
+            f"--val-split cannot go with --protocol {plan.protocol}, which chooses nothing.", key="val-split"
+        )
+    if by is not None and train is None and None not in by:
+        if test is not None:
+            raise BadInput("--test goes with --train; by name it is --test-split.", key="test")
+        wanted = asked if asked.tap is not None else _at_tap(asked, _tap(plan, asked.model))
+        return by_name(store, wanted, train_split, test_split, choosing)
+    if by is not None or train is None:
+        raise BadInput(
+            "A probe needs either a model and a data set, or a train set.",
+            hint="Give --model and --dataset, or --train SET [--test SET].",
+        )
+    options: dict[str, Any] = {"train-split": train_split, "tap": asked.tap, "image-size": asked.image_size}
+    options |= {"limit": asked.limit, "checkpoint": asked.checkpoint, "untrained": asked.untrained or None}
+    if ignored := [f"--{option}" for option, value in options.items() if value is not None]:
+        raise BadInput(f"{', '.join(ignored)} cannot go with --train: an id says it all.", key=ignored[0])
+    if test is not None and test_split is not None:
+        raise BadInput("--test and --test-split are the same here.", hint="Give one of them.", key="test")
+    return by_id(store, train, test or test_split, choosing)
+
+
+def _at_tap(asked: Request, tap: Tap | None) -> Request:
+    return asked if tap is None else replace(asked, tap=tap)
+
+
+def _tap(plan: Plan, model: str) -> Tap | None:
+    """Return the tap that the protocol reads of a model; None for the model's default."""
+    if plan.published is None or not model.startswith("open_clip:"):
+        return None
+    tap = plan.published.tap
+    # The output of a modified ResNet's attention pooling, which CLIP's authors probed, is after its projection.
+    return "post_projection" if tap == "pre_projection" and model.startswith("open_clip:RN") else tap
+
+
+def _other_tap(plan: Plan, sets: Sets) -> list[str]:
+    """Say where another tap is read than the protocol prescribes."""
+    name = sets.train.manifest.provenance.get("name", {})
+    prescribed, tap = _tap(plan, str(name.get("model", ""))), sets.train.manifest.encoder.get("tap")
+    if prescribed is None or tap == prescribed:
+        return []
+    return [f"protocol {plan.protocol} reads the tap {prescribed} of this model; these features are of {tap}"]
+
+
+def _changes(sets: Sets, data_root: Path | None) -> list[str]:
+    """Say which data sets have changed since they were extracted."""
+    return [
+        note
+        for part, named in sets.names.items()
+        if (note := changed_since(getattr(sets, part), named, data_root)) is not None
+    ]
+
+
+def _named(spec: TrialSpec) -> str:
+    size = ", ".join(f"{value:g} {name}" for name, value in (spec.draw.canonical() or {}).items())
+    return f"{size + ', ' if size else ''}seed {spec.seed}"
+
+
+def _asked(spec: TrialSpec) -> dict[str, Any]:
     """Return what was asked for."""
+    key = spec.key
+    request = key.get("request")
     return {
         "protocol": key["protocol"],
-        "probe": key["request"]["probe"],
-        "params": key["request"]["params"],
-        "grid": key["request"]["C"],
+        "probe": request["probe"] if request else key["protocol"],
+        "params": request["params"] if request else key["parameters"],
+        "grid": {request["tune"]: request["grid"]} if request and request["tune"] else {},
+        "draw": key.get("draw"),
         "seed": key["seed"],
         "schema": key["schema"],
         "train": key["train"],
@@ -237,40 +374,3 @@ def _described(sets: Sets, choosing: bool) -> dict[str, Any]:
         "encoder": sets.train.encoder_id,
         "splits": {part: value.split if isinstance(value, FeatureSet) else value for part, value in parts.items()},
     }
-
-
-def _load(feature_set: FeatureSet, classes: list[str] | None = None) -> Part:
-    """Load a set; with `classes`, bring its labels to them by name and add those that are new to the list."""
-    x, y = feature_set.load()
-    if classes is None or list(feature_set.classes) == classes:
-        return Part(x, y)
-    classes += [c for c in feature_set.classes if c not in classes]
-    column = np.array([classes.index(c) for c in feature_set.classes], np.int64)
-    if y.ndim == 1:
-        return Part(x, np.asarray(column[y], np.int64))
-    flags = np.zeros((len(y), len(classes)), np.uint8)
-    flags[:, column] = y
-    return Part(x, flags)
-
-
-def _widen(part: Part, n_classes: int) -> Part:
-    """Give multi-label flags a column for every class, also for those that only another part has."""
-    if part.y.ndim == 1 or part.y.shape[1] == n_classes:
-        return part
-    flags = np.zeros((len(part.y), n_classes), np.uint8)
-    flags[:, : part.y.shape[1]] = part.y
-    return Part(part.x, flags)
-
-
-def _take(part: Part, rows: npt.NDArray[np.int64]) -> Part:
-    return Part(part.x[rows], part.y[rows])
-
-
-def _shared(samples: npt.NDArray[np.uint8], others: npt.NDArray[np.uint8]) -> int:
-    """Return how many of `samples` [n, 32] are among `others` [m, 32]."""
-    return int(np.isin(_as_void(samples), _as_void(others)).sum())
-
-
-def _as_void(samples: npt.NDArray[np.uint8]) -> npt.NDArray[np.void]:
-    """View sample ids [n, 32] as n items that can be compared."""
-    return np.ascontiguousarray(samples).view("V32").reshape(-1)

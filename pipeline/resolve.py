@@ -44,6 +44,29 @@ class Request:
     untrained: bool = False
 
 
+VALIDATION_NAMES = ("val", "validation", "valid")
+"""What data sets call the split that is there to choose on."""
+
+
+@dataclass(frozen=True)
+class Choosing:
+    """Which rows choose a hyper-parameter: the first of these that there is.
+
+    Parameters
+    ----------
+    asked : str or None
+        A split, the id of a set where sets are given by id, or a fraction of train.
+    official : bool
+        The data set's own validation split, where the store has it.
+    fraction : float or None
+        A share of train. None: nothing is chosen.
+    """
+
+    asked: str | None = None
+    official: bool = False
+    fraction: float | None = None
+
+
 @dataclass(frozen=True)
 class Sets:
     """The sets of one probe, all of one encoder.
@@ -53,8 +76,8 @@ class Sets:
     train : FeatureSet
     test : FeatureSet or float
         A fraction is held out of `train`.
-    val : FeatureSet or float
-        A fraction is held out of what remains of `train`.
+    val : FeatureSet, float or None
+        A fraction is held out of what remains of `train`. None where nothing is chosen.
     names : dict of str to NamedSet
         For the parts that were found by name.
     doubts : tuple of str
@@ -63,7 +86,7 @@ class Sets:
 
     train: FeatureSet
     test: FeatureSet | float
-    val: FeatureSet | float
+    val: FeatureSet | float | None
     names: dict[str, NamedSet]
     doubts: tuple[str, ...] = ()
 
@@ -79,12 +102,15 @@ def as_fraction(text: str) -> float | None:
     return value
 
 
-def by_id(store: Store, train: str, test: str | None, val: str) -> Sets:
-    """Find sets by their ids; `val`, and `test` too, may be a fraction of train."""
+def by_id(store: Store, train: str, test: str | None, choosing: Choosing) -> Sets:
+    """Find sets by their ids; what chooses, and `test` too, may be a fraction of train."""
     train_set = store.open(train)
     fraction = None if test is None else as_fraction(test)
     test_set = HOLDOUT if test is None else fraction or store.open(test)
-    sets = Sets(train_set, test_set, as_fraction(val) or store.open(val), {})
+    val: FeatureSet | float | None = choosing.fraction
+    if choosing.asked is not None:
+        val = as_fraction(choosing.asked) or store.open(choosing.asked)
+    sets = Sets(train_set, test_set, val, {})
     _check_apart(train_set, sets.test, sets.val)
     for name, other in (("test", sets.test), ("val", sets.val)):
         if isinstance(other, FeatureSet) and other.encoder_id != train_set.encoder_id:
@@ -94,7 +120,9 @@ def by_id(store: Store, train: str, test: str | None, val: str) -> Sets:
     return sets
 
 
-def by_name(store: Store, request: Request, train_split: str | None, test_split: str | None, val_split: str) -> Sets:
+def by_name(
+    store: Store, request: Request, train_split: str | None, test_split: str | None, choosing: Choosing
+) -> Sets:
     """Find the newest sets of a name.
 
     Parameters
@@ -105,8 +133,7 @@ def by_name(store: Store, request: Request, train_split: str | None, test_split:
         None is ``train``, or ``all`` for a data set without splits.
     test_split : str or None
         A split, or a fraction to hold out of train. None is ``test``, or `HOLDOUT` for a data set without splits.
-    val_split : str
-        A split, or a fraction to hold out of train.
+    choosing : Choosing
 
     Raises
     ------
@@ -123,26 +150,33 @@ def by_name(store: Store, request: Request, train_split: str | None, test_split:
         train_split = ALL if ALL in available and "train" not in available else "train"
     if test_split is None:
         test_split = str(HOLDOUT) if train_split == ALL and "test" not in available else "test"
-    wanted = {"train": train_split, "test": test_split, "val": val_split}
+    wanted = {"train": train_split, "test": test_split}
+    official = next((name for name in VALIDATION_NAMES if choosing.official and name in available), None)
+    val_split = choosing.asked or official
+    if val_split is not None:
+        wanted["val"] = val_split
     absent = [s for s in wanted.values() if as_fraction(s) is None and s not in available]
     if absent:
         raise _not_extracted(store, request, list(dict.fromkeys(absent)), candidates)
     newest = next(n for n in candidates if n.name.split == train_split)
     train = store.open(newest.set)
-    found: dict[str, FeatureSet | float] = {}
+    found: dict[str, FeatureSet | float | None] = {"val": choosing.fraction}
     named = {"train": newest}
-    for part in ("test", "val"):
+    for part in [part for part in wanted if part != "train"]:
         fraction = as_fraction(wanted[part])
         if fraction is not None:
             found[part] = fraction
             continue
         named[part] = _nearest([n for n in candidates if n.name.split == wanted[part]], newest)
-        found[part] = other = store.open(named[part].set)
+        other = store.open(named[part].set)
+        found[part] = other
         if other.encoder_id != train.encoder_id:
             again = _command(store, request, [wanted[part]], newest.name)
             raise _two_encoders(train, other, part, "Extract both: " + again)
-    _check_apart(train, found["test"], found["val"])
-    return Sets(train, found["test"], found["val"], named, tuple(_doubts(candidates, named)))
+    test = found["test"]
+    assert test is not None
+    _check_apart(train, test, found["val"])
+    return Sets(train, test, found["val"], named, tuple(_doubts(candidates, named)))
 
 
 def _nearest(fitting: Sequence[NamedSet], train: NamedSet) -> NamedSet:
@@ -190,7 +224,7 @@ def _given(name: Name) -> dict[str, Any]:
     return {option: value for option, value in options.items() if value is not None}
 
 
-def _check_apart(train: FeatureSet, test: FeatureSet | float, val: FeatureSet | float) -> None:
+def _check_apart(train: FeatureSet, test: FeatureSet | float, val: FeatureSet | float | None) -> None:
     """Refuse to choose or to score on the very set that is trained on, and to choose on the one that is scored."""
     parts = {p.id: name for name, p in (("train", train), ("test", test)) if isinstance(p, FeatureSet)}
     if isinstance(test, FeatureSet) and test.id == train.id:

@@ -9,7 +9,7 @@ from .fit import ProbeOutcome, run_probe, streams
 from .metrics import classification_metrics, multilabel_metrics
 from .named import ProbeInfo, list_probes
 from .part import Part, StoredRows
-from .request import ProbeRequest, parse_grid, parse_params
+from .request import ProbeRequest, parse_grid, parse_grids, parse_params
 from .selection import CurvePoint, stratified_holdout
 
 __all__ = [
@@ -28,9 +28,10 @@ __all__ = [
     "multilabel_metrics",
     "needs_validation",
     "parse_grid",
+    "parse_grids",
     "parse_params",
     "run_probe",
     "source_digest",
-    "streams",
     "stratified_holdout",
+    "streams",
 ]

@@ -21,7 +21,7 @@ from .part import Part
 from .request import ProbeRequest
 from .scoring import score_test, score_validation
 from .selection import Criterion, CurvePoint, choose
-from .training import Fitted, Targets, fit_estimator, fit_grid, predict
+from .training import Fitted, Prediction, Targets, fit_estimator, fit_grid, predict
 
 
 @dataclass(frozen=True)
@@ -162,9 +162,10 @@ def outcome(
     *,
     warnings: Sequence[str] = (),
     more: Mapping[str, Any] | None = None,
+    prediction: Prediction | None = None,
 ) -> ProbeOutcome:
-    """Score a final fit on `test`, and put together what is known of it."""
-    prediction = predict(final.estimator, test.x, n_classes, multilabel=test.multilabel)
+    """Score a final fit on `test`, by its prediction if that is given, and put together what is known of it."""
+    prediction = prediction or predict(final.estimator, test.x, n_classes, multilabel=test.multilabel)
     metrics, intervals = score_test(test, prediction, n_classes)
     return ProbeOutcome(
         chosen=dict(chosen or {}),

@@ -142,6 +142,25 @@ def parse_params(items: Iterable[str]) -> dict[str, JsonValue]:
     return params
 
 
+def parse_grids(items: Iterable[str]) -> dict[str, tuple[float, ...]]:
+    """Read ``name=values`` arguments, with values as `parse_grid` reads them.
+
+    Raises
+    ------
+    BadInput
+        If ``=`` or the name is missing, a name comes twice, or the values have another form.
+    """
+    grids: dict[str, tuple[float, ...]] = {}
+    for item in items:
+        name, equals, text = item.partition("=")
+        if not equals or not name.strip():
+            raise BadInput(f"{item!r} is not a grid", hint="Write name=values: alpha=0.1,1,10", found=item)
+        if name.strip() in grids:
+            raise BadInput(f"a grid of {name.strip()} is given twice", hint="Give it once.", key=name.strip())
+        grids[name.strip()] = parse_grid(text)
+    return grids
+
+
 def parse_grid(text: str) -> tuple[float, ...]:
     """Read a grid of positive numbers.
 

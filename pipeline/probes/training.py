@@ -200,9 +200,7 @@ def _likeliest(estimator: Any, probabilities: FloatArray) -> Any:
     return estimator.classes_[np.asarray(probabilities).argmax(axis=1)]
 
 
-def _class_scores(
-    estimator: Any, x: Matrix, n_classes: int, probabilities: FloatArray | None
-) -> FloatArray | None:
+def _class_scores(estimator: Any, x: Matrix, n_classes: int, probabilities: FloatArray | None) -> FloatArray | None:
     """Scores of single-label classes.
 
     ``decision_function`` goes first: probabilities of classes far behind round to the same zero, which would tie them.

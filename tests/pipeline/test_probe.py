@@ -106,7 +106,7 @@ def test_a_data_set_without_splits_gives_a_fifth_for_testing(opened: Store) -> N
     result = cryoprobe.probe(opened, **BY_NAME, C=[1.0])
     assert result["rows"] == {"train": 120, "test": 30, "val": 0}
     assert result["splits"] == {"train": "all", "test": 0.2, "val": None}
-    assert result["test"] == {"fraction": 0.2}
+    assert result["test"] == {"fraction": 0.2, "seed": 0}
     other = cryoprobe.probe(opened, **BY_NAME, C=[1.0], test_split="0.5", seed=1)
     assert other["rows"] == {"train": 75, "test": 75, "val": 0}
     assert np.sum(other["metrics"]["confusion"]) == 75

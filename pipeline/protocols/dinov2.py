@@ -1,0 +1,181 @@
+"""DINOv2's evaluations: nearest neighbours, logistic regression, and linear heads by SGD (Oquab et al. 2023)."""
+
+from __future__ import annotations
+
+from types import MappingProxyType
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ..probes.checks import check_parts
+from ..probes.draws import draw_shots
+from ..probes.fit import ProbeOutcome, fit, outcome
+from ..probes.scoring import score_validation
+from ..probes.selection import Indices, best_of, curve_point
+from ..probes.training import Prediction
+from .base import Problem, Protocol
+from .heads import fit_heads
+from .logistic_search import LogisticSearch
+
+KS = (10, 20, 100, 200)
+HEADLINE_K = 20
+CS = tuple(float(C) for C in 10 ** np.linspace(-6, 5, 45))
+"""dinov2/eval/log_regression.py, C_POWER_RANGE."""
+
+
+def random_holdout(labels: Any, fraction: float, seed: int) -> tuple[Indices, Indices]:
+    """Hold out a share of the rows at random, whatever their classes; ascending indices of both parts."""
+    order = np.random.default_rng(seed).permutation(len(labels))
+    held = max(1, round(fraction * len(labels)))
+    return np.sort(order[held:]), np.sort(order[:held])
+
+
+def _draw(labels: Any, shots: int, seed: int, then: int = 0) -> tuple[Indices, Indices]:
+    """Draw as the reference does, by torch's generator; flags as everybody does."""
+    from ..probes.dinov2_knn import draw_per_class
+
+    if labels.ndim == 2:
+        return draw_shots(labels, shots, seed, then)
+    return draw_per_class(labels, shots, seed), np.empty(0, dtype=np.int64)
+
+
+def run_knn(problem: Problem) -> ProbeOutcome:
+    """Score every k from one search; k = 20 stands for the result, and nothing is chosen."""
+    from ..probes.dinov2_knn import dinov2_knn
+    from ..probes.neighbours import KNNProbe
+
+    told = check_parts(problem.train, None, problem.test, problem.n_classes)
+    train, test = problem.train, problem.test
+    shots, temperature = problem.draw.shots, float(problem.parameters["temperature"])
+    # As in the reference: with n rows of each class, k is at most n, and n itself is one of them.
+    ks = KS if shots is None else [k for k in (*KS, shots) if k <= shots]
+    if max(ks) > len(train):
+        told.append(f"there are {len(train)} training rows: larger k were cut to that")
+    ks = sorted({min(k, len(train)) for k in ks})
+    headline = min(HEADLINE_K, ks[-1])
+    top1_by_k: dict[str, float] = {}
+    prediction = None
+    for k, _, classes, votes in dinov2_knn(train.matrix, train.y, test.matrix, ks=ks, temperature=temperature):
+        found = _prediction(classes, votes, problem.n_classes, multilabel=test.multilabel)
+        hits = found.labels == test.y
+        top1_by_k[str(k)] = float(np.mean(hits.all(axis=1) if test.multilabel else hits))
+        prediction = found if k == headline else prediction
+    # The weights of the first k neighbours differ from a softmax over those k by a factor, which moves no decision.
+    final = fit(KNNProbe(headline, weights="softmax", temperature=temperature), train)
+    return outcome(
+        final,
+        train,
+        test,
+        problem.n_classes,
+        chosen={"k": float(headline)},
+        warnings=told,
+        more={"top1_by_k": top1_by_k},
+        prediction=prediction,
+    )
+
+
+def _prediction(classes: Indices, votes: npt.NDArray[np.float64], n_classes: int, *, multilabel: bool) -> Prediction:
+    """Turn votes [m, C] for `classes` into labels and scores of all classes; of equal votes the first class wins."""
+    if multilabel:
+        return Prediction((votes >= 0.5 - 1e-12).astype(np.uint8), votes)
+    share = np.full((len(votes), n_classes), np.nan)
+    share[:, classes] = votes / votes.sum(axis=1, keepdims=True)
+    return Prediction(classes[votes.argmax(axis=1)], np.where(np.isnan(share), -np.inf, share), share)
+
+
+def run_logreg(problem: Problem) -> ProbeOutcome:
+    """Fit the 45 values of C together, choose by validation accuracy, and fit all training rows."""
+    metric = "map" if problem.train.multilabel else "top1"
+    search = LogisticSearch(problem, metric)
+    scores = search.scores(CS)
+    best = CS[int(np.argmax(scores))]  # the first of equals: the strongest penalty
+    refit_on = problem.train if problem.draw.shots is not None else problem.train.joined(problem.chosen_on)
+    return search.finish(best, refit_on)
+
+
+def run_linear(problem: Problem) -> ProbeOutcome:
+    """Train all heads on the same batches, and take the one that is best on validation rows."""
+    return _heads(problem, on_test=False)
+
+
+def run_linear_testselect(problem: Problem) -> ProbeOutcome:
+    """Train all heads on the same batches, and take the one that is best on the test rows, as the paper does."""
+    return _heads(problem, on_test=True)
+
+
+def _heads(problem: Problem, *, on_test: bool) -> ProbeOutcome:
+    from ..probes.heads import DINOV2_LEARNING_RATES, for_batch_size
+
+    told = check_parts(problem.train, None if on_test else problem.val, problem.test, problem.n_classes)
+    batch_size = int(problem.parameters["batch_size"])
+    rates = for_batch_size(DINOV2_LEARNING_RATES, batch_size)
+    fits = fit_heads(
+        problem.train,
+        problem.n_classes,
+        learning_rates=rates,
+        iterations=int(problem.parameters["iterations"]),
+        batch_size=batch_size,
+        seed=problem.seed,
+    )
+    judge = problem.test if on_test else problem.chosen_on
+    curve = [
+        curve_point("learning_rate", rate, fitted, score_validation(fitted.estimator, judge, problem.n_classes))
+        for rate, fitted in zip(rates, fits, strict=True)
+    ]
+    best, _ = best_of(curve, "top1")
+    return outcome(
+        fits[best],
+        problem.train,
+        problem.test,
+        problem.n_classes,
+        curve,
+        {"learning_rate": rates[best]},
+        "test top1" if on_test else "top1",
+        warnings=told,
+    )
+
+
+DINOV2_KNN = Protocol(
+    name="dinov2-knn",
+    description="nearest neighbours weighted by softmax(similarity / 0.07); k = 10, 20, 100, 200 from one search",
+    source="DINOv2, dinov2/eval/knn.py",
+    features="unit",
+    draw=_draw,
+    parameters=MappingProxyType({"temperature": 0.07}),
+    run=run_knn,
+)
+
+DINOV2_LOGREG = Protocol(
+    name="dinov2-logreg",
+    description="logistic regression, 45 values of C chosen on a random tenth of train, refitted on all of train",
+    source="DINOv2, dinov2/eval/log_regression.py",
+    features="raw",
+    validation="held",
+    hold_out=random_holdout,
+    parameters=MappingProxyType({"tol": 5e-5, "max_iter": 50}),
+    run=run_logreg,
+)
+
+_LINEAR: dict[str, Any] = {
+    "source": "DINOv2, dinov2/eval/linear.py",
+    "features": "raw",
+    "parameters": MappingProxyType({"iterations": 12_500, "batch_size": 1024}),
+}
+
+DINOV2_LINEAR = Protocol(
+    name="dinov2-linear",
+    description="13 linear heads by SGD on the same batches; the one that is best on validation rows",
+    validation="either",
+    remarks=("un-augmented",),
+    run=run_linear,
+    **_LINEAR,
+)
+
+DINOV2_LINEAR_TESTSELECT = Protocol(
+    name="dinov2-linear-testselect",
+    description="13 linear heads by SGD on the same batches; the one that is best on the TEST rows, as published",
+    remarks=("un-augmented", "testselect: the head was chosen on test labels"),
+    run=run_linear_testselect,
+    **_LINEAR,
+)

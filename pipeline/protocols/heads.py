@@ -1,0 +1,46 @@
+"""Linear heads of a protocol as fitted estimators; a grid of them is trained on the same batches."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import numpy as np
+
+from ...errors import BadInput
+from ..probes.part import Part
+from ..probes.training import Fitted
+
+
+def fit_heads(part: Part, n_classes: int, **how: Any) -> list[Fitted]:
+    """Train heads on a part; see `train_heads` for the parameters and their order.
+
+    A head that diverged has weights of 0, and says that it did not converge.
+
+    Raises
+    ------
+    BadInput
+        If labels are flags, or a parameter is out of range.
+    """
+    from ..probes.heads import train_heads
+    from ..probes.sgd import head_as_probe
+
+    if part.multilabel:
+        raise BadInput(
+            "This protocol trains a softmax over exclusive classes, and these labels are flags.",
+            hint="For multi-label data take --protocol clip, or a probe such as logreg.",
+            key="protocol",
+        )
+    start = time.perf_counter()
+    heads = train_heads(part.matrix, part.y.astype(np.int64), n_classes, **how)
+    seconds = (time.perf_counter() - start) / len(heads)
+    return [
+        Fitted(
+            head_as_probe(heads, i, n_classes),
+            bool(np.isfinite(heads.losses[i])) and not bool(heads.diverged[i]),
+            heads.iterations,
+            seconds,
+            (),
+        )
+        for i in range(len(heads))
+    ]

@@ -1,0 +1,87 @@
+"""Logistic fits of one problem: several C together, each value once, with the curve that a result records."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from ..probes.checks import check_parts
+from ..probes.fit import ProbeOutcome, outcome, targets_of
+from ..probes.part import Part
+from ..probes.scoring import score_validation
+from ..probes.selection import CurvePoint, curve_point
+from ..probes.training import Fitted, fit_estimator, fit_grid
+from .base import Problem
+
+
+class LogisticSearch:
+    """Fits on a problem's training rows, scored on its validation rows.
+
+    Parameters
+    ----------
+    problem : Problem
+        Its parameters have ``tol`` and ``max_iter``, of `LogisticProbe`.
+    metric : str
+        The validation score that chooses.
+
+    Attributes
+    ----------
+    curve : list of CurvePoint
+        Of every C that was fitted, in that order.
+    """
+
+    def __init__(self, problem: Problem, metric: str) -> None:
+        self.problem, self.metric = problem, metric
+        self.curve: list[CurvePoint] = []
+        self.told = check_parts(problem.train, problem.val, problem.test, problem.n_classes)
+        self._scores: dict[float, float] = {}
+
+    def scores(self, values: Sequence[float]) -> list[float]:
+        """Return the validation score of each C; those that have not been fitted yet are fitted together."""
+        new = [C for C in dict.fromkeys(values) if C not in self._scores]
+        if new:
+            train, val = self.problem.train, self.problem.chosen_on
+            fits = fit_grid(probe(self.problem), train.x, targets_of(train), new)
+            for C, fitted in zip(new, fits, strict=True):
+                point = curve_point("C", C, fitted, score_validation(fitted.estimator, val, self.problem.n_classes))
+                self.curve.append(point)
+                self._scores[C] = point[self.metric]
+            self.problem.progress(
+                f"{len(new)} values of C: validation {self.metric} "
+                f"{', '.join(f'{C:.3g} {self._scores[C]:.4f}' for C in new)}"
+            )
+        return [self._scores[C] for C in values]
+
+    def finish(self, C: float, fitted_on: Part, **more: Any) -> ProbeOutcome:
+        """Fit once more with the chosen C, and score on test."""
+        final = fit_one(self.problem, C, fitted_on)
+        curve = sorted(self.curve, key=lambda point: float(point["C"]))
+        told = list(self.told)
+        if stopped := [f"{point['C']:.3g}" for point in curve if not point["converged"]]:
+            told.append(f"validation fits that did not converge: C = {', '.join(stopped)}")
+        return outcome(
+            final,
+            fitted_on,
+            self.problem.test,
+            self.problem.n_classes,
+            curve,
+            {"C": C},
+            self.metric if curve else None,
+            warnings=told,
+            more=more,
+        )
+
+
+def probe(problem: Problem, **parameters: Any) -> Any:
+    """Return a `LogisticProbe` with the problem's tolerance and limits, not fitted."""
+    from ..probes.logistic import LogisticProbe
+
+    settings = {name: problem.parameters[name] for name in ("tol", "max_iter")}
+    return LogisticProbe(**settings, memory=problem.memory, **parameters)
+
+
+def fit_one(problem: Problem, C: float, part: Part) -> Fitted:
+    """Fit one C on a part."""
+    fitted = fit_estimator(probe(problem, C=C), part.x, targets_of(part))
+    problem.progress(f"C {C:.3g} fitted on {len(part)} rows in {fitted.seconds:.1f} s")
+    return fitted

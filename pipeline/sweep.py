@@ -1,0 +1,80 @@
+"""Sweeps: what many trials of one probe amount to, mean and standard deviation over draws."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Mapping, Sequence
+from itertools import groupby
+from typing import Any
+
+from ..errors import BadInput
+from .probes import Draw
+
+DRAWS = 5
+"""Of the training rows, where their number is asked for and nothing else is said."""
+
+
+def draws_of(shots: Sequence[int], fractions: Sequence[float], prescribed: Sequence[int]) -> list[Draw]:
+    """Return the draws that are asked for, or else a protocol's, or else one of all rows.
+
+    Raises
+    ------
+    BadInput
+        If a number of shots or a fraction is out of range.
+    """
+    if wrong := [k for k in shots if k < 1]:
+        raise BadInput(f"{wrong[0]} shots cannot be drawn.", hint="Give 1 or more: --shots 1,2,4,8,16", key="shots")
+    if bad := [f for f in fractions if not 0 < f <= 1]:
+        raise BadInput(f"A fraction is above 0 and at most 1, not {bad[0]:g}.", key="fraction", found=bad[0])
+    wanted = [Draw(shots=k) for k in dict.fromkeys(shots)] + [Draw(fraction=f) for f in dict.fromkeys(fractions)]
+    return wanted or [Draw(shots=k) for k in prescribed] or [Draw()]
+
+
+def seeds_of(count: int | None, first: int, prescribed: Sequence[int], *, drawn: bool) -> list[int]:
+    """Return the seeds of the draws: so many from the first, or a protocol's own, or `DRAWS` where rows are drawn.
+
+    Raises
+    ------
+    BadInput
+        If the number is below 1.
+    """
+    if count is not None and count < 1:
+        raise BadInput(f"--seeds is a number of draws, 1 or more, not {count}.", key="seeds", found=count)
+    if count is None and len(prescribed) > 1 and first == 0:
+        return list(prescribed)
+    start = first + (min(prescribed) if len(prescribed) > 1 else 0)
+    return list(range(start, start + (count or (DRAWS if drawn else 1))))
+
+
+def summarised(trials: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Return for every size of the training set the mean and standard deviation of each score over its draws.
+
+    Parameters
+    ----------
+    trials : sequence of dict
+        In the order of their draws.
+
+    Returns
+    -------
+    list of dict
+        ``draw``, ``trials`` (how many), ``train`` (rows, of the first) and ``metrics``: for every score that is one
+        number ``mean`` and ``std``, the standard deviation of a sample (n - 1); None where there is one trial only.
+    """
+    rows = []
+    for _, group in groupby(trials, key=lambda trial: str(trial.get("draw"))):
+        same = list(group)
+        numbers = [name for name, value in same[0]["metrics"].items() if isinstance(value, float)]
+        metrics = {}
+        for name in numbers:
+            values = [trial["metrics"][name] for trial in same if isinstance(trial["metrics"].get(name), float)]
+            spread = statistics.stdev(values) if len(values) > 1 else None
+            metrics[name] = {"mean": statistics.fmean(values), "std": spread}
+        rows.append(
+            {
+                "draw": same[0].get("draw"),
+                "trials": len(same),
+                "train": same[0]["rows"]["train"],
+                "metrics": metrics,
+            }
+        )
+    return rows

@@ -1,0 +1,213 @@
+"""The rows of trials: sets loaded once, their classes matched, and for each trial what is drawn and held out.
+
+Which rows a trial gets depends on labels and seeds alone, never on which other trials were run or cached.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ..stores.feature_set import FeatureSet
+from .probes.draws import Draw, draw_fraction, draw_shots
+from .probes.part import Part, StoredRows
+from .probes.selection import Indices, stratified_holdout
+from .resolve import Sets
+
+_COPIES = 3
+"""Of the training rows at the height of a fit in memory: as loaded, as drawn or joined, and rotated."""
+
+Samples = npt.NDArray[np.uint8]
+
+
+@dataclass(frozen=True)
+class Carving:
+    """How the rows of a trial are taken from its sets.
+
+    Parameters
+    ----------
+    draw : callable
+        See `draw_shots`.
+    hold_out : callable
+        See `stratified_holdout`.
+    val_shots : int or None
+        With few-shot training rows, at most so many validation rows of every class; None for all of a validation set.
+    test_seed : int
+        Draws the test rows where they are a share of train.
+    """
+
+    draw: Callable[[Any, int, int, int], tuple[Indices, Indices]] = draw_shots
+    hold_out: Callable[[Any, float, int], tuple[Indices, Indices]] = stratified_holdout
+    val_shots: int | None = 4
+    test_seed: int = 0
+
+
+@dataclass(frozen=True)
+class TrialParts:
+    """The rows of one trial.
+
+    Parameters
+    ----------
+    train, test : Part
+    val : Part or None
+    warnings : list of str
+        What the samples have in common that they should not.
+    test_in_train : int
+        Test images that also stand in the training data, or in those that choose.
+    """
+
+    train: Part
+    val: Part | None
+    test: Part
+    warnings: list[str]
+    test_in_train: int
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """Rows of each part."""
+        return {"train": len(self.train), "test": len(self.test), "val": 0 if self.val is None else len(self.val)}
+
+
+class TrialRows:
+    """Features, labels and sample ids of a probe's sets, loaded once for all its trials.
+
+    Parameters
+    ----------
+    sets : Sets
+    raw : bool
+        Undo the normalisation.
+    memory : int, optional
+        Bytes; where a fit on rows in memory would take more, rows are read from the store for every pass instead.
+
+    Attributes
+    ----------
+    classes : list of str
+        Those of train, then those that only another set has.
+    streamed : bool
+        Whether rows are read for every pass.
+    """
+
+    def __init__(self, sets: Sets, *, raw: bool, memory: int | None = None) -> None:
+        self.classes = list(sets.train.classes)
+        others = [s for s in (sets.test, sets.val) if isinstance(s, FeatureSet)]
+        need = 4 * sets.train.dim * (_COPIES * sets.train.rows + sum(s.rows for s in others))
+        self.streamed = memory is not None and need > memory
+        self._test_fraction = sets.test if isinstance(sets.test, float) else None
+        self._val_fraction = sets.val if isinstance(sets.val, float) else None
+        loaded = {
+            name: (self._load(s, raw), s.samples())
+            for name, s in (("train", sets.train), ("test", sets.test), ("val", sets.val))
+            if isinstance(s, FeatureSet)
+        }
+        # Only now are all classes known.
+        self._parts = {name: (_widened(part, len(self.classes)), samples) for name, (part, samples) in loaded.items()}
+
+    @property
+    def train_rows(self) -> int:
+        """Rows that there are to draw from."""
+        return len(self._parts["train"][0])
+
+    def parts(self, draw: Draw, seed: int, carving: Carving, *, choosing: bool) -> TrialParts:
+        """Return the rows of one trial.
+
+        Parameters
+        ----------
+        draw : Draw
+        seed : int
+        carving : Carving
+        choosing : bool
+            Whether validation rows are wanted.
+        """
+        train, samples = self._parts["train"]
+        if self._test_fraction is None:
+            test, test_samples = self._parts["test"]
+        else:
+            # The same test rows for every trial of a sweep.
+            keep, held = stratified_holdout(train.y, self._test_fraction, carving.test_seed)
+            test, test_samples = train.take(held), samples[held]
+            train, samples = train.take(keep), samples[keep]
+        warnings: list[str] = []
+        val, val_samples = self._parts.get("val", (None, None)) if choosing else (None, None)
+        if draw.shots is not None:
+            train, samples, val, val_samples = self._few(train, samples, val, val_samples, draw.shots, seed, carving)
+            if not choosing:
+                val = None
+        else:
+            if draw.fraction is not None:
+                rows = draw_fraction(train.y, draw.fraction, seed)
+                train, samples = train.take(rows), samples[rows]
+            if choosing and val is None and self._val_fraction is not None:
+                keep, held = carving.hold_out(train.y, self._val_fraction, seed)
+                val, val_samples = train.take(held), samples[held]
+                train, samples = train.take(keep), samples[keep]
+        if val is not None and val_samples is not None:
+            if seen := _shared(val_samples, samples):
+                warnings.append(f"{seen} of {len(val_samples)} validation images stand in train too")
+            samples = np.concatenate([samples, val_samples])
+        in_train = _shared(test_samples, samples)
+        if in_train:
+            warnings.append(f"{in_train} of {len(test)} test images stand in the training data too")
+        return TrialParts(train, val, test, warnings, in_train)
+
+    def _few(
+        self,
+        train: Part,
+        samples: Samples,
+        val: Part | None,
+        val_samples: Samples | None,
+        shots: int,
+        seed: int,
+        carving: Carving,
+    ) -> tuple[Part, Samples, Part | None, Samples | None]:
+        """Draw few-shot rows, and as many validation rows from the validation set or else from what is left."""
+        then = shots if carving.val_shots is None else min(shots, carving.val_shots)
+        rows, further = carving.draw(train.y, shots, seed, 0 if val is not None else then)
+        if self.streamed:
+            rows, further = np.sort(rows), np.sort(further)
+        if val is not None and val_samples is not None:
+            if carving.val_shots is not None:
+                chosen = np.sort(draw_shots(val.y, then, seed)[0])
+                val, val_samples = val.take(chosen), val_samples[chosen]
+        elif len(further):
+            val, val_samples = train.take(further), samples[further]
+        return train.take(rows), samples[rows], val, val_samples
+
+    def _load(self, feature_set: FeatureSet, raw: bool) -> Part:
+        """Load a set, its labels brought to this object's classes by name; classes that are new join the list."""
+        if self.streamed:
+            x: Any = StoredRows([(feature_set, None)], raw=raw)
+            y = feature_set.labels()
+        else:
+            x, y = feature_set.load(raw=raw)
+        if list(feature_set.classes) == self.classes:
+            return Part(x, y)
+        self.classes += [c for c in feature_set.classes if c not in self.classes]
+        column = np.array([self.classes.index(c) for c in feature_set.classes], np.int64)
+        if y.ndim == 1:
+            return Part(x, np.asarray(column[y], np.int64))
+        flags = np.zeros((len(y), len(self.classes)), np.uint8)
+        flags[:, column] = y
+        return Part(x, flags)
+
+
+def _widened(part: Part, n_classes: int) -> Part:
+    """Give multi-label flags a column for every class, also for those that only another part has."""
+    if part.y.ndim == 1 or part.y.shape[1] == n_classes:
+        return part
+    flags = np.zeros((len(part.y), n_classes), np.uint8)
+    flags[:, : part.y.shape[1]] = part.y
+    return Part(part.x, flags)
+
+
+def _shared(samples: Samples, others: Samples) -> int:
+    """Return how many of `samples` [n, 32] are among `others` [m, 32]."""
+    return int(np.isin(_as_void(samples), _as_void(others)).sum())
+
+
+def _as_void(samples: Samples) -> npt.NDArray[np.void]:
+    """View sample ids [n, 32] as n items that can be compared."""
+    return np.ascontiguousarray(samples).view("V32").reshape(-1)

@@ -1,0 +1,240 @@
+"""Trials: what identifies one, running one on loaded rows, and running many, stored one by one as they finish."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+from pydantic import JsonValue
+
+from ..canonical import digest
+from ..stores.feature_set import FeatureSet
+from .probes import Draw, ProbeOutcome, ProbeRequest, needs_validation, run_probe, source_digest
+from .protocols import Problem, Protocol, protocol_named
+from .provenance import provenance
+from .resolve import Sets
+from .trial_rows import Carving, TrialParts, TrialRows
+
+PLAIN = "plain"
+TRIAL_SCHEMA = 2
+"""Raised when a change of Cryoprobe changes the results of trials."""
+
+_WORTH_PROCESSES = 8
+"""Trials from which starting processes pays: each takes some seconds to import what it needs."""
+
+_SMALL_ROWS = 20_000
+"""Training rows up to which a fit leaves most of several cores idle, so that several fits at once are faster."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is run in every trial of one call.
+
+    Parameters
+    ----------
+    request : ProbeRequest or None
+        The probe; None where the protocol prescribes it.
+    protocol : str
+        `PLAIN`, or a protocol's name.
+    parameters : dict
+        Of the protocol, complete.
+    test_seed : int
+        See `Carving`.
+    memory : int or None
+        Bytes that a fit may take beside its features, where these are read for every pass.
+    """
+
+    request: ProbeRequest | None
+    protocol: str
+    parameters: Mapping[str, JsonValue]
+    test_seed: int
+    memory: int | None = None
+
+    @property
+    def published(self) -> Protocol | None:
+        """The protocol; None for the plain one."""
+        return None if self.protocol == PLAIN else protocol_named(self.protocol)
+
+    @property
+    def raw(self) -> bool:
+        """Whether features are wanted as the encoder gave them."""
+        return self.published is not None and self.published.features == "raw"
+
+    @property
+    def carving(self) -> Carving:
+        """How rows are drawn and held out."""
+        p = self.published
+        if p is None:
+            return Carving(test_seed=self.test_seed)
+        return Carving(p.draw, p.hold_out, p.val_shots, self.test_seed)
+
+    def choosing(self, sets: Sets) -> bool:
+        """Say whether validation rows are wanted."""
+        if self.request is not None:
+            return needs_validation(self.request)
+        assert self.published is not None
+        return self.published.validation != "none" and sets.val is not None
+
+
+@dataclass(frozen=True)
+class TrialSpec:
+    """One trial before it is run.
+
+    Parameters
+    ----------
+    id : str
+        Digest of `key`.
+    key : dict
+        Whatever changes its result.
+    draw : Draw
+    seed : int
+    """
+
+    id: str
+    key: dict[str, Any]
+    draw: Draw
+    seed: int
+
+
+def specify(plan: Plan, sets: Sets, draw: Draw, seed: int) -> TrialSpec:
+    """Return the identity of one trial."""
+    key: dict[str, Any] = {
+        "train": sets.train.id,
+        "test": _identity(sets.test, {"seed": plan.test_seed}),
+        "val": _identity(sets.val, {}) if plan.choosing(sets) else None,
+        "protocol": plan.protocol,
+        "seed": seed,
+        "schema": TRIAL_SCHEMA,
+    }
+    if plan.request is not None:
+        request = plan.request.model_copy(update={"seed": seed})
+        key["request"] = request.canonical()
+        if (source := source_digest(request)) is not None:
+            key["source"] = source
+    else:
+        key["parameters"] = dict(plan.parameters)
+    if draw.drawn:
+        key["draw"] = draw.canonical()
+    return TrialSpec(digest(key), key, draw, seed)
+
+
+def _identity(part: FeatureSet | float | None, more: Mapping[str, int]) -> str | dict[str, float] | None:
+    if part is None or isinstance(part, FeatureSet):
+        return None if part is None else part.id
+    return {"fraction": part, **more}
+
+
+def run_trial(
+    rows: TrialRows, plan: Plan, sets: Sets, spec: TrialSpec, progress: Callable[[str], None]
+) -> tuple[dict[str, Any], ProbeOutcome]:
+    """Run one trial on loaded rows; return what is stored of it, and the outcome with its estimator."""
+    choosing = plan.choosing(sets)
+    parts = rows.parts(spec.draw, spec.seed, plan.carving, choosing=choosing)
+    protocol = plan.published
+    if protocol is None:
+        assert plan.request is not None
+        done = run_probe(
+            plan.request.model_copy(update={"seed": spec.seed}),
+            parts.train,
+            parts.val,
+            parts.test,
+            len(rows.classes),
+            refit=spec.draw.shots is None,
+            memory=plan.memory,
+            progress=progress,
+        )
+        remarks = []
+    else:
+        problem = Problem(
+            train=parts.train,
+            val=parts.val,
+            test=parts.test,
+            n_classes=len(rows.classes),
+            dataset=str(sets.train.manifest.provenance.get("name", {}).get("dataset", "")),
+            draw=spec.draw,
+            seed=spec.seed,
+            parameters=plan.parameters,
+            memory=plan.memory,
+            progress=progress,
+        )
+        done = protocol.run(problem)
+        remarks = [*protocol.remarks, *protocol.deviations(plan.parameters)]
+    return _recorded(rows, plan, parts, done, remarks), done
+
+
+def _recorded(
+    rows: TrialRows, plan: Plan, parts: TrialParts, done: ProbeOutcome, remarks: Sequence[str]
+) -> dict[str, Any]:
+    metric = plan.published.metric if plan.published is not None else "top1"
+    if parts.train.multilabel and metric == "top1":
+        metric = "map"
+    more = dict(done.more)
+    return {
+        "chosen": done.chosen,
+        "chosen_by": done.chosen_by,
+        "metric": more.pop("metric", metric),
+        "metrics": done.metrics,
+        "intervals": done.intervals,
+        "curve": done.curve,
+        "features": "raw" if plan.raw else "unit",
+        "solver": done.solver,
+        "converged": done.converged,
+        "remarks": list(remarks),
+        "warnings": [*parts.warnings, *done.warnings],
+        "test_in_train": parts.test_in_train,
+        "rows": parts.counts,
+        "dim": parts.train.x.shape[1],
+        "classes": rows.classes,
+        "fit_seconds": round(done.fit_seconds, 3),
+        **more,
+        **provenance(("scikit-learn", "numpy", "torch")),
+    }
+
+
+def run_all(
+    rows: TrialRows,
+    plan: Plan,
+    sets: Sets,
+    specs: Sequence[TrialSpec],
+    *,
+    jobs: int | None,
+    progress: Callable[[str], None],
+) -> Iterator[tuple[TrialSpec, dict[str, Any]]]:
+    """Run trials, and yield each as soon as it is done: in processes where there are many small ones.
+
+    Parameters
+    ----------
+    rows : TrialRows
+        Loaded once; processes share the memory of its features.
+    plan, sets, specs
+    jobs : int, optional
+        Processes; by default one for each core where that is likely to pay, else none beside this one.
+    progress : callable
+    """
+    count = _processes(rows, specs) if jobs is None else jobs
+    if count <= 1 or rows.streamed or len(specs) < 2:
+        for spec in specs:
+            yield spec, run_trial(rows, plan, sets, spec, progress)[0]
+        return
+    from joblib import Parallel, delayed, parallel_config
+
+    threads = max(1, (os.cpu_count() or 1) // count)
+    # Large arrays are mapped into memory once, and not copied to each process.
+    with parallel_config(backend="loky", inner_max_num_threads=threads):
+        pool = Parallel(n_jobs=count, return_as="generator_unordered", max_nbytes="1M", mmap_mode="r")
+        yield from pool(delayed(partial(_in_process, rows, plan, sets))(spec) for spec in specs)
+
+
+def _in_process(rows: TrialRows, plan: Plan, sets: Sets, spec: TrialSpec) -> tuple[TrialSpec, dict[str, Any]]:
+    import torch
+
+    torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "1")))
+    return spec, run_trial(rows, plan, sets, spec, lambda line: None)[0]
+
+
+def _processes(rows: TrialRows, specs: Sequence[TrialSpec]) -> int:
+    small = all(spec.draw.shots is not None for spec in specs) or rows.train_rows <= _SMALL_ROWS
+    return (os.cpu_count() or 1) if small and len(specs) >= _WORTH_PROCESSES else 1
