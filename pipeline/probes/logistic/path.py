@@ -10,11 +10,13 @@ import numpy as np
 import numpy.typing as npt
 
 from ....errors import BadInput
+from .axes import Axes
 from .levels import interpolation, levels
+from .machine import fast_type
 from .newton import Rules, Search
 from .objective import Evaluation, Models, Point, Task, evaluate
 from .rows import MatrixRows, Rows
-from .sample import Axes, Sample, draw
+from .sample import Sample, draw
 from .team import Team
 
 if TYPE_CHECKING:
@@ -22,9 +24,6 @@ if TYPE_CHECKING:
 
 Precision = Literal["float32", "float64"]
 Float64 = npt.NDArray[np.float64]
-
-_WORTH_BFLOAT16 = 1 << 22
-"""Entries of the features from which the coarser type pays."""
 
 _WORTH_A_TEAM = 1 << 20
 """Entries of the features from which several threads pay."""
@@ -138,15 +137,16 @@ def fit_path(
     count = threads if threads is not None else torch.get_num_threads()
     dtype = torch.float32 if precision == "float32" else torch.float64
     limit = _sample_rows(rows, task, len(penalties), memory)
-    with Team(1 if small or rows.device.type != "cpu" else count) as team:
-        axes, sample = draw(rows, task, limit, _fast_type(rows, precision), team, orthogonal=dtype)
+    with Team(count, workers=not small and rows.device.type == "cpu") as team:
+        fast = fast_type(rows.n * rows.d, rows.device, dtype)
+        axes, sample = draw(rows, task, limit, fast, team, orthogonal=dtype)
         if report is not None:
             report(f"{len(sample)} of {rows.n} rows rotated to their principal axes, {sample.x.dtype}")
         models = Models(
             torch.from_numpy(penalties).repeat_interleave(n_columns).to(rows.device),
             torch.arange(n_columns, device=rows.device).repeat(len(penalties)),
         )
-        found = Search(models, _start(axes, task, models, rows.d, start, team))
+        found = Search(models, _start(axes, task, models, start, team))
         weight = float(rows.n) if task.weights is None else float(task.weights.sum(dtype=torch.float64))
         if task.weights is not None and task.weights.ndim == 2:
             weight /= n_columns
@@ -158,11 +158,13 @@ def fit_path(
                 dtype=part.x.dtype, scale=part.scale, team=team, over_rows=part.over_rows,
             )  # fmt: skip
 
-        def on_all(models: Models, point: Point) -> Evaluation:
+        def on_features(models: Models, point: Point) -> Evaluation:
             at = evaluate(rows.blocks(), task, models, axes.to_features(point, team), dtype=dtype, scale=1.0, team=team)
             # The norm of the weights is the same before and after the rotation, and so is the penalty.
             return Evaluation(at.objective, axes.gradient(at.gradient, team))
 
+        # Rotated rows in the same type are as exact as the features are: the gradient differs by rounding.
+        on_all = on_sample(sample) if sample.task is task and sample.x.dtype == dtype else on_features
         coarse = Rules(1e-2, torch.inf, 1e-4, 7, 12, patient=False)
         fine = Rules(tol, scale, 1e-6 if precision == "float32" else 1e-13, max_steps, 20, patient=True)
         # What starts between optima needs few steps; where it does not, its neighbours are not there yet either.
@@ -205,20 +207,6 @@ def _sample_rows(rows: Rows, task: Task, n_penalties: int, memory: int | None) -
     return min(rows.n, count)
 
 
-def _fast_type(rows: Rows, precision: Precision) -> torch.dtype:
-    """Return the type of the sample: bfloat16 where the machine multiplies it faster than float32."""
-    import torch
-
-    if rows.n * rows.d < _WORTH_BFLOAT16:
-        return torch.float32 if precision == "float32" else torch.float64
-    if precision == "float64":
-        return torch.float32
-    if rows.device.type == "cuda":
-        return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float32
-    has_tiles = getattr(torch.cpu, "_is_amx_tile_supported", lambda: False)
-    return torch.bfloat16 if has_tiles() else torch.float32
-
-
 def _tensor(array: npt.NDArray[Any] | torch.Tensor) -> torch.Tensor:
     import torch
 
@@ -255,11 +243,12 @@ def _task(rows: Rows, y: Any, sample_weight: Any) -> Task:
     return Task(targets, weights, k if targets.ndim == 1 else 1)
 
 
-def _start(axes: Axes, task: Task, models: Models, d: int, start: tuple[Float64, Float64] | None, team: Team) -> Point:
+def _start(axes: Axes, task: Task, models: Models, start: tuple[Float64, Float64] | None, team: Team) -> Point:
     """Return the given weights, or zero and the intercepts of the class frequencies."""
     import torch
 
     m, k, device = len(models), task.n_classes, axes.centre.device
+    d, r = axes.basis.shape
     if start is not None:
         coef, intercept = (torch.from_numpy(np.array(part, dtype=np.float64)).to(device) for part in start)
         if coef.numel() != m * k * d or intercept.numel() != m * k:
@@ -277,7 +266,7 @@ def _start(axes: Axes, task: Task, models: Models, d: int, start: tuple[Float64,
         smoothing = 1e-3 * weights.sum(0)
         negative = (weights * (1 - task.targets)).sum(0)
         b = ((positive + smoothing) / (negative + smoothing)).log()[models.columns][:, None]
-    return Point(torch.zeros(m, k, d, dtype=torch.float64, device=device), b.contiguous().clone())
+    return Point(torch.zeros(m, k, r, dtype=torch.float64, device=device), b.contiguous().clone())
 
 
 def _path(search: Search, axes: Axes, penalties: Float64, n_columns: int, weight: float, team: Team) -> Path:
