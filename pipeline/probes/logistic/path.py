@@ -15,7 +15,8 @@ from .levels import interpolation, levels
 from .machine import fast_type
 from .newton import Rules, Search
 from .objective import Evaluation, Models, Point, Task, evaluate
-from .rows import MatrixRows, Rows
+from .rotated import Rotated
+from .rows import MatrixRows, Rows, as_tensor
 from .sample import Sample, draw
 from .team import Team
 
@@ -90,7 +91,7 @@ def fit_path(
 
     Parameters
     ----------
-    x : ndarray or tensor [n, d], or Rows
+    x : ndarray or tensor [n, d], or Rotated, or Rows
         On the device where the work is to be done.
     y : ndarray or tensor
         int [n], class indices from 0: softmax for three classes or more, one logistic head for two. Or flags
@@ -110,7 +111,8 @@ def fit_path(
         On a CPU; torch's own number by default.
     memory : int, optional
         Bytes that the fit may take, beside what is there before it: features in memory, the interpreter, torch. The
-        fewer, the fewer rows are held for curvature, and the more passes it takes. All rows by default.
+        fewer, the fewer rows are held for curvature, and the more passes it takes. All rows by default, and of a
+        `Rotated`, which holds them already.
     start : tuple of ndarray, optional
         coef [L, K, d] and intercept [L, K] to begin with.
     report : callable, optional
@@ -127,7 +129,7 @@ def fit_path(
     """
     import torch
 
-    rows = MatrixRows(_tensor(x)) if isinstance(x, np.ndarray | torch.Tensor) else x
+    rows = MatrixRows(as_tensor(x)) if isinstance(x, np.ndarray | torch.Tensor) else x
     penalties = np.array(lambdas, dtype=np.float64, order="C")
     if penalties.ndim != 1 or not len(penalties) or not np.isfinite(penalties).all() or (penalties <= 0).any():
         raise BadInput("penalties must be positive and finite", hint="Give λ = 1/C, one or several.", found=lambdas)
@@ -136,10 +138,13 @@ def fit_path(
     small = rows.n * rows.d < _WORTH_A_TEAM
     count = threads if threads is not None else torch.get_num_threads()
     dtype = torch.float32 if precision == "float32" else torch.float64
-    limit = _sample_rows(rows, task, len(penalties), memory)
     with Team(count, workers=not small and rows.device.type == "cpu") as team:
-        fast = fast_type(rows.n * rows.d, rows.device, dtype)
-        axes, sample = draw(rows, task, limit, fast, team, orthogonal=dtype)
+        if isinstance(rows, Rotated):
+            axes, sample = rows.sample(task, team)
+        else:
+            limit = _sample_rows(rows, task, len(penalties), memory)
+            fast = fast_type(rows.n * rows.d, rows.device, dtype)
+            axes, sample = draw(rows, task, limit, fast, team, orthogonal=dtype)
         if report is not None:
             report(f"{len(sample)} of {rows.n} rows rotated to their principal axes, {sample.x.dtype}")
         models = Models(
@@ -207,19 +212,10 @@ def _sample_rows(rows: Rows, task: Task, n_penalties: int, memory: int | None) -
     return min(rows.n, count)
 
 
-def _tensor(array: npt.NDArray[Any] | torch.Tensor) -> torch.Tensor:
-    import torch
-
-    if isinstance(array, torch.Tensor):
-        return array.detach()
-    array = np.ascontiguousarray(array)
-    return torch.from_numpy(array if array.flags.writeable else array.copy())
-
-
 def _task(rows: Rows, y: Any, sample_weight: Any) -> Task:
     import torch
 
-    targets = _tensor(np.asarray(y) if not isinstance(y, torch.Tensor) else y).to(rows.device)
+    targets = as_tensor(np.asarray(y) if not isinstance(y, torch.Tensor) else y).to(rows.device)
     if len(targets) != rows.n:
         raise BadInput(f"{rows.n} rows of features, but {len(targets)} of labels", expected=rows.n, found=len(targets))
     if targets.ndim == 1:
@@ -236,7 +232,7 @@ def _task(rows: Rows, y: Any, sample_weight: Any) -> Task:
         targets = targets.to(torch.uint8)
     weights = None
     if sample_weight is not None:
-        weights = _tensor(np.asarray(sample_weight) if not isinstance(sample_weight, torch.Tensor) else sample_weight)
+        weights = as_tensor(np.asarray(sample_weight) if not isinstance(sample_weight, torch.Tensor) else sample_weight)
         weights = weights.to(rows.device, torch.float64)
         if len(weights) != rows.n or not torch.isfinite(weights).all() or (weights < 0).any() or not weights.any():
             raise BadInput("sample weights must be finite, not negative and not all zero, one for each row")

@@ -90,7 +90,7 @@ def draw(
 
     n, d, device = rows.n, rows.d, rows.device
     count = min(n, limit)
-    weights = _row_weights(task)  # [n] or None
+    weights = row_weights(task)  # [n] or None
     by_row, times = None, None
     if count < n:
         by_row, times = _choose(task, count)
@@ -111,7 +111,7 @@ def draw(
     total = torch.zeros(d, dtype=torch.float64, device=device)
     for part in team.map(take, rows.blocks()):
         total += part
-    centre = total / (n if weights is None else _mass(task))
+    centre = total / (n if weights is None else mass(task))
     shift = centre.to(narrow)
     for _ in team.map(lambda start: kept[start : start + PIECE].sub_(shift), range(0, count, PIECE)):
         pass
@@ -122,9 +122,9 @@ def draw(
         times = times.to(device)
         weighted = times if chosen.weights is None else (chosen.weights.T * times).T
         chosen = replace(chosen, weights=weighted)
-    basis, x, square = rotate_(kept, _row_weights(chosen), dtype, orthogonal, team)
-    scale = (n if weights is None else _mass(task)) / _mass(chosen)
-    spread = max(square / _mass(chosen), 1e-300) ** 0.5
+    basis, x, square = rotate_(kept, row_weights(chosen), dtype, orthogonal, team)
+    scale = (n if weights is None else mass(task)) / mass(chosen)
+    spread = max(square / mass(chosen), 1e-300) ** 0.5
     return Axes(centre, basis, spread), Sample(x, transposed(x), chosen, scale)
 
 
@@ -157,15 +157,16 @@ def _choose(task: Task, count: int) -> tuple[torch.Tensor, torch.Tensor]:
     return rows, chance[rows].reciprocal()
 
 
-def _row_weights(task: Task) -> torch.Tensor | None:
+def row_weights(task: Task) -> torch.Tensor | None:
     """Return one weight a row, [n], also where every entry has one of its own."""
     if task.weights is None or task.weights.ndim == 1:
         return task.weights
     return task.weights.mean(1)
 
 
-def _mass(task: Task) -> float:
+def mass(task: Task) -> float:
+    """Return the sum of the rows' weights."""
     import torch
 
-    weights = _row_weights(task)
+    weights = row_weights(task)
     return float(len(task.targets)) if weights is None else float(weights.sum(dtype=torch.float64))
