@@ -179,8 +179,8 @@ def saved_probe(header: ProbeHeader) -> None:
     encoder = header.encoder
     name = encoder.name
     said = encoder.spec.get("architecture") if name is None else f"{name.model}, {name.tap}"
-    remarks = _remarks(name.model_dump()) if name is not None else ""
-    out(f"{header.probe or header.kind} on {said}{f' ({remarks})' if remarks else ''}")
+    options = remarks(name.model_dump()) if name is not None else ""
+    out(f"{header.probe or header.kind} on {said}{f' ({options})' if options else ''}")
     out(f"encoder: {encoder.id}")
     out(f"features: {header.features}, d = {header.dim:,}{''.join(f', {step}' for step in header.before)}")
     out(f"gives: {header.probability or 'scores, no probabilities'}{', of flags' if header.multilabel else ''}")

@@ -38,7 +38,7 @@ def _trial(result: Mapping[str, Any], per_class: bool) -> None:
     table(
         ["score", "value", "95 % interval"],
         [
-            [name, value, "{:.4f} – {:.4f}".format(*intervals[name]) if intervals.get(name) else "-"]
+            [name, value, "{:.4f} to {:.4f}".format(*intervals[name]) if intervals.get(name) else "-"]
             for name, value in scores
         ],
     )
@@ -90,9 +90,8 @@ def _sweep(result: Mapping[str, Any]) -> None:
             for row in result["summary"]
         ],
     )
-    out(
-        f"{result['cached']} of {len(result['trials'])} trials answered from the store, {result['seconds']:.1f} s in all"
-    )
+    cached, count = result["cached"], len(result["trials"])
+    out(f"{cached} of {count} trials answered from the store, {result['seconds']:.1f} s in all")
     warnings = [warning for trial in result["trials"] for warning in trial["warnings"]]
     for warning in dict.fromkeys(warnings):
         times = warnings.count(warning)

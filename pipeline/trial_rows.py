@@ -6,7 +6,7 @@ Which rows a trial gets depends on labels and seeds alone, never on which other 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from ..stores.feature_set import FeatureSet
 from .probes.draws import Draw, draw_fraction, draw_shots
-from .probes.part import Part, StoredRows
+from .probes.part import Part, StoredRows, Whole
 from .probes.selection import Indices, stratified_holdout
 from .resolve import Sets
 
@@ -183,15 +183,16 @@ class TrialRows:
             y = feature_set.labels()
         else:
             x, y = feature_set.load(raw=raw)
+        whole = None if self.streamed else Whole(x)
         if list(feature_set.classes) == self.classes:
-            return Part(x, y)
+            return Part(x, y, whole)
         self.classes += [c for c in feature_set.classes if c not in self.classes]
         column = np.array([self.classes.index(c) for c in feature_set.classes], np.int64)
         if y.ndim == 1:
-            return Part(x, np.asarray(column[y], np.int64))
+            return Part(x, np.asarray(column[y], np.int64), whole)
         flags = np.zeros((len(y), len(self.classes)), np.uint8)
         flags[:, column] = y
-        return Part(x, flags)
+        return Part(x, flags, whole)
 
 
 def _widened(part: Part, n_classes: int) -> Part:
@@ -200,7 +201,7 @@ def _widened(part: Part, n_classes: int) -> Part:
         return part
     flags = np.zeros((len(part.y), n_classes), np.uint8)
     flags[:, : part.y.shape[1]] = part.y
-    return Part(part.x, flags)
+    return replace(part, y=flags)
 
 
 def _shared(samples: Samples, others: Samples) -> int:

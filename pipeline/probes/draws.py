@@ -95,7 +95,7 @@ def draw_fraction(labels: Targets, fraction: float, seed: int) -> Indices:
     return np.sort(np.concatenate([order[: max(1, round(fraction * len(order)))] for order in orders]))
 
 
-def _until_each_has(flags: npt.NDArray[np.uint8], enough: int) -> npt.NDArray[np.bool_]:
+def _until_each_has(flags: Targets, enough: int) -> npt.NDArray[np.bool_]:
     """Say which rows are taken when going through them, while one of a row's flags has been taken too seldom."""
     taken = np.zeros(len(flags), dtype=bool)
     counts = np.zeros(flags.shape[1], dtype=np.int64)

@@ -121,6 +121,7 @@ def run_probe(
         return for_multilabel(estimator) if train.multilabel else estimator
 
     best = grid[0] if grid else None
+    many: dict[float, Fitted] | None = None
     rows = train
     if len(grid) > 1:
         if val is None:
@@ -143,7 +144,10 @@ def run_probe(
     elif val is not None:
         told.append(f"the {len(val)} validation rows were not used: there is nothing to choose")
 
-    final = fit(build(best), rows)
+    if many is not None and best is not None and rows is train:
+        final = many[best]
+    else:
+        final = fit(_begin(build(best), None if many is None or best is None else many[best]), rows)
     if progress is not None:
         progress(f"fitted on {len(rows)} rows in {final.seconds:.1f} s")
     return outcome(
@@ -199,8 +203,8 @@ def targets_of(part: Part) -> Targets:
 
 
 def rows_for(estimator: Any, part: Part) -> Any:
-    """Return the rows as the estimator takes them: as they are if it can read them block by block, else in memory."""
-    return part.x if _streams(estimator) else part.matrix
+    """Return the rows as the estimator takes them: rotated or block by block if it can use them so, else a matrix."""
+    return part.for_logistic if _streams(estimator) else part.matrix
 
 
 def streams(request: ProbeRequest) -> bool:
@@ -221,6 +225,13 @@ def _fit_together(
         return None
     fitted = fit_grid(estimator, rows_for(estimator, train), targets_of(train), grid)
     return dict(zip(grid, fitted, strict=True))
+
+
+def _begin(estimator: Any, like: Fitted | None) -> Any:
+    """Return the estimator, or where it can begin with the weights of another fit the one that was fitted so far."""
+    if like is None or "warm_start" not in estimator.get_params():
+        return estimator
+    return like.estimator.set_params(warm_start=True)
 
 
 def _doubts_about(name: str, best: float, curve: list[CurvePoint]) -> list[str]:

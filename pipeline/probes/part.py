@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
@@ -11,11 +12,17 @@ import numpy.typing as npt
 from ...errors import BadInput
 from ...stores.feature_set import FeatureSet
 
+if TYPE_CHECKING:
+    from .logistic import Rotated
+
 Matrix = npt.NDArray[np.float32]
 Indices = npt.NDArray[np.int64]
 
 BLOCK_ROWS = 8192
 """Of a matrix, where rows are gone through block by block: at 1,280 dimensions 40 MiB."""
+
+_WORTH_ROTATING = 1 << 22
+"""Entries of a matrix from which a rotation shared by several fits saves more than it costs."""
 
 _BLOCK_BYTES = 16 << 20
 """Of a block of stored rows."""
@@ -74,6 +81,33 @@ class StoredRows:
                     yield x
 
 
+class Whole:
+    """A matrix that parts are taken of, and its rotation: computed when it is first wanted, for all fits on parts.
+
+    Parameters
+    ----------
+    matrix : ndarray, float32 [n, d]
+        Not to be changed.
+    """
+
+    def __init__(self, matrix: Matrix) -> None:
+        self.matrix = matrix
+        self._rotated: Rotated | None = None
+
+    def __getstate__(self) -> dict[str, object]:
+        # Another process makes its own, if it needs one.
+        return {"matrix": self.matrix, "_rotated": None}
+
+    @property
+    def rotated(self) -> Rotated:
+        """The rows along their principal axes."""
+        if self._rotated is None:
+            from .logistic import Rotated
+
+            self._rotated = Rotated(self.matrix)
+        return self._rotated
+
+
 @dataclass(frozen=True)
 class Part:
     """Rows and their labels.
@@ -84,10 +118,16 @@ class Part:
         Embeddings, of unit norm unless the protocol wants raw ones.
     y : ndarray, int64 [n] or uint8 [n, C]
         Class index, or one 0/1 flag a class.
+    whole : Whole, optional
+        What the rows were taken of.
+    rows : ndarray, int64 [n], optional
+        Which rows of it they are; None for all.
     """
 
     x: Matrix | StoredRows
     y: npt.NDArray[np.int64] | npt.NDArray[np.uint8]
+    whole: Whole | None = None
+    rows: Indices | None = None
 
     def __len__(self) -> int:
         return len(self.y)
@@ -111,20 +151,37 @@ class Part:
         return self.x
 
     @property
+    def for_logistic(self) -> Matrix | StoredRows | Rotated:
+        """The rows as logistic regression takes them: with the rotation that they share with other parts, if it pays.
+
+        A few rows of many are better rotated by themselves, in the space that they span.
+        """
+        if self.whole is None or self.whole.matrix.size < _WORTH_ROTATING:
+            return self.x
+        if self.rows is None:
+            return self.whole.rotated
+        n, d = self.whole.matrix.shape
+        return self.whole.rotated.rows(self.rows) if len(self) >= max(n // 4, d) else self.x
+
+    @property
     def multilabel(self) -> bool:
         """Whether labels are flags."""
         return self.y.ndim == 2
 
     def take(self, rows: Indices) -> Part:
         """Return some of the rows."""
-        return Part(self.x[rows], self.y[rows])
+        own = rows if self.rows is None else self.rows[rows]
+        return Part(self.x[rows], self.y[rows], self.whole, None if self.whole is None else own)
 
     def joined(self, other: Part) -> Part:
         """Return these rows and then those."""
-        y: npt.NDArray[np.int64] | npt.NDArray[np.uint8] = np.concatenate([self.y, other.y])  # type: ignore[arg-type]
+        y: npt.NDArray[np.int64] | npt.NDArray[np.uint8] = np.concatenate([self.y, other.y])
         if isinstance(self.x, StoredRows) and isinstance(other.x, StoredRows):
             return Part(self.x.joined(other.x), y)
-        return Part(np.concatenate([self.matrix, other.matrix]), y)
+        x = np.concatenate([self.matrix, other.matrix])
+        if self.whole is None or self.whole is not other.whole or self.rows is None or other.rows is None:
+            return Part(x, y)
+        return Part(x, y, self.whole, np.concatenate([self.rows, other.rows]))
 
 
 def blocks_of(x: Matrix | StoredRows) -> Iterator[Matrix]:

@@ -1,4 +1,4 @@
-"""Choosing: which rows are held out, and which value of a hyper-parameter does best on them. Test rows never come here."""
+"""Choosing: which rows are held out, and which value does best on them. Test rows never come here."""
 
 from __future__ import annotations
 

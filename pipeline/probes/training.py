@@ -10,7 +10,7 @@ import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -18,7 +18,12 @@ import numpy.typing as npt
 from ...errors import BadInput
 from .part import Matrix, StoredRows, blocks_of
 
-Features = Matrix | StoredRows
+if TYPE_CHECKING:
+    from .logistic import Rotated
+
+    TrainingRows: TypeAlias = Matrix | StoredRows | Rotated
+
+Features: TypeAlias = Matrix | StoredRows
 Targets = npt.NDArray[np.int64] | npt.NDArray[np.uint8]
 FloatArray = npt.NDArray[np.floating]
 
@@ -76,7 +81,7 @@ class Prediction:
     probabilities: FloatArray | None = None
 
 
-def fit_estimator(estimator: Any, x: Features, y: Targets) -> Fitted:
+def fit_estimator(estimator: Any, x: TrainingRows, y: Targets) -> Fitted:
     """Fit `estimator` on rows x [n, d] and labels y [n] or [n, C].
 
     Raises
@@ -87,7 +92,7 @@ def fit_estimator(estimator: Any, x: Features, y: Targets) -> Fitted:
     from threadpoolctl import threadpool_limits
 
     n_classes = int(y.max()) + 1 if y.ndim == 1 else y.shape[1]
-    size = x.shape[0] * x.shape[1]
+    size = len(y) * (x.shape[1] if hasattr(x, "shape") else x.d)
     blas_threads = 1 if size * n_classes < _WORTH_THREADS else None  # None: as many as BLAS likes
     start = time.perf_counter()
     with warnings.catch_warnings(record=True) as caught, _refusals(estimator), threadpool_limits(blas_threads, "blas"):
@@ -96,7 +101,7 @@ def fit_estimator(estimator: Any, x: Features, y: Targets) -> Fitted:
     return _fitted(estimator, time.perf_counter() - start, caught)
 
 
-def fit_grid(estimator: Any, x: Features, y: Targets, grid: Sequence[float]) -> list[Fitted]:
+def fit_grid(estimator: Any, x: TrainingRows, y: Targets, grid: Sequence[float]) -> list[Fitted]:
     """Fit an estimator that fits many values together (it has `fit_many`); each gets its share of the seconds.
 
     Raises

@@ -41,7 +41,7 @@ class LogisticSearch:
         new = [C for C in dict.fromkeys(values) if C not in self._scores]
         if new:
             train, val = self.problem.train, self.problem.chosen_on
-            fits = fit_grid(probe(self.problem), train.x, targets_of(train), new)
+            fits = fit_grid(probe(self.problem), train.for_logistic, targets_of(train), new)
             for C, fitted in zip(new, fits, strict=True):
                 point = curve_point("C", C, fitted, score_validation(fitted.estimator, val, self.problem.n_classes))
                 self.curve.append(point)
@@ -82,6 +82,6 @@ def probe(problem: Problem, **parameters: Any) -> Any:
 
 def fit_one(problem: Problem, C: float, part: Part) -> Fitted:
     """Fit one C on a part."""
-    fitted = fit_estimator(probe(problem, C=C), part.x, targets_of(part))
+    fitted = fit_estimator(probe(problem, C=C), part.for_logistic, targets_of(part))
     problem.progress(f"C {C:.3g} fitted on {len(part)} rows in {fitted.seconds:.1f} s")
     return fitted

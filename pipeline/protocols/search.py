@@ -11,7 +11,7 @@ Score = Callable[[Sequence[int]], Sequence[float]]
 """From positions in the grid to their validation scores; higher is better."""
 
 SPANS = (8, 4, 2, 1)
-"""Grid steps on either side of the peak, round after round: CLIP, appendix A.3, halves the interval down to one step."""
+"""Grid steps on either side of the peak, by round: CLIP (appendix A.3) halves the interval down to one step."""
 
 
 def coarse_to_fine(score: Score, size: int, first: Sequence[int], *, spans: Sequence[int] = SPANS) -> int:

@@ -377,7 +377,8 @@ def test_without_a_refit_the_training_rows_alone_are_fitted(digits: tuple[Part, 
     outcome = run_probe(request, train, val, test, 10, refit=False)
     alone = run_probe(ProbeRequest(probe="logreg", C=(outcome.chosen["C"],)), train, None, test, 10)
     assert outcome.solver["rows"] == len(train)
-    np.testing.assert_allclose(outcome.estimator.coef_, alone.estimator.coef_, rtol=1e-6)
+    coef = alone.estimator.coef_
+    np.testing.assert_allclose(outcome.estimator.coef_, coef, atol=1e-4 * np.abs(coef).max())
 
 
 def test_metrics_have_calibration_a_table_of_classes_and_intervals(digits: tuple[Part, Part, Part]) -> None:

@@ -17,7 +17,7 @@ from cryoprobe.pipeline.protocols.clip_benchmark import WEIGHT_DECAYS
 from cryoprobe.pipeline.protocols.dinov2 import CS
 from cryoprobe.pipeline.protocols.search import bisect, coarse_to_fine
 
-ISSUED = [
+ISSUED = (
     "clip",
     "clip-readme",
     "clip-benchmark",
@@ -29,7 +29,8 @@ ISSUED = [
     "coop-fewshot",
     "mieb",
     "vtab-1k",
-]
+)
+SOFTMAX = ("clip-benchmark", "dinov2-linear", "dinov2-linear-testselect")
 SHORT = {"dinov2-linear": {"iterations": 60}, "dinov2-linear-testselect": {"iterations": 60}}
 
 
@@ -96,7 +97,7 @@ def test_multi_label_data_are_ranked(name: str) -> None:
     assert done.metrics["map_11_point"] > 0.5
 
 
-@pytest.mark.parametrize("name", ["clip-benchmark", "dinov2-linear"])
+@pytest.mark.parametrize("name", SOFTMAX)
 def test_a_softmax_protocol_refuses_flags(name: str) -> None:
     protocol = protocol_named(name)
     with pytest.raises(BadInput, match="flags"):

@@ -1,7 +1,7 @@
 """Logistic regression with an L2 penalty: many penalties at once, in few passes over the features.
 
-`fit_path` fits a path of penalties; `LogisticProbe` is one penalty as a scikit-learn estimator. Importing this imports
-neither torch nor scikit-learn.
+`fit_path` fits a path of penalties; `Rotated` holds features for many fits on subsets of their rows; `LogisticProbe` is
+one penalty as a scikit-learn estimator. Importing this imports neither torch nor scikit-learn.
 """
 
 from __future__ import annotations
@@ -9,11 +9,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from .path import Path, fit_path
+from .rotated import Rotated
 
 if TYPE_CHECKING:
     from .estimator import LogisticProbe
 
-__all__ = ["LogisticProbe", "Path", "fit_path"]
+__all__ = ["LogisticProbe", "Path", "Rotated", "fit_path"]
 
 
 def __getattr__(name: str) -> Any:

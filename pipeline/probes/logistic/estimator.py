@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypeGuard
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypeGuard, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -15,7 +15,8 @@ from sklearn.utils.multiclass import check_classification_targets, type_of_targe
 from sklearn.utils.validation import _check_sample_weight, check_array, check_is_fitted
 
 from .path import Path, Precision, fit_path
-from .rows import StreamRows, stream
+from .rotated import Rotated
+from .rows import Stored, StreamRows, stream
 
 try:
     from sklearn.utils.validation import validate_data
@@ -29,7 +30,7 @@ except ImportError:  # scikit-learn 1.5
 if TYPE_CHECKING:
     import torch
 
-    Features: TypeAlias = npt.NDArray[np.floating[Any]] | torch.Tensor
+    Features: TypeAlias = npt.NDArray[np.floating[Any]] | torch.Tensor | Rotated | Stored
 
 Float64 = npt.NDArray[np.float64]
 
@@ -58,7 +59,7 @@ class LogisticProbe(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         On a CPU; torch's own number by default.
     memory : int, optional
         Bytes that a fit may take; see `fit_path`. Rows that come block by block (an object with a shape and `blocks`,
-        such as `StoredRows`) are never all in memory, and are not checked for NaN.
+        such as `StoredRows`) are never all in memory. Neither they nor `Rotated` features are checked for NaN.
 
     Attributes
     ----------
@@ -147,14 +148,14 @@ class LogisticProbe(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         self._flags = type_of_target(labels) == "multilabel-indicator"
         if sample_weight is None:
             weights = None
-        elif isinstance(x, StreamRows):
+        elif isinstance(x, StreamRows | Rotated):
             weights = np.asarray(_numpy(sample_weight), dtype=np.float64)
         else:
             weights = _check_sample_weight(_numpy(sample_weight), x, dtype=np.float64)
         varies: slice | npt.NDArray[np.intp] = slice(None)
         if self._flags:
             self.classes_, codes = np.arange(labels.shape[1]), labels
-            # A flag that is the same in every row has its optimum at infinity: it gets no weights, and a certain answer.
+            # A flag that is the same in every row has its optimum at infinity: it gets no weights, and a sure answer.
             varies = np.flatnonzero((labels != labels[:1]).any(0))
             if not len(varies):
                 raise ValueError("LogisticProbe needs a flag that is set in some rows and not in others")
@@ -170,7 +171,7 @@ class LogisticProbe(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             precision = "float64" if str(getattr(x, "dtype", "")).endswith("float64") else "float32"
         heads = len(self.classes_) if self._flags or len(self.classes_) > 2 else 1
         start = None
-        if self.warm_start and getattr(self, "coef_", np.empty(0)).shape == (heads, X.shape[1]):
+        if self.warm_start and getattr(self, "coef_", np.empty(0)).shape == (heads, self._width(x)):
             n = len(probes)
             coef, intercept = self.coef_[varies], self.intercept_[varies]
             start = (np.repeat(coef[None], n, axis=0), np.repeat(intercept[None], n, axis=0))
@@ -251,10 +252,11 @@ class LogisticProbe(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         labels: npt.NDArray[Any] = self.classes_[codes]
         return labels
 
-    def _checked(self, X: Features, y: Any) -> tuple[Features, npt.NDArray[Any]]:
-        if hasattr(X, "blocks"):
-            self.n_features_in_ = X.shape[1]
-            return stream(X), check_array(_numpy(y), ensure_2d=False, dtype=None)
+    def _checked(self, X: Features, y: Any) -> tuple[Any, npt.NDArray[Any]]:
+        if isinstance(X, Rotated) or hasattr(X, "blocks"):
+            rows: Any = X if isinstance(X, Rotated) else stream(cast(Stored, X))
+            self.n_features_in_ = rows.d
+            return rows, check_array(_numpy(y), ensure_2d=False, dtype=None)
         if not _is_tensor(X):
             x, labels = validate_data(self, X, _numpy(y), dtype=[np.float64, np.float32], multi_output=True)
             # A column vector is taken for labels, with scikit-learn's own warning.
@@ -268,6 +270,9 @@ class LogisticProbe(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         if X.ndim != 2 or len(X) != len(y) or not bool(torch.isfinite(X).all()):
             raise ValueError(f"X must be finite, [n, d], with a row for each of {len(y)} labels, not {tuple(X.shape)}")
         return X, check_array(_numpy(y), ensure_2d=False, dtype=None)
+
+    def _width(self, x: Any) -> int:
+        return int(x.d if isinstance(x, StreamRows | Rotated) else x.shape[1])
 
     def _weights(self, labels: npt.NDArray[Any], codes: npt.NDArray[Any], weights: Float64 | None) -> Float64 | None:
         if self.class_weight is None:

@@ -10,11 +10,14 @@ import numpy as np
 import numpy.typing as npt
 
 from ....errors import BadInput
+from .axes import Axes
 from .levels import interpolation, levels
+from .machine import fast_type
 from .newton import Rules, Search
 from .objective import Evaluation, Models, Point, Task, evaluate
-from .rows import MatrixRows, Rows
-from .sample import Axes, Sample, draw
+from .rotated import Rotated
+from .rows import MatrixRows, Rows, as_tensor
+from .sample import Sample, draw
 from .team import Team
 
 if TYPE_CHECKING:
@@ -22,9 +25,6 @@ if TYPE_CHECKING:
 
 Precision = Literal["float32", "float64"]
 Float64 = npt.NDArray[np.float64]
-
-_WORTH_BFLOAT16 = 1 << 22
-"""Entries of the features from which the coarser type pays."""
 
 _WORTH_A_TEAM = 1 << 20
 """Entries of the features from which several threads pay."""
@@ -91,7 +91,7 @@ def fit_path(
 
     Parameters
     ----------
-    x : ndarray or tensor [n, d], or Rows
+    x : ndarray or tensor [n, d], or Rotated, or Rows
         On the device where the work is to be done.
     y : ndarray or tensor
         int [n], class indices from 0: softmax for three classes or more, one logistic head for two. Or flags
@@ -111,7 +111,8 @@ def fit_path(
         On a CPU; torch's own number by default.
     memory : int, optional
         Bytes that the fit may take, beside what is there before it: features in memory, the interpreter, torch. The
-        fewer, the fewer rows are held for curvature, and the more passes it takes. All rows by default.
+        fewer, the fewer rows are held for curvature, and the more passes it takes. All rows by default, and of a
+        `Rotated`, which holds them already.
     start : tuple of ndarray, optional
         coef [L, K, d] and intercept [L, K] to begin with.
     report : callable, optional
@@ -128,7 +129,7 @@ def fit_path(
     """
     import torch
 
-    rows = MatrixRows(_tensor(x)) if isinstance(x, np.ndarray | torch.Tensor) else x
+    rows = MatrixRows(as_tensor(x)) if isinstance(x, np.ndarray | torch.Tensor) else x
     penalties = np.array(lambdas, dtype=np.float64, order="C")
     if penalties.ndim != 1 or not len(penalties) or not np.isfinite(penalties).all() or (penalties <= 0).any():
         raise BadInput("penalties must be positive and finite", hint="Give λ = 1/C, one or several.", found=lambdas)
@@ -137,16 +138,20 @@ def fit_path(
     small = rows.n * rows.d < _WORTH_A_TEAM
     count = threads if threads is not None else torch.get_num_threads()
     dtype = torch.float32 if precision == "float32" else torch.float64
-    limit = _sample_rows(rows, task, len(penalties), memory)
-    with Team(1 if small or rows.device.type != "cpu" else count) as team:
-        axes, sample = draw(rows, task, limit, _fast_type(rows, precision), team, orthogonal=dtype)
+    with Team(count, workers=not small and rows.device.type == "cpu") as team:
+        if isinstance(rows, Rotated):
+            axes, sample = rows.sample(task, team)
+        else:
+            limit = _sample_rows(rows, task, len(penalties), memory)
+            fast = fast_type(rows.n * rows.d, rows.device, dtype)
+            axes, sample = draw(rows, task, limit, fast, team, orthogonal=dtype)
         if report is not None:
             report(f"{len(sample)} of {rows.n} rows rotated to their principal axes, {sample.x.dtype}")
         models = Models(
             torch.from_numpy(penalties).repeat_interleave(n_columns).to(rows.device),
             torch.arange(n_columns, device=rows.device).repeat(len(penalties)),
         )
-        found = Search(models, _start(axes, task, models, rows.d, start, team))
+        found = Search(models, _start(axes, task, models, start, team))
         weight = float(rows.n) if task.weights is None else float(task.weights.sum(dtype=torch.float64))
         if task.weights is not None and task.weights.ndim == 2:
             weight /= n_columns
@@ -158,11 +163,13 @@ def fit_path(
                 dtype=part.x.dtype, scale=part.scale, team=team, over_rows=part.over_rows,
             )  # fmt: skip
 
-        def on_all(models: Models, point: Point) -> Evaluation:
+        def on_features(models: Models, point: Point) -> Evaluation:
             at = evaluate(rows.blocks(), task, models, axes.to_features(point, team), dtype=dtype, scale=1.0, team=team)
             # The norm of the weights is the same before and after the rotation, and so is the penalty.
             return Evaluation(at.objective, axes.gradient(at.gradient, team))
 
+        # Rotated rows in the same type are as exact as the features are: the gradient differs by rounding.
+        on_all = on_sample(sample) if sample.task is task and sample.x.dtype == dtype else on_features
         coarse = Rules(1e-2, torch.inf, 1e-4, 7, 12, patient=False)
         fine = Rules(tol, scale, 1e-6 if precision == "float32" else 1e-13, max_steps, 20, patient=True)
         # What starts between optima needs few steps; where it does not, its neighbours are not there yet either.
@@ -205,33 +212,10 @@ def _sample_rows(rows: Rows, task: Task, n_penalties: int, memory: int | None) -
     return min(rows.n, count)
 
 
-def _fast_type(rows: Rows, precision: Precision) -> torch.dtype:
-    """Return the type of the sample: bfloat16 where the machine multiplies it faster than float32."""
-    import torch
-
-    if rows.n * rows.d < _WORTH_BFLOAT16:
-        return torch.float32 if precision == "float32" else torch.float64
-    if precision == "float64":
-        return torch.float32
-    if rows.device.type == "cuda":
-        return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float32
-    has_tiles = getattr(torch.cpu, "_is_amx_tile_supported", lambda: False)
-    return torch.bfloat16 if has_tiles() else torch.float32
-
-
-def _tensor(array: npt.NDArray[Any] | torch.Tensor) -> torch.Tensor:
-    import torch
-
-    if isinstance(array, torch.Tensor):
-        return array.detach()
-    array = np.ascontiguousarray(array)
-    return torch.from_numpy(array if array.flags.writeable else array.copy())
-
-
 def _task(rows: Rows, y: Any, sample_weight: Any) -> Task:
     import torch
 
-    targets = _tensor(np.asarray(y) if not isinstance(y, torch.Tensor) else y).to(rows.device)
+    targets = as_tensor(np.asarray(y) if not isinstance(y, torch.Tensor) else y).to(rows.device)
     if len(targets) != rows.n:
         raise BadInput(f"{rows.n} rows of features, but {len(targets)} of labels", expected=rows.n, found=len(targets))
     if targets.ndim == 1:
@@ -248,18 +232,19 @@ def _task(rows: Rows, y: Any, sample_weight: Any) -> Task:
         targets = targets.to(torch.uint8)
     weights = None
     if sample_weight is not None:
-        weights = _tensor(np.asarray(sample_weight) if not isinstance(sample_weight, torch.Tensor) else sample_weight)
+        weights = as_tensor(np.asarray(sample_weight) if not isinstance(sample_weight, torch.Tensor) else sample_weight)
         weights = weights.to(rows.device, torch.float64)
         if len(weights) != rows.n or not torch.isfinite(weights).all() or (weights < 0).any() or not weights.any():
             raise BadInput("sample weights must be finite, not negative and not all zero, one for each row")
     return Task(targets, weights, k if targets.ndim == 1 else 1)
 
 
-def _start(axes: Axes, task: Task, models: Models, d: int, start: tuple[Float64, Float64] | None, team: Team) -> Point:
+def _start(axes: Axes, task: Task, models: Models, start: tuple[Float64, Float64] | None, team: Team) -> Point:
     """Return the given weights, or zero and the intercepts of the class frequencies."""
     import torch
 
     m, k, device = len(models), task.n_classes, axes.centre.device
+    d, r = axes.basis.shape
     if start is not None:
         coef, intercept = (torch.from_numpy(np.array(part, dtype=np.float64)).to(device) for part in start)
         if coef.numel() != m * k * d or intercept.numel() != m * k:
@@ -277,7 +262,7 @@ def _start(axes: Axes, task: Task, models: Models, d: int, start: tuple[Float64,
         smoothing = 1e-3 * weights.sum(0)
         negative = (weights * (1 - task.targets)).sum(0)
         b = ((positive + smoothing) / (negative + smoothing)).log()[models.columns][:, None]
-    return Point(torch.zeros(m, k, d, dtype=torch.float64, device=device), b.contiguous().clone())
+    return Point(torch.zeros(m, k, r, dtype=torch.float64, device=device), b.contiguous().clone())
 
 
 def _path(search: Search, axes: Axes, penalties: Float64, n_columns: int, weight: float, team: Team) -> Path:

@@ -55,17 +55,17 @@ class MatrixRows:
     """
 
     def __init__(self, x: torch.Tensor) -> None:
-        self._x = x
+        self.x = x
         self.n, self.d = x.shape
         self.device = x.device
         # On a GPU there is nothing to gain from small blocks but the memory of the intermediate results.
         block_bytes = BLOCK_BYTES if x.device.type == "cpu" else 256 << 20
-        self._block_rows = max(64, block_bytes // (4 * self.d) // 64 * 64)
+        self.block_rows = max(64, block_bytes // (4 * self.d) // 64 * 64)
 
     def blocks(self) -> Iterator[Block]:
         """Yield views of the matrix."""
-        for start in range(0, self.n, self._block_rows):
-            yield Block(start, self._x[start : start + self._block_rows])
+        for start in range(0, self.n, self.block_rows):
+            yield Block(start, self.x[start : start + self.block_rows])
 
 
 class StreamRows:
@@ -131,3 +131,13 @@ def stream(rows: Stored) -> StreamRows:
 
     n, d = rows.shape
     return StreamRows(rows.blocks, n, d, torch.device("cpu"))
+
+
+def as_tensor(array: npt.NDArray[Any] | torch.Tensor) -> torch.Tensor:
+    """Return the same memory as a tensor; a copy of what may not be written to, or has gaps."""
+    import torch
+
+    if isinstance(array, torch.Tensor):
+        return array.detach()
+    array = np.ascontiguousarray(array)
+    return torch.from_numpy(array if array.flags.writeable else array.copy())

@@ -6,50 +6,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from .objective import Point, Task
+from .axes import PIECE, Axes, rotate_
+from .machine import has_tiles
+from .objective import Task
 from .rows import Block, Rows
 from .team import Team
 
 if TYPE_CHECKING:
     import torch
-
-
-@dataclass(frozen=True)
-class Axes:
-    """The weighted mean of the rows, and their principal axes.
-
-    Parameters
-    ----------
-    centre : tensor, float64 [d]
-    basis : tensor, float64 [d, d]
-        Orthogonal, an axis a column.
-    spread : float
-        Root mean square distance of the rows from the centre.
-    """
-
-    centre: torch.Tensor
-    basis: torch.Tensor
-    spread: float
-
-    def to_features(self, point: Point, team: Team) -> Point:
-        """Return weights for the features as they are from weights for rotated, centred ones."""
-        w = team.matmul(point.w, self.basis.T)
-        return Point(w, point.b - w @ self.centre)
-
-    def from_features(self, point: Point, team: Team) -> Point:
-        """Undo `to_features`."""
-        return Point(team.matmul(point.w, self.basis), point.b + point.w @ self.centre)
-
-    def gradient(self, gradient: Point, team: Team) -> Point:
-        """Return the gradient by rotated weights from that by weights for the features as they are.
-
-        From x_i = centre + basis x̃_i: Σ r_i x̃_iᵀ = (Σ r_i x_iᵀ - (Σ r_i) centreᵀ) basis.
-        """
-        return Point(team.matmul(gradient.w - gradient.b[:, :, None] * self.centre, self.basis), gradient.b)
-
-    def gradient_of_features(self, gradient: Point, team: Team) -> Point:
-        """Undo `gradient`."""
-        return Point(team.matmul(gradient.w, self.basis.T) + gradient.b[:, :, None] * self.centre, gradient.b)
 
 
 @dataclass(frozen=True)
@@ -60,7 +24,7 @@ class Sample:
     ----------
     x : tensor [n, d]
     xt : tensor [d, n] or None
-        The same, transposed in memory: with it, products over the rows run at twice the speed.
+        The same, transposed in memory: on matrix units, products over the rows then run at twice the speed.
     task : Task
         Of these rows.
     scale : float
@@ -110,12 +74,12 @@ def draw(
     rows : Rows
     task : Task
     limit : int
+        All rows, or no fewer than twice their dimensions.
     dtype : torch.dtype
-        Of the rotated rows. The scatter of the rows is measured in this type too: axes that are a little off cost a few
-        iterations and no accuracy.
+        Of the rotated rows.
     team : Team
     orthogonal : torch.dtype
-        The axes are orthogonal to the precision of this type, and the penalty the same before and after rotation.
+        The axes are orthonormal to the precision of this type, and the penalty the same before and after rotation.
 
     Returns
     -------
@@ -126,8 +90,8 @@ def draw(
 
     n, d, device = rows.n, rows.d, rows.device
     count = min(n, limit)
-    weights = _row_weights(task)  # [n] or None
-    by_row, times = torch.arange(n), None
+    weights = row_weights(task)  # [n] or None
+    by_row, times = None, None
     if count < n:
         by_row, times = _choose(task, count)
         count = len(by_row)
@@ -135,9 +99,11 @@ def draw(
     kept = torch.empty(count, d, dtype=narrow, device=device)
 
     def take(block: Block) -> torch.Tensor:
-        first, last = torch.searchsorted(by_row, torch.tensor([block.start, block.rows.stop])).tolist()
-        here = (by_row[first:last] - block.start).to(device)
-        kept[first:last] = block.x[here].to(narrow)
+        if by_row is None:
+            kept[block.rows] = block.x
+        else:
+            first, last = torch.searchsorted(by_row, torch.tensor([block.start, block.rows.stop])).tolist()
+            kept[first:last] = block.x[(by_row[first:last] - block.start).to(device)].to(narrow)
         if weights is None:
             return block.x.sum(0, dtype=torch.float64)
         return weights[block.rows].double() @ block.x.double()
@@ -145,43 +111,26 @@ def draw(
     total = torch.zeros(d, dtype=torch.float64, device=device)
     for part in team.map(take, rows.blocks()):
         total += part
-    centre = total / (n if weights is None else _mass(task))
+    centre = total / (n if weights is None else mass(task))
+    shift = centre.to(narrow)
+    for _ in team.map(lambda start: kept[start : start + PIECE].sub_(shift), range(0, count, PIECE)):
+        pass
 
     chosen = task
-    if times is not None:
+    if by_row is not None and times is not None:
         chosen = task.rows(by_row.to(device))
         times = times.to(device)
         weighted = times if chosen.weights is None else (chosen.weights.T * times).T
         chosen = replace(chosen, weights=weighted)
-    chosen_weights = _row_weights(chosen)
-    shift = centre.to(narrow)
-    pieces = list(range(0, count, 2048))
+    basis, x, square = rotate_(kept, row_weights(chosen), dtype, orthogonal, team)
+    scale = (n if weights is None else mass(task)) / mass(chosen)
+    spread = max(square / mass(chosen), 1e-300) ** 0.5
+    return Axes(centre, basis, spread), Sample(x, transposed(x), chosen, scale)
 
-    def scatter(start: int) -> torch.Tensor:
-        x = kept[start : start + 2048].sub_(shift)
-        if chosen_weights is not None:
-            x = x * chosen_weights[start : start + 2048, None].to(narrow).sqrt()
-        x = x.to(dtype)
-        return x.T @ x
 
-    gram = torch.zeros(d, d, dtype=narrow, device=device)
-    for part in team.map(scatter, pieces):
-        gram += part
-    basis = torch.linalg.eigh(gram.to(orthogonal)).eigenvectors
-    turn = basis.to(dtype)
-    x = torch.empty(count, d, dtype=dtype, device=device)
-    xt = torch.empty(d, count, dtype=dtype, device=device)
-
-    def rotate(start: int) -> None:
-        part = kept[start : start + 2048].to(dtype) @ turn
-        x[start : start + 2048] = part
-        xt[:, start : start + 2048] = part.T
-
-    for _ in team.map(rotate, pieces):
-        pass
-    scale = (n if weights is None else _mass(task)) / _mass(chosen)
-    spread = max(float(gram.trace()) / _mass(chosen), 1e-300) ** 0.5
-    return Axes(centre, basis.double(), spread), Sample(x, xt, chosen, scale)
+def transposed(x: torch.Tensor) -> torch.Tensor | None:
+    """Return rows transposed in memory, if this machine gains by them."""
+    return x.T.contiguous() if x.device.type == "cpu" and x.element_size() == 2 and has_tiles() else None
 
 
 def _choose(task: Task, count: int) -> tuple[torch.Tensor, torch.Tensor]:
@@ -208,15 +157,16 @@ def _choose(task: Task, count: int) -> tuple[torch.Tensor, torch.Tensor]:
     return rows, chance[rows].reciprocal()
 
 
-def _row_weights(task: Task) -> torch.Tensor | None:
+def row_weights(task: Task) -> torch.Tensor | None:
     """Return one weight a row, [n], also where every entry has one of its own."""
     if task.weights is None or task.weights.ndim == 1:
         return task.weights
     return task.weights.mean(1)
 
 
-def _mass(task: Task) -> float:
+def mass(task: Task) -> float:
+    """Return the sum of the rows' weights."""
     import torch
 
-    weights = _row_weights(task)
+    weights = row_weights(task)
     return float(len(task.targets)) if weights is None else float(weights.sum(dtype=torch.float64))

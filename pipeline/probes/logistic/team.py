@@ -11,6 +11,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from types import TracebackType
 from typing import TYPE_CHECKING, TypeVar
 
@@ -22,18 +23,21 @@ Result = TypeVar("Result")
 
 
 class Team:
-    """A context manager that holds `threads` workers, or runs everything in the caller with none.
+    """A context manager that holds `threads` workers.
 
     While it is open, torch uses one thread in the caller too.
 
     Parameters
     ----------
     threads : int
-        With 0 or 1, no thread is started (as on a GPU, where there is one queue).
+    workers : bool
+        With False, no thread is started, and everything runs in the caller: for work too small to share out, and on
+        a GPU, where there is one queue.
     """
 
-    def __init__(self, threads: int) -> None:
-        self.threads = threads
+    def __init__(self, threads: int, *, workers: bool = True) -> None:
+        self.threads = threads if workers else 1
+        self._largest = max(1, threads)
         self._pool: ThreadPoolExecutor | None = None
         self._before = 1
 
@@ -75,6 +79,17 @@ class Team:
                 yield waiting.popleft().result()
         while waiting:
             yield waiting.popleft().result()
+
+    @contextmanager
+    def at_rest(self) -> Iterator[None]:
+        """Let torch itself use the threads for a while: for one large operation that it shares out well."""
+        import torch
+
+        torch.set_num_threads(self._largest)
+        try:
+            yield
+        finally:
+            torch.set_num_threads(1)
 
     def matmul(self, a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
         """Return a @ b, a shared out by its first axis."""

@@ -1,0 +1,130 @@
+"""The coordinates that curvature is measured in: along the principal axes of the rows, from their mean.
+
+Any centre and any orthogonal axes leave the problem the same, only the diagonal of the Hessian is a worse guide to it
+along others. With fewer rows than dimensions the axes span the rows alone: the optimum lies in that span, because the
+loss does not see what is orthogonal to it and the penalty makes that zero.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from .objective import Point
+from .team import Team
+
+if TYPE_CHECKING:
+    import torch
+
+PIECE = 2048
+"""Rows to rotate at once."""
+
+
+@dataclass(frozen=True)
+class Axes:
+    """A centre, axes through it, and how far the rows spread.
+
+    Parameters
+    ----------
+    centre : tensor, float64 [d]
+    basis : tensor, float64 [d, r]
+        Orthonormal columns, an axis each: r = d, or as many as there are rows where they are fewer.
+    spread : float
+        Root mean square distance of the rows from their mean.
+    """
+
+    centre: torch.Tensor
+    basis: torch.Tensor
+    spread: float
+
+    def to_features(self, point: Point, team: Team) -> Point:
+        """Return weights for the features as they are from weights for rotated, centred ones."""
+        w = team.matmul(point.w, self.basis.T)
+        return Point(w, point.b - w @ self.centre)
+
+    def from_features(self, point: Point, team: Team) -> Point:
+        """Undo `to_features`; of weights outside the span of the axes, drop what the rows do not see."""
+        return Point(team.matmul(point.w, self.basis), point.b + point.w @ self.centre)
+
+    def gradient(self, gradient: Point, team: Team) -> Point:
+        """Return the gradient by rotated weights from that by weights for the features as they are.
+
+        From x_i = centre + basis x̃_i: Σ r_i x̃_iᵀ = (Σ r_i x_iᵀ - (Σ r_i) centreᵀ) basis.
+        """
+        return Point(team.matmul(gradient.w - gradient.b[:, :, None] * self.centre, self.basis), gradient.b)
+
+    def gradient_of_features(self, gradient: Point, team: Team) -> Point:
+        """Undo `gradient`, for rows in the span of the axes."""
+        return Point(team.matmul(gradient.w, self.basis.T) + gradient.b[:, :, None] * self.centre, gradient.b)
+
+
+def rotate_(
+    x: torch.Tensor, weights: torch.Tensor | None, dtype: torch.dtype, orthogonal: torch.dtype, team: Team
+) -> tuple[torch.Tensor, torch.Tensor, float]:
+    """Find the principal axes of centred rows and rotate them.
+
+    Parameters
+    ----------
+    x : tensor [n, d]
+        Overwritten.
+    weights : tensor [n], optional
+    dtype : torch.dtype
+        Of the rotated rows. With many rows their scatter is measured in it too: axes that are a little off cost a few
+        iterations and no accuracy.
+    orthogonal : torch.dtype
+        The axes are orthonormal to the precision of this type.
+    team : Team
+
+    Returns
+    -------
+    basis : tensor, float64 [d, r]
+    rotated : tensor [n, r]
+    square : float
+        Weighted sum of the squares of x.
+    """
+    return (_thin if len(x) < x.shape[1] else _wide)(x, weights, dtype, orthogonal, team)
+
+
+def _thin(
+    x: torch.Tensor, weights: torch.Tensor | None, dtype: torch.dtype, orthogonal: torch.dtype, team: Team
+) -> tuple[torch.Tensor, torch.Tensor, float]:
+    import torch
+
+    with team.at_rest():
+        # Householder's columns are orthonormal whatever the rank of the rows, where XᵀU/σ would not be.
+        columns, triangle = torch.linalg.qr(x.T.to(orthogonal))
+        rows = triangle.T
+        gram = triangle @ (rows if weights is None else weights[:, None].to(orthogonal) * rows)
+        turn = torch.linalg.eigh(gram).eigenvectors
+        return (columns @ turn).double(), (rows @ turn).to(dtype), float(gram.trace())
+
+
+def _wide(
+    x: torch.Tensor, weights: torch.Tensor | None, dtype: torch.dtype, orthogonal: torch.dtype, team: Team
+) -> tuple[torch.Tensor, torch.Tensor, float]:
+    import torch
+
+    n, d = x.shape
+    pieces = [slice(start, start + PIECE) for start in range(0, n, PIECE)]
+
+    def scatter(piece: slice) -> torch.Tensor:
+        part = x[piece]
+        if weights is not None:
+            part = part * weights[piece, None].to(x.dtype).sqrt()
+        part = part.to(dtype)
+        return part.T @ part
+
+    gram = torch.zeros(d, d, dtype=x.dtype, device=x.device)
+    for part in team.map(scatter, pieces):
+        gram += part
+    with team.at_rest():
+        basis = torch.linalg.eigh(gram.to(orthogonal)).eigenvectors
+    turn = basis.to(dtype)
+    rotated = x if dtype == x.dtype else torch.empty(n, d, dtype=dtype, device=x.device)
+
+    def rotate(piece: slice) -> None:
+        rotated[piece] = x[piece].to(dtype) @ turn
+
+    for _ in team.map(rotate, pieces):
+        pass
+    return basis.double(), rotated, float(gram.trace())

@@ -1,0 +1,42 @@
+"""What the machine multiplies fast, and so in which type and layout the curvature is measured."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import torch
+
+_WORTH_BFLOAT16 = 1 << 22
+"""Entries of the features from which the coarser type pays."""
+
+
+def has_tiles() -> bool:
+    """Return whether the processor has matrix units for bfloat16 (AMX)."""
+    import torch
+
+    return bool(getattr(torch.cpu, "_is_amx_tile_supported", bool)())
+
+
+def has_bfloat16(device: torch.device) -> bool:
+    """Return whether products in bfloat16 are faster than in float32.
+
+    On a CPU: where it has instructions for them. Measured with AVX512_BF16 on one core of an EPYC, blocks of 2,048 rows
+    of 1,280, 100 and 10 columns: 190 and 130 GFLOP/s against 77 and 22 in float32.
+    """
+    import torch
+
+    if device.type == "cuda":
+        return bool(torch.cuda.is_bf16_supported())
+    return device.type == "cpu" and (has_tiles() or bool(getattr(torch.cpu, "_is_avx512_bf16_supported", bool)()))
+
+
+def fast_type(entries: int, device: torch.device, exact: torch.dtype) -> torch.dtype:
+    """Return the type to measure curvature in, for so many entries of features whose gradient is in `exact`."""
+    import torch
+
+    if entries < _WORTH_BFLOAT16:
+        return exact
+    if exact == torch.float64 or not has_bfloat16(device):
+        return torch.float32
+    return torch.bfloat16
