@@ -320,8 +320,9 @@ def _tap(plan: Plan, model: str) -> Tap | None:
 
 def _other_tap(plan: Plan, sets: Sets) -> list[str]:
     """Say where another tap is read than the protocol prescribes."""
-    name = sets.train.manifest.provenance.get("name", {})
-    prescribed, tap = _tap(plan, str(name.get("model", ""))), sets.train.manifest.encoder.get("tap")
+    recorded = sets.train.manifest.provenance.get("name", {})
+    model = sets.names["train"].name.model if "train" in sets.names else str(recorded.get("model", ""))
+    prescribed, tap = _tap(plan, model), sets.train.manifest.encoder.get("tap")
     if prescribed is None or tap == prescribed:
         return []
     return [f"protocol {plan.protocol} reads the tap {prescribed} of this model; these features are of {tap}"]
