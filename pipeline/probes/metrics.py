@@ -41,14 +41,19 @@ Flags = npt.NDArray[np.uint8]
 Scores = npt.NDArray[np.floating]
 
 
+MANY_CLASSES = 128
+"""From here on a confusion matrix is nearly empty, and as JSON megabytes of zeros."""
+
+
 class ClassificationMetrics(TypedDict):
-    """Scores of single-label predictions, between 0 and 1 but for `confusion`, `nll` (nats) and supports."""
+    """Scores of single-label predictions, between 0 and 1 but for counts, `nll` (nats) and supports."""
 
     top1: float
     top5: float | None
     mean_per_class_recall: float
     macro_f1: float
-    confusion: list[list[int]]
+    confusion: NotRequired[list[list[int]]]
+    confusion_nonzero: NotRequired[list[list[int]]]
     nll: NotRequired[float | None]
     ece: NotRequired[float]
     roc_auc: NotRequired[float | None]
@@ -104,7 +109,8 @@ def classification_metrics(
             Mean F1 over the classes that occur in `y_true` or in `predicted`; a class that is never hit counts 0. It
             is scikit-learn's ``f1_score(average="macro", zero_division=0)``.
         confusion
-            Counts, rows are true classes, columns predicted ones.
+            Counts, rows are true classes, columns predicted ones. Of more than `MANY_CLASSES` instead
+            ``confusion_nonzero``: triples of true class, predicted class and count, for the counts that are not 0.
         nll, ece, roc_auc
             With `probabilities` only: `negative_log_likelihood`, `expected_calibration_error` (15 bins) and
             `one_vs_rest_roc_auc`.
@@ -134,8 +140,12 @@ def classification_metrics(
         "top5": None if scores is None or n_classes < 6 else top_k(y_true, scores, 5),
         "mean_per_class_recall": float(np.mean(hits[occurs] / actual[occurs])),
         "macro_f1": mean_f1(hits, actual, claimed),
-        "confusion": confusion.tolist(),
     }
+    if n_classes <= MANY_CLASSES:
+        found["confusion"] = confusion.tolist()
+    else:
+        true, claim = np.nonzero(confusion)
+        found["confusion_nonzero"] = np.stack([true, claim, confusion[true, claim]], axis=1).tolist()
     if probabilities is not None:
         found["nll"] = negative_log_likelihood(y_true, probabilities)
         found["ece"] = expected_calibration_error(y_true, probabilities)

@@ -95,3 +95,14 @@ def test_shapes_and_labels_that_do_not_fit_are_refused() -> None:
         classification_metrics(y[:0], None, y[:0], 3)
     with pytest.raises(BadInput):
         multilabel_metrics(np.eye(3, dtype=np.uint8), np.zeros((3, 2)), np.eye(3, dtype=np.uint8))
+
+
+def test_the_confusion_of_many_classes_lists_what_is_not_zero() -> None:
+    rng = np.random.default_rng(0)
+    y, predicted = rng.integers(0, 300, 500), rng.integers(0, 300, 500)
+    found = classification_metrics(y, None, predicted, 300)
+    assert "confusion" not in found
+    matrix = np.zeros((300, 300), dtype=np.int64)
+    for true, claim, count in found["confusion_nonzero"]:
+        matrix[true, claim] = count
+    np.testing.assert_array_equal(matrix, confusion_matrix(y, predicted, labels=range(300)))
