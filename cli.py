@@ -233,6 +233,48 @@ def probe(
 
 
 @_command
+def predict(
+    probe_file: Annotated[Path, typer.Option(help="What `cryoprobe probe --save` wrote.")],
+    paths: Annotated[
+        list[Path] | None, typer.Argument(metavar="PATH", help="Images, and folders; none shows the probe.")
+    ] = None,
+    model: Annotated[str | None, typer.Option("--model", "-m", help="Instead of the name in the probe file.")] = None,
+    checkpoint: Checkpoint = None,
+    form: Annotated[str, typer.Option("--format", help="csv or json.")] = "csv",
+    top: Annotated[int | None, typer.Option(help="The best K classes of every image, a row each.")] = None,
+    every: Annotated[bool, typer.Option("--all", help="All classes, a column each.")] = False,
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="File to write instead of printing.")] = None,
+    max_bad: Annotated[int, typer.Option(help="Images that may fail.")] = 0,
+    batch_size: Annotated[int | None, typer.Option(help="Images in one forward pass.")] = None,
+    workers: Annotated[int | None, typer.Option(help="Threads that read and decode.")] = None,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 …")] = "auto",
+) -> None:
+    """Encode images with the encoder of a saved probe, and print their labels and probabilities."""
+    from cryoprobe import console, predictions
+
+    predictions.check_layout(form, top, every, output)
+    saved = cryoprobe.load_probe(probe_file)
+    if not paths:
+        if form == "json":
+            console.out(saved.header.model_dump_json())
+        else:
+            console.saved_probe(saved.header)
+        return
+    found = cryoprobe.predict(
+        saved,
+        paths,
+        model=model,
+        checkpoint=checkpoint,
+        device=device,
+        batch_size=batch_size,
+        workers=workers,
+        max_bad=max_bad,
+        reporter=console.reporter(),
+    )
+    predictions.write(found, saved, form=form, top=top, every=every, file=output)
+
+
+@_command
 def results(store: StoreUrl, as_json: Json = False) -> None:
     """Tabulate every trial in the store."""
     from cryoprobe import console, trial_tables

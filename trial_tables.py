@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from .pipeline.protocols import ProtocolInfo
 
 _MOST_CURVE_ROWS = 25
+_JUDGES = {"none": "-", "official": "val split", "either": "val split or a tenth", "held": "a tenth of train"}
 
 
 def probed(result: Mapping[str, Any], *, per_class: bool = False) -> None:
@@ -153,19 +154,6 @@ def _trial_row(t: Mapping[str, Any]) -> list[Any]:
 def protocols(found: Sequence[ProtocolInfo]) -> None:
     """Print `cryoprobe protocols`."""
     table(
-        ["protocol", "features", "tap (open_clip)", "chooses on", "parameters", "what it is", "published"],
-        [
-            [
-                p.name,
-                p.features,
-                p.tap or "default",
-                {"none": "-", "official": "val split", "either": "val split, or a tenth", "held": "a tenth"}[
-                    p.validation
-                ],
-                " ".join(f"{k}={v}" for k, v in p.parameters.items()),
-                p.description,
-                p.source,
-            ]
-            for p in found
-        ],
+        ["protocol", "features", "chooses on", "what it is"],
+        [[p.name, p.features + (f", {p.tap}" if p.tap else ""), _JUDGES[p.validation], p.description] for p in found],
     )

@@ -8,38 +8,26 @@ import json
 import shlex
 import subprocess
 import sys
-from contextlib import redirect_stderr, redirect_stdout
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from tests_cli import Done
+from tests_cli import run as run_command
 from tests_support import write_images
 
 import cryoprobe
-from cryoprobe import cli
 from cryoprobe.pipeline.probes.logistic import LogisticProbe
 from cryoprobe.pipeline.probes.ridge import RidgeProbe
 
 
-@dataclass
-class Done:
-    stdout: str
-    stderr: str
-
-    @property
-    def rows(self) -> list[dict[str, str]]:
-        return list(csv.DictReader(io.StringIO(self.stdout)))
-
-
 def run(*words: str | Path, code: int = 0) -> Done:
-    out, err = io.StringIO(), io.StringIO()
-    with pytest.raises(SystemExit) as ended, redirect_stdout(out), redirect_stderr(err):
-        cli.app(["predict", *map(str, words)], prog_name="cryoprobe")
-    assert ended.value.code == code, f"{ended.value.code}\n{out.getvalue()}\n{err.getvalue()}"
-    assert "Traceback" not in err.getvalue()
-    return Done(out.getvalue(), err.getvalue())
+    return run_command("predict", *words, code=code)
+
+
+def table(done: Done) -> list[dict[str, str]]:
+    return list(csv.DictReader(io.StringIO(done.stdout)))
 
 
 @pytest.fixture(scope="module")
@@ -86,14 +74,14 @@ def probe(folder: Path) -> list[str]:
 def test_a_row_for_every_image_with_its_label_and_probability(folder: Path, probe: list[str]) -> None:
     done = run(*probe, folder / "data")
     assert done.stdout.startswith("path,label,probability\n")
-    assert [Path(row["path"]) for row in done.rows] == sorted((folder / "data").rglob("*.png"))
-    assert np.mean([row["label"] == Path(row["path"]).parent.name for row in done.rows]) > 0.9
-    assert all(1 / 3 < float(row["probability"]) <= 1 for row in done.rows)
+    assert [Path(row["path"]) for row in table(done)] == sorted((folder / "data").rglob("*.png"))
+    assert np.mean([row["label"] == Path(row["path"]).parent.name for row in table(done)]) > 0.9
+    assert all(1 / 3 < float(row["probability"]) <= 1 for row in table(done))
     assert "24/24" in done.stderr
 
 
 def test_all_classes_have_a_column_each(folder: Path, probe: list[str]) -> None:
-    (row,) = run(*probe, folder / "data" / "ash" / "0-000.png", "--all").rows
+    (row,) = table(run(*probe, folder / "data" / "ash" / "0-000.png", "--all"))
     assert list(row) == ["path", "label", "probability", "ash", "birch", "cedar, old"]
     assert sum(float(row[c]) for c in ("ash", "birch", "cedar, old")) == pytest.approx(1, abs=1e-5)
     assert row[row["label"]] == row["probability"]
@@ -101,9 +89,9 @@ def test_all_classes_have_a_column_each(folder: Path, probe: list[str]) -> None:
 
 def test_the_best_classes_have_a_row_each(folder: Path, probe: list[str]) -> None:
     image = folder / "data" / "ash" / "0-000.png"
-    rows = run(*probe, image, "--top", "2").rows
+    rows = table(run(*probe, image, "--top", "2"))
     assert [row["path"] for row in rows] == [str(image)] * 2
-    assert rows[0]["label"] == run(*probe, image).rows[0]["label"]
+    assert rows[0]["label"] == table(run(*probe, image))[0]["label"]
     assert float(rows[0]["probability"]) > float(rows[1]["probability"])
 
 
@@ -121,7 +109,7 @@ def test_json_is_a_list_of_objects(folder: Path, probe: list[str]) -> None:
 
 def test_several_labels_are_joined(folder: Path) -> None:
     words = ["--probe-file", folder / "flags", folder / "data"]
-    rows = run(*words).rows
+    rows = table(run(*words))
     assert (rows[0]["label"], rows[0]["probability"]) == ("", "")
     several = next(row for row in rows if "|" in row["label"])
     assert len(several["label"].split("|")) == len(several["probability"].split("|"))
@@ -156,10 +144,10 @@ def test_output_goes_into_a_file_that_is_whole_or_absent(folder: Path, probe: li
 def test_bad_images_are_named_and_end_in_exit_code_2(folder: Path, probe: list[str]) -> None:
     failed = run(*probe, folder / "bad.png", folder / "data" / "ash", code=2)
     assert "bad.png: is not an image" in failed.stderr
-    assert len(failed.rows) == 9
+    assert len(table(failed)) == 9
     done = run(*probe, folder / "bad.png", folder / "data" / "ash", "--max-bad", "1")
     assert "bad.png: is not an image" in done.stderr
-    assert len(done.rows) == 9
+    assert len(table(done)) == 9
 
 
 def test_each_kind_of_error_has_its_exit_code(folder: Path, probe: list[str], tmp_path: Path) -> None:

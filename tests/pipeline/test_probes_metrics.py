@@ -105,4 +105,4 @@ def test_the_confusion_of_many_classes_lists_what_is_not_zero() -> None:
     matrix = np.zeros((300, 300), dtype=np.int64)
     for true, claim, count in found["confusion_nonzero"]:
         matrix[true, claim] = count
-    np.testing.assert_array_equal(matrix, confusion_matrix(y, predicted, labels=range(300)))
+    np.testing.assert_array_equal(matrix, sk.confusion_matrix(y, predicted, labels=range(300)))
