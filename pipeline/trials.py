@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import threading
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 from typing import Any
 
 from pydantic import JsonValue
@@ -225,14 +227,29 @@ def run_all(
     # Large arrays are mapped into memory once, and not copied to each process.
     with parallel_config(backend="loky", inner_max_num_threads=threads):
         pool = Parallel(n_jobs=count, return_as="generator_unordered", max_nbytes="1M", mmap_mode="r")
-        yield from pool(delayed(partial(_in_process, rows, plan, sets))(spec) for spec in specs)
+        yield from pool(delayed(partial(_in_process, os.getpid(), rows, plan, sets))(spec) for spec in specs)
 
 
-def _in_process(rows: TrialRows, plan: Plan, sets: Sets, spec: TrialSpec) -> tuple[TrialSpec, dict[str, Any]]:
+def _in_process(
+    parent: int, rows: TrialRows, plan: Plan, sets: Sets, spec: TrialSpec
+) -> tuple[TrialSpec, dict[str, Any]]:
     import torch
 
+    _end_with(parent)
     torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "1")))
     return spec, run_trial(rows, plan, sets, spec, lambda line: None)[0]
+
+
+@cache
+def _end_with(parent: int) -> None:
+    """End this process soon after the one that started it: if that is killed, it cannot say so."""
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(1)
+        os._exit(1)
+
+    threading.Thread(target=watch, name="cryoprobe-watch", daemon=True).start()
 
 
 def _processes(rows: TrialRows, specs: Sequence[TrialSpec]) -> int:
