@@ -16,8 +16,8 @@ import torch
 from PIL import Image
 
 from ...errors import BadInput
+from ..encoders import allocator
 from ..specs import EncoderSpec, Preprocessing, StoredDtype, Tap
-from . import allocator
 
 Transform = Callable[[Image.Image], torch.Tensor]
 

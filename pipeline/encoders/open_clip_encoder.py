@@ -12,8 +12,8 @@ from typing import Any
 import torch
 
 from ...errors import BadInput
+from ..encoders import hub
 from ..specs import Preprocessing, Tap
-from . import hub
 from .checkpoint import file_sha256, read_checkpoint
 from .frozen import (
     FrozenEncoder,

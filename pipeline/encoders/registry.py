@@ -212,7 +212,7 @@ def _check_taps(taps: Sequence[str]) -> tuple[Tap, ...]:
 def _load_quickstart(
     named: ModelName, taps: tuple[Tap, ...], checkpoint: Path | None, image_size: int | None, device: str
 ) -> Encoder:
-    from . import quickstart
+    from ..encoders import quickstart
 
     if named.architecture != QUICKSTART:
         _unknown(named.name, named.architecture, [QUICKSTART], "quickstart:")
@@ -235,7 +235,7 @@ def _resolve(named: ModelName, *, need_weights: bool) -> Callable[..., Encoder]:
 def _resolve_open_clip(named: ModelName, need_weights: bool) -> Callable[..., Encoder]:
     import open_clip
 
-    from . import open_clip_encoder
+    from ..encoders import open_clip_encoder
 
     architectures: list[str] = open_clip.list_models()
     if named.architecture not in architectures:
@@ -251,7 +251,7 @@ def _resolve_open_clip(named: ModelName, need_weights: bool) -> Callable[..., En
 def _resolve_timm(named: ModelName, need_weights: bool) -> Callable[..., Encoder]:
     import timm
 
-    from . import timm_encoder
+    from ..encoders import timm_encoder
 
     if not timm.is_model(named.architecture):
         _unknown(named.name, named.architecture, timm.list_models(), "timm:")

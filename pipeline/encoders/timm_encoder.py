@@ -13,8 +13,8 @@ import torch
 from PIL import Image
 
 from ...errors import BadInput
+from ..encoders import hub
 from ..specs import Preprocessing, Tap
-from . import hub
 from .checkpoint import file_sha256, read_checkpoint
 from .frozen import (
     FrozenEncoder,

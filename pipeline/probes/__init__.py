@@ -6,7 +6,6 @@ scikit-learn is imported when a probe is built, not before.
 from .draws import Draw, draw_fraction, draw_shots
 from .estimators import make_estimator, needs_validation, source_digest
 from .fit import ProbeOutcome, run_probe, streams
-from .metrics import classification_metrics, multilabel_metrics
 from .named import ProbeInfo, list_probes
 from .part import Part, StoredRows
 from .request import ProbeRequest, parse_grid, parse_grids, parse_params
@@ -20,12 +19,10 @@ __all__ = [
     "ProbeOutcome",
     "ProbeRequest",
     "StoredRows",
-    "classification_metrics",
     "draw_fraction",
     "draw_shots",
     "list_probes",
     "make_estimator",
-    "multilabel_metrics",
     "needs_validation",
     "parse_grid",
     "parse_grids",

@@ -12,10 +12,10 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from ...errors import BadInput
-from .bootstrap import Interval
+from ..metrics.bootstrap import Interval
+from ..metrics.scores import ClassificationMetrics, MultilabelMetrics
 from .checks import check_parts
 from .estimators import at_value, for_multilabel, grid_of, make_estimator
-from .metrics import ClassificationMetrics, MultilabelMetrics
 from .named import NAMED
 from .part import Part
 from .request import ProbeRequest

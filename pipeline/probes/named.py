@@ -73,7 +73,7 @@ _PROBES = (
     ),
     NamedProbe(
         "knn",
-        f"{_OURS}.neighbours.KNNProbe",
+        f"{_OURS}.knn.neighbours.KNNProbe",
         "Exact nearest neighbours by cosine; weights=softmax is DINOv2's rule",
         defaults=MappingProxyType({"weights": "uniform", "temperature": 0.07, "metric": "cosine"}),
         aliases=MappingProxyType({"n_neighbors": "k"}),
@@ -82,28 +82,30 @@ _PROBES = (
     ),
     NamedProbe(
         "ridge",
-        f"{_OURS}.ridge.RidgeProbe",
+        f"{_OURS}.closed_form.ridge.RidgeProbe",
         "Least squares on targets of +1 and -1, in closed form; one decomposition serves a grid of alpha",
         tune="alpha",
         grid=DEFAULT_ALPHA,
     ),
     NamedProbe(
         "few-shot-ridge",
-        f"{_OURS}.few_shot_ridge.FewShotRidgeProbe",
+        f"{_OURS}.closed_form.few_shot_ridge.FewShotRidgeProbe",
         "big_vision's few-shot ridge probe, on standardised rows",
         tune="alpha",
         grid=(1024.0,),
     ),
-    NamedProbe("nearest-mean", f"{_OURS}.centroids.NearestMeanProbe", "The class whose mean is nearest"),
-    NamedProbe("lda", f"{_OURS}.discriminant.LDAProbe", "Linear discriminant analysis with a shrunk covariance"),
+    NamedProbe("nearest-mean", f"{_OURS}.closed_form.centroids.NearestMeanProbe", "The class whose mean is nearest"),
+    NamedProbe(
+        "lda", f"{_OURS}.closed_form.discriminant.LDAProbe", "Linear discriminant analysis with a shrunk covariance"
+    ),
     NamedProbe(
         "sgd",
-        f"{_OURS}.sgd.SGDProbe",
+        f"{_OURS}.gradient.sgd.SGDProbe",
         "A linear head trained on minibatches; a grid of learning rates is trained on the same batches",
         tune="learning_rate",
         grid=DEFAULT_LEARNING_RATES,
     ),
-    NamedProbe("mlp", f"{_OURS}.mlp.MLPProbe", "One hidden layer, trained on minibatches"),
+    NamedProbe("mlp", f"{_OURS}.gradient.mlp.MLPProbe", "One hidden layer, trained on minibatches"),
 )
 
 NAMED: Mapping[str, NamedProbe] = MappingProxyType({probe.name: probe for probe in _PROBES})

@@ -6,8 +6,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from .bootstrap import Interval, classification_intervals, multilabel_intervals
-from .metrics import (
+from ..metrics.bootstrap import Interval, classification_intervals, multilabel_intervals
+from ..metrics.ranking import mean_eleven_point_average_precision
+from ..metrics.scores import (
     ClassificationMetrics,
     MultilabelMetrics,
     classification_metrics,
@@ -16,7 +17,6 @@ from .metrics import (
     negative_log_likelihood,
 )
 from .part import Part
-from .ranking import mean_eleven_point_average_precision
 from .selection import ValidationScores
 from .training import Prediction, predict
 

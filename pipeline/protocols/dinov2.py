@@ -33,7 +33,7 @@ def random_holdout(labels: Any, fraction: float, seed: int) -> tuple[Indices, In
 
 def _draw(labels: Any, shots: int, seed: int, then: int = 0) -> tuple[Indices, Indices]:
     """Draw as the reference does, by torch's generator; flags as everybody does."""
-    from ..probes.dinov2_knn import draw_per_class
+    from ..probes.knn.dinov2_knn import draw_per_class
 
     if labels.ndim == 2:
         return draw_shots(labels, shots, seed, then)
@@ -42,8 +42,8 @@ def _draw(labels: Any, shots: int, seed: int, then: int = 0) -> tuple[Indices, I
 
 def run_knn(problem: Problem) -> ProbeOutcome:
     """Score every k from one search; k = 20 stands for the result, and nothing is chosen."""
-    from ..probes.dinov2_knn import dinov2_knn
-    from ..probes.neighbours import KNNProbe
+    from ..probes.knn.dinov2_knn import dinov2_knn
+    from ..probes.knn.neighbours import KNNProbe
 
     told = check_parts(problem.train, None, problem.test, problem.n_classes)
     train, test = problem.train, problem.test
@@ -105,7 +105,7 @@ def run_linear_testselect(problem: Problem) -> ProbeOutcome:
 
 
 def _heads(problem: Problem, *, on_test: bool) -> ProbeOutcome:
-    from ..probes.heads import DINOV2_LEARNING_RATES, for_batch_size
+    from ..probes.gradient.heads import DINOV2_LEARNING_RATES, for_batch_size
 
     told = check_parts(problem.train, None if on_test else problem.val, problem.test, problem.n_classes)
     batch_size = int(problem.parameters["batch_size"])

@@ -21,7 +21,7 @@ COOP_STEPS = 8
 
 def run_bigvision(problem: Problem) -> ProbeOutcome:
     """Solve the ridge regression of big_vision/evaluators/fewshot_lsr.py."""
-    from ..probes.few_shot_ridge import FewShotRidgeProbe
+    from ..probes.closed_form.few_shot_ridge import FewShotRidgeProbe
 
     strength = float(problem.parameters["l2"])
     return _plain(problem, FewShotRidgeProbe(strength), {"l2": strength})
@@ -40,7 +40,7 @@ def run_coop(problem: Problem) -> ProbeOutcome:
 def run_mieb(problem: Problem) -> ProbeOutcome:
     """Fit logistic regression with C = 1, or for flags take five neighbours."""
     if problem.train.multilabel:
-        from ..probes.neighbours import KNNProbe
+        from ..probes.knn.neighbours import KNNProbe
 
         return _plain(problem, KNNProbe(5, metric="euclidean"), {"k": 5.0})
     from sklearn.linear_model import LogisticRegression

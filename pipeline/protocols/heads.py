@@ -22,8 +22,8 @@ def fit_heads(part: Part, n_classes: int, **how: Any) -> list[Fitted]:
     BadInput
         If labels are flags, or a parameter is out of range.
     """
-    from ..probes.heads import train_heads
-    from ..probes.sgd import head_as_probe
+    from ..probes.gradient.heads import train_heads
+    from ..probes.gradient.sgd import head_as_probe
 
     if part.multilabel:
         raise BadInput(

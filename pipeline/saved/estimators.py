@@ -103,12 +103,12 @@ def _refusal(estimator: Any, multilabel: bool) -> str | None:
     from sklearn.pipeline import Pipeline
     from sklearn.preprocessing import Normalizer, StandardScaler
 
-    from ..probes.centred_linear import CentredLinear
-    from ..probes.centroids import NearestMeanProbe
+    from ..probes.closed_form.centred_linear import CentredLinear
+    from ..probes.closed_form.centroids import NearestMeanProbe
+    from ..probes.gradient.mlp import MLPProbe
+    from ..probes.gradient.sgd import SGDProbe
+    from ..probes.knn.neighbours import KNNProbe
     from ..probes.logistic import LogisticProbe
-    from ..probes.mlp import MLPProbe
-    from ..probes.neighbours import KNNProbe
-    from ..probes.sgd import SGDProbe
 
     if isinstance(estimator, Pipeline):
         for _, step in estimator.steps[:-1]:
@@ -131,9 +131,9 @@ def _refusal(estimator: Any, multilabel: bool) -> str | None:
 def _parts(estimator: Any, multilabel: bool) -> Parts:
     from sklearn.multiclass import OneVsRestClassifier
 
-    from ..probes.centroids import NearestMeanProbe
-    from ..probes.mlp import MLPProbe
-    from ..probes.neighbours import KNNProbe
+    from ..probes.closed_form.centroids import NearestMeanProbe
+    from ..probes.gradient.mlp import MLPProbe
+    from ..probes.knn.neighbours import KNNProbe
 
     classes = np.asarray(estimator.classes_)
     if isinstance(estimator, KNNProbe):

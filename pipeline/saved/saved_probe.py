@@ -207,7 +207,7 @@ def problem(header: ProbeHeader, tensors: Tensors) -> str | None:
 
 def _neighbours(header: ProbeHeader, tensors: Tensors, source: str) -> Any:
     """Return nearest neighbours over the saved rows."""
-    from ..probes.neighbours import KNNProbe
+    from ..probes.knn.neighbours import KNNProbe
 
     assert header.neighbours is not None
     k, how = len(header.classes), header.neighbours

@@ -18,8 +18,8 @@ from tests_cli import run as run_command
 from tests_support import write_images
 
 import cryoprobe
+from cryoprobe.pipeline.probes.closed_form.ridge import RidgeProbe
 from cryoprobe.pipeline.probes.logistic import LogisticProbe
-from cryoprobe.pipeline.probes.ridge import RidgeProbe
 
 
 def run(*words: str | Path, code: int = 0) -> Done:

@@ -7,7 +7,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
-from cryoprobe.pipeline.probes.centroids import NearestMeanProbe
+from cryoprobe.pipeline.probes.closed_form.centroids import NearestMeanProbe
 
 METRICS = ["cosine", "euclidean"]
 TOLERANCE = 1e-11

@@ -6,14 +6,14 @@ import pytest
 from sklearn import metrics as sk
 
 from cryoprobe.errors import BadInput
-from cryoprobe.pipeline.probes import classification_metrics, multilabel_metrics
-from cryoprobe.pipeline.probes.calibration import (
+from cryoprobe.pipeline.metrics import classification_metrics, multilabel_metrics
+from cryoprobe.pipeline.metrics.calibration import (
     expected_calibration_error,
     negative_log_likelihood,
     reliability,
     surprisals,
 )
-from cryoprobe.pipeline.probes.per_class import per_class_table
+from cryoprobe.pipeline.metrics.per_class import per_class_table
 
 TOLERANCE = 1e-12
 

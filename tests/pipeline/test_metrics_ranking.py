@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from sklearn import metrics as sk
 
-from cryoprobe.pipeline.probes.ranking import (
+from cryoprobe.pipeline.metrics.ranking import (
     average_precision,
     eleven_point_average_precision,
     mean_eleven_point_average_precision,

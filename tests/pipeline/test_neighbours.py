@@ -14,9 +14,9 @@ from threadpoolctl import threadpool_limits
 
 from cryoprobe.errors import BadInput
 from cryoprobe.pipeline.probes import labelled_rows
-from cryoprobe.pipeline.probes.dinov2_knn import DINOV2_KS, dinov2_knn, draw_per_class
-from cryoprobe.pipeline.probes.nearest import nearest
-from cryoprobe.pipeline.probes.neighbours import KNNProbe
+from cryoprobe.pipeline.probes.knn.dinov2_knn import DINOV2_KS, dinov2_knn, draw_per_class
+from cryoprobe.pipeline.probes.knn.nearest import nearest
+from cryoprobe.pipeline.probes.knn.neighbours import KNNProbe
 
 METRICS = ["cosine", "euclidean"]
 TOLERANCE = 1e-12

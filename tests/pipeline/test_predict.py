@@ -20,8 +20,8 @@ from tests_support import write_images
 
 import cryoprobe
 from cryoprobe.pipeline.encoders import Encoder
+from cryoprobe.pipeline.probes.knn.neighbours import KNNProbe
 from cryoprobe.pipeline.probes.logistic import LogisticProbe
-from cryoprobe.pipeline.probes.neighbours import KNNProbe
 from cryoprobe.stores.feature_set import FeatureSet
 
 Train = Callable[..., tuple[Path, FeatureSet, Any]]

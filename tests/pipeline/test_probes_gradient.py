@@ -14,9 +14,9 @@ from sklearn.utils.estimator_checks import check_estimator
 
 from cryoprobe.errors import BadInput
 from cryoprobe.pipeline.probes import Part, ProbeRequest, run_probe, stratified_holdout
-from cryoprobe.pipeline.probes.heads import train_heads
-from cryoprobe.pipeline.probes.mlp import MLPProbe
-from cryoprobe.pipeline.probes.sgd import SGDProbe
+from cryoprobe.pipeline.probes.gradient.heads import train_heads
+from cryoprobe.pipeline.probes.gradient.mlp import MLPProbe
+from cryoprobe.pipeline.probes.gradient.sgd import SGDProbe
 
 # Fewer passes than by default: the checks fit some hundred times.
 PROBES = {
@@ -162,8 +162,8 @@ def test_parameters_out_of_range_are_refused(change: dict[str, Any]) -> None:
 @pytest.mark.parametrize(
     ("path", "params"),
     [
-        ("cryoprobe.pipeline.probes.sgd.SGDProbe", {"epochs": 10}),
-        ("cryoprobe.pipeline.probes.mlp.MLPProbe", {"hidden": 64}),
+        ("cryoprobe.pipeline.probes.gradient.sgd.SGDProbe", {"epochs": 10}),
+        ("cryoprobe.pipeline.probes.gradient.mlp.MLPProbe", {"hidden": 64}),
     ],
 )
 def test_both_can_be_named_as_probes_for_one_label_and_for_many(path: str, params: dict[str, Any]) -> None:
@@ -181,9 +181,9 @@ def test_both_can_be_named_as_probes_for_one_label_and_for_many(path: str, param
 
 def test_naming_the_probes_does_not_import_torch() -> None:
     code = (
-        "import sys, cryoprobe.pipeline.probes.heads, cryoprobe.pipeline.probes.bootstrap;"
+        "import sys, cryoprobe.pipeline.probes.gradient.heads, cryoprobe.pipeline.metrics.bootstrap;"
         "assert not {'sklearn', 'scipy'} & set(sys.modules);"
-        "import cryoprobe.pipeline.probes.sgd, cryoprobe.pipeline.probes.mlp;"
+        "import cryoprobe.pipeline.probes.gradient.sgd, cryoprobe.pipeline.probes.gradient.mlp;"
         "print('torch' in sys.modules)"
     )
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -7,8 +7,8 @@ import torch
 from sklearn.linear_model import LogisticRegression
 
 from cryoprobe.errors import BadInput
-from cryoprobe.pipeline.probes.batches import Batches
-from cryoprobe.pipeline.probes.heads import DINOV2_LEARNING_RATES, Heads, for_batch_size, train_heads
+from cryoprobe.pipeline.probes.gradient.batches import Batches
+from cryoprobe.pipeline.probes.gradient.heads import DINOV2_LEARNING_RATES, Heads, for_batch_size, train_heads
 
 N, D, K = 150, 12, 5
 

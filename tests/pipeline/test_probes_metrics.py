@@ -5,7 +5,7 @@ import pytest
 from sklearn import metrics as sk
 
 from cryoprobe.errors import BadInput
-from cryoprobe.pipeline.probes import classification_metrics, multilabel_metrics
+from cryoprobe.pipeline.metrics import classification_metrics, multilabel_metrics
 
 TOLERANCE = 1e-12
 

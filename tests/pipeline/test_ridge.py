@@ -10,8 +10,8 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from cryoprobe.errors import BadInput
-from cryoprobe.pipeline.probes.few_shot_ridge import FewShotRidgeProbe, few_shot_ridge_path
-from cryoprobe.pipeline.probes.ridge import RidgeProbe, ridge_path
+from cryoprobe.pipeline.probes.closed_form.few_shot_ridge import FewShotRidgeProbe, few_shot_ridge_path
+from cryoprobe.pipeline.probes.closed_form.ridge import RidgeProbe, ridge_path
 
 LAMBDAS = 10.0 ** np.arange(-4, 7)
 SHAPES = {"n > d": (120, 15), "n < d": (30, 80), "n = d": (40, 40)}

@@ -27,15 +27,15 @@ from sklearn.svm import SVC, LinearSVC
 
 import cryoprobe
 from cryoprobe.canonical import digest
-from cryoprobe.pipeline.probes.centroids import NearestMeanProbe
-from cryoprobe.pipeline.probes.discriminant import LDAProbe
+from cryoprobe.pipeline.probes.closed_form.centroids import NearestMeanProbe
+from cryoprobe.pipeline.probes.closed_form.discriminant import LDAProbe
+from cryoprobe.pipeline.probes.closed_form.few_shot_ridge import FewShotRidgeProbe
+from cryoprobe.pipeline.probes.closed_form.ridge import RidgeProbe
 from cryoprobe.pipeline.probes.estimators import for_multilabel
-from cryoprobe.pipeline.probes.few_shot_ridge import FewShotRidgeProbe
+from cryoprobe.pipeline.probes.gradient.mlp import MLPProbe
+from cryoprobe.pipeline.probes.gradient.sgd import SGDProbe
+from cryoprobe.pipeline.probes.knn.neighbours import KNNProbe
 from cryoprobe.pipeline.probes.logistic import LogisticProbe
-from cryoprobe.pipeline.probes.mlp import MLPProbe
-from cryoprobe.pipeline.probes.neighbours import KNNProbe
-from cryoprobe.pipeline.probes.ridge import RidgeProbe
-from cryoprobe.pipeline.probes.sgd import SGDProbe
 from cryoprobe.pipeline.saved import check_savable, check_writable, load_probe, save_probe
 from cryoprobe.stores.layout import dump_seal
 

@@ -12,8 +12,8 @@ from typing import Any, Literal
 
 import numpy as np
 
+from ..labelled_rows import Float64, Indices, Rows, blocks, check_labelled, class_sums
 from .centred_linear import CentredLinear
-from .labelled_rows import Float64, Indices, Rows, blocks, check_labelled, class_sums
 
 _EPS = float(np.finfo(np.float64).eps)
 

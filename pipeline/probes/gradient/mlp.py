@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from ...errors import BadInput
+from ....errors import BadInput
+from ..selection import stratified_holdout
 from .batches import Batches
 from .gradient_probe import Features, GradientProbe, Labels
-from .selection import stratified_holdout
 from .updates import AdamW
 
 if TYPE_CHECKING:

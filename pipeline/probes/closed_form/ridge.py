@@ -17,9 +17,9 @@ import numpy as np
 import numpy.typing as npt
 from sklearn.base import clone
 
-from ...errors import BadInput
+from ....errors import BadInput
+from ..labelled_rows import Float64, Labelled, Rows, blocks, check_labelled, check_weights
 from .centred_linear import CentredLinear
-from .labelled_rows import Float64, Labelled, Rows, blocks, check_labelled, check_weights
 
 Targets = Callable[[slice], Float64]
 """Targets [b, C] of a block of rows: of a million rows and a thousand classes at once they would be 8 GB."""

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 import numpy.typing as npt
 
-from ...errors import BadInput
+from ....errors import BadInput
 from .batches import Batches
 from .updates import AdamW, Momentum, Update
 

@@ -55,7 +55,7 @@ class SGDProbe(GradientProbe):
 
     See Also
     --------
-    cryoprobe.pipeline.probes.heads.train_heads : What the parameters mean exactly.
+    cryoprobe.pipeline.probes.gradient.heads.train_heads : What the parameters mean exactly.
     """
 
     coef_: Features

@@ -13,8 +13,8 @@ import numpy.typing as npt
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.utils.validation import check_is_fitted
 
-from ...errors import BadInput
-from .labelled_rows import Float64, Indices, Rows, check_labelled, check_rows
+from ....errors import BadInput
+from ..labelled_rows import Float64, Indices, Rows, check_labelled, check_rows
 from .nearest import Metric, nearest
 
 

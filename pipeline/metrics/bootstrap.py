@@ -18,7 +18,7 @@ import numpy.typing as npt
 
 from ...errors import BadInput
 from .calibration import surprisals
-from .metrics import Flags, Labels, Scores, classification_metrics, multilabel_metrics, top_k_hits
+from .scores import Flags, Labels, Scores, classification_metrics, multilabel_metrics, top_k_hits
 
 Floats = npt.NDArray[np.float64]
 Interval = list[float]

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 from sklearn.base import BaseEstimator, ClassifierMixin
 
-from .labelled_rows import Rows, blocks, check_labelled, check_rows, class_sums, norms, squares
+from ..labelled_rows import Rows, blocks, check_labelled, check_rows, class_sums, norms, squares
 
 
 class NearestMeanProbe(ClassifierMixin, BaseEstimator):  # type: ignore[misc]

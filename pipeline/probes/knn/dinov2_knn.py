@@ -11,8 +11,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from ...errors import BadInput
-from .labelled_rows import Float64, Indices, as_numpy
+from ....errors import BadInput
+from ..labelled_rows import Float64, Indices, as_numpy
 from .neighbours import KNNProbe
 
 DINOV2_KS: tuple[int, ...] = (10, 20, 100, 200)

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 from sklearn.base import BaseEstimator, ClassifierMixin
 
-from .labelled_rows import Float64, Labelled, Rows, blocks, check_rows
+from ..labelled_rows import Float64, Labelled, Rows, blocks, check_rows
 
 
 class CentredLinear(ClassifierMixin, BaseEstimator):  # type: ignore[misc]

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 import numpy.typing as npt
 
-from ...errors import BadInput
+from ....errors import BadInput
 
 Rows = npt.NDArray[np.int64]
 

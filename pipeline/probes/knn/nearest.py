@@ -13,7 +13,7 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from .labelled_rows import Float64, Indices, Rows, blocks, norms, squares
+from ..labelled_rows import Float64, Indices, Rows, blocks, norms, squares
 
 Metric = Literal["cosine", "euclidean"]
 

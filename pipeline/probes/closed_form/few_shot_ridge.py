@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from .labelled_rows import Float64, Rows, check_weights
+from ..labelled_rows import Float64, Rows, check_weights
 from .ridge import (
     RidgePath,
     RidgeProbe,

@@ -1,0 +1,1 @@
+"""Probes that are solved in closed form: ridge, class means, linear discriminant."""

@@ -1,0 +1,1 @@
+"""Probes that are trained by gradient steps: linear heads, a hidden layer."""
