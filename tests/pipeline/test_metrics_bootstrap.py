@@ -7,7 +7,7 @@ from sklearn.metrics import average_precision_score
 
 from cryoprobe.errors import BadInput
 from cryoprobe.pipeline.metrics.bootstrap import classification_intervals, multilabel_intervals, resample_counts
-from cryoprobe.pipeline.probes import bootstrap, classification_metrics, multilabel_metrics
+from cryoprobe.pipeline.metrics import bootstrap, classification_metrics, multilabel_metrics
 
 TOLERANCE = 1e-12
 
