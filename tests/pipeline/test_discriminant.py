@@ -11,7 +11,8 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
-from cryoprobe.pipeline.probes import discriminant, labelled_rows
+from cryoprobe.pipeline.probes import labelled_rows
+from cryoprobe.pipeline.probes.closed_form import discriminant
 from cryoprobe.pipeline.probes.closed_form.discriminant import LDAProbe
 
 TOLERANCE = 1e-10  # relative to the largest entry

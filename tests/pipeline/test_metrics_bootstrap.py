@@ -6,8 +6,8 @@ import pytest
 from sklearn.metrics import average_precision_score
 
 from cryoprobe.errors import BadInput
-from cryoprobe.pipeline.metrics.bootstrap import classification_intervals, multilabel_intervals, resample_counts
 from cryoprobe.pipeline.metrics import bootstrap, classification_metrics, multilabel_metrics
+from cryoprobe.pipeline.metrics.bootstrap import classification_intervals, multilabel_intervals, resample_counts
 
 TOLERANCE = 1e-12
 
