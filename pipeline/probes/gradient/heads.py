@@ -18,6 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ....errors import BadInput
+from ..logistic.team import Team
 from .batches import Batches
 from .updates import AdamW, Momentum, Update
 
@@ -37,6 +38,9 @@ DINOV2_LEARNING_RATES: tuple[float, ...] = (
     0.1,
 )
 """Of DINOv2's linear evaluation (dinov2/eval/linear.py of its code), for batches of 256; see `for_batch_size`."""
+
+_WORTH_A_THREAD = 20_000_000
+"""Multiplications of a product in each thread: below, threads wait for each other longer than they work."""
 
 
 @dataclass(frozen=True)
@@ -170,7 +174,9 @@ def train_heads(
 
     weight_seed, order_seed = np.random.SeedSequence(seed).spawn(2)
     start = _initial(x.shape[1], n_classes, init_std, np.random.default_rng(weight_seed))  # [d, K], [K]
-    with torch.no_grad():
+    products = min(batch_size, len(x)) * x.shape[1] * n_classes * len(pairs)
+    threads = max(1, min(torch.get_num_threads(), products // _WORTH_A_THREAD)) if device == "cpu" else 1
+    with torch.no_grad(), Team(threads) as team:
         rows, labels = _tensor(x, device), _tensor(y, device)
         # [d, H K] and [H K]: head after head.
         parameters = [torch.from_numpy(p).to(rows).repeat(*(1,) * (p.ndim - 1), len(pairs)) for p in start]
@@ -179,7 +185,7 @@ def train_heads(
         last_pass = torch.zeros(len(pairs), dtype=torch.float64, device=rows.device)
         for t, chosen in enumerate(batches.draw(np.random.default_rng(order_seed))):
             picked = torch.from_numpy(chosen).to(device)
-            gradients, losses = _gradients(rows[picked], labels[picked], parameters, len(pairs))
+            gradients, losses = _gradients(rows, labels, picked, parameters, len(pairs), team)
             share = (1 + np.cos(np.pi * t / batches.total)) / 2 if schedule == "cosine" else 1.0
             update.step(gradients, rate * share, decay)
             if t >= batches.total - batches.last_pass:
@@ -206,23 +212,43 @@ def _tensor(array: Features | Labels, device: str) -> torch.Tensor:
 
 
 def _gradients(
-    x: torch.Tensor, y: torch.Tensor, parameters: list[torch.Tensor], n_heads: int
+    rows: torch.Tensor,
+    labels: torch.Tensor,
+    picked: torch.Tensor,
+    parameters: list[torch.Tensor],
+    n_heads: int,
+    team: Team,
 ) -> tuple[list[torch.Tensor], torch.Tensor]:
     """Gradients of the mean cross-entropy of a batch, as `parameters`, and the loss of each head, float64 [H].
 
-    In closed form, dL/dlogits = (softmax - onehot) / b: one product forward, one back, and no graph.
+    In closed form, dL/dlogits = (softmax - onehot) / b: one product forward, one back, and no graph. Each of the team
+    takes a share of the batch's rows.
     """
     import torch
 
     weights, biases = parameters
-    logits = torch.addmm(biases, x, weights).view(len(x), n_heads, -1)  # [b, H, K]
-    log_p = logits.log_softmax(dim=2)
-    row = torch.arange(len(x), device=x.device)
-    losses = -log_p[row, :, y].mean(dim=0, dtype=torch.float64)
-    back = log_p.exp_()
-    back[row, :, y] -= 1
-    flat = back.div_(len(x)).view(len(x), -1)  # [b, H K]
-    return [x.T @ flat, flat.sum(dim=0)], losses
+
+    def share(piece: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        x, y = rows[piece], labels[piece]
+        z = torch.addmm(biases, x, weights).view(len(x), n_heads, -1)  # [b, H, K]
+        # By hand: torch's own softmax over a short last axis takes several times as long.
+        index = y[:, None, None].expand(-1, n_heads, 1)
+        own = z.gather(2, index).squeeze(2)  # [b, H]
+        largest = z.amax(dim=2)
+        z.sub_(largest[:, :, None]).exp_()
+        mass = z.sum(dim=2)
+        losses = mass.log().add_(largest).sub_(own).sum(dim=0, dtype=torch.float64)
+        z.mul_(mass.reciprocal_()[:, :, None])
+        z.scatter_add_(2, index, z.new_full((1, 1, 1), -1.0).expand(index.shape))
+        flat = z.div_(len(picked)).view(len(x), -1)  # [b, H K]
+        return x.T @ flat, flat.sum(dim=0), losses
+
+    (gw, gb, losses), *others = team.map(share, picked.tensor_split(team.threads))
+    for more_w, more_b, more in others:
+        gw += more_w
+        gb += more_b
+        losses += more
+    return [gw, gb], losses.div_(len(picked))
 
 
 def _check(

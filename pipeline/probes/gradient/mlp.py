@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ....errors import BadInput
+from ..logistic.team import Team
 from ..selection import stratified_holdout
 from .batches import Batches
 from .gradient_probe import Features, GradientProbe, Labels
@@ -119,7 +120,9 @@ class MLPProbe(GradientProbe):
         held_out = None
         if held is not None:
             held_out = (torch.from_numpy(self._scaled(held[0])).to(rows), torch.from_numpy(held[1]).to(self.device))
-        best = self._descend(parameters, rows, labels, held_out, np.random.default_rng(order_seed))
+        # Batches are too small to share out among torch's threads: they would mostly wait.
+        with Team(1, workers=False):
+            best = self._descend(parameters, rows, labels, held_out, np.random.default_rng(order_seed))
         self.coefs_, self.intercepts_ = [best[0], best[2]], [best[1], best[3]]
         self._refuse_divergence(all(bool(np.isfinite(p).all()) for p in best))
 
