@@ -43,8 +43,9 @@ def _trial(result: Mapping[str, Any], per_class: bool) -> None:
             for name, value in scores
         ],
     )
-    if by_k := result.get("top1_by_k"):
-        table(["k", "top1"], [[int(k), top1] for k, top1 in by_k.items()])
+    for score in ("top1", "map"):
+        if by_k := result.get(f"{score}_by_k"):
+            table(["k", score], [[int(k), _or_dash(value)] for k, value in by_k.items()])
     if per_class and "per_class" in result["metrics"]:
         each = result["metrics"]["per_class"]
         table(
@@ -82,8 +83,8 @@ def _curve(result: Mapping[str, Any]) -> None:
 def _sweep(result: Mapping[str, Any]) -> None:
     out(f"{result['dataset']}: {len(result['trials'])} trials")
     first = result["summary"][0]["metrics"]
-    shown = [name for name in ("top1", "top5", "mean_per_class_recall", "map", "nll") if name in first]
-    shown.sort(key=lambda name: name != result["metric"])
+    usual = ("top1", "top5", "mean_per_class_recall", "map", "nll")
+    shown = [name for name in dict.fromkeys((result["metric"], *usual)) if name in first]
     table(
         ["training rows", "draws", "rows", *(f"{name} (mean ± std)" for name in shown)],
         [
@@ -119,8 +120,8 @@ def _answered(result: Mapping[str, Any]) -> str:
 
 def trials(found: Sequence[Mapping[str, Any]]) -> None:
     """Print `cryoprobe results`."""
-    columns = ["trial", "dataset", "model", "tap", "probe", "chosen", "draw", "train", "test", "top1", "mean recall"]
-    table([*columns, "macro F1", "run", "remarks"], [_trial_row(t) for t in found])
+    columns = ["trial", "dataset", "model", "tap", "probe", "chosen", "draw", "train", "test", "score", "is"]
+    table([*columns, "mean recall", "macro F1", "run", "remarks"], [_trial_row(t) for t in found])
 
 
 def _trial_row(t: Mapping[str, Any]) -> list[Any]:
@@ -143,12 +144,17 @@ def _trial_row(t: Mapping[str, Any]) -> list[Any]:
         "-" if draw is None else f"{_size(draw)}, seed {t['seed']}",
         rows["train"] + rows["val"],
         rows["test"],
-        metrics.get("top1", "-"),
+        _or_dash(metrics.get(t["metric"])),
+        t["metric"],
         metrics.get("mean_per_class_recall", "-"),
         metrics.get("macro_f1", "-"),
         when(t["created"]),
         said,
     ]
+
+
+def _or_dash(score: float | None) -> float | str:
+    return "-" if score is None else score
 
 
 def protocols(found: Sequence[ProtocolInfo]) -> None:

@@ -22,7 +22,7 @@ from .saved import check_savable, check_writable, save_probe
 from .specs import Tap
 from .sweep import draws_of, seeds_of, summarised
 from .trial_rows import TrialRows
-from .trials import PLAIN, Plan, TrialSpec, run_all, run_trial, specify
+from .trials import PLAIN, Plan, TrialSpec, departures, run_all, run_trial, specify
 
 PROBE = "logreg"
 VAL_FRACTION = 0.1
@@ -140,12 +140,20 @@ def probe(
     )
     by = None if model is None and dataset is None else (model, dataset)
     sets = _sets(opened, by, asked, plan, train, test, train_split, test_split, val_split)
-    notes = [*sets.doubts, *_changes(sets, asked.data_root), *_other_tap(plan, sets)]
+    notes = [*sets.doubts, *_changes(sets, asked.data_root)]
+    if not plan.choosing(sets):
+        if val_split is not None:
+            notes.append("there is nothing to choose: --val-split is not used")
+        sets = replace(sets, val=None, names={part: name for part, name in sets.names.items() if part != "val"})
+    elif plan.published is not None and plan.published.validation == "either" and isinstance(sets.val, float):
+        notes.append(f"the store has no validation split of this data set: {100 * sets.val:g} % of train choose")
     specs = [specify(plan, sets, draw, one) for draw in draws for one in all_seeds]
-    described = _described(sets, plan.choosing(sets))
+    described = _described(sets)
     if save is not None and plan.request is not None:
         check_savable(make_estimator(plan.request), multilabel=sets.train.multilabel)
 
+    other_tap = _other_tap(plan, sets)
+    remarks = {spec.id: [*departures(plan, sets, spec.draw), *other_tap] for spec in specs}
     found = {spec.id: opened.trial(spec.id) for spec in specs}
     missing = [spec for spec in specs if found[spec.id] is None]
     results = {i: {**result, **described, "cached": True} for i, result in found.items() if result is not None}
@@ -157,9 +165,9 @@ def probe(
             reporter.note(f"{len(specs)} trials, {len(specs) - len(missing)} of them in the store")
         if save is not None:
             (spec,) = specs
-            body, done = run_trial(rows, plan, sets, spec, reporter.note)
+            body, done = run_trial(rows, plan, spec, reporter.note)
             finished = [(spec, results.get(spec.id, body))]
-            trial = {"trial": spec.id, **_asked(spec), **described, **body}
+            trial = {"trial": spec.id, **_asked(spec), **described, "remarks": remarks[spec.id], **body}
             save_probe(
                 save,
                 done.estimator,
@@ -171,16 +179,17 @@ def probe(
             )
             todo = iter([] if spec.id in results else finished)
         else:
-            todo = run_all(rows, plan, sets, missing, jobs=jobs, progress=reporter.note)
+            todo = run_all(rows, plan, missing, jobs=jobs, progress=reporter.note)
         for spec, body in todo:
-            result = {"trial": spec.id, **_asked(spec), **described, **body}
+            result = {"trial": spec.id, **_asked(spec), **described, "remarks": remarks[spec.id], **body}
             try:
                 opened.record_trial(spec.id, result)
             except (ReadOnly, Unavailable) as e:  # the result is worth more than its place in the store
                 notes.append(f"This result could not be stored. {e.message}")
             results[spec.id] = {**result, "cached": False}
             if len(specs) > 1:
-                reporter.note(f"{_named(spec)}: {result['metric']} {result['metrics'][result['metric']]:.4f}")
+                score = result["metrics"][result["metric"]]
+                reporter.note(f"{_named(spec)}: {result['metric']} {'-' if score is None else f'{score:.4f}'}")
     # What a set is called now may differ from what it was called when the trial was run.
     seconds = round(time.monotonic() - started, 3)
     if len(specs) == 1:
@@ -289,7 +298,7 @@ def _sets(
     if by is not None and train is None and None not in by:
         if test is not None:
             raise BadInput("--test goes with --train; by name it is --test-split.", key="test")
-        wanted = asked if asked.tap is not None else _at_tap(asked, _tap(plan, asked.model))
+        wanted = replace(asked, tap=asked.tap or _tap(plan, asked.model))
         return by_name(store, wanted, train_split, test_split, choosing)
     if by is not None or train is None:
         raise BadInput(
@@ -305,17 +314,15 @@ def _sets(
     return by_id(store, train, test or test_split, choosing)
 
 
-def _at_tap(asked: Request, tap: Tap | None) -> Request:
-    return asked if tap is None else replace(asked, tap=tap)
-
-
 def _tap(plan: Plan, model: str) -> Tap | None:
     """Return the tap that the protocol reads of a model; None for the model's default."""
     if plan.published is None or not model.startswith("open_clip:"):
         return None
+    # Only vision transformers have a projection behind what the paper reads; of a modified ResNet CLIP's authors probed
+    # the output of the attention pooling, and SigLIP's towers project nothing.
+    projects = "ViT" in model and "SigLIP" not in model
     tap = plan.published.tap
-    # The output of a modified ResNet's attention pooling, which CLIP's authors probed, is after its projection.
-    return "post_projection" if tap == "pre_projection" and model.startswith("open_clip:RN") else tap
+    return "post_projection" if tap == "pre_projection" and not projects else tap
 
 
 def _other_tap(plan: Plan, sets: Sets) -> list[str]:
@@ -325,7 +332,7 @@ def _other_tap(plan: Plan, sets: Sets) -> list[str]:
     prescribed, tap = _tap(plan, model), sets.train.manifest.encoder.get("tap")
     if prescribed is None or tap == prescribed:
         return []
-    return [f"protocol {plan.protocol} reads the tap {prescribed} of this model; these features are of {tap}"]
+    return [f"not as published: the tap {tap}; protocol {plan.protocol} reads {prescribed} of this model"]
 
 
 def _changes(sets: Sets, data_root: Path | None) -> list[str]:
@@ -360,12 +367,11 @@ def _asked(spec: TrialSpec) -> dict[str, Any]:
     }
 
 
-def _described(sets: Sets, choosing: bool) -> dict[str, Any]:
+def _described(sets: Sets) -> dict[str, Any]:
     """Return what was probed, as people call it."""
     recorded = sets.train.manifest.provenance.get("name", {})
     name = sets.names["train"].name.model_dump(mode="json") if "train" in sets.names else recorded
-    parts: dict[str, FeatureSet | float | None] = {"train": sets.train, "test": sets.test}
-    parts["val"] = sets.val if choosing else None
+    parts: dict[str, FeatureSet | float | None] = {"train": sets.train, "test": sets.test, "val": sets.val}
     return {
         "model": name.get("model"),
         "dataset": name.get("dataset"),

@@ -151,7 +151,9 @@ def by_name(
     if test_split is None:
         test_split = str(HOLDOUT) if train_split == ALL and "test" not in available else "test"
     wanted = {"train": train_split, "test": test_split}
-    official = next((name for name in VALIDATION_NAMES if choosing.official and name in available), None)
+    # A split that is trained or scored on cannot choose, whatever it is called.
+    free = available - {train_split, test_split} if choosing.official else set()
+    official = next((name for name in VALIDATION_NAMES if name in free), None)
     val_split = choosing.asked or official
     if val_split is not None:
         wanted["val"] = val_split

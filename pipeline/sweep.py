@@ -26,7 +26,8 @@ def draws_of(shots: Sequence[int], fractions: Sequence[float], prescribed: Seque
         raise BadInput(f"{wrong[0]} shots cannot be drawn.", hint="Give 1 or more: --shots 1,2,4,8,16", key="shots")
     if bad := [f for f in fractions if not 0 < f <= 1]:
         raise BadInput(f"A fraction is above 0 and at most 1, not {bad[0]:g}.", key="fraction", found=bad[0])
-    wanted = [Draw(shots=k) for k in dict.fromkeys(shots)] + [Draw(fraction=f) for f in dict.fromkeys(fractions)]
+    wanted = [Draw(shots=k) for k in dict.fromkeys(shots)]
+    wanted += [Draw() if f == 1 else Draw(fraction=f) for f in dict.fromkeys(fractions)]  # all rows are no draw
     return wanted or [Draw(shots=k) for k in prescribed] or [Draw()]
 
 
@@ -40,10 +41,9 @@ def seeds_of(count: int | None, first: int, prescribed: Sequence[int], *, drawn:
     """
     if count is not None and count < 1:
         raise BadInput(f"--seeds is a number of draws, 1 or more, not {count}.", key="seeds", found=count)
-    if count is None and len(prescribed) > 1 and first == 0:
-        return list(prescribed)
-    start = first + (min(prescribed) if len(prescribed) > 1 else 0)
-    return list(range(start, start + (count or (DRAWS if drawn else 1))))
+    usual = len(prescribed) if len(prescribed) > 1 else (DRAWS if drawn else 1)
+    start = first or min(prescribed, default=0)
+    return list(range(start, start + (count or usual)))
 
 
 def summarised(trials: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:

@@ -12,8 +12,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from ..errors import BadInput
 from ..stores.feature_set import FeatureSet
-from .probes.draws import Draw, draw_fraction, draw_shots
+from .probes.draws import Draw, draw_fraction, draw_shots, first_rows, is_mixed
 from .probes.part import Part, StoredRows, Whole
 from .probes.selection import Indices, stratified_holdout
 from .resolve import Sets
@@ -36,6 +37,8 @@ class Carving:
         See `stratified_holdout`.
     val_shots : int or None
         With few-shot training rows, at most so many validation rows of every class; None for all of a validation set.
+    rows : (int, int) or None
+        So many first rows of train and of validation are taken.
     test_seed : int
         Draws the test rows where they are a share of train.
     """
@@ -43,6 +46,7 @@ class Carving:
     draw: Callable[[Any, int, int, int], tuple[Indices, Indices]] = draw_shots
     hold_out: Callable[[Any, float, int], tuple[Indices, Indices]] = stratified_holdout
     val_shots: int | None = 4
+    rows: tuple[int, int] | None = None
     test_seed: int = 0
 
 
@@ -89,6 +93,12 @@ class TrialRows:
         Those of train, then those that only another set has.
     streamed : bool
         Whether rows are read for every pass.
+    dataset : str
+        Its name, where it was recorded.
+    choosing : bool
+        Whether there are rows to choose on.
+    val_from_train : bool
+        Whether these are held out of train.
     """
 
     def __init__(self, sets: Sets, *, raw: bool, memory: int | None = None) -> None:
@@ -96,6 +106,9 @@ class TrialRows:
         others = [s for s in (sets.test, sets.val) if isinstance(s, FeatureSet)]
         need = 4 * sets.train.dim * (_COPIES * sets.train.rows + sum(s.rows for s in others))
         self.streamed = memory is not None and need > memory
+        self.dataset = str(sets.train.manifest.provenance.get("name", {}).get("dataset", ""))
+        self.choosing = sets.val is not None
+        self.val_from_train = not isinstance(sets.val, FeatureSet)
         self._test_fraction = sets.test if isinstance(sets.test, float) else None
         self._val_fraction = sets.val if isinstance(sets.val, float) else None
         loaded = {
@@ -111,7 +124,7 @@ class TrialRows:
         """Rows that there are to draw from."""
         return len(self._parts["train"][0])
 
-    def parts(self, draw: Draw, seed: int, carving: Carving, *, choosing: bool) -> TrialParts:
+    def parts(self, draw: Draw, seed: int, carving: Carving) -> TrialParts:
         """Return the rows of one trial.
 
         Parameters
@@ -119,8 +132,6 @@ class TrialRows:
         draw : Draw
         seed : int
         carving : Carving
-        choosing : bool
-            Whether validation rows are wanted.
         """
         train, samples = self._parts["train"]
         if self._test_fraction is None:
@@ -131,19 +142,24 @@ class TrialRows:
             test, test_samples = train.take(held), samples[held]
             train, samples = train.take(keep), samples[keep]
         warnings: list[str] = []
-        val, val_samples = self._parts.get("val", (None, None)) if choosing else (None, None)
+        val, val_samples = self._parts.get("val", (None, None))
         if draw.shots is not None:
             train, samples, val, val_samples = self._few(train, samples, val, val_samples, draw.shots, seed, carving)
-            if not choosing:
-                val = None
         else:
             if draw.fraction is not None:
                 rows = draw_fraction(train.y, draw.fraction, seed)
                 train, samples = train.take(rows), samples[rows]
-            if choosing and val is None and self._val_fraction is not None:
+            if val is None and self._val_fraction is not None:
                 keep, held = carving.hold_out(train.y, self._val_fraction, seed)
                 val, val_samples = train.take(held), samples[held]
                 train, samples = train.take(keep), samples[keep]
+        if carving.rows is not None and draw.shots is None:
+            warnings += _too_few(train, val, carving.rows)
+            rows = first_rows(train.y, carving.rows[0], seed)
+            train, samples = train.take(rows), samples[rows]
+            if val is not None and val_samples is not None:
+                rows = first_rows(val.y, carving.rows[1], seed)
+                val, val_samples = val.take(rows), val_samples[rows]
         if val is not None and val_samples is not None:
             if seen := _shared(val_samples, samples):
                 warnings.append(f"{seen} of {len(val_samples)} validation images stand in train too")
@@ -165,7 +181,7 @@ class TrialRows:
     ) -> tuple[Part, Samples, Part | None, Samples | None]:
         """Draw few-shot rows, and as many validation rows from the validation set or else from what is left."""
         then = shots if carving.val_shots is None else min(shots, carving.val_shots)
-        rows, further = carving.draw(train.y, shots, seed, 0 if val is not None else then)
+        rows, further = carving.draw(train.y, shots, seed, then if self._val_fraction is not None else 0)
         if self.streamed:
             rows, further = np.sort(rows), np.sort(further)
         if val is not None and val_samples is not None:
@@ -184,6 +200,13 @@ class TrialRows:
         else:
             x, y = feature_set.load(raw=raw)
         whole = None if self.streamed else Whole(x)
+        if y.size and not 0 <= y.min() <= y.max() < (len(feature_set.classes) if y.ndim == 1 else 2):
+            raise BadInput(
+                f"Set {feature_set.id[:12]} has labels from {y.min()} to {y.max()}, outside its list of "
+                f"{len(feature_set.classes)} classes.",
+                hint="Check the data set's labels, and extract it again.",
+                key=feature_set.id,
+            )
         if list(feature_set.classes) == self.classes:
             return Part(x, y, whole)
         self.classes += [c for c in feature_set.classes if c not in self.classes]
@@ -193,6 +216,17 @@ class TrialRows:
         flags = np.zeros((len(y), len(self.classes)), np.uint8)
         flags[:, column] = y
         return Part(x, flags, whole)
+
+
+def _too_few(train: Part, val: Part | None, wanted: tuple[int, int]) -> list[str]:
+    """Say where the first rows are not what is prescribed."""
+    told = []
+    for name, part, count in (("training", train, wanted[0]), ("validation", val, wanted[1])):
+        if part is not None and len(part) < count:
+            told.append(f"there are {len(part)} {name} rows, not {count}")
+        if part is not None and not is_mixed(part.y):
+            told.append(f"the {name} rows are sorted by class: {count} were drawn instead of the first {count}")
+    return told
 
 
 def _widened(part: Part, n_classes: int) -> Part:

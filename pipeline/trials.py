@@ -71,7 +71,7 @@ class Plan:
         p = self.published
         if p is None:
             return Carving(test_seed=self.test_seed)
-        return Carving(p.draw, p.hold_out, p.val_shots, self.test_seed)
+        return Carving(p.draw, p.hold_out, p.val_shots, p.rows, self.test_seed)
 
     def choosing(self, sets: Sets) -> bool:
         """Say whether validation rows are wanted."""
@@ -106,7 +106,7 @@ def specify(plan: Plan, sets: Sets, draw: Draw, seed: int) -> TrialSpec:
     key: dict[str, Any] = {
         "train": sets.train.id,
         "test": _identity(sets.test, {"seed": plan.test_seed}),
-        "val": _identity(sets.val, {}) if plan.choosing(sets) else None,
+        "val": _chosen_on(plan, sets, draw),
         "protocol": plan.protocol,
         "seed": seed,
         "schema": TRIAL_SCHEMA,
@@ -123,6 +123,36 @@ def specify(plan: Plan, sets: Sets, draw: Draw, seed: int) -> TrialSpec:
     return TrialSpec(digest(key), key, draw, seed)
 
 
+def _chosen_on(plan: Plan, sets: Sets, draw: Draw) -> str | dict[str, float] | None:
+    """Return what stands for the validation rows in a key: of few-shot trials, how many of a class come from train."""
+    shots, most = draw.shots, plan.carving.val_shots
+    if shots is not None and isinstance(sets.val, float):
+        return {"shots": shots if most is None else min(shots, most)}
+    return _identity(sets.val, {})
+
+
+def departures(plan: Plan, sets: Sets, draw: Draw) -> list[str]:
+    """Say what sets a trial apart from what is published: words that its result carries."""
+    protocol = plan.published
+    if protocol is None:
+        return []
+    said = [*protocol.remarks, *protocol.deviations(plan.parameters)]
+    if draw.shots is not None and draw.shots not in protocol.shots and protocol.name != "dinov2-knn":
+        said.append(f"not as published: {draw.shots} training rows of every class")
+    if draw.fraction is not None:
+        said.append(f"not as published: {100 * draw.fraction:g} % of the training rows")
+    if isinstance(sets.val, float):
+        if protocol.validation == "official":
+            said.append(f"not as published: chosen on {100 * sets.val:g} % of train")
+        elif draw.shots is None and sets.val != protocol.val_fraction:
+            said.append(
+                f"not as published: chosen on {100 * sets.val:g} % of train, not {100 * protocol.val_fraction:g} %"
+            )
+    elif sets.val is not None and protocol.validation == "held":
+        said.append(f"not as published: chosen on the split {sets.val.split}")
+    return said
+
+
 def _identity(part: FeatureSet | float | None, more: Mapping[str, int]) -> str | dict[str, float] | None:
     if part is None or isinstance(part, FeatureSet):
         return None if part is None else part.id
@@ -130,11 +160,10 @@ def _identity(part: FeatureSet | float | None, more: Mapping[str, int]) -> str |
 
 
 def run_trial(
-    rows: TrialRows, plan: Plan, sets: Sets, spec: TrialSpec, progress: Callable[[str], None]
+    rows: TrialRows, plan: Plan, spec: TrialSpec, progress: Callable[[str], None]
 ) -> tuple[dict[str, Any], ProbeOutcome]:
     """Run one trial on loaded rows; return what is stored of it, and the outcome with its estimator."""
-    choosing = plan.choosing(sets)
-    parts = rows.parts(spec.draw, spec.seed, plan.carving, choosing=choosing)
+    parts = rows.parts(spec.draw, spec.seed, plan.carving)
     protocol = plan.published
     if protocol is None:
         assert plan.request is not None
@@ -148,14 +177,14 @@ def run_trial(
             memory=plan.memory,
             progress=progress,
         )
-        remarks = []
     else:
         problem = Problem(
             train=parts.train,
             val=parts.val,
             test=parts.test,
             n_classes=len(rows.classes),
-            dataset=str(sets.train.manifest.provenance.get("name", {}).get("dataset", "")),
+            dataset=rows.dataset,
+            val_from_train=rows.val_from_train,
             draw=spec.draw,
             seed=spec.seed,
             parameters=plan.parameters,
@@ -163,13 +192,10 @@ def run_trial(
             progress=progress,
         )
         done = protocol.run(problem)
-        remarks = [*protocol.remarks, *protocol.deviations(plan.parameters)]
-    return _recorded(rows, plan, parts, done, remarks), done
+    return _recorded(rows, plan, parts, done), done
 
 
-def _recorded(
-    rows: TrialRows, plan: Plan, parts: TrialParts, done: ProbeOutcome, remarks: Sequence[str]
-) -> dict[str, Any]:
+def _recorded(rows: TrialRows, plan: Plan, parts: TrialParts, done: ProbeOutcome) -> dict[str, Any]:
     metric = plan.published.metric if plan.published is not None else "top1"
     if parts.train.multilabel and metric == "top1":
         metric = "map"
@@ -184,7 +210,6 @@ def _recorded(
         "features": "raw" if plan.raw else "unit",
         "solver": done.solver,
         "converged": done.converged,
-        "remarks": list(remarks),
         "warnings": [*parts.warnings, *done.warnings],
         "test_in_train": parts.test_in_train,
         "rows": parts.counts,
@@ -199,7 +224,6 @@ def _recorded(
 def run_all(
     rows: TrialRows,
     plan: Plan,
-    sets: Sets,
     specs: Sequence[TrialSpec],
     *,
     jobs: int | None,
@@ -211,7 +235,7 @@ def run_all(
     ----------
     rows : TrialRows
         Loaded once; processes share the memory of its features.
-    plan, sets, specs
+    plan, specs
     jobs : int, optional
         Processes; by default one for each core where that is likely to pay, else none beside this one.
     progress : callable
@@ -219,7 +243,7 @@ def run_all(
     count = _processes(rows, specs) if jobs is None else jobs
     if count <= 1 or rows.streamed or len(specs) < 2:
         for spec in specs:
-            yield spec, run_trial(rows, plan, sets, spec, progress)[0]
+            yield spec, run_trial(rows, plan, spec, progress)[0]
         return
     from joblib import Parallel, delayed, parallel_config
 
@@ -227,17 +251,15 @@ def run_all(
     # Large arrays are mapped into memory once, and not copied to each process.
     with parallel_config(backend="loky", inner_max_num_threads=threads):
         pool = Parallel(n_jobs=count, return_as="generator_unordered", max_nbytes="1M", mmap_mode="r")
-        yield from pool(delayed(partial(_in_process, os.getpid(), rows, plan, sets))(spec) for spec in specs)
+        yield from pool(delayed(partial(_in_process, os.getpid(), rows, plan))(spec) for spec in specs)
 
 
-def _in_process(
-    parent: int, rows: TrialRows, plan: Plan, sets: Sets, spec: TrialSpec
-) -> tuple[TrialSpec, dict[str, Any]]:
+def _in_process(parent: int, rows: TrialRows, plan: Plan, spec: TrialSpec) -> tuple[TrialSpec, dict[str, Any]]:
     import torch
 
     _end_with(parent)
     torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "1")))
-    return spec, run_trial(rows, plan, sets, spec, lambda line: None)[0]
+    return spec, run_trial(rows, plan, spec, lambda line: None)[0]
 
 
 @cache

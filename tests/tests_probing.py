@@ -20,7 +20,6 @@ def problem(
     n: tuple[int, int, int] = (420, 120, 200),
     val: bool = True,
     shuffle_test: bool = False,
-    sort: bool = False,
 ) -> Problem:
     """Return a problem of 6 classes in 24 dimensions; `n` rows of train, validation and test."""
     rng = np.random.default_rng(0)
@@ -28,7 +27,6 @@ def problem(
     parts = []
     for count in n:
         y = np.arange(count) % CLASSES
-        y = np.sort(y) if sort else y
         parts.append(Part((3 * centres[y] + 4.5 * rng.normal(size=(count, D))).astype(np.float32), y))
     train, held, test = parts
     if shuffle_test:
@@ -38,7 +36,7 @@ def problem(
         train = train.take(draw_shots(train.y, draw.shots, 0)[0])
         held = held.take(draw_shots(held.y, min(draw.shots, 4), 0)[0])
     return Problem(
-        train, held if val else None, test, CLASSES, "folder:/d", draw, 0, parameters, None, lambda line: None
+        train, held if val else None, test, CLASSES, "folder:/d", True, draw, 0, parameters, None, lambda line: None
     )
 
 
@@ -51,4 +49,4 @@ def problem_with_flags(parameters: Mapping[str, Any], *, draw: Draw) -> Problem:
         x = rng.normal(size=(count, 12)).astype(np.float32)
         return Part(x, (x @ planes + 0.5 * rng.normal(size=(count, 5)) > 1.5).astype(np.uint8))
 
-    return Problem(part(400), part(100), part(200), 5, "csv:/d", draw, 0, parameters, None, lambda line: None)
+    return Problem(part(400), part(100), part(200), 5, "csv:/d", True, draw, 0, parameters, None, lambda line: None)

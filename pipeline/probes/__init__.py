@@ -5,7 +5,7 @@ scikit-learn is imported when a probe is built, not before.
 
 from .draws import Draw, draw_fraction, draw_shots
 from .estimators import make_estimator, needs_validation, source_digest
-from .fit import ProbeOutcome, run_probe, streams
+from .fit import ProbeOutcome, run_probe
 from .named import ProbeInfo, list_probes
 from .part import Part, StoredRows
 from .request import ProbeRequest, parse_grid, parse_grids, parse_params
@@ -30,5 +30,4 @@ __all__ = [
     "run_probe",
     "source_digest",
     "stratified_holdout",
-    "streams",
 ]

@@ -95,6 +95,24 @@ def draw_fraction(labels: Targets, fraction: float, seed: int) -> Indices:
     return np.sort(np.concatenate([order[: max(1, round(fraction * len(order)))] for order in orders]))
 
 
+def is_mixed(labels: Targets) -> bool:
+    """Say whether the classes of the rows come in mixed order, rather than one class after the other.
+
+    Mixed: neighbours differ at least half as often as rows that are put in order at random. Flags count as mixed.
+    """
+    if labels.ndim == 2 or len(labels) < 2:
+        return True
+    shares = np.unique(labels, return_counts=True)[1] / len(labels)
+    return bool(np.mean(np.diff(labels) != 0) >= 0.5 * (1 - np.square(shares).sum()))
+
+
+def first_rows(labels: Targets, count: int, seed: int) -> Indices:
+    """Return the first rows of a data set, ascending; of rows that come class after class as many drawn ones."""
+    if is_mixed(labels):
+        return np.arange(min(count, len(labels)), dtype=np.int64)
+    return np.sort(np.random.default_rng(seed).permutation(len(labels))[:count])
+
+
 def _until_each_has(flags: Targets, enough: int) -> npt.NDArray[np.bool_]:
     """Say which rows are taken when going through them, while one of a row's flags has been taken too seldom."""
     taken = np.zeros(len(flags), dtype=bool)

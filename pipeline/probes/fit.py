@@ -127,7 +127,7 @@ def run_probe(
         if val is None:
             raise BadInput(
                 f"{len(grid)} values of {request.tune} to choose from and no validation rows",
-                hint="Give a validation part (stratified_holdout draws one from train), or a single value.",
+                hint="Name a validation split, draw fewer shots so that rows are left to choose on, or give one value.",
             )
         many = _fit_together(request, build(grid[0]), train, grid)
         best, criterion, curve = choose(
@@ -169,6 +169,8 @@ def outcome(
     prediction: Prediction | None = None,
 ) -> ProbeOutcome:
     """Score a final fit on `test`, by its prediction if that is given, and put together what is known of it."""
+    if not final.converged:
+        warnings = [*warnings, f"the final fit did not converge: gradient norm {final.gradient_norm}"]
     prediction = prediction or predict(final.estimator, test.x, n_classes, multilabel=test.multilabel)
     metrics, intervals = score_test(test, prediction, n_classes)
     return ProbeOutcome(
@@ -205,11 +207,6 @@ def targets_of(part: Part) -> Targets:
 def rows_for(estimator: Any, part: Part) -> Any:
     """Return the rows as the estimator takes them: rotated or block by block if it can use them so, else a matrix."""
     return part.for_logistic if _streams(estimator) else part.matrix
-
-
-def streams(request: ProbeRequest) -> bool:
-    """Say whether the probe can be fitted on rows that are read block by block."""
-    return _streams(make_estimator(request))
 
 
 def _streams(estimator: Any) -> bool:

@@ -79,9 +79,14 @@ class ProbeRequest(BaseModel):
                     )
                 if alias in params:
                     params[own] = params.pop(alias)
-            params = {**named.defaults, **params}
         data = {**data, "params": params}
         tune, grid = _grid_of(data, named)
+        if named is not None:
+            # What is tuned has no default; what is usually tuned, where something else is, has its usual value.
+            usual = {named.tune: _as_parameter(named.grid[0])} if named.tune != tune and len(named.grid) == 1 else {}
+            data["params"] = {**{k: v for k, v in named.defaults.items() if k != tune}, **usual, **params}
+        if len(grid) < 2 and data.get("choose_by") in ("nll", "top1"):
+            data["choose_by"] = "nll"  # nothing is chosen
         return {**data, "tune": tune, "grid": grid}
 
     @field_validator("params")
@@ -193,6 +198,11 @@ def parse_grid(text: str) -> tuple[float, ...]:
     except ValueError as error:
         raise BadInput(f"{text!r} is not a grid of values", hint=_GRID_FORMS, found=text) from error
     return _checked_grid(values, found=text)
+
+
+def _as_parameter(value: float) -> JsonValue:
+    """Return a whole number as one: estimators are particular about it."""
+    return int(value) if float(value).is_integer() else value
 
 
 def _grid_of(data: dict[str, Any], named: NamedProbe | None) -> tuple[str, Any]:

@@ -109,12 +109,16 @@ def fit_grid(estimator: Any, x: TrainingRows, y: Targets, grid: Sequence[float])
     BadInput
         As `fit_estimator`.
     """
+    from sklearn.exceptions import ConvergenceWarning
+
     start = time.perf_counter()
     with warnings.catch_warnings(record=True) as caught, _refusals(estimator):
         warnings.simplefilter("always")
         probes = estimator.fit_many(x, y, grid)
     seconds = (time.perf_counter() - start) / len(grid)
-    return [_fitted(probe, seconds, caught) for probe in probes]
+    # That a fit did not converge each says itself; who said the rest is not known.
+    told = [w for w in caught if not issubclass(w.category, ConvergenceWarning)]
+    return [_fitted(probe, seconds, told) for probe in probes]
 
 
 def _fitted(estimator: Any, seconds: float, caught: Sequence[warnings.WarningMessage]) -> Fitted:

@@ -37,6 +37,8 @@ class Problem:
     n_classes : int
     dataset : str
         Name of the data set: some protocols prescribe a score for some.
+    val_from_train : bool
+        Whether the validation rows were held out of train.
     draw : Draw
         How the training rows were drawn.
     seed : int
@@ -53,6 +55,7 @@ class Problem:
     test: Part
     n_classes: int
     dataset: str
+    val_from_train: bool
     draw: Draw
     seed: int
     parameters: Mapping[str, Any]
@@ -95,6 +98,8 @@ class Protocol:
         Draws few-shot rows; see `draw_shots`.
     val_shots : int or None
         With few-shot training rows, at most so many validation rows of every class; None for all.
+    rows : (int, int) or None
+        So many first rows of train and of validation are taken.
     parameters : mapping
         What can be changed by name, with the published values.
     shots : tuple of int
@@ -118,6 +123,7 @@ class Protocol:
     hold_out: HoldOut = stratified_holdout
     draw: DrawShots = draw_shots
     val_shots: int | None = 4
+    rows: tuple[int, int] | None = None
     parameters: Mapping[str, JsonValue] = field(default_factory=lambda: MappingProxyType({}))
     shots: tuple[int, ...] = ()
     seeds: tuple[int, ...] = (0,)
@@ -130,8 +136,9 @@ class Protocol:
         Raises
         ------
         BadInput
-            If one is unknown, or not of the published value's kind.
+            If one is unknown, not of the published value's kind, or not positive.
         """
+        values = dict(self.parameters)
         for name, value in given.items():
             if name not in self.parameters:
                 raise BadInput(
@@ -140,15 +147,17 @@ class Protocol:
                     key=name,
                 )
             published = self.parameters[name]
-            number = isinstance(published, int | float) and not isinstance(published, bool)
-            kind = (int | float) if number else type(published)
-            if not isinstance(value, kind) or isinstance(value, bool) != isinstance(published, bool):
+            whole = isinstance(published, int)
+            kind = int if whole else int | float
+            if not isinstance(value, kind) or isinstance(value, bool) or value <= 0:
                 raise BadInput(
-                    f"Parameter {name} of protocol {self.name} is {type(published).__name__}, not {value!r}.",
+                    f"Parameter {name} of protocol {self.name} is a positive {'whole ' if whole else ''}number, "
+                    f"not {value!r}.",
                     hint=f"Published: {published!r}.",
                     key=name,
                 )
-        return {**self.parameters, **given}
+            values[name] = value if whole else float(value)
+        return values
 
     def deviations(self, parameters: Mapping[str, Any]) -> list[str]:
         """Say which parameters differ from the published ones."""

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from types import MappingProxyType
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from ..metrics.ranking import mean_average_precision
 from ..probes.checks import check_parts
 from ..probes.draws import draw_shots
 from ..probes.fit import ProbeOutcome, fit, outcome
@@ -18,7 +20,6 @@ from .base import Problem, Protocol
 from .heads import fit_heads
 from .logistic_search import LogisticSearch
 
-KS = (10, 20, 100, 200)
 HEADLINE_K = 20
 CS = tuple(float(C) for C in 10 ** np.linspace(-6, 5, 45))
 """dinov2/eval/log_regression.py, C_POWER_RANGE."""
@@ -42,24 +43,26 @@ def _draw(labels: Any, shots: int, seed: int, then: int = 0) -> tuple[Indices, I
 
 def run_knn(problem: Problem) -> ProbeOutcome:
     """Score every k from one search; k = 20 stands for the result, and nothing is chosen."""
-    from ..probes.knn.dinov2_knn import dinov2_knn
+    from ..probes.knn.dinov2_knn import DINOV2_KS, dinov2_knn
     from ..probes.knn.neighbours import KNNProbe
 
     told = check_parts(problem.train, None, problem.test, problem.n_classes)
     train, test = problem.train, problem.test
     shots, temperature = problem.draw.shots, float(problem.parameters["temperature"])
     # As in the reference: with n rows of each class, k is at most n, and n itself is one of them.
-    ks = KS if shots is None else [k for k in (*KS, shots) if k <= shots]
+    ks = DINOV2_KS if shots is None else [k for k in (*DINOV2_KS, shots) if k <= shots]
     if max(ks) > len(train):
         told.append(f"there are {len(train)} training rows: larger k were cut to that")
     ks = sorted({min(k, len(train)) for k in ks})
     headline = min(HEADLINE_K, ks[-1])
-    top1_by_k: dict[str, float] = {}
+    by_k: dict[str, float | None] = {}
     prediction = None
-    for k, _, classes, votes in dinov2_knn(train.matrix, train.y, test.matrix, ks=ks, temperature=temperature):
+    for k, classes, votes in dinov2_knn(train.matrix, train.y, test.matrix, ks=ks, temperature=temperature):
         found = _prediction(classes, votes, problem.n_classes, multilabel=test.multilabel)
-        hits = found.labels == test.y
-        top1_by_k[str(k)] = float(np.mean(hits.all(axis=1) if test.multilabel else hits))
+        if test.multilabel:
+            by_k[str(k)] = mean_average_precision(test.y.astype(np.uint8), votes)
+        else:
+            by_k[str(k)] = float(np.mean(found.labels == test.y))
         prediction = found if k == headline else prediction
     # The weights of the first k neighbours differ from a softmax over those k by a factor, which moves no decision.
     final = fit(KNNProbe(headline, weights="softmax", temperature=temperature), train)
@@ -70,7 +73,7 @@ def run_knn(problem: Problem) -> ProbeOutcome:
         problem.n_classes,
         chosen={"k": float(headline)},
         warnings=told,
-        more={"top1_by_k": top1_by_k},
+        more={"map_by_k" if test.multilabel else "top1_by_k": by_k},
         prediction=prediction,
     )
 
@@ -90,8 +93,9 @@ def run_logreg(problem: Problem) -> ProbeOutcome:
     search = LogisticSearch(problem, metric)
     scores = search.scores(CS)
     best = CS[int(np.argmax(scores))]  # the first of equals: the strongest penalty
-    refit_on = problem.train if problem.draw.shots is not None else problem.train.joined(problem.chosen_on)
-    return search.finish(best, refit_on)
+    # The rows that chose are a part of train.
+    held = problem.val_from_train and problem.draw.shots is None
+    return search.finish(best, problem.train.joined(problem.chosen_on) if held else problem.train)
 
 
 def run_linear(problem: Problem) -> ProbeOutcome:
@@ -125,7 +129,7 @@ def _heads(problem: Problem, *, on_test: bool) -> ProbeOutcome:
     ]
     best, _ = best_of(curve, "top1")
     return outcome(
-        fits[best],
+        replace(fits[best], seconds=0.0),  # which the curve has already
         problem.train,
         problem.test,
         problem.n_classes,

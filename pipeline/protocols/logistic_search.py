@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from ...errors import BadInput
 from ..probes.checks import check_parts
 from ..probes.fit import ProbeOutcome, outcome, targets_of
 from ..probes.part import Part
@@ -44,6 +45,12 @@ class LogisticSearch:
             fits = fit_grid(probe(self.problem), train.for_logistic, targets_of(train), new)
             for C, fitted in zip(new, fits, strict=True):
                 point = curve_point("C", C, fitted, score_validation(fitted.estimator, val, self.problem.n_classes))
+                if point[self.metric] is None:
+                    raise BadInput(
+                        f"The validation rows give no {self.metric} to choose by: none of them has a label.",
+                        hint="Give others: --val-split SPLIT, or a larger share of train.",
+                        key="val-split",
+                    )
                 self.curve.append(point)
                 self._scores[C] = point[self.metric]
             self.problem.progress(

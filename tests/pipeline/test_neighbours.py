@@ -261,28 +261,23 @@ def test_one_search_serves_dinov2s_four_ks() -> None:
     queries = blobs(60, seed=1)[0]
     expected = dinov2(x, y, queries, list(DINOV2_KS))
     found = list(dinov2_knn(x, y, queries, block_size=64))
-    assert [(votes.k, votes.attempt) for votes in found] == [(10, 0), (20, 0), (100, 0), (200, 0)]
+    assert [votes.k for votes in found] == [10, 20, 100, 200]
     for votes in found:
         np.testing.assert_allclose(votes.votes, expected[votes.k], atol=TOLERANCE)
 
 
 def test_some_rows_per_class_are_drawn_as_the_reference_draws_them() -> None:
-    x, y = blobs(500)
-    queries = blobs(60, seed=1)[0]
+    _, y = blobs(500)
     before = torch.random.get_rng_state()
-    found = list(dinov2_knn(x, y, queries, n_per_class=15, tries=2))
+    found = [draw_per_class(y, 15, attempt) for attempt in range(2)]
     assert torch.equal(before, torch.random.get_rng_state())
-    assert [(votes.k, votes.attempt) for votes in found] == [(10, 0), (15, 0), (10, 1), (15, 1)]
     for attempt in range(2):
         with torch.random.fork_rng():
             torch.manual_seed(attempt)
             drawn = np.concatenate(
                 [np.flatnonzero(y == c)[torch.randperm((y == c).sum())[:15].numpy()] for c in range(3)]
             )
-        np.testing.assert_array_equal(draw_per_class(y, 15, attempt), drawn)
-        expected = dinov2(x[drawn], y[drawn], queries, [10, 15])
-        for votes in found[2 * attempt : 2 * attempt + 2]:
-            np.testing.assert_allclose(votes.votes, expected[votes.k], atol=TOLERANCE)
+        np.testing.assert_array_equal(found[attempt], drawn)
 
 
 def test_a_class_with_few_rows_gives_them_all() -> None:
@@ -290,7 +285,7 @@ def test_a_class_with_few_rows_gives_them_all() -> None:
     assert sorted(draw_per_class(y, 4, 0)[4:]) == [10, 11]
 
 
-@pytest.mark.parametrize("wrong", [{"ks": []}, {"ks": [0]}, {"tries": 0}, {"n_per_class": 0}])
+@pytest.mark.parametrize("wrong", [{"ks": []}, {"ks": [0]}])
 def test_numbers_below_one_are_refused(wrong: dict[str, object]) -> None:
     x, y = blobs(30)
     with pytest.raises(BadInput):

@@ -80,6 +80,20 @@ def test_requests_that_mean_the_same_have_the_same_canonical_dict() -> None:
         assert canonical_json(one.canonical()) == canonical_json(other.canonical())
 
 
+def test_any_parameter_can_be_tuned_also_one_that_has_a_default() -> None:
+    request = ProbeRequest(probe="knn", grid={"temperature": (0.03, 0.07)})
+    assert (request.tune, request.grid) == ("temperature", (0.03, 0.07))
+    assert "temperature" not in request.params
+    assert request.params["k"] == 20
+    with pytest.raises(BadInput, match="both as a parameter and as a grid"):
+        ProbeRequest(probe="knn", params={"temperature": 0.1}, grid={"temperature": (0.03, 0.07)})
+
+
+def test_what_chooses_does_not_matter_where_nothing_is_chosen() -> None:
+    one, other = (ProbeRequest(probe="logreg", C=(1.0,), choose_by=by) for by in ("nll", "top1"))
+    assert one == other
+
+
 def test_whatever_changes_the_fit_changes_the_canonical_dict() -> None:
     requests = [
         ProbeRequest(probe="logreg"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,7 @@ from sklearn.linear_model import LogisticRegression
 from tests_probing import problem, problem_with_flags
 
 from cryoprobe.errors import BadInput
-from cryoprobe.pipeline.probes import Draw
+from cryoprobe.pipeline.probes import Draw, Part
 from cryoprobe.pipeline.protocols import PROTOCOLS, Problem, list_protocols, protocol_named
 from cryoprobe.pipeline.protocols.clip import LAMBDAS, headline
 from cryoprobe.pipeline.protocols.clip_benchmark import WEIGHT_DECAYS
@@ -126,7 +127,9 @@ def test_clip_reports_the_score_of_its_table() -> None:
     assert headline("torchvision:OxfordIIITPet", multilabel=False) == "mean_per_class_recall"
     assert headline("torchvision:FGVCAircraft", multilabel=False) == "mean_per_class_recall"
     assert headline("torchvision:Caltech101", multilabel=False) == "mean_per_class_recall"
-    assert headline("torchvision:CIFAR100", multilabel=False) == "top1"
+    assert headline("folder:/data/Flowers-102/", multilabel=False) == "mean_per_class_recall"
+    for name in ("torchvision:CIFAR100", "folder:/home/peter/carpets/food", "csv:/srv/pets/birds.csv"):
+        assert headline(name, multilabel=False) == "top1"
     assert headline("csv:voc2007.csv", multilabel=True) == "map_11_point"
 
 
@@ -206,14 +209,24 @@ def test_dinov2_linear_trains_thirteen_heads_scaled_to_the_batch() -> None:
     assert run("dinov2-linear-testselect").chosen_by == "test top1"
 
 
-def test_vtab_takes_eight_hundred_rows_of_train_and_two_hundred_of_validation() -> None:
-    parameters = protocol_named("vtab-1k").completed({})
-    done = run("vtab-1k", problem(parameters, n=(1500, 400, 300)))
-    assert done.solver["rows"] == 1000
-    assert not any("sorted" in text for text in done.warnings)
-    in_order = run("vtab-1k", problem(parameters, n=(1500, 400, 300), sort=True))
-    assert any("sorted by class" in text for text in in_order.warnings)
-    assert in_order.metrics["top1"] > 0.6
+def test_vtab_fits_its_training_and_validation_rows_together() -> None:
+    posed = problem(protocol_named("vtab-1k").completed({}))
+    done = run("vtab-1k", posed)
+    assert done.solver["rows"] == len(posed.train) + len(posed.chosen_on)
+    assert len(done.curve) == 17
+
+
+def test_dinov2_logreg_refits_on_all_of_train_and_on_nothing_else() -> None:
+    posed = problem(protocol_named("dinov2-logreg").completed({}))
+    assert run("dinov2-logreg", posed).solver["rows"] == len(posed.train) + len(posed.chosen_on)
+    assert run("dinov2-logreg", replace(posed, val_from_train=False)).solver["rows"] == len(posed.train)
+
+
+def test_validation_rows_without_a_label_are_refused() -> None:
+    posed = problem_with_flags(protocol_named("clip").completed({}), draw=Draw())
+    nothing = Part(posed.chosen_on.x, np.zeros_like(posed.chosen_on.y))
+    with pytest.raises(BadInput, match="no map_11_point to choose by"):
+        run("clip", replace(posed, val=nothing))
 
 
 def test_a_parameter_that_is_changed_is_told_and_an_unknown_one_is_refused() -> None:
@@ -224,8 +237,12 @@ def test_a_parameter_that_is_changed_is_told_and_an_unknown_one_is_refused() -> 
     assert protocol.deviations(protocol.completed({})) == []
     with pytest.raises(BadInput, match="no parameter 'depth'"):
         protocol.completed({"depth": 3})
-    with pytest.raises(BadInput, match="is int, not 'many'"):
-        protocol.completed({"iterations": "many"})
+    for wrong in ("many", 10.5, 0, -1, True):
+        with pytest.raises(BadInput, match="positive whole number"):
+            protocol.completed({"iterations": wrong})
+    with pytest.raises(BadInput, match="positive number"):
+        protocol_named("dinov2-knn").completed({"temperature": 0})
+    assert protocol_named("clip-readme").completed({"C": 1})["C"] == 1.0
 
 
 def test_a_search_finds_the_peak_of_a_smooth_curve_in_fifteen_looks() -> None:

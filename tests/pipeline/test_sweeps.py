@@ -14,6 +14,8 @@ import cryoprobe
 from cryoprobe.errors import BadInput, NotFound
 from cryoprobe.pipeline.probes import draw_shots
 from cryoprobe.pipeline.progress import Reporter
+from cryoprobe.stores import layout
+from cryoprobe.stores.memory import MemoryBackend
 from cryoprobe.stores.store import Store
 
 CLASSES = tuple("abcdef")
@@ -200,7 +202,68 @@ def test_a_protocol_takes_its_tap_of_an_open_clip_model_or_says_what_to_extract(
         cryoprobe.probe(opened, **name, protocol="clip")
     assert cryoprobe.probe(opened, **name, protocol="clip-readme")["notes"] == []
     other = cryoprobe.probe(opened, **name, protocol="clip", tap="post_projection")
-    assert any("reads the tap pre_projection" in note for note in other["notes"])
+    assert any("reads pre_projection" in remark for remark in other["remarks"])
+
+
+def test_an_official_validation_split_that_is_scored_does_not_choose(split: Store) -> None:
+    put_set(split, *rows(60, 2), classes=CLASSES, split="val")
+    result = cryoprobe.probe(split, **BY_NAME, protocol="clip", test_split="val")
+    assert result["splits"] == {"train": "train", "test": "val", "val": 0.1}
+
+
+@pytest.mark.parametrize("mixed", [True, False])
+def test_vtab_takes_a_thousand_rows_also_where_they_come_class_after_class(store: Path, mixed: bool) -> None:
+    opened = cryoprobe.open_store(store, create=True)
+    for name, n in (("train", 2400), ("test", 120)):
+        x, y = rows(n, n)
+        order = np.arange(n) if mixed else np.argsort(y, kind="stable")
+        put_set(opened, x[order], y[order], classes=CLASSES, split=name)
+    result = cryoprobe.probe(opened, **BY_NAME, protocol="vtab-1k")
+    assert result["rows"] == {"train": 800, "test": 120, "val": 200}
+    assert result["solver"]["rows"] == 1000
+    assert any("sorted by class" in text for text in result["warnings"]) != mixed
+    assert max(point["top1"] for point in result["curve"]) > 0.6
+
+
+def test_what_is_not_used_is_no_part_of_a_trial(split: Store) -> None:
+    put_set(split, *rows(60, 2), classes=(*CLASSES, "unheard-of"), split="val")
+    first = cryoprobe.probe(split, **BY_NAME, C=1.0)
+    with_val = cryoprobe.probe(split, **BY_NAME, C=1.0, val_split="val")
+    assert with_val["cached"]
+    assert with_val["classes"] == list(CLASSES)
+    assert any("--val-split is not used" in note for note in with_val["notes"])
+    assert cryoprobe.probe(split, **BY_NAME, C=1.0, choose_by="top1")["trial"] == first["trial"]
+    assert cryoprobe.probe(split, **BY_NAME, C=1.0, fractions=1.0, seeds=1)["trial"] == first["trial"]
+    shares = ("0.1", "0.3")
+    few = [cryoprobe.probe(split, **BY_NAME, C=[1.0, 9.0], shots=2, seeds=1, val_split=share) for share in shares]
+    assert few[0]["trial"] == few[1]["trial"]
+
+
+def test_what_a_protocol_is_asked_to_do_otherwise_is_said(split: Store) -> None:
+    put_set(split, *rows(60, 2), classes=CLASSES, split="val")
+    asked: list[tuple[dict[str, Any], str]] = [
+        ({"protocol": "clip-readme", "shots": 3, "seeds": 1}, "3 training rows of every class"),
+        ({"protocol": "clip-readme", "fractions": 0.5, "seeds": 1}, "50 % of the training rows"),
+        ({"protocol": "dinov2-logreg", "val_split": "val"}, "chosen on the split val"),
+        ({"protocol": "clip", "val_split": "0.3"}, "chosen on 30 % of train"),
+    ]
+    for given, text in asked:
+        result = cryoprobe.probe(split, **BY_NAME, **given)
+        assert any(text in remark for remark in result["remarks"])
+
+
+def test_a_seed_is_the_first_of_a_protocols_draws(split: Store) -> None:
+    result = cryoprobe.probe(split, **BY_NAME, protocol="bigvision-fewshot", shots=[2], seed=5)
+    assert [trial["seed"] for trial in result["trials"]] == [5, 6, 7]
+
+
+def test_a_store_in_memory_can_be_swept_in_processes() -> None:
+    backend = MemoryBackend()
+    layout.write_marker(backend)
+    opened = Store(backend)
+    for name, n, seed in (("train", 360, 0), ("test", 120, 1)):
+        put_set(opened, *rows(n, seed), classes=CLASSES, split=name)
+    assert len(cryoprobe.probe(opened, **BY_NAME, C=1.0, shots=[1, 2], seeds=2, jobs=2)["trials"]) == 4
 
 
 @pytest.mark.parametrize(
