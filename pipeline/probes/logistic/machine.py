@@ -8,7 +8,7 @@ if TYPE_CHECKING:
     import torch
 
 _WORTH_BFLOAT16 = 1 << 21
-"""Entries of the features from which the coarser type pays: half the time for 2,000 rows of 1,280, none less for 1,000."""
+"""Entries of the features from which the coarser type pays: it halves the time of 2,000 rows of 1,280, not of 1,000."""
 
 
 def has_tiles() -> bool:
