@@ -66,7 +66,7 @@ def test_of_a_start_only_what_the_rows_see_matters() -> None:
     warm = fit_path(x, y, LAMBDAS, precision="float64", tol=1e-10, start=(beside, moved))
     # n rows span n - 1 dimensions around their mean: the last of n axes is free, and a step brings it to zero.
     assert (warm.passes <= 2).all()
-    np.testing.assert_allclose(warm.coef, cold.coef, atol=1e-9)
+    np.testing.assert_allclose(warm.coef, cold.coef, atol=1e-5)  # a gradient of 1e-9, over the smallest penalty
 
 
 @pytest.mark.parametrize("n", [2, 15, D, 200])

@@ -1,12 +1,15 @@
-"""Second derivatives of many models at once: products with the Hessian, and its diagonal.
+"""Second derivatives of many models at once: products with the Hessian, and its diagonal along principal axes.
 
 The Hessian of the loss of one model, in the direction V [K, d], is Σ_i w_i u_i x_iᵀ with
 
     u_i = p_i ∘ (z_i - ⟨p_i, z_i⟩),  z_i = V x_i,   for softmax, and
     u_i = p_i (1 - p_i) z_i                         for a single logistic head.
 
-Both are exact for the probabilities p_i at the point of linearisation. Features may be a sample, and in bfloat16:
-an approximate Hessian changes the way to the optimum, not the optimum.
+Both are exact for the probabilities p_i at the point of linearisation. Classes that are told apart from each other but
+seldom from the rest make the Hessian far from diagonal in the classes as they are; along the principal axes of their
+curvature, Σ_i w_i (diag p_i - p_i p_iᵀ), as along those of the rows, it is nearly so.
+
+Features may be a sample, and in bfloat16: an approximate Hessian changes the way to the optimum, not the optimum.
 """
 
 from __future__ import annotations
@@ -44,44 +47,74 @@ class Curvature:
         heads = point.w.reshape(m * k, d).to(sample.x.dtype).T
         intercepts = point.b.reshape(m * k).to(sample.x.dtype)
         self._blocks = list(sample.blocks(m * k))
-        # Of many rows, every fourth gives a diagonal that is good enough to precondition with.
+        # Of many rows, every fourth says enough of the diagonal to precondition with.
         stride = 4 if len(sample) >= _MANY_ROWS else 1
+        softmax, wide = sample.task.softmax, _wide(sample.x.dtype)
 
-        def one(block: Block) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-            # Probabilities stay in float32: 1 - p of a row that is all but decided would be lost in fewer digits.
-            z = torch.addmm(intercepts, block.x, heads).to(_wide(sample.x.dtype)).view(-1, m, k)
-            p = probabilities_(z, softmax=sample.task.softmax)
-            own = p * (1 - p)
+        def weights_of(block: Block) -> torch.Tensor | None:
             weights = sample.task.rows(block.rows).weights_of(models)
-            if weights is not None:
-                own.mul_(weights[:, :, None])
-            own = own.view(-1, m * k)
-            diagonal = own[::stride].to(sample.x.dtype).T @ block.x[::stride].square()
-            return (p if sample.task.softmax else own.view(-1, m, 1)), diagonal, own.sum(0)
+            return None if weights is None else weights[:, :, None].to(wide)
+
+        def begin(block: Block) -> tuple[torch.Tensor, torch.Tensor]:
+            # Probabilities stay in float32: 1 - p of a row that is all but decided would be lost in fewer digits.
+            z = torch.addmm(intercepts, block.x, heads).to(wide).view(-1, m, k)
+            p = probabilities_(z, softmax=softmax)
+            weights = weights_of(block)
+            if not softmax:
+                p.mul_(1 - p)
+                if weights is not None:
+                    p.mul_(weights)
+                return p, p[::stride].sum(0)[:, :, None]
+            some = p[::stride]
+            weighted = some if weights is None else some * weights[::stride]
+            return p, torch.diag_embed(weighted.sum(0)) - weighted.permute(1, 2, 0) @ some.transpose(0, 1)
 
         # Per block: p for softmax; for a single head, all that the product needs, w p (1 - p).
         self._p: list[torch.Tensor] = []
-        diagonal = torch.zeros(m * k, d, dtype=_wide(sample.x.dtype), device=sample.x.device)
-        total = torch.zeros(m * k, dtype=diagonal.dtype, device=sample.x.device)
-        for p, part, part_b in team.map(one, self._blocks):
+        by_class = torch.zeros(m, k, k, dtype=wide, device=sample.x.device)
+        for p, part in team.map(begin, self._blocks):
             self._p.append(p)
+            by_class += part
+        if softmax:
+            # Classes that all rise together change nothing: make that the last of the axes, to leave it out below.
+            by_class += by_class.diagonal(dim1=1, dim2=2).sum(1)[:, None, None]
+        curved, turn = torch.linalg.eigh(by_class)
+        self._turn = turn.mT.contiguous()
+
+        def along_axes(item: tuple[Block, torch.Tensor]) -> torch.Tensor:
+            block, p = item
+            own = p[::stride]
+            if softmax:
+                own = own.transpose(0, 1)  # [m, b, K]
+                own = (own @ turn.square() - (own @ turn).square()).clamp_min_(0).transpose(0, 1)
+                weights = weights_of(block)
+                if weights is not None:
+                    own = own * weights[::stride]
+            return own.reshape(-1, m * k).to(sample.x.dtype).T @ block.x[::stride].square()
+
+        diagonal = torch.zeros(m * k, d, dtype=wide, device=sample.x.device)
+        for part in team.map(along_axes, zip(self._blocks, self._p, strict=True)):
             diagonal += part
-            total += part_b
-        thinning = len(sample) / sum(len(range(0, len(block.x), stride)) for block in self._blocks)
-        diagonal = diagonal.view(m, k, d) * (sample.scale * thinning) + models.penalties[:, None, None]
-        self._inverse = Point(diagonal.reciprocal_().to(total.dtype), _pseudo_inverse(total.view(m, k) * sample.scale))
+        scale = sample.scale * len(sample) / sum(len(range(0, len(block.x), stride)) for block in self._blocks)
+        diagonal = diagonal.view(m, k, d) * scale + models.penalties[:, None, None]
+        self._inverse = Point(diagonal.reciprocal_().to(wide), _pseudo_inverse(curved * scale))
+        if softmax:
+            self._inverse.w[:, -1] = 0
+            self._inverse.b[:, -1] = 0
 
     def precondition(self, gradient: Point) -> Point:
-        """Return the gradient over the Hessian's diagonal."""
-        dtype = self._inverse.w.dtype
-        return Point(gradient.w.to(dtype) * self._inverse.w, gradient.b.to(dtype) * self._inverse.b)
+        """Return the gradient over the Hessian's diagonal, along the principal axes of the rows and the classes."""
+        w, b = gradient.w.to(self._turn.dtype), gradient.b.to(self._turn.dtype)
+        w = self._turn.mT @ ((self._turn @ w).mul_(self._inverse.w))
+        b = (self._turn.mT @ (self._turn @ b[:, :, None]).mul_(self._inverse.b[:, :, None])).squeeze(2)
+        return Point(w, b)
 
     def keep(self, which: torch.Tensor) -> None:
         """Go on with the chosen models only."""
         softmax = self._sample.task.softmax
         self._models = self._models.keep(which)
         self._p = list(self._team.map(lambda p: p[:, which].contiguous() if softmax else p[:, which], self._p))
-        self._inverse = self._inverse.keep(which)
+        self._inverse, self._turn = self._inverse.keep(which), self._turn[which]
 
     def product(self, direction: Point) -> Point:
         """Return the Hessian times a direction, for every model."""

@@ -52,7 +52,7 @@ class Rules:
         Relative error of an objective: a step is not refused for less.
     max_steps : int
     max_products : int
-        With the Hessian, per step; four times as many where the optimum is near.
+        With the Hessian, per step; twice as many where the optimum is near.
     patient : bool
         Whether to go on while the gradient does not shrink.
     """
@@ -70,8 +70,8 @@ class Search:
 
     A model is done when both hold: the largest entry of its gradient, max |g|, is at most tol times
     `Rules.gradient_scale`, which is what counts where curvature is alike in all directions; and gᵀ D⁻¹ g, with D the
-    diagonal of the Hessian along the principal axes, is at most 50 tol times the objective, which is what counts
-    where it is not. Half of gᵀ H⁻¹ g would be the distance of a quadratic objective from its minimum.
+    diagonal of the Hessian along the principal axes of rows and classes, is at most 50 tol times the objective, which
+    is what counts where it is not. Half of gᵀ H⁻¹ g would be the distance of a quadratic objective from its minimum.
 
     Parameters
     ----------
@@ -170,8 +170,8 @@ class Search:
                 curvature.keep(going)
             relative = (self.decrement[alive] / self.objective[alive]).clamp_min(1e-300)
             # A direction need not be better than the quadratic model is: roughly far out, closely near the optimum.
-            most = torch.where(relative > _NEAR, rules.max_products, 4 * rules.max_products)
-            direction, products = conjugate_gradients(curvature, gradient, relative.pow(0.25).clamp(0.05, 0.5), most)
+            most = torch.where(relative > _NEAR, rules.max_products, 2 * rules.max_products)
+            direction, products = conjugate_gradients(curvature, gradient, relative.sqrt().clamp(0.05, 0.3), most)
             self.products[alive] += products
             stuck = self._move(oracle, alive, direction.to(torch.float64), gradient, rules)
             alive = alive[~stuck]

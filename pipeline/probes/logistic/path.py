@@ -171,7 +171,7 @@ def fit_path(
         # Rotated rows in the same type are as exact as the features are: the gradient differs by rounding.
         on_all = on_sample(sample) if sample.task is task and sample.x.dtype == dtype else on_features
         coarse = Rules(1e-2, torch.inf, 1e-4, 7, 12, patient=False)
-        fine = Rules(tol, scale, 1e-6 if precision == "float32" else 1e-13, max_steps, 20, patient=True)
+        fine = Rules(tol, scale, 1e-6 if precision == "float32" else 1e-13, max_steps, 40, patient=True)
         # What starts between optima needs few steps; where it does not, its neighbours are not there yet either.
         between = replace(fine, max_steps=min(max_steps, max(8, 2 * max_steps // 5)))
         known: list[int] = []
@@ -249,7 +249,10 @@ def _start(axes: Axes, task: Task, models: Models, start: tuple[Float64, Float64
         coef, intercept = (torch.from_numpy(np.array(part, dtype=np.float64)).to(device) for part in start)
         if coef.numel() != m * k * d or intercept.numel() != m * k:
             raise BadInput("the start has another shape than the result", expected=(m, k, d), found=tuple(coef.shape))
-        return axes.from_features(Point(coef.reshape(m, k, d), intercept.reshape(m, k)), team)
+        coef = coef.reshape(m, k, d)
+        if task.softmax:
+            coef = coef - coef.mean(1, keepdim=True)  # the same logits at a lower penalty
+        return axes.from_features(Point(coef, intercept.reshape(m, k)), team)
     weights = torch.ones(len(task.targets), 1, dtype=torch.float64, device=device)
     if task.weights is not None:
         weights = task.weights if task.weights.ndim == 2 else task.weights[:, None]

@@ -11,7 +11,6 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
 from types import TracebackType
 from typing import TYPE_CHECKING, TypeVar
 
@@ -37,7 +36,6 @@ class Team:
 
     def __init__(self, threads: int, *, workers: bool = True) -> None:
         self.threads = threads if workers else 1
-        self._largest = max(1, threads)
         self._pool: ThreadPoolExecutor | None = None
         self._before = 1
 
@@ -79,17 +77,6 @@ class Team:
                 yield waiting.popleft().result()
         while waiting:
             yield waiting.popleft().result()
-
-    @contextmanager
-    def at_rest(self) -> Iterator[None]:
-        """Let torch itself use the threads for a while: for one large operation that it shares out well."""
-        import torch
-
-        torch.set_num_threads(self._largest)
-        try:
-            yield
-        finally:
-            torch.set_num_threads(1)
 
     def matmul(self, a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
         """Return a @ b, a shared out by its first axis."""
