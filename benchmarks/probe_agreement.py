@@ -24,11 +24,11 @@ from scipy.special import log_softmax, softmax
 from sklearn.linear_model import LogisticRegression
 
 import cryoprobe
-from cryoprobe.pipeline.probes.few_shot_ridge import FewShotRidgeProbe
-from cryoprobe.pipeline.probes.heads import train_heads
+from cryoprobe.pipeline.probes.closed_form.few_shot_ridge import FewShotRidgeProbe
+from cryoprobe.pipeline.probes.closed_form.ridge import RidgeProbe
+from cryoprobe.pipeline.probes.gradient.heads import train_heads
+from cryoprobe.pipeline.probes.knn.neighbours import KNNProbe
 from cryoprobe.pipeline.probes.logistic import Rotated, fit_path
-from cryoprobe.pipeline.probes.neighbours import KNNProbe
-from cryoprobe.pipeline.probes.ridge import RidgeProbe
 
 Array = npt.NDArray[Any]
 LAMBDAS = (10.0, 1.0, 0.1)
