@@ -13,12 +13,13 @@ from pydantic import ValidationError
 
 from ..errors import BadInput, Corrupt, Incompatible, NotFound
 from . import layout, names
-from .backend import Backend
+from .backend import Backend, ObjectInfo
 from .claims import Claims
 from .feature_set import FeatureSet
 from .local import LocalBackend
 from .manifest import FailedSample, read_manifest
 from .names import Name, NamedSet
+from .parallel import each
 from .rows import RowIndex
 from .sets import seal_set
 
@@ -261,7 +262,11 @@ class Store:
 
     def trials(self) -> Iterator[dict[str, Any]]:
         """Yield every stored trial, ordered by id. A damaged one is left out: `verify` names it."""
-        for info in list(self.backend.list("trials/")):
+
+        def read(info: ObjectInfo) -> dict[str, Any] | None:
             with suppress(Corrupt):
-                if (result := self.trial(layout.stem(info.key))) is not None:
-                    yield result
+                return self.trial(layout.stem(info.key))
+            return None
+
+        found = each(read, self.backend.list("trials/"))
+        yield from (result for result in found if result is not None)
