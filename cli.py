@@ -40,7 +40,7 @@ StoreUrl = Annotated[
         "--store",
         "-s",
         envvar="CRYOPROBE_STORE",
-        help="The feature store: a folder, s3:// (gs://, az://), or http(s):// to read.",
+        help="The feature store: a folder, s3:// (gs://, az://), http(s):// to read, or a name from cryoprobe.toml.",
         show_default=False,
     ),
 ]

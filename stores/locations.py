@@ -8,6 +8,7 @@ from urllib.parse import urlsplit
 
 from ..errors import BadInput
 from .backend import Backend, is_key
+from .known import address_of
 from .local import LocalBackend
 
 _FORMS = "a folder, file://, s3://, gs://, az://, or http(s):// to read"
@@ -15,20 +16,23 @@ _BUCKET = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{1,254}")
 _SCHEME = re.compile(r"[a-z][a-z0-9+.-]{0,19}")
 
 
-def backend_at(place: str | Path) -> Backend:
+def backend_at(place: str | Path, *, create: bool = False) -> Backend:
     """Return the backend of a store, without looking whether there is one.
 
     Parameters
     ----------
     place : str or Path
-        A folder, or a URL.
+        A folder; a URL; or a name that a configuration file gives to one of these, see `stores.known`.
+    create : bool
+        Whether a store may be made there: a word that is neither a known name nor a folder is then taken for a
+        mistyped name, where names are known.
 
     Raises
     ------
     BadInput
         If it is none of these, or holds credentials, which are never repeated.
     """
-    text = str(place)
+    text = str(place) if isinstance(place, Path) else address_of(place, create=create)
     scheme, separator, rest = text.partition("://")
     if isinstance(place, Path) or not separator:
         return _folder(text)

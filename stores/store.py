@@ -31,7 +31,8 @@ def open_store(url: str | Path, *, create: bool = False) -> Store:
     ----------
     url : str or Path
         A folder, or ``file://`` and a folder; ``s3://BUCKET/PREFIX``, ``gs://…`` or ``az://…``, with credentials and
-        endpoint from the environment; or ``http(s)://…`` of a store's folder, to read.
+        endpoint from the environment; ``http(s)://…`` of a store's folder, to read; or a name that a configuration
+        file gives to one of these, see `stores.known`.
     create : bool
         Make a store there if there is none: the place must then be empty or absent.
 
@@ -50,7 +51,7 @@ def open_store(url: str | Path, *, create: bool = False) -> Store:
     ----------
     Of several callers that make the same store at once, each gets it. Credentials are neither repeated nor kept.
     """
-    backend = backend_at(url)
+    backend = backend_at(url, create=create)
     if create:
         if not backend.exists(layout.MARKER):
             stranger = backend.any_key()

@@ -1,4 +1,4 @@
-"""The command line on stores that a team shares: in a bucket, and behind a web server."""
+"""The command line on stores that a team shares: in a bucket, behind a web server, and by name."""
 
 from __future__ import annotations
 
@@ -59,10 +59,14 @@ def test_extract_probe_ls_show_and_verify_on_s3(data: list[str], s3: str, monkey
     assert (checked["sets"], checked["damages"]) == (2, [])
 
 
-def test_a_store_in_a_folder_is_read_over_http(data: list[str], tmp_path: Path) -> None:
+def test_a_store_in_a_folder_is_read_over_http_by_its_name(
+    data: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     run("extract", *SMALL, *data, "--store", tmp_path / "store")
     with serving_folder(tmp_path / "store") as url:
-        where = ["--store", url]
+        monkeypatch.chdir(tmp_path)
+        (tmp_path / "cryoprobe.toml").write_text(f'[stores]\nteam = "{url}"\n')
+        where = ["--store", "team"]
         assert len(run_json("ls", *where)) == 2
         assert run_json("verify", "--data", *where)["damages"] == []
         probed = run_json("probe", "--model", "timm:test_vit", "--untrained", *data, *where, "--C", "1")
@@ -71,6 +75,9 @@ def test_a_store_in_a_folder_is_read_over_http(data: list[str], tmp_path: Path) 
         assert run_json("results", *where) == []
         _, said = run("extract", *SMALL, *data, *where, "--split", "train", "--tap", "cls", code=5)
         assert "over http it is only read" in said
+        _, said = run("ls", "--store", "taem", code=3)
+        assert "known are team" in said
+        assert "Traceback" not in said
 
 
 def test_secrets_in_a_url_are_not_repeated() -> None:
