@@ -112,7 +112,7 @@ def write_marker(backend: Backend) -> None:
     Incompatible
         If the storage overwrites where it should write only if absent: writers would then overwrite each other's seals.
     """
-    made = backend.put_if_absent(MARKER, _marker())
+    made = not backend.exists(MARKER) and backend.put_if_absent(MARKER, _marker())
     if backend.unproven and not _is_proven(backend):
         try:
             _try_out(backend)

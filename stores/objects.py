@@ -105,13 +105,13 @@ class ObjectBackend(Backend):
             found = [ObjectInfo(m["path"], m["size"]) for page in pages for m in page]
         except _failures() as e:
             raise self._explained(e, prefix) from None
-        # Not every server orders by key, and none of them the way the others do.
-        yield from sorted(info for info in found if is_key(info.key))
+        # Not every server orders by key; and what some tools keep in the place of a folder is no object of ours.
+        yield from sorted(info for info in found if is_key(info.key) and info.key.startswith(prefix))
 
     def any_key(self) -> str | None:  # noqa: D102
         try:
             pages = self._objects.list(chunk_size=1)
-            return next((str(m["path"]) for page in pages for m in page), None)
+            return next((str(m["path"]) for page in pages for m in page if is_key(m["path"])), None)
         except _failures() as e:
             raise self._explained(e, "") from None
 

@@ -61,9 +61,7 @@ def open_store(url: str | Path, *, create: bool = False) -> Store:
                     hint="Name a new folder or prefix for the store, or an existing store.",
                     key="store",
                 )
-            layout.write_marker(backend)
-        elif backend.unproven:  # as where a store was copied into a bucket
-            layout.write_marker(backend)
+        layout.write_marker(backend)
     return Store(backend)
 
 

@@ -18,6 +18,7 @@ from typing import Any
 
 BUCKET = "features"
 ACCESS = {"AWS_ACCESS_KEY_ID": "cryoprobe-tests", "AWS_SECRET_ACCESS_KEY": "no-secret-at-all"}
+READ_ACCESS = {"AWS_ACCESS_KEY_ID": "cryoprobe-reads", "AWS_SECRET_ACCESS_KEY": "no-secret-either"}
 _SECONDS_TO_START = 60
 
 
@@ -28,13 +29,22 @@ def weed() -> str | None:
 
 @contextmanager
 def s3_server(folder: Path) -> Iterator[str]:
-    """Run SeaweedFS on free ports of this machine with an empty bucket, and yield the endpoint."""
+    """Run SeaweedFS on free ports of this machine with an empty bucket, and yield the endpoint.
+
+    `ACCESS` may do everything in it, `READ_ACCESS` may read and list.
+    """
     program = weed()
     assert program is not None
-    identity = {"accessKey": ACCESS["AWS_ACCESS_KEY_ID"], "secretKey": ACCESS["AWS_SECRET_ACCESS_KEY"]}
-    actions = ["Admin", "Read", "Write", "List", "Tagging"]
+    identities = [
+        {
+            "name": access["AWS_ACCESS_KEY_ID"],
+            "credentials": [{"accessKey": access["AWS_ACCESS_KEY_ID"], "secretKey": access["AWS_SECRET_ACCESS_KEY"]}],
+            "actions": actions,
+        }
+        for access, actions in ((ACCESS, ["Admin", "Read", "Write", "List"]), (READ_ACCESS, ["Read", "List"]))
+    ]
     config = folder / "s3.json"
-    config.write_text(json.dumps({"identities": [{"name": "t", "credentials": [identity], "actions": actions}]}))
+    config.write_text(json.dumps({"identities": identities}))
     names = ["master", "volume", "filer", "s3"]
     ports = dict(zip([f"{n}.port{suffix}" for n in names for suffix in ("", ".grpc")], _free_ports(8), strict=True))
     options = {

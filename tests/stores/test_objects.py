@@ -22,7 +22,7 @@ from store_data import (
     sealed_set,
     write_units,
 )
-from tests_servers import ACCESS, BUCKET, serving
+from tests_servers import ACCESS, BUCKET, READ_ACCESS, serving
 from tiny_s3 import Faults, tiny_s3
 
 from cryoprobe.errors import BadInput, CryoprobeError, Incompatible, NotFound, ReadOnly, Unavailable
@@ -182,6 +182,18 @@ class TestRefusals:
                 write()
             assert "AWS_SECRET_ACCESS_KEY" in str(caught.value)
             assert "not-this-one" not in repr((str(caught.value), caught.value.__dict__, caught.value.__cause__))
+
+    def test_who_may_only_read_reads_and_is_refused_writing(self, s3: str, monkeypatch: pytest.MonkeyPatch) -> None:
+        found = sealed_set(open_store(s3, create=True).backend, IDS)
+        for name, value in READ_ACCESS.items():
+            monkeypatch.setenv(name, value)
+        store = open_store(s3, create=True)
+        assert store.open(found.id).load()[0].shape == (21, 6)
+        assert verify(store, data=True).damages == ()
+        with pytest.raises(ReadOnly, match="cannot be written"):
+            store.record_trial("t", {"trial": "t"})
+        with pytest.raises(ReadOnly, match="cannot be written"):
+            open_store(f"{s3}/other", create=True)
 
     def test_a_server_that_is_not_there(self, s3: str, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:1")
