@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import os
 import re
+from contextlib import suppress
 from pathlib import Path
 
 from ..errors import BadInput, NotFound
@@ -29,8 +30,10 @@ def config_file() -> Path:
 
 def project_file() -> Path | None:
     """Return the ``cryoprobe.toml`` of the working directory or the nearest folder above it, if there is one."""
-    here = Path.cwd()
-    return next((f for f in (folder / PROJECT_FILE for folder in (here, *here.parents)) if f.is_file()), None)
+    with suppress(OSError):  # a folder that is gone, or that is not ours to look into
+        here = Path.cwd()
+        return next((f for f in (folder / PROJECT_FILE for folder in (here, *here.parents)) if f.is_file()), None)
+    return None
 
 
 def known_stores() -> dict[str, str]:

@@ -90,6 +90,11 @@ def test_a_file_that_cannot_be_used_is_named(project: Path, text: str) -> None:
     assert address_of("./team") == "./team"
 
 
+def test_a_working_directory_that_is_gone_has_no_project(project: Path) -> None:
+    project.rmdir()
+    assert known_stores() == {}
+
+
 def test_a_password_in_a_file_is_refused_and_not_repeated(project: Path) -> None:
     (project / "cryoprobe.toml").write_text('[stores]\nteam = "s3://key:secret@bucket/x"\n')
     with pytest.raises(BadInput, match="more than its place") as caught:
