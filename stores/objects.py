@@ -60,7 +60,6 @@ class ObjectBackend(Backend):
         self.url = url
         self._scheme, self._bucket = urlsplit(url)[:2]
         self._retries = retries
-        self._process = os.getpid()
         self._client = _connect(url, retries)
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -125,7 +124,12 @@ class ObjectBackend(Backend):
             raise self._explained(e, key, writing=True) from None
 
     def copy(self, source: str, target: str) -> None:
-        """Let the storage copy `source` to `target`: no byte of it passes through here."""
+        """Let the storage copy `source` to `target`: no byte of it passes through here.
+
+        Guarantees
+        ----------
+        As `put`: atomic and durable.
+        """
         check_key(source)
         check_key(target)
         if source == target:  # which S3 refuses
@@ -151,13 +155,7 @@ class ObjectBackend(Backend):
 
     @property
     def _objects(self) -> Any:
-        if os.getpid() != self._process:
-            # obstore's threads do not live on in a forked child, and a request would wait for them for ever.
-            raise Conflict(
-                f"The store {self.url} was opened before this process was forked, and cannot be used in it.",
-                hint="Start processes by 'spawn' (multiprocessing_context='spawn'), or load the features beforehand.",
-                key=self.url,
-            )
+        _check_process(self.url)
         return self._client
 
     def _surely_exists(self, key: str) -> bool:
@@ -231,6 +229,7 @@ def _connect(url: str, retries: int) -> Any:
             hint="Install it: pip install 'cryoprobe[cloud]'",
             key="store",
         ) from None
+    _check_process(url)
     endpoints = {name: os.environ[name] for name in _ENDPOINTS[scheme] if os.environ.get(name)}
     for name, endpoint in endpoints.items():
         if "@" in endpoint:
@@ -257,6 +256,22 @@ def _connect(url: str, retries: int) -> Any:
             hint=f"Set {_CREDENTIALS[scheme]}.",
             key=url,
         ) from None
+
+
+_processes: list[int] = []
+"""The process that has used obstore, if one has; a forked child inherits the entry."""
+
+
+def _check_process(url: str) -> None:
+    """Refuse to use obstore in a forked child: its threads do not live on there, and a request would wait for ever."""
+    if not _processes:
+        _processes.append(os.getpid())
+    if _processes[0] != os.getpid():
+        raise Conflict(
+            f"{url} cannot be used in this process, which was forked from one that had opened a store in a bucket.",
+            hint="Start processes by 'spawn' (multiprocessing_context='spawn'), or load the features beforehand.",
+            key=url,
+        )
 
 
 def _failures() -> tuple[type[BaseException], ...]:

@@ -1,4 +1,4 @@
-"""Many small requests at once: a distant storage answers each as late as one, and eight as late as one."""
+"""Many small requests at once: a distant storage takes as long to answer one as to answer several."""
 
 from __future__ import annotations
 

@@ -127,18 +127,21 @@ class TestSets:
         assert {k.split("/")[2] for k in keys(store.backend, "sets/")} == {done[0][0].attempt}
 
 
-def _load(feature_set: FeatureSet, answer: Connection) -> None:
+def _load(found: FeatureSet | str, answer: Connection) -> None:
     try:
-        answer.send(feature_set.load()[0].sum())
+        if isinstance(found, str):
+            store = open_store(found)
+            found = store.open(next(iter(store.set_ids())))
+        answer.send(found.load()[0].sum())
     except CryoprobeError as e:
         answer.send(e.args[0])
 
 
 class TestProcesses:
-    def ask(self, feature_set: FeatureSet, method: str) -> object:
+    def ask(self, found: FeatureSet | str, method: str) -> object:
         context = multiprocessing.get_context(method)
         answer, child = context.Pipe(duplex=False)
-        process = context.Process(target=_load, args=(feature_set, child))  # type: ignore[attr-defined]
+        process = context.Process(target=_load, args=(found, child))  # type: ignore[attr-defined]
         process.start()
         assert answer.poll(60)
         process.join(60)
@@ -146,13 +149,14 @@ class TestProcesses:
 
     def test_a_spawned_process_finds_the_store_by_its_own_environment(self, s3: str) -> None:
         found = sealed_set(open_store(s3, create=True).backend, IDS)
-        assert self.ask(found, "spawn") == found.load()[0].sum()
+        assert self.ask(found, "spawn") == self.ask(s3, "spawn") == found.load()[0].sum()
         for secret in ACCESS.values():
             assert secret.encode() not in pickle.dumps(found)
 
     def test_a_forked_process_is_told_rather_than_left_to_hang(self, s3: str) -> None:
         found = sealed_set(open_store(s3, create=True).backend, IDS)
-        assert "spawn" in str(self.ask(found, "fork"))
+        for opened in (found, s3):
+            assert "was forked" in str(self.ask(opened, "fork"))
 
 
 class TestRefusals:
