@@ -36,7 +36,13 @@ Model = Annotated[str, typer.Option("--model", "-m", help="open_clip:ARCH/TAG, t
 Data = Annotated[str, typer.Option("--dataset", "-d", help="folder:PATH, csv:FILE … (`cryoprobe datasets`).")]
 StoreUrl = Annotated[
     str,
-    typer.Option("--store", "-s", envvar="CRYOPROBE_STORE", help="Folder of the feature store.", show_default=False),
+    typer.Option(
+        "--store",
+        "-s",
+        envvar="CRYOPROBE_STORE",
+        help="The feature store: a folder, s3:// (gs://, az://), http(s):// to read, or a name from cryoprobe.toml.",
+        show_default=False,
+    ),
 ]
 Checkpoint = Annotated[Path | None, typer.Option(help="Weights: .pt, .pth, .bin or .safetensors; never unpickled.")]
 ImageSize = Annotated[int | None, typer.Option(help="Side of the encoder's input in pixels, if not the model's own.")]

@@ -70,7 +70,10 @@ class ReadOnly(CryoprobeError, PermissionError):
 
 
 class Incompatible(CryoprobeError):
-    """The store, an object in it or a saved probe has a format that this version does not know."""
+    """The store, an object in it or a saved probe has a format that this version does not know.
+
+    Or a bucket cannot do what a store needs.
+    """
 
     exit_code = 6
 
@@ -82,7 +85,7 @@ class Conflict(CryoprobeError):
 
 
 class Unavailable(CryoprobeError, OSError):
-    """The storage failed: disk full, input/output error, share gone. Nothing that was sealed is lost."""
+    """The storage failed or cannot be reached: disk full, share gone, server down. Nothing that was sealed is lost."""
 
     exit_code = 8
 

@@ -26,13 +26,18 @@ class ObjectInfo(NamedTuple):
     size: int
 
 
+def is_key(key: str) -> bool:
+    """Return whether `key` is a plain relative name, which cannot leave the store's folder."""
+    return (
+        len(key) <= _LONGEST_KEY
+        and _KEY.fullmatch(key) is not None
+        and max(len(segment) for segment in key.split("/")) <= _LONGEST_SEGMENT
+    )
+
+
 def check_key(key: str) -> str:
     """Return `key` if it is a plain relative name; raise `BadInput` where it could leave the store's folder."""
-    if (
-        len(key) > _LONGEST_KEY
-        or not _KEY.fullmatch(key)
-        or max(len(segment) for segment in key.split("/")) > _LONGEST_SEGMENT
-    ):
+    if not is_key(key):
         raise BadInput(f"{key[:80]!r} is no object key: segments of letters, digits, '.', '_' and '-'.", key=key[:80])
     return key
 
@@ -55,9 +60,12 @@ class Backend(ABC):
     ----------
     url : str
         Where it is, for messages. Never holds credentials.
+    unproven : bool
+        Whether `put_if_absent` depends on a server that may not be up to it: it is then tried out when a store is made.
     """
 
     url: str
+    unproven: bool = False
 
     @abstractmethod
     def get(self, key: str) -> bytes:
@@ -79,8 +87,10 @@ class Backend(ABC):
 
         Raises
         ------
-        ReadOnly, Unavailable
-            If the storage refuses, or fails. The old object, or none, is then still in place.
+        ReadOnly
+            If the storage refuses. The old object, or none, is then still in place.
+        Unavailable
+            If it fails: the old object, or none, is then in place, or the new one where its answer was lost.
 
         Guarantees
         ----------
@@ -110,6 +120,10 @@ class Backend(ABC):
         ----------
         An object whose write returned before the listing began is listed. Unfinished writes never are.
         """
+
+    def any_key(self) -> str | None:
+        """Return the key of some object, or None where there is none."""
+        return next((info.key for info in self.list()), None)
 
     @abstractmethod
     def delete(self, key: str) -> None:

@@ -89,7 +89,7 @@ class Claims:
             if self._lives(newest):
                 return False
         key = f"{folder}{unit}.{generation + 1}.json"
-        if not self._backend.put_if_absent(key, self._content(0)):
+        if not self._backend.put_if_absent(key, self._content(0)) and not self._is_ours(key):
             return False
         for _, old in generations:
             self._backend.delete(old)
@@ -103,6 +103,14 @@ class Claims:
             key = self._held.pop((encoder_id, unit), None)
             if key is not None:
                 self._backend.delete(key)
+
+    def _is_ours(self, key: str) -> bool:
+        """Return whether a claim that exists is our own after all, the answer to its writing having been lost."""
+        try:
+            claim = layout.read_json(self._backend, key)
+        except CryoprobeError:
+            return False
+        return isinstance(claim, dict) and claim.get("owner") == self._owner
 
     def _lives(self, key: str) -> bool:
         """Return whether the owner of a foreign claim may still be at work."""

@@ -168,7 +168,8 @@ class FeatureSet:
     def as_torch(self, dtype: Float = "float32", *, raw: bool = False) -> TorchView:
         """Return a map-style data set for ``torch.utils.data.DataLoader``; it reads what is asked for, as it is asked.
 
-        The store does not import torch: items are NumPy, and the loader's own collation makes tensors of them.
+        The store does not import torch: items are NumPy, and the loader's own collation makes tensors of them. Over a
+        store in a bucket a loader with workers needs ``multiprocessing_context="spawn"``.
         """
         return TorchView(self, dtype, raw)
 

@@ -103,8 +103,51 @@ def is_whole(content: Mapping[str, Any]) -> bool:
 
 
 def write_marker(backend: Backend) -> None:
-    """Make `backend` a store, unless it is one."""
-    backend.put_if_absent(MARKER, json.dumps({"format": FORMAT, "version": FORMAT_VERSION}).encode() + b"\n")
+    """Make `backend` a store, unless it is one.
+
+    On storage whose `put_if_absent` is unproven it is tried out, once, and the marker says so.
+
+    Raises
+    ------
+    Incompatible
+        If the storage overwrites where it should write only if absent: writers would then overwrite each other's seals.
+    """
+    made = not backend.exists(MARKER) and backend.put_if_absent(MARKER, _marker())
+    if backend.unproven and not _is_proven(backend):
+        try:
+            _try_out(backend)
+        except Incompatible:
+            if made:
+                backend.delete(MARKER)
+            raise
+        backend.put(MARKER, _marker(conditional_put=True))
+
+
+def _marker(**also: bool) -> bytes:
+    return json.dumps({"format": FORMAT, "version": FORMAT_VERSION, **also}).encode() + b"\n"
+
+
+def _is_proven(backend: Backend) -> bool:
+    check_marker(backend)  # what is no store of ours is not written to
+    return read_json(backend, MARKER).get("conditional_put") is True
+
+
+def _try_out(backend: Backend) -> None:
+    key = f"claims/{new_attempt()}"  # advice: should it be left behind, nobody minds
+    backend.put_if_absent(key, b"first")
+    overwritten = backend.put_if_absent(key, b"second")
+    kept = backend.get(key)
+    backend.delete(key)
+    if overwritten or kept != b"first":
+        raise Incompatible(
+            f"The storage of {backend.url} does not honour conditional writes (If-None-Match): of two writers of one "
+            "object both would win, and seal sets over each other.",
+            hint="Keep the store on storage that does (Amazon S3, Google Cloud Storage, Azure, SeaweedFS, recent "
+            "MinIO, Ceph …), or in a folder.",
+            key=backend.url,
+            expected="the first of two objects",
+            found="the second",
+        )
 
 
 def check_marker(backend: Backend) -> None:
@@ -119,7 +162,9 @@ def check_marker(backend: Backend) -> None:
     """
     try:
         marker = read_json(backend, MARKER)
-    except NotFound:
+    except NotFound as e:
+        if e.key != MARKER:  # what lacks is more than the store, such as its bucket
+            raise
         raise NotFound(
             f"There is no feature store at {backend.url}.",
             hint="Check the path, or make one: cryoprobe extract --model … --dataset … --store PATH",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import suppress
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
@@ -10,6 +11,7 @@ from ..canonical import digest
 from ..errors import Corrupt, NotFound
 from . import layout
 from .backend import Backend
+from .parallel import each
 
 
 class Name(BaseModel):
@@ -84,10 +86,13 @@ def record(backend: Backend, named: NamedSet) -> None:
 
 def read_all(backend: Backend) -> Iterator[NamedSet]:
     """Yield every name in the store. What cannot be read is no name: names can be given again at no cost."""
-    for info in list(backend.list("names/")):
-        try:
-            content = layout.read_json(backend, info.key)
-            if isinstance(content, dict) and layout.is_whole(content):
-                yield NamedSet.model_validate(content)
-        except (Corrupt, NotFound, ValidationError):
-            continue
+    found = each(lambda info: _read(backend, info.key), backend.list("names/"))
+    yield from (named for named in found if named is not None)
+
+
+def _read(backend: Backend, key: str) -> NamedSet | None:
+    with suppress(Corrupt, NotFound, ValidationError):
+        content = layout.read_json(backend, key)
+        if isinstance(content, dict) and layout.is_whole(content):
+            return NamedSet.model_validate(content)
+    return None

@@ -14,6 +14,7 @@ from .backend import Backend
 from .chunks import corrupt
 from .feature_set import FeatureSet
 from .manifest import read_manifest
+from .parallel import each
 from .units import Rows, UnitSeal, read_seal, sample_array
 
 _CACHED_BLOCKS = 8
@@ -62,17 +63,24 @@ class RowIndex:
                 self._seen.update(layout.unit_seal_key(self.encoder_id, u) for u in feature_set.manifest.units)
                 self._take_in(feature_set, feature_set.samples())
                 self._seen.add(info.key)
-        for info in list(self._backend.list(f"unit-seals/{self.encoder_id}/")):
-            if info.key not in self._seen:
-                seal = read_seal(self._backend, self.encoder_id, layout.stem(info.key))
-                if seal is not None:
-                    self.add(seal)
+        listed = self._backend.list(f"unit-seals/{self.encoder_id}/")
+        new = [layout.stem(info.key) for info in listed if info.key not in self._seen]
+        for found in each(self._read_unit, new):
+            if found is not None:
+                self._add(*found)
 
     def add(self, seal: UnitSeal) -> None:
         """Take in one sealed unit."""
+        self._add(seal, seal.read(self._backend, "samples"))
+
+    def _read_unit(self, unit: str) -> tuple[UnitSeal, npt.NDArray[np.uint8]] | None:
+        seal = read_seal(self._backend, self.encoder_id, unit)
+        return None if seal is None else (seal, seal.read(self._backend, "samples"))
+
+    def _add(self, seal: UnitSeal, samples: npt.NDArray[np.uint8]) -> None:
         self._seen.add(layout.unit_seal_key(seal.encoder, seal.unit))
         self._units[seal.unit] = seal
-        self._take_in(seal, seal.read(self._backend, "samples"))
+        self._take_in(seal, samples)
 
     def _take_in(self, source: UnitSeal | FeatureSet, samples: npt.NDArray[np.uint8]) -> None:
         heads, tails = _halves(samples)

@@ -13,12 +13,13 @@ from pydantic import ValidationError
 
 from ..errors import BadInput, Corrupt, Incompatible, NotFound
 from . import layout, names
-from .backend import Backend
+from .backend import Backend, ObjectInfo
 from .claims import Claims
 from .feature_set import FeatureSet
-from .local import LocalBackend
+from .locations import backend_at
 from .manifest import FailedSample, read_manifest
 from .names import Name, NamedSet
+from .parallel import each
 from .rows import RowIndex
 from .sets import seal_set
 
@@ -29,48 +30,37 @@ def open_store(url: str | Path, *, create: bool = False) -> Store:
     Parameters
     ----------
     url : str or Path
-        A folder, or ``file://`` and a folder.
+        A folder, or ``file://`` and a folder; ``s3://BUCKET/PREFIX``, ``gs://…`` or ``az://…``, with credentials and
+        endpoint from the environment; ``http(s)://…`` of a store's folder, to read; or a name that a configuration
+        file gives to one of these, see `stores.known`.
     create : bool
-        Make a store there if there is none: the folder must then be empty or absent.
+        Make a store there if there is none: the place must then be empty or absent.
 
     Raises
     ------
     NotFound
         If there is no store, and `create` is false.
     BadInput
-        If the folder holds something else.
+        If the place holds something else, or is none.
     Incompatible
-        If a newer version of Cryoprobe made it.
+        If a newer version of Cryoprobe made it, or its storage cannot keep writers apart.
+    ReadOnly, Unavailable
+        If the storage refuses, or fails.
+
+    Guarantees
+    ----------
+    Of several callers that make the same store at once, each gets it. Credentials are neither repeated nor kept.
     """
-    text = str(url)
-    scheme, separator, rest = text.partition("://")
-    if separator and scheme != "file":
-        raise BadInput(
-            f"This version keeps stores in folders (also on NFS), not at {scheme}://.",
-            hint="Name a folder: --store PATH",
-            key="store",
-        )
-    path = rest if separator else text
-    root = Path(path).expanduser()
-    if not path.strip():
-        raise BadInput("The store's path is empty.", hint="Name a folder: --store PATH", key="store")
-    try:
-        found = next((p for p in (root, *root.parents) if p.exists()), root)
-        strangers = [p.name for p in root.iterdir() if not p.name.startswith(".")] if root.is_dir() else []
-    except OSError as e:  # a name that is too long, a folder that is not ours to read
-        raise BadInput(
-            f"{root} cannot be used: {e.strerror}.", hint="Check the path of the store.", key="store"
-        ) from None
-    if found.exists() and not found.is_dir():
-        raise BadInput(f"{found} is a file, not a store.", hint="Name a folder: --store PATH", key="store")
-    backend = LocalBackend(root)
-    if create and not backend.exists(layout.MARKER):
-        if strangers and not backend.exists(layout.MARKER):  # else somebody made the store this instant
-            raise BadInput(
-                f"{root} is not a feature store, and not empty ({strangers[0]!r} …).",
-                hint="Name a new folder for the store, or an existing store.",
-                key="store",
-            )
+    backend = backend_at(url, create=create)
+    if create:
+        if not backend.exists(layout.MARKER):
+            stranger = backend.any_key()
+            if stranger is not None and not backend.exists(layout.MARKER):  # else somebody made the store this instant
+                raise BadInput(
+                    f"{backend.url} is not a feature store, and not empty ({stranger.partition('/')[0]!r} …).",
+                    hint="Name a new folder or prefix for the store, or an existing store.",
+                    key="store",
+                )
         layout.write_marker(backend)
     return Store(backend)
 
@@ -261,7 +251,11 @@ class Store:
 
     def trials(self) -> Iterator[dict[str, Any]]:
         """Yield every stored trial, ordered by id. A damaged one is left out: `verify` names it."""
-        for info in list(self.backend.list("trials/")):
+
+        def read(info: ObjectInfo) -> dict[str, Any] | None:
             with suppress(Corrupt):
-                if (result := self.trial(layout.stem(info.key))) is not None:
-                    yield result
+                return self.trial(layout.stem(info.key))
+            return None
+
+        found = each(read, self.backend.list("trials/"))
+        yield from (result for result in found if result is not None)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -13,10 +13,9 @@ from . import layout, names
 from .backend import Backend
 from .chunks import ObjectRecord, record_of
 from .manifest import read_manifest
+from .parallel import each
 from .store import Store, open_store
 from .units import read_seal
-
-_READERS = 8
 
 
 @dataclass(frozen=True)
@@ -99,9 +98,12 @@ def verify(
     for n in named:
         if (key := layout.manifest_key(n.encoder, n.set)) not in manifests:
             damages.append(Damage(key, n.set, "missing", f"the manifest of {n.name.dataset}", "no object", key))
-    wanted = [w for key in manifests for w in _of_set(backend, key, damages)]
     seals = [] if sets else [i.key for i in backend.list("unit-seals/")]
-    wanted += [w for key in seals for w in _of_unit(backend, key, damages)]
+    wanted: list[_Wanted] = []
+    for read, sealed in ((_of_set, manifests), (_of_unit, seals)):
+        for promised, damage in each(partial(read, backend), sealed):
+            wanted += promised
+            damages += damage
     for info in [] if sets else list(backend.list("trials/")):
         try:
             opened.trial(layout.stem(info.key))
@@ -109,41 +111,36 @@ def verify(
             damages.append(Damage(info.key, layout.stem(info.key), "changed", "a whole trial", e.message, info.key))
 
     sizes = {i.key: i.size for folder in ("sets/", "units/") for i in backend.list(folder)}
-    done = 0
-    with ThreadPoolExecutor(_READERS, thread_name_prefix="cryoprobe-verify") as pool:
-        for damage in pool.map(lambda w: _check(backend, w, sizes=sizes, data=data), wanted):
-            done += 1
-            if progress is not None:
-                progress(done, len(wanted))
-            if damage is not None:
-                damages.append(damage)
+    checked = each(lambda w: _check(backend, w, sizes=sizes, data=data), wanted)
+    for done, found in enumerate(checked, 1):
+        if progress is not None:
+            progress(done, len(wanted))
+        if found is not None:
+            damages.append(found)
     total = sum(w.record.size for w in wanted)
     return Verification(len(manifests), len(seals), len(wanted), total, data, tuple(damages))
 
 
-def _of_set(backend: Backend, key: str, damages: list[Damage]) -> list[_Wanted]:
-    """Return the objects of a set; note a manifest that cannot be used."""
+def _of_set(backend: Backend, key: str) -> tuple[list[_Wanted], list[Damage]]:
+    """Return the objects of a set, or the damage of a manifest that cannot be used."""
     try:
         manifest = read_manifest(backend, key)
     except Corrupt as e:
-        damages.append(Damage(key, layout.stem(key), "damaged seal", "a whole manifest", e.message, key))
-        return []
+        return [], [Damage(key, layout.stem(key), "damaged seal", "a whole manifest", e.message, key)]
     except Incompatible as e:
-        damages.append(Damage(key, layout.stem(key), "unreadable", f"version {e.expected} or older", e.message, key))
-        return []
-    return [_Wanted(f"{manifest.folder}/{k}", manifest.set, r, key) for k, r in manifest.objects.items()]
+        return [], [Damage(key, layout.stem(key), "unreadable", f"version {e.expected} or older", e.message, key)]
+    return [_Wanted(f"{manifest.folder}/{k}", manifest.set, r, key) for k, r in manifest.objects.items()], []
 
 
-def _of_unit(backend: Backend, key: str, damages: list[Damage]) -> list[_Wanted]:
-    """Return the objects of a unit; note a seal that cannot be used."""
+def _of_unit(backend: Backend, key: str) -> tuple[list[_Wanted], list[Damage]]:
+    """Return the objects of a unit, or the damage of a seal that cannot be used."""
     try:
         seal = read_seal(backend, key.split("/")[1], layout.stem(key))
     except Corrupt as e:
-        damages.append(Damage(key, layout.stem(key), "damaged seal", "a whole seal", e.message, key))
-        return []
+        return [], [Damage(key, layout.stem(key), "damaged seal", "a whole seal", e.message, key)]
     if seal is None:  # deleted since the listing
-        return []
-    return [_Wanted(seal.key(name), seal.unit, r, key) for name, r in seal.objects.items()]
+        return [], []
+    return [_Wanted(seal.key(name), seal.unit, r, key) for name, r in seal.objects.items()], []
 
 
 def _check(backend: Backend, wanted: _Wanted, *, sizes: dict[str, int], data: bool) -> Damage | None:

@@ -67,5 +67,6 @@ def test_the_metadata_say_what_the_package_needs(wheel: Path) -> None:
     assert f"Version: {cryoprobe.__version__}" in metadata
     assert "Requires-Python: >=3.11" in metadata
     assert "Provides-Extra: quickstart" in metadata
+    assert "Provides-Extra: cloud" in metadata
     assert "cryoprobe = cryoprobe.cli:main" in files["entry_points.txt"]
     assert "MIT License" in files["licenses/LICENSE"]

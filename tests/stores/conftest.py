@@ -8,14 +8,19 @@ from pathlib import Path
 
 import pytest
 from hypothesis import settings
+from tests_servers import serving_folder
 
 from cryoprobe.stores import layout
 from cryoprobe.stores.backend import Backend
+from cryoprobe.stores.http import HttpBackend
 from cryoprobe.stores.local import LocalBackend
 from cryoprobe.stores.memory import MemoryBackend
+from cryoprobe.stores.objects import ObjectBackend
 from cryoprobe.stores.store import Store, open_store
 
 sys.path.insert(0, str(Path(__file__).parent))
+
+from store_data import Storage
 
 # The same examples in every run, and no deadline: the machine may be busy with something else.
 settings.register_profile("stores", deadline=None, derandomize=True, database=None)
@@ -42,7 +47,27 @@ def store(tmp_path: Path) -> Store:
     return open_store(tmp_path / "store", create=True)
 
 
-@pytest.fixture(params=["memory", "local"])
+@pytest.fixture(params=["memory", "local", "s3"])
 def backend(request: pytest.FixtureRequest, tmp_path: Path) -> Backend:
-    """Return empty storage of each kind that the contract is checked on."""
-    return MemoryBackend() if request.param == "memory" else LocalBackend(tmp_path / "objects")
+    """Return empty storage of each kind that is written to."""
+    if request.param == "memory":
+        return MemoryBackend()
+    if request.param == "local":
+        return LocalBackend(tmp_path / "objects")
+    return ObjectBackend(request.getfixturevalue("s3"))
+
+
+@pytest.fixture(params=["memory", "local", "s3", "http"])
+def storage(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Storage]:
+    """Return empty storage of each kind that is read from."""
+    if request.param == "http":
+        folder = tmp_path / "served"
+        folder.mkdir()
+        with serving_folder(folder) as url:
+            yield Storage(LocalBackend(folder), HttpBackend(url))
+    elif request.param == "s3":
+        place = request.getfixturevalue("s3")
+        yield Storage(ObjectBackend(place), ObjectBackend(place))
+    else:
+        backend = MemoryBackend() if request.param == "memory" else LocalBackend(tmp_path / "objects")
+        yield Storage(backend, backend)

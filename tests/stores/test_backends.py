@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from store_data import files, keys
+from store_data import Storage, files, keys
 
 from cryoprobe.errors import BadInput, NotFound, ReadOnly, Unavailable
 from cryoprobe.stores.backend import Backend, ObjectInfo
@@ -62,13 +62,74 @@ def at_once(n: int, call: Callable[[int], object]) -> list[object]:
         return list(pool.map(run, range(n)))
 
 
-class TestContract:
-    def test_what_was_put_is_got(self, backend: Backend) -> None:
+class TestReading:
+    def test_what_was_put_is_got(self, storage: Storage) -> None:
         for key, data in {"a": b"", "b/c": b"\0\xff", "b/d.json": bytes(range(256)) * 500}.items():
-            backend.put(key, data)
-            assert backend.get(key) == data
-            assert backend.exists(key)
+            storage.writer.put(key, data)
+            assert storage.reader.get(key) == data
+            assert storage.reader.exists(key)
 
+    def test_a_missing_object_is_not_found_under_its_key(self, storage: Storage) -> None:
+        storage.writer.put("a/b", b"x")
+        for key in ("b", "a/c", "a", "a/b/c", "a/b/c/d"):
+            with pytest.raises(NotFound, match=key) as caught:
+                storage.reader.get(key)
+            assert caught.value.key == key
+            assert isinstance(caught.value, FileNotFoundError)
+            assert not storage.reader.exists(key)
+
+    def test_listings_are_ordered_by_key_and_say_sizes(self, storage: Storage) -> None:
+        sizes = {"a/b": 3, "a.json": 1, "a-b": 2, "a/b.c": 0, "a/b/c": 5, "A": 4, "a0": 1, "b/x/y/z": 7, "a_": 2}
+        del sizes["a/b"]  # an object and a folder of one name is not asked of any storage
+        for key, size in reversed(sizes.items()):
+            storage.writer.put(key, b"x" * size)
+        assert list(storage.reader.list()) == [ObjectInfo(key, sizes[key]) for key in sorted(sizes)]
+
+    def test_a_prefix_is_a_whole_folder(self, storage: Storage) -> None:
+        for key in ("a/1", "a/b/2", "ab/3", "a.4", "c/a/5"):
+            storage.writer.put(key, b"")
+        assert keys(storage.reader, "a/") == ["a/1", "a/b/2"]
+        assert keys(storage.reader, "a/b/") == ["a/b/2"]
+        assert keys(storage.reader, "c/") == ["c/a/5"]
+        for absent in ("b/", "a/1/", "a/1/2/", "x/y/"):
+            assert keys(storage.reader, absent) == []
+
+    @pytest.mark.parametrize("prefix", ["..", "../", "/", "//", "a/../", "a//", "./", "a", ".a/", "a\0/", "a\\/"])
+    def test_a_prefix_that_is_no_folder_is_refused(self, storage: Storage, prefix: str) -> None:
+        storage.writer.put("a/b", b"x")
+        with pytest.raises(BadInput):
+            list(storage.reader.list(prefix))
+
+    def test_long_keys_are_kept_to_the_last_letter(self, storage: Storage) -> None:
+        folder = "a" * 200
+        key = f"{folder}/{'b' * 255}"
+        storage.writer.put(key, b"x")
+        assert storage.writer.put_if_absent(f"{folder}/{'b' * 254}", b"y")
+        assert storage.reader.get(key) == b"x"
+        assert keys(storage.reader) == [key[:-1], key]
+
+    @pytest.mark.parametrize("key", BAD_KEYS)
+    def test_a_key_that_is_no_plain_name_is_refused(self, storage: Storage, key: str) -> None:
+        for verb in (storage.reader.get, storage.reader.exists):
+            with pytest.raises(BadInput):
+                verb(key)
+
+    def test_some_key_is_that_of_an_object(self, storage: Storage) -> None:
+        storage.writer.put("a/b", b"x")
+        assert storage.reader.any_key() == "a/b"
+
+    def test_a_reader_opened_before_sees_what_is_written_and_deleted_since(self, storage: Storage) -> None:
+        storage.writer.put("z", b"")
+        for _ in range(3):
+            storage.writer.put("a/b", b"x")
+            assert storage.reader.get("a/b") == b"x"
+            assert keys(storage.reader) == ["a/b", "z"]
+            storage.writer.delete("a/b")
+            assert not storage.reader.exists("a/b")
+            assert keys(storage.reader) == ["z"]
+
+
+class TestWriting:
     def test_any_buffer_can_be_put_and_is_copied(self, backend: Backend) -> None:
         data = bytearray(b"one")
         backend.put("a", memoryview(data))  # type: ignore[arg-type]
@@ -120,15 +181,6 @@ class TestContract:
             writing.result()
         assert seen <= set(versions)
 
-    def test_a_missing_object_is_not_found_under_its_key(self, backend: Backend) -> None:
-        backend.put("a/b", b"x")
-        for key in ("b", "a/c", "a", "a/b/c", "a/b/c/d"):
-            with pytest.raises(NotFound, match=key) as caught:
-                backend.get(key)
-            assert caught.value.key == key
-            assert isinstance(caught.value, FileNotFoundError)
-            assert not backend.exists(key)
-
     def test_deleting_removes_one_object_and_nothing_where_there_is_none(self, backend: Backend) -> None:
         backend.put("a/b", b"x")
         backend.put("a/c", b"y")
@@ -171,30 +223,9 @@ class TestContract:
         assert caught.value.key == source
         assert backend.get("t") == b"old"
 
-    def test_listings_are_ordered_by_key_and_say_sizes(self, backend: Backend) -> None:
-        sizes = {"a/b": 3, "a.json": 1, "a-b": 2, "a/b.c": 0, "a/b/c": 5, "A": 4, "a0": 1, "b/x/y/z": 7, "a_": 2}
-        del sizes["a/b"]  # an object and a folder of one name is not asked of any storage
-        for key, size in reversed(sizes.items()):
-            backend.put(key, b"x" * size)
-        assert list(backend.list()) == [ObjectInfo(key, sizes[key]) for key in sorted(sizes)]
-
-    def test_a_prefix_is_a_whole_folder(self, backend: Backend) -> None:
-        for key in ("a/1", "a/b/2", "ab/3", "a.4", "c/a/5"):
-            backend.put(key, b"")
-        assert keys(backend, "a/") == ["a/1", "a/b/2"]
-        assert keys(backend, "a/b/") == ["a/b/2"]
-        assert keys(backend, "c/") == ["c/a/5"]
-        for absent in ("b/", "a/1/", "a/1/2/", "x/y/"):
-            assert keys(backend, absent) == []
-
-    @pytest.mark.parametrize("prefix", ["..", "../", "/", "//", "a/../", "a//", "./", "a", ".a/", "a\0/", "a\\/"])
-    def test_a_prefix_that_is_no_folder_is_refused(self, backend: Backend, prefix: str) -> None:
-        backend.put("a/b", b"x")
-        with pytest.raises(BadInput):
-            list(backend.list(prefix))
-
     def test_nothing_is_listed_in_empty_storage(self, backend: Backend) -> None:
         assert keys(backend) == keys(backend, "a/") == []
+        assert backend.any_key() is None
 
     def test_a_listing_survives_objects_that_come_and_go(self, backend: Backend) -> None:
         for i in range(60):
@@ -235,14 +266,6 @@ class TestContract:
                 verb()
         assert keys(backend) == ["good"]
         assert backend.get("good") == b"x"
-
-    def test_long_keys_are_kept_to_the_last_letter(self, backend: Backend) -> None:
-        folder = "a" * 200
-        key = f"{folder}/{'b' * 255}"
-        backend.put(key, b"x")
-        assert backend.put_if_absent(f"{folder}/{'b' * 254}", b"y")
-        assert backend.get(key) == b"x"
-        assert keys(backend) == [key[:-1], key]
 
 
 class TestKeysStayInside:

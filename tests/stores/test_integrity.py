@@ -275,7 +275,7 @@ class TestWhatIsVerified:
         with pytest.raises(NotFound):
             verify(tmp_path / "nothing")
         with pytest.raises(BadInput):
-            verify("s3://bucket/store")
+            verify("ftp://host/store")
 
     def test_a_store_by_its_path(self, sets: Sets) -> None:
         assert verify(sets.root).objects == verify(str(sets.root), data=True).objects > 0

@@ -1,0 +1,281 @@
+"""A backend in a bucket: S3 and what speaks its protocol, Google Cloud Storage, Azure Blob Storage, by obstore.
+
+Credentials and endpoints come from the environment, as for any tool of that cloud, and stay there: messages are made
+of status and error codes alone, since what obstore says can hold signed URLs and headers.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator, Mapping
+from datetime import timedelta
+from typing import Any
+from urllib.parse import urlsplit
+
+from ..errors import BadInput, Conflict, CryoprobeError, NotFound, ReadOnly, Unavailable
+from .backend import Backend, ObjectInfo, check_key, check_prefix, is_key
+
+RETRIES = 6
+"""How often a request is repeated after a failure that may pass: some ten seconds in all."""
+
+_CONNECT = timedelta(seconds=5)
+_REQUEST = timedelta(minutes=5)  # a chunk of tens of megabytes, over a slow line
+_RETRYING = timedelta(minutes=2)
+_PAGE = 1000
+
+_ENDPOINTS: Mapping[str, tuple[str, ...]] = {
+    "s3": ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "AWS_ENDPOINT"),
+    "gs": ("GOOGLE_BASE_URL",),
+    "az": ("AZURE_STORAGE_ENDPOINT", "AZURE_ENDPOINT"),
+}
+_CREDENTIALS: Mapping[str, str] = {
+    "s3": "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY (or AWS_SKIP_SIGNATURE=true for a public bucket), AWS_REGION, "
+    "and AWS_ENDPOINT_URL for a server of your own",
+    "gs": "GOOGLE_SERVICE_ACCOUNT or GOOGLE_APPLICATION_CREDENTIALS",
+    "az": "AZURE_STORAGE_ACCOUNT_NAME and AZURE_STORAGE_ACCOUNT_KEY",
+}
+_STATUS = re.compile(r"status code: (\d{3})")
+_CODE = re.compile(r"<Code>([A-Za-z]{1,60})</Code>")
+_NO_BUCKET = re.compile(r"NoSuchBucket|ContainerNotFound|bucket does not exist")
+_NO_CREDENTIALS = re.compile(r"/latest/api/token|/latest/meta-data|computeMetadata|metadata/identity")
+
+
+class ObjectBackend(Backend):
+    """Objects below a prefix of a bucket.
+
+    An upload is one request, which the storage carries out whole or not at all; a copy is made by the storage itself.
+
+    Parameters
+    ----------
+    url : str
+        ``s3://BUCKET/PREFIX``, ``gs://…`` or ``az://…``, as `stores.locations` has checked it.
+    retries : int
+        How often a request is repeated after a failure that may pass.
+    """
+
+    unproven = True
+
+    def __init__(self, url: str, retries: int = RETRIES) -> None:
+        self.url = url
+        self._scheme, self._bucket = urlsplit(url)[:2]
+        self._retries = retries
+        self._client = _connect(url, retries)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Another process finds its credentials in its own environment: none is ever pickled.
+        return ObjectBackend, (self.url, self._retries)
+
+    def get(self, key: str) -> bytes:  # noqa: D102
+        check_key(key)
+        try:
+            return bytes(self._objects.get(key).bytes())
+        except _failures() as e:
+            raise self._explained(e, key) from None
+
+    def put(self, key: str, data: bytes) -> None:  # noqa: D102
+        check_key(key)
+        try:
+            # In one request: parts of an upload that was killed would stay in the bucket, unseen and paid for.
+            self._objects.put(key, data, use_multipart=False)
+        except _failures() as e:
+            raise self._explained(e, key, writing=True) from None
+
+    def put_if_absent(self, key: str, data: bytes) -> bool:  # noqa: D102
+        from obstore.exceptions import AlreadyExistsError
+
+        check_key(key)
+        try:
+            self._objects.put(key, data, mode="create", use_multipart=False)
+        except AlreadyExistsError:
+            return False
+        except _failures() as e:
+            error = self._explained(e, key, writing=True)
+            # The answer may be lost and the object written: then it is there, and whose it is the caller reads.
+            if isinstance(error, Unavailable) and self._surely_exists(key):
+                return False
+            raise error from None
+        return True
+
+    def list(self, prefix: str = "") -> Iterator[ObjectInfo]:  # noqa: D102
+        check_prefix(prefix)
+        try:
+            pages = self._objects.list(prefix or None, chunk_size=_PAGE)
+            found = [ObjectInfo(m["path"], m["size"]) for page in pages for m in page]
+        except _failures() as e:
+            raise self._explained(e, prefix) from None
+        # Not every server orders by key; and what some tools keep in the place of a folder is no object of ours.
+        yield from sorted(info for info in found if is_key(info.key) and info.key.startswith(prefix))
+
+    def any_key(self) -> str | None:  # noqa: D102
+        try:
+            pages = self._objects.list(chunk_size=1)
+            return next((str(m["path"]) for page in pages for m in page if is_key(m["path"])), None)
+        except _failures() as e:
+            raise self._explained(e, "") from None
+
+    def delete(self, key: str) -> None:  # noqa: D102
+        check_key(key)
+        try:
+            self._objects.delete(key)
+        except FileNotFoundError:  # as some storages have it
+            return
+        except _failures() as e:
+            raise self._explained(e, key, writing=True) from None
+
+    def copy(self, source: str, target: str) -> None:
+        """Let the storage copy `source` to `target`: no byte of it passes through here.
+
+        Guarantees
+        ----------
+        As `put`: atomic and durable.
+        """
+        check_key(source)
+        check_key(target)
+        if source == target:  # which S3 refuses
+            if not self.exists(source):
+                raise self._missing(source)
+            return
+        try:
+            self._objects.copy(source, target)
+        except FileNotFoundError as e:
+            raise self._explained(e, source) from None
+        except _failures() as e:
+            raise self._explained(e, target, writing=True) from None
+
+    def exists(self, key: str) -> bool:  # noqa: D102
+        check_key(key)
+        try:
+            self._objects.head(key)
+        except FileNotFoundError:
+            return False
+        except _failures() as e:
+            raise self._explained(e, key) from None
+        return True
+
+    @property
+    def _objects(self) -> Any:
+        _check_process(self.url)
+        return self._client
+
+    def _surely_exists(self, key: str) -> bool:
+        try:
+            return self.exists(key)
+        except CryoprobeError:
+            return False
+
+    def _missing(self, key: str) -> NotFound:
+        return NotFound(f"There is no object {key} in {self.url}.", key=key)
+
+    def _explained(self, e: BaseException, key: str, *, writing: bool = False) -> CryoprobeError:
+        """Return the error of ours that `e` amounts to, with nothing of its text but codes."""
+        text = str(e)
+        status = (_STATUS.findall(text) or [None])[-1]
+        code = (_CODE.findall(text) or [None])[-1]
+        answer = " ".join(part for part in (status, code) if part)
+        where = f"{key} in {self.url}" if key else self.url
+        if _NO_BUCKET.search(text):
+            return NotFound(
+                f"There is no bucket {self._bucket} for {self.url}.",
+                hint="Check its name, or make it with your cloud's own tool. "
+                f"What leads to it: {_CREDENTIALS[self._scheme]}.",
+                key=self.url,
+            )
+        if isinstance(e, FileNotFoundError) or status == "404":
+            return self._missing(key)
+        if "redirect" in text:  # the bucket is in another region than one says
+            status = answer = "301"
+        if _NO_CREDENTIALS.search(text):
+            return Unavailable(
+                f"There are no credentials for {self.url}.",
+                hint=f"Set {_CREDENTIALS[self._scheme]}.",
+                key=self.url,
+            )
+        if status in ("401", "403") or type(e).__name__ in ("PermissionDeniedError", "UnauthenticatedError"):
+            if writing:
+                return ReadOnly(
+                    f"The store {self.url} cannot be written: the storage refuses {key} ({answer}).",
+                    hint=f"Ask for write access, or check {_CREDENTIALS[self._scheme]}.",
+                    key=key,
+                )
+            return Unavailable(
+                f"The storage refuses to read {where} ({answer}).",
+                hint=f"Ask for access, or check {_CREDENTIALS[self._scheme]}.",
+                key=key or self.url,
+            )
+        verb = "write" if writing else "read"
+        return Unavailable(
+            f"Cannot {verb} {where}: the storage {f'answered {answer}' if answer else 'does not answer'}.",
+            hint=f"Check {self._suspects(answer)}. "
+            "When the storage is well again, run the same command: what is sealed is kept.",
+            key=key or self.url,
+        )
+
+    def _suspects(self, answer: str) -> str:
+        region = ["the bucket's region (AWS_REGION)"] if answer == "301" else []
+        endpoints = [name for name in _ENDPOINTS[self._scheme] if os.environ.get(name)]
+        return " and ".join(["the network", *endpoints, *region])
+
+
+def _connect(url: str, retries: int) -> Any:
+    """Return obstore's store for a URL, by the settings in the environment; nothing is asked of the network yet."""
+    scheme = urlsplit(url).scheme
+    try:
+        from obstore.exceptions import BaseError
+        from obstore.store import from_url
+    except ImportError:
+        raise BadInput(
+            f"Stores at {scheme}:// need one more package.",
+            hint="Install it: pip install 'cryoprobe[cloud]'",
+            key="store",
+        ) from None
+    _check_process(url)
+    endpoints = {name: os.environ[name] for name in _ENDPOINTS[scheme] if os.environ.get(name)}
+    for name, endpoint in endpoints.items():
+        if "@" in endpoint:
+            raise BadInput(
+                f"{name} holds a user name or password, which would end up in logs.",
+                hint=f"Leave it out of the URL, and set {_CREDENTIALS[scheme]}.",
+                key=name,
+            )
+    settings: dict[str, Any] = {
+        "client_options": {
+            "allow_http": any(e.startswith("http://") for e in endpoints.values()),
+            "connect_timeout": _CONNECT,
+            "timeout": _REQUEST,
+        },
+        "retry_config": {"max_retries": retries, "retry_timeout": _RETRYING},
+    }
+    if scheme == "s3":  # one object is deleted by a request that may be repeated, and that every server understands
+        settings["disable_bulk_delete"] = True
+    try:
+        return from_url(url, **settings)
+    except (BaseError, ValueError):
+        raise BadInput(
+            f"The settings in the environment do not suffice for {url}.",
+            hint=f"Set {_CREDENTIALS[scheme]}.",
+            key=url,
+        ) from None
+
+
+_processes: list[int] = []
+"""The process that has used obstore, if one has; a forked child inherits the entry."""
+
+
+def _check_process(url: str) -> None:
+    """Refuse to use obstore in a forked child: its threads do not live on there, and a request would wait for ever."""
+    if not _processes:
+        _processes.append(os.getpid())
+    if _processes[0] != os.getpid():
+        raise Conflict(
+            f"{url} cannot be used in this process, which was forked from one that had opened a store in a bucket.",
+            hint="Start processes by 'spawn' (multiprocessing_context='spawn'), or load the features beforehand.",
+            key=url,
+        )
+
+
+def _failures() -> tuple[type[BaseException], ...]:
+    """Return what obstore raises; a function, since obstore is imported only where a bucket is used."""
+    from obstore.exceptions import BaseError
+
+    return BaseError, OSError, NotImplementedError

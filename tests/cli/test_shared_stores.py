@@ -1,0 +1,127 @@
+"""The command line on stores that a team shares: in a bucket, behind a web server, and by name."""
+
+from __future__ import annotations
+
+import io
+import json
+import subprocess
+import sys
+from contextlib import redirect_stderr, redirect_stdout, suppress
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests_servers import serving_folder
+from tests_support import write_images
+
+from cryoprobe import cli
+from cryoprobe.stores.objects import ObjectBackend
+
+SMALL = ["--model", "timm:test_vit", "--untrained", "--image-size", "32"]
+
+
+def run(*words: str | Path, code: int = 0) -> tuple[str, str]:
+    """Run a command in this process; return what it prints to the two streams."""
+    out, err = io.StringIO(), io.StringIO()
+    with pytest.raises(SystemExit) as ended, redirect_stdout(out), redirect_stderr(err):
+        cli.app([*map(str, words)], prog_name="cryoprobe")
+    assert ended.value.code == code, f"{ended.value.code}\n{out.getvalue()}\n{err.getvalue()}"
+    return out.getvalue(), err.getvalue()
+
+
+def run_json(*words: str | Path, code: int = 0) -> Any:
+    return json.loads(run(*words, "--json", code=code)[0])
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> list[str]:
+    write_images(tmp_path / "data" / "train", {"a": 12, "b": 12})
+    write_images(tmp_path / "data" / "test", {"a": 6, "b": 6}, seed=1)
+    return ["--dataset", f"folder:{tmp_path / 'data'}"]
+
+
+def test_extract_probe_ls_show_and_verify_on_s3(data: list[str], s3: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    where = ["--store", s3]
+    extracted = run_json("extract", *SMALL, *data, *where, "--unit-rows", "8")
+    assert (extracted["rows"], extracted["encoded"], extracted["sealed"]) == (36, 36, True)
+    assert run_json("extract", *SMALL, *data, *where)["encoded"] == 0
+
+    probe = ["probe", "--model", "timm:test_vit", "--untrained", *data, *where, "--C", "1"]
+    first = run_json(*probe)
+    assert first["cached"] is False
+    assert run_json(*probe)["cached"] is True
+    assert len(run_json("results", *where)) == 1
+    # Trials in other processes, to which the sets are sent.
+    swept = run_json(*probe, "--shots", "1,2", "--seeds", "2", "--jobs", "2")
+    assert swept["cached"] == 0
+    assert len(run_json("results", *where)) == 5
+
+    monkeypatch.setenv("CRYOPROBE_STORE", s3)
+    named = run_json("ls")
+    assert {n["name"]["split"] for n in named} == {"train", "test"}
+    shown = run_json("show", named[0]["set"][:12])
+    assert shown["path"].startswith(f"{s3}/sets/{named[0]['set']}/")
+    assert s3 in run("show", named[0]["set"][:12])[0]
+    checked = run_json("verify", "--data")
+    assert (checked["sets"], checked["damages"]) == (2, [])
+
+
+def test_two_processes_that_extract_the_same_images_to_s3_share_the_work(data: list[str], s3: str) -> None:
+    command = [sys.executable, "-m", "cryoprobe.cli", "extract", *SMALL, *data, "--store", s3, "--split", "train"]
+    command += ["--unit-rows", "4", "--batch-size", "4", "--json"]
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    both = [subprocess.Popen(command, **pipes) for _ in range(2)]  # type: ignore[call-overload]
+    ended = [p.communicate(timeout=120) for p in both]
+    assert [p.returncode for p in both] == [0, 0], ended
+    done = [json.loads(out) for out, _ in ended]
+    assert sum(d["encoded"] for d in done) == 24
+    assert done[0]["set"] == done[1]["set"]
+    checked = run_json("verify", "--data", "--store", s3)
+    assert (checked["sets"], checked["units"], checked["damages"]) == (1, 6, [])
+    assert not list(ObjectBackend(s3).list("claims/"))
+
+
+def test_an_extraction_to_s3_that_was_killed_is_finished_by_the_same_command(tmp_path: Path, s3: str) -> None:
+    write_images(tmp_path / "data", {"a": 100, "b": 100})
+    words = ["extract", *SMALL, "--dataset", f"folder:{tmp_path / 'data'}", "--store", s3, "--unit-rows", "4"]
+    backend = ObjectBackend(s3)
+    with subprocess.Popen([sys.executable, "-m", "cryoprobe.cli", *words], stderr=subprocess.DEVNULL) as process:
+        while not list(backend.list("unit-seals/")):
+            with suppress(subprocess.TimeoutExpired):
+                raise AssertionError(f"it ended with {process.wait(0.05)}")
+        process.kill()
+    sealed = len(list(backend.list("unit-seals/")))
+    assert 0 < sealed < 50
+    done = run_json(*words)
+    assert done["rows"] == 200
+    # What the server had received when the process died may yet have been sealed.
+    assert done["encoded"] in (200 - 4 * sealed, 200 - 4 * (sealed + 1))
+    checked = run_json("verify", "--data", "--store", s3)
+    assert (checked["sets"], checked["units"], checked["damages"]) == (1, 50, [])
+
+
+def test_a_store_in_a_folder_is_read_over_http_by_its_name(
+    data: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run("extract", *SMALL, *data, "--store", tmp_path / "store")
+    with serving_folder(tmp_path / "store") as url:
+        monkeypatch.chdir(tmp_path)
+        (tmp_path / "cryoprobe.toml").write_text(f'[stores]\nteam = "{url}"\n')
+        where = ["--store", "team"]
+        assert len(run_json("ls", *where)) == 2
+        assert run_json("verify", "--data", *where)["damages"] == []
+        probed = run_json("probe", "--model", "timm:test_vit", "--untrained", *data, *where, "--C", "1")
+        assert 0 <= probed["metrics"]["top1"] <= 1
+        assert "over http it is only read" in " ".join(probed["notes"])
+        assert run_json("results", *where) == []
+        _, said = run("extract", *SMALL, *data, *where, "--split", "train", "--tap", "cls", code=5)
+        assert "over http it is only read" in said
+        _, said = run("ls", "--store", "taem", code=3)
+        assert "known are team" in said
+        assert "Traceback" not in said
+
+
+def test_secrets_in_a_url_are_not_repeated() -> None:
+    _, said = run("ls", "--store", "s3://key:secret@bucket/x", code=2)
+    assert "user name" in said
+    assert "secret" not in said

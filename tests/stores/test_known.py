@@ -1,0 +1,102 @@
+"""Stores by the names that configuration files give them."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from cryoprobe.errors import BadInput, NotFound
+from cryoprobe.stores.known import address_of, config_file, known_stores
+from cryoprobe.stores.store import open_store
+
+
+@pytest.fixture
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Return a working directory."""
+    folder = tmp_path / "project" / "notebooks"
+    folder.mkdir(parents=True)
+    monkeypatch.chdir(folder)
+    return folder
+
+
+def write_config(text: str) -> Path:
+    file = config_file()
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(text)
+    return file
+
+
+def test_the_users_file_is_where_xdg_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert config_file() == Path(os.environ["XDG_CONFIG_HOME"]) / "cryoprobe" / "config.toml"
+    monkeypatch.delenv("XDG_CONFIG_HOME")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert config_file() == tmp_path / ".config" / "cryoprobe" / "config.toml"
+
+
+@pytest.mark.usefixtures("project")
+def test_without_any_file_everything_is_a_path_or_a_url() -> None:
+    assert known_stores() == {}
+    for text in ("features", "a/b", "s3://bucket/x", "./features", "~/features", ""):
+        assert address_of(text) == address_of(text, create=True) == text
+
+
+def test_names_of_both_files_are_known_and_the_projects_go_first(project: Path) -> None:
+    write_config('[stores]\nteam = "s3://bucket/team"\nmine = "~/features"\n')
+    (project.parent / "cryoprobe.toml").write_text(
+        '[stores]\nteam = "../shared"\nweb = "https://host/x"\n[other]\na=1\n'
+    )
+    assert known_stores() == {
+        "team": str(project.parent / "../shared"),
+        "mine": str(Path.home() / "features"),
+        "web": "https://host/x",
+    }
+    assert address_of("web") == "https://host/x"
+    (project / "cryoprobe.toml").write_text("")  # the nearest file is the project's
+    assert address_of("team") == "s3://bucket/team"
+
+
+@pytest.mark.parametrize("create", [False, True])
+def test_a_name_that_is_not_known_is_answered_with_those_that_are(project: Path, create: bool) -> None:
+    write_config('[stores]\nteam = "s3://bucket/team"\nmine = "/features"\n')
+    with pytest.raises(NotFound, match="known are mine, team") as caught:
+        open_store("taem", create=create)
+    assert ("./taem" in str(caught.value)) == create
+    assert not list(project.iterdir())
+    for text in ("./taem", "a/team"):
+        assert address_of(text, create=create) == text
+
+
+def test_a_folder_goes_by_its_name_unless_a_store_is_called_so(project: Path) -> None:
+    write_config(f'[stores]\nteam = "{project}/elsewhere"\n')
+    for name in ("features", "team"):
+        open_store(project / name, create=True)
+    assert open_store("features").url == str(project / "features")
+    assert open_store("./team").url == str(project / "team")
+    assert open_store(Path("team")).url == str(project / "team")
+    assert open_store("team", create=True).url == str(project / "elsewhere")
+
+
+@pytest.mark.parametrize(
+    "text", ["[stores", "stores = 1", "[stores]\nteam = 1", '[stores]\nteam = ""', "stores = []", "\0", "[stores.team]"]
+)
+def test_a_file_that_cannot_be_used_is_named(project: Path, text: str) -> None:
+    file = project / "cryoprobe.toml"
+    file.write_text(text)
+    with pytest.raises(BadInput) as caught:
+        address_of("team")
+    assert str(file) in str(caught.value)
+    assert address_of("./team") == "./team"
+
+
+def test_a_working_directory_that_is_gone_has_no_project(project: Path) -> None:
+    project.rmdir()
+    assert known_stores() == {}
+
+
+def test_a_password_in_a_file_is_refused_and_not_repeated(project: Path) -> None:
+    (project / "cryoprobe.toml").write_text('[stores]\nteam = "s3://key:secret@bucket/x"\n')
+    with pytest.raises(BadInput, match="more than its place") as caught:
+        open_store("team")
+    assert "secret" not in str(caught.value)
