@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,20 +13,15 @@ from typing import Any
 from ..errors import BadInput, ReadOnly, Unavailable
 from ..stores.feature_set import FeatureSet
 from ..stores.store import Store, open_store
+from .asking import other_than_prescribed, plan_of, sets_of, several
 from .options import check_ranges
-from .probes import ProbeRequest, make_estimator
+from .probes import ProbeOutcome, make_estimator
 from .progress import Reporter
-from .protocols import protocol_named
-from .resolve import Choosing, Request, Sets, by_id, by_name, changed_since
+from .resolve import Request, Sets, changed_since
 from .saved import check_savable, check_writable, save_probe
-from .specs import Tap
 from .sweep import draws_of, seeds_of, summarised
 from .trial_rows import TrialRows
 from .trials import PLAIN, Plan, TrialSpec, departures, run_all, run_trial, specify
-
-PROBE = "logreg"
-VAL_FRACTION = 0.1
-"""Share of train that chooses, where nothing else is asked for or prescribed."""
 
 
 def probe(
@@ -120,9 +115,9 @@ def probe(
     reporter = reporter or Reporter()
     opened = store if isinstance(store, Store) else open_store(store)
     check_ranges(("memory", memory, 1), ("jobs", jobs, 1), ("seed", seed, 0))
-    plan = _plan(protocol, probe, params, C, grid, choose_by, seed)
+    plan = plan_of(protocol, probe, params, C, grid, choose_by, seed)
     prescribed = plan.published
-    draws = draws_of(_several(shots), _several(fractions), prescribed.shots if prescribed is not None else ())
+    draws = draws_of(several(shots), several(fractions), prescribed.shots if prescribed is not None else ())
     drawn = any(draw.drawn for draw in draws)
     all_seeds = seeds_of(seeds, seed, prescribed.seeds if prescribed is not None else (), drawn=drawn)
     if save is not None:
@@ -139,7 +134,7 @@ def probe(
         untrained,
     )
     by = None if model is None and dataset is None else (model, dataset)
-    sets = _sets(opened, by, asked, plan, train, test, train_split, test_split, val_split)
+    sets = sets_of(opened, by, asked, plan, train, test, train_split, test_split, val_split)
     notes = [*sets.doubts, *_changes(sets, asked.data_root)]
     if not plan.choosing(sets):
         if val_split is not None:
@@ -152,52 +147,36 @@ def probe(
     if save is not None and plan.request is not None:
         check_savable(make_estimator(plan.request), multilabel=sets.train.multilabel)
 
-    other_tap = _other_tap(plan, sets)
+    other_tap = other_than_prescribed(plan, sets)
     remarks = {spec.id: [*departures(plan, sets, spec.draw), *other_tap] for spec in specs}
     found = {spec.id: opened.trial(spec.id) for spec in specs}
     missing = [spec for spec in specs if found[spec.id] is None]
     results = {i: {**result, **described, "cached": True} for i, result in found.items() if result is not None}
-    if missing or save is not None:
-        rows = TrialRows(sets, raw=plan.raw, memory=memory)
-        if rows.streamed and memory is not None:
-            plan = _within(plan, memory)
+    if len(specs) > 1:
+        reporter.note(f"{len(specs)} trials, {len(specs) - len(missing)} of them in the store")
+    todo = missing if save is None else specs
+    for spec, body, done in _run(sets, plan, todo, memory=memory, jobs=jobs, keep=save is not None, reporter=reporter):
+        result = {"trial": spec.id, **_asked(spec), **described, "remarks": remarks[spec.id], **body}
+        if save is not None and done is not None:
+            _save(save, sets, plan, done, result)
+        if found[spec.id] is not None:
+            continue  # fitted anew to be saved: the result that the store has stays
+        try:
+            opened.record_trial(spec.id, result)
+        except (ReadOnly, Unavailable) as e:  # the result is worth more than its place in the store
+            notes.append(f"This result could not be stored. {e.message}")
+        results[spec.id] = {**result, "cached": False}
         if len(specs) > 1:
-            reporter.note(f"{len(specs)} trials, {len(specs) - len(missing)} of them in the store")
-        if save is not None:
-            (spec,) = specs
-            body, done = run_trial(rows, plan, spec, reporter.note)
-            finished = [(spec, results.get(spec.id, body))]
-            trial = {"trial": spec.id, **_asked(spec), **described, "remarks": remarks[spec.id], **body}
-            save_probe(
-                save,
-                done.estimator,
-                encoder=sets.train.manifest.encoder,
-                classes=rows.classes,
-                multilabel=sets.train.multilabel,
-                features="raw" if plan.raw else "unit",
-                trial=trial,
-            )
-            todo = iter([] if spec.id in results else finished)
-        else:
-            todo = run_all(rows, plan, missing, jobs=jobs, progress=reporter.note)
-        for spec, body in todo:
-            result = {"trial": spec.id, **_asked(spec), **described, "remarks": remarks[spec.id], **body}
-            try:
-                opened.record_trial(spec.id, result)
-            except (ReadOnly, Unavailable) as e:  # the result is worth more than its place in the store
-                notes.append(f"This result could not be stored. {e.message}")
-            results[spec.id] = {**result, "cached": False}
-            if len(specs) > 1:
-                score = result["metrics"][result["metric"]]
-                reporter.note(f"{_named(spec)}: {result['metric']} {'-' if score is None else f'{score:.4f}'}")
+            reporter.note(_line(spec, result))
     # What a set is called now may differ from what it was called when the trial was run.
     seconds = round(time.monotonic() - started, 3)
-    if len(specs) == 1:
-        return {**results[specs[0].id], "seconds": seconds, "notes": notes}
     trials = [results[spec.id] for spec in specs]
+    if len(trials) == 1:
+        return {**trials[0], "seconds": seconds, "notes": notes}
     return {
-        **{name: trials[0][name] for name in ("protocol", "probe", "params", "metric", "features", "remarks")},
+        **{name: trials[0][name] for name in ("protocol", "probe", "params", "metric", "features")},
         **described,
+        "remarks": list(dict.fromkeys(remark for trial in trials for remark in trial["remarks"])),
         "summary": summarised(trials),
         "trials": trials,
         "cached": sum(bool(trial["cached"]) for trial in trials),
@@ -212,40 +191,6 @@ def results(store: str | Path | Store) -> list[dict[str, Any]]:
     return sorted(opened.trials(), key=lambda t: (str(t.get("dataset")), str(t.get("model")), t.get("created") or 0))
 
 
-def _plan(
-    protocol: str,
-    probe: str | None,
-    params: Mapping[str, Any] | None,
-    C: float | Sequence[float],
-    grid: Mapping[str, Sequence[float]] | None,
-    choose_by: str | None,
-    seed: int,
-) -> Plan:
-    """Return what is to be run; `BadInput` where a protocol is told what it prescribes."""
-    if protocol != PLAIN:
-        prescribed = {"probe": probe, "C": _several(C) or None, "grid": grid or None, "choose-by": choose_by}
-        if given := [f"--{name}" for name, value in prescribed.items() if value is not None]:
-            raise BadInput(
-                f"{', '.join(given)} cannot go with --protocol {protocol}, which prescribes it.",
-                hint="Leave it out, or the protocol. What a protocol lets be changed is --param.",
-                key="protocol",
-            )
-        return Plan(None, protocol, protocol_named(protocol).completed(params or {}), seed)
-    if choose_by not in (None, "nll", "top1"):
-        raise BadInput(f"A value is chosen by nll or by top1, not by {choose_by}.", key="choose-by")
-    fields: dict[str, Any] = {"C": _several(C)} if _several(C) else {}
-    if grid:
-        fields["grid"] = {name: _several(values) for name, values in grid.items()}
-    request = ProbeRequest(
-        probe=probe or PROBE, params=dict(params or {}), choose_by=choose_by or "nll", seed=seed, **fields
-    )
-    return Plan(request, PLAIN, {}, seed)
-
-
-def _several(values: Any) -> tuple[Any, ...]:
-    return tuple(values) if isinstance(values, Sequence) else (values,)
-
-
 def _check_save(plan: Plan, save: str | Path, trials: int) -> None:
     """Refuse before any work what cannot be saved after it."""
     if trials > 1:
@@ -257,8 +202,55 @@ def _check_save(plan: Plan, save: str | Path, trials: int) -> None:
     check_writable(save)
 
 
-def _within(plan: Plan, memory: int) -> Plan:
-    """Leave to the fits what this process does not take already, torch included."""
+def _run(
+    sets: Sets,
+    plan: Plan,
+    specs: Sequence[TrialSpec],
+    *,
+    memory: int | None,
+    jobs: int | None,
+    keep: bool,
+    reporter: Reporter,
+) -> Iterator[tuple[TrialSpec, dict[str, Any], ProbeOutcome | None]]:
+    """Load the features, if there is a trial to run, and yield each as it is done; `keep` its outcome too."""
+    if not specs:
+        return
+    available = None if memory is None else _available(memory)
+    rows = TrialRows(sets, raw=plan.raw, memory=available)
+    if rows.streamed:
+        plan = replace(plan, memory=available)
+    try:
+        if keep:
+            for spec in specs:
+                yield (spec, *run_trial(rows, plan, spec, reporter.note))
+            return
+        for spec, body in run_all(rows, plan, specs, jobs=jobs, progress=reporter.note):
+            yield spec, body, None
+    except BadInput as e:
+        if e.key != "fit-memory" or memory is None or available is None or not isinstance(e.expected, int):
+            raise
+        taken = memory - available
+        raise BadInput(
+            f"--memory leaves {available / 2**20:.0f} MiB to a fit, beside what this process takes already.",
+            hint=f"Give at least {(taken + e.expected) / 2**20 + 32:.0f} MiB.",
+            key="memory",
+        ) from None
+
+
+def _save(path: str | Path, sets: Sets, plan: Plan, done: ProbeOutcome, result: Mapping[str, Any]) -> None:
+    save_probe(
+        path,
+        done.estimator,
+        encoder=sets.train.manifest.encoder,
+        classes=result["classes"],
+        multilabel=sets.train.multilabel,
+        features="raw" if plan.raw else "unit",
+        trial=result,
+    )
+
+
+def _available(memory: int) -> int:
+    """Return what is left of so many bytes beside what this process takes already, torch included."""
     import torch  # noqa: F401 - so that its memory is counted
 
     statm = Path("/proc/self/statm")  # Linux; elsewhere the peak so far
@@ -268,71 +260,7 @@ def _within(plan: Plan, memory: int) -> Plan:
         import resource
 
         resident = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
-    return replace(plan, memory=max(memory - resident, 1))
-
-
-def _sets(
-    store: Store,
-    by: tuple[str | None, str | None] | None,
-    asked: Request,
-    plan: Plan,
-    train: str | None,
-    test: str | None,
-    train_split: str | None,
-    test_split: str | None,
-    val_split: str | None,
-) -> Sets:
-    """Find the sets, by name or by id."""
-    protocol = plan.published
-    rule = protocol.validation if protocol is not None else "held"
-    share = protocol.val_fraction if protocol is not None else VAL_FRACTION
-    choosing = Choosing(
-        None if rule == "none" else val_split,
-        official=rule in ("official", "either"),
-        fraction=share if rule in ("either", "held") else None,
-    )
-    if rule == "none" and val_split is not None:
-        raise BadInput(
-            f"--val-split cannot go with --protocol {plan.protocol}, which chooses nothing.", key="val-split"
-        )
-    if by is not None and train is None and None not in by:
-        if test is not None:
-            raise BadInput("--test goes with --train; by name it is --test-split.", key="test")
-        wanted = replace(asked, tap=asked.tap or _tap(plan, asked.model))
-        return by_name(store, wanted, train_split, test_split, choosing)
-    if by is not None or train is None:
-        raise BadInput(
-            "A probe needs either a model and a data set, or a train set.",
-            hint="Give --model and --dataset, or --train SET [--test SET].",
-        )
-    options: dict[str, Any] = {"train-split": train_split, "tap": asked.tap, "image-size": asked.image_size}
-    options |= {"limit": asked.limit, "checkpoint": asked.checkpoint, "untrained": asked.untrained or None}
-    if ignored := [f"--{option}" for option, value in options.items() if value is not None]:
-        raise BadInput(f"{', '.join(ignored)} cannot go with --train: an id says it all.", key=ignored[0])
-    if test is not None and test_split is not None:
-        raise BadInput("--test and --test-split are the same here.", hint="Give one of them.", key="test")
-    return by_id(store, train, test or test_split, choosing)
-
-
-def _tap(plan: Plan, model: str) -> Tap | None:
-    """Return the tap that the protocol reads of a model; None for the model's default."""
-    if plan.published is None or not model.startswith("open_clip:"):
-        return None
-    # Only vision transformers have a projection behind what the paper reads; of a modified ResNet CLIP's authors probed
-    # the output of the attention pooling, and SigLIP's towers project nothing.
-    projects = "ViT" in model and "SigLIP" not in model
-    tap = plan.published.tap
-    return "post_projection" if tap == "pre_projection" and not projects else tap
-
-
-def _other_tap(plan: Plan, sets: Sets) -> list[str]:
-    """Say where another tap is read than the protocol prescribes."""
-    recorded = sets.train.manifest.provenance.get("name", {})
-    model = sets.names["train"].name.model if "train" in sets.names else str(recorded.get("model", ""))
-    prescribed, tap = _tap(plan, model), sets.train.manifest.encoder.get("tap")
-    if prescribed is None or tap == prescribed:
-        return []
-    return [f"not as published: the tap {tap}; protocol {plan.protocol} reads {prescribed} of this model"]
+    return max(memory - resident, 1)
 
 
 def _changes(sets: Sets, data_root: Path | None) -> list[str]:
@@ -344,9 +272,12 @@ def _changes(sets: Sets, data_root: Path | None) -> list[str]:
     ]
 
 
-def _named(spec: TrialSpec) -> str:
+def _line(spec: TrialSpec, result: Mapping[str, Any]) -> str:
+    """Say of one of many trials what it was and what it scored."""
     size = ", ".join(f"{value:g} {name}" for name, value in (spec.draw.canonical() or {}).items())
-    return f"{size + ', ' if size else ''}seed {spec.seed}"
+    score = result["metrics"][result["metric"]]
+    said = "-" if score is None else f"{score:.4f}"
+    return f"{size + ', ' if size else ''}seed {spec.seed}: {result['metric']} {said}"
 
 
 def _asked(spec: TrialSpec) -> dict[str, Any]:

@@ -205,9 +205,12 @@ def _sample_rows(rows: Rows, task: Task, n_penalties: int, memory: int | None) -
     fixed = 4 * rows.d * rows.d * 4 + weights + 8 * (32 << 20)
     count = (memory - fixed) // (8 * rows.d + 8 * heads)
     if count < min(rows.n, 2 * rows.d):
+        least = fixed + 2 * rows.d * (8 * rows.d + 8 * heads)
         raise BadInput(
             f"{memory / 2**20:.0f} MiB are too little for {heads} heads of {rows.d} features",
-            hint=f"Give at least {(fixed + 2 * rows.d * (8 * rows.d + 8 * heads)) / 2**20:.0f} MiB.",
+            hint=f"Give at least {least / 2**20:.0f} MiB.",
+            key="fit-memory",
+            expected=least,
         )
     return min(rows.n, count)
 
