@@ -52,7 +52,7 @@ def run(folder: Path, n: int, memory: int | None, queue: Any) -> None:
     from cryoprobe.pipeline.probes.logistic.objective import Models, Point, evaluate
     from cryoprobe.pipeline.probes.logistic.path import _task
     from cryoprobe.pipeline.probes.logistic.rows import MatrixRows, StreamRows
-    from cryoprobe.pipeline.probes.logistic.team import Team
+    from cryoprobe.pipeline.probes.team import Team
 
     torch.set_num_threads(2)
     y = np.load(folder / "y.npy")

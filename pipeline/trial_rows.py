@@ -95,10 +95,8 @@ class TrialRows:
         Whether rows are read for every pass.
     dataset : str
         Its name, where it was recorded.
-    choosing : bool
-        Whether there are rows to choose on.
     val_from_train : bool
-        Whether these are held out of train.
+        Whether the rows that choose, if there are any, are held out of train.
     """
 
     def __init__(self, sets: Sets, *, raw: bool, memory: int | None = None) -> None:
@@ -107,7 +105,6 @@ class TrialRows:
         need = 4 * sets.train.dim * (_COPIES * sets.train.rows + sum(s.rows for s in others))
         self.streamed = memory is not None and need > memory
         self.dataset = str(sets.train.manifest.provenance.get("name", {}).get("dataset", ""))
-        self.choosing = sets.val is not None
         self.val_from_train = not isinstance(sets.val, FeatureSet)
         self._test_fraction = sets.test if isinstance(sets.test, float) else None
         self._val_fraction = sets.val if isinstance(sets.val, float) else None

@@ -44,6 +44,18 @@ class Labelled(NamedTuple):
         return self.codes.ndim == 2
 
 
+class TakesFlags:
+    """Tells scikit-learn that an estimator takes flags [n, C] as labels; stands before its other bases."""
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()  # type: ignore[misc]
+        tags.classifier_tags.multi_label = True
+        return tags
+
+    def _more_tags(self) -> dict[str, bool]:  # scikit-learn 1.5
+        return {"multilabel": True}
+
+
 def as_numpy(values: Any) -> Any:
     """Return a tensor as an array and halves as float32; anything else, data frames included, as it is.
 

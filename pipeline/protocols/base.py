@@ -73,6 +73,16 @@ class Problem:
             )
         return self.val
 
+    @property
+    def refit_on(self) -> Part:
+        """Train and validation rows together; of few-shot trials the training rows alone, whose number is the point."""
+        return self.train if self.draw.shots is not None else self.train.joined(self.chosen_on)
+
+    @property
+    def accuracy(self) -> str:
+        """The score that papers choose by where they say accuracy: top-1, or mAP of flags."""
+        return "map" if self.train.multilabel else "top1"
+
 
 @dataclass(frozen=True)
 class Protocol:

@@ -9,20 +9,14 @@ import numpy as np
 
 from ..probes.fit import ProbeOutcome
 from .base import Problem, Protocol
-from .logistic_search import LogisticSearch
-from .search import coarse_to_fine
+from .logistic_search import SOLVER, LogisticSearch
+from .search import FIRST, coarse_to_fine
 
 LAMBDAS = 10.0 ** (np.arange(-48, 49) / 8)
 """The 97 penalties, 1e-6 to 1e6, eight to a decade; scikit-learn's C is 1 / λ (a sum of losses, not a mean)."""
 
-FIRST = (0, 16, 32, 48, 64, 80, 96)
-"""Where the search begins: 1e-6, 1e-4 … 1e6."""
-
 _MEAN_PER_CLASS = ("aircraft", "fgvcaircraft", "pets", "oxfordiiitpet", "caltech101", "flowers102")
 """The data sets that are scored by mean per-class accuracy (CLIP, table 9), as torchvision and people call them."""
-
-_SOLVER = MappingProxyType({"tol": 5e-5, "max_iter": 50})
-"""The paper's L-BFGS takes at most 1,000 iterations; this solver's steps are Newton's, and reach the same optimum."""
 
 
 def headline(dataset: str, *, multilabel: bool) -> str:
@@ -41,9 +35,8 @@ def run_clip(problem: Problem) -> ProbeOutcome:
     search = LogisticSearch(problem, metric)
     # The search breaks ties towards the first: the grid is turned round so that this is the larger penalty.
     strongest_first = 1 / LAMBDAS[::-1]
-    best = coarse_to_fine(lambda places: search.scores(strongest_first[list(places)].tolist()), 97, FIRST)
-    refit_on = problem.train if problem.draw.shots is not None else problem.train.joined(problem.chosen_on)
-    return search.finish(float(strongest_first[best]), refit_on, metric=metric)
+    best = coarse_to_fine(lambda places: search.scores(strongest_first[list(places)].tolist()), len(LAMBDAS), FIRST)
+    return search.finish(float(strongest_first[best]), problem.refit_on, metric=metric)
 
 
 def run_readme(problem: Problem) -> ProbeOutcome:
@@ -59,7 +52,7 @@ CLIP = Protocol(
     features="raw",
     tap="pre_projection",
     validation="either",
-    parameters=_SOLVER,
+    parameters=SOLVER,
     run=run_clip,
 )
 
@@ -69,6 +62,6 @@ CLIP_README = Protocol(
     source="README of CLIP's repository",
     features="raw",
     tap="post_projection",
-    parameters=MappingProxyType({"C": 0.316, **_SOLVER}),
+    parameters=MappingProxyType({"C": 0.316, **SOLVER}),
     run=run_readme,
 )

@@ -17,10 +17,9 @@ from ..probes.selection import CurvePoint, curve_point
 from ..probes.training import Fitted
 from .base import Problem, Protocol
 from .heads import fit_heads
-from .search import coarse_to_fine
+from .search import FIRST, coarse_to_fine
 
 WEIGHT_DECAYS = np.logspace(-6, 2, 97)
-FIRST = (0, 16, 32, 48, 64, 80, 96)
 
 
 def run(problem: Problem) -> ProbeOutcome:
@@ -43,7 +42,7 @@ def run(problem: Problem) -> ProbeOutcome:
         return [point["top1"] for point in points]
 
     chosen = float(WEIGHT_DECAYS[coarse_to_fine(scores, len(WEIGHT_DECAYS), FIRST)])
-    fitted_on = problem.train if problem.draw.shots is not None else problem.train.joined(val)
+    fitted_on = problem.refit_on
     (final,) = _train(problem, fitted_on, [chosen])
     curve.sort(key=lambda point: float(point["weight_decay"]))
     return outcome(

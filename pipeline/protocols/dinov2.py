@@ -18,7 +18,7 @@ from ..probes.selection import Indices, best_of, curve_point
 from ..probes.training import Prediction
 from .base import Problem, Protocol
 from .heads import fit_heads
-from .logistic_search import LogisticSearch
+from .logistic_search import SOLVER, LogisticSearch
 
 HEADLINE_K = 20
 CS = tuple(float(C) for C in 10 ** np.linspace(-6, 5, 45))
@@ -89,13 +89,11 @@ def _prediction(classes: Indices, votes: npt.NDArray[np.float64], n_classes: int
 
 def run_logreg(problem: Problem) -> ProbeOutcome:
     """Fit the 45 values of C together, choose by validation accuracy, and fit all training rows."""
-    metric = "map" if problem.train.multilabel else "top1"
-    search = LogisticSearch(problem, metric)
+    search = LogisticSearch(problem, problem.accuracy)
     scores = search.scores(CS)
     best = CS[int(np.argmax(scores))]  # the first of equals: the strongest penalty
-    # The rows that chose are a part of train.
-    held = problem.val_from_train and problem.draw.shots is None
-    return search.finish(best, problem.train.joined(problem.chosen_on) if held else problem.train)
+    # All of train, of which the rows that chose are a part unless others were asked for.
+    return search.finish(best, problem.refit_on if problem.val_from_train else problem.train)
 
 
 def run_linear(problem: Problem) -> ProbeOutcome:
@@ -157,7 +155,7 @@ DINOV2_LOGREG = Protocol(
     features="raw",
     validation="held",
     hold_out=random_holdout,
-    parameters=MappingProxyType({"tol": 5e-5, "max_iter": 50}),
+    parameters=SOLVER,
     run=run_logreg,
 )
 

@@ -10,7 +10,7 @@ import numpy as np
 from ..probes.checks import check_parts
 from ..probes.fit import ProbeOutcome, fit, outcome
 from .base import Problem, Protocol
-from .logistic_search import LogisticSearch
+from .logistic_search import SOLVER, LogisticSearch
 from .search import bisect
 
 COOP_FIRST = (1e6, 1e4, 1e2, 1.0, 1e-2, 1e-4, 1e-6)
@@ -29,7 +29,7 @@ def run_bigvision(problem: Problem) -> ProbeOutcome:
 
 def run_coop(problem: Problem) -> ProbeOutcome:
     """Find C on the validation shots by seven values and eight bisections; fit on the training shots alone."""
-    search = LogisticSearch(problem, "map" if problem.train.multilabel else "top1")
+    search = LogisticSearch(problem, problem.accuracy)
     peak = COOP_FIRST[int(np.argmax(search.scores(COOP_FIRST)))]
     exponent = bisect(
         lambda ends: search.scores([10.0**end for end in ends]), np.log10(peak) - 1, np.log10(peak) + 1, COOP_STEPS
@@ -76,7 +76,7 @@ COOP_FEWSHOT = Protocol(
     validation="either",
     shots=(1, 2, 4, 8, 16),
     seeds=tuple(range(1, 11)),
-    parameters=MappingProxyType({"tol": 5e-5, "max_iter": 50}),
+    parameters=SOLVER,
     run=run_coop,
 )
 

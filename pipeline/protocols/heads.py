@@ -34,13 +34,5 @@ def fit_heads(part: Part, n_classes: int, **how: Any) -> list[Fitted]:
     start = time.perf_counter()
     heads = train_heads(part.matrix, part.y.astype(np.int64), n_classes, **how)
     seconds = (time.perf_counter() - start) / len(heads)
-    return [
-        Fitted(
-            head_as_probe(heads, i, n_classes),
-            bool(np.isfinite(heads.losses[i])) and not bool(heads.diverged[i]),
-            heads.iterations,
-            seconds,
-            (),
-        )
-        for i in range(len(heads))
-    ]
+    probes = [head_as_probe(heads, i, n_classes) for i in range(len(heads))]
+    return [Fitted(probe, probe.converged_, heads.iterations, seconds, ()) for probe in probes]

@@ -7,12 +7,16 @@ from typing import Any
 
 from ...errors import BadInput
 from ..probes.checks import check_parts
-from ..probes.fit import ProbeOutcome, outcome, targets_of
+from ..probes.fit import ProbeOutcome, fit, outcome, targets_of
+from ..probes.named import NAMED
 from ..probes.part import Part
 from ..probes.scoring import score_validation
 from ..probes.selection import CurvePoint, curve_point
-from ..probes.training import Fitted, fit_estimator, fit_grid
+from ..probes.training import fit_grid
 from .base import Problem
+
+SOLVER = NAMED["logreg"].defaults
+"""``tol`` and ``max_iter`` of the probe logreg: Newton's steps, where papers count iterations of L-BFGS."""
 
 
 class LogisticSearch:
@@ -61,7 +65,8 @@ class LogisticSearch:
 
     def finish(self, C: float, fitted_on: Part, **more: Any) -> ProbeOutcome:
         """Fit once more with the chosen C, and score on test."""
-        final = fit_one(self.problem, C, fitted_on)
+        final = fit(probe(self.problem, C=C), fitted_on)
+        self.problem.progress(f"C {C:.3g} fitted on {len(fitted_on)} rows in {final.seconds:.1f} s")
         curve = sorted(self.curve, key=lambda point: float(point["C"]))
         told = list(self.told)
         if stopped := [f"{point['C']:.3g}" for point in curve if not point["converged"]]:
@@ -83,12 +88,5 @@ def probe(problem: Problem, **parameters: Any) -> Any:
     """Return a `LogisticProbe` with the problem's tolerance and limits, not fitted."""
     from ..probes.logistic import LogisticProbe
 
-    settings = {name: problem.parameters[name] for name in ("tol", "max_iter")}
+    settings = {name: problem.parameters[name] for name in SOLVER}
     return LogisticProbe(**settings, memory=problem.memory, **parameters)
-
-
-def fit_one(problem: Problem, C: float, part: Part) -> Fitted:
-    """Fit one C on a part."""
-    fitted = fit_estimator(probe(problem, C=C), part.for_logistic, targets_of(part))
-    problem.progress(f"C {C:.3g} fitted on {len(part)} rows in {fitted.seconds:.1f} s")
-    return fitted

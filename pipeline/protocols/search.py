@@ -10,6 +10,9 @@ from collections.abc import Callable, Sequence
 Score = Callable[[Sequence[int]], Sequence[float]]
 """From positions in the grid to their validation scores; higher is better."""
 
+FIRST = (0, 16, 32, 48, 64, 80, 96)
+"""Where a search of 97 values begins: every sixteenth, both ends included."""
+
 SPANS = (8, 4, 2, 1)
 """Grid steps on either side of the peak, by round: CLIP (appendix A.3) halves the interval down to one step."""
 

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from types import MappingProxyType
-
 import numpy as np
 
 from ..probes.draws import Targets, is_mixed
 from ..probes.fit import ProbeOutcome
 from ..probes.selection import Indices
 from .base import Problem, Protocol
-from .logistic_search import LogisticSearch
+from .logistic_search import SOLVER, LogisticSearch
 
 ROWS = (800, 200)
 """Of train and of validation."""
@@ -21,11 +19,11 @@ CS = tuple(float(C) for C in 10.0 ** np.arange(-5, 3.5, 0.5))
 
 def run(problem: Problem) -> ProbeOutcome:
     """Choose C on the 200 validation rows, and fit all 1,000."""
-    search = LogisticSearch(problem, "map" if problem.train.multilabel else "top1")
+    search = LogisticSearch(problem, problem.accuracy)
     best = CS[int(np.argmax(search.scores(CS)))]
     if best in (CS[0], CS[-1]):
         search.told.append(f"the best C, {best:g}, is at the end of the grid")
-    return search.finish(best, problem.train.joined(problem.chosen_on))
+    return search.finish(best, problem.refit_on)
 
 
 def last_tenth(labels: Targets, fraction: float, seed: int) -> tuple[Indices, Indices]:
@@ -49,7 +47,7 @@ VTAB_1K = Protocol(
     validation="either",
     hold_out=last_tenth,
     rows=ROWS,
-    parameters=MappingProxyType({"tol": 5e-5, "max_iter": 50}),
+    parameters=SOLVER,
     remarks=("frozen: the published scores fine-tune the encoder",),
     run=run,
 )

@@ -11,7 +11,7 @@ import torch
 from cryoprobe.pipeline.probes.logistic import fit_path
 from cryoprobe.pipeline.probes.logistic.axes import Axes, rotate_
 from cryoprobe.pipeline.probes.logistic.objective import Point
-from cryoprobe.pipeline.probes.logistic.team import Team
+from cryoprobe.pipeline.probes.team import Team
 
 D, K = 60, 4
 LAMBDAS = np.array([10.0, 0.1, 0.001])

@@ -18,7 +18,7 @@ import numpy.typing as npt
 from sklearn.base import clone
 
 from ....errors import BadInput
-from ..labelled_rows import Float64, Labelled, Rows, blocks, check_labelled, check_weights
+from ..labelled_rows import Float64, Labelled, Rows, TakesFlags, blocks, check_labelled, check_weights
 from .centred_linear import CentredLinear
 
 Targets = Callable[[slice], Float64]
@@ -74,7 +74,7 @@ def ridge_path(x: Rows, targets: Any, lambdas: Iterable[float], *, sample_weight
     return RidgePath(coefs, at_mean - coefs @ mean)
 
 
-class RidgeProbe(CentredLinear):
+class RidgeProbe(TakesFlags, CentredLinear):
     """Ridge regression on targets of ±1, one a class; the class with the largest score is predicted.
 
     Parameters
@@ -143,14 +143,6 @@ class RidgeProbe(CentredLinear):
 
     def _solve(self, x: Rows, targets: Targets, lambdas: Iterable[float], weights: Float64) -> Solutions:
         return _centred(x, targets, lambdas, weights)
-
-    def __sklearn_tags__(self) -> Any:
-        tags = super().__sklearn_tags__()
-        tags.classifier_tags.multi_label = True
-        return tags
-
-    def _more_tags(self) -> dict[str, bool]:  # scikit-learn 1.5
-        return {"multilabel": True}
 
 
 def signed_targets(labelled: Labelled) -> Targets:

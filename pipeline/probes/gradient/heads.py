@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ....errors import BadInput
-from ..logistic.team import Team
+from ..team import Team
 from .batches import Batches
 from .updates import AdamW, Momentum, Update
 

@@ -12,8 +12,8 @@ import numpy as np
 import numpy.typing as npt
 
 from ....errors import BadInput
-from ..logistic.team import Team
 from ..selection import stratified_holdout
+from ..team import Team
 from .batches import Batches
 from .gradient_probe import Features, GradientProbe, Labels
 from .updates import AdamW

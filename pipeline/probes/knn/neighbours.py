@@ -14,11 +14,11 @@ from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.utils.validation import check_is_fitted
 
 from ....errors import BadInput
-from ..labelled_rows import Float64, Indices, Rows, check_labelled, check_rows
+from ..labelled_rows import Float64, Indices, Rows, TakesFlags, check_labelled, check_rows
 from .nearest import Metric, nearest
 
 
-class KNNProbe(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
+class KNNProbe(TakesFlags, ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     """Exact k nearest neighbours.
 
     Parameters
@@ -183,14 +183,6 @@ class KNNProbe(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             votes = np.bincount(cells.ravel(), weights.ravel(), n * n_classes).reshape(n, n_classes).astype(np.float64)
         # Whole votes are added up before they are divided: tenths would not tie where they should.
         return votes / k if self.weights == "uniform" else votes
-
-    def __sklearn_tags__(self) -> Any:
-        tags = super().__sklearn_tags__()
-        tags.classifier_tags.multi_label = True
-        return tags
-
-    def _more_tags(self) -> dict[str, bool]:  # scikit-learn 1.5
-        return {"multilabel": True}
 
     def _search(self, queries: Rows, k: int) -> Iterator[tuple[slice, Float64, Indices]]:
         return nearest(queries, self._x, k, metric=self.metric, block_size=self.block_size)

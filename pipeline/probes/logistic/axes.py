@@ -10,8 +10,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from ..team import Team
 from .objective import Point
-from .team import Team
 
 if TYPE_CHECKING:
     import torch

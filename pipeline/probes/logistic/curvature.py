@@ -16,10 +16,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from ..team import Team
 from .objective import Models, Point, probabilities_
 from .rows import Block
 from .sample import Sample
-from .team import Team
 
 if TYPE_CHECKING:
     import torch

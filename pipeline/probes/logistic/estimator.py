@@ -14,6 +14,7 @@ from sklearn.utils.class_weight import compute_class_weight
 from sklearn.utils.multiclass import check_classification_targets, type_of_target
 from sklearn.utils.validation import _check_sample_weight, check_array, check_is_fitted
 
+from ..labelled_rows import TakesFlags
 from .path import Path, Precision, fit_path
 from .rotated import Rotated
 from .rows import Stored, StreamRows, stream
@@ -35,7 +36,7 @@ if TYPE_CHECKING:
 Float64 = npt.NDArray[np.float64]
 
 
-class LogisticProbe(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
+class LogisticProbe(TakesFlags, ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     """Logistic regression with an L2 penalty and a free intercept.
 
     Two classes make one logistic head, more make a softmax, and flags (multi-label targets) one logistic head a column.
@@ -104,15 +105,6 @@ class LogisticProbe(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         self.warm_start = warm_start
         self.n_threads = n_threads
         self.memory = memory
-
-    def __sklearn_tags__(self) -> Any:
-        """Tell scikit-learn that flags are welcome."""
-        tags = super().__sklearn_tags__()
-        tags.classifier_tags.multi_label = True
-        return tags
-
-    def _more_tags(self) -> dict[str, bool]:  # scikit-learn 1.5
-        return {"multilabel": True}
 
     def fit(self, X: Features, y: Any, sample_weight: Any = None) -> LogisticProbe:
         """Fit to features X [n, d] and labels y [n], or flags y [n, K].

@@ -11,10 +11,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from ..team import Team
 from .curvature import Curvature
 from .objective import Evaluation, Models, Point
 from .sample import Sample
-from .team import Team
 
 if TYPE_CHECKING:
     import torch

@@ -17,8 +17,8 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from ..team import Team
 from .rows import Block
-from .team import Team
 
 if TYPE_CHECKING:
     import torch

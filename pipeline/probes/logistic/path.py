@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ....errors import BadInput
+from ..team import Team
 from .axes import Axes
 from .levels import interpolation, levels
 from .machine import fast_type
@@ -18,7 +19,6 @@ from .objective import Evaluation, Models, Point, Task, evaluate
 from .rotated import Rotated
 from .rows import MatrixRows, Rows, as_tensor
 from .sample import Sample, draw
-from .team import Team
 
 if TYPE_CHECKING:
     import torch

@@ -14,12 +14,12 @@ import numpy as np
 import numpy.typing as npt
 
 from ....errors import BadInput
+from ..team import Team
 from .axes import PIECE, Axes, rotate_
 from .machine import fast_type
 from .objective import Task
 from .rows import Block, MatrixRows, as_tensor
 from .sample import Sample, mass, row_weights, transposed
-from .team import Team
 
 if TYPE_CHECKING:
     import torch

@@ -6,11 +6,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from ..team import Team
 from .axes import PIECE, Axes, rotate_
 from .machine import has_tiles
 from .objective import Task
 from .rows import Block, Rows
-from .team import Team
 
 if TYPE_CHECKING:
     import torch
