@@ -78,18 +78,20 @@ class Claims:
 
     def take(self, encoder_id: str, unit: str) -> bool:
         """Claim a unit; return whether it is now ours. A claim of the dead is taken over."""
-        folder = f"claims/{encoder_id}/"
-        claim = re.compile(rf"{re.escape(folder + unit)}\.([0-9]{{1,9}})\.json")
-        matches = [claim.fullmatch(info.key) for info in self._backend.list(folder)]
-        generations = [(int(m[1]), m[0]) for m in matches if m]
+        generations = self._generations(encoder_id, unit)
         generation, newest = max(generations, default=(0, None))
         if newest is not None:
             if newest == self._held.get((encoder_id, unit)):
                 return True
             if self._lives(newest):
                 return False
-        key = f"{folder}{unit}.{generation + 1}.json"
+        key = f"claims/{encoder_id}/{unit}.{generation + 1}.json"
         if not self._backend.put_if_absent(key, self._content(0)) and not self._is_ours(key):
+            return False
+        # A listing is no snapshot: while another heir writes its claim and deletes a dead one, it can miss both. What
+        # it missed was there before ours was written, so that a second one has it.
+        if max(self._generations(encoder_id, unit), default=(0, None))[0] > generation + 1:
+            self._backend.delete(key)
             return False
         for _, old in generations:
             self._backend.delete(old)
@@ -103,6 +105,13 @@ class Claims:
             key = self._held.pop((encoder_id, unit), None)
             if key is not None:
                 self._backend.delete(key)
+
+    def _generations(self, encoder_id: str, unit: str) -> list[tuple[int, str]]:
+        """Return the claims on a unit, with the number of each: the highest one stands."""
+        folder = f"claims/{encoder_id}/"
+        claim = re.compile(rf"{re.escape(folder + unit)}\.([0-9]{{1,9}})\.json")
+        matches = [claim.fullmatch(info.key) for info in self._backend.list(folder)]
+        return [(int(m[1]), m[0]) for m in matches if m]
 
     def _is_ours(self, key: str) -> bool:
         """Return whether a claim that exists is our own after all, the answer to its writing having been lost."""

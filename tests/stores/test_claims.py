@@ -17,7 +17,9 @@ from typing import Any
 import pytest
 from store_data import ENCODER_ID, keys
 
-from cryoprobe.stores.backend import Backend
+from cryoprobe.canonical import canonical_json
+from cryoprobe.stores import claims as claims_module
+from cryoprobe.stores.backend import Backend, ObjectInfo
 from cryoprobe.stores.claims import Claims
 from cryoprobe.stores.local import LocalBackend
 
@@ -121,6 +123,27 @@ def test_of_eight_extractors_one_gets_the_unit(backend: Backend, round_: int) ->
 
     with ThreadPoolExecutor(8) as pool:
         assert sum(pool.map(take, range(8))) == 1
+
+
+class TornListing(LocalBackend):
+    """Lists nothing at first, as a folder can that is read while one file is written and another deleted."""
+
+    torn = True
+
+    def list(self, prefix: str = "") -> Iterator[ObjectInfo]:
+        if self.torn:
+            self.torn = False
+            return iter(())
+        return super().list(prefix)
+
+
+def test_a_listing_that_missed_an_heir_does_not_make_a_second_one(local: LocalBackend) -> None:
+    dead = {"beat": 0, "machine": claims_module._machine(), "owner": "dead", "pid": 2**22 - 1, "start": "1"}
+    local.put(f"claims/{ENCODER_ID}/{UNIT}.1.json", canonical_json(dead))
+    assert Claims(local).take(ENCODER_ID, UNIT)
+    heir = claim_keys(local)
+    assert not Claims(TornListing(local.root)).take(ENCODER_ID, UNIT)
+    assert claim_keys(local) == heir
 
 
 class TestOwnersOnThisMachine:
