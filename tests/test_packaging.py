@@ -31,7 +31,7 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def _sources() -> list[Path]:
-    modules = [p for folder in ("pipeline", "stores") for p in (ROOT / folder).rglob("*.py")]
+    modules = [p for folder in ("commands", "pipeline", "stores") for p in (ROOT / folder).rglob("*.py")]
     return [*modules, *ROOT.glob("*.py"), *(ROOT / n for n in ("pyproject.toml", "README.md", "LICENSE", "py.typed"))]
 
 

@@ -1,0 +1,239 @@
+"""Commands that compute: extract, probe, predict."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+import cryoprobe
+from cryoprobe.errors import BadInput
+
+from .base import Checkpoint, Data, DataRoot, ImageSize, Json, Model, StoreUrl, command, split_list
+
+PANEL = "Encode once, probe many times"
+
+
+@command(PANEL)
+def extract(
+    model: Model,
+    dataset: Data,
+    store: StoreUrl,
+    split: Annotated[str, typer.Option(help="Splits, comma-separated; all by default.")] = "",
+    tap: Annotated[
+        str, typer.Option(help="Taps, comma-separated, filled in one pass; the model's own by default.")
+    ] = "",
+    checkpoint: Checkpoint = None,
+    image_size: ImageSize = None,
+    precision: Annotated[str, typer.Option(help="Arithmetic of the encoder.")] = "fp32",
+    untrained: Annotated[bool, typer.Option("--untrained", help="Random weights, with --seed.")] = False,
+    seed: Annotated[int, typer.Option(help="Seed of random weights.")] = 0,
+    limit: Annotated[int | None, typer.Option(help="A class-balanced subset of each split, of this size.")] = None,
+    limit_seed: Annotated[int, typer.Option(help="Seed that draws the subset.")] = 0,
+    data_root: DataRoot = None,
+    download: Annotated[bool, typer.Option("--download", help="Let torchvision download the data set.")] = False,
+    stored_dtype: Annotated[str, typer.Option(help="float16 or float32.")] = "float16",
+    unit_rows: Annotated[int, typer.Option(help="Samples in a unit of work, which a crash can cost.")] = 4096,
+    max_bad: Annotated[int, typer.Option(help="Samples that may fail.")] = 0,
+    batch_size: Annotated[int | None, typer.Option(help="Images in one forward pass.")] = None,
+    workers: Annotated[int | None, typer.Option(help="Threads that read and decode.")] = None,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 …")] = "auto",
+    rehash: Annotated[bool, typer.Option("--rehash", help="Read every file, whatever its dates say.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Encode a data set once, and keep its embeddings and labels in the store."""
+    from cryoprobe import console
+
+    if stored_dtype not in ("float16", "float32"):
+        raise BadInput(f"--stored-dtype is float16 or float32, not {stored_dtype}.")
+    sets = cryoprobe.extract(
+        model,
+        dataset,
+        store,
+        splits=split_list(split),
+        taps=split_list(tap),
+        checkpoint=checkpoint,
+        image_size=image_size,
+        precision=precision,
+        untrained=untrained,
+        seed=seed,
+        limit=limit,
+        limit_seed=limit_seed,
+        data_root=data_root,
+        download=download,
+        stored_dtype="float32" if stored_dtype == "float32" else "float16",
+        unit_rows=unit_rows,
+        max_bad=max_bad,
+        batch_size=batch_size,
+        workers=workers,
+        device=device,
+        rehash=rehash,
+        reporter=console.reporter(),
+    )
+    if as_json:
+        console.out(json.dumps(cryoprobe.summary(sets)))
+        return
+    console.table(
+        ["set", "split", "tap", "rows", "dim", "encoded", "reused", "failed", "seconds"],
+        [[s.set[:12], s.split, s.tap, s.rows, s.dim, s.encoded, s.reused, s.failed, s.seconds] for s in sets],
+    )
+
+
+@command(PANEL)
+def probe(
+    store: StoreUrl,
+    model: Annotated[str | None, typer.Option("--model", "-m", help="Model, as it was extracted.")] = None,
+    dataset: Annotated[str | None, typer.Option("--dataset", "-d", help="Data set, as it was extracted.")] = None,
+    train: Annotated[str | None, typer.Option(help="Instead of names: id of the train set.")] = None,
+    test: Annotated[str | None, typer.Option(help="Id of the test set, or a fraction of train.")] = None,
+    train_split: Annotated[str | None, typer.Option(help="Default: train, or all where there are no splits.")] = None,
+    test_split: Annotated[str | None, typer.Option(help="A split, or a fraction to hold out of train.")] = None,
+    val_split: Annotated[
+        str | None, typer.Option(help="Chooses: a split, or a fraction of train. Default: 0.1, or the protocol's.")
+    ] = None,
+    protocol: Annotated[str, typer.Option(help="clip, dinov2-knn … (`cryoprobe protocols`).")] = "plain",
+    probe: Annotated[
+        str | None, typer.Option(help="logreg (default), knn … (`cryoprobe probes`), or sklearn.module.Class.")
+    ] = None,
+    param: Annotated[
+        list[str] | None, typer.Option(help="Parameter of the probe or protocol, name=value; repeatable.")
+    ] = None,
+    c: Annotated[str, typer.Option("--C", help="0.316 or 1.0,10 or 1e-3:1e3:7 (log-spaced).")] = "",
+    grid: Annotated[
+        list[str] | None, typer.Option(help="The same for another parameter, name=values: alpha=0.1,1,10.")
+    ] = None,
+    choose_by: Annotated[str | None, typer.Option(help="Validation score that chooses: nll (default) or top1.")] = None,
+    shots: Annotated[str, typer.Option(help="Training rows of every class, one trial each: 1,2,4,8,16.")] = "",
+    fraction: Annotated[str, typer.Option(help="Shares of the training rows, one trial each: 0.01,0.1.")] = "",
+    seeds: Annotated[
+        int | None, typer.Option(help="Draws of each size. Default: 5, or the protocol's; 1 where nothing is drawn.")
+    ] = None,
+    seed: Annotated[int, typer.Option(help="The first. Draws rows and hold-outs; random_state of the probe.")] = 0,
+    tap: Annotated[str | None, typer.Option(help="Which tap, where several were extracted.")] = None,
+    image_size: ImageSize = None,
+    limit: Annotated[int | None, typer.Option(help="The subset of this size.")] = None,
+    untrained: Annotated[bool, typer.Option("--untrained", help="Features of random weights.")] = False,
+    checkpoint: Checkpoint = None,
+    data_root: DataRoot = None,
+    memory: Annotated[
+        str, typer.Option(help="At most so much memory, such as 2GiB: features that do not fit are streamed (logreg).")
+    ] = "",
+    jobs: Annotated[int | None, typer.Option(help="Processes for many trials; by default where that helps.")] = None,
+    save: Annotated[Path | None, typer.Option(help="Write the trained probe here, for `cryoprobe predict`.")] = None,
+    per_class: Annotated[bool, typer.Option("--per-class", help="Print every class's scores too.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Train and score a probe on stored features; the encoder is not needed."""
+    from cryoprobe import console, trial_tables
+    from cryoprobe.pipeline.options import parse_bytes, parse_numbers
+    from cryoprobe.pipeline.probes import parse_grid, parse_grids, parse_params
+
+    result = cryoprobe.probe(
+        store,
+        model=model,
+        dataset=dataset,
+        train=train,
+        test=test,
+        train_split=train_split,
+        test_split=test_split,
+        val_split=val_split,
+        protocol=protocol,
+        probe=probe,
+        params=parse_params(param or []),
+        C=parse_grid(c) if c else (),
+        grid=parse_grids(grid or []),
+        choose_by=choose_by,
+        shots=[int(k) for k in parse_numbers(shots, "shots", int)],
+        fractions=parse_numbers(fraction, "fraction", float),
+        seeds=seeds,
+        seed=seed,
+        tap=tap,
+        image_size=image_size,
+        limit=limit,
+        untrained=untrained,
+        checkpoint=checkpoint,
+        data_root=data_root,
+        memory=parse_bytes(memory) if memory else None,
+        jobs=jobs,
+        save=save,
+        reporter=console.reporter(),
+    )
+    if as_json:
+        console.out(json.dumps(result))
+    else:
+        trial_tables.probed(result, per_class=per_class)
+
+
+@command(PANEL)
+def predict(
+    probe_file: Annotated[Path, typer.Option(help="What `cryoprobe probe --save` wrote.")],
+    paths: Annotated[
+        list[Path] | None, typer.Argument(metavar="PATH", help="Images, and folders; none shows the probe.")
+    ] = None,
+    model: Annotated[str | None, typer.Option("--model", "-m", help="Instead of the name in the probe file.")] = None,
+    checkpoint: Checkpoint = None,
+    form: Annotated[str, typer.Option("--format", help="csv or json.")] = "csv",
+    top: Annotated[int | None, typer.Option(help="The best K classes of every image, a row each.")] = None,
+    every: Annotated[bool, typer.Option("--all", help="All classes, a column each.")] = False,
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="File to write instead of printing.")] = None,
+    max_bad: Annotated[int, typer.Option(help="Images that may fail.")] = 0,
+    batch_size: Annotated[int | None, typer.Option(help="Images in one forward pass.")] = None,
+    workers: Annotated[int | None, typer.Option(help="Threads that read and decode.")] = None,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 …")] = "auto",
+) -> None:
+    """Encode images with the encoder of a saved probe, and print their labels and probabilities."""
+    from cryoprobe import console, predictions
+
+    predictions.check_layout(form, top, every, output)
+    saved = cryoprobe.load_probe(probe_file)
+    if not paths:
+        if form == "json":
+            console.out(saved.header.model_dump_json())
+        else:
+            console.saved_probe(saved.header)
+        return
+    found = cryoprobe.predict(
+        saved,
+        paths,
+        model=model,
+        checkpoint=checkpoint,
+        device=device,
+        batch_size=batch_size,
+        workers=workers,
+        max_bad=max_bad,
+        reporter=console.reporter(),
+    )
+    predictions.write(found, saved, form=form, top=top, every=every, file=output)
+
+
+@command(PANEL)
+def results(store: StoreUrl, as_json: Json = False) -> None:
+    """Tabulate every trial in the store."""
+    from cryoprobe import console, trial_tables
+
+    trials = cryoprobe.results(store)
+    if as_json:
+        console.out(json.dumps(trials))
+    else:
+        trial_tables.trials(trials)
+
+
+@command(PANEL)
+def quickstart(
+    store: Annotated[
+        str, typer.Option("--store", "-s", help="Folder for the features; a new temporary one by default.")
+    ] = "",
+    as_json: Json = False,
+) -> None:
+    """Extract and probe scikit-learn's digits with real ImageNet weights, without a network."""
+    from cryoprobe import console
+
+    done = cryoprobe.quickstart(store or tempfile.mkdtemp(prefix="cryoprobe-"), console.reporter())
+    if as_json:
+        console.out(json.dumps(asdict(done)))
+    else:
+        console.quickstart(done)
