@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from ..errors import BadInput, NotFound
+from .chunks import ObjectRecord, Part, read_fresh, scatter
 
 _KEY = re.compile(r"(?:[A-Za-z0-9_-][A-Za-z0-9._-]*/)*[A-Za-z0-9_-][A-Za-z0-9._-]*")
 _LONGEST_KEY = 512
@@ -62,10 +63,13 @@ class Backend(ABC):
         Where it is, for messages. Never holds credentials.
     unproven : bool
         Whether `put_if_absent` depends on a server that may not be up to it: it is then tried out when a store is made.
+    remote : bool
+        Whether what is read comes over a network, so that it is worth keeping on this machine.
     """
 
     url: str
     unproven: bool = False
+    remote: bool = False
 
     @abstractmethod
     def get(self, key: str) -> bytes:
@@ -80,6 +84,44 @@ class Backend(ABC):
         ----------
         Never returns part of an object that `put` or `put_if_absent` wrote.
         """
+
+    def fill(self, key: str, parts: Sequence[Part]) -> int:
+        """Read the whole object into `parts`, one after another; backends override it where that spares a copy.
+
+        Returns
+        -------
+        int
+            Size of the object in bytes. Where `parts` are not as long together, they may hold anything.
+
+        Raises
+        ------
+        NotFound
+            If there is none of that name.
+        """
+        return scatter(self.get(key), parts)
+
+    def read_sealed(self, key: str, record: ObjectRecord, parts: Sequence[Part]) -> None:
+        """Read a sealed chunk into `parts`, verified: from wherever its bytes are, since it never changes.
+
+        Parameters
+        ----------
+        key : str
+        record : ObjectRecord
+            What the seal says of it.
+        parts : sequence of Part
+            As long together as the object; the last one has its last four bytes, the crc32c.
+
+        Raises
+        ------
+        Corrupt
+            If the object is missing, or is not the one that was sealed. `parts` may then hold anything.
+        """
+        read_fresh(self, key, record, parts)
+
+    def home(self, key: str) -> str:
+        """Return the URL of the storage that has, or would have, the object: where there are several."""
+        del key
+        return self.url
 
     @abstractmethod
     def put(self, key: str, data: bytes) -> None:

@@ -8,8 +8,8 @@ few lines. The metadata documents come from zarr itself.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
-from typing import Any, NamedTuple
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 import google_crc32c
 import numpy as np
@@ -17,9 +17,14 @@ import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict
 
 from ..errors import Corrupt, NotFound
-from .backend import Backend
+
+if TYPE_CHECKING:
+    from .backend import Backend
 
 CRC_BYTES = 4
+
+Part: TypeAlias = npt.NDArray[np.uint8]
+"""Some bytes of an object, uint8 [n], contiguous and writable: an object is read into several, one after another."""
 
 
 class ObjectRecord(BaseModel):
@@ -76,38 +81,85 @@ def encode_chunk(rows: npt.NDArray[Any], chunk_rows: int | None = None) -> bytes
     return payload + int(google_crc32c.value(payload)).to_bytes(CRC_BYTES, "little")
 
 
-def decode_chunk(
-    data: bytes, record: ObjectRecord, dtype: str, shape: tuple[int, ...], *, key: str, url: str
+def read_chunk(
+    backend: Backend, key: str, record: ObjectRecord, dtype: str, shape: tuple[int, ...]
 ) -> npt.NDArray[Any]:
-    """Return a read-only view [rows, …] of a chunk's bytes, verified.
+    """Return one chunk [rows, …], verified.
 
     Raises
     ------
     Corrupt
-        If size, checksum, or the checksum's value in the seal do not agree.
+        If it is missing (for the seal says that it is there), or not what was sealed.
     """
-    expected = int(np.prod(shape)) * np.dtype(dtype).itemsize + CRC_BYTES
-    if len(data) != record.size or len(data) != expected:
-        raise corrupt(key, url, "has the wrong size", f"{record.size} bytes", f"{len(data)} bytes")
-    rows = np.frombuffer(data, np.dtype(dtype).newbyteorder("<"), count=int(np.prod(shape))).reshape(shape)
-    stored = int.from_bytes(data[-CRC_BYTES:], "little")
-    computed = int(google_crc32c.value(rows))
-    if computed != stored:
-        raise corrupt(key, url, "fails its crc32c", f"{stored:08x}", f"{computed:08x}")
-    if stored != record.crc32c:
-        raise corrupt(key, url, "is not the chunk that was sealed", f"crc32c {record.crc32c:08x}", f"{stored:08x}")
+    rows = np.empty(shape, np.dtype(dtype).newbyteorder("<"))
+    read_chunk_into(backend, key, record, rows, shape[0])
     return rows
 
 
-def read_chunk(
-    backend: Backend, key: str, record: ObjectRecord, dtype: str, shape: tuple[int, ...]
-) -> npt.NDArray[Any]:
-    """Read and verify one chunk; a missing object is `Corrupt` too, for the seal says that it is there."""
+def read_chunk_into(backend: Backend, key: str, record: ObjectRecord, rows: npt.NDArray[Any], chunk_rows: int) -> None:
+    """Read the first rows of a chunk straight to where they are wanted; the whole chunk is verified.
+
+    Parameters
+    ----------
+    backend : Backend
+    key : str
+    record : ObjectRecord
+    rows : ndarray [n, …]
+        Filled: contiguous, of the chunk's own dtype, n at most `chunk_rows`.
+    chunk_rows : int
+        Length of the chunk.
+
+    Raises
+    ------
+    Corrupt
+        As `read_chunk`; `rows` may then hold anything.
+    """
+    parts = chunk_parts(rows, chunk_rows)
+    expected = sum(len(part) for part in parts)
+    if record.size != expected:
+        raise corrupt(key, backend.url, "has the wrong size", f"{expected} bytes", f"{record.size} bytes, as sealed")
+    backend.read_sealed(key, record, parts)
+
+
+def chunk_parts(rows: npt.NDArray[Any], chunk_rows: int) -> list[Part]:
+    """Return what a chunk is read into: the bytes of `rows`, of the padding behind them if any, and of the crc32c."""
+    payload = rows.reshape(-1).view(np.uint8)
+    padding = payload.nbytes // max(len(rows), 1) * (chunk_rows - len(rows))
+    return [payload, *([np.empty(padding, np.uint8)] if padding else []), np.empty(CRC_BYTES, np.uint8)]
+
+
+def scatter(data: bytes | Part, parts: Sequence[Part]) -> int:
+    """Copy an object's bytes into `parts`, one after another; return how many there were."""
+    source = np.frombuffer(data, np.uint8)
+    if len(source) == sum(len(part) for part in parts):
+        at = 0
+        for part in parts:
+            part[:] = source[at : at + len(part)]
+            at += len(part)
+    return len(source)
+
+
+def read_fresh(backend: Backend, key: str, record: ObjectRecord, parts: Sequence[Part]) -> None:
+    """Read a sealed chunk from the storage itself, whatever a cache has, and verify it; see `Backend.read_sealed`."""
     try:
-        data = backend.get(key)
+        size = backend.fill(key, parts)
     except NotFound:
         raise corrupt(key, backend.url, "is missing", f"{record.size} bytes", "no object") from None
-    return decode_chunk(data, record, dtype, shape, key=key, url=backend.url)
+    check_chunk(parts, size, record, key=key, url=backend.url)
+
+
+def check_chunk(parts: Sequence[Part], size: int, record: ObjectRecord, *, key: str, url: str) -> None:
+    """Raise `Corrupt` unless the chunk that was read into `parts`, `size` bytes, is the one that `record` means."""
+    if size != record.size:
+        raise corrupt(key, url, "has the wrong size", f"{record.size} bytes", f"{size} bytes")
+    computed = 0
+    for part in parts[:-1]:
+        computed = int(google_crc32c.extend(computed, part))
+    stored = int.from_bytes(parts[-1].tobytes(), "little")
+    if computed != stored:
+        raise corrupt(key, url, "fails its crc32c", f"{stored:08x}", f"{computed:08x}")
+    if stored != record.crc32c:
+        raise corrupt(key, url, "is not the chunk that was sealed", f"crc32c {record.crc32c or 0:08x}", f"{stored:08x}")
 
 
 def corrupt(key: str, url: str, what: str, expected: str, found: str) -> Corrupt:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from functools import partial
 from typing import Any, Literal
 
 import numpy as np
@@ -11,8 +13,9 @@ import numpy.typing as npt
 
 from ..errors import BadInput
 from .backend import Backend
-from .chunks import read_chunk
+from .chunks import ObjectRecord, read_chunk, read_chunk_into
 from .manifest import FailedSample, Manifest
+from .parallel import each
 from .units import SAMPLE_BYTES
 
 Labels = npt.NDArray[np.int64] | npt.NDArray[np.uint8]
@@ -22,6 +25,7 @@ RowChoice = slice | Sequence[int] | npt.NDArray[np.integer[Any]] | None
 _Members = slice | npt.NDArray[np.intp]
 
 _READERS = 8
+_AHEAD_BYTES = 64 * 2**20
 
 
 class FeatureSet:
@@ -99,7 +103,7 @@ class FeatureSet:
     @property
     def path(self) -> str:
         """Where the zarr group is: ``zarr.open_group(feature_set.path)``."""
-        return f"{self._backend.url}/{self.manifest.folder}"
+        return f"{self._backend.home(self.manifest.key)}/{self.manifest.folder}"
 
     def load(
         self, rows: RowChoice = None, dtype: Float = "float32", *, raw: bool = False
@@ -132,8 +136,7 @@ class FeatureSet:
         norms = self.norms(wanted) if raw else None
 
         def fill(chunk: int, members: _Members) -> None:
-            part = self._chunk("embeddings", chunk)
-            x[members] = part[_local(wanted[members], chunk * self.chunk_rows)]
+            self._read_rows("embeddings", chunk, x, members, wanted)
             if norms is not None:
                 x[members] *= norms[members, None]
 
@@ -143,27 +146,34 @@ class FeatureSet:
     def batches(
         self, n: int, dtype: Float = "float32", *, raw: bool = False
     ) -> Iterator[tuple[npt.NDArray[Any], Labels]]:
-        """Yield (x [≤ n, d], y) from first row to last, holding one chunk and one batch in memory."""
+        """Yield (x [≤ n, d], y) from first row to last, while the next chunks are being read.
+
+        In memory are one batch, the chunk that it is cut from, and the chunks read ahead: as many as fit into 64 MiB,
+        but at least one and at most eight.
+        """
         if n < 1:
             raise BadInput(f"A batch holds at least one row, not {n}.")
         dtype = _floating(dtype)
-        chunk_of_labels = self.labels()
-        held, held_index = None, -1
-        for start in range(0, self.rows, n):
-            stop = min(start + n, self.rows)
-            x = np.empty((stop - start, self.dim), dtype)
-            at = start
-            while at < stop:
-                index = at // self.chunk_rows
-                if index != held_index:
-                    held, held_index = self._chunk("embeddings", index), index
-                assert held is not None
-                to = min(stop, (index + 1) * self.chunk_rows)
-                x[at - start : to - start] = held[at - index * self.chunk_rows : to - index * self.chunk_rows]
-                at = to
-            if raw:
-                x *= self.norms(slice(start, stop))[:, None]
-            yield x, chunk_of_labels[start:stop]
+        ahead = max(1, min(_READERS, _AHEAD_BYTES // self._object("embeddings", 0)[1].size))
+        chunks = range(-(-self.rows // self.chunk_rows))
+        with closing(each(partial(self._chunk, "embeddings"), chunks, ahead)) as read:
+            held, held_index = None, -1
+            labels, norms = self.labels(), self.norms() if raw else None
+            for start in range(0, self.rows, n):
+                stop = min(start + n, self.rows)
+                x = np.empty((stop - start, self.dim), dtype)
+                at = start
+                while at < stop:
+                    index = at // self.chunk_rows
+                    if index != held_index:
+                        held, held_index = next(read), index
+                    assert held is not None
+                    to = min(stop, (index + 1) * self.chunk_rows)
+                    x[at - start : to - start] = held[at - index * self.chunk_rows : to - index * self.chunk_rows]
+                    at = to
+                if norms is not None:
+                    x *= norms[start:stop, None]
+                yield x, labels[start:stop]
 
     def as_torch(self, dtype: Float = "float32", *, raw: bool = False) -> TorchView:
         """Return a map-style data set for ``torch.utils.data.DataLoader``; it reads what is asked for, as it is asked.
@@ -209,7 +219,7 @@ class FeatureSet:
         result = np.empty((len(wanted), *tail), dtype)
 
         def fill(chunk: int, members: _Members) -> None:
-            result[members] = self._chunk(name, chunk)[_local(wanted[members], chunk * chunk_rows)]
+            self._read_rows(name, chunk, result, members, wanted)
 
         self._per_chunk(fill, wanted, chunk_rows)
         return result
@@ -234,12 +244,28 @@ class FeatureSet:
         }
         return (*forms[name], m.chunk_rows)
 
+    def _object(self, name: str, index: int) -> tuple[str, ObjectRecord]:
+        """Return key and record of a chunk."""
+        relative = f"{name}/c/{index}" + "/0" * len(self._form(name)[1])
+        return f"{self.manifest.folder}/{relative}", self.manifest.objects[relative]
+
     def _chunk(self, name: str, index: int) -> npt.NDArray[Any]:
         """Read one chunk, verified, at its full stored length."""
         dtype, tail, chunk_rows = self._form(name)
-        relative = f"{name}/c/{index}" + "/0" * len(tail)
-        record = self.manifest.objects[relative]
-        return read_chunk(self._backend, f"{self.manifest.folder}/{relative}", record, dtype, (chunk_rows, *tail))
+        return read_chunk(self._backend, *self._object(name, index), dtype, (chunk_rows, *tail))
+
+    def _read_rows(
+        self, name: str, index: int, result: npt.NDArray[Any], members: _Members, wanted: npt.NDArray[np.int64]
+    ) -> None:
+        """Read the rows ``wanted[members]`` of a chunk into ``result[members]``; without a copy where these are all."""
+        dtype, _, chunk_rows = self._form(name)
+        start = index * chunk_rows
+        local = _local(wanted[members], start)
+        whole = isinstance(local, slice) and local == slice(0, min(chunk_rows, self.rows - start))
+        if whole and isinstance(members, slice) and result.dtype == np.dtype(dtype).newbyteorder("<"):
+            read_chunk_into(self._backend, *self._object(name, index), result[members], chunk_rows)
+        else:
+            result[members] = self._chunk(name, index)[local]
 
     def _per_chunk(self, fill: Callable[[int, _Members], None], wanted: npt.NDArray[np.int64], chunk_rows: int) -> None:
         """Call ``fill(chunk, members)`` for every chunk that holds wanted rows, several at once."""

@@ -47,6 +47,8 @@ class HttpBackend(Backend):
         How often a request is repeated after a failure that may pass.
     """
 
+    remote = True
+
     def __init__(self, url: str, retries: int = RETRIES) -> None:
         self.url = url.rstrip("/")
         self._retries = retries

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import timedelta
 from typing import Any
 from urllib.parse import urlsplit
 
 from ..errors import BadInput, Conflict, CryoprobeError, NotFound, ReadOnly, Unavailable
 from .backend import Backend, ObjectInfo, check_key, check_prefix, is_key
+from .chunks import Part, scatter
 
 RETRIES = 6
 """How often a request is repeated after a failure that may pass: some ten seconds in all."""
@@ -55,6 +56,7 @@ class ObjectBackend(Backend):
     """
 
     unproven = True
+    remote = True
 
     def __init__(self, url: str, retries: int = RETRIES) -> None:
         self.url = url
@@ -70,6 +72,13 @@ class ObjectBackend(Backend):
         check_key(key)
         try:
             return bytes(self._objects.get(key).bytes())
+        except _failures() as e:
+            raise self._explained(e, key) from None
+
+    def fill(self, key: str, parts: Sequence[Part]) -> int:  # noqa: D102
+        check_key(key)
+        try:
+            return scatter(self._objects.get(key).buffer(), parts)
         except _failures() as e:
             raise self._explained(e, key) from None
 

@@ -17,7 +17,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from ..errors import Corrupt, NotFound
 from . import layout
 from .backend import Backend
-from .chunks import ObjectRecord, encode_chunk, read_chunk, record_of
+from .chunks import ObjectRecord, chunk_parts, corrupt, encode_chunk, read_chunk, read_fresh, record_of
 
 SAMPLE_BYTES = 32
 
@@ -78,12 +78,27 @@ class UnitSeal(BaseModel):
 
     def read(self, backend: Backend, array: Literal["embeddings", "norms", "samples"]) -> npt.NDArray[Any]:
         """Read one array of the unit, verified; raise `Corrupt` where it is not what was sealed."""
-        dtype, shape = {
+        return read_chunk(backend, self.key(array), self.objects[array], *self._form(array))
+
+    def check(self, backend: Backend, array: Literal["embeddings", "norms", "samples"], copy: str) -> None:
+        """Raise `Corrupt` unless the object `copy`, as the storage has it, is that array of the unit."""
+        dtype, shape = self._form(array)
+        parts = chunk_parts(np.empty(shape, dtype), self.rows)
+        try:
+            read_fresh(backend, copy, self.objects[array], parts)
+        except Corrupt as e:
+            raise corrupt(
+                self.key(array), backend.home(self.key(array)), "is damaged", str(e.expected), str(e.found)
+            ) from None
+
+    def _form(self, array: str) -> tuple[str, tuple[int, ...]]:
+        """Return dtype and shape of an array."""
+        forms: dict[str, tuple[str, tuple[int, ...]]] = {
             "embeddings": (self.dtype, (self.rows, self.dim)),
             "norms": ("float32", (self.rows,)),
             "samples": ("uint8", (self.rows, SAMPLE_BYTES)),
-        }[array]
-        return read_chunk(backend, self.key(array), self.objects[array], dtype, shape)
+        }
+        return forms[array]
 
 
 def sample_array(ids: Sequence[bytes]) -> npt.NDArray[np.uint8]:

@@ -21,7 +21,15 @@ from zarr.storage import MemoryStore
 
 from cryoprobe.errors import Corrupt
 from cryoprobe.stores.backend import Backend
-from cryoprobe.stores.chunks import ArraySpec, decode_chunk, encode_chunk, read_chunk, record_of, zarr_documents
+from cryoprobe.stores.chunks import (
+    ArraySpec,
+    ObjectRecord,
+    encode_chunk,
+    read_chunk,
+    read_chunk_into,
+    record_of,
+    zarr_documents,
+)
 from cryoprobe.stores.memory import MemoryBackend
 
 DTYPES = ["float16", "float32", "uint8", "int64"]
@@ -56,6 +64,16 @@ def written_by_zarr(rows: npt.NDArray[Any], chunk_rows: int) -> list[bytes]:
     return [asyncio.run(get(f"c/{i}{tail}")) for i in range(-(-len(rows) // chunk_rows))]
 
 
+def decode(
+    data: bytes, record: ObjectRecord, dtype: str, shape: tuple[int, ...], *, url: str = "u"
+) -> npt.NDArray[Any]:
+    """Read `data` as the chunk ``sets/x/c/0`` of a store at `url`."""
+    backend = MemoryBackend()
+    backend.url = url
+    backend.put("sets/x/c/0", data)
+    return read_chunk(backend, "sets/x/c/0", record, dtype, shape)
+
+
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("shape", [(7,), (7, 5), (7, 1)])
 @pytest.mark.parametrize("chunk_rows", [7, 4, 1])
@@ -69,7 +87,7 @@ def test_a_chunk_is_what_zarr_writes(dtype: str, shape: tuple[int, ...], chunk_r
 def test_an_edge_chunk_is_padded_with_the_fill_value(dtype: str) -> None:
     rows = random_rows((3, 4), dtype)
     data = encode_chunk(rows, 5)
-    padded = decode_chunk(data, record_of(data, chunk=True), dtype, (5, 4), key="k", url="u")
+    padded = decode(data, record_of(data, chunk=True), dtype, (5, 4))
     np.testing.assert_array_equal(padded[:3], rows)
     assert (np.isnan(padded[3:]) if dtype.startswith("f") else padded[3:] == 0).all()
 
@@ -97,10 +115,9 @@ def test_decoding_undoes_encoding(dtype: str, shape: tuple[int, ...], longer: in
     length = shape[0] + longer
     data = encode_chunk(rows, length)
     record = record_of(data, chunk=True)
-    decoded = decode_chunk(data, record, dtype, (length, *shape[1:]), key="k", url="u")
+    decoded = decode(data, record, dtype, (length, *shape[1:]))
     assert decoded.dtype == np.dtype(dtype)
     assert decoded[: shape[0]].tobytes() == rows.tobytes()
-    assert not decoded.flags.writeable
     assert record.size == len(data)
     assert record.crc32c == google_crc32c.value(data[:-4])
 
@@ -111,8 +128,7 @@ class TestDamage:
     RECORD = record_of(DATA, chunk=True)
 
     def decode(self, data: bytes, **options: Any) -> npt.NDArray[Any]:
-        arguments = {"record": self.RECORD, "dtype": "float16", "shape": (4, 3), "key": "sets/x/c/0", "url": "here"}
-        return decode_chunk(data, **{**arguments, **options})
+        return decode(data, **{"record": self.RECORD, "dtype": "float16", "shape": (4, 3), "url": "here", **options})
 
     def test_what_is_whole_is_read(self) -> None:
         np.testing.assert_array_equal(self.decode(self.DATA), self.ROWS)
@@ -147,6 +163,19 @@ class TestDamage:
     def test_a_seal_of_another_shape_does_not_fit(self) -> None:
         with pytest.raises(Corrupt, match="has the wrong size"):
             self.decode(self.DATA, shape=(4, 4))
+
+    @pytest.mark.parametrize("rows", [1, 3, 4])
+    def test_the_first_rows_are_read_to_where_they_are_wanted_and_the_whole_chunk_is_verified(self, rows: int) -> None:
+        backend = MemoryBackend()
+        backend.put("c/0", self.DATA)
+        x = np.zeros((6, 3), np.float16)
+        read_chunk_into(backend, "c/0", self.RECORD, x[2 : 2 + rows], 4)
+        np.testing.assert_array_equal(x[2 : 2 + rows], self.ROWS[:rows])
+        assert not x[:2].any()
+        assert not x[2 + rows :].any()
+        backend.put("c/0", flip(self.DATA, 8 * 23))  # in the last row
+        with pytest.raises(Corrupt, match="fails its crc32c"):
+            read_chunk_into(backend, "c/0", self.RECORD, x[2 : 2 + rows], 4)
 
     def test_a_missing_chunk_is_corrupt_because_the_seal_says_that_it_is_there(self) -> None:
         with pytest.raises(Corrupt, match=r"sets/x/c/0 .*is missing") as caught:
