@@ -37,8 +37,9 @@ if TYPE_CHECKING:
     from .pipeline.protocols import list_protocols
     from .pipeline.quickstart import Quickstart, quickstart
     from .pipeline.saved import ProbeHeader, SavedProbe, load_probe, save_probe
+    from .stores.cache import cache_state, clear_cache
     from .stores.feature_set import FeatureSet
-    from .stores.store import Store, open_store
+    from .stores.store import LayeredStore, Store, open_store
     from .stores.verify import Damage, Verification, verify
 
 _HOMES = {
@@ -62,8 +63,9 @@ _HOMES = {
     "pipeline.protocols": ("list_protocols",),
     "pipeline.quickstart": ("Quickstart", "quickstart"),
     "pipeline.saved": ("ProbeHeader", "SavedProbe", "load_probe", "save_probe"),
+    "stores.cache": ("cache_state", "clear_cache"),
     "stores.feature_set": ("FeatureSet",),
-    "stores.store": ("Store", "open_store"),
+    "stores.store": ("LayeredStore", "Store", "open_store"),
     "stores.verify": ("Damage", "Verification", "verify"),
 }
 _HOME = {name: home for home, names in _HOMES.items() for name in names}
@@ -77,6 +79,7 @@ __all__ = [
     "ExtractedSet",
     "FeatureSet",
     "Incompatible",
+    "LayeredStore",
     "NotFound",
     "Predicted",
     "ProbeHeader",
@@ -88,6 +91,8 @@ __all__ = [
     "Unavailable",
     "Verification",
     "__version__",
+    "cache_state",
+    "clear_cache",
     "extract",
     "list_datasets",
     "list_models",

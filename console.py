@@ -17,6 +17,7 @@ from .pipeline.progress import Reporter
 if TYPE_CHECKING:
     from .pipeline.quickstart import Quickstart
     from .pipeline.saved import ProbeHeader
+    from .stores.cache import CacheState, Usage
     from .stores.names import NamedSet
     from .stores.verify import Verification
 
@@ -201,6 +202,15 @@ def verification(found: Verification) -> None:
     how = "every byte hashed" if found.data else "sizes only; --data reads and hashes every byte"
     looked = f"{found.sets} sets, {found.units} units, {found.objects} objects, {size(found.bytes)} ({how})"
     out(f"{looked}: {f'{len(found.damages)} damaged' if found.damages else 'clean'}")
+
+
+def cache(state: CacheState, removed: Usage | None) -> None:
+    """Print `cryoprobe cache`."""
+    if removed is not None:
+        out(f"removed {removed.objects:,} objects, {size(removed.bytes)}")
+    out(f"folder: {state.folder}")
+    out(f"holds: {state.objects:,} objects, {size(state.bytes)}")
+    out(f"at most: {size(state.size) if state.size else '0: nothing is kept'}")
 
 
 def quickstart(done: Quickstart) -> None:

@@ -11,6 +11,8 @@ from typing import Annotated, Any, TypeVar
 
 import typer
 
+import cryoprobe
+
 from ..errors import INTERRUPTED, CryoprobeError
 
 _EXIT_CODES = """
@@ -39,6 +41,20 @@ StoreUrl = Annotated[
         "-s",
         envvar="CRYOPROBE_STORE",
         help="The feature store: a folder, s3:// (gs://, az://), http(s):// to read, or a name from cryoprobe.toml.",
+        show_default=False,
+    ),
+]
+Sources = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--from", metavar="STORE", help="A further store, which is only read; repeatable.", show_default=False
+    ),
+]
+CacheSize = Annotated[
+    str,
+    typer.Option(
+        envvar="CRYOPROBE_CACHE_SIZE",
+        help="Keep so much of remote stores on this machine, such as 20GiB (the default); 0 keeps none.",
         show_default=False,
     ),
 ]
@@ -75,6 +91,14 @@ def command(panel: str) -> Callable[[Command], Command]:
         return function
 
     return register
+
+
+def opened(store: str, sources: list[str] | None, cache_size: str, *, create: bool = False) -> cryoprobe.Store:
+    """Open the store that `--store`, `--from` and `--cache-size` mean together."""
+    from ..amounts import parse_bytes
+
+    size = parse_bytes(cache_size, "cache-size", least=0) if cache_size else None
+    return cryoprobe.open_store(store, create=create, sources=sources or (), cache_size=size)
 
 
 def split_list(text: str) -> list[str]:

@@ -10,7 +10,7 @@ import typer
 
 import cryoprobe
 
-from .base import Json, StoreUrl, command
+from .base import Json, Sources, StoreUrl, command, opened
 
 PANEL = "Stores"
 
@@ -18,6 +18,7 @@ PANEL = "Stores"
 @command(PANEL)
 def ls(
     store: StoreUrl,
+    sources: Sources = None,
     model: Annotated[str | None, typer.Option("--model", "-m", help="Only of this model.")] = None,
     dataset: Annotated[str | None, typer.Option("--dataset", "-d", help="Only of this data set.")] = None,
     as_json: Json = False,
@@ -25,7 +26,7 @@ def ls(
     """List the feature sets in the store, newest first."""
     from cryoprobe import console
 
-    named = cryoprobe.open_store(store).find(model=model, dataset=dataset)
+    named = opened(store, sources, "").find(model=model, dataset=dataset)
     if as_json:
         console.out(json.dumps([n.model_dump(mode="json") for n in named]))
     else:
@@ -36,13 +37,13 @@ def ls(
 def show(
     set_id: Annotated[str, typer.Argument(metavar="SET", help="Id of a set, or its first digits.")],
     store: StoreUrl,
+    sources: Sources = None,
     as_json: Json = False,
 ) -> None:
     """Show what a feature set is, where it came from and how to open it."""
     from cryoprobe import console
 
-    opened = cryoprobe.open_store(store)
-    description = opened.describe(set_id)
+    description = opened(store, sources, "").describe(set_id)
     if as_json:
         console.out(json.dumps(description))
     else:

@@ -13,7 +13,20 @@ import typer
 import cryoprobe
 from cryoprobe.errors import BadInput
 
-from .base import Checkpoint, Data, DataRoot, ImageSize, Json, Model, StoreUrl, command, split_list
+from .base import (
+    CacheSize,
+    Checkpoint,
+    Data,
+    DataRoot,
+    ImageSize,
+    Json,
+    Model,
+    Sources,
+    StoreUrl,
+    command,
+    opened,
+    split_list,
+)
 
 PANEL = "Encode once, probe many times"
 
@@ -23,6 +36,7 @@ def extract(
     model: Model,
     dataset: Data,
     store: StoreUrl,
+    sources: Sources = None,
     split: Annotated[str, typer.Option(help="Splits, comma-separated; all by default.")] = "",
     tap: Annotated[
         str, typer.Option(help="Taps, comma-separated, filled in one pass; the model's own by default.")
@@ -43,6 +57,7 @@ def extract(
     workers: Annotated[int | None, typer.Option(help="Threads that read and decode.")] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 …")] = "auto",
     rehash: Annotated[bool, typer.Option("--rehash", help="Read every file, whatever its dates say.")] = False,
+    cache_size: CacheSize = "",
     as_json: Json = False,
 ) -> None:
     """Encode a data set once, and keep its embeddings and labels in the store."""
@@ -53,7 +68,7 @@ def extract(
     sets = cryoprobe.extract(
         model,
         dataset,
-        store,
+        opened(store, sources, cache_size, create=True),
         splits=split_list(split),
         taps=split_list(tap),
         checkpoint=checkpoint,
@@ -86,6 +101,7 @@ def extract(
 @command(PANEL)
 def probe(
     store: StoreUrl,
+    sources: Sources = None,
     model: Annotated[str | None, typer.Option("--model", "-m", help="Model, as it was extracted.")] = None,
     dataset: Annotated[str | None, typer.Option("--dataset", "-d", help="Data set, as it was extracted.")] = None,
     train: Annotated[str | None, typer.Option(help="Instead of names: id of the train set.")] = None,
@@ -124,16 +140,18 @@ def probe(
     ] = "",
     jobs: Annotated[int | None, typer.Option(help="Processes for many trials; by default where that helps.")] = None,
     save: Annotated[Path | None, typer.Option(help="Write the trained probe here, for `cryoprobe predict`.")] = None,
+    cache_size: CacheSize = "",
     per_class: Annotated[bool, typer.Option("--per-class", help="Print every class's scores too.")] = False,
     as_json: Json = False,
 ) -> None:
     """Train and score a probe on stored features; the encoder is not needed."""
     from cryoprobe import console, trial_tables
-    from cryoprobe.pipeline.options import parse_bytes, parse_numbers
+    from cryoprobe.amounts import parse_bytes
+    from cryoprobe.pipeline.options import parse_numbers
     from cryoprobe.pipeline.probes import parse_grid, parse_grids, parse_params
 
     result = cryoprobe.probe(
-        store,
+        opened(store, sources, cache_size),
         model=model,
         dataset=dataset,
         train=train,
@@ -211,11 +229,11 @@ def predict(
 
 
 @command(PANEL)
-def results(store: StoreUrl, as_json: Json = False) -> None:
+def results(store: StoreUrl, sources: Sources = None, as_json: Json = False) -> None:
     """Tabulate every trial in the store."""
     from cryoprobe import console, trial_tables
 
-    trials = cryoprobe.results(store)
+    trials = cryoprobe.results(opened(store, sources, ""))
     if as_json:
         console.out(json.dumps(trials))
     else:

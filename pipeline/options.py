@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import re
-
 from ..errors import BadInput
-
-_UNITS = {"": 1, "k": 2**10, "m": 2**20, "g": 2**30, "t": 2**40}
 
 
 def check_ranges(*options: tuple[str, int | None, int]) -> None:
@@ -24,20 +20,6 @@ def check_ranges(*options: tuple[str, int | None, int]) -> None:
     for name, value, least in options:
         if value is not None and not least <= value < 2**63:
             raise BadInput(f"--{name} must be {least} or more, and below 2^63, not {value}.", key=name)
-
-
-def parse_bytes(text: str) -> int:
-    """Read an amount of memory: ``2GiB``, ``512M``, ``1.5 g`` or plain bytes; units are powers of 1,024.
-
-    Raises
-    ------
-    BadInput
-        If `text` has another form.
-    """
-    found = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([kmgt]?)(?:i?b)?\s*", text.lower())
-    if found is None or not float(found[1]):
-        raise BadInput(f"{text!r} is not an amount of memory.", hint="Write for example 2GiB or 512MiB.", key="memory")
-    return int(float(found[1]) * _UNITS[found[2]])
 
 
 def parse_numbers(text: str, name: str, kind: type[int] | type[float]) -> tuple[int | float, ...]:

@@ -2,7 +2,10 @@
 
     [stores]
     team = "s3://bucket/features"
-    scratch = "~/features"
+    mine = {store = "~/features", from = ["team"]}  # written to ~/features, and read from the team's store too
+
+    [cache]
+    size = "20GiB"
 
 Two files are read: ``cryoprobe.toml`` in the working directory or the nearest folder above it, for a project, and
 ``cryoprobe/config.toml`` in the user's configuration folder. What the project's file says goes first.
@@ -14,12 +17,29 @@ import os
 import re
 from contextlib import suppress
 from pathlib import Path
+from typing import Any, NamedTuple
 
+from ..amounts import parse_bytes
 from ..errors import BadInput, NotFound
 
 PROJECT_FILE = "cryoprobe.toml"
 
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]*")
+
+
+class KnownStore(NamedTuple):
+    """What a name stands for.
+
+    Parameters
+    ----------
+    place : str
+        Path, made absolute, or URL.
+    sources : tuple of str
+        Stores that are read too: places, or names.
+    """
+
+    place: str
+    sources: tuple[str, ...] = ()
 
 
 def config_file() -> Path:
@@ -36,19 +56,20 @@ def project_file() -> Path | None:
     return None
 
 
-def known_stores() -> dict[str, str]:
-    """Return the stores that have a name: paths, made absolute, and URLs.
+def known_stores() -> dict[str, KnownStore]:
+    """Return the stores that have a name.
 
     Raises
     ------
     BadInput
-        If a file is no TOML, or a store in it no text.
+        If a file is no TOML, or a store in it neither a place nor a table of `store` and `from`.
     """
-    files = [config_file(), project_file()]
-    return {name: address for file in files if file is not None for name, address in _read(file).items()}
+    tables = [(file, _stores(file)) for file in _files()]
+    names = {name for _, stores in tables for name in stores}
+    return {name: _known(value, names, file) for file, stores in tables for name, value in stores.items()}
 
 
-def address_of(text: str, *, create: bool = False) -> str:
+def known_as(text: str, *, create: bool = False) -> KnownStore:
     """Return what a name stands for; anything that is no name is returned as it is.
 
     A folder whose path is a single word that is also a name is written ``./word``.
@@ -66,7 +87,7 @@ def address_of(text: str, *, create: bool = False) -> str:
         If names are known, and `text` looks like one, but neither a name nor a folder is called so.
     """
     if not _NAME.fullmatch(text):
-        return text
+        return KnownStore(text)
     known = known_stores()
     if text in known:
         return known[text]
@@ -76,27 +97,68 @@ def address_of(text: str, *, create: bool = False) -> str:
             hint=f"Name one of them, or write --store ./{text} for a new folder." if create else "Name one of them.",
             key=text,
         )
-    return text
+    return KnownStore(text)
 
 
-def _read(file: Path) -> dict[str, str]:
+def cache_size() -> int | None:
+    """Return how many bytes may be cached: ``$CRYOPROBE_CACHE_SIZE``, else what a file says; None where nothing does.
+
+    Raises
+    ------
+    BadInput
+        If that is no amount such as ``20GiB``; 0 is one.
+    """
+    if text := os.environ.get("CRYOPROBE_CACHE_SIZE", "").strip():
+        return parse_bytes(text, "CRYOPROBE_CACHE_SIZE", least=0)
+    found = None
+    for file in _files():
+        cache = _read(file).get("cache", {})
+        if not isinstance(cache, dict) or not cache.keys() <= {"size"}:
+            raise _misshapen(file, "cache", 'size = "20GiB"')
+        if "size" in cache:
+            found = parse_bytes(str(cache["size"]), f"[cache] size in {file}", least=0)
+    return found
+
+
+def _files() -> list[Path]:
+    """Return the files to read; a later one has the last word."""
+    project = project_file()
+    return [config_file(), *([project] if project is not None else [])]
+
+
+def _read(file: Path) -> dict[str, Any]:
     import tomllib
 
     try:
-        content = tomllib.loads(file.read_text(encoding="utf-8"))
+        return tomllib.loads(file.read_text(encoding="utf-8"))
     except FileNotFoundError:
         return {}
     except (OSError, ValueError) as e:  # of which TOML's and UTF-8's errors are
         problem = e.strerror if isinstance(e, OSError) else e
         raise BadInput(f"{file} cannot be read: {problem}.", hint="Correct it, or remove it.", key=str(file)) from None
-    stores = content.get("stores", {})
-    if not isinstance(stores, dict) or not all(isinstance(v, str) and v for v in stores.values()):
-        raise BadInput(
-            f"[stores] in {file} is not a table of names and places.",
-            hint='Write it so:\n[stores]\nteam = "s3://bucket/features"',
-            key=str(file),
-        )
-    return {name: _absolute(address, file.parent) for name, address in stores.items()}
+
+
+def _stores(file: Path) -> dict[str, Any]:
+    stores = _read(file).get("stores", {})
+    if not isinstance(stores, dict):
+        raise _misshapen(file, "stores", 'team = "s3://bucket/features"')
+    return stores
+
+
+def _known(value: object, names: set[str], file: Path) -> KnownStore:
+    table: dict[str, Any] = value if isinstance(value, dict) else {"store": value}
+    place, sources = table.get("store"), table.get("from", [])
+    sources = sources if isinstance(sources, list) else [None]
+    texts = [place, *sources]
+    if not table.keys() <= {"store", "from"} or not all(isinstance(text, str) and text for text in texts):
+        raise _misshapen(file, "stores", 'team = "s3://bucket/features"\nmine = {store = "features", from = ["team"]}')
+    absolute = [text if text in names else _absolute(text, file.parent) for text in sources]
+    return KnownStore(_absolute(str(place), file.parent), tuple(absolute))
+
+
+def _misshapen(file: Path, table: str, example: str) -> BadInput:
+    what = {"stores": "a table of names and places", "cache": "a table with the cache's size"}[table]
+    return BadInput(f"[{table}] in {file} is not {what}.", hint=f"Write it so:\n[{table}]\n{example}", key=str(file))
 
 
 def _absolute(address: str, folder: Path) -> str:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from urllib.parse import urlsplit
 
 from ..errors import BadInput
 from .backend import Backend, is_key
-from .known import address_of
+from .known import KnownStore, known_as
 from .local import LocalBackend
 
 _FORMS = "a folder, file://, s3://, gs://, az://, or http(s):// to read"
@@ -32,7 +33,7 @@ def backend_at(place: str | Path, *, create: bool = False) -> Backend:
     BadInput
         If it is none of these, or holds credentials, which are never repeated.
     """
-    text = str(place) if isinstance(place, Path) else address_of(place, create=create)
+    text = str(place) if isinstance(place, Path) else known_as(place, create=create).place
     scheme, separator, rest = text.partition("://")
     if isinstance(place, Path) or not separator:
         return _folder(text)
@@ -48,6 +49,32 @@ def backend_at(place: str | Path, *, create: bool = False) -> Backend:
         return HttpBackend(_checked(text))
     named = f" at {scheme}://" if _SCHEME.fullmatch(scheme) else " there"
     raise BadInput(f"Stores are not kept{named}.", hint=f"Name one of these: {_FORMS}.", key="store")
+
+
+def layers_at(place: str | Path, sources: Sequence[str | Path] = (), *, create: bool = False) -> list[str | Path]:
+    """Return the places of a store: the one that is written to, then those that are read too, each once.
+
+    Parameters
+    ----------
+    place : str or Path
+        As for `backend_at`; a name can have sources of its own.
+    sources : sequence of str or Path
+        Further ones, which come before those.
+    create : bool
+        As for `backend_at`.
+    """
+    found: list[str | Path] = []
+
+    def add(place: str | Path, create: bool) -> None:
+        known = KnownStore(str(place)) if isinstance(place, Path) else known_as(place, create=create)
+        here = place if isinstance(place, Path) else known.place
+        if here not in found:
+            found.append(here)
+            for source in (*(sources if len(found) == 1 else ()), *known.sources):
+                add(source, False)
+
+    add(place, create)
+    return found
 
 
 def _folder(path: str) -> LocalBackend:

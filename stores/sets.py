@@ -160,11 +160,10 @@ class _Writer:
         self.objects[key] = record_of(data, chunk=chunk)
 
     def link(self, unit: UnitSeal, chunk: int) -> None:
-        """Make a unit's objects the chunks of the set; read what is there then, so that no damage is sealed anew."""
+        """Make a unit's objects the chunks of the set, and look at them, so that no damage is sealed anew."""
         for name, ndim in _CHUNKED:
             key = _chunk_key(name, chunk, ndim)
-            self._backend.copy(unit.key(name), f"{self._folder}/{key}")
-            unit.check(self._backend, name, f"{self._folder}/{key}")
+            unit.copy_array(self._backend, name, f"{self._folder}/{key}")
             self.objects[key] = unit.objects[name]
 
     def write(self, rows: Rows, chunk: int, length: int) -> None:

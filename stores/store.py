@@ -14,9 +14,11 @@ from pydantic import ValidationError
 from ..errors import BadInput, Corrupt, Incompatible, NotFound
 from . import layout, names
 from .backend import Backend, ObjectInfo
+from .cache import cached
 from .claims import Claims
 from .feature_set import FeatureSet
-from .locations import backend_at
+from .layered import LayeredBackend
+from .locations import backend_at, layers_at
 from .manifest import FailedSample, read_manifest
 from .names import Name, NamedSet
 from .parallel import each
@@ -24,7 +26,9 @@ from .rows import RowIndex
 from .sets import seal_set
 
 
-def open_store(url: str | Path, *, create: bool = False) -> Store:
+def open_store(
+    url: str | Path, *, create: bool = False, sources: Sequence[str | Path] = (), cache_size: int | None = None
+) -> Store:
     """Open a feature store.
 
     Parameters
@@ -35,11 +39,17 @@ def open_store(url: str | Path, *, create: bool = False) -> Store:
         file gives to one of these, see `stores.known`.
     create : bool
         Make a store there if there is none: the place must then be empty or absent.
+    sources : sequence of str or Path
+        Further stores, which are only read: their sets, rows, names and trials are found too, and everything that is
+        written goes to `url`, where a store is then made when the first object is written; see `LayeredStore`.
+    cache_size : int, optional
+        At most so many bytes of remote stores are kept on this machine; 0 keeps none. By default
+        ``$CRYOPROBE_CACHE_SIZE``, else what a configuration file says, else 20 GiB.
 
     Raises
     ------
     NotFound
-        If there is no store, and `create` is false.
+        If there is no store, and `create` is false; or if a source is none.
     BadInput
         If the place holds something else, or is none.
     Incompatible
@@ -51,18 +61,21 @@ def open_store(url: str | Path, *, create: bool = False) -> Store:
     ----------
     Of several callers that make the same store at once, each gets it. Credentials are neither repeated nor kept.
     """
-    backend = backend_at(url, create=create)
+    first, *others = layers_at(url, sources, create=create)
+    upper = cached(backend_at(first, create=create or bool(others)), cache_size)
+    if (create or others) and not upper.exists(layout.MARKER):
+        stranger = upper.any_key()
+        if stranger is not None and not upper.exists(layout.MARKER):  # else somebody made the store this instant
+            raise BadInput(
+                f"{upper.url} is not a feature store, and not empty ({stranger.partition('/')[0]!r} …).",
+                hint="Name a new folder or prefix for the store, or an existing store.",
+                key="store",
+            )
     if create:
-        if not backend.exists(layout.MARKER):
-            stranger = backend.any_key()
-            if stranger is not None and not backend.exists(layout.MARKER):  # else somebody made the store this instant
-                raise BadInput(
-                    f"{backend.url} is not a feature store, and not empty ({stranger.partition('/')[0]!r} …).",
-                    hint="Name a new folder or prefix for the store, or an existing store.",
-                    key="store",
-                )
-        layout.write_marker(backend)
-    return Store(backend)
+        layout.write_marker(upper)
+    if not others:
+        return Store(upper)
+    return LayeredStore(upper, [Store(cached(backend_at(other), cache_size)) for other in others])
 
 
 class Store:
@@ -259,3 +272,21 @@ class Store:
 
         found = each(read, self.backend.list("trials/"))
         yield from (result for result in found if result is not None)
+
+
+class LayeredStore(Store):
+    """A store of one's own above shared ones, which are only read.
+
+    Sets, rows to reuse, names and trials come from any of them. A set that is extracted here stands on its own: rows
+    that a lower store has are copied to the upper one, not encoded again.
+
+    Parameters
+    ----------
+    upper : Store or Backend
+        Where everything is written. Storage that is empty becomes a store when the first object is written.
+    lowers : sequence of Store
+    """
+
+    def __init__(self, upper: Store | Backend, lowers: Sequence[Store]) -> None:
+        backend = upper.backend if isinstance(upper, Store) else upper
+        super().__init__(LayeredBackend(backend, [lower.backend for lower in lowers]))

@@ -80,16 +80,22 @@ class UnitSeal(BaseModel):
         """Read one array of the unit, verified; raise `Corrupt` where it is not what was sealed."""
         return read_chunk(backend, self.key(array), self.objects[array], *self._form(array))
 
-    def check(self, backend: Backend, array: Literal["embeddings", "norms", "samples"], copy: str) -> None:
-        """Raise `Corrupt` unless the object `copy`, as the storage has it, is that array of the unit."""
+    def copy_array(self, backend: Backend, array: Literal["embeddings", "norms", "samples"], target: str) -> None:
+        """Make `target` an object with the bytes of that array; raise `Corrupt` where these are not what was sealed.
+
+        Guarantees
+        ----------
+        It is the copy that is looked at, as the storage has it.
+        """
+        key, record = self.key(array), self.objects[array]
         dtype, shape = self._form(array)
-        parts = chunk_parts(np.empty(shape, dtype), self.rows)
         try:
-            read_fresh(backend, copy, self.objects[array], parts)
+            backend.copy(key, target)
+            read_fresh(backend, target, record, chunk_parts(np.empty(shape, dtype), self.rows))
+        except NotFound:
+            raise corrupt(key, backend.home(key), "is missing", f"{record.size} bytes", "no object") from None
         except Corrupt as e:
-            raise corrupt(
-                self.key(array), backend.home(self.key(array)), "is damaged", str(e.expected), str(e.found)
-            ) from None
+            raise corrupt(key, backend.home(key), "is damaged", str(e.expected), str(e.found)) from None
 
     def _form(self, array: str) -> tuple[str, tuple[int, ...]]:
         """Return dtype and shape of an array."""

@@ -15,10 +15,11 @@ os.environ["HF_HUB_OFFLINE"] = "1"
 
 @pytest.fixture(autouse=True)
 def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Give each test a sample index of its own."""
+    """Give each test a sample index and a cache of objects of its own."""
     folder = tmp_path / "cache"
     monkeypatch.setenv("CRYOPROBE_CACHE", str(folder))
-    monkeypatch.delenv("CRYOPROBE_STORE", raising=False)
+    for name in ("CRYOPROBE_STORE", "CRYOPROBE_CACHE_DIR", "CRYOPROBE_CACHE_SIZE"):
+        monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
     return folder
 

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from cryoprobe.errors import BadInput, NotFound
-from cryoprobe.stores.known import address_of, config_file, known_stores
+from cryoprobe.stores.known import KnownStore, cache_size, config_file, known_as, known_stores
+from cryoprobe.stores.locations import layers_at
 from cryoprobe.stores.store import open_store
 
 
@@ -39,7 +40,7 @@ def test_the_users_file_is_where_xdg_says(tmp_path: Path, monkeypatch: pytest.Mo
 def test_without_any_file_everything_is_a_path_or_a_url() -> None:
     assert known_stores() == {}
     for text in ("features", "a/b", "s3://bucket/x", "./features", "~/features", ""):
-        assert address_of(text) == address_of(text, create=True) == text
+        assert known_as(text).place == known_as(text, create=True).place == text
 
 
 def test_names_of_both_files_are_known_and_the_projects_go_first(project: Path) -> None:
@@ -48,13 +49,13 @@ def test_names_of_both_files_are_known_and_the_projects_go_first(project: Path) 
         '[stores]\nteam = "../shared"\nweb = "https://host/x"\n[other]\na=1\n'
     )
     assert known_stores() == {
-        "team": str(project.parent / "../shared"),
-        "mine": str(Path.home() / "features"),
-        "web": "https://host/x",
+        "team": KnownStore(str(project.parent / "../shared")),
+        "mine": KnownStore(str(Path.home() / "features")),
+        "web": KnownStore("https://host/x"),
     }
-    assert address_of("web") == "https://host/x"
+    assert known_as("web").place == "https://host/x"
     (project / "cryoprobe.toml").write_text("")  # the nearest file is the project's
-    assert address_of("team") == "s3://bucket/team"
+    assert known_as("team").place == "s3://bucket/team"
 
 
 @pytest.mark.parametrize("create", [False, True])
@@ -65,7 +66,7 @@ def test_a_name_that_is_not_known_is_answered_with_those_that_are(project: Path,
     assert ("./taem" in str(caught.value)) == create
     assert not list(project.iterdir())
     for text in ("./taem", "a/team"):
-        assert address_of(text, create=create) == text
+        assert known_as(text, create=create).place == text
 
 
 def test_a_folder_goes_by_its_name_unless_a_store_is_called_so(project: Path) -> None:
@@ -79,15 +80,18 @@ def test_a_folder_goes_by_its_name_unless_a_store_is_called_so(project: Path) ->
 
 
 @pytest.mark.parametrize(
-    "text", ["[stores", "stores = 1", "[stores]\nteam = 1", '[stores]\nteam = ""', "stores = []", "\0", "[stores.team]"]
+    "text",
+    ["[stores", "stores = 1", "[stores]\nteam = 1", '[stores]\nteam = ""', "stores = []", "\0", "[stores.team]"]
+    + [f"[stores]\nteam = {table}" for table in ("{from=['a']}", "{store='a', from='b'}", "{store='a', form=[]}")]
+    + ["[stores]\nteam = {store = 'a', from = [1]}", "[stores]\nteam = {store = 'a', from = ['']}"],
 )
 def test_a_file_that_cannot_be_used_is_named(project: Path, text: str) -> None:
     file = project / "cryoprobe.toml"
     file.write_text(text)
     with pytest.raises(BadInput) as caught:
-        address_of("team")
+        known_as("team")
     assert str(file) in str(caught.value)
-    assert address_of("./team") == "./team"
+    assert known_as("./team").place == "./team"
 
 
 def test_a_working_directory_that_is_gone_has_no_project(project: Path) -> None:
@@ -100,3 +104,46 @@ def test_a_password_in_a_file_is_refused_and_not_repeated(project: Path) -> None
     with pytest.raises(BadInput, match="more than its place") as caught:
         open_store("team")
     assert "secret" not in str(caught.value)
+
+
+def test_a_name_can_stand_for_a_store_and_those_that_are_read_too(project: Path) -> None:
+    write_config('[stores]\nteam = {store = "s3://bucket/team", from = ["web"]}\nweb = "https://host/x"\n')
+    text = '[stores]\nmine = {store = "own", from = ["team", "../old", "own", "web"]}\n'
+    (project / "cryoprobe.toml").write_text(text)
+    own, old = str(project / "own"), str(project / "../old")
+    assert known_as("mine") == KnownStore(own, ("team", old, own, "web"))
+    # Each once, and a store that is read brings its own sources.
+    assert layers_at("mine") == [own, "s3://bucket/team", "https://host/x", old]
+    assert layers_at("mine", ["/first"]) == [own, "/first", "s3://bucket/team", "https://host/x", old]
+    assert layers_at(project / "x", ["web"]) == [project / "x", "https://host/x"]
+
+
+def test_stores_that_read_from_each_other_are_each_read_once(project: Path) -> None:
+    text = '[stores]\na = {store = "s3://b/a", from = ["b"]}\nb = {store = "s3://b/b", from = ["a", "b"]}\n'
+    (project / "cryoprobe.toml").write_text(text)
+    assert layers_at("a") == ["s3://b/a", "s3://b/b"]
+    assert layers_at("b") == ["s3://b/b", "s3://b/a"]
+
+
+def test_the_size_of_the_cache_is_what_the_environment_says_then_the_project_then_the_user(
+    project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert cache_size() is None
+    write_config('[cache]\nsize = "2GiB"\n')
+    assert cache_size() == 2 * 2**30
+    (project / "cryoprobe.toml").write_text("[cache]\nsize = 0\n")
+    assert cache_size() == 0
+    monkeypatch.setenv("CRYOPROBE_CACHE_SIZE", "1k")
+    assert cache_size() == 1024
+    monkeypatch.setenv("CRYOPROBE_CACHE_SIZE", "much")
+    with pytest.raises(BadInput, match="'much' is no amount for CRYOPROBE_CACHE_SIZE"):
+        cache_size()
+
+
+@pytest.mark.parametrize("text", ["cache = 1", '[cache]\nsize = "-1"', "[cache]\nsize = []", "[cache]\nfolder = '/x'"])
+def test_a_cache_that_is_not_described_as_it_should_is_named(project: Path, text: str) -> None:
+    file = project / "cryoprobe.toml"
+    file.write_text(text)
+    with pytest.raises(BadInput) as caught:
+        cache_size()
+    assert str(file) in str(caught.value)

@@ -1,0 +1,34 @@
+"""Amounts of memory and of disk, as people write them."""
+
+from __future__ import annotations
+
+import re
+
+from .errors import BadInput
+
+_UNITS = {"": 1, "k": 2**10, "m": 2**20, "g": 2**30, "t": 2**40}
+
+
+def parse_bytes(text: str, name: str = "memory", *, least: int = 1) -> int:
+    """Read an amount: ``2GiB``, ``512M``, ``1.5 g`` or plain bytes; units are powers of 1,024.
+
+    Parameters
+    ----------
+    text : str
+    name : str
+        What it is an amount for: the option, or whatever else holds `text`.
+    least : int
+        The least amount that can be meant.
+
+    Raises
+    ------
+    BadInput
+        If `text` has another form, or is less.
+    """
+    found = re.fullmatch(r"\s*(\d{1,18}(?:\.\d{1,18})?)\s*([kmgt]?)(?:i?b)?\s*", text.lower())
+    amount = int(float(found[1]) * _UNITS[found[2]]) if found is not None else -1
+    if amount < least:
+        raise BadInput(
+            f"{text!r} is no amount for {name}.", hint="Write for example 2GiB or 512MiB.", key=name, found=text
+        )
+    return amount

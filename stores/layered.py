@@ -1,0 +1,123 @@
+"""Several stores as one: what any of them has is found, and everything that is written goes to the upper one."""
+
+from __future__ import annotations
+
+import heapq
+import itertools
+from collections.abc import Callable, Iterator, Sequence
+from typing import TypeVar
+
+from ..errors import NotFound
+from . import layout
+from .backend import Backend, ObjectInfo
+from .chunks import ObjectRecord, Part
+
+Result = TypeVar("Result")
+
+_OWN = "claims/"
+"""Claims are of those who write to one store: others' do not concern whoever writes to another."""
+
+
+class LayeredBackend(Backend):
+    """The objects of several backends; of two with one key, that of the upper one, then of the first lower one.
+
+    An object counts as absent only if no layer has it: what is sealed below is adopted, not written again above.
+
+    Parameters
+    ----------
+    upper : Backend
+        Where everything is written. It is made a store when the first object is.
+    lowers : sequence of Backend
+        Stores; they are only read.
+    """
+
+    def __init__(self, upper: Backend, lowers: Sequence[Backend]) -> None:
+        self.upper = upper
+        self.lowers = tuple(lowers)
+        self.url = upper.url
+        self._prepared = False
+        self._layers: dict[str, Backend] = {}  # of folders whose objects are all in one layer
+
+    def get(self, key: str) -> bytes:  # noqa: D102
+        return self._first(key, lambda layer: layer.get(key))
+
+    def fill(self, key: str, parts: Sequence[Part]) -> int:  # noqa: D102
+        return self._first(key, lambda layer: layer.fill(key, parts))
+
+    def read_sealed(self, key: str, record: ObjectRecord, parts: Sequence[Part]) -> None:  # noqa: D102
+        self._layer_of(key).read_sealed(key, record, parts)
+
+    def home(self, key: str) -> str:  # noqa: D102
+        return self._layer_of(key).url
+
+    def put(self, key: str, data: bytes) -> None:  # noqa: D102
+        self._writable().put(key, data)
+
+    def put_if_absent(self, key: str, data: bytes) -> bool:  # noqa: D102
+        if not key.startswith(_OWN) and any(layer.exists(key) for layer in self.lowers):
+            return False
+        return self._writable().put_if_absent(key, data)
+
+    def list(self, prefix: str = "") -> Iterator[ObjectInfo]:  # noqa: D102
+        listed = heapq.merge(*(layer.list(prefix) for layer in self._layers_for(prefix)), key=lambda info: info.key)
+        for _, same in itertools.groupby(listed, key=lambda info: info.key):
+            yield next(same)
+
+    def any_key(self) -> str | None:  # noqa: D102
+        return self.upper.any_key()
+
+    def delete(self, key: str) -> None:
+        """Remove the object from the upper layer; one that a lower layer has stays there."""
+        self.upper.delete(key)
+
+    def copy(self, source: str, target: str) -> None:  # noqa: D102
+        layer = self._layer_of(source)
+        upper = self._writable()
+        if layer is self.upper:
+            upper.copy(source, target)
+        else:
+            upper.put(target, layer.get(source))
+
+    def exists(self, key: str) -> bool:  # noqa: D102
+        return any(layer.exists(key) for layer in self._layers_for(key))
+
+    def _layers_for(self, key: str) -> Sequence[Backend]:
+        return (self.upper,) if key.startswith(_OWN) else (self.upper, *self.lowers)
+
+    def _first(self, key: str, verb: Callable[[Backend], Result]) -> Result:
+        """Return what the first layer answers that has the object."""
+        if (known := self._layers.get(_folder(key))) is not None:
+            return verb(known)
+        missing = None
+        for layer in self._layers_for(key):
+            try:
+                return verb(layer)
+            except NotFound as e:
+                missing = missing or e
+        assert missing is not None
+        raise missing
+
+    def _layer_of(self, key: str) -> Backend:
+        """Return the layer that has the object, or the upper one."""
+        folder = _folder(key)
+        if (known := self._layers.get(folder)) is not None:
+            return known
+        # Ask for an object that every set has, so that one that lacks is missed where the others are.
+        asked = f"{folder}/zarr.json" if folder.startswith("sets/") else key
+        found = next((layer for layer in self._layers_for(key) if layer.exists(asked)), None)
+        if found is not None and folder:
+            self._layers[folder] = found
+        return found or self.upper
+
+    def _writable(self) -> Backend:
+        if not self._prepared:
+            layout.write_marker(self.upper)
+            self._prepared = True
+        return self.upper
+
+
+def _folder(key: str) -> str:
+    """Return the attempt's folder that the object is in, which one writer wrote; empty for what is in none."""
+    kind, *rest = key.split("/")
+    depth = {"sets": 2, "units": 3}.get(kind, 0)
+    return "/".join((kind, *rest[:depth])) if depth and len(rest) > depth else ""
