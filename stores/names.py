@@ -64,6 +64,8 @@ class NamedSet(BaseModel):
         Counts, and the set's bytes.
     named : int
         When, in milliseconds since 1970, by the clock of whoever named it.
+    below : bool
+        Whether the set is in another store, from which the one that has the name was read too.
     """
 
     model_config = ConfigDict(frozen=True, extra="ignore")
@@ -76,12 +78,14 @@ class NamedSet(BaseModel):
     failed: int
     size: int
     named: int
+    below: bool = False
 
 
 def record(backend: Backend, named: NamedSet) -> None:
     """Write a name, last of all: whoever finds it finds the set behind it sealed."""
     key = f"names/{named.set}.{digest(named.name.model_dump(mode='json'))[:16]}.json"
-    backend.put(key, layout.dump_seal(named.model_dump(mode="json")))
+    content = named.model_dump(mode="json", exclude=None if named.below else {"below"})
+    backend.put(key, layout.dump_seal(content))
 
 
 def read_all(backend: Backend) -> Iterator[NamedSet]:

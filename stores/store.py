@@ -290,3 +290,13 @@ class LayeredStore(Store):
     def __init__(self, upper: Store | Backend, lowers: Sequence[Store]) -> None:
         backend = upper.backend if isinstance(upper, Store) else upper
         super().__init__(LayeredBackend(backend, [lower.backend for lower in lowers]))
+        self._upper = backend
+
+    def name(self, named: NamedSet) -> None:
+        """Give a sealed set a name; where it lies below and is what the name means already, nothing is written."""
+        if not self._upper.exists(layout.manifest_key(named.encoder, named.set)):
+            newest = next((n for n in self.names() if n.name == named.name), None)
+            if newest is not None and newest.set == named.set:
+                return
+            named = named.model_copy(update={"below": True})
+        super().name(named)

@@ -96,7 +96,7 @@ def verify(
     named = [] if sets else list(names.read_all(backend))
     manifests = [opened.manifest_key(s) for s in sets] or list(opened.set_ids().values())
     for n in named:
-        if (key := layout.manifest_key(n.encoder, n.set)) not in manifests:
+        if (key := layout.manifest_key(n.encoder, n.set)) not in manifests and not n.below:
             damages.append(Damage(key, n.set, "missing", f"the manifest of {n.name.dataset}", "no object", key))
     seals = [] if sets else [i.key for i in backend.list("unit-seals/")]
     wanted: list[_Wanted] = []

@@ -125,3 +125,56 @@ def test_secrets_in_a_url_are_not_repeated() -> None:
     _, said = run("ls", "--store", "s3://key:secret@bucket/x", code=2)
     assert "user name" in said
     assert "secret" not in said
+
+
+def test_a_private_store_above_a_shared_one_encodes_only_what_is_new(
+    data: list[str], tmp_path: Path, s3: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from tests_servers import READ_ACCESS
+
+    extracted = run_json("extract", *SMALL, *data, "--store", s3)
+    before = list(ObjectBackend(s3).list())
+    for name, value in READ_ACCESS.items():
+        monkeypatch.setenv(name, value)  # whoever may only read
+    both = ["--store", tmp_path / "own", "--from", s3]
+    assert len(run_json("ls", *both)) == 2
+    assert not (tmp_path / "own").exists()
+    probe = ["probe", "--model", "timm:test_vit", "--untrained", *data, "--C", "1"]
+    probed = run_json(*probe, *both)
+    assert not [note for note in probed["notes"] if "could not be stored" in note]
+    assert len(run_json("results", *both)) == len(run_json("results", "--store", tmp_path / "own")) == 1
+
+    write_images(tmp_path / "data" / "train", {"a": 2, "b": 1}, seed=2)
+    grown = run_json("extract", *SMALL, *data, *both, "--unit-rows", "8")
+    assert (grown["encoded"], grown["rows"]) == (3, extracted["rows"] + 3)
+    assert run_json("extract", *SMALL, *data, *both)["encoded"] == 0
+    assert len(run_json("ls", *both)) == 3  # the test set was sealed below, and is not sealed again
+    assert len(run_json("ls", "--store", tmp_path / "own")) == 1
+    assert run_json("verify", "--data", "--store", tmp_path / "own")["damages"] == []
+    assert run_json(*probe, *both)["rows"]["train"] + run_json(*probe, *both)["rows"]["val"] == 27
+    assert list(ObjectBackend(s3).list()) == before
+
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "cryoprobe.toml").write_text(f'[stores]\nmine = {{store = "own", from = ["{s3}"]}}\n')
+    assert len(run_json("ls", "--store", "mine")) == 3
+    newest = run_json("ls", "--store", "mine")[0]
+    assert str(tmp_path / "own") in run_json("show", newest["set"][:12], "--store", "mine")["path"]
+    _, said = run("ls", "--store", "mine", "--from", "nowhere", code=3)
+    assert "known are mine" in said
+
+
+def test_what_was_read_from_a_bucket_is_cached_shown_and_cleared(data: list[str], s3: str) -> None:
+    run("extract", *SMALL, *data, "--store", s3)
+    assert run_json("cache", "--clear")["objects"] == 0
+    probe = ["probe", "--model", "timm:test_vit", "--untrained", *data, "--store", s3]
+    run(*probe, "--C", "1", "--cache-size", "0")
+    assert run_json("cache")["objects"] == 0
+    run(*probe, "--C", "2")
+    held = run_json("cache")
+    assert held["objects"] == 6  # embeddings, labels and sample ids of two sets
+    assert held["bytes"] > 0
+    assert f"folder: {held['folder']}" in run("cache")[0]
+    assert "removed 6 objects" in run("cache", "--clear")[0]
+    assert run_json("cache")["bytes"] == 0
+    _, said = run(*probe, "--cache-size", "plenty", code=2)
+    assert "'plenty' is no amount for cache-size" in said
