@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from .stores.verify import Verification
 
 _LINE_SECONDS = 10.0
-_PIPED_WIDTH = 240
+_PRETTY_ROWS = 200
 
 
 def reporter() -> Reporter:
@@ -119,16 +120,23 @@ class _Counts:
 
 
 def table(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
-    """Print a table; wide and without colour where output is piped, so that it can be cut and grepped."""
-    piped = not sys.stdout.isatty()
-    console = Console(width=_PIPED_WIDTH) if piped else Console()
+    """Print a table; plain, one line a row however long, where it is piped (to be cut and grepped) or has many rows."""
+    cells = [[_cell(name, value) for name, value in zip(columns, row, strict=True)] for row in rows]
+    numeric = [all(isinstance(row[i], int | float) or row[i] in ("", "-") for row in rows) for i in range(len(columns))]
+    if not sys.stdout.isatty() or len(rows) > _PRETTY_ROWS:
+        # Rich takes a second for a thousand rows.
+        lines = [list(columns), *cells]
+        widths = [max(len(line[i]) for line in lines) for i in range(len(columns))]
+        for line in lines:
+            padded = (c.rjust(w) if n else c.ljust(w) for c, w, n in zip(line, widths, numeric, strict=True))
+            print("  ".join(padded).rstrip())
+        return
     grid = Table(box=None, pad_edge=False, header_style="bold")
-    for i, column in enumerate(columns):
-        numbers = all(isinstance(row[i], int | float) or row[i] in ("", "-") for row in rows)
-        grid.add_column(column, justify="right" if numbers else "left", overflow="fold", no_wrap=piped)
-    for row in rows:
-        grid.add_row(*(_cell(name, value) for name, value in zip(columns, row, strict=True)))
-    console.print(grid, markup=False)
+    for column, number in zip(columns, numeric, strict=True):
+        grid.add_column(column, justify="right" if number else "left", overflow="fold")
+    for line in cells:
+        grid.add_row(*(escape(cell) for cell in line))
+    Console().print(grid, markup=False)
 
 
 def named_sets(found: Sequence[NamedSet]) -> None:
@@ -278,10 +286,8 @@ def size(n: int) -> str:
 
 
 def _cell(column: str, value: Any) -> str:
-    from rich.markup import escape
-
     if isinstance(value, float):
         return f"{value:.1f}" if column == "seconds" else f"{value:.4f}"
     if isinstance(value, int) and not isinstance(value, bool):
         return f"{value:,}"
-    return escape(str(value))
+    return str(value)

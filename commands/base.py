@@ -93,12 +93,17 @@ def command(panel: str) -> Callable[[Command], Command]:
     return register
 
 
-def opened(store: str, sources: list[str] | None, cache_size: str, *, create: bool = False) -> cryoprobe.Store:
+def opened(store: str, sources: list[str] | None, cache_size: str = "") -> cryoprobe.Store:
     """Open the store that `--store`, `--from` and `--cache-size` mean together."""
     from ..amounts import parse_bytes
 
     size = parse_bytes(cache_size, "cache-size", least=0) if cache_size else None
-    return cryoprobe.open_store(store, create=create, sources=sources or (), cache_size=size)
+    return cryoprobe.open_store(store, sources=sources or (), cache_size=size)
+
+
+def to_write(store: str, sources: list[str] | None) -> str | cryoprobe.Store:
+    """Return the same for a command that makes the store itself, when it has what is to be written."""
+    return opened(store, sources) if sources else store
 
 
 def split_list(text: str) -> list[str]:

@@ -26,7 +26,7 @@ def ls(
     """List the feature sets in the store, newest first."""
     from cryoprobe import console
 
-    named = opened(store, sources, "").find(model=model, dataset=dataset)
+    named = opened(store, sources).find(model=model, dataset=dataset)
     if as_json:
         console.out(json.dumps([n.model_dump(mode="json") for n in named]))
     else:
@@ -43,7 +43,7 @@ def show(
     """Show what a feature set is, where it came from and how to open it."""
     from cryoprobe import console
 
-    description = opened(store, sources, "").describe(set_id)
+    description = opened(store, sources).describe(set_id)
     if as_json:
         console.out(json.dumps(description))
     else:

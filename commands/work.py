@@ -26,6 +26,7 @@ from .base import (
     command,
     opened,
     split_list,
+    to_write,
 )
 
 PANEL = "Encode once, probe many times"
@@ -57,7 +58,6 @@ def extract(
     workers: Annotated[int | None, typer.Option(help="Threads that read and decode.")] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 …")] = "auto",
     rehash: Annotated[bool, typer.Option("--rehash", help="Read every file, whatever its dates say.")] = False,
-    cache_size: CacheSize = "",
     as_json: Json = False,
 ) -> None:
     """Encode a data set once, and keep its embeddings and labels in the store."""
@@ -68,7 +68,7 @@ def extract(
     sets = cryoprobe.extract(
         model,
         dataset,
-        opened(store, sources, cache_size, create=True),
+        to_write(store, sources),
         splits=split_list(split),
         taps=split_list(tap),
         checkpoint=checkpoint,
@@ -233,7 +233,7 @@ def results(store: StoreUrl, sources: Sources = None, as_json: Json = False) -> 
     """Tabulate every trial in the store."""
     from cryoprobe import console, trial_tables
 
-    trials = cryoprobe.results(opened(store, sources, ""))
+    trials = cryoprobe.results(opened(store, sources))
     if as_json:
         console.out(json.dumps(trials))
     else:

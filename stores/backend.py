@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from ..errors import BadInput, NotFound
 from .chunks import ObjectRecord, Part, read_fresh, scatter
+from .parallel import each
 
 _KEY = re.compile(r"(?:[A-Za-z0-9_-][A-Za-z0-9._-]*/)*[A-Za-z0-9_-][A-Za-z0-9._-]*")
 _LONGEST_KEY = 512
@@ -162,6 +163,36 @@ class Backend(ABC):
         ----------
         An object whose write returned before the listing began is listed. Unfinished writes never are.
         """
+
+    def keys(self, prefix: str = "") -> Iterator[str]:
+        """Yield the keys that `list` does, in that order; backends override it where sizes cost something."""
+        return (info.key for info in self.list(prefix))
+
+    def versions(self, prefix: str) -> Mapping[str, str] | None:
+        """Return for each key that `list` yields a text that changes when the object does, if a listing tells one.
+
+        None where it does not.
+        """
+        del prefix
+        return None
+
+    def read_all(self, prefix: str) -> Iterator[tuple[str, bytes]]:
+        """Yield key and content of every object whose key starts with `prefix`, ordered by key: for small objects.
+
+        One that is deleted meanwhile is left out.
+        """
+        yield from self.read_several(self.keys(prefix))
+
+    def read_several(self, keys: Iterable[str]) -> Iterator[tuple[str, bytes]]:
+        """Yield those of `keys` that there are with their content, in that order; several at once, where that helps."""
+
+        def read(key: str) -> tuple[str, bytes] | None:
+            try:
+                return key, self.get(key)
+            except NotFound:
+                return None
+
+        yield from (found for found in (each(read, keys) if self.remote else map(read, keys)) if found is not None)
 
     def any_key(self) -> str | None:
         """Return the key of some object, or None where there is none."""

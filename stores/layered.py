@@ -59,9 +59,13 @@ class LayeredBackend(Backend):
         return self._writable().put_if_absent(key, data)
 
     def list(self, prefix: str = "") -> Iterator[ObjectInfo]:  # noqa: D102
-        listed = heapq.merge(*(layer.list(prefix) for layer in self._layers_for(prefix)), key=lambda info: info.key)
-        for _, same in itertools.groupby(listed, key=lambda info: info.key):
-            yield next(same)
+        return _merged([layer.list(prefix) for layer in self._layers_for(prefix)], lambda info: info.key)
+
+    def keys(self, prefix: str = "") -> Iterator[str]:  # noqa: D102
+        return _merged([layer.keys(prefix) for layer in self._layers_for(prefix)], lambda key: key)
+
+    def read_all(self, prefix: str) -> Iterator[tuple[str, bytes]]:  # noqa: D102
+        return _merged([layer.read_all(prefix) for layer in self._layers_for(prefix)], lambda found: found[0])
 
     def any_key(self) -> str | None:  # noqa: D102
         return self.upper.any_key()
@@ -114,6 +118,12 @@ class LayeredBackend(Backend):
             layout.write_marker(self.upper)
             self._prepared = True
         return self.upper
+
+
+def _merged(layers: Sequence[Iterator[Result]], key: Callable[[Result], str]) -> Iterator[Result]:
+    """Merge what each layer yields by key; of equals the first layer's counts."""
+    for _, same in itertools.groupby(heapq.merge(*layers, key=key), key=key):
+        yield next(same)
 
 
 def _folder(key: str) -> str:

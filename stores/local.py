@@ -87,13 +87,21 @@ class LocalBackend(Backend):
         return True
 
     def list(self, prefix: str = "") -> Iterator[ObjectInfo]:  # noqa: D102
+        for key, entry in self._entries(prefix):
+            with suppress(FileNotFoundError):  # deleted since the scan
+                yield ObjectInfo(key, entry.stat().st_size)
+
+    def keys(self, prefix: str = "") -> Iterator[str]:  # noqa: D102
+        return (key for key, _ in self._entries(prefix))
+
+    def _entries(self, prefix: str) -> Iterator[tuple[str, os.DirEntry[str]]]:
         folder = self.root / check_prefix(prefix)
         try:
             yield from self._walk(folder, prefix)
         except OSError as e:
             raise _unreadable(e, folder) from e
 
-    def _walk(self, folder: Path, prefix: str) -> Iterator[ObjectInfo]:
+    def _walk(self, folder: Path, prefix: str) -> Iterator[tuple[str, os.DirEntry[str]]]:
         try:
             # A folder sorts as its name with "/" behind it, as its objects' keys do.
             entries = sorted((e.name + "/" if e.is_dir() else e.name, e) for e in os.scandir(folder))
@@ -105,8 +113,7 @@ class LocalBackend(Backend):
             if name.endswith("/"):
                 yield from self._walk(folder / entry.name, prefix + name)
             else:
-                with suppress(FileNotFoundError):  # deleted since the scan
-                    yield ObjectInfo(prefix + name, entry.stat().st_size)
+                yield prefix + name, entry
 
     def delete(self, key: str) -> None:  # noqa: D102
         target = self._path(key)

@@ -8,10 +8,9 @@ from contextlib import suppress
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from ..canonical import digest
-from ..errors import Corrupt, NotFound
+from ..errors import Corrupt
 from . import layout
 from .backend import Backend
-from .parallel import each
 
 
 class Name(BaseModel):
@@ -90,13 +89,8 @@ def record(backend: Backend, named: NamedSet) -> None:
 
 def read_all(backend: Backend) -> Iterator[NamedSet]:
     """Yield every name in the store. What cannot be read is no name: names can be given again at no cost."""
-    found = each(lambda info: _read(backend, info.key), backend.list("names/"))
-    yield from (named for named in found if named is not None)
-
-
-def _read(backend: Backend, key: str) -> NamedSet | None:
-    with suppress(Corrupt, NotFound, ValidationError):
-        content = layout.read_json(backend, key)
-        if isinstance(content, dict) and layout.is_whole(content):
-            return NamedSet.model_validate(content)
-    return None
+    for key, data in backend.read_all("names/"):
+        with suppress(Corrupt, ValidationError):
+            content = layout.parse_json(data, key, backend.url)
+            if isinstance(content, dict) and layout.is_whole(content, data):
+                yield NamedSet.model_validate(content)

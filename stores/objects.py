@@ -107,14 +107,22 @@ class ObjectBackend(Backend):
         return True
 
     def list(self, prefix: str = "") -> Iterator[ObjectInfo]:  # noqa: D102
+        # Not every server orders by key.
+        yield from sorted(ObjectInfo(m["path"], m["size"]) for m in self._listed(prefix))
+
+    def versions(self, prefix: str) -> Mapping[str, str] | None:  # noqa: D102
+        tags = {m["path"]: m["e_tag"] for m in self._listed(prefix)}
+        return tags if all(tags.values()) else None
+
+    def _listed(self, prefix: str) -> Iterator[Mapping[str, Any]]:
         check_prefix(prefix)
         try:
             pages = self._objects.list(prefix or None, chunk_size=_PAGE)
-            found = [ObjectInfo(m["path"], m["size"]) for page in pages for m in page]
+            found = [m for page in pages for m in page]
         except _failures() as e:
             raise self._explained(e, prefix) from None
-        # Not every server orders by key; and what some tools keep in the place of a folder is no object of ours.
-        yield from sorted(info for info in found if is_key(info.key) and info.key.startswith(prefix))
+        # What some tools keep in the place of a folder is no object of ours.
+        return (m for m in found if is_key(m["path"]) and m["path"].startswith(prefix))
 
     def any_key(self) -> str | None:  # noqa: D102
         try:

@@ -13,7 +13,7 @@ from pydantic import ValidationError
 
 from ..errors import BadInput, Corrupt, Incompatible, NotFound
 from . import layout, names
-from .backend import Backend, ObjectInfo
+from .backend import Backend
 from .cache import cached
 from .claims import Claims
 from .feature_set import FeatureSet
@@ -21,7 +21,6 @@ from .layered import LayeredBackend
 from .locations import backend_at, layers_at
 from .manifest import FailedSample, read_manifest
 from .names import Name, NamedSet
-from .parallel import each
 from .rows import RowIndex
 from .sets import seal_set
 
@@ -101,7 +100,7 @@ class Store:
 
     def set_ids(self) -> dict[str, str]:
         """Return the ids of all sealed sets, with the keys of their manifests, by one listing."""
-        return {layout.stem(info.key): info.key for info in self.backend.list("manifests/")}
+        return {layout.stem(key): key for key in self.backend.keys("manifests/")}
 
     def manifest_key(self, set_id: str) -> str:
         """Return the key of the manifest of a set, given its id or the first digits of it that no other set has.
@@ -247,16 +246,9 @@ class Store:
         """Return the stored result of a trial, or None if it has not been run; raise `Corrupt` where it is damaged."""
         key = f"trials/{trial_id}.json"
         try:
-            content = layout.read_json(self.backend, key)
+            return self._trial(key, self.backend.get(key))
         except NotFound:
             return None
-        if not isinstance(content, dict) or not layout.is_whole(content) or content.get("trial") != trial_id:
-            raise Corrupt(
-                f"The trial {key} in {self.url} is damaged.",
-                hint="Delete the object and run the same probe again.",
-                key=key,
-            )
-        return {k: v for k, v in content.items() if k != "checksum"}
 
     def record_trial(self, trial_id: str, result: Mapping[str, Any]) -> None:
         """Store the result of a trial, whose field ``trial`` is its id; the first one stays."""
@@ -264,14 +256,20 @@ class Store:
 
     def trials(self) -> Iterator[dict[str, Any]]:
         """Yield every stored trial, ordered by id. A damaged one is left out: `verify` names it."""
-
-        def read(info: ObjectInfo) -> dict[str, Any] | None:
+        for key, data in self.backend.read_all("trials/"):
             with suppress(Corrupt):
-                return self.trial(layout.stem(info.key))
-            return None
+                yield self._trial(key, data)
 
-        found = each(read, self.backend.list("trials/"))
-        yield from (result for result in found if result is not None)
+    def _trial(self, key: str, data: bytes) -> dict[str, Any]:
+        content = layout.parse_json(data, key, self.url)
+        whole = isinstance(content, dict) and layout.is_whole(content, data)
+        if not whole or content.get("trial") != layout.stem(key):
+            raise Corrupt(
+                f"The trial {key} in {self.url} is damaged.",
+                hint="Delete the object and run the same probe again.",
+                key=key,
+            )
+        return {k: v for k, v in content.items() if k != "checksum"}
 
 
 class LayeredStore(Store):

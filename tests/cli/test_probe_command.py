@@ -89,7 +89,7 @@ def test_the_protocols_and_probes_are_listed() -> None:
     [
         (("--shots", "one"), "--shots takes numbers"),
         (("--fraction", "0.1;0.2"), "--fraction takes numbers"),
-        (("--memory", "much"), "is not an amount of memory"),
+        (("--memory", "much"), "is no amount for memory"),
         (("--memory", "1KiB", "--probe", "knn"), "needs all its rows at once"),
         (("--grid", "alpha"), "is not a grid"),
         (("--grid", "alpha=1,2", "--C", "1,2"), "Only one parameter"),
