@@ -8,20 +8,24 @@ looks for it takes for a miss. How recently an object was used is its modificati
 from __future__ import annotations
 
 import hashlib
+import json
 import logging
 import os
 import re
 import secrets
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
+
+from ..canonical import canonical_json
 from ..errors import Corrupt, NotFound, Unavailable
 from .backend import Backend, ObjectInfo
-from .chunks import ObjectRecord, Part, check_chunk, corrupt
+from .chunks import CRC_BYTES, ObjectRecord, Part, check_chunk, corrupt, encode_chunk
 from .known import cache_size
 from .local import fill_from_file
 from .sample_index import cache_folder
@@ -94,8 +98,7 @@ class ObjectCache:
 
     def read(self, record: ObjectRecord, parts: Sequence[Part]) -> bool:
         """Read an object into `parts`, verified; return whether it was there. A damaged copy is removed."""
-        path = self._path(record)
-        if path is None:
+        if (path := self._path(record)) is None:
             return False
         try:
             size = fill_from_file(path, parts)
@@ -112,11 +115,37 @@ class ObjectCache:
 
     def keep(self, record: ObjectRecord, parts: Sequence[Part]) -> None:
         """Keep an object that is whole, and make room for it. If that fails, it is said once, and given up."""
-        path = self._path(record)
-        if path is None or not self._usable or record.size > self.size:
+        if (path := self._path(record)) is not None:
+            self._write(path, parts)
+
+    def recall(self, about: str) -> dict[str, list[str]]:
+        """Return what `remember` was told last about something; nothing where that is gone or damaged."""
+        path = self._note(about)
+        try:
+            data = path.read_bytes()
+            if len(data) < CRC_BYTES or encode_chunk(np.frombuffer(data[:-CRC_BYTES], np.uint8)) != data:
+                return {}
+            os.utime(path)
+        except OSError:
+            return {}
+        found: dict[str, list[str]] = json.loads(data[:-CRC_BYTES])
+        return found
+
+    def remember(self, about: str, values: Mapping[str, Sequence[str]]) -> None:
+        """Keep a few texts for each of many keys, as one more object."""
+        data = encode_chunk(np.frombuffer(canonical_json(values), np.uint8))
+        self._write(self._note(about), [np.frombuffer(data, np.uint8)])
+
+    def _note(self, about: str) -> Path:
+        name = hashlib.sha256(about.encode()).hexdigest()
+        return self.folder / name[:2] / name
+
+    def _write(self, path: Path, parts: Sequence[Part]) -> None:
+        size = sum(len(part) for part in parts)
+        if not self._usable or size > self.size:
             return
         try:
-            self._make_room(record.size)
+            self._make_room(size)
             temporary = path.parent / f"{_TEMPORARY}{secrets.token_hex(8)}"
             path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             try:
@@ -235,6 +264,33 @@ class CachedBackend(Backend):
 
     def list(self, prefix: str = "") -> Iterator[ObjectInfo]:  # noqa: D102
         return self.origin.list(prefix)
+
+    def keys(self, prefix: str = "") -> Iterator[str]:  # noqa: D102
+        return self.origin.keys(prefix)
+
+    def versions(self, prefix: str) -> Mapping[str, str] | None:  # noqa: D102
+        return self.origin.versions(prefix)
+
+    def read_all(self, prefix: str) -> Iterator[tuple[str, bytes]]:
+        """Yield key and content of every object whose key starts with `prefix`, ordered by key.
+
+        They are listed anew each time. What was read before is not read again where the listing says that it is the
+        same: the only way in which what can change is cached.
+        """
+        versions = self.origin.versions(prefix)
+        if versions is None:
+            yield from self.origin.read_all(prefix)
+            return
+        about = f"{self.url}/{prefix}"
+        known = self.cache.recall(about)
+        current = {key: known[key] for key in versions if key in known and known[key][0] == versions[key]}
+        changed = sorted(versions.keys() - current.keys())
+        for key, data in self.origin.read_several(changed):
+            current[key] = [versions[key], data.decode("latin-1")]
+        if changed or len(known) != len(current):
+            self.cache.remember(about, current)
+        for key in sorted(current):
+            yield key, current[key][1].encode("latin-1")
 
     def any_key(self) -> str | None:  # noqa: D102
         return self.origin.any_key()

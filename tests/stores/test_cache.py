@@ -381,6 +381,79 @@ class TestDiskThatFails:
         assert read(through, record) == data
 
 
+class Versioned(Counting):
+    """Storage whose listings tell versions, as a bucket's do."""
+
+    def versions(self, prefix: str) -> dict[str, str]:
+        return {key: hashlib.md5(self._objects[key]).hexdigest() for key in self.keys(prefix)}
+
+
+class TestListed:
+    """Names and trials, which can change: only what a listing says is the same is not read again."""
+
+    @pytest.fixture
+    def origin(self) -> Versioned:
+        backend = Versioned()
+        for i in range(5):
+            backend.put(f"names/{i}.json", f'{{"ü": {i}}}'.encode())
+        return backend
+
+    def read(self, origin: Versioned, folder: Path) -> dict[str, bytes]:
+        origin.asked.clear()
+        return dict(CachedBackend(origin, ObjectCache(folder, MIB)).read_all("names/"))
+
+    def truth(self, origin: Versioned) -> dict[str, bytes]:
+        return {key: MemoryBackend.get(origin, key) for key in origin.keys("names/")}
+
+    def test_only_what_is_new_or_changed_is_read(self, origin: Versioned, folder: Path) -> None:
+        assert self.read(origin, folder) == self.truth(origin)
+        assert len(origin.asked) == 5
+        assert self.read(origin, folder) == self.truth(origin)
+        assert origin.asked == []
+        origin.put("names/2.json", b"changed \xff\0")
+        origin.put("names/7.json", b"new")
+        origin.delete("names/0.json")
+        found = self.read(origin, folder)
+        assert found == self.truth(origin)
+        assert list(found) == sorted(found)
+        assert origin.asked == ["names/2.json", "names/7.json"]
+        assert self.read(origin, folder) == self.truth(origin)
+        assert origin.asked == []
+
+    @pytest.mark.parametrize("bit", [0, 777, -1])
+    def test_a_damaged_copy_is_read_anew(self, origin: Versioned, folder: Path, bit: int) -> None:
+        self.read(origin, folder)
+        (file,) = (folder / name for name in files(folder))
+        data = file.read_bytes()
+        file.write_bytes(flip(data, bit % (8 * len(data))))
+        assert self.read(origin, folder) == self.truth(origin)
+        assert len(origin.asked) == 5
+        file.write_bytes(b"")
+        assert self.read(origin, folder) == self.truth(origin)
+
+    def test_a_store_whose_listings_tell_no_versions_is_read(self, origin: Versioned, folder: Path) -> None:
+        through = CachedBackend(Counting(), ObjectCache(folder, MIB))
+        through.put("names/a.json", b"1")
+        assert list(through.read_all("names/")) == [("names/a.json", b"1")]
+        through.put("names/a.json", b"2")
+        assert list(through.read_all("names/")) == [("names/a.json", b"2")]
+        assert not folder.exists()
+
+    def test_on_s3(self, s3: str) -> None:
+        store = open_store(s3, create=True)
+        for i in range(3):
+            store.record_trial(f"t{i}", {"trial": f"t{i}", "n": i})
+        assert [t["n"] for t in store.trials()] == [0, 1, 2]
+        again = open_store(s3)
+        assert isinstance(again.backend, CachedBackend)
+        tags = again.backend.versions("trials/")
+        assert tags is not None
+        assert len(set(tags.values())) == 3
+        ObjectBackend(s3).put("trials/t1.json", layout.dump_seal({"trial": "t1", "n": 9}))
+        assert [t["n"] for t in again.trials()] == [0, 9, 2]
+        assert [t["n"] for t in open_store(s3, cache_size=0).trials()] == [0, 9, 2]
+
+
 class TestOpening:
     def test_only_remote_storage_is_read_through_the_cache(self, tmp_path: Path) -> None:
         local = LocalBackend(tmp_path)
