@@ -99,7 +99,7 @@ class Backend(ABC):
         NotFound
             If there is none of that name.
         """
-        return scatter(self.get(key), parts)
+        return scatter([self.get(key)], parts)
 
     def read_sealed(self, key: str, record: ObjectRecord, parts: Sequence[Part]) -> None:
         """Read a sealed chunk into `parts`, verified: from wherever its bytes are, since it never changes.

@@ -8,7 +8,7 @@ few lines. The metadata documents come from zarr itself.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 import google_crc32c
@@ -128,15 +128,28 @@ def chunk_parts(rows: npt.NDArray[Any], chunk_rows: int) -> list[Part]:
     return [payload, *([np.empty(padding, np.uint8)] if padding else []), np.empty(CRC_BYTES, np.uint8)]
 
 
-def scatter(data: bytes | Part, parts: Sequence[Part]) -> int:
-    """Copy an object's bytes into `parts`, one after another; return how many there were."""
-    source = np.frombuffer(data, np.uint8)
-    if len(source) == sum(len(part) for part in parts):
-        at = 0
-        for part in parts:
-            part[:] = source[at : at + len(part)]
-            at += len(part)
-    return len(source)
+def scatter(blocks: Iterable[bytes], parts: Sequence[Part]) -> int:
+    """Copy an object's bytes, which come in blocks, into `parts`, one after another.
+
+    Returns
+    -------
+    int
+        How many bytes there were; where they are more than `parts` hold, how many until that showed.
+    """
+    free = iter(parts)
+    part, size = next(free), 0
+    for block in blocks:
+        left = np.frombuffer(block, np.uint8)
+        size += len(left)
+        while len(left):
+            if not len(part):
+                if (after := next(free, None)) is None:
+                    return size
+                part = after
+            n = min(len(part), len(left))
+            part[:n] = left[:n]
+            part, left = part[n:], left[n:]
+    return size
 
 
 def read_fresh(backend: Backend, key: str, record: ObjectRecord, parts: Sequence[Part]) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from functools import partial
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -22,10 +22,27 @@ Labels = npt.NDArray[np.int64] | npt.NDArray[np.uint8]
 Float = Literal["float16", "float32", "float64"]
 RowChoice = slice | Sequence[int] | npt.NDArray[np.integer[Any]] | None
 
-_Members = slice | npt.NDArray[np.intp]
+_Rows = range | npt.NDArray[np.int64]
 
 _READERS = 8
 _AHEAD_BYTES = 64 * 2**20
+
+
+class _Part(NamedTuple):
+    """Rows of one chunk.
+
+    Parameters
+    ----------
+    chunk : int
+    members : slice or ndarray of int
+        Which of the rows that are wanted they are.
+    local : slice or ndarray of int
+        Which of the chunk's rows they are.
+    """
+
+    chunk: int
+    members: slice | npt.NDArray[np.intp]
+    local: slice | npt.NDArray[np.int64]
 
 
 class FeatureSet:
@@ -133,15 +150,15 @@ class FeatureSet:
         """
         wanted = self._choose(rows)
         x = np.empty((len(wanted), self.dim), _floating(dtype))
-        norms = self.norms(wanted) if raw else None
+        norms = self._small("norms", wanted) if raw else None
 
-        def fill(chunk: int, members: _Members) -> None:
-            self._read_rows("embeddings", chunk, x, members, wanted)
+        def fill(part: _Part) -> None:
+            self._read_rows("embeddings", part, x)
             if norms is not None:
-                x[members] *= norms[members, None]
+                x[part.members] *= norms[part.members, None]
 
-        self._per_chunk(fill, wanted, self.chunk_rows)
-        return x, self.labels(wanted)
+        _at_once(fill, _by_chunk(wanted, self.chunk_rows))
+        return x, self._small("labels", wanted)
 
     def batches(
         self, n: int, dtype: Float = "float32", *, raw: bool = False
@@ -185,19 +202,20 @@ class FeatureSet:
 
     def labels(self, rows: RowChoice = None) -> Labels:
         """Return labels, int64 [n] or uint8 [n, C]."""
-        return self._small("labels", rows)
+        return self._small("labels", self._choose(rows))
 
     def norms(self, rows: RowChoice = None) -> npt.NDArray[np.float32]:
         """Return the embeddings' norms before normalising, float32 [n]."""
-        return self._small("norms", rows)
+        return self._small("norms", self._choose(rows))
 
     def samples(self, rows: RowChoice = None) -> npt.NDArray[np.uint8]:
         """Return sample ids, uint8 [n, 32]."""
-        return self._small("samples", rows)
+        return self._small("samples", self._choose(rows))
 
-    def _choose(self, rows: RowChoice) -> npt.NDArray[np.int64]:
+    def _choose(self, rows: RowChoice) -> _Rows:
         if rows is None or isinstance(rows, slice):
-            return np.arange(self.rows, dtype=np.int64)[rows if rows is not None else slice(None)]
+            chosen = range(self.rows)[rows if rows is not None else slice(None)]
+            return chosen if chosen.step == 1 else np.array(chosen, np.int64)
         try:
             wanted = np.asarray(rows)
         except ValueError as e:  # nested, and not rectangular
@@ -212,16 +230,11 @@ class FeatureSet:
             )
         return wanted
 
-    def _small(self, name: str, rows: RowChoice) -> npt.NDArray[Any]:
+    def _small(self, name: str, wanted: _Rows) -> npt.NDArray[Any]:
         """Read one of the narrow arrays."""
-        wanted = self._choose(rows)
         dtype, tail, chunk_rows = self._form(name)
         result = np.empty((len(wanted), *tail), dtype)
-
-        def fill(chunk: int, members: _Members) -> None:
-            self._read_rows(name, chunk, result, members, wanted)
-
-        self._per_chunk(fill, wanted, chunk_rows)
+        _at_once(lambda part: self._read_rows(name, part, result), _by_chunk(wanted, chunk_rows))
         return result
 
     def _form(self, name: str) -> tuple[str, tuple[int, ...], int]:
@@ -254,36 +267,46 @@ class FeatureSet:
         dtype, tail, chunk_rows = self._form(name)
         return read_chunk(self._backend, *self._object(name, index), dtype, (chunk_rows, *tail))
 
-    def _read_rows(
-        self, name: str, index: int, result: npt.NDArray[Any], members: _Members, wanted: npt.NDArray[np.int64]
-    ) -> None:
-        """Read the rows ``wanted[members]`` of a chunk into ``result[members]``; without a copy where these are all."""
+    def _read_rows(self, name: str, part: _Part, result: npt.NDArray[Any]) -> None:
+        """Read some rows of a chunk to where they belong in `result`; without a copy where these are all."""
         dtype, _, chunk_rows = self._form(name)
-        start = index * chunk_rows
-        local = _local(wanted[members], start)
-        whole = isinstance(local, slice) and local == slice(0, min(chunk_rows, self.rows - start))
-        if whole and isinstance(members, slice) and result.dtype == np.dtype(dtype).newbyteorder("<"):
-            read_chunk_into(self._backend, *self._object(name, index), result[members], chunk_rows)
+        whole = slice(0, min(chunk_rows, self.rows - part.chunk * chunk_rows))
+        same = result.dtype == np.dtype(dtype).newbyteorder("<")
+        if same and isinstance(part.members, slice) and isinstance(part.local, slice) and part.local == whole:
+            read_chunk_into(self._backend, *self._object(name, part.chunk), result[part.members], chunk_rows)
         else:
-            result[members] = self._chunk(name, index)[local]
+            result[part.members] = self._chunk(name, part.chunk)[part.local]
 
-    def _per_chunk(self, fill: Callable[[int, _Members], None], wanted: npt.NDArray[np.int64], chunk_rows: int) -> None:
-        """Call ``fill(chunk, members)`` for every chunk that holds wanted rows, several at once."""
-        if not len(wanted):
-            return
-        chunks = wanted // chunk_rows
-        jobs: list[tuple[int, _Members]]
-        if (np.diff(chunks) >= 0).all():  # contiguous runs: slices instead of index arrays
-            present, first = np.unique(chunks, return_index=True)
-            ends = [*first[1:], len(wanted)]
-            jobs = [(int(c), slice(int(a), int(b))) for c, a, b in zip(present, first, ends, strict=True)]
-        else:
-            jobs = [(int(c), np.flatnonzero(chunks == c)) for c in np.unique(chunks)]
-        if len(jobs) == 1:
-            fill(*jobs[0])
-            return
-        with ThreadPoolExecutor(min(_READERS, len(jobs)), thread_name_prefix="cryoprobe-read") as pool:
-            for _ in pool.map(lambda job: fill(*job), jobs):
+
+def _by_chunk(wanted: _Rows, chunk_rows: int) -> list[_Part]:
+    """Divide rows by the chunk that they lie in."""
+    if not len(wanted):
+        return []
+    if isinstance(wanted, range):
+        parts = []
+        for chunk in range(wanted.start // chunk_rows, -(-wanted.stop // chunk_rows)):
+            first, stop = max(wanted.start, chunk * chunk_rows), min(wanted.stop, (chunk + 1) * chunk_rows)
+            members = slice(first - wanted.start, stop - wanted.start)
+            parts.append(_Part(chunk, members, slice(first - chunk * chunk_rows, stop - chunk * chunk_rows)))
+        return parts
+    chunks = wanted // chunk_rows
+    chosen: list[tuple[int, slice | npt.NDArray[np.intp]]]
+    if (np.diff(chunks) >= 0).all():  # contiguous runs: slices instead of index arrays
+        present, starts = np.unique(chunks, return_index=True)
+        ends = [*starts[1:], len(wanted)]
+        chosen = [(int(c), slice(int(a), int(b))) for c, a, b in zip(present, starts, ends, strict=True)]
+    else:
+        chosen = [(int(c), np.flatnonzero(chunks == c)) for c in np.unique(chunks)]
+    return [_Part(chunk, members, _local(wanted[members], chunk * chunk_rows)) for chunk, members in chosen]
+
+
+def _at_once(read: Callable[[_Part], None], parts: Sequence[_Part]) -> None:
+    """Call ``read(part)`` for every part, several at once."""
+    if len(parts) == 1:
+        read(parts[0])
+    elif parts:
+        with ThreadPoolExecutor(min(_READERS, len(parts)), thread_name_prefix="cryoprobe-read") as pool:
+            for _ in pool.map(read, parts):
                 pass
 
 

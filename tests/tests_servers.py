@@ -58,6 +58,7 @@ def s3_server(folder: Path) -> Iterator[str]:
         "s3.port.lance": 0,
         "s3.autoCreateBucket": "false",
         "master.volumeSizeLimitMB": 64,
+        "volume.max": 64,
         "master.telemetry": "false",
     }
     command = [program, "server", "-filer", "-s3", *(f"-{k}={v}" for k, v in options.items())]
