@@ -94,15 +94,6 @@ def make_names(folder: Path, sets: int) -> Path:
     return root
 
 
-def forget(files: list[Path]) -> None:
-    """Drop files from the page cache, so that all are read into it in the same way, whoever wrote them."""
-    os.sync()
-    for file in files:
-        descriptor = os.open(file, os.O_RDONLY)
-        os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
-        os.close(descriptor)
-
-
 def upload(source: Store, target: Store, prefixes: tuple[str, ...]) -> None:
     """Copy objects that the other store lacks."""
     there = set(target.backend.keys())
@@ -124,7 +115,6 @@ def main() -> None:
     folder.mkdir(parents=True, exist_ok=True)
     n = int(arguments.gb * 1e9) // (2 * D * CHUNK) * CHUNK
     local = make_set(folder, n)
-    forget([folder / "x.npy", *(p for p in Path(local.path).rglob("*") if p.is_file())])
     many = make_names(folder, arguments.sets)
     os.environ["CRYOPROBE_CACHE"] = str(folder / "cache")
     bucket = folder / "bucket"

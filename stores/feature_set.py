@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
@@ -157,7 +158,7 @@ class FeatureSet:
             if norms is not None:
                 x[part.members] *= norms[part.members, None]
 
-        _at_once(fill, _by_chunk(wanted, self.chunk_rows))
+        _at_once(fill, _by_chunk(wanted, self.chunk_rows), self._readers)
         return x, self._small("labels", wanted)
 
     def batches(
@@ -171,7 +172,7 @@ class FeatureSet:
         if n < 1:
             raise BadInput(f"A batch holds at least one row, not {n}.")
         dtype = _floating(dtype)
-        ahead = max(1, min(_READERS, _AHEAD_BYTES // self._object("embeddings", 0)[1].size))
+        ahead = max(1, min(self._readers, _AHEAD_BYTES // self._object("embeddings", 0)[1].size))
         chunks = range(-(-self.rows // self.chunk_rows))
         with closing(each(partial(self._chunk, "embeddings"), chunks, ahead)) as read:
             held, held_index = None, -1
@@ -212,6 +213,11 @@ class FeatureSet:
         """Return sample ids, uint8 [n, 32]."""
         return self._small("samples", self._choose(rows))
 
+    @property
+    def _readers(self) -> int:
+        """How many chunks are read at once: from a disk, or its cache, more than processors only get in their way."""
+        return _READERS if self._backend.remote else min(_READERS, os.cpu_count() or 1)
+
     def _choose(self, rows: RowChoice) -> _Rows:
         if rows is None or isinstance(rows, slice):
             chosen = range(self.rows)[rows if rows is not None else slice(None)]
@@ -234,7 +240,7 @@ class FeatureSet:
         """Read one of the narrow arrays."""
         dtype, tail, chunk_rows = self._form(name)
         result = np.empty((len(wanted), *tail), dtype)
-        _at_once(lambda part: self._read_rows(name, part, result), _by_chunk(wanted, chunk_rows))
+        _at_once(lambda part: self._read_rows(name, part, result), _by_chunk(wanted, chunk_rows), self._readers)
         return result
 
     def _form(self, name: str) -> tuple[str, tuple[int, ...], int]:
@@ -300,12 +306,12 @@ def _by_chunk(wanted: _Rows, chunk_rows: int) -> list[_Part]:
     return [_Part(chunk, members, _local(wanted[members], chunk * chunk_rows)) for chunk, members in chosen]
 
 
-def _at_once(read: Callable[[_Part], None], parts: Sequence[_Part]) -> None:
-    """Call ``read(part)`` for every part, several at once."""
+def _at_once(read: Callable[[_Part], None], parts: Sequence[_Part], readers: int) -> None:
+    """Call ``read(part)`` for every part, `readers` at once."""
     if len(parts) == 1:
         read(parts[0])
     elif parts:
-        with ThreadPoolExecutor(min(_READERS, len(parts)), thread_name_prefix="cryoprobe-read") as pool:
+        with ThreadPoolExecutor(min(readers, len(parts)), thread_name_prefix="cryoprobe-read") as pool:
             for _ in pool.map(read, parts):
                 pass
 

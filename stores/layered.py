@@ -35,6 +35,7 @@ class LayeredBackend(Backend):
         self.upper = upper
         self.lowers = tuple(lowers)
         self.url = upper.url
+        self.remote = any(layer.remote for layer in (upper, *lowers))
         self._prepared = False
         self._layers: dict[str, Backend] = {}  # of folders whose objects are all in one layer
 
