@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import threading
 from collections.abc import Callable
 from typing import Any
 
@@ -14,7 +15,7 @@ from hypothesis import strategies as st
 from store_data import CLASSES, DIM, ENCODER_ID, class_labels, make_rows, sample_ids, sealed_set
 from torch.utils.data import DataLoader, Subset
 
-from cryoprobe.errors import BadInput
+from cryoprobe.errors import BadInput, Corrupt
 from cryoprobe.stores.feature_set import FeatureSet
 from cryoprobe.stores.local import LocalBackend
 from cryoprobe.stores.memory import MemoryBackend
@@ -190,6 +191,71 @@ class TestBatches:
         for x, _ in SET.batches(4):
             x[:] = 0
         assert_rows(SET.load(), slice(None))
+
+
+class Slow(MemoryBackend):
+    """Remote storage that gives the first chunk of the embeddings at once, and the others when it is told to."""
+
+    remote = True
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.go = threading.Event()
+        self.asked: list[int] = []
+
+    def get(self, key: str) -> bytes:
+        if "/embeddings/c/" in key:
+            chunk = int(key.split("/")[-2])
+            self.asked.append(chunk)
+            if chunk and not self.go.wait(60):
+                raise AssertionError(f"chunk {chunk} was waited for")
+        return super().get(key)
+
+
+class TestReadAhead:
+    @pytest.fixture
+    def slow(self) -> tuple[Slow, FeatureSet]:
+        backend = Slow()
+        backend.go.set()
+        found = sealed_set(backend, sample_ids(30 * 8))
+        backend.go.clear()
+        backend.asked.clear()
+        return backend, found
+
+    def test_the_first_batch_comes_before_the_second_chunk(self, slow: tuple[Slow, FeatureSet]) -> None:
+        backend, found = slow
+        batches = found.batches(8)
+        x, _ = next(batches)
+        assert not backend.go.is_set()
+        backend.go.set()
+        rest = [x for x, _ in batches]
+        np.testing.assert_array_equal(np.concatenate([x, *rest]), found.load()[0])
+
+    def test_no_more_than_eight_chunks_are_read_ahead(self, slow: tuple[Slow, FeatureSet]) -> None:
+        backend, found = slow
+        backend.go.set()
+        for chunk, _ in enumerate(found.batches(8)):
+            assert len(backend.asked) <= chunk + 1 + 8 + 1
+        assert sorted(backend.asked) == list(range(30))
+
+    def test_who_stops_early_does_not_read_the_rest(self, slow: tuple[Slow, FeatureSet]) -> None:
+        backend, found = slow
+        backend.go.set()
+        batches = found.batches(8)
+        next(batches)
+        batches.close()  # type: ignore[attr-defined]
+        assert len(backend.asked) <= 10
+        assert not [t for t in threading.enumerate() if t.name.startswith("cryoprobe-store")]
+
+    def test_a_chunk_that_is_damaged_is_told_when_its_rows_are_due(self, slow: tuple[Slow, FeatureSet]) -> None:
+        backend, found = slow
+        backend.go.set()
+        backend.delete(f"{found.manifest.folder}/embeddings/c/3/0")
+        batches = found.batches(8)
+        for _ in range(3):
+            next(batches)
+        with pytest.raises(Corrupt, match=r"embeddings/c/3/0 .*is missing"):
+            next(batches)
 
 
 class TestAsTorch:
