@@ -8,6 +8,7 @@ few lines. The metadata documents come from zarr itself.
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from .backend import Backend
 
 CRC_BYTES = 4
+_LINE = 64
 
 Part: TypeAlias = npt.NDArray[np.uint8]
 """Some bytes of an object, uint8 [n], contiguous and writable: an object is read into several, one after another."""
@@ -91,7 +93,7 @@ def read_chunk(
     Corrupt
         If it is missing (for the seal says that it is there), or not what was sealed.
     """
-    rows = np.empty(shape, np.dtype(dtype).newbyteorder("<"))
+    rows = aligned(shape, np.dtype(dtype).newbyteorder("<"))
     read_chunk_into(backend, key, record, rows, shape[0])
     return rows
 
@@ -119,6 +121,19 @@ def read_chunk_into(backend: Backend, key: str, record: ObjectRecord, rows: npt.
     if record.size != expected:
         raise corrupt(key, backend.url, "has the wrong size", f"{expected} bytes", f"{record.size} bytes, as sealed")
     backend.read_sealed(key, record, parts)
+
+
+def aligned(shape: tuple[int, ...], dtype: npt.DTypeLike) -> npt.NDArray[Any]:
+    """Return an uninitialised array that begins on a cache line.
+
+    numpy's own begin 16 bytes behind a page. To copy a file's pages just so far behind themselves is what processors
+    do slowest: it takes 1.4 times as long.
+    """
+    dtype = np.dtype(dtype)
+    size = math.prod(shape) * dtype.itemsize
+    raw = np.empty(size + _LINE, np.uint8)
+    start = -raw.ctypes.data % _LINE
+    return raw[start : start + size].view(dtype).reshape(shape)
 
 
 def chunk_parts(rows: npt.NDArray[Any], chunk_rows: int) -> list[Part]:

@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from ..errors import BadInput
 from .backend import Backend
-from .chunks import ObjectRecord, read_chunk, read_chunk_into
+from .chunks import ObjectRecord, aligned, read_chunk, read_chunk_into
 from .manifest import FailedSample, Manifest
 from .parallel import each
 from .units import SAMPLE_BYTES
@@ -150,7 +150,7 @@ class FeatureSet:
             If a row is asked for that is not there, or a dtype that cannot hold embeddings.
         """
         wanted = self._choose(rows)
-        x = np.empty((len(wanted), self.dim), _floating(dtype))
+        x = aligned((len(wanted), self.dim), _floating(dtype))
         norms = self._small("norms", wanted) if raw else None
 
         def fill(part: _Part) -> None:

@@ -24,6 +24,7 @@ from cryoprobe.stores.backend import Backend
 from cryoprobe.stores.chunks import (
     ArraySpec,
     ObjectRecord,
+    aligned,
     encode_chunk,
     read_chunk,
     read_chunk_into,
@@ -186,6 +187,14 @@ class TestDamage:
     def test_a_chunk_is_read_from_any_storage(self, backend: Backend) -> None:
         backend.put("c/0", self.DATA)
         np.testing.assert_array_equal(read_chunk(backend, "c/0", self.RECORD, "float16", (4, 3)), self.ROWS)
+
+
+@pytest.mark.parametrize("shape", [(0, 3), (1,), (7, 5)])
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_arrays_that_are_read_into_begin_on_a_cache_line(shape: tuple[int, ...], dtype: str) -> None:
+    arrays = [aligned(shape, dtype) for _ in range(8)]
+    assert {a.ctypes.data % 64 for a in arrays} == {0}
+    assert all(a.shape == shape and a.dtype == dtype and a.flags.c_contiguous for a in arrays)
 
 
 def test_zarr_opens_the_documents_and_reads_the_chunks(tmp_path: Path) -> None:
