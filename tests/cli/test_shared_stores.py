@@ -171,10 +171,10 @@ def test_what_was_read_from_a_bucket_is_cached_shown_and_cleared(data: list[str]
     assert run_json("cache")["objects"] == 0
     run(*probe, "--C", "2")
     held = run_json("cache")
-    assert held["objects"] == 6  # embeddings, labels and sample ids of two sets
+    assert held["objects"] == 7  # embeddings, labels and sample ids of two sets, and the names
     assert held["bytes"] > 0
     assert f"folder: {held['folder']}" in run("cache")[0]
-    assert "removed 6 objects" in run("cache", "--clear")[0]
+    assert "removed 7 objects" in run("cache", "--clear")[0]
     assert run_json("cache")["bytes"] == 0
     _, said = run(*probe, "--cache-size", "plenty", code=2)
     assert "'plenty' is no amount for cache-size" in said
