@@ -39,6 +39,8 @@ if TYPE_CHECKING:
     from .pipeline.saved import ProbeHeader, SavedProbe, load_probe, save_probe
     from .stores.feature_set import FeatureSet
     from .stores.store import Store, open_store
+    from .stores.transfer import pull, push, sync
+    from .stores.transfer_carry import Moved, MovedSet
     from .stores.verify import Damage, Verification, verify
 
 _HOMES = {
@@ -64,6 +66,8 @@ _HOMES = {
     "pipeline.saved": ("ProbeHeader", "SavedProbe", "load_probe", "save_probe"),
     "stores.feature_set": ("FeatureSet",),
     "stores.store": ("Store", "open_store"),
+    "stores.transfer": ("pull", "push", "sync"),
+    "stores.transfer_carry": ("Moved", "MovedSet"),
     "stores.verify": ("Damage", "Verification", "verify"),
 }
 _HOME = {name: home for home, names in _HOMES.items() for name in names}
@@ -77,6 +81,8 @@ __all__ = [
     "ExtractedSet",
     "FeatureSet",
     "Incompatible",
+    "Moved",
+    "MovedSet",
     "NotFound",
     "Predicted",
     "ProbeHeader",
@@ -99,10 +105,13 @@ __all__ = [
     "open_store",
     "predict",
     "probe",
+    "pull",
+    "push",
     "quickstart",
     "results",
     "save_probe",
     "summary",
+    "sync",
     "verify",
 ]
 

@@ -9,7 +9,17 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    DownloadColumn,
+    MofNCompleteColumn,
+    Progress,
+    ProgressColumn,
+    TaskID,
+    TextColumn,
+    TimeRemainingColumn,
+    TransferSpeedColumn,
+)
 from rich.table import Table
 
 from .pipeline.progress import Reporter
@@ -18,6 +28,7 @@ if TYPE_CHECKING:
     from .pipeline.quickstart import Quickstart
     from .pipeline.saved import ProbeHeader
     from .stores.names import NamedSet
+    from .stores.transfer_carry import Moved
     from .stores.verify import Verification
 
 _LINE_SECONDS = 10.0
@@ -40,12 +51,14 @@ class Bar(Reporter):
 
     def begin(self, title: str, total: int) -> None:  # noqa: D102
         self._counts = _Counts()
+        counts = TextColumn("{task.fields[counts]}")
+        self._start(title, total, MofNCompleteColumn(), TimeRemainingColumn(), counts)
+
+    def _start(self, title: str, total: int, *columns: ProgressColumn) -> None:
         self._progress = Progress(
             TextColumn("{task.description}"),
             BarColumn(),
-            MofNCompleteColumn(),
-            TimeRemainingColumn(),
-            TextColumn("{task.fields[counts]}"),
+            *columns,
             console=self._console,
             redirect_stdout=False,  # rich would print a command's results to standard error
         )
@@ -56,6 +69,13 @@ class Bar(Reporter):
         self._counts.add(encoded, reused, failed)
         if self._progress is not None:
             self._progress.update(self._task, advance=encoded + reused + failed, counts=str(self._counts))
+
+    def begin_bytes(self, title: str, total: int) -> None:  # noqa: D102
+        self._start(title, total, DownloadColumn(binary_units=True), TransferSpeedColumn(), TimeRemainingColumn())
+
+    def advance_bytes(self, n: int) -> None:  # noqa: D102
+        if self._progress is not None:
+            self._progress.update(self._task, advance=n)
 
     def end(self) -> None:  # noqa: D102
         if self._progress is not None:
@@ -72,27 +92,43 @@ class Lines(Reporter):
     def __init__(self) -> None:
         self._title, self._total = "", 0
         self._counts = _Counts()
+        self._bytes: int | None = None  # done, of a task that counts bytes
         self._last = 0.0
 
     def begin(self, title: str, total: int) -> None:  # noqa: D102
         self._title, self._total = title, total
-        self._counts = _Counts()
+        self._counts, self._bytes = _Counts(), None
         self._last = time.monotonic()
 
     def advance(self, *, encoded: int = 0, reused: int = 0, failed: int = 0) -> None:  # noqa: D102
         self._counts.add(encoded, reused, failed)
-        if time.monotonic() - self._last >= _LINE_SECONDS:
-            self._last = time.monotonic()
-            self._line()
+        self._line_in_time()
+
+    def begin_bytes(self, title: str, total: int) -> None:  # noqa: D102
+        self.begin(title, total)
+        self._bytes = 0
+
+    def advance_bytes(self, n: int) -> None:  # noqa: D102
+        self._bytes = (self._bytes or 0) + n
+        self._line_in_time()
 
     def end(self) -> None:  # noqa: D102
         self._line()
+
+    def _line_in_time(self) -> None:
+        if time.monotonic() - self._last >= _LINE_SECONDS:
+            self._last = time.monotonic()
+            self._line()
 
     def note(self, message: str) -> None:  # noqa: D102
         print(message, file=sys.stderr, flush=True)
 
     def _line(self) -> None:
-        print(f"{self._title}: {self._counts.done}/{self._total}  {self._counts}", file=sys.stderr, flush=True)
+        if self._bytes is None:
+            done = f"{self._counts.done}/{self._total}  {self._counts}"
+        else:
+            done = f"{size(self._bytes)} of {size(self._total)}"
+        print(f"{self._title}: {done}", file=sys.stderr, flush=True)
 
 
 class _Counts:
@@ -201,6 +237,18 @@ def verification(found: Verification) -> None:
     how = "every byte hashed" if found.data else "sizes only; --data reads and hashes every byte"
     looked = f"{found.sets} sets, {found.units} units, {found.objects} objects, {size(found.bytes)} ({how})"
     out(f"{looked}: {f'{len(found.damages)} damaged' if found.damages else 'clean'}")
+
+
+def moved(found: Moved) -> None:
+    """Print `cryoprobe push`, `pull` and each way of `sync`."""
+    if found.sets:
+        rows = [[s.set[:12], s.outcome, s.objects, size(s.bytes)] for s in found.sets]
+        table(["set", "outcome", "objects", "size"], rows)
+    counts = {"objects": found.objects, "units": found.units, "names": found.names, "trials": found.trials}
+    travelled = [f"{n:,} {what}" for what, n in counts.items() if n]
+    verb = "would travel" if found.dry_run else "travelled"
+    said = f"{', '.join(travelled)} ({size(found.bytes)}) {verb}" if travelled else "nothing to move"
+    out(f"{said} from {found.source} to {found.target}")
 
 
 def quickstart(done: Quickstart) -> None:

@@ -110,6 +110,17 @@ def read_chunk(
     return decode_chunk(data, record, dtype, shape, key=key, url=backend.url)
 
 
+def check_object(data: bytes, record: ObjectRecord, *, key: str, url: str) -> None:
+    """Raise `Corrupt` unless `data` is exactly the object that was sealed: size, sha256, and a chunk's checksum."""
+    if len(data) != record.size:
+        raise corrupt(key, url, "has the wrong size", f"{record.size} bytes", f"{len(data)} bytes")
+    found = record_of(data, chunk=record.crc32c is not None)
+    if found != record:
+        raise corrupt(
+            key, url, "is not the object that was sealed", f"sha256 {record.sha256[:16]}…", f"{found.sha256[:16]}…"
+        )
+
+
 def corrupt(key: str, url: str, what: str, expected: str, found: str) -> Corrupt:
     """Return the error for an object that is not what its seal says."""
     return Corrupt(

@@ -86,11 +86,12 @@ def record(backend: Backend, named: NamedSet) -> None:
 
 def read_all(backend: Backend) -> Iterator[NamedSet]:
     """Yield every name in the store. What cannot be read is no name: names can be given again at no cost."""
-    found = each(lambda info: _read(backend, info.key), backend.list("names/"))
+    found = each(lambda info: read(backend, info.key), backend.list("names/"))
     yield from (named for named in found if named is not None)
 
 
-def _read(backend: Backend, key: str) -> NamedSet | None:
+def read(backend: Backend, key: str) -> NamedSet | None:
+    """Return the name under a key, or None where there is none that can be read."""
     with suppress(Corrupt, NotFound, ValidationError):
         content = layout.read_json(backend, key)
         if isinstance(content, dict) and layout.is_whole(content):

@@ -1,18 +1,32 @@
-"""Many small requests at once: a distant storage takes as long to answer one as to answer several."""
+"""Many requests at once: a distant storage takes as long to answer one as to answer several."""
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
-_AT_ONCE = 8
+AT_ONCE = 8
 
 
-def each(function: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
-    """Yield ``function(item)`` for every item, in order, several at work; what one raises is raised in its place."""
-    with ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="cryoprobe-store") as pool:
-        yield from pool.map(function, items)
+def each(function: Callable[[Item], Result], items: Iterable[Item], at_once: int = AT_ONCE) -> Iterator[Result]:
+    """Yield ``function(item)`` for every item, in order, several at work; what one raises is raised in its place.
+
+    At most twice as many results as are at work are held until they are asked for.
+    """
+    with ThreadPoolExecutor(at_once, thread_name_prefix="cryoprobe-store") as pool:
+        begun: deque[Future[Result]] = deque()
+        try:
+            for item in items:
+                begun.append(pool.submit(function, item))
+                if len(begun) >= 2 * at_once:
+                    yield begun.popleft().result()
+            while begun:
+                yield begun.popleft().result()
+        finally:
+            for future in begun:
+                future.cancel()
