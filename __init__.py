@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from .pipeline.protocols import list_protocols
     from .pipeline.quickstart import Quickstart, quickstart
     from .pipeline.saved import ProbeHeader, SavedProbe, load_probe, save_probe
+    from .stores.export import Exported, export_set, import_set
     from .stores.feature_set import FeatureSet
     from .stores.store import Store, open_store
     from .stores.transfer import pull, push, sync
@@ -64,6 +65,7 @@ _HOMES = {
     "pipeline.protocols": ("list_protocols",),
     "pipeline.quickstart": ("Quickstart", "quickstart"),
     "pipeline.saved": ("ProbeHeader", "SavedProbe", "load_probe", "save_probe"),
+    "stores.export": ("Exported", "export_set", "import_set"),
     "stores.feature_set": ("FeatureSet",),
     "stores.store": ("Store", "open_store"),
     "stores.transfer": ("pull", "push", "sync"),
@@ -78,6 +80,7 @@ __all__ = [
     "Corrupt",
     "CryoprobeError",
     "Damage",
+    "Exported",
     "ExtractedSet",
     "FeatureSet",
     "Incompatible",
@@ -94,7 +97,9 @@ __all__ = [
     "Unavailable",
     "Verification",
     "__version__",
+    "export_set",
     "extract",
+    "import_set",
     "list_datasets",
     "list_models",
     "list_probes",

@@ -27,6 +27,7 @@ from .pipeline.progress import Reporter
 if TYPE_CHECKING:
     from .pipeline.quickstart import Quickstart
     from .pipeline.saved import ProbeHeader
+    from .stores.export import Exported
     from .stores.names import NamedSet
     from .stores.transfer_carry import Moved
     from .stores.verify import Verification
@@ -245,10 +246,16 @@ def moved(found: Moved) -> None:
         rows = [[s.set[:12], s.outcome, s.objects, size(s.bytes)] for s in found.sets]
         table(["set", "outcome", "objects", "size"], rows)
     counts = {"objects": found.objects, "units": found.units, "names": found.names, "trials": found.trials}
-    travelled = [f"{n:,} {what}" for what, n in counts.items() if n]
+    travelled = [f"{n:,} {what if n > 1 else what[:-1]}" for what, n in counts.items() if n]
     verb = "would travel" if found.dry_run else "travelled"
     said = f"{', '.join(travelled)} ({size(found.bytes)}) {verb}" if travelled else "nothing to move"
     out(f"{said} from {found.source} to {found.target}")
+
+
+def exported(done: Exported) -> None:
+    """Print `cryoprobe export`."""
+    what = "" if done.format == "zip" else f", {done.features} embeddings"
+    out(f"{done.file}: set {done.set[:12]}, {done.rows:,} rows, d = {done.dim:,}{what} ({size(done.bytes)})")
 
 
 def quickstart(done: Quickstart) -> None:

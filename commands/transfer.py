@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -123,3 +124,42 @@ def sync(
     else:
         for way in found:
             console.moved(way)
+
+
+@command(PANEL)
+def export(
+    set_id: Annotated[str, typer.Argument(metavar="SET", help="Id of a set, or its first digits.")],
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="….npz, ….safetensors, ….parquet or ….zip")],
+    store: StoreUrl,
+    raw: Annotated[bool, typer.Option("--raw", help="Embeddings before normalising, float32.")] = False,
+    archive: Annotated[
+        bool, typer.Option("--zip", help="The whole set, for `import`, whatever FILE is called.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """Write a set into one file: for other programs, or as an archive for another store."""
+    from cryoprobe import console
+
+    done = cryoprobe.export_set(
+        store, set_id, file, form="zip" if archive else None, raw=raw, reporter=console.reporter()
+    )
+    if as_json:
+        console.out(json.dumps(asdict(done)))
+    else:
+        console.exported(done)
+
+
+@command(PANEL, name="import")
+def import_(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="What `export` wrote as a zip.")],
+    store: StoreUrl,
+    as_json: Json = False,
+) -> None:
+    """Check an archive, which need not be trusted, and take its set into the store."""
+    from cryoprobe import console
+
+    found = cryoprobe.import_set(store, file, reporter=console.reporter())
+    if as_json:
+        console.out(json.dumps(asdict(found)))
+    else:
+        console.moved(found)

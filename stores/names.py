@@ -78,10 +78,14 @@ class NamedSet(BaseModel):
     named: int
 
 
+def key_of(named: NamedSet) -> str:
+    """Return the key under which a name stands."""
+    return f"names/{named.set}.{digest(named.name.model_dump(mode='json'))[:16]}.json"
+
+
 def record(backend: Backend, named: NamedSet) -> None:
     """Write a name, last of all: whoever finds it finds the set behind it sealed."""
-    key = f"names/{named.set}.{digest(named.name.model_dump(mode='json'))[:16]}.json"
-    backend.put(key, layout.dump_seal(named.model_dump(mode="json")))
+    backend.put(key_of(named), layout.dump_seal(named.model_dump(mode="json")))
 
 
 def read_all(backend: Backend) -> Iterator[NamedSet]:

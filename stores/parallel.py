@@ -12,6 +12,9 @@ Result = TypeVar("Result")
 
 AT_ONCE = 8
 
+_IN_FLIGHT = 256 * 2**20
+"""Bytes of objects that are held at once, unless a single one is larger."""
+
 
 def each(function: Callable[[Item], Result], items: Iterable[Item], at_once: int = AT_ONCE) -> Iterator[Result]:
     """Yield ``function(item)`` for every item, in order, several at work; what one raises is raised in its place.
@@ -30,3 +33,8 @@ def each(function: Callable[[Item], Result], items: Iterable[Item], at_once: int
         finally:
             for future in begun:
                 future.cancel()
+
+
+def within_memory(sizes: Iterable[int]) -> int:
+    """Return how many objects of these sizes in bytes can be at work at once without much memory."""
+    return max(1, min(AT_ONCE, _IN_FLIGHT // (2 * max(sizes, default=1) + 1)))

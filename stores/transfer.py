@@ -13,8 +13,9 @@ from ..errors import BadInput, NotFound
 from . import layout
 from .local import LocalBackend
 from .memory import MemoryBackend
+from .progress import ByteProgress
 from .store import Store, open_store
-from .transfer_carry import ByteProgress, Carrier, Moved, MovedSet, foreseen, raise_refused
+from .transfer_carry import Carrier, Moved, MovedSet, foreseen, raise_refused
 from .transfer_plan import Choice, Plan, chosen, plan_transfer
 
 

@@ -11,20 +11,18 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Literal, Protocol
+from typing import Literal
 
 from ..errors import Corrupt, NotFound, Unavailable
 from . import layout
 from .backend import Backend
 from .chunks import ObjectRecord, check_object, corrupt
-from .parallel import AT_ONCE, each
+from .parallel import each, within_memory
+from .progress import ByteProgress
 from .store import Store
 from .transfer_plan import Freight, Plan, Sealed, lacking, standing, trial_on
 
 Outcome = Literal["moved", "completed", "there", "adopted"]
-
-_IN_FLIGHT = 256 * 2**20
-"""Bytes of objects that are held at once, unless a single one is larger."""
 
 _FEW = 32
 """Objects up to which several sets or units are carried side by side, rather than the objects of one."""
@@ -33,19 +31,6 @@ _ROUNDS = 3
 """How often objects that vanish while a set is sealed are sent again."""
 
 _UNDONE = "Whatever else was asked for has been moved, and nothing of this can be read at the target."
-
-
-class ByteProgress(Protocol):
-    """What a transfer tells whoever watches; `cryoprobe.Reporter` is one."""
-
-    def begin_bytes(self, title: str, total: int) -> None:
-        """Start a task of `total` bytes."""
-
-    def advance_bytes(self, n: int) -> None:
-        """Count bytes that have arrived."""
-
-    def end(self) -> None:
-        """Finish the task."""
 
 
 @dataclass(frozen=True)
@@ -111,8 +96,7 @@ class Carrier:
         self._twins: dict[str, str] = {}
         self._objects: Counter[str] = Counter()  # by the id of the set or unit
         self._bytes: Counter[str] = Counter()
-        largest = max((r.size for f in (*plan.units, *plan.sets) for r in f.sealed.objects.values()), default=1)
-        self._at_once = max(1, min(AT_ONCE, _IN_FLIGHT // max(largest, 1)))
+        self._at_once = within_memory(r.size for f in (*plan.units, *plan.sets) for r in f.sealed.objects.values())
 
     def run(self) -> Moved:
         """Carry everything, and raise `Corrupt` at the end if anything was refused."""
