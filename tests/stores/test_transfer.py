@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
+from functools import partial
+from http.server import SimpleHTTPRequestHandler
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from store_data import CLASSES, Storage, flip, keys, make_rows, overwrite, sample_ids, seal, sealed_set, write_units
-from tests_servers import serving_folder
+from tests_servers import serving, serving_folder
 from tests_support import put_set
 
 import cryoprobe
 from cryoprobe.canonical import digest
-from cryoprobe.errors import BadInput, Corrupt, NotFound, ReadOnly
+from cryoprobe.errors import BadInput, Corrupt, NotFound, ReadOnly, Unavailable
 from cryoprobe.stores import layout
 from cryoprobe.stores.local import LocalBackend
 from cryoprobe.stores.memory import MemoryBackend
@@ -493,6 +496,39 @@ def test_what_is_only_read_cannot_be_pushed_to(store: Store, tmp_path: Path) -> 
     other = cryoprobe.open_store(tmp_path / "served", create=True)
     with serving_folder(Path(other.url)) as url, pytest.raises(ReadOnly, match="over http"):
         cryoprobe.push(store, url)
+
+
+@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+@pytest.mark.parametrize("moved", ["/manifests/.*json", "/sets/.*/c/0", "/names/.*json", "/cryoprobe.json"])
+def test_pull_follows_no_redirect_to_another_host(store: Store, tmp_path: Path, status: int, moved: str) -> None:
+    add(store, "train")
+    asked: list[str] = []
+
+    class Elsewhere(SimpleHTTPRequestHandler):
+        def log_message(self, *args: object) -> None:
+            asked.append(self.path)
+
+    class Redirecting(SimpleHTTPRequestHandler):
+        def log_message(self, *args: object) -> None:
+            pass
+
+        def do_GET(self) -> None:
+            if not re.fullmatch(moved, self.path):
+                super().do_GET()
+                return
+            self.send_response(status)
+            self.send_header("Location", f"{other}{self.path}")
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+
+    # The other host has the very same files.
+    folder = partial(Elsewhere, directory=store.url)
+    with serving(folder) as address, serving(partial(Redirecting, directory=store.url)) as url:
+        other = address.replace("127.0.0.1", "localhost")
+        with pytest.raises(Unavailable, match="redirects to http://localhost, which is not followed"):
+            cryoprobe.pull(tmp_path / "target", url)
+    assert asked == []
+    assert not (tmp_path / "target").exists() or cryoprobe.open_store(tmp_path / "target").set_ids() == {}
 
 
 def test_progress_adds_up_to_all_bytes(store: Store) -> None:
