@@ -498,9 +498,17 @@ def test_what_is_only_read_cannot_be_pushed_to(store: Store, tmp_path: Path) -> 
         cryoprobe.push(store, url)
 
 
-@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
-@pytest.mark.parametrize("moved", ["/manifests/.*json", "/sets/.*/c/0", "/names/.*json", "/cryoprobe.json"])
-def test_pull_follows_no_redirect_to_another_host(store: Store, tmp_path: Path, status: int, moved: str) -> None:
+@pytest.mark.parametrize(
+    ("moved", "status"),
+    [
+        ("/manifests/.*json", 301),
+        ("/sets/.*/c/0", 302),
+        ("/sets/.*/c/0", 303),
+        ("/names/.*json", 307),
+        ("/cryoprobe.json", 308),
+    ],
+)
+def test_pull_follows_no_redirect_to_another_host(store: Store, tmp_path: Path, moved: str, status: int) -> None:
     add(store, "train")
     asked: list[str] = []
 
