@@ -38,8 +38,11 @@ if TYPE_CHECKING:
     from .pipeline.quickstart import Quickstart, quickstart
     from .pipeline.saved import ProbeHeader, SavedProbe, load_probe, save_probe
     from .stores.cache import cache_state, clear_cache
+    from .stores.export import Exported, export_set, import_set
     from .stores.feature_set import FeatureSet
     from .stores.store import LayeredStore, Store, open_store
+    from .stores.transfer import pull, push, sync
+    from .stores.transfer_carry import Moved, MovedSet
     from .stores.verify import Damage, Verification, verify
 
 _HOMES = {
@@ -66,6 +69,9 @@ _HOMES = {
     "stores.cache": ("cache_state", "clear_cache"),
     "stores.feature_set": ("FeatureSet",),
     "stores.store": ("LayeredStore", "Store", "open_store"),
+    "stores.export": ("Exported", "export_set", "import_set"),
+    "stores.transfer": ("pull", "push", "sync"),
+    "stores.transfer_carry": ("Moved", "MovedSet"),
     "stores.verify": ("Damage", "Verification", "verify"),
 }
 _HOME = {name: home for home, names in _HOMES.items() for name in names}
@@ -76,10 +82,13 @@ __all__ = [
     "Corrupt",
     "CryoprobeError",
     "Damage",
+    "Exported",
     "ExtractedSet",
     "FeatureSet",
     "Incompatible",
     "LayeredStore",
+    "Moved",
+    "MovedSet",
     "NotFound",
     "Predicted",
     "ProbeHeader",
@@ -93,7 +102,9 @@ __all__ = [
     "__version__",
     "cache_state",
     "clear_cache",
+    "export_set",
     "extract",
+    "import_set",
     "list_datasets",
     "list_models",
     "list_probes",
@@ -104,10 +115,13 @@ __all__ = [
     "open_store",
     "predict",
     "probe",
+    "pull",
+    "push",
     "quickstart",
     "results",
     "save_probe",
     "summary",
+    "sync",
     "verify",
 ]
 

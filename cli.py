@@ -14,6 +14,7 @@ from cryoprobe.commands.base import app
 from cryoprobe.commands import work as _work  # noqa: F401
 from cryoprobe.commands import store as _store  # noqa: F401
 from cryoprobe.commands import cache as _cache  # noqa: F401
+from cryoprobe.commands import transfer as _transfer  # noqa: F401
 from cryoprobe.commands import catalogue as _catalogue  # noqa: F401
 # isort: on
 

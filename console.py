@@ -10,7 +10,17 @@ from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    DownloadColumn,
+    MofNCompleteColumn,
+    Progress,
+    ProgressColumn,
+    TaskID,
+    TextColumn,
+    TimeRemainingColumn,
+    TransferSpeedColumn,
+)
 from rich.table import Table
 
 from .pipeline.progress import Reporter
@@ -19,7 +29,9 @@ if TYPE_CHECKING:
     from .pipeline.quickstart import Quickstart
     from .pipeline.saved import ProbeHeader
     from .stores.cache import CacheState, Usage
+    from .stores.export import Exported
     from .stores.names import NamedSet
+    from .stores.transfer_carry import Moved
     from .stores.verify import Verification
 
 _LINE_SECONDS = 10.0
@@ -42,12 +54,14 @@ class Bar(Reporter):
 
     def begin(self, title: str, total: int) -> None:  # noqa: D102
         self._counts = _Counts()
+        counts = TextColumn("{task.fields[counts]}")
+        self._start(title, total, MofNCompleteColumn(), TimeRemainingColumn(), counts)
+
+    def _start(self, title: str, total: int, *columns: ProgressColumn) -> None:
         self._progress = Progress(
             TextColumn("{task.description}"),
             BarColumn(),
-            MofNCompleteColumn(),
-            TimeRemainingColumn(),
-            TextColumn("{task.fields[counts]}"),
+            *columns,
             console=self._console,
             redirect_stdout=False,  # rich would print a command's results to standard error
         )
@@ -58,6 +72,13 @@ class Bar(Reporter):
         self._counts.add(encoded, reused, failed)
         if self._progress is not None:
             self._progress.update(self._task, advance=encoded + reused + failed, counts=str(self._counts))
+
+    def begin_bytes(self, title: str, total: int) -> None:  # noqa: D102
+        self._start(title, total, DownloadColumn(binary_units=True), TransferSpeedColumn(), TimeRemainingColumn())
+
+    def advance_bytes(self, n: int) -> None:  # noqa: D102
+        if self._progress is not None:
+            self._progress.update(self._task, advance=n)
 
     def end(self) -> None:  # noqa: D102
         if self._progress is not None:
@@ -74,27 +95,43 @@ class Lines(Reporter):
     def __init__(self) -> None:
         self._title, self._total = "", 0
         self._counts = _Counts()
+        self._bytes: int | None = None  # done, of a task that counts bytes
         self._last = 0.0
 
     def begin(self, title: str, total: int) -> None:  # noqa: D102
         self._title, self._total = title, total
-        self._counts = _Counts()
+        self._counts, self._bytes = _Counts(), None
         self._last = time.monotonic()
 
     def advance(self, *, encoded: int = 0, reused: int = 0, failed: int = 0) -> None:  # noqa: D102
         self._counts.add(encoded, reused, failed)
-        if time.monotonic() - self._last >= _LINE_SECONDS:
-            self._last = time.monotonic()
-            self._line()
+        self._line_in_time()
+
+    def begin_bytes(self, title: str, total: int) -> None:  # noqa: D102
+        self.begin(title, total)
+        self._bytes = 0
+
+    def advance_bytes(self, n: int) -> None:  # noqa: D102
+        self._bytes = (self._bytes or 0) + n
+        self._line_in_time()
 
     def end(self) -> None:  # noqa: D102
         self._line()
+
+    def _line_in_time(self) -> None:
+        if time.monotonic() - self._last >= _LINE_SECONDS:
+            self._last = time.monotonic()
+            self._line()
 
     def note(self, message: str) -> None:  # noqa: D102
         print(message, file=sys.stderr, flush=True)
 
     def _line(self) -> None:
-        print(f"{self._title}: {self._counts.done}/{self._total}  {self._counts}", file=sys.stderr, flush=True)
+        if self._bytes is None:
+            done = f"{self._counts.done}/{self._total}  {self._counts}"
+        else:
+            done = f"{size(self._bytes)} of {size(self._total)}"
+        print(f"{self._title}: {done}", file=sys.stderr, flush=True)
 
 
 class _Counts:
@@ -219,6 +256,24 @@ def cache(state: CacheState, removed: Usage | None) -> None:
     out(f"folder: {state.folder}")
     out(f"holds: {state.objects:,} objects, {size(state.bytes)}")
     out(f"at most: {size(state.size) if state.size else '0: nothing is kept'}")
+
+
+def moved(found: Moved) -> None:
+    """Print `cryoprobe push`, `pull` and each way of `sync`."""
+    if found.sets:
+        rows = [[s.set[:12], s.outcome, s.objects, size(s.bytes)] for s in found.sets]
+        table(["set", "outcome", "objects", "size"], rows)
+    counts = {"objects": found.objects, "units": found.units, "names": found.names, "trials": found.trials}
+    travelled = [f"{n:,} {what if n > 1 else what[:-1]}" for what, n in counts.items() if n]
+    verb = "would travel" if found.dry_run else "travelled"
+    said = f"{', '.join(travelled)} ({size(found.bytes)}) {verb}" if travelled else "nothing to move"
+    out(f"{said} from {found.source} to {found.target}")
+
+
+def exported(done: Exported) -> None:
+    """Print `cryoprobe export`."""
+    what = "" if done.format == "zip" else f", {done.features} embeddings"
+    out(f"{done.file}: set {done.set[:12]}, {done.rows:,} rows, d = {done.dim:,}{what} ({size(done.bytes)})")
 
 
 def quickstart(done: Quickstart) -> None:

@@ -64,13 +64,15 @@ DataRoot = Annotated[Path | None, typer.Option(help="Folder of torchvision's dat
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON value and nothing else.")]
 
 
-def command(panel: str) -> Callable[[Command], Command]:
+def command(panel: str, name: str | None = None) -> Callable[[Command], Command]:
     """Register a command, whose errors end in one message and a documented exit code.
 
     Parameters
     ----------
     panel : str
         Under which heading `--help` lists it.
+    name : str, optional
+        What it is called, if not as the function.
     """
 
     def register(function: Command) -> Command:
@@ -87,7 +89,7 @@ def command(panel: str) -> Callable[[Command], Command]:
             except BrokenPipeError:
                 os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # whoever read our output has left
 
-        app.command(rich_help_panel=panel)(guarded)
+        app.command(name, rich_help_panel=panel)(guarded)
         return function
 
     return register

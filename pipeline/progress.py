@@ -12,6 +12,12 @@ class Reporter:
     def advance(self, *, encoded: int = 0, reused: int = 0, failed: int = 0) -> None:
         """Count samples that are done, by how."""
 
+    def begin_bytes(self, title: str, total: int) -> None:
+        """Start a task of `total` bytes."""
+
+    def advance_bytes(self, n: int) -> None:
+        """Count bytes that are done."""
+
     def end(self) -> None:
         """Finish the task, whether or not it is complete."""
 

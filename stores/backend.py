@@ -66,11 +66,14 @@ class Backend(ABC):
         Whether `put_if_absent` depends on a server that may not be up to it: it is then tried out when a store is made.
     remote : bool
         Whether what is read comes over a network, so that it is worth keeping on this machine.
+    near : bool
+        Whether reading an object back costs little beside sending it there again.
     """
 
     url: str
     unproven: bool = False
     remote: bool = False
+    near: bool = False
 
     @abstractmethod
     def get(self, key: str) -> bytes:
@@ -211,6 +214,20 @@ class Backend(ABC):
             If there is no `source`.
         """
         self.put(target, self.get(source))
+
+    def copy_from(self, other: Backend, key: str) -> bool:
+        """Make `key` an object with the bytes that `key` has in `other`, if the storage can do that by itself.
+
+        Returns
+        -------
+        bool
+            Whether it did; if not, nothing has changed, and the bytes are to be `put`.
+
+        Guarantees
+        ----------
+        As `put`: atomic and durable.
+        """
+        return False
 
     def exists(self, key: str) -> bool:
         """Return whether there is an object of that name."""

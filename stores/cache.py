@@ -232,6 +232,7 @@ class CachedBackend(Backend):
         self.url = origin.url
         self.unproven = origin.unproven
         self.remote = origin.remote
+        self.near = origin.near
 
     def read_sealed(self, key: str, record: ObjectRecord, parts: Sequence[Part]) -> None:
         """Read a sealed chunk from the cache, or fetch it, verify it by size and sha256, and keep it."""
@@ -300,6 +301,9 @@ class CachedBackend(Backend):
 
     def copy(self, source: str, target: str) -> None:  # noqa: D102
         self.origin.copy(source, target)
+
+    def copy_from(self, other: Backend, key: str) -> bool:  # noqa: D102
+        return self.origin.copy_from(other.origin if isinstance(other, CachedBackend) else other, key)
 
     def exists(self, key: str) -> bool:  # noqa: D102
         return self.origin.exists(key)

@@ -190,6 +190,17 @@ def check_chunk(parts: Sequence[Part], size: int, record: ObjectRecord, *, key: 
         raise corrupt(key, url, "is not the chunk that was sealed", f"crc32c {record.crc32c or 0:08x}", f"{stored:08x}")
 
 
+def check_object(data: bytes, record: ObjectRecord, *, key: str, url: str) -> None:
+    """Raise `Corrupt` unless `data` is exactly the object that was sealed: size, sha256, and a chunk's checksum."""
+    if len(data) != record.size:
+        raise corrupt(key, url, "has the wrong size", f"{record.size} bytes", f"{len(data)} bytes")
+    found = record_of(data, chunk=record.crc32c is not None)
+    if found != record:
+        raise corrupt(
+            key, url, "is not the object that was sealed", f"sha256 {record.sha256[:16]}…", f"{found.sha256[:16]}…"
+        )
+
+
 def corrupt(key: str, url: str, what: str, expected: str, found: str) -> Corrupt:
     """Return the error for an object that is not what its seal says."""
     return Corrupt(

@@ -174,7 +174,7 @@ class FeatureSet:
         dtype = _floating(dtype)
         ahead = max(1, min(self._readers, _AHEAD_BYTES // self._object("embeddings", 0)[1].size))
         chunks = range(-(-self.rows // self.chunk_rows))
-        with closing(each(partial(self._chunk, "embeddings"), chunks, ahead)) as read:
+        with closing(each(partial(self._chunk, "embeddings"), chunks, ahead, ahead=ahead)) as read:
             held, held_index = None, -1
             labels, norms = self.labels(), self.norms() if raw else None
             for start in range(0, self.rows, n):

@@ -36,6 +36,7 @@ class LayeredBackend(Backend):
         self.lowers = tuple(lowers)
         self.url = upper.url
         self.remote = any(layer.remote for layer in (upper, *lowers))
+        self.near = upper.near
         self._prepared = False
         self._layers: dict[str, Backend] = {}  # of folders whose objects are all in one layer
 
@@ -82,6 +83,9 @@ class LayeredBackend(Backend):
             upper.copy(source, target)
         else:
             upper.put(target, layer.get(source))
+
+    def copy_from(self, other: Backend, key: str) -> bool:  # noqa: D102
+        return self._writable().copy_from(other, key)
 
     def exists(self, key: str) -> bool:  # noqa: D102
         return any(layer.exists(key) for layer in self._layers_for(key))

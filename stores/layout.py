@@ -130,7 +130,7 @@ def write_marker(backend: Backend) -> None:
     Incompatible
         If the storage overwrites where it should write only if absent: writers would then overwrite each other's seals.
     """
-    made = not backend.exists(MARKER) and backend.put_if_absent(MARKER, _marker())
+    made = not backend.exists(MARKER) and backend.put_if_absent(MARKER, marker())
     if backend.unproven and not _is_proven(backend):
         try:
             _try_out(backend)
@@ -138,10 +138,11 @@ def write_marker(backend: Backend) -> None:
             if made:
                 backend.delete(MARKER)
             raise
-        backend.put(MARKER, _marker(conditional_put=True))
+        backend.put(MARKER, marker(conditional_put=True))
 
 
-def _marker(**also: bool) -> bytes:
+def marker(**also: bool) -> bytes:
+    """Return the object that says that there is a store, and what more is known of it."""
     return json.dumps({"format": FORMAT, "version": FORMAT_VERSION, **also}).encode() + b"\n"
 
 

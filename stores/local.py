@@ -34,6 +34,8 @@ class LocalBackend(Backend):
         The folder; made when the first object is written.
     """
 
+    near = True
+
     def __init__(self, root: Path) -> None:
         self.root = root.absolute()
         self.url = str(self.root)
@@ -135,15 +137,7 @@ class LocalBackend(Backend):
         """
         to = self._path(target)
         try:
-            self._make_folder(to.parent)
-            temporary = _temporary_name(to)
-            os.link(self._path(source), temporary)
-            try:
-                temporary.replace(to)
-            finally:
-                # Renaming a link onto another link of the same file does nothing and leaves both.
-                temporary.unlink(missing_ok=True)
-            _flush_folder(to.parent)
+            self._link(self._path(source), to)
         except OSError as e:
             if not self.exists(source):
                 raise NotFound(f"There is no object {source} in {self.url}.", key=source) from None
@@ -151,8 +145,39 @@ class LocalBackend(Backend):
                 raise _unwritable(e, to, self.url) from e
             super().copy(source, target)
 
+    def copy_from(self, other: Backend, key: str) -> bool:
+        """Link to the file of another store on this disk, unless others could not read it as they read this store's.
+
+        Guarantees
+        ----------
+        As `put`: atomic and durable.
+        """
+        if not isinstance(other, LocalBackend):
+            return False
+        target = self._path(key)
+        try:
+            # A link keeps owner and rights: what is private there would be unreadable here for everybody else.
+            if _rights(other._path(key)) != _rights(self.root):
+                return False
+            self._link(other._path(key), target)
+        except OSError:  # two disks, no links, no right to link: whoever puts the bytes learns what is wrong
+            return False
+        return True
+
     def exists(self, key: str) -> bool:  # noqa: D102
         return self._path(key).is_file()
+
+    def _link(self, source: Path, target: Path) -> None:
+        """Make `target` another name of the file `source`, in place of whatever has that name."""
+        self._make_folder(target.parent)
+        temporary = _temporary_name(target)
+        os.link(source, temporary)
+        try:
+            temporary.replace(target)
+        finally:
+            # Renaming a link onto another link of the same file does nothing and leaves both.
+            temporary.unlink(missing_ok=True)
+        _flush_folder(target.parent)
 
     def _path(self, key: str) -> Path:
         return self.root / check_key(key)
@@ -200,6 +225,12 @@ def fill_from_file(path: Path, parts: Sequence[Part]) -> int:
             while view and (n := file.readinto(view)):  # a read may give only part
                 view = view[n:]
     return size
+
+
+def _rights(path: Path) -> tuple[int, int]:
+    """Return a file's or folder's group, and who may read it."""
+    status = path.stat()
+    return status.st_gid, status.st_mode & 0o444
 
 
 def _temporary_name(target: Path) -> Path:

@@ -12,6 +12,8 @@ from .backend import Backend, ObjectInfo, check_key, check_prefix
 class MemoryBackend(Backend):
     """Objects in a dictionary, for one process."""
 
+    near = True
+
     def __init__(self) -> None:
         self.url = f"memory://{id(self):x}"
         self._objects: dict[str, bytes] = {}

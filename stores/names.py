@@ -8,7 +8,7 @@ from contextlib import suppress
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from ..canonical import digest
-from ..errors import Corrupt
+from ..errors import Corrupt, NotFound
 from . import layout
 from .backend import Backend
 
@@ -80,17 +80,35 @@ class NamedSet(BaseModel):
     below: bool = False
 
 
+def key_of(named: NamedSet) -> str:
+    """Return the key under which a name stands."""
+    return f"names/{named.set}.{digest(named.name.model_dump(mode='json'))[:16]}.json"
+
+
 def record(backend: Backend, named: NamedSet) -> None:
     """Write a name, last of all: whoever finds it finds the set behind it sealed."""
-    key = f"names/{named.set}.{digest(named.name.model_dump(mode='json'))[:16]}.json"
     content = named.model_dump(mode="json", exclude=None if named.below else {"below"})
-    backend.put(key, layout.dump_seal(content))
+    backend.put(key_of(named), layout.dump_seal(content))
 
 
 def read_all(backend: Backend) -> Iterator[NamedSet]:
     """Yield every name in the store. What cannot be read is no name: names can be given again at no cost."""
     for key, data in backend.read_all("names/"):
-        with suppress(Corrupt, ValidationError):
-            content = layout.parse_json(data, key, backend.url)
-            if isinstance(content, dict) and layout.is_whole(content, data):
-                yield NamedSet.model_validate(content)
+        named = _parsed(backend, key, data)
+        if named is not None:
+            yield named
+
+
+def read(backend: Backend, key: str) -> NamedSet | None:
+    """Return the name under a key, or None where there is none that can be read."""
+    with suppress(NotFound):
+        return _parsed(backend, key, backend.get(key))
+    return None
+
+
+def _parsed(backend: Backend, key: str, data: bytes) -> NamedSet | None:
+    with suppress(Corrupt, ValidationError):
+        content = layout.parse_json(data, key, backend.url)
+        if isinstance(content, dict) and layout.is_whole(content, data):
+            return NamedSet.model_validate(content)
+    return None

@@ -64,6 +64,8 @@ class ObjectBackend(Backend):
         self._scheme, self._bucket = urlsplit(url)[:2]
         self._retries = retries
         self._client = _connect(url, retries)
+        self._service = _endpoints(self._scheme)
+        self._whole_bucket: Any = None  # a client for copies between stores, made when one is asked for
 
     def __reduce__(self) -> tuple[Any, ...]:
         # Another process finds its credentials in its own environment: none is ever pickled.
@@ -162,6 +164,29 @@ class ObjectBackend(Backend):
         except _failures() as e:
             raise self._explained(e, target, writing=True) from None
 
+    def copy_from(self, other: Backend, key: str) -> bool:
+        """Let the storage copy from another store in the same bucket: no byte of it passes through here.
+
+        Guarantees
+        ----------
+        As `put`: atomic and durable.
+        """
+        check_key(key)
+        here = self._scheme, self._bucket, _endpoints(self._scheme)
+        for store in (self, other):
+            if not isinstance(store, ObjectBackend) or (store._scheme, store._bucket, store._service) != here:
+                return False
+        _check_process(self.url)
+        bucket = f"{self._scheme}://{self._bucket}"
+        if self._whole_bucket is None:
+            self._whole_bucket = _connect(bucket, self._retries)
+        source, target = (f"{store.url}/{key}".removeprefix(f"{bucket}/") for store in (other, self))
+        try:
+            self._whole_bucket.copy(source, target)
+        except _failures():  # a right that copying needs and writing does not: whoever puts the bytes learns more
+            return False
+        return True
+
     def exists(self, key: str) -> bool:  # noqa: D102
         check_key(key)
         try:
@@ -232,8 +257,12 @@ class ObjectBackend(Backend):
 
     def _suspects(self, answer: str) -> str:
         region = ["the bucket's region (AWS_REGION)"] if answer == "301" else []
-        endpoints = [name for name in _ENDPOINTS[self._scheme] if os.environ.get(name)]
-        return " and ".join(["the network", *endpoints, *region])
+        return " and ".join(["the network", *_endpoints(self._scheme), *region])
+
+
+def _endpoints(scheme: str) -> dict[str, str]:
+    """Return the settings in the environment that lead to another server than the cloud's own."""
+    return {name: os.environ[name] for name in _ENDPOINTS[scheme] if os.environ.get(name)}
 
 
 def _connect(url: str, retries: int) -> Any:
@@ -249,7 +278,7 @@ def _connect(url: str, retries: int) -> Any:
             key="store",
         ) from None
     _check_process(url)
-    endpoints = {name: os.environ[name] for name in _ENDPOINTS[scheme] if os.environ.get(name)}
+    endpoints = _endpoints(scheme)
     for name, endpoint in endpoints.items():
         if "@" in endpoint:
             raise BadInput(

@@ -13,9 +13,12 @@ Result = TypeVar("Result")
 
 AT_ONCE = 8
 
+_IN_FLIGHT = 256 * 2**20
+"""Bytes of objects that are held at once, unless a single one is larger."""
+
 
 def each(
-    function: Callable[[Item], Result], items: Iterable[Item], ahead: int | None = None
+    function: Callable[[Item], Result], items: Iterable[Item], at_once: int = AT_ONCE, *, ahead: int | None = None
 ) -> Generator[Result, None, None]:
     """Yield ``function(item)`` for every item, in order, several at work; what one raises is raised in its place.
 
@@ -23,21 +26,26 @@ def each(
     ----------
     function : callable
     items : iterable
+        Taken from as they are needed.
+    at_once : int
+        How many are at work at most.
     ahead : int, optional
         How many are at work, or done and waiting to be taken, beside the one that is asked for: what bounds the memory
-        of large results. By default there is no such bound, and eight are at work.
+        of large results. Twice as many as are at work by default.
     """
-    with ThreadPoolExecutor(ahead or AT_ONCE, thread_name_prefix="cryoprobe-store") as pool:
-        if ahead is None:
-            yield from pool.map(function, items)
-            return
+    ahead = 2 * at_once if ahead is None else ahead
+    with ThreadPoolExecutor(at_once, thread_name_prefix="cryoprobe-store") as pool:
         left = iter(items)
         window: deque[Future[Result]] = deque(pool.submit(function, item) for item in islice(left, ahead + 1))
         try:
             while window:
-                first = window.popleft()
-                yield first.result()
+                yield window.popleft().result()
                 window.extend(pool.submit(function, item) for item in islice(left, 1))
         finally:
             for future in window:
                 future.cancel()
+
+
+def within_memory(sizes: Iterable[int]) -> int:
+    """Return how many objects of these sizes in bytes can be at work at once without much memory."""
+    return max(1, min(AT_ONCE, _IN_FLIGHT // (2 * max(sizes, default=1) + 1)))

@@ -1,0 +1,165 @@
+"""Commands that move sets: between stores, and into and out of files."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+import cryoprobe
+
+from .base import Json, StoreUrl, command
+
+PANEL = "Move sets"
+
+Sets = Annotated[
+    list[str] | None, typer.Argument(metavar="[SET]...", help="Ids of sets, or their first digits; all by default.")
+]
+ModelPattern = Annotated[
+    str | None, typer.Option("--model", "-m", help="Only sets of models that fit, such as 'timm:vit*'.")
+]
+DataPattern = Annotated[
+    str | None, typer.Option("--dataset", "-d", help="Only sets of data sets that fit, such as '*/photos'.")
+]
+Trials = Annotated[bool, typer.Option("--trials/--no-trials", help="Trials on these sets go with them.")]
+Units = Annotated[bool, typer.Option("--units", help="So do all units of their encoders: rows that are in no set yet.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", "-n", help="Only say what would travel.")]
+
+
+@command(PANEL)
+def push(
+    to: Annotated[str, typer.Argument(metavar="TO", help="The other store; made if there is none.")],
+    store: StoreUrl,
+    sets: Sets = None,
+    model: ModelPattern = None,
+    dataset: DataPattern = None,
+    trials: Trials = True,
+    units: Units = False,
+    dry_run: DryRun = False,
+    as_json: Json = False,
+) -> None:
+    """Copy sets from the store to another one, with their names and trials; only what is missing travels."""
+    from cryoprobe import console
+
+    found = cryoprobe.push(
+        store,
+        to,
+        sets or (),
+        model=model,
+        dataset=dataset,
+        trials=trials,
+        units=units,
+        dry_run=dry_run,
+        reporter=console.reporter(),
+    )
+    if as_json:
+        console.out(json.dumps(asdict(found)))
+    else:
+        console.moved(found)
+
+
+@command(PANEL)
+def pull(
+    source: Annotated[str, typer.Argument(metavar="FROM", help="The other store, which is only read.")],
+    store: StoreUrl,
+    sets: Sets = None,
+    model: ModelPattern = None,
+    dataset: DataPattern = None,
+    trials: Trials = True,
+    units: Units = False,
+    dry_run: DryRun = False,
+    as_json: Json = False,
+) -> None:
+    """Copy sets from another store into the store, which is made if there is none."""
+    from cryoprobe import console
+
+    found = cryoprobe.pull(
+        store,
+        source,
+        sets or (),
+        model=model,
+        dataset=dataset,
+        trials=trials,
+        units=units,
+        dry_run=dry_run,
+        reporter=console.reporter(),
+    )
+    if as_json:
+        console.out(json.dumps(asdict(found)))
+    else:
+        console.moved(found)
+
+
+@command(PANEL)
+def sync(
+    one: Annotated[str, typer.Argument(metavar="A", help="A store.")],
+    other: Annotated[str, typer.Argument(metavar="B", help="Another one; made if there is none.")],
+    sets: Sets = None,
+    model: ModelPattern = None,
+    dataset: DataPattern = None,
+    trials: Trials = True,
+    units: Units = False,
+    dry_run: DryRun = False,
+    as_json: Json = False,
+) -> None:
+    """Give each of two stores the sets that only the other has."""
+    from cryoprobe import console
+
+    found = cryoprobe.sync(
+        one,
+        other,
+        sets or (),
+        model=model,
+        dataset=dataset,
+        trials=trials,
+        units=units,
+        dry_run=dry_run,
+        reporter=console.reporter(),
+    )
+    if as_json:
+        console.out(json.dumps([asdict(way) for way in found]))
+    else:
+        for way in found:
+            console.moved(way)
+
+
+@command(PANEL)
+def export(
+    set_id: Annotated[str, typer.Argument(metavar="SET", help="Id of a set, or its first digits.")],
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="….npz, ….safetensors, ….parquet or ….zip")],
+    store: StoreUrl,
+    raw: Annotated[bool, typer.Option("--raw", help="Embeddings before normalising, float32.")] = False,
+    archive: Annotated[
+        bool, typer.Option("--zip", help="The whole set, for `import`, whatever FILE is called.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """Write a set into one file: for other programs, or as an archive for another store."""
+    from cryoprobe import console
+
+    done = cryoprobe.export_set(
+        store, set_id, file, form="zip" if archive else None, raw=raw, reporter=console.reporter()
+    )
+    if as_json:
+        console.out(json.dumps(asdict(done)))
+    else:
+        console.exported(done)
+
+
+@command(PANEL, name="import")
+def import_(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="What `export` wrote as a zip.")],
+    store: StoreUrl,
+    as_json: Json = False,
+) -> None:
+    """Check an archive, which need not be trusted, and take its set into the store."""
+    from cryoprobe import console
+
+    found = cryoprobe.import_set(store, file, reporter=console.reporter())
+    if as_json:
+        console.out(json.dumps(asdict(found)))
+    else:
+        console.moved(found)

@@ -1,0 +1,188 @@
+"""Moving sets between stores: push, pull and sync.
+
+What belongs to a set goes with it: its manifest and objects, its names, the trials on it and, if asked for, the units
+of its encoder. The first seal of a set wins: where the target has it of another attempt, that one stays.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from ..errors import BadInput, NotFound
+from . import layout
+from .local import LocalBackend
+from .memory import MemoryBackend
+from .progress import ByteProgress
+from .store import Store, open_store
+from .transfer_carry import Carrier, Moved, MovedSet, foreseen, raise_refused
+from .transfer_plan import Choice, Plan, chosen, plan_transfer
+
+
+def push(
+    store: str | Path | Store,
+    to: str | Path | Store,
+    sets: Sequence[str] = (),
+    *,
+    model: str | None = None,
+    dataset: str | None = None,
+    trials: bool = True,
+    units: bool = False,
+    dry_run: bool = False,
+    reporter: ByteProgress | None = None,
+) -> Moved:
+    """Copy sets to another store, with their names and the trials on them.
+
+    Parameters
+    ----------
+    store, to : str, Path or Store
+        From where, and to where; a store is made at `to` if there is none.
+    sets : sequence of str
+        Ids of sets, or their first digits; with none, all.
+    model, dataset : str, optional
+        Only sets with a name that fits these patterns (``*``, ``?``, ``[…]``).
+    trials : bool
+        Move trials too whose sets are all at the target afterwards, and of which one is among the sets meant.
+    units : bool
+        Move all units of the sets' encoders too: rows that are in no set yet, which extractions at the target can use.
+    dry_run : bool
+        Only compare the stores.
+    reporter : ByteProgress, optional
+        Is told how many bytes have arrived.
+
+    Returns
+    -------
+    Moved
+
+    Raises
+    ------
+    NotFound, BadInput
+        If there is no such store or set, or the two stores are one.
+    Corrupt
+        If an object of the source is not what was sealed: its set is not sealed at the target. Raised when all other
+        sets have been moved.
+    ReadOnly, Unavailable
+        If the target cannot be written, or storage fails; the same call goes on where this one stopped.
+
+    Guarantees
+    ----------
+    An object is written only after its size and sha256 agreed with the seal, and a set sealed only when it has all of
+    its objects. Of several that push one set at once, one seals it. Only what the target lacks travels; where the
+    storage can copy by itself (one bucket, one disk), it does.
+    """
+    source = _opened(store)
+    sets_ = chosen(source, Choice(sets, model, dataset))
+    return _move(source, _target(to, source, dry_run), sets_, trials=trials, units=units, dry_run=dry_run, to=reporter)
+
+
+def pull(
+    store: str | Path | Store,
+    source: str | Path | Store,
+    sets: Sequence[str] = (),
+    *,
+    model: str | None = None,
+    dataset: str | None = None,
+    trials: bool = True,
+    units: bool = False,
+    dry_run: bool = False,
+    reporter: ByteProgress | None = None,
+) -> Moved:
+    """Copy sets from another store, `source`, into `store`; otherwise as `push`."""
+    options = {"model": model, "dataset": dataset}
+    return push(source, store, sets, **options, trials=trials, units=units, dry_run=dry_run, reporter=reporter)
+
+
+def sync(
+    one: str | Path | Store,
+    other: str | Path | Store,
+    sets: Sequence[str] = (),
+    *,
+    model: str | None = None,
+    dataset: str | None = None,
+    trials: bool = True,
+    units: bool = False,
+    dry_run: bool = False,
+    reporter: ByteProgress | None = None,
+) -> tuple[Moved, Moved]:
+    """Give each of two stores what only the other has, as `push` one way and then the other.
+
+    What is chosen need be in one of them. Of a set that both have sealed, each keeps its own attempt.
+
+    Returns
+    -------
+    tuple of Moved
+        From `one` to `other`, and back.
+    """
+    first = _opened(one)
+    second = _target(other, first, dry_run)
+    choices = [_chosen_of(Choice(sets, model, dataset), a, b) for a, b in ((first, second), (second, first))]
+    there = _move(first, second, choices[0], trials=trials, units=units, dry_run=dry_run, to=reporter)
+    back = _move(second, first, choices[1], trials=trials, units=units, dry_run=dry_run, to=reporter)
+    return there, back
+
+
+def _opened(store: str | Path | Store) -> Store:
+    return store if isinstance(store, Store) else open_store(store)
+
+
+def _target(place: str | Path | Store, source: Store, dry_run: bool) -> Store:
+    """Open the store to be written, make it if there is none, and refuse the source itself."""
+    if isinstance(place, Store):
+        target = place
+    elif not dry_run:
+        target = open_store(place, create=True)
+    else:
+        try:
+            target = open_store(place)
+        except NotFound:  # it would be made
+            nothing = MemoryBackend()
+            layout.write_marker(nothing)
+            nothing.url = str(place)
+            target = Store(nothing)
+    a, b = source.backend, target.backend
+    linked = isinstance(a, LocalBackend) and isinstance(b, LocalBackend) and a.root.resolve() == b.root.resolve()
+    if linked or a.url == b.url:
+        raise BadInput(f"{target.url} is the same store.", hint="Name another one.", key="store")
+    return target
+
+
+def _chosen_of(choice: Choice, store: Store, other: Store) -> dict[str, str]:
+    """Return what is meant of one store, where what is meant need be in one of the two."""
+    found: dict[str, str] = {}
+    for part in [choice._replace(sets=[s]) for s in choice.sets] or [choice]:
+        try:
+            found |= chosen(store, part)
+        except NotFound:
+            chosen(other, part)
+    return found
+
+
+def _move(
+    source: Store,
+    target: Store,
+    sets: dict[str, str],
+    *,
+    trials: bool,
+    units: bool,
+    dry_run: bool,
+    to: ByteProgress | None,
+) -> Moved:
+    plan = plan_transfer(source, target, sets, trials=trials, units=units)
+    if dry_run:
+        return _foretold(source, target, plan)
+    return Carrier(source.backend, target, plan, to).run()
+
+
+def _foretold(source: Store, target: Store, plan: Plan) -> Moved:
+    raise_refused(plan.refused)
+    return Moved(
+        source.url,
+        target.url,
+        True,
+        tuple(MovedSet(f.sealed.id, foreseen(f), len(f.lacking), f.bytes) for f in plan.sets),
+        sum(foreseen(f) in ("moved", "completed") for f in plan.units),
+        len(plan.names),
+        len(plan.trials),
+        sum(len(f.lacking) for f in (*plan.units, *plan.sets)),
+        plan.bytes,
+    )

@@ -1,0 +1,237 @@
+"""Carrying a transfer out: object by object, then the seal, then the name.
+
+Each object is compared with the seal before it is written, and the seal is written when all are there. So whatever
+interrupts a transfer leaves nothing half readable, and the same transfer again sends what is missing.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Literal
+
+from ..errors import Corrupt, NotFound, Unavailable
+from . import layout
+from .backend import Backend
+from .chunks import ObjectRecord, check_object, corrupt
+from .parallel import each, within_memory
+from .progress import ByteProgress
+from .store import Store
+from .transfer_plan import Freight, Plan, Sealed, lacking, standing, trial_on
+
+Outcome = Literal["moved", "completed", "there", "adopted"]
+
+_FEW = 32
+"""Objects up to which several sets or units are carried side by side, rather than the objects of one."""
+
+_ROUNDS = 3
+"""How often objects that vanish while a set is sealed are sent again."""
+
+_UNDONE = "Whatever else was asked for has been moved, and nothing of this can be read at the target."
+
+
+@dataclass(frozen=True)
+class MovedSet:
+    """What became of one set.
+
+    Parameters
+    ----------
+    set : str
+        Its id.
+    outcome : {"moved", "completed", "there", "adopted"}
+        Sealed at the target by this transfer; sealed there before, but objects were missing, which were added; there
+        before; or there before of another attempt, which stays.
+    objects, bytes : int
+        What has travelled.
+    """
+
+    set: str
+    outcome: Outcome
+    objects: int
+    bytes: int
+
+
+@dataclass(frozen=True)
+class Moved:
+    """What a transfer did; or, of a dry run, what it would have done.
+
+    Parameters
+    ----------
+    source, target : str
+        Where from, where to.
+    dry_run : bool
+    sets : tuple of MovedSet
+    units, names, trials : int
+        How many the target has got. (Units of which it lacked objects.)
+    objects, bytes : int
+        Of sets and units.
+    """
+
+    source: str
+    target: str
+    dry_run: bool
+    sets: tuple[MovedSet, ...]
+    units: int
+    names: int
+    trials: int
+    objects: int
+    bytes: int
+
+
+class Carrier:
+    """Carries out one plan."""
+
+    def __init__(self, source: Backend, target: Store, plan: Plan, watcher: ByteProgress | None) -> None:
+        self._source = source
+        self._store = target
+        self._target = target.backend
+        self._plan = plan
+        self._watcher = watcher
+        self._lock = threading.Lock()
+        self._refused = list(plan.refused)
+        # Chunks of sets are often whole units: what has arrived as one need not travel again as the other.
+        self._twins: dict[str, str] = {}
+        self._objects: Counter[str] = Counter()  # by the id of the set or unit
+        self._bytes: Counter[str] = Counter()
+        self._at_once = within_memory(r.size for f in (*plan.units, *plan.sets) for r in f.sealed.objects.values())
+
+    def run(self) -> Moved:
+        """Carry everything, and raise `Corrupt` at the end if anything was refused."""
+        watched = self._watcher if self._plan.bytes else None
+        if watched is not None:
+            watched.begin_bytes("Moving", self._plan.bytes)
+        try:
+            units = self._carry_all(self._plan.units)
+            for freight in self._plan.units:
+                if units.get(freight.sealed.id) in ("moved", "completed", "there"):
+                    self._twins |= {record.sha256: key for key, record in freight.sealed.objects.items()}
+            sets = self._carry_all(self._plan.sets)
+        finally:
+            if watched is not None:
+                watched.end()
+        names = {key: data for key, data in self._plan.names.items() if layout.stem(key) in sets}
+        for _ in each(lambda key: self._target.put(key, names[key]), names):
+            pass
+        known = {*sets, *self._store.set_ids()} if self._plan.trials else set()
+        trials = sum(each(partial(self._carry_trial, known, sets), self._plan.trials))
+        raise_refused(self._refused)
+        return Moved(
+            self._source.url,
+            self._target.url,
+            False,
+            tuple(MovedSet(s, outcome, self._objects[s], self._bytes[s]) for s, outcome in sets.items()),
+            sum(outcome in ("moved", "completed") for outcome in units.values()),
+            len(names),
+            trials,
+            self._objects.total(),
+            self._bytes.total(),
+        )
+
+    def _carry_all(self, freights: Iterable[Freight]) -> dict[str, Outcome]:
+        """Carry sets or units; return what became of each that is at the target now."""
+        small = [f for f in freights if len(f.sealed.objects) <= _FEW]
+        large = [f for f in freights if len(f.sealed.objects) > _FEW]
+        done = list(each(lambda f: self._carry_or_refuse(f, 1), small, self._at_once))
+        done += [self._carry_or_refuse(f, self._at_once) for f in large]
+        outcomes = zip((f.sealed.id for f in (*small, *large)), done, strict=True)
+        return {id_: outcome for id_, outcome in outcomes if outcome is not None}
+
+    def _carry_or_refuse(self, freight: Freight, at_once: int) -> Outcome | None:
+        try:
+            return self._carry(freight, at_once)
+        except Corrupt as e:
+            with self._lock:
+                self._refused.append(e)
+            return None
+
+    def _carry(self, freight: Freight, at_once: int) -> Outcome:
+        sealed = freight.sealed
+        if foreseen(freight) in ("there", "adopted"):
+            return foreseen(freight)
+        wanted = freight.lacking
+        if freight.standing == "absent":
+            wanted += self._damaged_remains(freight, at_once)
+        sent = wanted
+        for _ in range(_ROUNDS):
+            for _ in each(partial(self._carry_object, sealed), wanted, at_once):
+                pass
+            self._target.put_if_absent(sealed.key, sealed.seal)
+            # As with any seal, what can be read back is the truth, whatever we were told.
+            if standing(self._target, sealed) == "other":
+                for key in sent:
+                    self._target.delete(key)
+                return "adopted"
+            # Whoever tidied up just before the seal was there took our objects for nobody's.
+            wanted = lacking(self._target, sealed)
+            if not wanted:
+                return foreseen(freight)
+        raise Unavailable(
+            f"Objects of {sealed.kind} {sealed.id} vanish from {self._target.url} as they are written: {wanted[0]} …",
+            hint="Is somebody deleting objects of this store? Run the same command again.",
+            key=wanted[0],
+        )
+
+    def _damaged_remains(self, freight: Freight, at_once: int) -> tuple[str, ...]:
+        """Return the objects of an interrupted transfer that are not whole, where looking costs little."""
+        if not self._target.near:
+            return ()  # they were compared before they were sent, and are there whole or not at all
+        remains = [key for key in freight.sealed.objects if key not in freight.lacking]
+        whole = each(lambda key: self._is_whole(key, freight.sealed.objects[key]), remains, at_once)
+        return tuple(key for key, good in zip(remains, whole, strict=True) if not good)
+
+    def _carry_object(self, sealed: Sealed, key: str) -> None:
+        record = sealed.objects[key]
+        twin = self._twins.get(record.sha256)
+        if twin is not None and self._is_whole(twin, record):
+            self._target.copy(twin, key)
+        else:
+            try:
+                data = self._source.get(key)
+            except NotFound:
+                raise corrupt(key, self._source.url, "is missing", f"{record.size} bytes", "no object") from None
+            check_object(data, record, key=key, url=self._source.url)
+            if not self._target.copy_from(self._source, key):
+                self._target.put(key, data)
+        with self._lock:
+            self._objects[sealed.id] += 1
+            self._bytes[sealed.id] += record.size
+            if self._watcher is not None:
+                self._watcher.advance_bytes(record.size)
+
+    def _is_whole(self, key: str, record: ObjectRecord) -> bool:
+        try:
+            check_object(self._target.get(key), record, key=key, url=self._target.url)
+        except (Corrupt, NotFound):
+            return False
+        return True
+
+    def _carry_trial(self, known: set[str], moved: dict[str, Outcome], key: str) -> bool:
+        data = trial_on(self._source, key, known, moved)
+        return data is not None and self._target.put_if_absent(key, data)
+
+
+def raise_refused(refused: Sequence[Corrupt]) -> None:
+    """Raise what was wrong with the first of the sets or units that were refused."""
+    if not refused:
+        return
+    first, others = refused[0], len(refused) - 1
+    more = f"\n{others} more were refused." if others else ""
+    raise Corrupt(
+        f"{first.message}{more}\n{_UNDONE}",
+        hint=first.hint,
+        key=first.key,
+        expected=first.expected,
+        found=first.found,
+    )
+
+
+def foreseen(freight: Freight) -> Outcome:
+    """Return what becomes of a set or unit if nobody interferes."""
+    if freight.standing == "absent":
+        return "moved"
+    if freight.standing == "other":
+        return "adopted"
+    return "completed" if freight.lacking else "there"

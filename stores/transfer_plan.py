@@ -1,0 +1,345 @@
+"""What would travel from one store to another: which sets are meant, what belongs to them, and what the target lacks.
+
+Nothing is written here. Seals, names and trials are kept as the bytes that the source has, so that they arrive as they
+were written, whatever else a later version or a signature has put into them.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Container, Mapping, Sequence, Set
+from contextlib import suppress
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from functools import partial
+from typing import Literal, NamedTuple
+
+import numpy as np
+
+from ..errors import Corrupt, NotFound
+from . import layout, names
+from .backend import Backend, ObjectInfo, is_key
+from .chunks import CRC_BYTES, ObjectRecord, corrupt
+from .manifest import Manifest, find_manifest, read_manifest
+from .memory import MemoryBackend
+from .parallel import each
+from .store import Store
+from .units import SAMPLE_BYTES, UnitSeal, read_seal
+
+Standing = Literal["absent", "sealed", "other"]
+"""What the target has of a set or unit: no seal; the same attempt; or another attempt, which stays."""
+
+_ATTEMPT = re.compile(r"[0-9a-f]{12}")
+
+
+class Choice(NamedTuple):
+    """Which sets are meant: those of `sets`, if any are given, that also fit the patterns.
+
+    Parameters
+    ----------
+    sets : sequence of str
+        Ids, or first digits that no other set of the store has.
+    model, dataset : str, optional
+        Patterns with ``*``, ``?`` and ``[…]`` of the names as `ls` shows them.
+    """
+
+    sets: Sequence[str] = ()
+    model: str | None = None
+    dataset: str | None = None
+
+    def __str__(self) -> str:
+        words = [*self.sets, *(f"--{k} {v}" for k, v in (("model", self.model), ("dataset", self.dataset)) if v)]
+        return " ".join(words)
+
+
+@dataclass(frozen=True)
+class Sealed:
+    """A sealed set or unit of the source.
+
+    Parameters
+    ----------
+    kind : {"set", "unit"}
+    id, attempt : str
+    key : str
+        Of its seal: a manifest or a unit seal.
+    seal : bytes
+        The seal, as it stands in the source.
+    folder : str
+        In which all its objects are; ends with ``/``.
+    objects : mapping of str to ObjectRecord
+        By their keys in the store.
+    """
+
+    kind: Literal["set", "unit"]
+    id: str
+    attempt: str
+    key: str
+    seal: bytes
+    folder: str
+    objects: Mapping[str, ObjectRecord]
+
+
+class Freight(NamedTuple):
+    """A set or unit, and what the target has of it."""
+
+    sealed: Sealed
+    standing: Standing
+    lacking: tuple[str, ...]
+
+    @property
+    def bytes(self) -> int:
+        """Bytes that the target lacks."""
+        return sum(self.sealed.objects[key].size for key in self.lacking)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Everything that is to travel, and the sets that cannot, with the reason.
+
+    Parameters
+    ----------
+    units, sets : tuple of Freight
+    names : dict of str to bytes
+        Keys and contents of names that the target lacks, or has with an earlier date.
+    trials : tuple of str
+        Keys of trials that the target lacks.
+    refused : tuple of Corrupt
+        One for each seal that is damaged.
+    """
+
+    units: tuple[Freight, ...]
+    sets: tuple[Freight, ...]
+    names: Mapping[str, bytes]
+    trials: tuple[str, ...]
+    refused: tuple[Corrupt, ...]
+
+    @property
+    def bytes(self) -> int:
+        """Bytes of all objects that are to travel."""
+        return sum(freight.bytes for freight in (*self.units, *self.sets))
+
+
+def chosen(store: Store, choice: Choice) -> dict[str, str]:
+    """Return the ids of the sets that are meant, with the keys of their manifests.
+
+    Raises
+    ------
+    NotFound
+        If an id has no set, or nothing fits.
+    BadInput
+        If the first digits of an id are those of several.
+    """
+    sealed = store.set_ids()
+    if choice.sets:
+        keys = [store.manifest_key(s) for s in choice.sets]
+        sealed = {layout.stem(key): key for key in keys}
+    if choice.model is not None or choice.dataset is not None:
+        patterns = (choice.model or "*", choice.dataset or "*")
+        fitting = {
+            n.set
+            for n in store.names()
+            if fnmatchcase(n.name.model, patterns[0]) and fnmatchcase(n.name.dataset, patterns[1])
+        }
+        sealed = {s: key for s, key in sealed.items() if s in fitting}
+        if not sealed:
+            raise NotFound(
+                f"No set of {store.url} fits {choice}.",
+                hint=f"Patterns are matched with whole names ('*/photos'); list them: cryoprobe ls --store {store.url}",
+                key=str(choice),
+            )
+    return sealed
+
+
+def plan_transfer(source: Store, target: Store, sets: Mapping[str, str], *, trials: bool, units: bool) -> Plan:
+    """Compare two stores.
+
+    Parameters
+    ----------
+    source, target : Store
+    sets : mapping
+        As `chosen` returned them.
+    trials, units : bool
+        Whether trials on these sets, and all units of their encoders, are to travel too.
+    """
+    encoders = sorted({key.split("/")[1] for key in sets.values()}) if units else []
+    seals = [info.key for encoder in encoders for info in source.backend.list(f"unit-seals/{encoder}/")]
+    refused: list[Corrupt] = []
+    freights: dict[str, list[Freight]] = {"unit": [], "set": []}
+    for found in each(partial(_compare, source.backend, target.backend), [*seals, *sets.values()]):
+        if isinstance(found, Corrupt):
+            refused.append(found)
+        else:
+            freights[found.sealed.kind].append(found)
+    arriving = {f.sealed.id for f in freights["set"]}
+    return Plan(
+        units=tuple(freights["unit"]),
+        sets=tuple(freights["set"]),
+        names=_names(source.backend, target.backend, arriving),
+        trials=_trials(source.backend, target, arriving) if trials else (),
+        refused=tuple(refused),
+    )
+
+
+def lacking(backend: Backend, sealed: Sealed) -> tuple[str, ...]:
+    """Return the keys of the objects that are not there, or not in their size, by one listing."""
+    sizes = {info.key: info.size for info in backend.list(sealed.folder)}
+    return tuple(key for key, record in sealed.objects.items() if sizes.get(key) != record.size)
+
+
+def standing(backend: Backend, sealed: Sealed) -> Standing:
+    """Say how a store has a set or unit; raise `Corrupt` where its seal there is damaged."""
+    encoder = sealed.key.split("/")[1]
+    found: Manifest | UnitSeal | None
+    if sealed.kind == "set":
+        found = find_manifest(backend, encoder, sealed.id)
+    else:
+        found = read_seal(backend, encoder, sealed.id)
+    if found is None:
+        return "absent"
+    return "sealed" if found.attempt == sealed.attempt else "other"
+
+
+def read_sealed(backend: Backend, key: str) -> Sealed:
+    """Read a manifest or unit seal that is to be sealed elsewhere, and check that a reader there could do with it.
+
+    Raises
+    ------
+    Corrupt
+        If it is damaged or missing, or does not name every chunk in its size.
+    Incompatible
+        If a newer version wrote it.
+    """
+    held = _held(backend, key)
+    encoder, id_ = key.split("/")[1], layout.stem(key)
+    if key.startswith("manifests/"):
+        manifest = read_manifest(held, key)
+        return _sealable(held, "set", manifest.attempt, key, f"{manifest.folder}/", manifest.objects, _chunks(manifest))
+    seal = read_seal(held, encoder, id_)
+    assert seal is not None
+    row_bytes = {"embeddings": seal.dim * np.dtype(seal.dtype).itemsize, "norms": 4, "samples": SAMPLE_BYTES}
+    chunks = {name: seal.rows * size + CRC_BYTES for name, size in row_bytes.items()}
+    folder = f"{layout.unit_folder(encoder, id_, seal.attempt)}/"
+    return _sealable(held, "unit", seal.attempt, key, folder, seal.objects, chunks)
+
+
+def trial_on(backend: Backend, key: str, known: Container[str], moved: Container[str]) -> bytes | None:
+    """Return a trial as it is stored; None where it is damaged, or about other sets.
+
+    Parameters
+    ----------
+    backend : Backend
+    key : str
+    known : container of str
+        Set ids: all of the trial's must be among them.
+    moved : container of str
+        Set ids: one of the trial's must be among them.
+    """
+    with suppress(Corrupt):
+        held = _held(backend, key)
+        trial = layout.read_json(held, key)
+        if isinstance(trial, dict) and layout.is_whole(trial) and trial.get("trial") == layout.stem(key):
+            sets = [s for s in (trial.get(part) for part in ("train", "test", "val")) if isinstance(s, str)]
+            if all(s in known for s in sets) and any(s in moved for s in sets):
+                return held.get(key)
+    return None
+
+
+def _compare(source: Backend, target: Backend, key: str) -> Freight | Corrupt:
+    try:
+        sealed = read_sealed(source, key)
+    except Corrupt as e:
+        return e
+    there = standing(target, sealed)
+    return Freight(sealed, there, () if there == "other" else lacking(target, sealed))
+
+
+def _held(backend: Backend, key: str) -> MemoryBackend:
+    """Return storage that holds one object of `backend`, as it is now: to be parsed, and passed on byte for byte."""
+    held = MemoryBackend()
+    held.url = backend.url
+    try:
+        held.put(key, backend.get(key))
+    except NotFound:
+        raise corrupt(key, backend.url, "is missing", "what was listed a moment ago", "no object") from None
+    return held
+
+
+def _sealable(
+    held: Backend,
+    kind: Literal["set", "unit"],
+    attempt: str,
+    key: str,
+    folder: str,
+    objects: Mapping[str, ObjectRecord],
+    chunks: Mapping[str, int],
+) -> Sealed:
+    """Return what a seal says, unless sealing that elsewhere would make something that cannot be read."""
+    problem = None
+    if not _ATTEMPT.fullmatch(attempt):
+        problem = "its attempt is not 12 hexadecimal digits"
+    elif (bad := next((name for name in objects if not is_key(folder + name)), None)) is not None:
+        problem = f"{bad[:80]!r} is no object key"
+    elif (bad := next((n for n, size in chunks.items() if _is_other(objects.get(n), size)), None)) is not None:
+        problem = f"it does not have the chunk {bad} in the size that its shape asks for"
+    if problem is not None:
+        raise Corrupt(
+            f"The seal {key} in {held.url} is damaged: {problem}.",
+            hint="Restore it from a copy of the store, or delete it and run extract again.",
+            key=key,
+        )
+    within = {folder + name: record for name, record in objects.items()}
+    return Sealed(kind, layout.stem(key), attempt, key, held.get(key), folder, within)
+
+
+def _is_other(record: ObjectRecord | None, size: int) -> bool:
+    return record is None or record.size != size or record.crc32c is None
+
+
+def _chunks(m: Manifest) -> dict[str, int]:
+    """Return every chunk of a set, by its key in the set's folder, and its size."""
+    classes = m.dataset.get("classes")
+    many = len(classes) if m.dataset.get("multilabel") and isinstance(classes, list) else None
+    arrays = {  # bytes of a row, rows of a chunk, whether there are columns
+        "embeddings": (m.dim * np.dtype(m.dtype).itemsize, m.chunk_rows, True),
+        "norms": (4, m.chunk_rows, False),
+        "samples": (SAMPLE_BYTES, m.chunk_rows, True),
+        "labels": (8 if many is None else many, m.label_chunk_rows, many is not None),
+    }
+    if sum(-(-m.rows // length) for _, length, _ in arrays.values()) > len(m.objects):
+        raise Corrupt(
+            f"The manifest of set {m.set} names fewer objects than {m.rows} rows have chunks.",
+            hint="Restore it from a copy of the store, or delete it and run extract again.",
+            key=m.key,
+            found=len(m.objects),
+        )
+    return {
+        f"{name}/c/{chunk}" + ("/0" if columns else ""): row_bytes * length + CRC_BYTES
+        for name, (row_bytes, length, columns) in arrays.items()
+        for chunk in range(-(-m.rows // length))
+    }
+
+
+def _names(source: Backend, target: Backend, sets: Container[str]) -> dict[str, bytes]:
+    """Return the names of sets that the target lacks, or has with an earlier date."""
+    there = {info.key for info in target.list("names/")}
+
+    def newer(info: ObjectInfo) -> tuple[str, bytes] | None:
+        with suppress(Corrupt):
+            held = _held(source, info.key)
+            named = names.read(held, info.key)
+            if named is not None and named.set == layout.stem(info.key):
+                known = names.read(target, info.key) if info.key in there else None
+                if known is None or known.named < named.named:
+                    return info.key, held.get(info.key)
+        return None
+
+    found = each(newer, (info for info in source.list("names/") if layout.stem(info.key) in sets))
+    return dict(name for name in found if name is not None)
+
+
+def _trials(source: Backend, target: Store, sets: Set[str]) -> tuple[str, ...]:
+    there = {info.key for info in target.backend.list("trials/")}
+    known = sets | target.set_ids().keys()
+    keys = [info.key for info in source.list("trials/") if info.key not in there]
+    found = each(lambda key: trial_on(source, key, known, sets) is not None, keys)
+    return tuple(key for key, travels in zip(keys, found, strict=True) if travels)
