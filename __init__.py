@@ -37,8 +37,11 @@ if TYPE_CHECKING:
     from .pipeline.protocols import list_protocols
     from .pipeline.quickstart import Quickstart, quickstart
     from .pipeline.saved import ProbeHeader, SavedProbe, load_probe, save_probe
+    from .stores.compare import Difference, diff
     from .stores.feature_set import FeatureSet
+    from .stores.history import Entry, log
     from .stores.store import Store, open_store
+    from .stores.usage import Usage, du
     from .stores.verify import Damage, Verification, verify
 
 _HOMES = {
@@ -62,8 +65,11 @@ _HOMES = {
     "pipeline.protocols": ("list_protocols",),
     "pipeline.quickstart": ("Quickstart", "quickstart"),
     "pipeline.saved": ("ProbeHeader", "SavedProbe", "load_probe", "save_probe"),
+    "stores.compare": ("Difference", "diff"),
     "stores.feature_set": ("FeatureSet",),
+    "stores.history": ("Entry", "log"),
     "stores.store": ("Store", "open_store"),
+    "stores.usage": ("Usage", "du"),
     "stores.verify": ("Damage", "Verification", "verify"),
 }
 _HOME = {name: home for home, names in _HOMES.items() for name in names}
@@ -74,6 +80,8 @@ __all__ = [
     "Corrupt",
     "CryoprobeError",
     "Damage",
+    "Difference",
+    "Entry",
     "ExtractedSet",
     "FeatureSet",
     "Incompatible",
@@ -86,8 +94,11 @@ __all__ = [
     "SavedProbe",
     "Store",
     "Unavailable",
+    "Usage",
     "Verification",
     "__version__",
+    "diff",
+    "du",
     "extract",
     "list_datasets",
     "list_models",
@@ -96,6 +107,7 @@ __all__ = [
     "load_dataset",
     "load_encoder",
     "load_probe",
+    "log",
     "open_store",
     "predict",
     "probe",

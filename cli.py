@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Annotated
 
 import typer
 
 import cryoprobe
 from cryoprobe.commands.base import app
+from cryoprobe.pipeline.provenance import record_command
 
 # Each registers its commands, and `--help` lists them in this order.
 # isort: off
 from cryoprobe.commands import work as _work  # noqa: F401
 from cryoprobe.commands import store as _store  # noqa: F401
+from cryoprobe.commands import keeping as _keeping  # noqa: F401
 from cryoprobe.commands import catalogue as _catalogue  # noqa: F401
 # isort: on
 
@@ -34,6 +37,7 @@ def _root(
 
 def main() -> None:
     """Run the command line."""
+    record_command(["cryoprobe", *sys.argv[1:]])
     app(prog_name="cryoprobe")
 
 

@@ -9,8 +9,8 @@ from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
-from ..errors import NotFound, ReadOnly, Unavailable
-from .backend import Backend, ObjectInfo, check_key, check_prefix
+from ..errors import BadInput, NotFound, ReadOnly, Unavailable
+from .backend import Backend, ObjectDetails, ObjectInfo, check_key, check_prefix
 
 _TEMPORARY = ".tmp-"
 _FOLDER_RACES = 100
@@ -78,13 +78,40 @@ class LocalBackend(Backend):
         return True
 
     def list(self, prefix: str = "") -> Iterator[ObjectInfo]:  # noqa: D102
+        yield from (ObjectInfo(key, status.st_size) for key, status in self._files(prefix))
+
+    def inspect(self, prefix: str = "") -> Iterator[ObjectDetails]:  # noqa: D102
+        yield from (_details(key, status) for key, status in self._files(prefix))
+
+    def leftovers(self) -> Iterator[ObjectDetails]:  # noqa: D102
+        try:
+            for path in sorted(self.root.rglob(f"{_TEMPORARY}*")):
+                with suppress(FileNotFoundError):  # its writer has just finished
+                    yield _details(path.relative_to(self.root).as_posix(), path.lstat())
+        except OSError as e:
+            raise _unreadable(e, self.root) from e
+
+    def discard(self, leftover: ObjectDetails) -> None:  # noqa: D102
+        folder, _, name = leftover.key.rpartition("/")
+        path = (self._path(folder) if folder else self.root) / name
+        if not name.startswith(_TEMPORARY):
+            raise BadInput(f"{leftover.key} is no temporary file.", key=leftover.key)
+        try:
+            path.unlink(missing_ok=True)
+        except OSError as e:
+            raise _unwritable(e, path, self.url) from e
+        with suppress(OSError):
+            path.parent.rmdir()
+
+    def _files(self, prefix: str) -> Iterator[tuple[str, os.stat_result]]:
+        """Yield every object with what the file system says of it, ordered by key."""
         folder = self.root / check_prefix(prefix)
         try:
             yield from self._walk(folder, prefix)
         except OSError as e:
             raise _unreadable(e, folder) from e
 
-    def _walk(self, folder: Path, prefix: str) -> Iterator[ObjectInfo]:
+    def _walk(self, folder: Path, prefix: str) -> Iterator[tuple[str, os.stat_result]]:
         try:
             # A folder sorts as its name with "/" behind it, as its objects' keys do.
             entries = sorted((e.name + "/" if e.is_dir() else e.name, e) for e in os.scandir(folder))
@@ -97,7 +124,7 @@ class LocalBackend(Backend):
                 yield from self._walk(folder / entry.name, prefix + name)
             else:
                 with suppress(FileNotFoundError):  # deleted since the scan
-                    yield ObjectInfo(prefix + name, entry.stat().st_size)
+                    yield prefix + name, entry.stat()
 
     def delete(self, key: str) -> None:  # noqa: D102
         target = self._path(key)
@@ -173,6 +200,11 @@ class LocalBackend(Backend):
         folder.mkdir(parents=True, exist_ok=True)
         for made in missing:
             _flush_folder(made.parent)
+
+
+def _details(key: str, status: os.stat_result) -> ObjectDetails:
+    shared = (status.st_dev, status.st_ino) if status.st_nlink > 1 else None
+    return ObjectDetails(key, status.st_size, status.st_mtime, shared)
 
 
 def _temporary_name(target: Path) -> Path:

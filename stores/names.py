@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import suppress
+from fnmatch import fnmatchcase
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
@@ -78,6 +79,21 @@ class NamedSet(BaseModel):
     named: int
 
 
+def fits(name: Name, **patterns: str | None) -> bool:
+    """Return whether fields of a name fit patterns: the very text, or with wildcards (``*``, ``?``, ``[…]``).
+
+    Parameters
+    ----------
+    name : Name
+    **patterns
+        By field of `Name`; None fits anything.
+    """
+    return all(
+        pattern is None or getattr(name, field) == pattern or fnmatchcase(getattr(name, field), pattern)
+        for field, pattern in patterns.items()
+    )
+
+
 def record(backend: Backend, named: NamedSet) -> None:
     """Write a name, last of all: whoever finds it finds the set behind it sealed."""
     key = f"names/{named.set}.{digest(named.name.model_dump(mode='json'))[:16]}.json"
@@ -86,11 +102,12 @@ def record(backend: Backend, named: NamedSet) -> None:
 
 def read_all(backend: Backend) -> Iterator[NamedSet]:
     """Yield every name in the store. What cannot be read is no name: names can be given again at no cost."""
-    found = each(lambda info: _read(backend, info.key), backend.list("names/"))
+    found = each(lambda info: read(backend, info.key), backend.list("names/"))
     yield from (named for named in found if named is not None)
 
 
-def _read(backend: Backend, key: str) -> NamedSet | None:
+def read(backend: Backend, key: str) -> NamedSet | None:
+    """Return one name, or None where it is gone or damaged."""
     with suppress(Corrupt, NotFound, ValidationError):
         content = layout.read_json(backend, key)
         if isinstance(content, dict) and layout.is_whole(content):

@@ -14,7 +14,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from ..errors import BadInput, Conflict, CryoprobeError, NotFound, ReadOnly, Unavailable
-from .backend import Backend, ObjectInfo, check_key, check_prefix, is_key
+from .backend import Backend, ObjectDetails, ObjectInfo, check_key, check_prefix, is_key
 
 RETRIES = 6
 """How often a request is repeated after a failure that may pass: some ten seconds in all."""
@@ -98,10 +98,15 @@ class ObjectBackend(Backend):
         return True
 
     def list(self, prefix: str = "") -> Iterator[ObjectInfo]:  # noqa: D102
+        yield from (ObjectInfo(key, size) for key, size, *_ in self.inspect(prefix))
+
+    def inspect(self, prefix: str = "") -> Iterator[ObjectDetails]:  # noqa: D102
         check_prefix(prefix)
         try:
             pages = self._objects.list(prefix or None, chunk_size=_PAGE)
-            found = [ObjectInfo(m["path"], m["size"]) for page in pages for m in page]
+            found = [
+                ObjectDetails(m["path"], m["size"], m["last_modified"].timestamp()) for page in pages for m in page
+            ]
         except _failures() as e:
             raise self._explained(e, prefix) from None
         # Not every server orders by key; and what some tools keep in the place of a folder is no object of ours.

@@ -113,6 +113,19 @@ class Store:
             raise BadInput(f"{set_id!r} begins {len(found)} set ids: {listed} …", hint="Give more digits.", key=set_id)
         return ids[found[0]]
 
+    def sealed_folders(self) -> dict[str, str]:
+        """Return the folder of every sealed set with the set's id, ordered by id; one with a damaged manifest has none.
+
+        Of what changes meanwhile some may be missing.
+        """
+
+        def folder(item: tuple[str, str]) -> tuple[str, str] | None:
+            with suppress(Corrupt, Incompatible, NotFound):
+                return read_manifest(self.backend, item[1]).folder, item[0]
+            return None
+
+        return dict(found for found in each(folder, sorted(self.set_ids().items())) if found is not None)
+
     def open(self, set_id: str) -> FeatureSet:
         """Open a sealed set by its id, or the first digits of it that no other set has.
 
@@ -191,6 +204,23 @@ class Store:
         wanted = {"model": model, "dataset": dataset, "split": split, "tap": tap, **options}
         wanted = {k: v for k, v in wanted.items() if v is not None}
         return [n for n in self.names() if all(getattr(n.name, k) == v for k, v in wanted.items())]
+
+    def ls(
+        self,
+        *,
+        model: str | None = None,
+        dataset: str | None = None,
+        split: str | None = None,
+        tap: str | None = None,
+    ) -> list[NamedSet]:
+        """Return the named sets whose names fit patterns such as ``timm:vit*``, newest first.
+
+        Parameters
+        ----------
+        model, dataset, split, tap : str, optional
+            The very text, or with wildcards (``*``, ``?``, ``[…]``); what is left out fits anything.
+        """
+        return [n for n in self.names() if names.fits(n.name, model=model, dataset=dataset, split=split, tap=tap)]
 
     def name(self, named: NamedSet) -> None:
         """Give a sealed set a name."""
