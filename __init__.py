@@ -39,7 +39,10 @@ if TYPE_CHECKING:
     from .pipeline.saved import ProbeHeader, SavedProbe, load_probe, save_probe
     from .stores.compare import Difference, diff
     from .stores.feature_set import FeatureSet
+    from .stores.gc import Collected, Garbage, gc
     from .stores.history import Entry, log
+    from .stores.pins import Pin, pin, pins
+    from .stores.removal import Removal, rm
     from .stores.store import Store, open_store
     from .stores.usage import Usage, du
     from .stores.verify import Damage, Verification, verify
@@ -67,7 +70,10 @@ _HOMES = {
     "pipeline.saved": ("ProbeHeader", "SavedProbe", "load_probe", "save_probe"),
     "stores.compare": ("Difference", "diff"),
     "stores.feature_set": ("FeatureSet",),
+    "stores.gc": ("Collected", "Garbage", "gc"),
     "stores.history": ("Entry", "log"),
+    "stores.pins": ("Pin", "pin", "pins"),
+    "stores.removal": ("Removal", "rm"),
     "stores.store": ("Store", "open_store"),
     "stores.usage": ("Usage", "du"),
     "stores.verify": ("Damage", "Verification", "verify"),
@@ -76,6 +82,7 @@ _HOME = {name: home for home, names in _HOMES.items() for name in names}
 
 __all__ = [
     "BadInput",
+    "Collected",
     "Conflict",
     "Corrupt",
     "CryoprobeError",
@@ -84,12 +91,15 @@ __all__ = [
     "Entry",
     "ExtractedSet",
     "FeatureSet",
+    "Garbage",
     "Incompatible",
     "NotFound",
+    "Pin",
     "Predicted",
     "ProbeHeader",
     "Quickstart",
     "ReadOnly",
+    "Removal",
     "Reporter",
     "SavedProbe",
     "Store",
@@ -100,6 +110,7 @@ __all__ = [
     "diff",
     "du",
     "extract",
+    "gc",
     "list_datasets",
     "list_models",
     "list_probes",
@@ -109,10 +120,13 @@ __all__ = [
     "load_probe",
     "log",
     "open_store",
+    "pin",
+    "pins",
     "predict",
     "probe",
     "quickstart",
     "results",
+    "rm",
     "save_probe",
     "summary",
     "verify",

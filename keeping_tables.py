@@ -5,15 +5,20 @@ from __future__ import annotations
 import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import fields, is_dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TextIO
 
 from pydantic import BaseModel
 
-from .console import out, remarks, size, table, when
+from .console import err, named_sets, out, remarks, size, table, when
+from .errors import BadInput
 
 if TYPE_CHECKING:
     from .stores.compare import Difference
+    from .stores.gc import Collected
     from .stores.history import Entry
+    from .stores.pins import Pin
+    from .stores.removal import Removal
+    from .stores.store import Store
     from .stores.usage import Usage
 
 
@@ -92,3 +97,60 @@ def difference(found: Difference) -> None:
 def _brief(value: Any) -> str:
     text = "-" if value is None else ", ".join(map(str, value)) if isinstance(value, list) else str(value)
     return text if len(text) <= 64 else f"{text[:61]}…"
+
+
+def confirm_removal(store: Store, sets: Sequence[str], stdin: TextIO) -> None:
+    """Show the sets that are to be removed, and ask; raise `BadInput` where nobody can answer, or the answer is no."""
+    found = [store.open(s) for s in sets]
+    if not stdin.isatty():
+        raise BadInput(f"{len(found)} sets would be removed.", hint="Say so with --yes.", key="yes")
+    names = {n.set: n for n in reversed(store.names())}
+    named_sets([names[s.id] for s in found if s.id in names])
+    err(f"Remove {len(found)} sets from {store.url}? [y/N] ")
+    if stdin.readline().strip().lower() not in ("y", "yes"):
+        raise BadInput("Nothing was removed.", key="yes")
+
+
+def removed(found: Sequence[Removal], *, now: bool) -> None:
+    """Print `cryoprobe rm`."""
+    for r in found:
+        out(f"removed {r.set}")
+    if not now:
+        out("Their data take space until `cryoprobe gc --delete` runs after the grace period.")
+
+
+def pins(found: Sequence[Pin], *, removed: bool) -> None:
+    """Print `cryoprobe pin`."""
+    if removed:
+        out(f"not pinned any more: {found[0].set}")
+    else:
+        table(
+            ["set", "pinned", "by", "why"],
+            [[p.set[:12], when(p.pinned), f"{p.user or '?'}@{p.host}", p.why or "-"] for p in found],
+        )
+
+
+def collected(found: Collected) -> None:
+    """Print `cryoprobe gc`."""
+    rows = []
+    for kind in dict.fromkeys(g.kind for g in found.garbage):
+        members = [g for g in found.garbage if g.kind == kind]
+        due = [g for g in members if not g.waiting]
+        waiting = [g.waiting for g in members if g.waiting]
+        soon = f"{len(waiting)}, the first in {_span(min(waiting))}" if waiting else "-"
+        rows.append([kind, len(members), size(sum(g.size for g in members)), len(due), soon])
+    if rows:
+        table(["what", "found", "size", "due" if not found.delete else "deleted", "waiting"], rows)
+    else:
+        out("Nothing is to be collected.")
+    if found.delete:
+        out(f"freed: {size(found.freed)}")
+    elif rows:
+        out("Nothing was deleted: --delete starts the grace period, and deletes what is due.")
+
+
+def _span(seconds: float) -> str:
+    for unit, length in (("d", 86400), ("h", 3600), ("min", 60)):
+        if seconds >= 2 * length:
+            return f"{seconds / length:.0f} {unit}"
+    return f"{seconds:.0f} s"

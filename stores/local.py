@@ -100,8 +100,7 @@ class LocalBackend(Backend):
             path.unlink(missing_ok=True)
         except OSError as e:
             raise _unwritable(e, path, self.url) from e
-        with suppress(OSError):
-            path.parent.rmdir()
+        self._remove_empty(path.parent)
 
     def _files(self, prefix: str) -> Iterator[tuple[str, os.stat_result]]:
         """Yield every object with what the file system says of it, ordered by key."""
@@ -134,8 +133,7 @@ class LocalBackend(Backend):
             return
         except OSError as e:
             raise _unwritable(e, target, self.url) from e
-        with suppress(OSError):  # not empty, or somebody is just writing into it
-            target.parent.rmdir()
+        self._remove_empty(target.parent)
 
     def copy(self, source: str, target: str) -> None:
         """Link `target` to `source`, which costs no space; copy the bytes where the file system has no links.
@@ -146,9 +144,16 @@ class LocalBackend(Backend):
         """
         to = self._path(target)
         try:
-            self._make_folder(to.parent)
             temporary = _temporary_name(to)
-            os.link(self._path(source), temporary)
+            for attempts_left in reversed(range(_FOLDER_RACES)):
+                try:
+                    self._make_folder(to.parent)
+                    os.link(self._path(source), temporary)
+                except FileNotFoundError:  # the folder was removed as it was being made, or there is no source
+                    if not attempts_left or not self.exists(source):
+                        raise
+                else:
+                    break
             try:
                 temporary.replace(to)
             finally:
@@ -191,6 +196,13 @@ class LocalBackend(Backend):
             temporary.unlink(missing_ok=True)
             raise
         return temporary
+
+    def _remove_empty(self, folder: Path) -> None:
+        """Remove a folder and those above it, but the store's own, that are empty."""
+        with suppress(OSError):  # not empty, or somebody is just writing into it
+            while folder != self.root:
+                folder.rmdir()
+                folder = folder.parent
 
     def _make_folder(self, folder: Path) -> None:
         if folder.is_dir():

@@ -16,6 +16,7 @@ from .backend import Backend
 from .chunks import ObjectRecord, record_of
 from .manifest import read_manifest
 from .parallel import each
+from .removal import removals
 from .store import Store, open_store
 from .units import read_seal
 
@@ -127,7 +128,10 @@ def verify(
         elif backend.exists(key):  # else it was removed since the listing
             damages.append(Damage(key, layout.stem(key), "changed", "a whole name", "another content", key))
     manifests = [opened.manifest_key(s) for s in sets] or list(opened.set_ids().values())
+    removed = {r.set for r in removals(backend)} if named else set()
     for n in named:
+        if n.set in removed:  # it was given to the set as that was removed
+            continue
         if (key := layout.manifest_key(n.encoder, n.set)) not in manifests:
             damages.append(Damage(key, n.set, "missing", f"the manifest of {n.name.dataset}", "no object", key))
     seals = [] if sets else [i.key for i in backend.list("unit-seals/")]
