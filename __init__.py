@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from .pipeline.progress import Reporter
     from .pipeline.protocols import list_protocols
     from .pipeline.quickstart import Quickstart, quickstart
+    from .pipeline.repair import Images, repair
     from .pipeline.saved import ProbeHeader, SavedProbe, load_probe, save_probe
     from .stores.compare import Difference, diff
     from .stores.feature_set import FeatureSet
@@ -43,6 +44,7 @@ if TYPE_CHECKING:
     from .stores.history import Entry, log
     from .stores.pins import Pin, pin, pins
     from .stores.removal import Removal, rm
+    from .stores.restore import Repair
     from .stores.store import Store, open_store
     from .stores.usage import Usage, du
     from .stores.verify import Damage, Verification, verify
@@ -67,6 +69,7 @@ _HOMES = {
     "pipeline.progress": ("Reporter",),
     "pipeline.protocols": ("list_protocols",),
     "pipeline.quickstart": ("Quickstart", "quickstart"),
+    "pipeline.repair": ("Images", "repair"),
     "pipeline.saved": ("ProbeHeader", "SavedProbe", "load_probe", "save_probe"),
     "stores.compare": ("Difference", "diff"),
     "stores.feature_set": ("FeatureSet",),
@@ -74,6 +77,7 @@ _HOMES = {
     "stores.history": ("Entry", "log"),
     "stores.pins": ("Pin", "pin", "pins"),
     "stores.removal": ("Removal", "rm"),
+    "stores.restore": ("Repair",),
     "stores.store": ("Store", "open_store"),
     "stores.usage": ("Usage", "du"),
     "stores.verify": ("Damage", "Verification", "verify"),
@@ -92,6 +96,7 @@ __all__ = [
     "ExtractedSet",
     "FeatureSet",
     "Garbage",
+    "Images",
     "Incompatible",
     "NotFound",
     "Pin",
@@ -100,6 +105,7 @@ __all__ = [
     "Quickstart",
     "ReadOnly",
     "Removal",
+    "Repair",
     "Reporter",
     "SavedProbe",
     "Store",
@@ -125,6 +131,7 @@ __all__ = [
     "predict",
     "probe",
     "quickstart",
+    "repair",
     "results",
     "rm",
     "save_probe",

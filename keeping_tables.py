@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from .stores.history import Entry
     from .stores.pins import Pin
     from .stores.removal import Removal
+    from .stores.restore import Repair
     from .stores.store import Store
     from .stores.usage import Usage
 
@@ -154,3 +155,17 @@ def _span(seconds: float) -> str:
         if seconds >= 2 * length:
             return f"{seconds / length:.0f} {unit}"
     return f"{seconds:.0f} s"
+
+
+def repaired(done: Sequence[Repair]) -> None:
+    """Print `cryoprobe repair`."""
+    for r in done:
+        out(f"{r.action}: {r.key} ({r.problem}): {r.how}")
+    left = sum(r.action == "not repaired" for r in done)
+    if not done:
+        out("Every object is what was sealed.")
+    elif left:
+        out(f"{left} of {len(done)} are still damaged: name a copy of the store with --from, or the images with")
+        out("--model and --dataset; or remove the set with `cryoprobe rm`.")
+    else:
+        out(f"All {len(done)} are dealt with. What was damaged is in the store's quarantine/, until gc.")

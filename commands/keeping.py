@@ -10,7 +10,7 @@ import typer
 
 import cryoprobe
 
-from .base import Json, StoreUrl, command
+from .base import Checkpoint, DataRoot, Json, StoreUrl, command
 
 PANEL = "Keeping a store"
 
@@ -77,3 +77,36 @@ def gc(
         console.out(json.dumps({**keeping_tables.as_json(found), "freed": found.freed}))
     else:
         keeping_tables.collected(found)
+
+
+@command(PANEL)
+def repair(
+    store: StoreUrl,
+    sets: Annotated[
+        list[str] | None, typer.Argument(metavar="[SET]...", help="Sets; the whole store by default.")
+    ] = None,
+    source: Annotated[str, typer.Option("--from", help="Another store, which may have what is damaged here.")] = "",
+    model: Annotated[str, typer.Option("--model", "-m", help="Encode lost rows again, with this model …")] = "",
+    dataset: Annotated[str, typer.Option("--dataset", "-d", help="… from these images.")] = "",
+    checkpoint: Checkpoint = None,
+    data_root: DataRoot = None,
+    batch_size: Annotated[int | None, typer.Option(help="Images in one forward pass; as before by default.")] = None,
+    workers: Annotated[int | None, typer.Option(help="Threads that read and decode.")] = None,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 …")] = "auto",
+    as_json: Json = False,
+) -> None:
+    """Hash every object, and put right what is damaged; exit 4 where that cannot be done."""
+    from cryoprobe import console, keeping_tables
+
+    if bool(model) != bool(dataset):
+        raise cryoprobe.BadInput("To encode lost rows again, both are needed: --model and --dataset.")
+    images = None
+    if model:
+        images = cryoprobe.Images(model, dataset, checkpoint, data_root, batch_size, workers, device)
+    done = cryoprobe.repair(store, sets or (), source=source or None, images=images, reporter=console.reporter())
+    if as_json:
+        console.out(json.dumps(keeping_tables.as_json(done)))
+    else:
+        keeping_tables.repaired(done)
+    if any(r.action == "not repaired" for r in done):
+        raise typer.Exit(cryoprobe.Corrupt.exit_code)

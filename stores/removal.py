@@ -20,6 +20,7 @@ from .feature_set import FeatureSet
 from .manifest import Manifest, read_manifest
 from .parallel import each
 from .pins import read_pin, whoami
+from .quarantine import set_aside
 from .store import Store, open_store
 from .units import read_seal
 
@@ -77,8 +78,6 @@ def rm(store: str | Path | Store, sets: Sequence[str], *, now: bool = False) -> 
         If there is no such set, or several; then none is removed.
     Conflict
         If a set is pinned; then none is removed.
-    Corrupt
-        If a set's manifest is damaged: `repair` knows what to do.
     ReadOnly, Unavailable
 
     Guarantees
@@ -148,26 +147,31 @@ def _check_pin(backend: Backend, set_: str) -> None:
 
 
 def _remove(backend: Backend, key: str) -> Removal:
-    manifest = read_manifest(backend, key)
+    manifest = None
+    try:
+        manifest = read_manifest(backend, key)
+    except Corrupt:  # which data were the set is then not known: all of its attempts are nobody's, and its units stay
+        set_aside(backend, key)
     user, host = whoami()
+    set_ = layout.stem(key)
     removal = Removal(
-        set=manifest.set,
-        encoder=manifest.encoder_id,
-        attempt=manifest.attempt,
-        units=tuple(_units_of(backend, manifest)),
+        set=set_,
+        encoder=key.split("/")[1],
+        attempt="" if manifest is None else manifest.attempt,
+        units=() if manifest is None else tuple(_units_of(backend, manifest)),
         user=user,
         host=host,
         removed=time.time_ns() // 1_000_000,
     )
-    backend.put(removal_key(manifest.set), layout.dump_seal(removal.model_dump(mode="json")))
+    backend.put(removal_key(set_), layout.dump_seal(removal.model_dump(mode="json")))
     try:
-        _check_pin(backend, manifest.set)  # again: who pins it from here on sees the announcement
+        _check_pin(backend, set_)  # again: who pins it from here on sees the announcement
     except Conflict:
-        backend.delete(removal_key(manifest.set))
+        backend.delete(removal_key(set_))
         raise
     # Names first: a name whose set is missing would be taken for damage.
     for info in list(backend.list("names/")):
-        if layout.stem(info.key) == manifest.set:
+        if layout.stem(info.key) == set_:
             backend.delete(info.key)
     backend.delete(key)
     return removal

@@ -126,6 +126,13 @@ class RowIndex:
             raise
         self._add(seal, samples)
 
+    def add_chunks(self, feature_set: FeatureSet, chunks: Sequence[int]) -> None:
+        """Take in some chunks of a set: those that are whole of one that is not."""
+        for chunk in chunks:
+            start = chunk * feature_set.chunk_rows
+            samples = SetChunk(feature_set, chunk).read(self._backend, "samples")[: feature_set.rows - start]
+            self._take_in(feature_set, samples, start)
+
     def forget_if_gone(self, source: UnitSeal | SetChunk | FeatureSet) -> bool:
         """Forget the rows of a unit or set if it is no longer sealed; return whether that is so."""
         origin = source.feature_set if isinstance(source, SetChunk) else source
@@ -190,12 +197,12 @@ class RowIndex:
         self._units[seal.unit] = seal
         self._take_in(seal, samples)
 
-    def _take_in(self, source: UnitSeal | FeatureSet, samples: npt.NDArray[np.uint8]) -> None:
+    def _take_in(self, source: UnitSeal | FeatureSet, samples: npt.NDArray[np.uint8], start: int = 0) -> None:
         heads, tails = _halves(samples)
         order = np.argsort(heads, kind="stable")
         where = np.empty((len(samples), 2), np.int32)
         where[:, 0] = len(self._sources)
-        where[:, 1] = order
+        where[:, 1] = start + order
         self._sources.append(source)
         at = np.searchsorted(self._heads, heads[order], side="right")
         self._heads = np.insert(self._heads, at, heads[order])
@@ -310,9 +317,8 @@ class RowIndex:
             read = [source.read(self._backend, name) for name in ("samples", "embeddings", "norms")]
             rows = Rows(*read)
         else:
-            part = slice(block.start, block.start + source.chunk_rows)
-            embeddings, _ = source.load(part, source.manifest.dtype)
-            rows = Rows(source.samples(part), embeddings, source.norms(part))
+            chunk = SetChunk(source, block.start // source.chunk_rows)
+            rows = Rows(*[chunk.read(self._backend, name) for name in ("samples", "embeddings", "norms")])
         self._blocks[block] = rows
         while len(self._blocks) > _CACHED_BLOCKS:
             self._blocks.popitem(last=False)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 
-from ..canonical import digest
+from ..canonical import canonical_json, digest
 from ..errors import BadInput, Corrupt, NotFound
 from . import layout
 from .backend import Backend
@@ -138,7 +139,8 @@ def documents_of(manifest: Manifest) -> dict[str, bytes]:
         "failed": [f.model_dump(mode="json") for f in m.failed],
         "provenance": m.provenance,
     }
-    return zarr_documents(arrays, attributes)
+    # In canonical order, so that whoever has the manifest can make the same bytes again.
+    return zarr_documents(arrays, json.loads(canonical_json(attributes)))
 
 
 def _write_attempt(

@@ -20,12 +20,12 @@ from .fences import FENCES, is_left_behind
 from .manifest import Manifest, read_manifest
 from .parallel import each
 from .pins import pinned_ids
+from .quarantine import QUARANTINE, original_key
 from .removal import REMOVED, Removal, removal_key, removals
 from .rows import RowIndex
 from .store import Store
 from .units import UnitSeal, read_seal
 
-QUARANTINE = "quarantine/"
 IDLE_SECONDS = 900.0
 """A temporary file that has not grown for so long has no writer."""
 
@@ -200,7 +200,7 @@ class _Survey:
         promised |= {seal.key(name) for seal in self._seals.values() for name in seal.objects}
         for o in self._objects:
             if o.key.startswith(QUARANTINE):
-                original = o.key.split("/", 2)[-1]
+                original = original_key(o.key)
                 if original not in promised or original in self._by_key:
                     yield Waste("quarantine", o.key, (o,))
 
