@@ -11,6 +11,7 @@ from pydantic import BaseModel
 
 from .console import err, named_sets, out, remarks, size, table, when
 from .errors import BadInput
+from .stores.layout import stem
 
 if TYPE_CHECKING:
     from .stores.compare import Difference
@@ -102,11 +103,11 @@ def _brief(value: Any) -> str:
 
 def confirm_removal(store: Store, sets: Sequence[str], stdin: TextIO) -> None:
     """Show the sets that are to be removed, and ask; raise `BadInput` where nobody can answer, or the answer is no."""
-    found = [store.open(s) for s in sets]
+    found = dict.fromkeys(stem(store.manifest_key(s)) for s in sets)
     if not stdin.isatty():
         raise BadInput(f"{len(found)} sets would be removed.", hint="Say so with --yes.", key="yes")
     names = {n.set: n for n in reversed(store.names())}
-    named_sets([names[s.id] for s in found if s.id in names])
+    named_sets([names[s] for s in found if s in names])
     err(f"Remove {len(found)} sets from {store.url}? [y/N] ")
     if stdin.readline().strip().lower() not in ("y", "yes"):
         raise BadInput("Nothing was removed.", key="yes")

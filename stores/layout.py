@@ -83,7 +83,7 @@ def read_json(backend: Backend, key: str) -> Any:
     except (ValueError, RecursionError) as e:
         raise Corrupt(
             f"{key} in {backend.url} is not JSON ({e}).",
-            hint="Restore the object from a copy of the store, or delete it and run extract again.",
+            hint=f"Put it right, from a copy of the store or from the images: cryoprobe repair --store {backend.url}",
             key=key,
         ) from None
 

@@ -93,6 +93,7 @@ class RowIndex:
         self._sources: list[UnitSeal | FeatureSet] = []
         self._units: dict[str, UnitSeal] = {}
         self._seen: set[str] = set()
+        self._has_forgotten = False
         # Sorted by `_heads`, the first 8 bytes of a sample id; `_tails` are the next 8.
         self._heads = np.empty(0, np.uint64)
         self._tails = np.empty(0, np.uint64)
@@ -138,6 +139,7 @@ class RowIndex:
         origin = source.feature_set if isinstance(source, SetChunk) else source
         if not self._is_gone(origin):
             return False
+        self._has_forgotten = True
         number = self._sources.index(origin)
         keep = self._where[:, 0] != number
         self._heads, self._tails, self._where = self._heads[keep], self._tails[keep], self._where[keep]
@@ -259,11 +261,10 @@ class RowIndex:
         KeyError
             If the store has no row for an id; ask `missing` first.
         """
-        forgotten = False
         while True:
             positions = self.find(ids)
             if (positions < 0).any():
-                if forgotten:
+                if self._has_forgotten:
                     raise self._withdrawn()
                 raise KeyError(ids[int(np.argmin(positions))].hex())
             try:
@@ -273,7 +274,6 @@ class RowIndex:
                 gone = [s for s in {int(n) for n in self._where[positions, 0]} if self.forget_if_gone(self._sources[s])]
                 if not gone:
                     raise
-                forgotten = True
                 self.refresh()  # a unit is removed when all its rows are in sets
 
     def _gather(self, ids: Sequence[bytes], positions: npt.NDArray[np.int64]) -> Rows:

@@ -224,6 +224,7 @@ class _Writer:
                 self._backend.copy(source.key(name), f"{self._folder}/{key}")
             except (Corrupt, NotFound):
                 if self._index.forget_if_gone(source):
+                    self._index.refresh()
                     return False
                 raise
             self.objects[key] = source.objects[name]

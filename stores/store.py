@@ -270,7 +270,7 @@ class Store:
         if not isinstance(content, dict) or not layout.is_whole(content) or content.get("trial") != trial_id:
             raise Corrupt(
                 f"The trial {key} in {self.url} is damaged.",
-                hint="Delete the object and run the same probe again.",
+                hint=f"Set it aside, and run the same probe again: cryoprobe repair --store {self.url}",
                 key=key,
             )
         return {k: v for k, v in content.items() if k != "checksum"}
