@@ -59,8 +59,8 @@ def repair(
     A damaged object is copied to the store's ``quarantine/`` and replaced by a whole one: a copy elsewhere in the
     store, what its manifest amounts to, a copy in another store, or what encoding the images again gives, if that is
     the same to the last bit. If it is not (another machine, other versions), the set's manifest is set aside, and the
-    set is sealed again with the new rows. Damaged units, names and trials of which there is no copy are set aside: what they
-    held is made again when it is needed.
+    set is sealed again with the new rows. Damaged units, names and trials of which there is no copy are set aside: what
+    they held is made again when it is needed.
 
     Parameters
     ----------
