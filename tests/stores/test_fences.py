@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -116,6 +118,45 @@ def test_a_seal_that_arrives_at_any_instant_of_gc(what: str) -> None:
         assert writer.collection is not None
         if writer.collection.operations < instant:
             break  # every instant of gc has been tried
+    assert instant > 10
+
+
+class Asleep(Interrupting):
+    """A writer that falls asleep just before it seals, until it is woken."""
+
+    def __init__(self, shared: Backend, seals: str) -> None:
+        super().__init__(shared)
+        self._seals = seals
+        self.asleep, self.woken = threading.Event(), threading.Event()
+
+    def put_if_absent(self, key: str, data: bytes) -> bool:
+        if key.startswith(self._seals) and not self.woken.is_set():
+            self.asleep.set()
+            assert self.woken.wait(60)
+        return super().put_if_absent(key, data)
+
+
+@pytest.mark.parametrize("what", JOBS)
+def test_a_writer_that_wakes_at_any_instant_of_gc_and_finishes(what: str) -> None:
+    make, job, check, seals = JOBS[what]
+    for instant in range(1, 1000):
+        shared = make()
+        writer = Asleep(shared, seals)
+        with ThreadPoolExecutor(1) as pool:
+            writing = pool.submit(job, writer)
+            assert writer.asleep.wait(60)
+
+            def finish(writer: Asleep = writer, writing: Future[object] = writing) -> None:
+                writer.woken.set()
+                writing.result(60)
+
+            view = Interrupting(shared, pause_at=instant, meanwhile=finish)
+            collect(view)
+            finish()
+        check(shared)
+        assert not verify(Store(shared), data=True).damages
+        if view.operations < instant:
+            break
     assert instant > 10
 
 
