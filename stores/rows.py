@@ -140,11 +140,11 @@ class RowIndex:
         if not self._is_gone(origin):
             return False
         self._has_forgotten = True
-        number = self._sources.index(origin)
-        keep = self._where[:, 0] != number
-        self._heads, self._tails, self._where = self._heads[keep], self._tails[keep], self._where[keep]
-        for block in [b for b in self._blocks if b.source == number]:
-            del self._blocks[block]
+        for number in [n for n, s in enumerate(self._sources) if s is origin]:  # none of a unit that a set stands for
+            keep = self._where[:, 0] != number
+            self._heads, self._tails, self._where = self._heads[keep], self._tails[keep], self._where[keep]
+            for block in [b for b in self._blocks if b.source == number]:
+                del self._blocks[block]
         if isinstance(origin, UnitSeal):
             self._units.pop(origin.unit, None)
             self._seen.discard(layout.unit_seal_key(origin.encoder, origin.unit))
