@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
@@ -23,6 +23,10 @@ from ..stores.store import Store, open_store
 from ..stores.verify import Damage, verify
 from .progress import Reporter
 
+if TYPE_CHECKING:
+    from .datasets.base import Dataset
+    from .encoders.base import Encoder
+
 
 @dataclass(frozen=True)
 class Images:
@@ -30,15 +34,15 @@ class Images:
 
     Parameters
     ----------
-    model, dataset : str
+    model, dataset : str, Encoder or Dataset
         As `extract` takes them; options such as the image size are those with which a set was made.
     checkpoint, data_root : Path, optional
     batch_size, workers, device
         How to run; the batch is the set's own by default, for equal batches give equal bits.
     """
 
-    model: str
-    dataset: str
+    model: str | Encoder
+    dataset: str | Dataset
     checkpoint: str | Path | None = None
     data_root: str | Path | None = None
     batch_size: int | None = None
