@@ -62,7 +62,7 @@ def is_whole(backend: Backend, folder: str, keys: Collection[str]) -> bool:
             continue
         except CryoprobeError:
             return False  # a damaged fence may name anything
-        if not isinstance(content, dict) or folder in content.get("folders", [folder]):
+        if not isinstance(content, dict) or not layout.is_whole(content) or folder in content.get("folders", ()):
             return False
     return set(keys) <= {info.key for info in backend.list(f"{folder}/")}
 

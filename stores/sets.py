@@ -14,6 +14,7 @@ from ..errors import BadInput, Corrupt, NotFound
 from . import layout
 from .backend import Backend
 from .chunks import ArraySpec, ObjectRecord, encode_chunk, record_of, zarr_documents
+from .claims import Claims
 from .manifest import FailedSample, Manifest, find_manifest
 from .rows import RowIndex, SetChunk
 from .units import MOST_ATTEMPTS, SAMPLE_BYTES, Rows, UnitSeal, vanished
@@ -84,35 +85,39 @@ def seal_set(
     if (found := find_manifest(backend, encoder_id, set_)) is not None:
         return found, False
 
-    replace = False
-    for _ in range(MOST_ATTEMPTS):
-        manifest = _write_attempt(
-            backend,
-            index,
-            set_,
-            encoder=encoder,
-            dataset=dataset,
-            ids=ids,
-            labels=labels,
-            failed=failed,
-            chunk_rows=chunk_rows,
-            provenance=provenance,
-        )
-        if not manifest.is_whole(backend):
-            manifest.discard(backend)
-            continue
-        if replace:  # our own manifest, whose data was deleted as it was written
-            backend.put(manifest.key, manifest.dump())
-        else:
-            backend.put_if_absent(manifest.key, manifest.dump())
-        # As with units, what can be read back is the truth, whatever we were told.
-        sealed = find_manifest(backend, encoder_id, set_)
-        if sealed is not None and sealed.attempt != manifest.attempt:
-            manifest.discard(backend)
-            return sealed, False
-        if sealed is not None and manifest.is_whole(backend):
-            return sealed, True
-        replace = sealed is not None
+    with Claims(backend) as claims:
+        claims.take(encoder_id, set_)  # advice to gc; if somebody else has it, they are at this very set
+        own, replace = set(), False
+        for _ in range(MOST_ATTEMPTS):
+            manifest = _write_attempt(
+                backend,
+                index,
+                set_,
+                encoder=encoder,
+                dataset=dataset,
+                ids=ids,
+                labels=labels,
+                failed=failed,
+                chunk_rows=chunk_rows,
+                provenance=provenance,
+            )
+            own.add(manifest.attempt)
+            whole = manifest.is_whole(backend)
+            if whole and replace:  # our own manifest, whose data was deleted as it was written
+                backend.put(manifest.key, manifest.dump())
+            elif whole:
+                backend.put_if_absent(manifest.key, manifest.dump())
+            # As with units, what can be read back is the truth, whatever we were told.
+            sealed = find_manifest(backend, encoder_id, set_)
+            if sealed is not None and sealed.attempt not in own:
+                manifest.discard(backend)
+                return sealed, False
+            if not whole:
+                manifest.discard(backend)
+            elif sealed is not None and manifest.is_whole(backend):
+                return sealed, True
+            else:
+                replace = sealed is not None
     raise vanished(backend, layout.manifest_key(encoder_id, set_))
 
 

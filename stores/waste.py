@@ -106,7 +106,7 @@ class _Survey:
         self._claims = [o for o in self._objects if o.key.startswith("claims/")]
         self._dead_claims = [c for c, dead in zip(self._claims, each(self._is_dead, self._claims), strict=True) if dead]
         live = {o.key for o in self._claims} - {o.key for o in self._dead_claims}
-        self._live_units = {(k.split("/")[1], layout.stem(k)) for k in live if k.count("/") == 2}
+        self._live = {(k.split("/")[1], layout.stem(k)) for k in live if k.count("/") == 2}
 
     def files_beside(self, keys: Container[str]) -> set[tuple[int, int]]:
         """Return the files on a disk that have a name other than `keys`."""
@@ -125,6 +125,7 @@ class _Survey:
 
     def _attempts(self) -> Iterator[Waste]:
         """Yield the attempts that no seal names, nor may have named."""
+        sealing = {id_ for _, id_ in self._live}  # a claim is on a unit, or on a set that is being sealed
         needed_sets = {*self._unreadable_sets, *pinned_ids(self._backend)} - self._manifests.keys()
         for info in self._backend.list("names/"):
             set_ = layout.stem(info.key)
@@ -140,7 +141,7 @@ class _Survey:
             if top == "sets":
                 set_, attempt = ids
                 manifest = self._manifests.get(set_)
-                if set_ in needed_sets or (manifest is not None and manifest.attempt == attempt):
+                if set_ in needed_sets or set_ in sealing or (manifest is not None and manifest.attempt == attempt):
                     continue
                 removal = self._removals.get(set_)
                 since = None
@@ -150,13 +151,13 @@ class _Survey:
             else:
                 encoder, unit, attempt = ids
                 seal = self._seals.get((encoder, unit))
-                needed = (encoder, unit) in self._unreadable_units or (encoder, unit) in self._live_units
+                needed = (encoder, unit) in self._unreadable_units or (encoder, unit) in self._live
                 if not needed and (seal is None or seal.attempt != attempt):
                     yield Waste("attempt", folder, tuple(objects))
 
     def _units(self) -> Iterator[Waste]:
         """Yield sealed units that nobody needs: their rows are found in sets, or were to go with one."""
-        busy = {encoder for encoder, _ in self._live_units}
+        busy = {encoder for encoder, _ in self._live}
         for encoder in sorted({encoder for encoder, _ in self._seals} - busy):
             seals = {unit: seal for (e, unit), seal in self._seals.items() if e == encoder}
             manifests = [m for m in self._manifests.values() if m.encoder_id == encoder]

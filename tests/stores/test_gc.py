@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from interrupting import Interrupting
 from store_data import (
     ENCODER_ID,
     class_labels,
@@ -202,6 +203,20 @@ class TestWhatIsNeededStays:
         with Claims(store.backend) as claims:
             assert claims.take(ENCODER_ID, "2" * 64)
             assert places(gc(store, delete=True, grace=0), "attempt") == {abandoned}
+
+    def test_attempts_at_a_set_that_is_being_sealed(self, store: Store) -> None:
+        write_units(store.backend, IDS, 8)
+        collected = []
+
+        class Beside(Interrupting):
+            def put_if_absent(self, key: str, data: bytes) -> bool:
+                if key.startswith("manifests/"):
+                    collected.extend(gc(store, delete=True, grace=0).garbage)
+                return super().put_if_absent(key, data)
+
+        seal(Beside(store.backend), IDS)
+        assert collected == []
+        assert not keys(store.backend, "claims/")
 
     def test_attempts_at_a_set_or_unit_whose_seal_is_damaged(self, store: Store) -> None:
         found = sealed_set(store.backend, IDS)
