@@ -172,7 +172,9 @@ def _write_attempt(
         unit = index.unit(layout.unit_id(index.encoder_id, members))
         if unit is not None:
             units.append(unit.unit)
-        whole = unit if unit is not None and unit.rows == length else index.chunk(members)
+        whole: UnitSeal | SetChunk | None = None
+        if len(members) == length:  # the last chunk is filled up to that length, which no source of fewer rows is
+            whole = unit if unit is not None and unit.rows == length else index.chunk(members)
         if whole is not None and writer.link(whole, chunk):
             dim, dtype = whole.dim, whole.dtype
         else:

@@ -95,13 +95,15 @@ def test_gc_killed_at_random_instants(tmp_path: Path) -> None:
     seconds = seconds_of(_collect, folder, folder)
     instants = random.Random(0)
     early = 0
-    for _ in range(KILLS):
+    while early < KILLS:
         litter()
-        early += killed(_collect, folder, folder, instants.uniform(0, seconds))
+        if killed(_collect, folder, folder, instants.uniform(0, seconds)):
+            early += 1
+        else:
+            seconds *= 0.7  # it was faster than the run before
         assert not verify(store, data=True).damages
         assert_kept(store, kept)
         assert set(store.set_ids()) == {kept}
-    assert early >= KILLS // 2, "the job is too short for these instants"
     gc(store, delete=True, grace=0)
     gc(store, delete=True, grace=0)  # records of what is gone
     assert not gc(store).garbage
@@ -134,9 +136,12 @@ def test_repair_killed_at_random_instants(tmp_path: Path) -> None:
     assert not verify(store, data=True).damages
     instants = random.Random(1)
     early = 0
-    for _ in range(KILLS):
+    while early < KILLS:
         damage()
-        early += killed(_repair, folder, other, instants.uniform(0, seconds))
+        if killed(_repair, folder, other, instants.uniform(0, seconds)):
+            early += 1
+        else:
+            seconds *= 0.7
         with_manifest = kept.manifest.key not in {d.key for d in verify(store).damages}
         if with_manifest:
             assert_kept(store, kept.id, may_be_damaged=True)
@@ -144,7 +149,6 @@ def test_repair_killed_at_random_instants(tmp_path: Path) -> None:
         assert {r.action for r in done} <= {"restored"}
         assert not verify(store, data=True).damages
         assert_kept(store, kept.id)
-    assert early >= KILLS // 2, "the job is too short for these instants"
     quarantined = keys(store.backend, "quarantine/")
     assert len(quarantined) >= 9
     assert any(k.endswith(kept.manifest.key) for k in quarantined)
