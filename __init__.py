@@ -36,13 +36,21 @@ if TYPE_CHECKING:
     from .pipeline.progress import Reporter
     from .pipeline.protocols import list_protocols
     from .pipeline.quickstart import Quickstart, quickstart
+    from .pipeline.repair import Images, repair
     from .pipeline.saved import ProbeHeader, SavedProbe, load_probe, save_probe
     from .stores.cache import cache_state, clear_cache
+    from .stores.compare import Difference, diff
     from .stores.export import Exported, export_set, import_set
     from .stores.feature_set import FeatureSet
+    from .stores.gc import Collected, Garbage, gc
+    from .stores.history import Entry, log
+    from .stores.pins import Pin, pin, pins
+    from .stores.removal import Removal, rm
+    from .stores.restore import Repair
     from .stores.store import LayeredStore, Store, open_store
     from .stores.transfer import pull, push, sync
     from .stores.transfer_carry import Moved, MovedSet
+    from .stores.usage import Usage, du
     from .stores.verify import Damage, Verification, verify
 
 _HOMES = {
@@ -65,6 +73,7 @@ _HOMES = {
     "pipeline.progress": ("Reporter",),
     "pipeline.protocols": ("list_protocols",),
     "pipeline.quickstart": ("Quickstart", "quickstart"),
+    "pipeline.repair": ("Images", "repair"),
     "pipeline.saved": ("ProbeHeader", "SavedProbe", "load_probe", "save_probe"),
     "stores.cache": ("cache_state", "clear_cache"),
     "stores.feature_set": ("FeatureSet",),
@@ -72,38 +81,57 @@ _HOMES = {
     "stores.export": ("Exported", "export_set", "import_set"),
     "stores.transfer": ("pull", "push", "sync"),
     "stores.transfer_carry": ("Moved", "MovedSet"),
+    "stores.compare": ("Difference", "diff"),
+    "stores.gc": ("Collected", "Garbage", "gc"),
+    "stores.history": ("Entry", "log"),
+    "stores.pins": ("Pin", "pin", "pins"),
+    "stores.removal": ("Removal", "rm"),
+    "stores.restore": ("Repair",),
+    "stores.usage": ("Usage", "du"),
     "stores.verify": ("Damage", "Verification", "verify"),
 }
 _HOME = {name: home for home, names in _HOMES.items() for name in names}
 
 __all__ = [
     "BadInput",
+    "Collected",
     "Conflict",
     "Corrupt",
     "CryoprobeError",
     "Damage",
+    "Difference",
+    "Entry",
     "Exported",
     "ExtractedSet",
     "FeatureSet",
+    "Garbage",
+    "Images",
     "Incompatible",
     "LayeredStore",
     "Moved",
     "MovedSet",
     "NotFound",
+    "Pin",
     "Predicted",
     "ProbeHeader",
     "Quickstart",
     "ReadOnly",
+    "Removal",
+    "Repair",
     "Reporter",
     "SavedProbe",
     "Store",
     "Unavailable",
+    "Usage",
     "Verification",
     "__version__",
     "cache_state",
     "clear_cache",
+    "diff",
+    "du",
     "export_set",
     "extract",
+    "gc",
     "import_set",
     "list_datasets",
     "list_models",
@@ -112,13 +140,18 @@ __all__ = [
     "load_dataset",
     "load_encoder",
     "load_probe",
+    "log",
     "open_store",
+    "pin",
+    "pins",
     "predict",
     "probe",
     "pull",
     "push",
     "quickstart",
+    "repair",
     "results",
+    "rm",
     "save_probe",
     "summary",
     "sync",

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Annotated
 
 import typer
 
 import cryoprobe
 from cryoprobe.commands.base import app
+from cryoprobe.pipeline.provenance import record_command
 
 # Each registers its commands, and `--help` lists them in this order.
 # isort: off
@@ -15,6 +17,7 @@ from cryoprobe.commands import work as _work  # noqa: F401
 from cryoprobe.commands import store as _store  # noqa: F401
 from cryoprobe.commands import cache as _cache  # noqa: F401
 from cryoprobe.commands import transfer as _transfer  # noqa: F401
+from cryoprobe.commands import keeping as _keeping  # noqa: F401
 from cryoprobe.commands import catalogue as _catalogue  # noqa: F401
 # isort: on
 
@@ -36,6 +39,7 @@ def _root(
 
 def main() -> None:
     """Run the command line."""
+    record_command(["cryoprobe", *sys.argv[1:]])
     app(prog_name="cryoprobe")
 
 

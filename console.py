@@ -244,7 +244,10 @@ def verification(found: Verification) -> None:
     for damage in found.damages:
         out(f"{damage.problem}: {damage.key}: expected {damage.expected}, found {damage.found}")
         out(f"  needed by {damage.seal}")
+    left = found.objects - found.hashed
     how = "every byte hashed" if found.data else "sizes only; --data reads and hashes every byte"
+    if found.data and left:
+        how = f"{found.hashed} objects hashed, {size(found.hashed_bytes)}; of the other {left} only the sizes"
     looked = f"{found.sets} sets, {found.units} units, {found.objects} objects, {size(found.bytes)} ({how})"
     out(f"{looked}: {f'{len(found.damages)} damaged' if found.damages else 'clean'}")
 

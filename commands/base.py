@@ -61,6 +61,12 @@ CacheSize = Annotated[
 Checkpoint = Annotated[Path | None, typer.Option(help="Weights: .pt, .pth, .bin or .safetensors; never unpickled.")]
 ImageSize = Annotated[int | None, typer.Option(help="Side of the encoder's input in pixels, if not the model's own.")]
 DataRoot = Annotated[Path | None, typer.Option(help="Folder of torchvision's data sets.")]
+ModelPattern = Annotated[
+    str | None, typer.Option("--model", "-m", help="Only of this model; may have wildcards: 'timm:vit*'.")
+]
+DatasetPattern = Annotated[str | None, typer.Option("--dataset", "-d", help="Only of this data set: 'folder:*/birds'.")]
+SplitPattern = Annotated[str | None, typer.Option("--split", help="Only this split, with or without wildcards.")]
+TapPattern = Annotated[str | None, typer.Option("--tap", help="Only this tap, with or without wildcards.")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON value and nothing else.")]
 
 

@@ -1,4 +1,4 @@
-"""Commands on a feature store as a whole, and on the sets in it."""
+"""Commands that look at a feature store as a whole, and at the sets in it."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import typer
 
 import cryoprobe
 
-from .base import Json, Sources, StoreUrl, command, opened
+from .base import DatasetPattern, Json, ModelPattern, Sources, SplitPattern, StoreUrl, TapPattern, command, opened
 
 PANEL = "Stores"
 
@@ -19,14 +19,16 @@ PANEL = "Stores"
 def ls(
     store: StoreUrl,
     sources: Sources = None,
-    model: Annotated[str | None, typer.Option("--model", "-m", help="Only of this model.")] = None,
-    dataset: Annotated[str | None, typer.Option("--dataset", "-d", help="Only of this data set.")] = None,
+    model: ModelPattern = None,
+    dataset: DatasetPattern = None,
+    split: SplitPattern = None,
+    tap: TapPattern = None,
     as_json: Json = False,
 ) -> None:
     """List the feature sets in the store, newest first."""
     from cryoprobe import console
 
-    named = opened(store, sources).find(model=model, dataset=dataset)
+    named = opened(store, sources).ls(model=model, dataset=dataset, split=split, tap=tap)
     if as_json:
         console.out(json.dumps([n.model_dump(mode="json") for n in named]))
     else:
@@ -51,18 +53,78 @@ def show(
 
 
 @command(PANEL)
+def log(
+    store: StoreUrl,
+    model: ModelPattern = None,
+    dataset: DatasetPattern = None,
+    split: SplitPattern = None,
+    tap: TapPattern = None,
+    as_json: Json = False,
+) -> None:
+    """Tell who made each set, when, with which versions and by which command, newest first."""
+    from cryoprobe import console, keeping_tables
+
+    entries = cryoprobe.log(store, model=model, dataset=dataset, split=split, tap=tap)
+    if as_json:
+        console.out(json.dumps([keeping_tables.as_json(e) for e in entries]))
+    else:
+        keeping_tables.history(entries)
+
+
+@command(PANEL)
+def diff(
+    a: Annotated[str, typer.Argument(metavar="SET", help="Id of a set, or its first digits.")],
+    b: Annotated[str, typer.Argument(metavar="SET", help="Another one.")],
+    store: StoreUrl,
+    other: Annotated[str, typer.Option(help="The store of the second set, if another.")] = "",
+    as_json: Json = False,
+) -> None:
+    """Show how two sets differ: specs, rows, labels, and the embeddings of the images that both have."""
+    from cryoprobe import console, keeping_tables
+
+    found = cryoprobe.diff(store, a, b, other=other or None)
+    if as_json:
+        console.out(json.dumps(keeping_tables.as_json(found)))
+    else:
+        keeping_tables.difference(found)
+
+
+@command(PANEL)
+def du(
+    store: StoreUrl,
+    model: ModelPattern = None,
+    dataset: DatasetPattern = None,
+    split: SplitPattern = None,
+    tap: TapPattern = None,
+    as_json: Json = False,
+) -> None:
+    """Add up the bytes of sets, models and all the rest; what is shared on the disk counts once."""
+    from cryoprobe import console, keeping_tables
+
+    usage = cryoprobe.du(store, model=model, dataset=dataset, split=split, tap=tap)
+    if as_json:
+        console.out(json.dumps(keeping_tables.as_json(usage)))
+    else:
+        keeping_tables.usage(usage)
+
+
+@command(PANEL)
 def verify(
     store: StoreUrl,
     sets: Annotated[
         list[str] | None, typer.Argument(metavar="[SET]...", help="Sets; the whole store by default.")
     ] = None,
     data: Annotated[bool, typer.Option("--data", help="Read and hash every object; sizes only by default.")] = False,
+    subset: Annotated[str, typer.Option(help="With --data: read a random part of the objects only, such as 5%.")] = "",
+    seed: Annotated[int, typer.Option(help="Draws that part.")] = 0,
     as_json: Json = False,
 ) -> None:
     """Check that every object is what was sealed; exit 4 where one is not."""
     from cryoprobe import console
+    from cryoprobe.pipeline.options import parse_share
 
-    found = cryoprobe.verify(store, sets or (), data=data)
+    share = parse_share(subset, "subset") if subset else 1.0
+    found = cryoprobe.verify(store, sets or (), data=data, share=share, seed=seed)
     if as_json:
         console.out(json.dumps(asdict(found)))
     else:

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import CryoprobeError
+from ..stores.compare import fields_that_differ
 from ..stores.feature_set import FeatureSet
 from ..stores.store import Store
 from .datasets.base import Labels
@@ -31,9 +32,8 @@ def explain_encoder(store: Store, spec: EncoderSpec) -> str | None:
 
 def differences(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[str]:
     """Return the fields in which two specs differ, as ``name (before → after)``."""
-    old, new = _flat(before), _flat(after)
-    fields = sorted(old.keys() | new.keys())
-    return [f"{k} ({_short(old.get(k))} → {_short(new.get(k))})" for k in fields if old.get(k) != new.get(k)]
+    fields = fields_that_differ(before, after)
+    return [f"{k} ({_short(old)} → {_short(new)})" for k, (old, new) in fields.items()]
 
 
 def explain_dataset(
@@ -75,16 +75,6 @@ def _one_per_encoder(store: Store) -> Iterable[FeatureSet]:
                 yield store.open(named.set)
             except CryoprobeError:  # an explanation is a courtesy: what is damaged is reported where it is used
                 continue
-
-
-def _flat(value: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for key, item in value.items():
-        if isinstance(item, Mapping):
-            flat.update(_flat(item, f"{prefix}{key}."))
-        else:
-            flat[f"{prefix}{key}"] = item
-    return flat
 
 
 def _short(value: Any) -> str:

@@ -12,10 +12,11 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import BadInput, CryoprobeError, ReadOnly
+from ..errors import BadInput, Conflict, CryoprobeError, ReadOnly
 from ..stores.feature_set import FeatureSet
 from ..stores.manifest import FailedSample
 from ..stores.names import Name, NamedSet
+from ..stores.rows import Withdrawn
 from ..stores.sample_index import SampleIndex, fingerprint
 from ..stores.store import Store, open_store
 from .datasets import is_listed, limit_split, load_dataset
@@ -33,6 +34,8 @@ from .provenance import provenance
 from .specs import DatasetSpec, StoredDtype, samples_digest
 
 UNIT_ROWS = 4096
+_MOST_WITHDRAWALS = 8
+"""How often in a row an extraction may find that rows which it reuses were removed."""
 _PACKAGES = ("torch", "torchvision", "open_clip_torch", "timm", "numpy", "pillow", "zarr")
 """Whose versions are recorded with a set."""
 
@@ -254,6 +257,34 @@ def _extract_split(
 ) -> list[ExtractedSet]:
     """Encode what is missing of one split, then seal and name a set for each target."""
     started = time.monotonic()
+    for _ in range(_MOST_WITHDRAWALS):
+        try:
+            extracted = _extract_once(split, state, dataset, encoder, targets, store, samples, request, reporter)
+        except Withdrawn:
+            reporter.note("Rows were removed from the store meanwhile; looking again.")
+            for target in targets:
+                target.index.refresh()
+        else:
+            seconds = round(time.monotonic() - started, 3)
+            return [replace(e, seconds=seconds) for e in extracted]
+    raise Conflict(
+        f"Rows are removed from {store.url} again and again as they are used.",
+        hint="Is somebody running rm or gc? Run the same command again: what is sealed is kept.",
+        key=dataset,
+    )
+
+
+def _extract_once(
+    split: Split,
+    state: bytes,
+    dataset: str,
+    encoder: Encoder,
+    targets: Sequence[Target],
+    store: Store,
+    samples: SampleIndex,
+    request: _Request,
+    reporter: Reporter,
+) -> list[ExtractedSet]:
     if not len(split):
         raise BadInput(f"Split {split.name!r} of {dataset} has no samples.", key=dataset)
     reporter.begin(f"{dataset} {split.name}", len(split))
@@ -285,8 +316,7 @@ def _extract_split(
         )
     # A folder is listed again by stat calls; other data sets would have to be opened, which `probe` must not do.
     samples.record_view(name.view, split.sources, state, content.spec.id, keep=not is_listed(dataset))
-    seconds = round(time.monotonic() - started, 3)
-    return [replace(e, seconds=seconds) for e in extracted]
+    return extracted
 
 
 def _content(split: Split, ids: Sequence[bytes | None], failures: Mapping[int, FailedSample]) -> _Content:

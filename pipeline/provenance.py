@@ -5,15 +5,34 @@ from __future__ import annotations
 import getpass
 import importlib.metadata
 import platform
+import re
 import socket
 import time
 from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any
 
+_command: list[str] | None = None
+"""The command line, once `record_command` was told it."""
+
+_CREDENTIALS = re.compile(r"(?<=://)[^/@\s]*@")
+_QUERY = re.compile(r"(://[^?#\s]*)[?#]\S*")
+
+
+def record_command(words: Sequence[str]) -> None:
+    """Let `provenance` record the command line of this process.
+
+    Only Cryoprobe's own command line calls this: the arguments of a program that uses the Python API are its own
+    business, and may be secrets. What a URL holds beside its place is left out all the same.
+    """
+    global _command
+    _command = [_QUERY.sub(r"\1", _CREDENTIALS.sub("", word)) for word in words]
+
 
 def provenance(packages: Sequence[str]) -> dict[str, Any]:
-    """Return time (milliseconds since 1970), host, user and the versions of Python and of `packages`.
+    """Return time (milliseconds since 1970), host, user, command line and versions of Python and of `packages`.
+
+    The command line is None where it is not one of Cryoprobe's own.
 
     Integers and strings only, so that any language hashes it alike.
     """
@@ -28,5 +47,6 @@ def provenance(packages: Sequence[str]) -> dict[str, Any]:
         "created": time.time_ns() // 1_000_000,
         "host": socket.gethostname(),
         "user": user,
+        "command": _command,
         "versions": versions,
     }

@@ -28,6 +28,26 @@ class ObjectInfo(NamedTuple):
     size: int
 
 
+class ObjectDetails(NamedTuple):
+    """What the storage knows of one object.
+
+    Parameters
+    ----------
+    key : str
+    size : int
+        In bytes.
+    modified : float or None
+        When it was last written, in seconds since 1970 by the storage's own clock; None where that is not told.
+    file : tuple of int or None
+        Equal for objects that share their bytes on a disk; None where each has bytes of its own.
+    """
+
+    key: str
+    size: int
+    modified: float | None = None
+    file: tuple[int, int] | None = None
+
+
 def is_key(key: str) -> bool:
     """Return whether `key` is a plain relative name, which cannot leave the store's folder."""
     return (
@@ -196,6 +216,19 @@ class Backend(ABC):
                 return None
 
         yield from (found for found in (each(read, keys) if self.remote else map(read, keys)) if found is not None)
+
+    def inspect(self, prefix: str = "") -> Iterator[ObjectDetails]:
+        """Yield what `list` does, with more details where the storage has them."""
+        for info in self.list(prefix):
+            yield ObjectDetails(info.key, info.size)
+
+    def leftovers(self) -> Iterator[ObjectDetails]:
+        """Yield what unfinished writes have left: no objects, but they take space. Some may yet be finished."""
+        yield from ()
+
+    def discard(self, leftover: ObjectDetails) -> None:
+        """Remove one of `leftovers`; nothing happens where it is gone."""
+        del leftover  # storage that leaves none has none to remove
 
     def any_key(self) -> str | None:
         """Return the key of some object, or None where there is none."""

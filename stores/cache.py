@@ -24,7 +24,7 @@ import numpy as np
 
 from ..canonical import canonical_json
 from ..errors import Corrupt, NotFound, Unavailable
-from .backend import Backend, ObjectInfo
+from .backend import Backend, ObjectDetails, ObjectInfo
 from .chunks import CRC_BYTES, ObjectRecord, Part, check_chunk, corrupt, encode_chunk
 from .known import cache_size
 from .local import fill_from_file
@@ -307,6 +307,15 @@ class CachedBackend(Backend):
 
     def exists(self, key: str) -> bool:  # noqa: D102
         return self.origin.exists(key)
+
+    def inspect(self, prefix: str = "") -> Iterator[ObjectDetails]:  # noqa: D102
+        return self.origin.inspect(prefix)
+
+    def leftovers(self) -> Iterator[ObjectDetails]:  # noqa: D102
+        return self.origin.leftovers()
+
+    def discard(self, leftover: ObjectDetails) -> None:  # noqa: D102
+        self.origin.discard(leftover)
 
 
 def cached(backend: Backend, size: int | None = None) -> Backend:

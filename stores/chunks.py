@@ -206,7 +206,7 @@ def corrupt(key: str, url: str, what: str, expected: str, found: str) -> Corrupt
     return Corrupt(
         f"{key} in {url} {what}: expected {expected}, found {found}.",
         hint=f"See what is damaged, and which seals need it: cryoprobe verify --data --store {url}\n"
-        "Then restore the objects from a copy of the store, or delete those seals and run extract again.",
+        f"and put it right, from a copy of the store or from the images: cryoprobe repair --store {url}",
         key=key,
         expected=expected,
         found=found,

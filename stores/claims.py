@@ -7,6 +7,7 @@ so that of several heirs one wins.
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import secrets
@@ -131,8 +132,8 @@ class Claims:
         if not isinstance(claim, dict):
             return False
         pid, start = claim.get("pid"), claim.get("start")
-        if claim.get("machine") == _machine() and isinstance(pid, int):
-            if _process_start(pid) != start:
+        if claim.get("machine") == machine() and isinstance(pid, int):
+            if process_start(pid) != start:
                 return False
             if pid == os.getpid() and claim.get("owner") not in _owners:
                 return False
@@ -146,7 +147,7 @@ class Claims:
     def _content(self, beat: int) -> bytes:
         pid = os.getpid()
         return canonical_json(
-            {"beat": beat, "machine": _machine(), "owner": self._owner, "pid": pid, "start": _process_start(pid)}
+            {"beat": beat, "machine": machine(), "owner": self._owner, "pid": pid, "start": process_start(pid)}
         )
 
     def _keep_alive(self) -> None:
@@ -159,7 +160,29 @@ class Claims:
                         self._backend.put(key, self._content(beat))
 
 
-def _machine() -> str:
+def is_abandoned(content: bytes, age_seconds: float | None) -> bool:
+    """Return whether a claim's owner is dead, or has not renewed it for too long.
+
+    Parameters
+    ----------
+    content : bytes
+        Of the claim.
+    age_seconds : float or None
+        Since it was last renewed, by one clock; None where that is not known.
+    """
+    try:
+        claim = json.loads(content)
+    except (ValueError, RecursionError):
+        claim = None
+    if isinstance(claim, dict) and claim.get("machine") == machine() and isinstance(claim.get("pid"), int):
+        if process_start(claim["pid"]) != claim.get("start"):
+            return True
+        if claim["pid"] == os.getpid() and claim.get("owner") not in _owners:
+            return True
+    return age_seconds is not None and age_seconds >= SILENCE_SECONDS
+
+
+def machine() -> str:
     """Name the space in which process numbers mean something: a boot of a host, and a pid namespace of it."""
     parts = [socket.gethostname()]
     with suppress(OSError):
@@ -168,7 +191,7 @@ def _machine() -> str:
     return " ".join(parts)
 
 
-def _process_start(pid: int) -> str | None:
+def process_start(pid: int) -> str | None:
     """Return something that tells this process from a later one of the same number; None if there is none alive."""
     try:
         stat = Path(f"/proc/{pid}/stat").read_text()

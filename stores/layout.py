@@ -4,11 +4,14 @@
 ``cryoprobe.json``                                     format marker and version
 ``units/<encoder>/<unit>/<attempt>/<array>``           rows that were encoded together, one object per array
 ``unit-seals/<encoder>/<unit>.json``                   which attempt is the unit, with sizes and hashes
-``claims/<encoder>/<unit>.<generation>.json``          who is encoding a unit now: advice, never truth
+``claims/<encoder>/<unit or set>.<generation>.json``   who is at work on it now: advice, never truth
 ``sets/<set>/<attempt>/…``                             a feature set: a plain zarr v3 group
 ``manifests/<encoder>/<set>.json``                     the seal of a set: its attempt, every object with its hash
 ``names/<set>.<digest>.json``                          what people call a set
 ``trials/<trial>.json``                                the result of one probe
+``pins/<set>.json``                                    a set that must not be removed
+``gc/…``                                               what is being removed and collected
+``quarantine/<digits>/<key>``                          a damaged object that `repair` has replaced
 =====================================================  =========================================================
 """
 
@@ -87,7 +90,7 @@ def parse_json(data: bytes, key: str, url: str) -> Any:
     except (ValueError, RecursionError) as e:
         raise Corrupt(
             f"{key} in {url} is not JSON ({e}).",
-            hint="Restore the object from a copy of the store, or delete it and run extract again.",
+            hint=f"Put it right, from a copy of the store or from the images: cryoprobe repair --store {url}",
             key=key,
         ) from None
 

@@ -9,8 +9,8 @@ from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from ..errors import NotFound, ReadOnly, Unavailable
-from .backend import Backend, ObjectInfo, check_key, check_prefix
+from ..errors import BadInput, NotFound, ReadOnly, Unavailable
+from .backend import Backend, ObjectDetails, ObjectInfo, check_key, check_prefix
 from .chunks import Part
 
 _TEMPORARY = ".tmp-"
@@ -89,12 +89,38 @@ class LocalBackend(Backend):
         return True
 
     def list(self, prefix: str = "") -> Iterator[ObjectInfo]:  # noqa: D102
-        for key, entry in self._entries(prefix):
-            with suppress(FileNotFoundError):  # deleted since the scan
-                yield ObjectInfo(key, entry.stat().st_size)
+        yield from (ObjectInfo(key, status.st_size) for key, status in self._files(prefix))
 
     def keys(self, prefix: str = "") -> Iterator[str]:  # noqa: D102
         return (key for key, _ in self._entries(prefix))
+
+    def inspect(self, prefix: str = "") -> Iterator[ObjectDetails]:  # noqa: D102
+        yield from (_details(key, status) for key, status in self._files(prefix))
+
+    def leftovers(self) -> Iterator[ObjectDetails]:  # noqa: D102
+        try:
+            for path in sorted(self.root.rglob(f"{_TEMPORARY}*")):
+                with suppress(FileNotFoundError):  # its writer has just finished
+                    yield _details(path.relative_to(self.root).as_posix(), path.lstat())
+        except OSError as e:
+            raise _unreadable(e, self.root) from e
+
+    def discard(self, leftover: ObjectDetails) -> None:  # noqa: D102
+        folder, _, name = leftover.key.rpartition("/")
+        path = (self._path(folder) if folder else self.root) / name
+        if not name.startswith(_TEMPORARY):
+            raise BadInput(f"{leftover.key} is no temporary file.", key=leftover.key)
+        try:
+            path.unlink(missing_ok=True)
+        except OSError as e:
+            raise _unwritable(e, path, self.url) from e
+        self._remove_empty(path.parent)
+
+    def _files(self, prefix: str) -> Iterator[tuple[str, os.stat_result]]:
+        """Yield every object with what the file system says of it, ordered by key."""
+        for key, entry in self._entries(prefix):
+            with suppress(FileNotFoundError):  # deleted since the scan
+                yield key, entry.stat()
 
     def _entries(self, prefix: str) -> Iterator[tuple[str, os.DirEntry[str]]]:
         folder = self.root / check_prefix(prefix)
@@ -125,8 +151,7 @@ class LocalBackend(Backend):
             return
         except OSError as e:
             raise _unwritable(e, target, self.url) from e
-        with suppress(OSError):  # not empty, or somebody is just writing into it
-            target.parent.rmdir()
+        self._remove_empty(target.parent)
 
     def copy(self, source: str, target: str) -> None:
         """Link `target` to `source`, which costs no space; copy the bytes where the file system has no links.
@@ -169,9 +194,16 @@ class LocalBackend(Backend):
 
     def _link(self, source: Path, target: Path) -> None:
         """Make `target` another name of the file `source`, in place of whatever has that name."""
-        self._make_folder(target.parent)
         temporary = _temporary_name(target)
-        os.link(source, temporary)
+        for attempts_left in reversed(range(_FOLDER_RACES)):
+            try:
+                self._make_folder(target.parent)
+                os.link(source, temporary)
+            except FileNotFoundError:  # the folder was removed as it was being made, or there is no source
+                if not attempts_left or not source.is_file():
+                    raise
+            else:
+                break
         try:
             temporary.replace(target)
         finally:
@@ -206,6 +238,13 @@ class LocalBackend(Backend):
             raise
         return temporary
 
+    def _remove_empty(self, folder: Path) -> None:
+        """Remove a folder and those above it, but the store's own, that are empty."""
+        with suppress(OSError):  # not empty, or somebody is just writing into it
+            while folder != self.root:
+                folder.rmdir()
+                folder = folder.parent
+
     def _make_folder(self, folder: Path) -> None:
         if folder.is_dir():
             return
@@ -231,6 +270,11 @@ def _rights(path: Path) -> tuple[int, int]:
     """Return a file's or folder's group, and who may read it."""
     status = path.stat()
     return status.st_gid, status.st_mode & 0o444
+
+
+def _details(key: str, status: os.stat_result) -> ObjectDetails:
+    shared = (status.st_dev, status.st_ino) if status.st_nlink > 1 else None
+    return ObjectDetails(key, status.st_size, status.st_mtime, shared)
 
 
 def _temporary_name(target: Path) -> Path:

@@ -11,6 +11,7 @@ from ..errors import Corrupt, Incompatible, NotFound
 from . import layout
 from .backend import Backend
 from .chunks import ObjectRecord
+from .fences import is_whole
 
 MANIFEST_VERSION = 1
 
@@ -87,6 +88,15 @@ class Manifest(BaseModel):
         """Bytes of all objects of the set."""
         return sum(o.size for o in self.objects.values())
 
+    def is_whole(self, backend: Backend) -> bool:
+        """Return whether the set's objects are there to stay, once it is sealed; see `fences`."""
+        return is_whole(backend, self.folder, [f"{self.folder}/{key}" for key in self.objects])
+
+    def discard(self, backend: Backend) -> None:
+        """Remove the set's objects."""
+        for key in self.objects:
+            backend.delete(f"{self.folder}/{key}")
+
     def dump(self) -> bytes:
         """Return the object to be stored: the manifest with a checksum of its own content."""
         return layout.dump_seal(self.model_dump(mode="json"))
@@ -132,8 +142,8 @@ def read_manifest(backend: Backend, key: str) -> Manifest:
     if manifest is None or problem is not None:
         raise Corrupt(
             f"The manifest {key} in {backend.url} is damaged: {problem}.",
-            hint="Restore it from a copy of the store, or delete it and run extract again: the rows that are sealed "
-            "are used again.",
+            hint="Restore it from a copy of the store, or from the images: cryoprobe repair --store "
+            f"{backend.url} --from OTHER (or --model … --dataset …)",
             key=key,
         )
     return manifest

@@ -3,20 +3,29 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 
 from ..errors import NotFound
-from .backend import Backend, ObjectInfo, check_key, check_prefix
+from .backend import Backend, ObjectDetails, ObjectInfo, check_key, check_prefix
 
 
 class MemoryBackend(Backend):
-    """Objects in a dictionary, for one process."""
+    """Objects in a dictionary, for one process.
+
+    Parameters
+    ----------
+    clock : callable
+        Tells the time at which an object is written, in seconds since 1970.
+    """
 
     near = True
 
-    def __init__(self) -> None:
+    def __init__(self, clock: Callable[[], float] = time.time) -> None:
         self.url = f"memory://{id(self):x}"
         self._objects: dict[str, bytes] = {}
+        self._written: dict[str, float] = {}
+        self._clock = clock
         self._lock = threading.Lock()
 
     def get(self, key: str) -> bytes:  # noqa: D102
@@ -27,12 +36,13 @@ class MemoryBackend(Backend):
 
     def put(self, key: str, data: bytes) -> None:  # noqa: D102
         self._objects[check_key(key)] = bytes(data)
+        self._written[key] = self._clock()
 
     def put_if_absent(self, key: str, data: bytes) -> bool:  # noqa: D102
         with self._lock:
             if check_key(key) in self._objects:
                 return False
-            self._objects[key] = bytes(data)
+            self.put(key, data)
             return True
 
     def list(self, prefix: str = "") -> Iterator[ObjectInfo]:  # noqa: D102
@@ -40,6 +50,10 @@ class MemoryBackend(Backend):
         for key, data in sorted(self._objects.copy().items()):
             if key.startswith(prefix):
                 yield ObjectInfo(key, len(data))
+
+    def inspect(self, prefix: str = "") -> Iterator[ObjectDetails]:  # noqa: D102
+        for key, size in self.list(prefix):
+            yield ObjectDetails(key, size, self._written.get(key))
 
     def delete(self, key: str) -> None:  # noqa: D102
         self._objects.pop(check_key(key), None)

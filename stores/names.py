@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import suppress
+from fnmatch import fnmatchcase
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
@@ -85,6 +86,21 @@ def key_of(named: NamedSet) -> str:
     return f"names/{named.set}.{digest(named.name.model_dump(mode='json'))[:16]}.json"
 
 
+def fits(name: Name, **patterns: str | None) -> bool:
+    """Return whether fields of a name fit patterns: the very text, or with wildcards (``*``, ``?``, ``[…]``).
+
+    Parameters
+    ----------
+    name : Name
+    **patterns
+        By field of `Name`; None fits anything.
+    """
+    return all(
+        pattern is None or getattr(name, field) == pattern or fnmatchcase(getattr(name, field), pattern)
+        for field, pattern in patterns.items()
+    )
+
+
 def record(backend: Backend, named: NamedSet) -> None:
     """Write a name, last of all: whoever finds it finds the set behind it sealed."""
     content = named.model_dump(mode="json", exclude=None if named.below else {"below"})
@@ -100,7 +116,7 @@ def read_all(backend: Backend) -> Iterator[NamedSet]:
 
 
 def read(backend: Backend, key: str) -> NamedSet | None:
-    """Return the name under a key, or None where there is none that can be read."""
+    """Return the name under a key, or None where it is gone or damaged."""
     with suppress(NotFound):
         return _parsed(backend, key, backend.get(key))
     return None

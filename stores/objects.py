@@ -14,7 +14,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from ..errors import BadInput, Conflict, CryoprobeError, NotFound, ReadOnly, Unavailable
-from .backend import Backend, ObjectInfo, check_key, check_prefix, is_key
+from .backend import Backend, ObjectDetails, ObjectInfo, check_key, check_prefix, is_key
 from .chunks import Part, scatter
 
 RETRIES = 6
@@ -113,6 +113,11 @@ class ObjectBackend(Backend):
     def list(self, prefix: str = "") -> Iterator[ObjectInfo]:  # noqa: D102
         # Not every server orders by key.
         yield from sorted(ObjectInfo(m["path"], m["size"]) for m in self._listed(prefix))
+
+    def inspect(self, prefix: str = "") -> Iterator[ObjectDetails]:  # noqa: D102
+        yield from sorted(
+            ObjectDetails(m["path"], m["size"], m["last_modified"].timestamp()) for m in self._listed(prefix)
+        )
 
     def versions(self, prefix: str) -> Mapping[str, str] | None:  # noqa: D102
         tags = {m["path"]: m["e_tag"] for m in self._listed(prefix)}

@@ -5,19 +5,86 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 
+from ..errors import Corrupt, NotFound
 from . import layout
 from .backend import Backend
-from .chunks import corrupt
+from .chunks import ObjectRecord, chunk_parts, corrupt, read_chunk, read_fresh
 from .feature_set import FeatureSet
-from .manifest import read_manifest
+from .manifest import find_manifest, read_manifest
 from .parallel import each
 from .units import Rows, UnitSeal, read_seal, sample_array
 
 _CACHED_BLOCKS = 8
+
+Array = Literal["embeddings", "norms", "samples"]
+
+
+class Withdrawn(NotFound):
+    """Rows that an index knew are no longer in the store: their set was removed, and its data collected."""
+
+
+@dataclass(frozen=True)
+class SetChunk:
+    """One full chunk of a sealed set, whose objects another set can link to."""
+
+    feature_set: FeatureSet
+    chunk: int
+
+    @property
+    def dim(self) -> int:
+        """Width of the embeddings."""
+        return self.feature_set.dim
+
+    @property
+    def dtype(self) -> str:
+        """Dtype of the embeddings."""
+        return self.feature_set.manifest.dtype
+
+    @property
+    def objects(self) -> dict[str, ObjectRecord]:
+        """The record of each array's object."""
+        records = self.feature_set.manifest.objects
+        return {name: records[self._relative(name)] for name in ("embeddings", "norms", "samples")}
+
+    def key(self, array: str) -> str:
+        """Return the key of one of the objects."""
+        return f"{self.feature_set.manifest.folder}/{self._relative(array)}"
+
+    def read(self, backend: Backend, array: Array) -> npt.NDArray[Any]:
+        """Read one array of the chunk, verified; raise `Corrupt` where it is not what was sealed."""
+        return read_chunk(backend, self.key(array), self.objects[array], *self.form(array))
+
+    def form(self, array: Array) -> tuple[str, tuple[int, ...]]:
+        """Return dtype and shape of an array."""
+        m = self.feature_set.manifest
+        dtype, tail = {"embeddings": (m.dtype, (m.dim,)), "norms": ("float32", ()), "samples": ("uint8", (32,))}[array]
+        return dtype, (m.chunk_rows, *tail)
+
+    def _relative(self, array: str) -> str:
+        return f"{array}/c/{self.chunk}" + ("" if array == "norms" else "/0")
+
+
+def copy_array(backend: Backend, source: UnitSeal | SetChunk, array: Array, target: str) -> None:
+    """Make `target` an object with the bytes of that array; raise `Corrupt` where these are not what was sealed.
+
+    Guarantees
+    ----------
+    It is the copy that is looked at, as the storage has it.
+    """
+    key, record = source.key(array), source.objects[array]
+    dtype, shape = source.form(array)
+    try:
+        backend.copy(key, target)
+        read_fresh(backend, target, record, chunk_parts(np.empty(shape, dtype), shape[0]))
+    except NotFound:
+        raise corrupt(key, backend.home(key), "is missing", f"{record.size} bytes", "no object") from None
+    except Corrupt as e:
+        raise corrupt(key, backend.home(key), "is damaged", str(e.expected), str(e.found)) from None
 
 
 @dataclass(frozen=True)
@@ -37,14 +104,18 @@ class RowIndex:
     ----------
     backend : Backend
     encoder_id : str
+    units : bool
+        Whether to index units too, or sets alone.
     """
 
-    def __init__(self, backend: Backend, encoder_id: str) -> None:
+    def __init__(self, backend: Backend, encoder_id: str, *, units: bool = True) -> None:
         self.encoder_id = encoder_id
+        self._with_units = units
         self._backend = backend
         self._sources: list[UnitSeal | FeatureSet] = []
         self._units: dict[str, UnitSeal] = {}
         self._seen: set[str] = set()
+        self._has_forgotten = False
         # Sorted by `_heads`, the first 8 bytes of a sample id; `_tails` are the next 8.
         self._heads = np.empty(0, np.uint64)
         self._tails = np.empty(0, np.uint64)
@@ -59,10 +130,9 @@ class RowIndex:
         """Take in what others have sealed since the last look."""
         for info in list(self._backend.list(f"manifests/{self.encoder_id}/")):
             if info.key not in self._seen:
-                feature_set = FeatureSet(self._backend, read_manifest(self._backend, info.key))
-                self._seen.update(layout.unit_seal_key(self.encoder_id, u) for u in feature_set.manifest.units)
-                self._take_in(feature_set, feature_set.samples())
-                self._seen.add(info.key)
+                self._take_in_set(info.key)
+        if not self._with_units:
+            return
         listed = self._backend.list(f"unit-seals/{self.encoder_id}/")
         new = [layout.stem(info.key) for info in listed if info.key not in self._seen]
         for found in each(self._read_unit, new):
@@ -70,24 +140,93 @@ class RowIndex:
                 self._add(*found)
 
     def add(self, seal: UnitSeal) -> None:
-        """Take in one sealed unit."""
-        self._add(seal, seal.read(self._backend, "samples"))
+        """Take in one sealed unit; raise `Withdrawn` where it has been removed meanwhile."""
+        try:
+            samples = seal.read(self._backend, "samples")
+        except Corrupt:
+            if self._is_gone(seal):
+                raise self._withdrawn() from None
+            raise
+        self._add(seal, samples)
+
+    def add_chunks(self, feature_set: FeatureSet, chunks: Sequence[int]) -> None:
+        """Take in some chunks of a set: those that are whole of one that is not."""
+        for chunk in chunks:
+            start = chunk * feature_set.chunk_rows
+            samples = SetChunk(feature_set, chunk).read(self._backend, "samples")[: feature_set.rows - start]
+            self._take_in(feature_set, samples, start)
+
+    def forget_if_gone(self, source: UnitSeal | SetChunk | FeatureSet) -> bool:
+        """Forget the rows of a unit or set if it is no longer sealed; return whether that is so."""
+        origin = source.feature_set if isinstance(source, SetChunk) else source
+        if not self._is_gone(origin):
+            return False
+        self._has_forgotten = True
+        for number in [n for n, s in enumerate(self._sources) if s is origin]:  # none of a unit that a set stands for
+            keep = self._where[:, 0] != number
+            self._heads, self._tails, self._where = self._heads[keep], self._tails[keep], self._where[keep]
+            for block in [b for b in self._blocks if b.source == number]:
+                del self._blocks[block]
+        if isinstance(origin, UnitSeal):
+            self._units.pop(origin.unit, None)
+            self._seen.discard(layout.unit_seal_key(origin.encoder, origin.unit))
+        else:
+            units = (layout.unit_seal_key(self.encoder_id, u) for u in origin.manifest.units if u not in self._units)
+            self._seen.difference_update({origin.manifest.key, *units})
+        return True
+
+    def _is_gone(self, origin: UnitSeal | FeatureSet) -> bool:
+        """Return whether a unit or set, whose data cannot be read, has been removed or replaced meanwhile."""
+        if isinstance(origin, UnitSeal):
+            seal = read_seal(self._backend, origin.encoder, origin.unit)
+            return seal is None or seal.attempt != origin.attempt
+        manifest = find_manifest(self._backend, self.encoder_id, origin.id)
+        return manifest is None or manifest.attempt != origin.manifest.attempt
+
+    def _withdrawn(self) -> Withdrawn:
+        return Withdrawn(
+            f"Rows were removed from {self._backend.url} while they were used.",
+            hint="Run the same command again.",
+            key=self.encoder_id,
+        )
+
+    def _take_in_set(self, key: str) -> None:
+        try:
+            feature_set = FeatureSet(self._backend, read_manifest(self._backend, key))
+        except NotFound:  # removed since the listing
+            return
+        try:
+            samples = feature_set.samples()
+        except Corrupt:
+            if self._is_gone(feature_set):
+                return
+            raise
+        self._seen.update(layout.unit_seal_key(self.encoder_id, u) for u in feature_set.manifest.units)
+        self._take_in(feature_set, samples)
+        self._seen.add(key)
 
     def _read_unit(self, unit: str) -> tuple[UnitSeal, npt.NDArray[np.uint8]] | None:
         seal = read_seal(self._backend, self.encoder_id, unit)
-        return None if seal is None else (seal, seal.read(self._backend, "samples"))
+        if seal is None:
+            return None
+        try:
+            return seal, seal.read(self._backend, "samples")
+        except Corrupt:
+            if self._is_gone(seal):
+                return None
+            raise
 
     def _add(self, seal: UnitSeal, samples: npt.NDArray[np.uint8]) -> None:
         self._seen.add(layout.unit_seal_key(seal.encoder, seal.unit))
         self._units[seal.unit] = seal
         self._take_in(seal, samples)
 
-    def _take_in(self, source: UnitSeal | FeatureSet, samples: npt.NDArray[np.uint8]) -> None:
+    def _take_in(self, source: UnitSeal | FeatureSet, samples: npt.NDArray[np.uint8], start: int = 0) -> None:
         heads, tails = _halves(samples)
         order = np.argsort(heads, kind="stable")
         where = np.empty((len(samples), 2), np.int32)
         where[:, 0] = len(self._sources)
-        where[:, 1] = order
+        where[:, 1] = start + order
         self._sources.append(source)
         at = np.searchsorted(self._heads, heads[order], side="right")
         self._heads = np.insert(self._heads, at, heads[order])
@@ -119,19 +258,47 @@ class RowIndex:
             self._units[unit] = seal
         return self._units[unit]
 
+    def chunk(self, ids: Sequence[bytes]) -> SetChunk | None:
+        """Return the chunk of a sealed set whose rows are exactly `ids`, if there is one."""
+        positions = self.find(ids)
+        if (positions < 0).any():
+            return None
+        where = self._where[positions]  # [n, 2]
+        origin, row = self._sources[int(where[0, 0])], int(where[0, 1])
+        if isinstance(origin, UnitSeal) or row % origin.chunk_rows or len(ids) != origin.chunk_rows:
+            return None
+        if (where[:, 0] != where[0, 0]).any() or (np.diff(where[:, 1]) != 1).any():
+            return None
+        return SetChunk(origin, row // origin.chunk_rows)
+
     def gather(self, ids: Sequence[bytes]) -> Rows:
         """Copy the rows of `ids`, in that order, from wherever they are; every chunk read is verified.
 
         Raises
         ------
+        Withdrawn
+            If rows that were indexed are no longer in the store, nor elsewhere in it.
         Corrupt
             If a chunk is damaged, or its row is another sample's.
         KeyError
             If the store has no row for an id; ask `missing` first.
         """
-        positions = self.find(ids)
-        if (positions < 0).any():
-            raise KeyError(ids[int(np.argmin(positions))].hex())
+        while True:
+            positions = self.find(ids)
+            if (positions < 0).any():
+                if self._has_forgotten:
+                    raise self._withdrawn()
+                raise KeyError(ids[int(np.argmin(positions))].hex())
+            try:
+                return self._gather(ids, positions)
+            except Corrupt:
+                # Who removes rows unseals them first, so that damage can be told from what was removed on purpose.
+                gone = [s for s in {int(n) for n in self._where[positions, 0]} if self.forget_if_gone(self._sources[s])]
+                if not gone:
+                    raise
+                self.refresh()  # a unit is removed when all its rows are in sets
+
+    def _gather(self, ids: Sequence[bytes], positions: npt.NDArray[np.int64]) -> Rows:
         wanted = sample_array(ids)
         result: Rows | None = None
         where = self._where[positions]
@@ -172,9 +339,8 @@ class RowIndex:
             read = [source.read(self._backend, name) for name in ("samples", "embeddings", "norms")]
             rows = Rows(*read)
         else:
-            part = slice(block.start, block.start + source.chunk_rows)
-            embeddings, _ = source.load(part, source.manifest.dtype)
-            rows = Rows(source.samples(part), embeddings, source.norms(part))
+            chunk = SetChunk(source, block.start // source.chunk_rows)
+            rows = Rows(*[chunk.read(self._backend, name) for name in ("samples", "embeddings", "norms")])
         self._blocks[block] = rows
         while len(self._blocks) > _CACHED_BLOCKS:
             self._blocks.popitem(last=False)

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 
-from ..canonical import digest
-from ..errors import BadInput, NotFound
+from ..canonical import canonical_json, digest
+from ..errors import BadInput, Corrupt
 from . import layout
 from .backend import Backend
 from .chunks import ArraySpec, ObjectRecord, encode_chunk, record_of, zarr_documents
+from .claims import Claims
 from .manifest import FailedSample, Manifest, find_manifest
-from .rows import RowIndex
-from .units import SAMPLE_BYTES, Rows, UnitSeal
+from .rows import RowIndex, SetChunk, copy_array
+from .units import MOST_ATTEMPTS, SAMPLE_BYTES, Rows, UnitSeal, vanished
 
 _LABEL_CHUNK_ROWS = 1 << 20
 _CHUNKED: tuple[tuple[Literal["embeddings", "norms", "samples"], int], ...] = (
@@ -40,7 +42,8 @@ def seal_set(
 ) -> tuple[Manifest, bool]:
     """Make the feature set of `encoder` on `dataset`, or adopt the one that is sealed.
 
-    A chunk whose rows are exactly a sealed unit is linked; any other is gathered row by row. Nothing is encoded.
+    A chunk whose rows are exactly a sealed unit, or a chunk of a sealed set, is linked; any other is gathered row by
+    row. Nothing is encoded.
 
     Parameters
     ----------
@@ -66,7 +69,14 @@ def seal_set(
     Guarantees
     ----------
     Arrays before manifest; the attempt's folder is nobody else's. Of several callers at once one seals, and the
-    others get its manifest.
+    others get its manifest. Whatever `gc` does meanwhile, what this call sealed has its arrays; see `fences`.
+
+    Raises
+    ------
+    Withdrawn
+        If rows of the index are no longer in the store.
+    Conflict
+        If what it writes is deleted again and again.
     """
     if not len(ids):
         raise BadInput("A feature set needs at least one row, and no image of this data set could be encoded.")
@@ -75,19 +85,98 @@ def seal_set(
     if (found := find_manifest(backend, encoder_id, set_)) is not None:
         return found, False
 
+    with Claims(backend) as claims:
+        claims.take(encoder_id, set_)  # advice to gc; if somebody else has it, they are at this very set
+        own, replace = set(), False
+        for _ in range(MOST_ATTEMPTS):
+            manifest = _write_attempt(
+                backend,
+                index,
+                set_,
+                encoder=encoder,
+                dataset=dataset,
+                ids=ids,
+                labels=labels,
+                failed=failed,
+                chunk_rows=chunk_rows,
+                provenance=provenance,
+            )
+            own.add(manifest.attempt)
+            whole = manifest.is_whole(backend)
+            if whole and replace:  # our own manifest, whose data was deleted as it was written
+                backend.put(manifest.key, manifest.dump())
+            elif whole:
+                backend.put_if_absent(manifest.key, manifest.dump())
+            # As with units, what can be read back is the truth, whatever we were told.
+            sealed = find_manifest(backend, encoder_id, set_)
+            if sealed is not None and sealed.attempt not in own:
+                manifest.discard(backend)
+                return sealed, False
+            if not whole:
+                manifest.discard(backend)
+            elif sealed is not None and manifest.is_whole(backend):
+                return sealed, True
+            else:
+                replace = sealed is not None
+    raise vanished(backend, layout.manifest_key(encoder_id, set_))
+
+
+def documents_of(manifest: Manifest) -> dict[str, bytes]:
+    """Return the ``zarr.json`` documents of a set, by their keys below its folder."""
+    m = manifest
+    labels = ArraySpec((m.rows,), "int64", m.label_chunk_rows, ("sample",))
+    if m.dataset["multilabel"]:
+        labels = ArraySpec((m.rows, len(m.dataset["classes"])), "uint8", m.label_chunk_rows, ("sample", "class"))
+    arrays = {
+        "embeddings": ArraySpec((m.rows, m.dim), m.dtype, m.chunk_rows, ("sample", "feature")),
+        "norms": ArraySpec((m.rows,), "float32", m.chunk_rows, ("sample",)),
+        "labels": labels,
+        "samples": ArraySpec((m.rows, SAMPLE_BYTES), "uint8", m.chunk_rows, ("sample", "byte")),
+    }
+    attributes = {
+        "format": layout.FORMAT,
+        "version": layout.FORMAT_VERSION,
+        "set": m.set,
+        "encoder": m.encoder,
+        "dataset": m.dataset,
+        "classes": list(m.dataset["classes"]),
+        "rows": m.rows,
+        "failed": [f.model_dump(mode="json") for f in m.failed],
+        "provenance": m.provenance,
+    }
+    # In canonical order, so that whoever has the manifest can make the same bytes again.
+    return zarr_documents(arrays, json.loads(canonical_json(attributes)))
+
+
+def _write_attempt(
+    backend: Backend,
+    index: RowIndex,
+    set_: str,
+    *,
+    encoder: Mapping[str, Any],
+    dataset: Mapping[str, Any],
+    ids: Sequence[bytes],
+    labels: npt.NDArray[np.int64] | npt.NDArray[np.uint8],
+    failed: Sequence[FailedSample],
+    chunk_rows: int,
+    provenance: Mapping[str, Any],
+) -> Manifest:
+    """Write a set under an attempt's own name; return the manifest that it can have."""
     attempt = layout.new_attempt()
-    writer = _Writer(backend, layout.set_folder(set_, attempt))
+    writer = _Writer(backend, index, layout.set_folder(set_, attempt))
     length = min(chunk_rows, len(ids))
     units = []
     dim, dtype = 0, ""
     for chunk, start in enumerate(range(0, len(ids), length)):
         members = ids[start : start + length]
-        unit = index.unit(layout.unit_id(encoder_id, members))
+        unit = index.unit(layout.unit_id(index.encoder_id, members))
         if unit is not None:
             units.append(unit.unit)
-        if unit is not None and unit.rows == length:
-            writer.link(unit, chunk)
-            dim, dtype = unit.dim, unit.dtype
+        whole: UnitSeal | SetChunk | None = None
+        if len(members) == length:  # the last chunk is filled up to that length, which no source of fewer rows is
+            whole = unit if unit is not None and unit.rows == length else index.chunk(members)
+        if whole is not None and writer.link(whole, chunk):
+            dim, dtype = whole.dim, whole.dtype
         else:
             rows = index.gather(members)
             writer.write(rows, chunk, length)
@@ -95,84 +184,61 @@ def seal_set(
     label_length = min(_LABEL_CHUNK_ROWS, len(ids))
     for chunk, start in enumerate(range(0, len(ids), label_length)):
         writer.put(_chunk_key("labels", chunk, labels.ndim), encode_chunk(labels[start:][:label_length], label_length))
-
-    n = len(ids)
-    arrays = {
-        "embeddings": ArraySpec((n, dim), dtype, length, ("sample", "feature")),
-        "norms": ArraySpec((n,), "float32", length, ("sample",)),
-        "labels": ArraySpec(labels.shape, labels.dtype.name, label_length, ("sample", "class")[: labels.ndim]),
-        "samples": ArraySpec((n, SAMPLE_BYTES), "uint8", length, ("sample", "byte")),
-    }
-    attributes = {
-        "format": layout.FORMAT,
-        "version": layout.FORMAT_VERSION,
-        "set": set_,
-        "encoder": encoder,
-        "dataset": dataset,
-        "classes": list(dataset["classes"]),
-        "rows": n,
-        "failed": [f.model_dump(mode="json") for f in failed],
-        "provenance": provenance,
-    }
-    for key, document in zarr_documents(arrays, attributes).items():
-        writer.put(key, document, chunk=False)
     manifest = Manifest(
         set=set_,
-        encoder_id=encoder_id,
-        dataset_id=dataset_id,
+        encoder_id=index.encoder_id,
+        dataset_id=digest(dataset),
         encoder=dict(encoder),
         dataset=dict(dataset),
         attempt=attempt,
-        rows=n,
+        rows=len(ids),
         dim=dim,
         dtype=dtype,
         chunk_rows=length,
         label_chunk_rows=label_length,
-        objects=writer.objects,
+        objects={},
         units=tuple(units),
         failed=tuple(failed),
         provenance=dict(provenance),
     )
-    backend.put_if_absent(manifest.key, manifest.dump())
-    # As with units, what can be read back is the truth, whatever we were told.
-    sealed = find_manifest(backend, encoder_id, set_)
-    if sealed is None:
-        raise NotFound(
-            f"The manifest of set {set_} vanished from {backend.url} as it was written.",
-            hint="Is somebody deleting objects of this store? Run the same command again.",
-            key=manifest.key,
-        )
-    if sealed.attempt != attempt:
-        writer.discard()
-    return sealed, sealed.attempt == attempt
+    for key, document in documents_of(manifest).items():
+        writer.put(key, document, chunk=False)
+    return manifest.model_copy(update={"objects": writer.objects})
 
 
 class _Writer:
     """Writes the objects of one attempt and remembers what the manifest will say of them."""
 
-    def __init__(self, backend: Backend, folder: str) -> None:
+    def __init__(self, backend: Backend, index: RowIndex, folder: str) -> None:
         self.objects: dict[str, ObjectRecord] = {}
         self._backend = backend
+        self._index = index
         self._folder = folder
 
     def put(self, key: str, data: bytes, *, chunk: bool = True) -> None:
         self._backend.put(f"{self._folder}/{key}", data)
         self.objects[key] = record_of(data, chunk=chunk)
 
-    def link(self, unit: UnitSeal, chunk: int) -> None:
-        """Make a unit's objects the chunks of the set, and look at them, so that no damage is sealed anew."""
+    def link(self, source: UnitSeal | SetChunk, chunk: int) -> bool:
+        """Make the objects of a unit, or of another set's chunk, the chunk of this set; return whether they are there.
+
+        The copies are looked at, so that no damage is sealed anew.
+        """
         for name, ndim in _CHUNKED:
             key = _chunk_key(name, chunk, ndim)
-            unit.copy_array(self._backend, name, f"{self._folder}/{key}")
-            self.objects[key] = unit.objects[name]
+            try:
+                copy_array(self._backend, source, name, f"{self._folder}/{key}")
+            except Corrupt:
+                if self._index.forget_if_gone(source):
+                    self._index.refresh()
+                    return False
+                raise
+            self.objects[key] = source.objects[name]
+        return True
 
     def write(self, rows: Rows, chunk: int, length: int) -> None:
         for name, array in (("embeddings", rows.embeddings), ("norms", rows.norms), ("samples", rows.samples)):
             self.put(_chunk_key(name, chunk, array.ndim), encode_chunk(array, length))
-
-    def discard(self) -> None:
-        for key in self.objects:
-            self._backend.delete(f"{self._folder}/{key}")
 
 
 def _chunk_key(name: str, chunk: int, ndim: int) -> str:

@@ -21,6 +21,7 @@ from .layered import LayeredBackend
 from .locations import backend_at, layers_at
 from .manifest import FailedSample, read_manifest
 from .names import Name, NamedSet
+from .parallel import each
 from .rows import RowIndex
 from .sets import seal_set
 
@@ -98,6 +99,11 @@ class Store:
         """Where the store is."""
         return self.backend.url
 
+    @property
+    def own(self) -> Store:
+        """The store that is written to, without those below it."""
+        return self
+
     def set_ids(self) -> dict[str, str]:
         """Return the ids of all sealed sets, with the keys of their manifests, by one listing."""
         return {layout.stem(key): key for key in self.backend.keys("manifests/")}
@@ -124,6 +130,19 @@ class Store:
             listed = ", ".join(i[:16] for i in sorted(found)[:5])
             raise BadInput(f"{set_id!r} begins {len(found)} set ids: {listed} …", hint="Give more digits.", key=set_id)
         return ids[found[0]]
+
+    def sealed_folders(self) -> dict[str, str]:
+        """Return the folder of every sealed set with the set's id, ordered by id; one with a damaged manifest has none.
+
+        Of what changes meanwhile some may be missing.
+        """
+
+        def folder(item: tuple[str, str]) -> tuple[str, str] | None:
+            with suppress(Corrupt, Incompatible, NotFound):
+                return read_manifest(self.backend, item[1]).folder, item[0]
+            return None
+
+        return dict(found for found in each(folder, sorted(self.set_ids().items())) if found is not None)
 
     def open(self, set_id: str) -> FeatureSet:
         """Open a sealed set by its id, or the first digits of it that no other set has.
@@ -204,6 +223,23 @@ class Store:
         wanted = {k: v for k, v in wanted.items() if v is not None}
         return [n for n in self.names() if all(getattr(n.name, k) == v for k, v in wanted.items())]
 
+    def ls(
+        self,
+        *,
+        model: str | None = None,
+        dataset: str | None = None,
+        split: str | None = None,
+        tap: str | None = None,
+    ) -> list[NamedSet]:
+        """Return the named sets whose names fit patterns such as ``timm:vit*``, newest first.
+
+        Parameters
+        ----------
+        model, dataset, split, tap : str, optional
+            The very text, or with wildcards (``*``, ``?``, ``[…]``); what is left out fits anything.
+        """
+        return [n for n in self.names() if names.fits(n.name, model=model, dataset=dataset, split=split, tap=tap)]
+
     def name(self, named: NamedSet) -> None:
         """Give a sealed set a name."""
         names.record(self.backend, named)
@@ -266,7 +302,7 @@ class Store:
         if not whole or content.get("trial") != layout.stem(key):
             raise Corrupt(
                 f"The trial {key} in {self.url} is damaged.",
-                hint="Delete the object and run the same probe again.",
+                hint=f"Set it aside, and run the same probe again: cryoprobe repair --store {self.url}",
                 key=key,
             )
         return {k: v for k, v in content.items() if k != "checksum"}
@@ -289,6 +325,11 @@ class LayeredStore(Store):
         backend = upper.backend if isinstance(upper, Store) else upper
         super().__init__(LayeredBackend(backend, [lower.backend for lower in lowers]))
         self._upper = backend
+
+    @property
+    def own(self) -> Store:
+        """The upper store."""
+        return Store(self._upper)
 
     def name(self, named: NamedSet) -> None:
         """Give a sealed set a name; where it lies below and is what the name means already, nothing is written."""

@@ -14,12 +14,15 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from ..errors import Corrupt, NotFound
+from ..errors import Conflict, Corrupt, NotFound
 from . import layout
 from .backend import Backend
-from .chunks import ObjectRecord, chunk_parts, corrupt, encode_chunk, read_chunk, read_fresh, record_of
+from .chunks import ObjectRecord, encode_chunk, read_chunk, record_of
+from .fences import is_whole
 
 SAMPLE_BYTES = 32
+MOST_ATTEMPTS = 8
+"""How often in a row what is being written may be deleted before it is sealed."""
 
 
 @dataclass(frozen=True)
@@ -72,32 +75,29 @@ class UnitSeal(BaseModel):
         """Return the object to be stored: the seal with a checksum of its own content."""
         return layout.dump_seal(self.model_dump(mode="json"))
 
+    @property
+    def folder(self) -> str:
+        """Folder of the unit's objects in the store."""
+        return layout.unit_folder(self.encoder, self.unit, self.attempt)
+
     def key(self, array: str) -> str:
         """Return the key of one of the unit's objects."""
-        return f"{layout.unit_folder(self.encoder, self.unit, self.attempt)}/{array}"
+        return f"{self.folder}/{array}"
+
+    def is_whole(self, backend: Backend) -> bool:
+        """Return whether the unit's objects are there to stay, once it is sealed; see `fences`."""
+        return is_whole(backend, self.folder, [self.key(name) for name in self.objects])
+
+    def discard(self, backend: Backend) -> None:
+        """Remove the unit's objects."""
+        for name in self.objects:
+            backend.delete(self.key(name))
 
     def read(self, backend: Backend, array: Literal["embeddings", "norms", "samples"]) -> npt.NDArray[Any]:
         """Read one array of the unit, verified; raise `Corrupt` where it is not what was sealed."""
-        return read_chunk(backend, self.key(array), self.objects[array], *self._form(array))
+        return read_chunk(backend, self.key(array), self.objects[array], *self.form(array))
 
-    def copy_array(self, backend: Backend, array: Literal["embeddings", "norms", "samples"], target: str) -> None:
-        """Make `target` an object with the bytes of that array; raise `Corrupt` where these are not what was sealed.
-
-        Guarantees
-        ----------
-        It is the copy that is looked at, as the storage has it.
-        """
-        key, record = self.key(array), self.objects[array]
-        dtype, shape = self._form(array)
-        try:
-            backend.copy(key, target)
-            read_fresh(backend, target, record, chunk_parts(np.empty(shape, dtype), self.rows))
-        except NotFound:
-            raise corrupt(key, backend.home(key), "is missing", f"{record.size} bytes", "no object") from None
-        except Corrupt as e:
-            raise corrupt(key, backend.home(key), "is damaged", str(e.expected), str(e.found)) from None
-
-    def _form(self, array: str) -> tuple[str, tuple[int, ...]]:
+    def form(self, array: str) -> tuple[str, tuple[int, ...]]:
         """Return dtype and shape of an array."""
         forms: dict[str, tuple[str, tuple[int, ...]]] = {
             "embeddings": (self.dtype, (self.rows, self.dim)),
@@ -134,7 +134,7 @@ def read_seal(backend: Backend, encoder_id: str, unit: str) -> UnitSeal | None:
             problem = "it is the seal of another unit"
     raise Corrupt(
         f"The unit seal {key} in {backend.url} is damaged: {problem}.",
-        hint="Delete the object and run extract again.",
+        hint=f"Set it aside, and run extract again: cryoprobe repair --store {backend.url}",
         key=key,
     )
 
@@ -144,9 +144,48 @@ def write_unit(backend: Backend, encoder_id: str, unit: str, rows: Rows) -> Unit
 
     Guarantees
     ----------
-    Data before seal: a seal is never there without its rows. Killed at any instant, it leaves either a sealed unit or
-    objects that nothing refers to.
+    Data before seal: a seal is never there without its rows, whatever `gc` does meanwhile (see `fences`). Killed at any
+    instant, it leaves either a sealed unit or objects that nothing refers to.
+
+    Raises
+    ------
+    Conflict
+        If what it writes is deleted again and again.
     """
+    key = layout.unit_seal_key(encoder_id, unit)
+    replace = False
+    for _ in range(MOST_ATTEMPTS):
+        seal = _write_attempt(backend, encoder_id, unit, rows)
+        if not seal.is_whole(backend):
+            seal.discard(backend)
+            continue
+        if replace:  # our own seal, whose data was deleted as it was written
+            backend.put(key, seal.dump())
+        else:
+            backend.put_if_absent(key, seal.dump())
+        # Whatever the answer was, the seal that can be read is the unit: it may be ours though we were told otherwise.
+        sealed = read_seal(backend, encoder_id, unit)
+        if sealed is not None and sealed.attempt != seal.attempt:
+            seal.discard(backend)
+            return sealed
+        if sealed is not None and seal.is_whole(backend):
+            return sealed
+        replace = sealed is not None
+    raise vanished(backend, key)
+
+
+def vanished(backend: Backend, key: str) -> Conflict:
+    """Return the error for a seal that does not stay."""
+    return Conflict(
+        f"{key} and its data vanish from {backend.url} as they are written.",
+        hint="Is somebody deleting objects, or running gc with a grace period of seconds? "
+        "Run the same command again: what is sealed is kept.",
+        key=key,
+    )
+
+
+def _write_attempt(backend: Backend, encoder_id: str, unit: str, rows: Rows) -> UnitSeal:
+    """Write rows under an attempt's own name; return the seal that they can have."""
     attempt = layout.new_attempt()
     folder = layout.unit_folder(encoder_id, unit, attempt)
     objects = {}
@@ -154,7 +193,7 @@ def write_unit(backend: Backend, encoder_id: str, unit: str, rows: Rows) -> Unit
         data = encode_chunk(array)
         objects[name] = record_of(data, chunk=True)
         backend.put(f"{folder}/{name}", data)
-    seal = UnitSeal(
+    return UnitSeal(
         encoder=encoder_id,
         unit=unit,
         attempt=attempt,
@@ -163,16 +202,3 @@ def write_unit(backend: Backend, encoder_id: str, unit: str, rows: Rows) -> Unit
         dtype=rows.embeddings.dtype.name,
         objects=objects,
     )
-    backend.put_if_absent(layout.unit_seal_key(encoder_id, unit), seal.dump())
-    # Whatever the answer was, the seal that can be read is the unit: it may be ours though we were told otherwise.
-    sealed = read_seal(backend, encoder_id, unit)
-    if sealed is None:
-        raise Corrupt(
-            f"The seal of unit {unit} vanished from {backend.url} as it was written.",
-            hint="Is somebody deleting objects of this store? Run the same command again.",
-            key=layout.unit_seal_key(encoder_id, unit),
-        )
-    if sealed.attempt != attempt:
-        for name in objects:
-            backend.delete(f"{folder}/{name}")
-    return sealed

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import math
+import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
-from ..errors import Corrupt, Incompatible, NotFound, Unavailable
+from ..errors import BadInput, Corrupt, Incompatible, NotFound, Unavailable
 from . import layout, names
 from .backend import Backend
 from .chunks import ObjectRecord, record_of
 from .manifest import read_manifest
 from .parallel import each
+from .removal import removals
 from .store import Store, open_store
 from .units import read_seal
 
@@ -55,7 +58,18 @@ class _Wanted(NamedTuple):
 
 @dataclass(frozen=True)
 class Verification:
-    """What a verification looked at, and what it found."""
+    """What a verification looked at, and what it found.
+
+    Parameters
+    ----------
+    sets, units, objects, bytes : int
+        Which it looked at: that each object is there, in its size.
+    data : bool
+        Whether it read objects too.
+    damages : tuple of Damage
+    hashed, hashed_bytes : int
+        Objects that it read and hashed. The others may hold anything of the right size.
+    """
 
     sets: int
     units: int
@@ -63,6 +77,8 @@ class Verification:
     bytes: int
     data: bool
     damages: tuple[Damage, ...]
+    hashed: int = 0
+    hashed_bytes: int = 0
 
 
 def verify(
@@ -70,6 +86,8 @@ def verify(
     sets: Sequence[str] = (),
     *,
     data: bool = False,
+    share: float = 1.0,
+    seed: int = 0,
     progress: Callable[[int, int], None] | None = None,
 ) -> Verification:
     """Check sets, the units that future extractions would reuse, and trials.
@@ -82,6 +100,11 @@ def verify(
     data : bool
         Read and hash every object. Otherwise manifests are read, and presence and sizes are compared by listing,
         which finds neither flipped bits nor swapped chunks.
+    share : float
+        With `data`, which part of the objects to read: a random one, of at least one object. Other seeds read other
+        parts.
+    seed : int
+        Draws that part.
     progress : callable, optional
         Called with (objects done, objects in all).
 
@@ -89,19 +112,32 @@ def verify(
     -------
     Verification
     """
+    if not 0 < share <= 1:
+        raise BadInput(f"The part of the objects to read is more than 0 and at most all of them, not {share:g}.")
+    if share < 1 and not data:
+        raise BadInput("Only with their data can part of the objects be read.", hint="Add --data.", key="data")
     opened = store if isinstance(store, Store) else open_store(store)
     backend = opened.backend
     damages: list[Damage] = []
     # Names before manifests: a name is written last, so what it stands for must be there.
-    named = [] if sets else list(names.read_all(backend))
+    labels = [] if sets else [info.key for info in backend.list("names/")]
+    named = []
+    for key, name in zip(labels, each(partial(names.read, backend), labels), strict=True):
+        if name is not None:
+            named.append(name)
+        elif backend.exists(key):  # else it was removed since the listing
+            damages.append(Damage(key, layout.stem(key), "changed", "a whole name", "another content", key))
     manifests = [opened.manifest_key(s) for s in sets] or list(opened.set_ids().values())
+    removed = {r.set for r in removals(backend)} if named else set()
     for n in named:
+        if n.set in removed:  # it was given to the set as that was removed
+            continue
         if (key := layout.manifest_key(n.encoder, n.set)) not in manifests and not n.below:
             damages.append(Damage(key, n.set, "missing", f"the manifest of {n.name.dataset}", "no object", key))
     seals = [] if sets else [i.key for i in backend.list("unit-seals/")]
     wanted: list[_Wanted] = []
-    for read, sealed in ((_of_set, manifests), (_of_unit, seals)):
-        for promised, damage in each(partial(read, backend), sealed):
+    for objects_of, sealed in ((_of_set, manifests), (_of_unit, seals)):
+        for promised, damage in each(partial(objects_of, backend), sealed):
             wanted += promised
             damages += damage
     for info in [] if sets else list(backend.list("trials/")):
@@ -111,14 +147,22 @@ def verify(
             damages.append(Damage(info.key, layout.stem(info.key), "changed", "a whole trial", e.message, info.key))
 
     sizes = {i.key: i.size for folder in ("sets/", "units/") for i in backend.list(folder)}
-    checked = each(lambda w: _check(backend, w, sizes=sizes, data=data), wanted)
+    read = _drawn(wanted, share, seed) if data else set()
+    checked = each(lambda w: _check(backend, w, sizes=sizes, data=w.key in read), wanted)
     for done, found in enumerate(checked, 1):
         if progress is not None:
             progress(done, len(wanted))
         if found is not None:
             damages.append(found)
     total = sum(w.record.size for w in wanted)
-    return Verification(len(manifests), len(seals), len(wanted), total, data, tuple(damages))
+    hashed = [w.record.size for w in wanted if w.key in read]
+    return Verification(len(manifests), len(seals), len(wanted), total, data, tuple(damages), len(hashed), sum(hashed))
+
+
+def _drawn(wanted: Sequence[_Wanted], share: float, seed: int) -> set[str]:
+    """Return the keys of a random part of the objects; the same ones for the same store and seed."""
+    keys = sorted({w.key for w in wanted})
+    return set(keys if share == 1 else random.Random(seed).sample(keys, math.ceil(share * len(keys))))
 
 
 def _of_set(backend: Backend, key: str) -> tuple[list[_Wanted], list[Damage]]:
@@ -127,6 +171,8 @@ def _of_set(backend: Backend, key: str) -> tuple[list[_Wanted], list[Damage]]:
         manifest = read_manifest(backend, key)
     except Corrupt as e:
         return [], [Damage(key, layout.stem(key), "damaged seal", "a whole manifest", e.message, key)]
+    except NotFound:  # removed since the listing
+        return [], []
     except Incompatible as e:
         return [], [Damage(key, layout.stem(key), "unreadable", f"version {e.expected} or older", e.message, key)]
     return [_Wanted(f"{manifest.folder}/{k}", manifest.set, r, key) for k, r in manifest.objects.items()], []

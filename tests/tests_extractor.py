@@ -40,6 +40,10 @@ class Extraction:
     def wait_for_begin(self) -> None:
         assert self._answers.recv() == "begin"
 
+    def has_answered(self) -> bool:
+        """Return whether there is something to be received."""
+        return self._answers.poll()
+
     def summary(self) -> dict[str, Any]:
         """Wait for the end; return what `extract` did."""
         answer = self._answers.recv()

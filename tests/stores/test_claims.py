@@ -138,7 +138,7 @@ class TornListing(LocalBackend):
 
 
 def test_a_listing_that_missed_an_heir_does_not_make_a_second_one(local: LocalBackend) -> None:
-    dead = {"beat": 0, "machine": claims_module._machine(), "owner": "dead", "pid": 2**22 - 1, "start": "1"}
+    dead = {"beat": 0, "machine": claims_module.machine(), "owner": "dead", "pid": 2**22 - 1, "start": "1"}
     local.put(f"claims/{ENCODER_ID}/{UNIT}.1.json", canonical_json(dead))
     assert Claims(local).take(ENCODER_ID, UNIT)
     heir = claim_keys(local)

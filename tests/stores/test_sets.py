@@ -6,6 +6,7 @@ import hashlib
 import json
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -263,3 +264,36 @@ class TestPlainZarr:
         group = zarr.open_group(found.path, mode="r")
         for array in group.array_values():
             assert array.nchunks_initialized == array.nchunks
+
+
+class TestChunksOfOtherSets:
+    """Once gc has removed the units, chunks are linked to those of other sets."""
+
+    def sealed(self, local: LocalBackend, n: int, chunk_rows: int) -> Manifest:
+        write_units(local, sample_ids(n), chunk_rows)
+        manifest, _ = seal(local, sample_ids(n), chunk_rows=chunk_rows)
+        for key in [*keys(local, "unit-seals/"), *keys(local, "units/")]:
+            local.delete(key)
+        return manifest
+
+    def chunk(self, local: LocalBackend, manifest: Manifest, number: int) -> Path:
+        return local.root / manifest.folder / f"embeddings/c/{number}/0"
+
+    def test_the_same_rows_in_the_same_chunks_share_their_files(self, local: LocalBackend) -> None:
+        one = self.sealed(local, 20, 8)
+        two, sealed = seal(local, sample_ids(20), chunk_rows=8, labels=class_labels(20) * 0)
+        assert sealed
+        shared = [self.chunk(local, one, i).samefile(self.chunk(local, two, i)) for i in range(3)]
+        assert shared == [True, True, False]  # the edge is not whole
+        np.testing.assert_array_equal(FeatureSet(local, two).load()[0], FeatureSet(local, one).load()[0])
+
+    @pytest.mark.parametrize(("n", "chunk_rows"), [(20, 4), (20, 5), (16, 8), (1, 1), (8, 8), (9, 8)])
+    def test_rows_that_are_chunked_otherwise_are_gathered(self, local: LocalBackend, n: int, chunk_rows: int) -> None:
+        ids = sample_ids(20)
+        self.sealed(local, n, chunk_rows)
+        write_units(local, ids[n:], 3) if n < 20 else None
+        for wanted in (ids, ids[::-1], [*ids[8:16], *ids[:8]], ids[:9], [ids[0]] * 3, [*ids[:8], ids[0]]):
+            two, sealed = seal(local, wanted, chunk_rows=8, split=f"{len(wanted)} {wanted[-1].hex()}")
+            assert sealed
+            expected = make_rows(wanted).embeddings.astype(np.float32)
+            np.testing.assert_array_equal(FeatureSet(local, two).load()[0], expected)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from http.server import BaseHTTPRequestHandler
+from urllib.parse import parse_qs, urlsplit
 
 
 class Faults:
@@ -49,11 +50,23 @@ def tiny_s3(faults: Faults) -> type[BaseHTTPRequestHandler]:
             if self._failed():
                 return
             if "?" in self.path:
-                self._answer(200, b"<ListBucketResult><IsTruncated>false</IsTruncated></ListBucketResult>")
+                self._answer(200, self._listing())
             elif self.path in objects:
                 self._answer(200, objects[self.path])
             else:
                 self._answer(404, b"<Error><Code>NoSuchKey</Code></Error>")
+
+        def _listing(self) -> bytes:
+            address = urlsplit(self.path)
+            below = f"{address.path.rstrip('/')}/"
+            prefix = below + parse_qs(address.query).get("prefix", [""])[0]
+            found = "".join(
+                f"<Contents><Key>{path.removeprefix(below)}</Key><Size>{len(data)}</Size>"
+                "<LastModified>2026-11-24T12:00:00.000Z</LastModified></Contents>"
+                for path, data in sorted(objects.items())
+                if path.startswith(prefix)
+            )
+            return f"<ListBucketResult><IsTruncated>false</IsTruncated>{found}</ListBucketResult>".encode()
 
         def do_HEAD(self) -> None:
             self.do_GET()

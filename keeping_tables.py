@@ -1,0 +1,172 @@
+"""What people see of keeping a store: what it takes, how it came to be, what differs. Formatting only."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Mapping, Sequence
+from dataclasses import fields, is_dataclass
+from typing import TYPE_CHECKING, Any, TextIO
+
+from pydantic import BaseModel
+
+from .console import err, named_sets, out, remarks, size, table, when
+from .errors import BadInput
+from .stores.layout import stem
+
+if TYPE_CHECKING:
+    from .stores.compare import Difference
+    from .stores.gc import Collected
+    from .stores.history import Entry
+    from .stores.pins import Pin
+    from .stores.removal import Removal
+    from .stores.restore import Repair
+    from .stores.store import Store
+    from .stores.usage import Usage
+
+
+def as_json(value: Any) -> Any:
+    """Return a result as JSON values: dataclasses and names become objects."""
+    if isinstance(value, BaseModel):
+        return value.model_dump(mode="json")
+    if is_dataclass(value) and not isinstance(value, type):
+        return {f.name: as_json(getattr(value, f.name)) for f in fields(value)}
+    if isinstance(value, Mapping):
+        return {k: as_json(v) for k, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [as_json(v) for v in value]
+    return value
+
+
+def usage(found: Usage) -> None:
+    """Print `cryoprobe du`."""
+    rows = []
+    for s in found.sets:
+        name = [s.name.model, s.name.dataset, s.name.split, s.name.tap] if s.name else ["?", "?", "?", "?"]
+        rows.append([s.set[:12], *name, size(s.size), size(s.own)])
+    table(["set", "model", "dataset", "split", "tap", "size", "not shared"], rows)
+    out("")
+    table(["model", "size"], [[model, size(n)] for model, n in found.models.items()])
+    out("")
+    beside = ("units", "abandoned", "trials", "quarantine", "other", "leftovers")
+    table(["beside the sets", "size"], [[part, size(getattr(found, part))] for part in beside])
+    out(f"total: {size(found.total)}")
+
+
+def history(entries: Sequence[Entry]) -> None:
+    """Print `cryoprobe log`."""
+    for e in entries:
+        name = e.name
+        what = f"{name.model} {name.dataset} {name.split} {name.tap}" if name else "no name"
+        options = remarks(name.model_dump()) if name else ""
+        encoded = f", {e.encoded:,} encoded" if e.encoded is not None else ""
+        out(f"{e.set[:12]}  {when(e.created)}  {e.user or '?'}@{e.host or '?'}{f'  {e.device}' if e.device else ''}")
+        out(f"  {what}{f' ({options})' if options else ''}: {e.rows:,} rows{encoded}")
+        out(f"  {', '.join(f'{package} {version}' for package, version in e.versions.items()) or 'no versions'}")
+        if e.command:
+            out(f"  $ {shlex.join(e.command)}")
+
+
+def difference(found: Difference) -> None:
+    """Print `cryoprobe diff`."""
+    changed = [
+        [f"{spec}.{field}", _brief(a), _brief(b)]
+        for spec in ("encoder", "dataset")
+        for field, (a, b) in getattr(found, spec).items()
+    ]
+    if changed:
+        table(["field", found.a[:12], found.b[:12]], changed)
+    else:
+        out("The specs are equal.")
+    only = f"only in {found.a[:12]}: {found.only_a:,}; only in {found.b[:12]}: {found.only_b:,}"
+    out(f"images in both: {found.common:,}; {only}")
+    for which, samples, n in (("a", found.only_a_samples, found.only_a), ("b", found.only_b_samples, found.only_b)):
+        if samples:
+            more = f" … and {n - len(samples):,} more" if n > len(samples) else ""
+            out(f"  only in {getattr(found, which)[:12]}: {', '.join(s[:12] for s in samples)}{more}")
+    if found.relabelled is None:
+        out("labels: one a row in one set, several in the other")
+    else:
+        out(f"labels: {found.relabelled:,} of {found.common:,} differ" if found.common else "labels: none in common")
+    d = found.distances
+    if d is not None:
+        out(f"embeddings: {d.identical:,} of {found.common:,} are identical, bit by bit")
+        out(f"  cosine distance: mean {d.mean:.3g}, median {d.median:.3g}, at most {d.largest:.3g}")
+        out(f"  norms: apart by a factor of at most {d.largest_norm_ratio:.6g}")
+    elif found.common:
+        out("embeddings: of different widths")
+
+
+def _brief(value: Any) -> str:
+    text = "-" if value is None else ", ".join(map(str, value)) if isinstance(value, list) else str(value)
+    return text if len(text) <= 64 else f"{text[:61]}…"
+
+
+def confirm_removal(store: Store, sets: Sequence[str], stdin: TextIO) -> None:
+    """Show the sets that are to be removed, and ask; raise `BadInput` where nobody can answer, or the answer is no."""
+    found = dict.fromkeys(stem(store.manifest_key(s)) for s in sets)
+    if not stdin.isatty():
+        raise BadInput(f"{len(found)} sets would be removed.", hint="Say so with --yes.", key="yes")
+    names = {n.set: n for n in reversed(store.names())}
+    named_sets([names[s] for s in found if s in names])
+    err(f"Remove {len(found)} sets from {store.url}? [y/N] ")
+    if stdin.readline().strip().lower() not in ("y", "yes"):
+        raise BadInput("Nothing was removed.", key="yes")
+
+
+def removed(found: Sequence[Removal], *, now: bool) -> None:
+    """Print `cryoprobe rm`."""
+    for r in found:
+        out(f"removed {r.set}")
+    if not now:
+        out("Their data take space until `cryoprobe gc --delete` runs after the grace period.")
+
+
+def pins(found: Sequence[Pin], *, removed: bool) -> None:
+    """Print `cryoprobe pin`."""
+    if removed:
+        out(f"not pinned any more: {found[0].set}")
+    else:
+        table(
+            ["set", "pinned", "by", "why"],
+            [[p.set[:12], when(p.pinned), f"{p.user or '?'}@{p.host}", p.why or "-"] for p in found],
+        )
+
+
+def collected(found: Collected) -> None:
+    """Print `cryoprobe gc`."""
+    rows = []
+    for kind in dict.fromkeys(g.kind for g in found.garbage):
+        members = [g for g in found.garbage if g.kind == kind]
+        due = [g for g in members if not g.waiting]
+        waiting = [g.waiting for g in members if g.waiting]
+        soon = f"{len(waiting)}, the first in {_span(min(waiting))}" if waiting else "-"
+        rows.append([kind, len(members), size(sum(g.size for g in members)), len(due), soon])
+    if rows:
+        table(["what", "found", "size", "due" if not found.delete else "deleted", "waiting"], rows)
+    else:
+        out("Nothing is to be collected.")
+    if found.delete:
+        out(f"freed: {size(found.freed)}")
+    elif rows:
+        out("Nothing was deleted: --delete starts the grace period, and deletes what is due.")
+
+
+def _span(seconds: float) -> str:
+    for unit, length in (("d", 86400), ("h", 3600), ("min", 60)):
+        if seconds >= 2 * length:
+            return f"{seconds / length:.0f} {unit}"
+    return f"{seconds:.0f} s"
+
+
+def repaired(done: Sequence[Repair]) -> None:
+    """Print `cryoprobe repair`."""
+    for r in done:
+        out(f"{r.action}: {r.key} ({r.problem}): {r.how}")
+    left = sum(r.action == "not repaired" for r in done)
+    if not done:
+        out("Every object is what was sealed.")
+    elif left:
+        out(f"{left} of {len(done)} are still damaged: name a copy of the store with --from, or the images with")
+        out("--model and --dataset; or remove the set with `cryoprobe rm`.")
+    else:
+        out(f"All {len(done)} are dealt with. What was damaged is in the store's quarantine/, until gc.")

@@ -1,0 +1,78 @@
+"""Fences: what keeps a writer from sealing what `gc` is deleting.
+
+An attempt that nobody has sealed for a day is probably nobody's. Probably is not enough: its writer may have been
+suspended, and seal it as it wakes. Storage has no compare-and-swap, so each side announces before it looks:
+
+    gc      1. write a fence that names the attempt   2. read the seal; is it not this attempt?   3. delete the data
+    writer  1. write the seal                         2. read the fences, then list the data: all there, no fence?
+
+Whichever of the two first steps came last, its side sees the other's: either gc finds the attempt sealed and lets it
+be, or the writer finds a fence, or no fence any more and then (which is why it lists the data last) no data, and
+writes what it has in memory again, as another attempt. No clock is involved, so that this holds for any grace period
+and any clock.
+
+A fence is one object, ``gc/fences/<12 digits>.json``, and lasts as long as its gc run. One that a killed run left
+behind only costs writers a second attempt at what it names, until another run removes it.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
+
+from ..errors import CryoprobeError, NotFound
+from . import layout
+from .backend import Backend, ObjectDetails
+from .claims import machine, process_start
+
+FENCES = "gc/fences/"
+LONGEST_RUN_SECONDS = 7 * 86400.0
+"""A fence that the storage's clock says is older than this was left behind on another machine."""
+
+
+@contextmanager
+def fence(backend: Backend, folders: Collection[str]) -> Iterator[None]:
+    """Announce for as long as the context lasts that the data of unsealed `folders` may be deleted."""
+    key = f"{FENCES}{layout.new_attempt()}.json"
+    pid = os.getpid()
+    content = {"folders": sorted(folders), "machine": machine(), "pid": pid, "start": process_start(pid)}
+    backend.put(key, layout.dump_seal(content))
+    try:
+        yield
+    finally:
+        backend.delete(key)
+
+
+def is_whole(backend: Backend, folder: str, keys: Collection[str]) -> bool:
+    """Return whether the objects of an attempt are there to stay, once it is sealed.
+
+    Parameters
+    ----------
+    backend : Backend
+    folder : str
+        Of the attempt: ``sets/<set>/<attempt>`` or ``units/<encoder>/<unit>/<attempt>``.
+    keys : collection of str
+        All that the seal promises, by their full keys.
+    """
+    for info in list(backend.list(FENCES)):
+        try:
+            content = layout.read_json(backend, info.key)
+        except NotFound:
+            continue
+        except CryoprobeError:
+            return False  # a damaged fence may name anything
+        if not isinstance(content, dict) or not layout.is_whole(content) or folder in content.get("folders", ()):
+            return False
+    return set(keys) <= {info.key for info in backend.list(f"{folder}/")}
+
+
+def is_left_behind(backend: Backend, info: ObjectDetails, now: float) -> bool:
+    """Return whether the run that wrote a fence is surely over: its process is dead, or the fence is a week old."""
+    try:
+        content = layout.read_json(backend, info.key)
+    except CryoprobeError:
+        content = None
+    if isinstance(content, dict) and content.get("machine") == machine() and isinstance(content.get("pid"), int):
+        return process_start(content["pid"]) != content.get("start")
+    return info.modified is not None and now - info.modified >= LONGEST_RUN_SECONDS

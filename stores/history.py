@@ -1,0 +1,111 @@
+"""Who made which set, when, with which versions and by which command: what the manifests record."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from ..errors import Corrupt, Incompatible, NotFound
+from .manifest import read_manifest
+from .names import Name, fits
+from .parallel import each
+from .store import Store, open_store
+
+
+@dataclass(frozen=True)
+class Entry:
+    """How one set came to be.
+
+    Parameters
+    ----------
+    set : str
+    name : Name or None
+        What it was made as.
+    rows : int
+    encoded : int or None
+        Images that were encoded for it; the other rows were in the store.
+    created : int or None
+        Milliseconds since 1970, by the clock of whoever made it.
+    user, host, device : str or None
+    versions : dict of str to str
+        Of Python and the packages.
+    command : list of str or None
+        The command line, where it was one of Cryoprobe's.
+    """
+
+    set: str
+    name: Name | None
+    rows: int
+    encoded: int | None
+    created: int | None
+    user: str | None
+    host: str | None
+    device: str | None
+    versions: Mapping[str, str]
+    command: list[str] | None
+
+
+def log(
+    store: str | Path | Store,
+    *,
+    model: str | None = None,
+    dataset: str | None = None,
+    split: str | None = None,
+    tap: str | None = None,
+) -> list[Entry]:
+    """Return how each set of a store came to be, newest first; sets with a damaged manifest are left out.
+
+    Parameters
+    ----------
+    store : str, Path or Store
+    model, dataset, split, tap : str, optional
+        Patterns (``timm:vit*``) for what the set was made as.
+    """
+    opened = store if isinstance(store, Store) else open_store(store)
+    wanted = any(p is not None for p in (model, dataset, split, tap))
+
+    def entry(key: str) -> Entry | None:
+        with suppress(Corrupt, Incompatible, NotFound):
+            manifest = read_manifest(opened.backend, key)
+            return _entry(manifest.set, manifest.rows, manifest.provenance)
+        return None
+
+    found = [e for e in each(entry, opened.set_ids().values()) if e is not None]
+    if wanted:
+        patterns = {"model": model, "dataset": dataset, "split": split, "tap": tap}
+        found = [e for e in found if e.name is not None and fits(e.name, **patterns)]
+    return sorted(found, key=lambda e: (-(e.created or 0), e.set))
+
+
+def _entry(set_: str, rows: int, provenance: Mapping[str, Any]) -> Entry:
+    """Read provenance as one finds it: it is no part of an identity, and other writers may record less or more."""
+    name = None
+    with suppress(ValidationError):
+        name = Name.model_validate(provenance.get("name"))
+
+    def text(field: str) -> str | None:
+        value = provenance.get(field)
+        return value if isinstance(value, str) else None
+
+    def number(field: str) -> int | None:
+        value = provenance.get(field)
+        return value if isinstance(value, int) else None
+
+    versions, command = provenance.get("versions"), provenance.get("command")
+    return Entry(
+        set=set_,
+        name=name,
+        rows=rows,
+        encoded=number("encoded"),
+        created=number("created"),
+        user=text("user"),
+        host=text("host"),
+        device=text("device"),
+        versions={str(k): str(v) for k, v in versions.items()} if isinstance(versions, dict) else {},
+        command=[str(word) for word in command] if isinstance(command, list) else None,
+    )

@@ -1,0 +1,152 @@
+"""Pins: sets that `rm` must not remove, with who wants them kept, and why."""
+
+from __future__ import annotations
+
+import getpass
+import socket
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from ..errors import Conflict, CryoprobeError, NotFound
+from . import layout
+from .backend import Backend
+from .manifest import read_manifest
+from .parallel import each
+from .store import Store, open_store
+
+PINS = "pins/"
+
+
+class Pin(BaseModel):
+    """A pin on a set.
+
+    Parameters
+    ----------
+    set : str
+        Id of the set.
+    why : str
+        What it is kept for; may be empty.
+    user, host : str or None
+        Who pinned it.
+    pinned : int
+        When, in milliseconds since 1970, by the clock of whoever pinned it.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    set: str
+    why: str
+    user: str | None
+    host: str
+    pinned: int
+
+
+def pin(store: str | Path | Store, set_id: str, *, why: str = "", remove: bool = False) -> Pin:
+    """Pin a set, so that it cannot be removed until the pin is.
+
+    Parameters
+    ----------
+    store : str, Path or Store
+    set_id : str
+        Id of a set, or its first digits.
+    why : str
+        What it is kept for.
+    remove : bool
+        Take the pin away instead.
+
+    Returns
+    -------
+    Pin
+        The pin that is there now; or, with `remove`, the one that was.
+
+    Raises
+    ------
+    NotFound
+        If there is no such set; with `remove`, if it is not pinned.
+    Conflict
+        If somebody is just removing the set.
+    Corrupt
+        If the set's manifest is damaged.
+
+    Guarantees
+    ----------
+    Once this returns, no `rm` removes the set: `rm` announces first and looks for pins then, and this writes the pin
+    first and looks for announcements then.
+    """
+    from .removal import find_removal
+
+    opened = (store if isinstance(store, Store) else open_store(store)).own
+    backend = opened.backend
+    if remove:
+        set_ = _pinned_id(opened, set_id)
+        found = read_pin(backend, set_) or _new_pin(set_, "")
+        backend.delete(_key(set_))
+        return found
+    key = opened.manifest_key(set_id)
+    set_, attempt = layout.stem(key), read_manifest(backend, key).attempt
+    made = _new_pin(set_, why)
+    backend.put(_key(set_), layout.dump_seal(made.model_dump(mode="json")))
+    if find_removal(backend, set_, attempt) is not None or not backend.exists(key):
+        backend.delete(_key(set_))
+        raise Conflict(
+            f"Set {set_[:12]} in {opened.url} is just being removed.",
+            hint="If that was interrupted, let `cryoprobe rm` or `cryoprobe gc --delete` finish first.",
+            key=set_,
+        )
+    return made
+
+
+def pins(store: str | Path | Store) -> list[Pin]:
+    """Return every pin, ordered by set id. A damaged one still pins, without its reason."""
+    backend = (store if isinstance(store, Store) else open_store(store)).own.backend
+    found = each(lambda info: read_pin(backend, layout.stem(info.key)), backend.list(PINS))
+    return [p for p in found if p is not None]
+
+
+def read_pin(backend: Backend, set_: str) -> Pin | None:
+    """Return the pin on a set, or None where there is none. A damaged pin is a pin."""
+    try:
+        content = layout.read_json(backend, _key(set_))
+        if isinstance(content, dict) and layout.is_whole(content):
+            return Pin.model_validate(content)
+    except NotFound:
+        return None
+    except (CryoprobeError, ValidationError):
+        pass
+    return Pin(set=set_, why="the pin is damaged", user=None, host="?", pinned=0)
+
+
+def pinned_ids(backend: Backend) -> Iterator[str]:
+    """Yield the ids of all pinned sets, by one listing."""
+    yield from (layout.stem(info.key) for info in backend.list(PINS))
+
+
+def whoami() -> tuple[str | None, str]:
+    """Return the names of this user, where there is one, and host."""
+    with suppress(KeyError, OSError):  # a container may run as a user that has no name
+        return getpass.getuser(), socket.gethostname()
+    return None, socket.gethostname()
+
+
+def _key(set_: str) -> str:
+    return f"{PINS}{set_}.json"
+
+
+def _new_pin(set_: str, why: str) -> Pin:
+    user, host = whoami()
+    return Pin(set=set_, why=why, user=user, host=host, pinned=time.time_ns() // 1_000_000)
+
+
+def _pinned_id(store: Store, set_id: str) -> str:
+    found = [i for i in pinned_ids(store.backend) if set_id and i.startswith(set_id.lower())]
+    if len(found) != 1:
+        raise NotFound(
+            f"{'No set' if not found else 'More than one set'} that begins with {set_id!r} is pinned in {store.url}.",
+            hint=f"List the pins: cryoprobe pin --store {store.url}",
+            key=set_id,
+        )
+    return found[0]

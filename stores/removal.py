@@ -1,0 +1,196 @@
+"""Removing sets: first what makes them sets, so that readers see a whole set or none; their data go at `gc`.
+
+Order: an announcement (``gc/removed/<set>.json``, which also says which units go with the set), a look for a pin, the
+names, the manifest. Killed in between, the same command goes on; the announcement alone removes nothing.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from ..errors import Conflict, Corrupt, CryoprobeError, NotFound
+from . import layout
+from .backend import Backend
+from .feature_set import FeatureSet
+from .manifest import Manifest, read_manifest
+from .parallel import each
+from .pins import read_pin, whoami
+from .quarantine import set_aside
+from .store import Store, open_store
+from .units import read_seal
+
+REMOVED = "gc/removed/"
+
+
+class Removal(BaseModel):
+    """The announcement that a set is removed; it lasts until its data are gone.
+
+    Parameters
+    ----------
+    set, encoder : str
+        Ids.
+    attempt : str
+        Folder of the set's data.
+    units : tuple of str
+        Sealed units that have no rows but the set's, and go with it.
+    user, host : str or None
+    removed : int
+        When, in milliseconds since 1970, by the clock of whoever removed it.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    set: str
+    encoder: str
+    attempt: str
+    units: tuple[str, ...]
+    user: str | None
+    host: str
+    removed: int
+
+
+def rm(store: str | Path | Store, sets: Sequence[str], *, now: bool = False) -> list[Removal]:
+    """Remove sets: their names and their seals at once, their data at the next `gc` after its grace period.
+
+    Rows that no other set has are encoded anew when they are needed again. Trials stay: they are results.
+
+    Parameters
+    ----------
+    store : str, Path or Store
+    sets : sequence of str
+        Set ids, or their first digits.
+    now : bool
+        Delete the data at once too. Whoever reads a removed set then finds it damaged; an extractor that reuses its
+        rows encodes them.
+
+    Returns
+    -------
+    list of Removal
+
+    Raises
+    ------
+    NotFound, BadInput
+        If there is no such set, or several; then none is removed.
+    Conflict
+        If a set is pinned; then none is removed.
+    ReadOnly, Unavailable
+
+    Guarantees
+    ----------
+    Readers see a whole set or none. A set that is pinned when this looks is not removed. The same call goes on where
+    one was interrupted.
+    """
+    opened = (store if isinstance(store, Store) else open_store(store)).own
+    backend = opened.backend
+    ids, unfinished = opened.set_ids(), {r.set: r for r in removals(backend)}
+    wanted = list(dict.fromkeys(_full_id(opened, s, ids, unfinished) for s in sets))
+    for set_ in wanted:
+        _check_pin(backend, set_)
+    done = [_remove(backend, ids[s]) if s in ids else unfinished[s] for s in wanted]
+    if now:
+        from .gc import collect_removed
+
+        collect_removed(opened, done)
+    return done
+
+
+def removals(backend: Backend) -> list[Removal]:
+    """Return the announcements of a store; damaged ones are left out."""
+    found = each(lambda info: _read(backend, info.key), backend.list(REMOVED))
+    return [r for r in found if r is not None]
+
+
+def find_removal(backend: Backend, set_: str, attempt: str) -> Removal | None:
+    """Return the announcement that this very attempt at a set is removed, if there is one."""
+    found = _read(backend, removal_key(set_))
+    return found if found is not None and found.attempt == attempt else None
+
+
+def removal_key(set_: str) -> str:
+    """Return the key of the announcement that a set is removed."""
+    return f"{REMOVED}{set_}.json"
+
+
+def _read(backend: Backend, key: str) -> Removal | None:
+    with suppress(CryoprobeError, ValidationError):
+        content = layout.read_json(backend, key)
+        if isinstance(content, dict) and layout.is_whole(content):
+            return Removal.model_validate(content)
+    return None
+
+
+def _full_id(store: Store, set_id: str, ids: dict[str, str], unfinished: dict[str, Removal]) -> str:
+    """Return the whole id; of a set whose removal was interrupted after its manifest was gone, too."""
+    try:
+        return layout.stem(store.manifest_key(set_id))
+    except NotFound:
+        begun = [s for s in unfinished if set_id and s.startswith(set_id.lower()) and s not in ids]
+        if len(begun) == 1:
+            return begun[0]
+        raise
+
+
+def _check_pin(backend: Backend, set_: str) -> None:
+    pin = read_pin(backend, set_)
+    if pin is not None:
+        by = f"{pin.user or '?'}@{pin.host}"
+        raise Conflict(
+            f"Set {set_[:12]} in {backend.url} is pinned by {by}{f': {pin.why}' if pin.why else ''}.",
+            hint=f"If it is not needed any more: cryoprobe pin --remove {set_[:12]} --store {backend.url}",
+            key=set_,
+        )
+
+
+def _remove(backend: Backend, key: str) -> Removal:
+    manifest = None
+    try:
+        manifest = read_manifest(backend, key)
+    except Corrupt:  # which data were the set is then not known: all of its attempts are nobody's, and its units stay
+        set_aside(backend, key)
+    user, host = whoami()
+    set_ = layout.stem(key)
+    removal = Removal(
+        set=set_,
+        encoder=key.split("/")[1],
+        attempt="" if manifest is None else manifest.attempt,
+        units=() if manifest is None else tuple(_units_of(backend, manifest)),
+        user=user,
+        host=host,
+        removed=time.time_ns() // 1_000_000,
+    )
+    backend.put(removal_key(set_), layout.dump_seal(removal.model_dump(mode="json")))
+    try:
+        _check_pin(backend, set_)  # again: who pins it from here on sees the announcement
+    except Conflict:
+        backend.delete(removal_key(set_))
+        raise
+    # Names first: a name whose set is missing would be taken for damage.
+    for info in list(backend.list("names/")):
+        if layout.stem(info.key) == set_:
+            backend.delete(info.key)
+    backend.delete(key)
+    return removal
+
+
+def _units_of(backend: Backend, manifest: Manifest) -> list[str]:
+    """Return the sealed units whose rows are all in a set."""
+    known = set(manifest.units)
+    try:
+        rows = {s.tobytes() for s in FeatureSet(backend, manifest).samples()}
+    except Corrupt:  # it can be removed all the same, and the units that it names with it
+        rows = set()
+
+    def belongs(unit: str) -> bool:
+        with suppress(CryoprobeError):
+            seal = read_seal(backend, manifest.encoder_id, unit)
+            if seal is not None:
+                return unit in known or all(s.tobytes() in rows for s in seal.read(backend, "samples"))
+        return False
+
+    units = [layout.stem(info.key) for info in backend.list(f"unit-seals/{manifest.encoder_id}/")]
+    return [u for u, mine in zip(units, each(belongs, units), strict=True) if mine]

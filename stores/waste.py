@@ -1,0 +1,293 @@
+"""What in a store nobody needs any more. Finds it; deletes nothing.
+
+Kept is whatever a seal names, and whatever a seal that is missing or damaged may have named: all attempts at a set that
+is pinned, or has a name, or a manifest that cannot be read, and at a unit whose seal cannot be read. So are units with
+rows that no sealed set has, unless they went with a removed set; and all that an extractor with a live claim may want.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Container, Iterable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from typing import Literal
+
+from ..errors import CryoprobeError, NotFound
+from . import layout
+from .backend import Backend, ObjectDetails
+from .claims import is_abandoned
+from .fences import FENCES, is_left_behind
+from .manifest import Manifest, read_manifest
+from .parallel import each
+from .pins import pinned_ids
+from .quarantine import QUARANTINE, original_key
+from .removal import REMOVED, Removal, removal_key, removals
+from .rows import RowIndex
+from .store import Store
+from .units import UnitSeal, read_seal
+
+IDLE_SECONDS = 900.0
+"""A temporary file that has not grown for so long has no writer."""
+
+LONGEST_REMOVAL_SECONDS = 86400.0
+"""An announced removal that has not removed its set by then was interrupted."""
+
+Kind = Literal["attempt", "unit", "claim", "temporary file", "quarantine", "name", "record"]
+
+AT_ONCE: tuple[Kind, ...] = ("claim", "name", "record")
+"""What needs no grace period: nobody reads it."""
+
+
+@dataclass(frozen=True)
+class Waste:
+    """Something that nobody needs.
+
+    Parameters
+    ----------
+    kind : str
+        ``attempt``: data that no seal names. ``unit``: a sealed unit whose rows are all in sets, or went with a removed
+        one. ``claim`` of a dead writer. ``temporary file``. ``quarantine``: a damaged object that `repair` set aside.
+        ``name`` of a removed set. ``record``: of a removal or a gc run that is over.
+    place : str
+        Its folder, or its key.
+    objects : tuple of ObjectDetails
+        What is to be deleted.
+        A unit's seal comes first.
+    since : float or None
+        When it became waste, where that is known, by the storage's clock.
+    needs : frozenset of str
+        Keys of the manifests that must still be there for it to be waste.
+    size : int
+        Bytes that come free with it, once all waste is deleted: what is shared on the disk with something that stays
+        counts nothing.
+    """
+
+    kind: Kind
+    place: str
+    objects: tuple[ObjectDetails, ...]
+    since: float | None = None
+    needs: frozenset[str] = frozenset()
+    size: int = 0
+
+
+def find_waste(store: Store, now: float) -> list[Waste]:
+    """Return all waste of a store.
+
+    Parameters
+    ----------
+    store : Store
+    now : float
+        Time by the storage's clock, in seconds since 1970.
+    """
+    survey = _Survey(store, now)
+    waste = list(survey.waste())
+    staying = survey.files_beside({o.key for w in waste for o in w.objects})
+    sized = []
+    for w in waste:
+        free = [o for o in w.objects if o.file is None or o.file not in staying]
+        staying.update(o.file for o in free if o.file is not None)  # counted once
+        sized.append(replace(w, size=sum({o.file or o.key: o.size for o in free}.values())))
+    return sized
+
+
+class _Survey:
+    """One look at a store: listings, seals, and what follows from them."""
+
+    def __init__(self, store: Store, now: float) -> None:
+        self._store = store
+        self._backend = backend = store.backend
+        self._now = now
+        # Data before seals: what is sealed in between is then seen as sealed.
+        self._objects = list(backend.inspect())
+        self._by_key = {o.key: o for o in self._objects}
+        self._removals = {r.set: r for r in removals(backend)}
+        self._manifests, self._unreadable_sets = self._read_manifests()
+        self._seals, self._unreadable_units = self._read_seals()
+        self._claims = [o for o in self._objects if o.key.startswith("claims/")]
+        self._dead_claims = [c for c, dead in zip(self._claims, each(self._is_dead, self._claims), strict=True) if dead]
+        live = {o.key for o in self._claims} - {o.key for o in self._dead_claims}
+        self._live = {(k.split("/")[1], layout.stem(k)) for k in live if k.count("/") == 2}
+
+    def files_beside(self, keys: Container[str]) -> set[tuple[int, int]]:
+        """Return the files on a disk that have a name other than `keys`."""
+        return {o.file for o in self._objects if o.file is not None and o.key not in keys}
+
+    def waste(self) -> Iterator[Waste]:
+        yield from self._attempts()
+        yield from self._units()
+        yield from (Waste("claim", o.key, (o,)) for o in self._dead_claims)
+        for leftover in self._backend.leftovers():
+            if leftover.modified is not None and self._now - leftover.modified >= IDLE_SECONDS:
+                yield Waste("temporary file", leftover.key, (leftover,))
+        yield from self._quarantined()
+        yield from self._names()
+        yield from self._records()
+
+    def _attempts(self) -> Iterator[Waste]:
+        """Yield the attempts that no seal names, nor may have named."""
+        sealing = {id_ for _, id_ in self._live}  # a claim is on a unit, or on a set that is being sealed
+        needed_sets = {*self._unreadable_sets, *pinned_ids(self._backend)} - self._manifests.keys()
+        for info in self._backend.list("names/"):
+            set_ = layout.stem(info.key)
+            if set_ not in self._manifests and set_ not in self._removals:
+                needed_sets.add(set_)  # a name is removed before its set: this manifest was lost
+        folders: dict[str, list[ObjectDetails]] = {}
+        for o in self._objects:
+            depth = {"sets": 3, "units": 4}.get(o.key.partition("/")[0])
+            if depth is not None and o.key.count("/") >= depth:
+                folders.setdefault("/".join(o.key.split("/")[:depth]), []).append(o)
+        for folder, objects in folders.items():
+            top, *ids = folder.split("/")
+            if top == "sets":
+                set_, attempt = ids
+                manifest = self._manifests.get(set_)
+                if set_ in needed_sets or set_ in sealing or (manifest is not None and manifest.attempt == attempt):
+                    continue
+                removal = self._removals.get(set_)
+                since = None
+                if removal is not None and removal.attempt == attempt:
+                    since = self._announced(set_)
+                yield Waste("attempt", folder, tuple(objects), since)
+            else:
+                encoder, unit, attempt = ids
+                seal = self._seals.get((encoder, unit))
+                needed = (encoder, unit) in self._unreadable_units or (encoder, unit) in self._live
+                if not needed and (seal is None or seal.attempt != attempt):
+                    yield Waste("attempt", folder, tuple(objects))
+
+    def _units(self) -> Iterator[Waste]:
+        """Yield sealed units that nobody needs: their rows are found in sets, or were to go with one."""
+        busy = {encoder for encoder, _ in self._live}
+        for encoder in sorted({encoder for encoder, _ in self._seals} - busy):
+            seals = {unit: seal for (e, unit), seal in self._seals.items() if e == encoder}
+            manifests = [m for m in self._manifests.values() if m.encoder_id == encoder]
+            covered = self._covered(encoder, seals, [m for m in manifests if self._is_complete(m)])
+            removed: dict[str, float | None] = {}
+            for removal in self._removals.values():
+                if removal.encoder == encoder and removal.set not in self._manifests:
+                    removed.update(dict.fromkeys(removal.units, self._announced(removal.set)))
+            for unit, seal in seals.items():
+                if unit not in covered and unit not in removed:
+                    continue
+                key = layout.unit_seal_key(encoder, unit)
+                keys = [key, *(seal.key(name) for name in seal.objects)]
+                objects = tuple(self._by_key[k] for k in keys if k in self._by_key)
+                if unit in covered:
+                    yield Waste("unit", seal.folder, objects, needs=frozenset(m.key for m in manifests))
+                else:
+                    yield Waste("unit", seal.folder, objects, removed[unit])
+
+    def _covered(self, encoder: str, seals: dict[str, UnitSeal], manifests: list[Manifest]) -> set[str]:
+        """Return the units whose rows are all in sets that have all their objects."""
+        covered = {unit for m in manifests for unit in m.units if unit in seals}
+        rest = [seal for unit, seal in seals.items() if unit not in covered]
+        if not rest or not manifests:
+            return covered
+        with suppress(CryoprobeError):  # what cannot be read covers nothing, and may have to be mended by units
+            index = RowIndex(self._backend, encoder, units=False)
+            for seal in rest:
+                with suppress(CryoprobeError):
+                    if not index.missing([s.tobytes() for s in seal.read(self._backend, "samples")]):
+                        covered.add(seal.unit)
+        return covered
+
+    def _is_complete(self, manifest: Manifest) -> bool:
+        keys = {f"{manifest.folder}/{key}": record.size for key, record in manifest.objects.items()}
+        return all(key in self._by_key and self._by_key[key].size == size for key, size in keys.items())
+
+    def _quarantined(self) -> Iterator[Waste]:
+        """Yield what was set aside, unless the object in its place is still missing though a seal promises it."""
+        promised = {f"{m.folder}/{key}" for m in self._manifests.values() for key in m.objects}
+        promised |= {seal.key(name) for seal in self._seals.values() for name in seal.objects}
+        for o in self._objects:
+            if o.key.startswith(QUARANTINE):
+                original = original_key(o.key)
+                if original not in promised or original in self._by_key:
+                    yield Waste("quarantine", o.key, (o,))
+
+    def _names(self) -> Iterator[Waste]:
+        """Yield names that were given to a set while it was being removed."""
+        gone = self._removals.keys() - self._manifests.keys() - self._unreadable_sets
+        for o in self._objects:
+            if o.key.startswith("names/") and layout.stem(o.key) in gone:
+                yield Waste("name", o.key, (o,))
+
+    def _records(self) -> Iterator[Waste]:
+        for o in self._objects:
+            if o.key.startswith(FENCES) and is_left_behind(self._backend, o, self._now):
+                yield Waste("record", o.key, (o,))
+            elif o.key.startswith(REMOVED):
+                removal = self._removals.get(layout.stem(o.key))
+                there = removal is None or removal.set in self._manifests
+                # Over when nothing of the set is left, or it is there again. Or still: interrupted, or just under way.
+                if self._is_old(o) if there else removal is not None and not self._is_left(removal):
+                    yield Waste("record", o.key, (o,))
+
+    def _announced(self, set_: str) -> float | None:
+        """Return when the removal of a set was announced."""
+        record = self._by_key.get(removal_key(set_))
+        return None if record is None else record.modified
+
+    def _is_old(self, o: ObjectDetails) -> bool:
+        return o.modified is not None and self._now - o.modified >= LONGEST_REMOVAL_SECONDS
+
+    def _is_left(self, removal: Removal) -> bool:
+        folder = f"{layout.set_folder(removal.set, removal.attempt)}/"
+        units = {(removal.encoder, unit) for unit in removal.units}
+        return bool(units & self._seals.keys()) or any(key.startswith(folder) for key in self._by_key)
+
+    def _read_manifests(self) -> tuple[dict[str, Manifest], set[str]]:
+        """Return the manifests by set, and the sets whose manifest cannot be read."""
+
+        def read(key: str) -> Manifest | str | None:
+            try:
+                return read_manifest(self._backend, key)
+            except NotFound:
+                return None
+            except CryoprobeError:
+                return layout.stem(key)
+
+        found = list(each(read, self._store.set_ids().values()))
+        return {m.set: m for m in found if isinstance(m, Manifest)}, {m for m in found if isinstance(m, str)}
+
+    def _read_seals(self) -> tuple[dict[tuple[str, str], UnitSeal], set[tuple[str, str]]]:
+        """Return the unit seals by encoder and unit, and those that cannot be read."""
+
+        def read(info: tuple[str, int]) -> UnitSeal | tuple[str, str] | None:
+            encoder, unit = info[0].split("/")[1], layout.stem(info[0])
+            try:
+                return read_seal(self._backend, encoder, unit)
+            except CryoprobeError:
+                return encoder, unit
+
+        found = list(each(read, self._backend.list("unit-seals/")))
+        sealed = {(s.encoder, s.unit): s for s in found if isinstance(s, UnitSeal)}
+        return sealed, {s for s in found if isinstance(s, tuple)}
+
+    def _is_dead(self, claim: ObjectDetails) -> bool:
+        try:
+            content = self._backend.get(claim.key)
+        except NotFound:
+            return False  # given back since the listing
+        return is_abandoned(content, None if claim.modified is None else self._now - claim.modified)
+
+
+def still_unsealed(backend: Backend, folders: Iterable[str]) -> set[str]:
+    """Read seals anew; return those of `folders` that no seal names. A seal that cannot be read may name any of its."""
+    manifests = {layout.stem(info.key): info.key for info in backend.list("manifests/")}
+
+    def named(folder: str) -> bool:
+        top, *ids = folder.split("/")
+        try:
+            if top == "units":
+                seal = read_seal(backend, ids[0], ids[1])
+                return seal is not None and seal.attempt == ids[2]
+            key = manifests.get(ids[0])
+            return key is not None and read_manifest(backend, key).attempt == ids[1]
+        except NotFound:  # removed since the listing
+            return False
+        except CryoprobeError:
+            return True
+
+    listed = list(folders)
+    return {folder for folder, is_named in zip(listed, each(named, listed), strict=True) if not is_named}

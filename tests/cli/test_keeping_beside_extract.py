@@ -1,0 +1,39 @@
+"""Extractors at work while a gc without any grace runs beside them: they do some things again, and lose nothing."""
+
+from __future__ import annotations
+
+import random
+import time
+from pathlib import Path
+
+import numpy as np
+from tests_extractor import Extraction
+from tests_support import write_images
+
+import cryoprobe
+
+ROWS = 96
+UNIT_ROWS = 8
+
+
+def test_two_extractors_and_gc(tmp_path: Path) -> None:
+    write_images(tmp_path / "data", {"a": ROWS // 2, "b": ROWS // 2}, side=16)
+    store = tmp_path / "store"
+    undisturbed = Extraction(tmp_path / "data", tmp_path / "undisturbed", UNIT_ROWS).summary()
+    both = [Extraction(tmp_path / "data", store, UNIT_ROWS) for _ in range(2)]
+    for extraction in both:
+        extraction.wait_for_begin()
+    pauses = random.Random(0)
+    collections = 0
+    while any(e.process.is_alive() and not e.has_answered() for e in both):
+        time.sleep(pauses.uniform(0.05, 0.3))
+        cryoprobe.gc(store, delete=True, grace=0)
+        collections += 1
+    assert collections
+    assert {e.summary()["set"] for e in both} == {undisturbed["set"]}
+    assert not cryoprobe.verify(store, data=True).damages
+    mine, theirs = (cryoprobe.open_store(s).open(undisturbed["set"]) for s in (store, tmp_path / "undisturbed"))
+    np.testing.assert_array_equal(mine.load()[0], theirs.load()[0])
+    np.testing.assert_array_equal(mine.samples(), theirs.samples())
+    cryoprobe.gc(store, delete=True, grace=0)
+    assert not list(cryoprobe.open_store(store).backend.list("units/"))

@@ -1,0 +1,271 @@
+"""Damage of every kind is put right from wherever whole bytes are, and nothing else is touched."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from tests_support import write_images
+
+import cryoprobe
+from cryoprobe.pipeline.encoders import Encoder
+from cryoprobe.stores.chunks import record_of
+from cryoprobe.stores.store import Store
+
+MODEL = "timm:test_vit"
+
+
+def keys(store: Store, prefix: str = "") -> list[str]:
+    return [info.key for info in store.backend.list(prefix)]
+
+
+def spoil(store: Store, *wanted: str) -> None:
+    """Change a byte in the middle of objects; other hard links of their files keep the old bytes."""
+    for key in wanted:
+        data = bytearray(store.backend.get(key))
+        data[len(data) // 2] ^= 1
+        store.backend.put(key, bytes(data))
+
+
+def forget_units(store: Store) -> None:
+    for key in [*keys(store, "unit-seals/"), *keys(store, "units/")]:
+        store.backend.delete(key)
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Extract 10 images in units of 4 to a store beside the images."""
+    folder = tmp_path_factory.mktemp("repair")
+    write_images(folder / "data", {"a": 5, "b": 5})
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("CRYOPROBE_CACHE", str(folder / "cache"))
+        options = {"untrained": True, "image_size": 32, "unit_rows": 4, "batch_size": 4}
+        cryoprobe.extract(MODEL, f"folder:{folder / 'data'}", folder / "store", **options)
+    return folder
+
+
+@pytest.fixture
+def images(made: Path) -> cryoprobe.Images:
+    return cryoprobe.Images(MODEL, f"folder:{made / 'data'}")
+
+
+@pytest.fixture
+def other(made: Path) -> Store:
+    return cryoprobe.open_store(made / "store")
+
+
+@pytest.fixture
+def store(made: Path, tmp_path: Path) -> Store:
+    """Return a copy in which no two objects share a file."""
+    return cryoprobe.open_store(shutil.copytree(made / "store", tmp_path / "copy"))
+
+
+def only(store: Store) -> cryoprobe.FeatureSet:
+    (set_,) = store.set_ids()
+    return store.open(set_)
+
+
+def assert_same(store: Store, other: Store) -> None:
+    assert not cryoprobe.verify(store, data=True).damages
+    assert only(store).manifest == only(other).manifest
+    for name in ("load", "norms", "samples"):
+        for mine, theirs in zip(getattr(only(store), name)(), getattr(only(other), name)(), strict=True):
+            np.testing.assert_array_equal(mine, theirs)
+
+
+def actions(done: list[cryoprobe.Repair]) -> dict[str, str]:
+    return {r.key: r.action for r in done}
+
+
+def test_a_whole_store_is_left_alone(store: Store, images: cryoprobe.Images) -> None:
+    before = keys(store)
+    assert cryoprobe.repair(store, images=images) == []
+    assert keys(store) == before
+
+
+class TestFromTheStoreItself:
+    def test_a_chunk_from_its_unit_and_a_unit_from_the_set(self, store: Store, other: Store) -> None:
+        unit = next(k for k in keys(store, "units/") if k.endswith("/norms") and len(store.backend.get(k)) == 20)
+        chunk = f"{only(store).manifest.folder}/embeddings/c/1/0"
+        spoil(store, chunk, unit)
+        assert actions(cryoprobe.repair(store)) == {chunk: "restored", unit: "restored"}
+        assert_same(store, other)
+        assert sorted(k.split("/", 2)[2] for k in keys(store, "quarantine/")) == sorted([chunk, unit])
+
+    def test_zarr_documents_from_the_manifest(self, store: Store, other: Store) -> None:
+        documents = [k for k in keys(store, "sets/") if k.endswith("zarr.json")]
+        spoil(store, *documents[1:])
+        store.backend.delete(documents[0])
+        assert set(actions(cryoprobe.repair(store)).values()) == {"restored"}
+        assert_same(store, other)
+        assert len(keys(store, "quarantine/")) == len(documents) - 1
+
+    def test_a_name_from_the_manifest(self, store: Store, other: Store) -> None:
+        (key,) = keys(store, "names/")
+        spoil(store, key)
+        assert store.names()[0].named == only(store).manifest.provenance["created"]
+        assert actions(cryoprobe.repair(store)) == {key: "restored"}
+        assert not cryoprobe.verify(store).damages
+        assert keys(store, "names/") == [key]
+        assert store.names()[0].name == other.names()[0].name
+
+
+class TestSetAside:
+    def test_a_unit_that_no_set_has_is_encoded_again_by_extract(
+        self, store: Store, encoder: Encoder, made: Path
+    ) -> None:
+        cryoprobe.rm(store, list(store.set_ids()))
+        seal, *_ = keys(store, "unit-seals/")
+        store.backend.delete(next(k for k in keys(store, "units/") if seal.split("/")[2][:64] in k))
+        with pytest.raises(cryoprobe.Corrupt, match="cryoprobe repair"):
+            cryoprobe.extract(encoder, f"folder:{made / 'data'}", store, unit_rows=4)
+        (done,) = cryoprobe.repair(store)
+        assert (done.action, seal in keys(store, "unit-seals/")) == ("set aside", False)
+        (again,) = cryoprobe.extract(encoder, f"folder:{made / 'data'}", store, unit_rows=4, batch_size=4)
+        assert again.encoded in (2, 4)
+        assert not cryoprobe.verify(store, data=True).damages
+
+    def test_damaged_unit_seals_and_trials(self, store: Store) -> None:
+        store.record_trial("t" * 8, {"trial": "t" * 8, "score": 1})
+        wanted = [keys(store, "unit-seals/")[0], "trials/tttttttt.json"]
+        spoil(store, *wanted)
+        assert actions(cryoprobe.repair(store)) == dict.fromkeys(wanted, "set aside")
+        assert store.trial("t" * 8) is None
+        assert sorted(k.split("/", 2)[2] for k in keys(store, "quarantine/")) == sorted(wanted)
+        assert not cryoprobe.verify(store, data=True).damages
+
+    def test_what_a_set_needs_is_never_set_aside_without_something_in_its_place(self, store: Store) -> None:
+        forget_units(store)
+        labels = f"{only(store).manifest.folder}/labels/c/0"
+        spoil(store, labels)
+        before = keys(store)
+        (done,) = cryoprobe.repair(store)
+        assert (done.key, done.action) == (labels, "not repaired")
+        assert keys(store) == before
+        spoil(store, only(store).manifest.key)
+        assert set(actions(cryoprobe.repair(store)).values()) == {"not repaired"}
+        assert keys(store) == before
+
+
+class TestFromAnotherStore:
+    def test_objects_seals_trials_and_names(self, store: Store, other: Store) -> None:
+        manifest = only(store).manifest
+        for s in (store, other):
+            s.record_trial("t" * 8, {"trial": "t" * 8, "score": 1})
+        wanted = [
+            *(f"{manifest.folder}/{k}" for k in ("embeddings/c/2/0", "labels/c/0", "samples/c/0/0")),
+            manifest.key,
+            *keys(store, "unit-seals/")[:2],
+            *keys(store, "units/")[:3],
+            "trials/tttttttt.json",
+            *keys(store, "names/"),
+        ]
+        spoil(store, *wanted)
+        done = cryoprobe.repair(store, source=other)
+        assert {r.action for r in done} == {"restored"}
+        assert_same(store, other)
+        assert store.trial("t" * 8) == other.trial("t" * 8)
+        assert sorted(k.split("/", 2)[2] for k in keys(store, "quarantine/")) == sorted(wanted)
+
+    def test_a_lost_manifest_and_all_of_its_objects(self, store: Store, other: Store) -> None:
+        for key in [*keys(store, "manifests/"), *keys(store, "sets/")]:
+            store.backend.delete(key)
+        (done,) = cryoprobe.repair(store, source=other)
+        assert (done.problem, done.action) == ("missing", "restored")
+        assert_same(store, other)
+
+    def test_a_store_that_is_damaged_too_gives_nothing(self, store: Store, other: Store, tmp_path: Path) -> None:
+        worse = cryoprobe.open_store(shutil.copytree(other.url, tmp_path / "worse"))
+        for s in (store, worse):
+            forget_units(s)
+            spoil(s, f"{only(s).manifest.folder}/labels/c/0")
+        (done,) = cryoprobe.repair(store, source=worse)
+        assert done.action == "not repaired"
+        assert not keys(store, "quarantine/")
+
+    def test_chosen_sets_alone(self, store: Store, other: Store) -> None:
+        spoil(store, f"{only(store).manifest.folder}/labels/c/0", keys(store, "units/")[0])
+        (done,) = cryoprobe.repair(store, [only(store).id[:8]], source=other)
+        assert done.key.endswith("labels/c/0")
+        with pytest.raises(cryoprobe.NotFound):
+            cryoprobe.repair(store, ["f" * 12])
+
+    def test_in_a_bucket(self, store: Store, other: Store, s3: str) -> None:
+        there = cryoprobe.open_store(s3, create=True)
+        for key in keys(other):
+            if key != "cryoprobe.json":
+                there.backend.put(key, other.backend.get(key))
+        spoil(there, f"{only(there).manifest.folder}/labels/c/0", only(there).manifest.key)
+        assert {r.action for r in cryoprobe.repair(there, source=other)} == {"restored"}
+        assert_same(there, other)
+
+
+class TestFromTheImages:
+    @pytest.mark.parametrize(
+        "damaged", [["embeddings/c/1/0"], ["norms/c/0", "norms/c/2"], ["samples/c/1/0", "labels/c/0"]]
+    )
+    def test_lost_rows_are_encoded_again_to_the_last_bit(
+        self, store: Store, other: Store, images: cryoprobe.Images, damaged: list[str]
+    ) -> None:
+        forget_units(store)
+        wanted = [f"{only(store).manifest.folder}/{k}" for k in damaged]
+        spoil(store, *wanted)
+        told: list[int] = []
+
+        class Counting(cryoprobe.Reporter):
+            def advance(self, *, encoded: int = 0, reused: int = 0, failed: int = 0) -> None:
+                told.append(encoded)
+
+        done = cryoprobe.repair(store, images=images, reporter=Counting())
+        assert actions(done) == dict.fromkeys(wanted, "restored")
+        assert sum(told) == {1: 4, 2: 6}[len(damaged)] - 2 * ("labels/c/0" in damaged)  # and no row more
+        assert_same(store, other)
+        assert not keys(store, "units/")
+
+    def test_other_bits_make_the_set_anew_and_leave_the_old_manifest_aside(
+        self, store: Store, other: Store, images: cryoprobe.Images
+    ) -> None:
+        """Seals say of a chunk what this machine does not compute: as if another one had encoded it."""
+        forget_units(store)
+        old = only(store).manifest
+        chunk = "norms/c/1"
+        strange = bytearray(store.backend.get(f"{old.folder}/{chunk}"))
+        strange[0] ^= 1
+        record = record_of(bytes(strange), chunk=True)
+        sealed = old.model_copy(update={"objects": {**old.objects, chunk: record}})
+        store.backend.put(old.key, sealed.dump())
+        (done,) = cryoprobe.repair(store, images=images)
+        assert (done.action, done.key) == ("made anew", f"{old.folder}/{chunk}")
+        assert not cryoprobe.verify(store, data=True).damages
+        new = only(store).manifest
+        assert new.attempt != old.attempt
+        assert new.objects[chunk] == old.objects[chunk]
+        np.testing.assert_array_equal(only(store).load()[0], only(other).load()[0])
+        (aside,) = keys(store, "quarantine/")
+        assert store.backend.get(aside) == sealed.dump()
+        assert keys(store, f"{old.folder}/")  # until gc
+        assert store.names()[0].set == new.set
+
+    def test_a_damaged_or_lost_manifest(self, store: Store, other: Store, images: cryoprobe.Images) -> None:
+        manifest = only(store).manifest
+        for lose in (False, True):
+            store.backend.delete(manifest.key) if lose else spoil(store, manifest.key)
+            (done,) = cryoprobe.repair(store, images=images)
+            assert done.action == "made anew"
+            assert not cryoprobe.verify(store, data=True).damages
+            assert only(store).id == manifest.set
+            np.testing.assert_array_equal(only(store).load()[0], only(other).load()[0])
+
+    def test_other_images_repair_nothing(self, store: Store, images: cryoprobe.Images, tmp_path: Path) -> None:
+        forget_units(store)
+        spoil(store, f"{only(store).manifest.folder}/norms/c/0")
+        write_images(tmp_path / "others", {"a": 5, "b": 5}, seed=9)
+        before = keys(store)
+        (done,) = cryoprobe.repair(store, images=cryoprobe.Images(MODEL, f"folder:{tmp_path / 'others'}"))
+        assert done.action == "not repaired"
+        assert "another set" in done.how
+        (done,) = cryoprobe.repair(store, images=cryoprobe.Images(MODEL, f"folder:{tmp_path / 'nowhere'}"))
+        assert done.action == "not repaired"
+        assert keys(store) == before

@@ -1,0 +1,168 @@
+"""SIGKILL at random instants of gc and repair: no sealed set is lost, no wrong row is read, the same call finishes."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import random
+import signal
+import time
+from collections.abc import Callable
+from multiprocessing.connection import Connection
+from pathlib import Path
+
+import numpy as np
+import pytest
+import store_data
+from store_data import class_labels, flip, keys, make_rows, overwrite, sample_ids, seal, sealed_set, write_units
+
+from cryoprobe.errors import Corrupt
+from cryoprobe.pipeline.repair import repair
+from cryoprobe.stores.gc import gc
+from cryoprobe.stores.local import LocalBackend
+from cryoprobe.stores.removal import rm
+from cryoprobe.stores.store import Store, open_store
+from cryoprobe.stores.verify import verify
+
+KILLS = 20  # of each
+CONTEXT = multiprocessing.get_context("forkserver")
+CONTEXT.set_forkserver_preload(["cryoprobe.pipeline.repair", "cryoprobe.stores.gc"])
+KEPT, REMOVED, UNFINISHED = sample_ids(24), sample_ids(16, seed=1), sample_ids(8, seed=2)
+
+
+def _collect(folder: str, other: str, parent: Connection) -> None:
+    parent.send("begin")
+    gc(folder, delete=True, grace=0)
+    parent.send("end")
+
+
+def _repair(folder: str, other: str, parent: Connection) -> None:
+    parent.send("begin")
+    repair(folder, source=other)
+    parent.send("end")
+
+
+def killed(job: Callable[[str, str, Connection], None], folder: Path, other: Path, seconds: float) -> bool:
+    """Run a job in another process and kill it after so many seconds; return whether that came before its end."""
+    answers, child = CONTEXT.Pipe(duplex=False)
+    process = CONTEXT.Process(target=job, args=(str(folder), str(other), child))
+    process.start()
+    child.close()
+    assert answers.recv() == "begin"
+    time.sleep(seconds)
+    process.kill()
+    process.join()
+    return process.exitcode == -signal.SIGKILL
+
+
+def seconds_of(job: Callable[[str, str, Connection], None], folder: Path, other: Path) -> float:
+    answers, child = CONTEXT.Pipe(duplex=False)
+    process = CONTEXT.Process(target=job, args=(str(folder), str(other), child))
+    process.start()
+    child.close()
+    assert answers.recv() == "begin"
+    started = time.monotonic()
+    assert answers.recv() == "end"
+    process.join()
+    return time.monotonic() - started
+
+
+def assert_kept(store: Store, set_: str, *, may_be_damaged: bool = False) -> None:
+    found = store.open(set_)
+    try:
+        x, y = found.load()
+    except Corrupt:
+        assert may_be_damaged
+        return
+    np.testing.assert_array_equal(x, make_rows(KEPT).embeddings.astype(np.float32))
+    np.testing.assert_array_equal(y, class_labels(len(KEPT)))
+
+
+def test_gc_killed_at_random_instants(tmp_path: Path) -> None:
+    folder = tmp_path / "store"
+    store = open_store(folder, create=True)
+    kept = sealed_set(store.backend, KEPT, chunk_rows=8).id
+
+    def litter() -> None:
+        """Leave a removed set, units of the kept one, an abandoned attempt, and units of an unfinished extraction."""
+        write_units(store.backend, KEPT, 8)
+        write_units(store.backend, UNFINISHED, 8)
+        rm(store, [sealed_set(store.backend, REMOVED, chunk_rows=8, split="gone").id])
+        store.backend.put(f"sets/{kept}/0123456789ab/zarr.json", b"{")
+        store.backend.put(f"units/{store_data.ENCODER_ID}/{'0' * 64}/0123456789ab/norms", b"half")
+
+    litter()
+    seconds = seconds_of(_collect, folder, folder)
+    instants = random.Random(0)
+    early = 0
+    while early < KILLS:
+        litter()
+        if killed(_collect, folder, folder, instants.uniform(0, seconds)):
+            early += 1
+        else:
+            seconds *= 0.7  # it was faster than the run before
+        assert not verify(store, data=True).damages
+        assert_kept(store, kept)
+        assert set(store.set_ids()) == {kept}
+    gc(store, delete=True, grace=0)
+    gc(store, delete=True, grace=0)  # records of what is gone
+    assert not gc(store).garbage
+    assert_kept(store, kept)
+    assert len(keys(store.backend, "unit-seals/")) == 1  # of the unfinished extraction
+    assert not keys(store.backend, "gc/fences/")
+    again, sealed = seal(store.backend, UNFINISHED, split="finished")
+    assert sealed
+    assert set(store.set_ids()) == {kept, again.set}
+
+
+def test_repair_killed_at_random_instants(tmp_path: Path) -> None:
+    folder, other = tmp_path / "store", tmp_path / "other"
+    store = open_store(folder, create=True)
+    kept = sealed_set(store.backend, KEPT, chunk_rows=8)
+    for info in store.backend.list():  # a copy of the store, by copying its objects
+        LocalBackend(other).put(info.key, store.backend.get(info.key))
+    bits = np.random.default_rng(0)
+
+    def damage() -> None:
+        """Damage a chunk and the unit that it came from, the labels, a document and the manifest."""
+        wounds = ["embeddings/c/1/0", "labels/c/0", "zarr.json", "norms/c/2"]
+        units = keys(store.backend, "units/")
+        for key in [*(f"{kept.manifest.folder}/{w}" for w in wounds), *units[:4], kept.manifest.key]:
+            data = LocalBackend(other).get(key)
+            overwrite(folder, key, flip(data, int(bits.integers(len(data) * 8))))
+
+    damage()
+    seconds = seconds_of(_repair, folder, other)
+    assert not verify(store, data=True).damages
+    instants = random.Random(1)
+    early = 0
+    while early < KILLS:
+        damage()
+        if killed(_repair, folder, other, instants.uniform(0, seconds)):
+            early += 1
+        else:
+            seconds *= 0.7
+        with_manifest = kept.manifest.key not in {d.key for d in verify(store).damages}
+        if with_manifest:
+            assert_kept(store, kept.id, may_be_damaged=True)
+        done = repair(folder, source=other)
+        assert {r.action for r in done} <= {"restored"}
+        assert not verify(store, data=True).damages
+        assert_kept(store, kept.id)
+    quarantined = keys(store.backend, "quarantine/")
+    assert len(quarantined) >= 9
+    assert any(k.endswith(kept.manifest.key) for k in quarantined)
+
+
+@pytest.mark.parametrize("grace", [0.0, 86400.0])
+def test_a_temporary_file_of_a_killed_writer_goes_and_that_of_a_living_one_stays(tmp_path: Path, grace: float) -> None:
+    store = open_store(tmp_path / "store", create=True)
+    old, young = (Path(store.url) / "sets" / f".tmp-{name}" for name in ("old", "young"))
+    old.parent.mkdir()
+    for path in (old, young):
+        path.write_bytes(b"half of an object")
+    an_hour_ago = time.time() - 3600
+    os.utime(old, (an_hour_ago, an_hour_ago))
+    gc(store, delete=True, grace=grace)
+    assert young.exists()
+    assert old.exists() == bool(grace)
