@@ -12,7 +12,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from ..errors import BadInput, NotFound
+from ..errors import BadInput, Corrupt, NotFound
 
 _KEY = re.compile(r"(?:[A-Za-z0-9_-][A-Za-z0-9._-]*/)*[A-Za-z0-9_-][A-Za-z0-9._-]*")
 _LONGEST_KEY = 512
@@ -51,6 +51,17 @@ def check_prefix(prefix: str) -> str:
     return prefix
 
 
+def too_large(key: str, url: str, limit: int, size: int) -> Corrupt:
+    """Return the error for an object that has more bytes than one of its kind can have."""
+    return Corrupt(
+        f"{key} in {url} is too large: expected at most {limit} bytes, found {size}.",
+        hint="Restore the object from a copy of the store, or delete it and run extract again.",
+        key=key,
+        expected=limit,
+        found=size,
+    )
+
+
 class Backend(ABC):
     """A flat space of immutable-by-habit objects under keys such as ``sets/<id>/zarr.json``.
 
@@ -68,17 +79,25 @@ class Backend(ABC):
     unproven: bool = False
 
     @abstractmethod
-    def get(self, key: str) -> bytes:
+    def get(self, key: str, limit: int | None = None) -> bytes:
         """Return the whole object.
+
+        Parameters
+        ----------
+        key : str
+        limit : int, optional
+            How many bytes it may have: whoever knows gives it, for a store can come from a stranger.
 
         Raises
         ------
         NotFound
             If there is none of that name.
+        Corrupt
+            If it has more than `limit` bytes.
 
         Guarantees
         ----------
-        Never returns part of an object that `put` or `put_if_absent` wrote.
+        Never returns part of an object that `put` or `put_if_absent` wrote. Takes no memory for what is above `limit`.
         """
 
     @abstractmethod

@@ -8,18 +8,31 @@ few lines. The metadata documents come from zarr itself.
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
 import google_crc32c
 import numpy as np
 import numpy.typing as npt
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
-from ..errors import Corrupt, NotFound
+from ..errors import BadInput, Corrupt, NotFound
 from .backend import Backend
 
 CRC_BYTES = 4
+
+LARGEST_OBJECT = 1 << 30
+"""Bytes of a chunk, or of any other object of a set: it is read into memory as a whole."""
+
+Count = Annotated[int, Field(strict=True, ge=0, le=2**53)]
+"""A number of things, or a length or size, in what is read from a store: a whole number that floats hold exactly."""
+
+LATEST = 253_402_214_400_000
+Milliseconds = Annotated[int, Field(strict=True, ge=0, le=LATEST)]
+"""A time since 1970 in what is read from a store, before the year 10000."""
+
+Sha256 = Annotated[str, Field(pattern=r"\A[0-9a-f]{64}\z")]
 
 
 class ObjectRecord(BaseModel):
@@ -38,9 +51,9 @@ class ObjectRecord(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
-    size: int
-    sha256: str
-    crc32c: int | None = None
+    size: Annotated[Count, Field(le=LARGEST_OBJECT)]
+    sha256: Sha256
+    crc32c: Annotated[int, Field(strict=True, ge=0, lt=2**32)] | None = None
 
 
 class ArraySpec(NamedTuple):
@@ -58,6 +71,21 @@ def record_of(data: bytes, *, chunk: bool = False) -> ObjectRecord:
     return ObjectRecord(size=len(data), sha256=hashlib.sha256(data).hexdigest(), crc32c=crc)
 
 
+def chunk_size(dtype: str, shape: tuple[int, ...]) -> int:
+    """Return the bytes of a chunk of this shape: what a seal must say of it."""
+    return math.prod(shape) * np.dtype(dtype).itemsize + CRC_BYTES
+
+
+def check_chunk_size(size: int) -> None:
+    """Raise `BadInput` for a chunk that readers would refuse."""
+    if size > LARGEST_OBJECT:
+        raise BadInput(
+            f"A chunk of {size:,} bytes is larger than a store holds ({LARGEST_OBJECT:,}).",
+            hint="Put fewer rows into one: --unit-rows.",
+            key="unit_rows",
+        )
+
+
 def encode_chunk(rows: npt.NDArray[Any], chunk_rows: int | None = None) -> bytes:
     """Return `rows` as a chunk: little-endian C order, then crc32c in 4 bytes little-endian.
 
@@ -72,6 +100,7 @@ def encode_chunk(rows: npt.NDArray[Any], chunk_rows: int | None = None) -> bytes
         fill = np.nan if rows.dtype.kind == "f" else 0
         padding = np.full((chunk_rows - len(rows), *rows.shape[1:]), fill, rows.dtype)
         rows = np.concatenate([rows, padding])
+    check_chunk_size(chunk_size(rows.dtype.name, rows.shape))
     payload = np.ascontiguousarray(rows, rows.dtype.newbyteorder("<")).tobytes()
     return payload + int(google_crc32c.value(payload)).to_bytes(CRC_BYTES, "little")
 
@@ -86,10 +115,9 @@ def decode_chunk(
     Corrupt
         If size, checksum, or the checksum's value in the seal do not agree.
     """
-    expected = int(np.prod(shape)) * np.dtype(dtype).itemsize + CRC_BYTES
-    if len(data) != record.size or len(data) != expected:
+    if len(data) != record.size or len(data) != chunk_size(dtype, shape):
         raise corrupt(key, url, "has the wrong size", f"{record.size} bytes", f"{len(data)} bytes")
-    rows = np.frombuffer(data, np.dtype(dtype).newbyteorder("<"), count=int(np.prod(shape))).reshape(shape)
+    rows = np.frombuffer(data, np.dtype(dtype).newbyteorder("<"), count=math.prod(shape)).reshape(shape)
     stored = int.from_bytes(data[-CRC_BYTES:], "little")
     computed = int(google_crc32c.value(rows))
     if computed != stored:
@@ -103,8 +131,12 @@ def read_chunk(
     backend: Backend, key: str, record: ObjectRecord, dtype: str, shape: tuple[int, ...]
 ) -> npt.NDArray[Any]:
     """Read and verify one chunk; a missing object is `Corrupt` too, for the seal says that it is there."""
+    if record.size != chunk_size(dtype, shape):
+        raise corrupt(
+            key, backend.url, "is not of its array's shape", f"{chunk_size(dtype, shape)} bytes", f"{record.size} bytes"
+        )
     try:
-        data = backend.get(key)
+        data = backend.get(key, record.size)
     except NotFound:
         raise corrupt(key, backend.url, "is missing", f"{record.size} bytes", "no object") from None
     return decode_chunk(data, record, dtype, shape, key=key, url=backend.url)

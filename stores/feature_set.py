@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Literal
@@ -11,9 +12,8 @@ import numpy.typing as npt
 
 from ..errors import BadInput
 from .backend import Backend
-from .chunks import read_chunk
+from .chunks import corrupt, read_chunk
 from .manifest import FailedSample, Manifest
-from .units import SAMPLE_BYTES
 
 Labels = npt.NDArray[np.int64] | npt.NDArray[np.uint8]
 Float = Literal["float16", "float32", "float64"]
@@ -22,6 +22,9 @@ RowChoice = slice | Sequence[int] | npt.NDArray[np.integer[Any]] | None
 _Members = slice | npt.NDArray[np.intp]
 
 _READERS = 8
+
+_UNPROVEN_BYTES = 64 << 20
+"""How much memory is taken on a manifest's word alone."""
 
 
 class FeatureSet:
@@ -39,6 +42,7 @@ class FeatureSet:
     def __init__(self, backend: Backend, manifest: Manifest) -> None:
         self.manifest = manifest
         self._backend = backend
+        self._found = False  # whether the objects have been looked for
 
     def __repr__(self) -> str:
         return f"<FeatureSet {self.id[:12]} [{self.rows}, {self.dim}] {self.manifest.dtype}>"
@@ -128,7 +132,7 @@ class FeatureSet:
             If a row is asked for that is not there, or a dtype that cannot hold embeddings.
         """
         wanted = self._choose(rows)
-        x = np.empty((len(wanted), self.dim), _floating(dtype))
+        x = self._allocate((len(wanted), self.dim), _floating(dtype))
         norms = self.norms(wanted) if raw else None
 
         def fill(chunk: int, members: _Members) -> None:
@@ -187,7 +191,10 @@ class FeatureSet:
 
     def _choose(self, rows: RowChoice) -> npt.NDArray[np.int64]:
         if rows is None or isinstance(rows, slice):
-            return np.arange(self.rows, dtype=np.int64)[rows if rows is not None else slice(None)]
+            chosen = range(self.rows)[rows if rows is not None else slice(None)]
+            if len(chosen) * np.dtype(np.int64).itemsize > _UNPROVEN_BYTES:
+                self._look_for_objects()
+            return np.arange(chosen.start, chosen.stop, chosen.step, dtype=np.int64)
         try:
             wanted = np.asarray(rows)
         except ValueError as e:  # nested, and not rectangular
@@ -204,42 +211,53 @@ class FeatureSet:
 
     def _small(self, name: str, rows: RowChoice) -> npt.NDArray[Any]:
         """Read one of the narrow arrays."""
+        form = self.manifest.form(name)
         wanted = self._choose(rows)
-        dtype, tail, chunk_rows = self._form(name)
-        result = np.empty((len(wanted), *tail), dtype)
+        result = self._allocate((len(wanted), *form.tail), form.dtype)
 
         def fill(chunk: int, members: _Members) -> None:
-            result[members] = self._chunk(name, chunk)[_local(wanted[members], chunk * chunk_rows)]
+            result[members] = self._chunk(name, chunk)[_local(wanted[members], chunk * form.chunk_rows)]
 
-        self._per_chunk(fill, wanted, chunk_rows)
+        self._per_chunk(fill, wanted, form.chunk_rows)
         return result
 
-    def _form(self, name: str) -> tuple[str, tuple[int, ...], int]:
-        """Return dtype, shape behind the rows, and chunk length of an array."""
-        m = self.manifest
-        if name == "labels":
-            return (
-                ("uint8", (len(self.classes),), m.label_chunk_rows)
-                if self.multilabel
-                else (
-                    "int64",
-                    (),
-                    m.label_chunk_rows,
+    def _allocate(self, shape: tuple[int, ...], dtype: str) -> npt.NDArray[Any]:
+        """Return an array to be filled. What a manifest promises is looked for before much memory is taken for it."""
+        size = math.prod(shape) * np.dtype(dtype).itemsize
+        if size > _UNPROVEN_BYTES:
+            self._look_for_objects()
+        try:
+            return np.empty(shape, dtype)
+        except MemoryError:
+            raise BadInput(
+                f"{shape[0]:,} rows of set {self.id[:12]} need {size:,} bytes of memory, which are not there.",
+                hint="Read fewer rows at a time (rows=…, batches), or probe with --memory.",
+                key=self.id,
+            ) from None
+
+    def _look_for_objects(self) -> None:
+        """Raise `Corrupt` unless the set's objects have the sizes that the manifest says, by one listing."""
+        if self._found:
+            return
+        folder = f"{self.manifest.folder}/"
+        sizes = {info.key.removeprefix(folder): info.size for info in self._backend.list(folder)}
+        for key, record in self.manifest.objects.items():
+            if (found := sizes.get(key)) != record.size:
+                raise corrupt(
+                    folder + key,
+                    self._backend.url,
+                    "is missing" if found is None else "has the wrong size",
+                    f"{record.size} bytes",
+                    "no object" if found is None else f"{found} bytes",
                 )
-            )
-        forms: dict[str, tuple[str, tuple[int, ...]]] = {
-            "embeddings": (m.dtype, (m.dim,)),
-            "norms": ("float32", ()),
-            "samples": ("uint8", (SAMPLE_BYTES,)),
-        }
-        return (*forms[name], m.chunk_rows)
+        self._found = True
 
     def _chunk(self, name: str, index: int) -> npt.NDArray[Any]:
         """Read one chunk, verified, at its full stored length."""
-        dtype, tail, chunk_rows = self._form(name)
-        relative = f"{name}/c/{index}" + "/0" * len(tail)
-        record = self.manifest.objects[relative]
-        return read_chunk(self._backend, f"{self.manifest.folder}/{relative}", record, dtype, (chunk_rows, *tail))
+        form = self.manifest.form(name)
+        relative = form.key(name, index)
+        record, shape = self.manifest.objects[relative], (form.chunk_rows, *form.tail)
+        return read_chunk(self._backend, f"{self.manifest.folder}/{relative}", record, form.dtype, shape)
 
     def _per_chunk(self, fill: Callable[[int, _Members], None], wanted: npt.NDArray[np.int64], chunk_rows: int) -> None:
         """Call ``fill(chunk, members)`` for every chunk that holds wanted rows, several at once."""

@@ -9,6 +9,7 @@
 ``manifests/<encoder>/<set>.json``                     the seal of a set: its attempt, every object with its hash
 ``names/<set>.<digest>.json``                          what people call a set
 ``trials/<trial>.json``                                the result of one probe
+``signatures/<set>/<key>.json``                        who vouches for a set's manifest
 =====================================================  =========================================================
 """
 
@@ -20,9 +21,20 @@ import secrets
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from pydantic import ValidationError
+
 from ..canonical import canonical_json, digest
-from ..errors import Corrupt, Incompatible, NotFound
+from ..errors import BadInput, Corrupt, Incompatible, NotFound
 from .backend import Backend
+
+SMALL = 1 << 20
+"""Bytes that a marker, name, claim, signature or unit's seal may have: some hundred times what they do have."""
+
+LARGE = 64 << 20
+"""Bytes that a manifest or trial may have. A manifest has some 160 for each object: it suffices for 140,000 chunks."""
+
+_MOST_CONTAINERS = 4_000_000  # lists and objects, which take the most memory for a byte of JSON
+_DEEPEST = 32
 
 FORMAT = "cryoprobe-store"
 FORMAT_VERSION = 1
@@ -75,22 +87,107 @@ def stem(key: str) -> str:
     return key.rpartition("/")[2].partition(".")[0]
 
 
-def read_json(backend: Backend, key: str) -> Any:
-    """Return a JSON object of the store, parsed; raise `Corrupt` where it is not JSON."""
-    data = backend.get(key)
+def read_json(backend: Backend, key: str, limit: int = SMALL) -> Any:
+    """Return a JSON object of the store, parsed.
+
+    Raises
+    ------
+    NotFound
+        If there is none.
+    Corrupt
+        If it has more than `limit` bytes, is not JSON, or nested deeper than anything that a store holds.
+    """
+    return _parse(backend.get(key, limit), key, backend.url)
+
+
+def read_sealed(backend: Backend, key: str, what: str, hint: str, limit: int = SMALL) -> dict[str, Any]:
+    """Return what `dump_seal` was given, with its checksum.
+
+    Parameters
+    ----------
+    backend : Backend
+    key : str
+    what, hint : str
+        What the object is, and what to do where it is damaged: for the message.
+    limit : int
+        How many bytes it may have.
+
+    Raises
+    ------
+    NotFound
+        If there is none.
+    Corrupt
+        If it is not, byte for byte, what was written.
+    """
+    data = backend.get(key, limit)
+    content = _parse(data, key, backend.url)
+    if not isinstance(content, dict):
+        problem = "it is not an object"
+    elif not is_whole(content):
+        problem = "its checksum does not agree with its content"
+    elif canonical_json(content) != data:
+        problem = "it is not canonical JSON"
+    else:
+        return content
+    raise damaged(backend, key, what, problem, hint)
+
+
+def damaged(backend: Backend, key: str, what: str, problem: str, hint: str) -> Corrupt:
+    """Return the error for a JSON object that is not what was written."""
+    return Corrupt(f"The {what} {key} in {backend.url} is damaged: {problem}.", hint=hint, key=key)
+
+
+def first_problem(e: ValidationError) -> str:
+    """Return the first thing that a model found wrong, in a line."""
+    first = e.errors(include_url=False, include_input=False)[0]
+    return f"{'.'.join(map(str, first['loc']))[:200]}: {first['msg'][:200]}"
+
+
+def _parse(data: bytes, key: str, url: str) -> Any:
     try:
-        return json.loads(data)
+        if data.count(b"[") + data.count(b"{") > _MOST_CONTAINERS:
+            raise ValueError("it has too many parts")
+        content = json.loads(data.decode(), parse_constant=_refuse_constant)
+        _check_depth(content)
     except (ValueError, RecursionError) as e:
         raise Corrupt(
-            f"{key} in {backend.url} is not JSON ({e}).",
+            f"{key} in {url} is not JSON ({e}).",
             hint="Restore the object from a copy of the store, or delete it and run extract again.",
             key=key,
         ) from None
+    return content
 
 
-def dump_seal(content: Mapping[str, Any]) -> bytes:
-    """Return a seal or manifest as it is stored: with a checksum of its own content."""
-    return canonical_json({**content, "checksum": digest(content)})
+def _refuse_constant(name: str) -> None:
+    raise ValueError(f"{name} is no number")
+
+
+def _check_depth(content: Any) -> None:
+    """Refuse what is so deep that another function could run out of stack over it."""
+    level = [content]
+    for _ in range(_DEEPEST):
+        below = (c.values() if isinstance(c, dict) else c for c in level if isinstance(c, dict | list))
+        level = [part for parts in below for part in parts if isinstance(part, dict | list)]
+        if not level:
+            return
+    raise ValueError("it is nested too deeply")
+
+
+def dump_seal(content: Mapping[str, Any], limit: int = LARGE) -> bytes:
+    """Return a seal or manifest as it is stored: with a checksum of its own content.
+
+    Raises
+    ------
+    BadInput
+        If it would be larger than a reader takes.
+    """
+    data = canonical_json({**content, "checksum": digest(content)})
+    if len(data) > limit:
+        raise BadInput(
+            f"A JSON object of {len(data):,} bytes is more than a store holds ({limit:,}).",
+            hint="Of a very large data set, make larger chunks (--unit-rows), or several splits.",
+        )
+    return data
 
 
 def is_whole(content: Mapping[str, Any]) -> bool:

@@ -11,6 +11,7 @@ from ..canonical import digest
 from ..errors import Corrupt, NotFound
 from . import layout
 from .backend import Backend
+from .chunks import LATEST, Count, Milliseconds
 from .parallel import each
 
 
@@ -71,28 +72,64 @@ class NamedSet(BaseModel):
     name: Name
     set: str
     encoder: str
-    rows: int
-    dim: int
-    failed: int
-    size: int
-    named: int
+    rows: Count
+    dim: Count
+    failed: Count
+    size: Count
+    named: Milliseconds
+
+    @property
+    def key(self) -> str:
+        """Key of the name in the store."""
+        return f"names/{self.set}.{_mark(self.name)}.json"
 
 
 def record(backend: Backend, named: NamedSet) -> None:
-    """Write a name, last of all: whoever finds it finds the set behind it sealed."""
-    key = f"names/{named.set}.{digest(named.name.model_dump(mode='json'))[:16]}.json"
-    backend.put(key, layout.dump_seal(named.model_dump(mode="json")))
+    """Write a name, last of all: whoever finds it finds the set behind it sealed.
+
+    It gets a later time than every other set of that name, whatever the clocks of their writers said: the one that is
+    named last is the one that is meant.
+    """
+    ending = f".{_mark(named.name)}.json"
+    same = [info for info in backend.list("names/") if info.key.endswith(ending) and info.key != named.key]
+    others = [found.named for found in each(lambda info: _readable(backend, info.key), same) if found is not None]
+    latest = max([named.named, *(min(other + 1, LATEST) for other in others)])
+    sealed = named.model_copy(update={"named": latest})
+    backend.put(named.key, layout.dump_seal(sealed.model_dump(mode="json"), layout.SMALL))
 
 
 def read_all(backend: Backend) -> Iterator[NamedSet]:
     """Yield every name in the store. What cannot be read is no name: names can be given again at no cost."""
-    found = each(lambda info: _read(backend, info.key), backend.list("names/"))
+    found = each(lambda info: _readable(backend, info.key), backend.list("names/"))
     yield from (named for named in found if named is not None)
 
 
-def _read(backend: Backend, key: str) -> NamedSet | None:
-    with suppress(Corrupt, NotFound, ValidationError):
-        content = layout.read_json(backend, key)
-        if isinstance(content, dict) and layout.is_whole(content):
-            return NamedSet.model_validate(content)
+def read(backend: Backend, key: str) -> NamedSet:
+    """Read one name.
+
+    Raises
+    ------
+    NotFound
+        If there is none.
+    Corrupt
+        If it is damaged.
+    """
+    what, hint = "name", "Delete the object: the set goes by the name in its manifest, or is named by extract again."
+    try:
+        named = NamedSet.model_validate(layout.read_sealed(backend, key, what, hint))
+    except ValidationError as e:
+        raise layout.damaged(backend, key, what, layout.first_problem(e), hint) from None
+    if named.key != key:
+        raise layout.damaged(backend, key, what, "it is the name of another set", hint)
+    return named
+
+
+def _readable(backend: Backend, key: str) -> NamedSet | None:
+    with suppress(Corrupt, NotFound):
+        return read(backend, key)
     return None
+
+
+def _mark(name: Name) -> str:
+    """Return the 16 digits by which names tell each other apart in keys."""
+    return digest(name.model_dump(mode="json"))[:16]

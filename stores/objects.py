@@ -14,7 +14,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from ..errors import BadInput, Conflict, CryoprobeError, NotFound, ReadOnly, Unavailable
-from .backend import Backend, ObjectInfo, check_key, check_prefix, is_key
+from .backend import Backend, ObjectInfo, check_key, check_prefix, is_key, too_large
 
 RETRIES = 6
 """How often a request is repeated after a failure that may pass: some ten seconds in all."""
@@ -66,10 +66,13 @@ class ObjectBackend(Backend):
         # Another process finds its credentials in its own environment: none is ever pickled.
         return ObjectBackend, (self.url, self._retries)
 
-    def get(self, key: str) -> bytes:  # noqa: D102
+    def get(self, key: str, limit: int | None = None) -> bytes:  # noqa: D102
         check_key(key)
         try:
-            return bytes(self._objects.get(key).bytes())
+            found = self._objects.get(key)
+            if limit is not None and found.meta["size"] > limit:
+                raise too_large(key, self.url, limit, found.meta["size"])
+            return bytes(found.bytes())
         except _failures() as e:
             raise self._explained(e, key) from None
 

@@ -14,7 +14,7 @@ from . import layout
 from .backend import Backend
 from .chunks import ArraySpec, ObjectRecord, encode_chunk, record_of, zarr_documents
 from .manifest import FailedSample, Manifest, find_manifest
-from .rows import RowIndex
+from .rows import RowIndex, mixed_forms
 from .units import SAMPLE_BYTES, Rows, UnitSeal
 
 _LABEL_CHUNK_ROWS = 1 << 20
@@ -79,7 +79,7 @@ def seal_set(
     writer = _Writer(backend, layout.set_folder(set_, attempt))
     length = min(chunk_rows, len(ids))
     units = []
-    dim, dtype = 0, ""
+    forms: set[tuple[int, str]] = set()
     for chunk, start in enumerate(range(0, len(ids), length)):
         members = ids[start : start + length]
         unit = index.unit(layout.unit_id(encoder_id, members))
@@ -87,12 +87,17 @@ def seal_set(
             units.append(unit.unit)
         if unit is not None and unit.rows == length:
             writer.link(unit, chunk)
-            dim, dtype = unit.dim, unit.dtype
+            forms.add((unit.dim, unit.dtype))
         else:
             rows = index.gather(members)
             writer.write(rows, chunk, length)
-            dim, dtype = rows.embeddings.shape[1], rows.embeddings.dtype.name
-    label_length = min(_LABEL_CHUNK_ROWS, len(ids))
+            forms.add((rows.embeddings.shape[1], rows.embeddings.dtype.name))
+    if len(forms) > 1:
+        writer.discard()
+        raise mixed_forms(encoder_id, backend.url)
+    ((dim, dtype),) = forms
+    flags = labels.shape[1] if labels.ndim == 2 else 1
+    label_length = min(_LABEL_CHUNK_ROWS, len(ids), max(1, _LABEL_CHUNK_ROWS * 64 // flags))
     for chunk, start in enumerate(range(0, len(ids), label_length)):
         writer.put(_chunk_key("labels", chunk, labels.ndim), encode_chunk(labels[start:][:label_length], label_length))
 

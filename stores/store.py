@@ -144,7 +144,7 @@ class Store:
                         dim=manifest.dim,
                         failed=len(manifest.failed),
                         size=manifest.size,
-                        named=int(manifest.provenance.get("created", 0)),
+                        named=manifest.provenance.get("created", 0),
                     )
                 )
         return sorted(found, key=lambda n: (-n.named, n.set))
@@ -233,16 +233,13 @@ class Store:
     def trial(self, trial_id: str) -> dict[str, Any] | None:
         """Return the stored result of a trial, or None if it has not been run; raise `Corrupt` where it is damaged."""
         key = f"trials/{trial_id}.json"
+        what, hint = "trial", "Delete the object and run the same probe again."
         try:
-            content = layout.read_json(self.backend, key)
+            content = layout.read_sealed(self.backend, key, what, hint, layout.LARGE)
         except NotFound:
             return None
-        if not isinstance(content, dict) or not layout.is_whole(content) or content.get("trial") != trial_id:
-            raise Corrupt(
-                f"The trial {key} in {self.url} is damaged.",
-                hint="Delete the object and run the same probe again.",
-                key=key,
-            )
+        if content.get("trial") != trial_id:
+            raise layout.damaged(self.backend, key, what, "it is another trial", hint)
         return {k: v for k, v in content.items() if k != "checksum"}
 
     def record_trial(self, trial_id: str, result: Mapping[str, Any]) -> None:

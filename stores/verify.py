@@ -93,7 +93,10 @@ def verify(
     backend = opened.backend
     damages: list[Damage] = []
     # Names before manifests: a name is written last, so what it stands for must be there.
-    named = [] if sets else list(names.read_all(backend))
+    named: list[names.NamedSet] = []
+    for given, damage in [] if sets else each(partial(_of_name, backend), [i.key for i in backend.list("names/")]):
+        named += given
+        damages += damage
     manifests = [opened.manifest_key(s) for s in sets] or list(opened.set_ids().values())
     for n in named:
         if (key := layout.manifest_key(n.encoder, n.set)) not in manifests:
@@ -119,6 +122,16 @@ def verify(
             damages.append(found)
     total = sum(w.record.size for w in wanted)
     return Verification(len(manifests), len(seals), len(wanted), total, data, tuple(damages))
+
+
+def _of_name(backend: Backend, key: str) -> tuple[list[names.NamedSet], list[Damage]]:
+    """Return a name, or its damage; nothing of one that was deleted since the listing."""
+    try:
+        return [names.read(backend, key)], []
+    except NotFound:
+        return [], []
+    except Corrupt as e:
+        return [], [Damage(key, layout.stem(key), "changed", "a whole name", e.message, key)]
 
 
 def _of_set(backend: Backend, key: str) -> tuple[list[_Wanted], list[Damage]]:
@@ -152,8 +165,8 @@ def _check(backend: Backend, wanted: _Wanted, *, sizes: dict[str, int], data: bo
     if not data:
         return None
     try:
-        found = record_of(backend.get(key)).sha256
-    except (NotFound, Unavailable) as e:
+        found = record_of(backend.get(key, record.size)).sha256
+    except (NotFound, Corrupt, Unavailable) as e:
         return Damage(key, owner, "unreadable", f"{record.size} bytes", e.message, seal)
     if found != record.sha256:
         return Damage(key, owner, "changed", f"sha256 {record.sha256[:16]}…", f"sha256 {found[:16]}…", seal)
