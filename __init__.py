@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from .pipeline.quickstart import Quickstart, quickstart
     from .pipeline.saved import ProbeHeader, SavedProbe, load_probe, save_probe
     from .stores.feature_set import FeatureSet
+    from .stores.signatures import SetSignatures, Signed, check_signatures, generate_key, sign_sets
     from .stores.store import Store, open_store
     from .stores.verify import Damage, Verification, verify
 
@@ -63,6 +64,7 @@ _HOMES = {
     "pipeline.quickstart": ("Quickstart", "quickstart"),
     "pipeline.saved": ("ProbeHeader", "SavedProbe", "load_probe", "save_probe"),
     "stores.feature_set": ("FeatureSet",),
+    "stores.signatures": ("SetSignatures", "Signed", "check_signatures", "generate_key", "sign_sets"),
     "stores.store": ("Store", "open_store"),
     "stores.verify": ("Damage", "Verification", "verify"),
 }
@@ -84,11 +86,15 @@ __all__ = [
     "ReadOnly",
     "Reporter",
     "SavedProbe",
+    "SetSignatures",
+    "Signed",
     "Store",
     "Unavailable",
     "Verification",
     "__version__",
+    "check_signatures",
     "extract",
+    "generate_key",
     "list_datasets",
     "list_models",
     "list_probes",
@@ -102,6 +108,7 @@ __all__ = [
     "quickstart",
     "results",
     "save_probe",
+    "sign_sets",
     "summary",
     "verify",
 ]

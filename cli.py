@@ -13,6 +13,7 @@ from cryoprobe.commands.base import app
 # isort: off
 from cryoprobe.commands import work as _work  # noqa: F401
 from cryoprobe.commands import store as _store  # noqa: F401
+from cryoprobe.commands import signing as _signing  # noqa: F401
 from cryoprobe.commands import catalogue as _catalogue  # noqa: F401
 # isort: on
 
