@@ -30,10 +30,10 @@ from .backend import Backend
 SMALL = 1 << 20
 """Bytes that a marker, name, claim, signature or unit's seal may have: some hundred times what they do have."""
 
-LARGE = 64 << 20
-"""Bytes that a manifest or trial may have. A manifest has some 160 for each object: it suffices for 140,000 chunks."""
+LARGE = 32 << 20
+"""Bytes that a manifest or trial may have. A manifest has some 160 for each object: it suffices for 70,000 chunks."""
 
-_MOST_CONTAINERS = 4_000_000  # lists and objects, which take the most memory for a byte of JSON
+_MOST_PARTS = 8_000_000  # values and containers, each of which takes memory and time
 _DEEPEST = 32
 
 FORMAT = "cryoprobe-store"
@@ -145,17 +145,22 @@ def first_problem(e: ValidationError) -> str:
 
 def _parse(data: bytes, key: str, url: str) -> Any:
     try:
-        if data.count(b"[") + data.count(b"{") > _MOST_CONTAINERS:
+        if _parts(data) > _MOST_PARTS:
             raise ValueError("it has too many parts")
         content = json.loads(data.decode(), parse_constant=_refuse_constant)
         _check_depth(content)
-    except (ValueError, RecursionError) as e:
+    except (ValueError, RecursionError, MemoryError) as e:
         raise Corrupt(
-            f"{key} in {url} is not JSON ({e}).",
+            f"{key} in {url} is not JSON ({str(e)[:200] or type(e).__name__}).",
             hint="Restore the object from a copy of the store, or delete it and run extract again.",
             key=key,
         ) from None
     return content
+
+
+def _parts(data: bytes) -> int:
+    """Return at least how many values and containers JSON has."""
+    return data.count(b",") + data.count(b"[") + data.count(b"{")
 
 
 def _refuse_constant(name: str) -> None:
@@ -182,7 +187,7 @@ def dump_seal(content: Mapping[str, Any], limit: int = LARGE) -> bytes:
         If it would be larger than a reader takes.
     """
     data = canonical_json({**content, "checksum": digest(content)})
-    if len(data) > limit:
+    if len(data) > limit or _parts(data) > _MOST_PARTS:
         raise BadInput(
             f"A JSON object of {len(data):,} bytes is more than a store holds ({limit:,}).",
             hint="Of a very large data set, make larger chunks (--unit-rows), or several splits.",
@@ -268,9 +273,9 @@ def check_marker(backend: Backend) -> None:
             key=backend.url,
         ) from None
     version = marker.get("version") if isinstance(marker, dict) and marker.get("format") == FORMAT else None
-    if version != FORMAT_VERSION:
+    if type(version) is not int or version != FORMAT_VERSION:
         raise Incompatible(
-            f"{backend.url} has store format {version!r}; this version of Cryoprobe knows {FORMAT_VERSION}.",
+            f"{backend.url} has store format {repr(version)[:40]}; this version of Cryoprobe knows {FORMAT_VERSION}.",
             hint="Upgrade Cryoprobe: pip install -U cryoprobe",
             key=MARKER,
             expected=FORMAT_VERSION,
