@@ -45,6 +45,7 @@ def put_set(
     encoder: str = "encoder",
     ids: Sequence[bytes] | None = None,
     named: int | None = None,
+    chunk_rows: int = 4096,
     **name: Any,
 ) -> FeatureSet:
     """Seal features as if `encoder` had given them, and name the set; model ``timm:m``, data set ``folder:/d``."""
@@ -65,7 +66,7 @@ def put_set(
         "multilabel": labels.ndim == 2,
         "failed": [],
     }
-    feature_set, _ = store.seal(index, encoder=spec, dataset=dataset, ids=ids, labels=labels)
+    feature_set, _ = store.seal(index, encoder=spec, dataset=dataset, ids=ids, labels=labels, chunk_rows=chunk_rows)
     full = Name(**{"model": "timm:m", "dataset": "folder:/d", "split": split, "tap": "pooled", **name})
     store.name(
         NamedSet(
