@@ -85,19 +85,20 @@ def test_killed_at_twenty_random_instants_on_s3_too(small_data: Path, s3: str, t
     # A seal that was on its way when its writer died may have arrived since.
     assert last["encoded"] in (S3_ROWS - UNIT_ROWS * before, S3_ROWS - UNIT_ROWS * (before + 1))
     assert_same_as_undisturbed(s3, small_data, tmp_path)
-    assert not list(backend.list("claims/"))
 
 
 @pytest.mark.parametrize("kind", ["disk", "s3"])
 def test_eight_extractors_at_once_encode_each_row_about_once_and_end_with_one_set(
-    kind: str, small_data: Path, tmp_path: Path, request: pytest.FixtureRequest
+    kind: str, tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:
+    rows, data = 192, tmp_path / "data"
+    write_images(data, {"a": rows // 2, "b": rows // 2}, side=16)
     store: Path | str = tmp_path / "store" if kind == "disk" else request.getfixturevalue("s3")
-    all_ = [start(small_data, store) for _ in range(8)]
+    all_ = [start(data, store) for _ in range(8)]
     done = [e.summary() for e in all_]
-    assert S3_ROWS <= sum(d["encoded"] for d in done) <= S3_ROWS + 8 * UNIT_ROWS
+    assert rows <= sum(d["encoded"] for d in done) <= rows + 8 * UNIT_ROWS
     assert {d["set"] for d in done} == set(cryoprobe.open_store(store).set_ids())
-    assert_same_as_undisturbed(store, small_data, tmp_path)
+    assert_same_as_undisturbed(store, data, tmp_path)
     backend = cryoprobe.open_store(store).backend
     assert len({i.key.split("/")[2] for i in backend.list("sets/")}) == 1  # the losers' attempts are cleared away
     assert not list(backend.list("claims/"))
