@@ -328,7 +328,7 @@ def test_a_test_set_of_the_train_sets_limit_goes_before_a_newer_one(split: Store
     x, y = rows(60, 1)
     small = put_set(split, x[:6], y[:6], classes=CLASSES, split="test", limit=6, limit_seed=0, named=2**47)
     assert cryoprobe.probe(split, **BY_NAME, C=[1.0])["rows"]["test"] == 60
-    limited = put_set(split, *rows(30, 0), classes=CLASSES, split="train", limit=30, limit_seed=0, named=2**51)
+    limited = put_set(split, *rows(30, 0), classes=CLASSES, split="train", limit=30, limit_seed=0, named=2**47 + 1)
     result = cryoprobe.probe(split, **BY_NAME, C=[1.0])
     assert (result["train"], result["test"]) == (limited.id, small.id)  # none of its limit: the newest
     assert any("extracted with" in note for note in result["notes"])
