@@ -165,3 +165,14 @@ def test_every_penalty_is_in_one_level_and_interpolation_is_exact_for_cubics() -
     known, wanted = np.geomspace(0.1, 10, 9), np.geomspace(0.2, 5, 6)
     values = interpolation(known, wanted) @ np.log(known) ** 3
     np.testing.assert_allclose(values, np.log(wanted) ** 3, atol=1e-11)
+
+
+def test_a_tight_tolerance_is_reached_although_curvature_is_measured_in_a_shorter_type() -> None:
+    # Rounding in that type used to bring in weights that all classes share, which nothing took out again.
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(3000, 720)) * np.arange(1, 721) ** -1.0
+    y = (x[:, :6] + rng.normal(size=(3000, 6)) * 0.5).argmax(1)
+    assert x.size > 1 << 21
+    path = fit_path(x, y, [1000.0, 10.0, 1.0], precision="float64", tol=1e-11, max_steps=40)
+    assert path.converged.all(), path.gradient_max
+    np.testing.assert_allclose(path.coef.mean(1), 0, atol=1e-14)

@@ -249,7 +249,7 @@ def test_constant_features_are_told(iris: tuple[Part, Part, Part]) -> None:
 
 def test_multilabel_logreg_is_one_binary_problem_a_class(flags: tuple[Part, Part, Part]) -> None:
     train, val, test = flags
-    outcome = run_probe(ProbeRequest(probe="logreg", C=(0.1, 10.0)), train, val, test, 5)
+    outcome = run_probe(ProbeRequest(probe="logreg", params=EXACT, C=(0.1, 10.0)), train, val, test, 5)
     both = merged(train, val)
     reference = OneVsRestClassifier(LogisticRegression(C=outcome.chosen["C"], tol=1e-7, max_iter=1000))
     reference.fit(both.x.astype(np.float64), both.y)

@@ -113,6 +113,10 @@ class Point:
         b: torch.Tensor = torch.linalg.vecdot(self.b, other.b)
         return w + b
 
+    def largest(self) -> torch.Tensor:
+        """Return the largest absolute value of each model, [m]."""
+        return self.w.abs().amax((1, 2)).maximum(self.b.abs().amax(1))
+
     def to(self, dtype: torch.dtype) -> Point:
         """Return a copy in another type."""
         return Point(self.w.to(dtype), self.b.to(dtype))

@@ -33,6 +33,10 @@ _WORTH_A_START = 8192
 """Rows of the sample from which a start from coarse arithmetic pays."""
 
 
+_DECREASE = 0.2
+"""Share by which a coarse step must lower the objective to be worth another."""
+
+
 @dataclass(frozen=True)
 class Path:
     """The optimum for each of L penalties.
@@ -77,7 +81,7 @@ def fit_path(
     *,
     sample_weight: npt.NDArray[np.floating[Any]] | torch.Tensor | None = None,
     precision: Precision = "float32",
-    tol: float = 5e-5,
+    tol: float = 8e-5,
     max_steps: int = 20,
     threads: int | None = None,
     memory: int | None = None,
@@ -103,8 +107,9 @@ def fit_path(
     precision : {"float32", "float64"}
         Of the gradient and the objective, and so of the result; sums over rows are float64 in both.
     tol : float
-        A λ is done when max |g| ≤ tol Σ w_i r, with r the root mean square distance of the rows from their mean, and
-        gᵀ D⁻¹ g ≤ 50 tol F; see `newton.Search`.
+        A λ is done when max |g| ≤ tol Σ w_i r, with g in the coordinates of the principal axes and r the root mean
+        square distance of the rows from their mean. scikit-learn's ``tol``, 1e-4, bounds max |g| / Σ w_i: for rows of
+        unit length, where r < 1, ours is the stricter.
     max_steps : int
         Newton steps; a λ that needs more is returned where it got to, with `Path.converged` False.
     threads : int, optional
@@ -170,8 +175,8 @@ def fit_path(
 
         # Rotated rows in the same type are as exact as the features are: the gradient differs by rounding.
         on_all = on_sample(sample) if sample.task is task and sample.x.dtype == dtype else on_features
-        coarse = Rules(1e-2, torch.inf, 1e-4, 7, 12, patient=False)
-        fine = Rules(tol, scale, 1e-6 if precision == "float32" else 1e-13, max_steps, 40, patient=True)
+        coarse = Rules(0.0, _DECREASE, 1e-4, 7, 12)
+        fine = Rules(tol * scale, -torch.inf, 1e-6 if precision == "float32" else 1e-13, max_steps, 40)
         # What starts between optima needs few steps; where it does not, its neighbours are not there yet either.
         between = replace(fine, max_steps=min(max_steps, max(8, 2 * max_steps // 5)))
         known: list[int] = []
@@ -285,8 +290,7 @@ def _path(search: Search, axes: Axes, penalties: Float64, n_columns: int, weight
 
     gradient = search.gradient
     norms = gradient.dot(gradient).sqrt()
-    original = axes.gradient_of_features(gradient, team)
-    largest = original.w.abs().amax((1, 2)).maximum(original.b.abs().amax(1)) / weight
+    largest = axes.gradient_of_features(gradient, team).largest() / weight
     return Path(
         lambdas=penalties,
         coef=point.w.cpu().numpy().reshape(n, heads, d),
