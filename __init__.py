@@ -47,6 +47,7 @@ if TYPE_CHECKING:
     from .stores.pins import Pin, pin, pins
     from .stores.removal import Removal, rm
     from .stores.restore import Repair
+    from .stores.signatures import SetSignatures, Signed, check_signatures, generate_key, sign_sets
     from .stores.store import LayeredStore, Store, open_store
     from .stores.transfer import pull, push, sync
     from .stores.transfer_carry import Moved, MovedSet
@@ -88,6 +89,7 @@ _HOMES = {
     "stores.removal": ("Removal", "rm"),
     "stores.restore": ("Repair",),
     "stores.usage": ("Usage", "du"),
+    "stores.signatures": ("SetSignatures", "Signed", "check_signatures", "generate_key", "sign_sets"),
     "stores.verify": ("Damage", "Verification", "verify"),
 }
 _HOME = {name: home for home, names in _HOMES.items() for name in names}
@@ -120,18 +122,22 @@ __all__ = [
     "Repair",
     "Reporter",
     "SavedProbe",
+    "SetSignatures",
+    "Signed",
     "Store",
     "Unavailable",
     "Usage",
     "Verification",
     "__version__",
     "cache_state",
+    "check_signatures",
     "clear_cache",
     "diff",
     "du",
     "export_set",
     "extract",
     "gc",
+    "generate_key",
     "import_set",
     "list_datasets",
     "list_models",
@@ -153,6 +159,7 @@ __all__ = [
     "results",
     "rm",
     "save_probe",
+    "sign_sets",
     "summary",
     "sync",
     "verify",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import re
 import sys
 import time
 from collections.abc import Mapping, Sequence
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from .stores.cache import CacheState, Usage
     from .stores.export import Exported
     from .stores.names import NamedSet
+    from .stores.signatures import SetSignatures
     from .stores.transfer_carry import Moved
     from .stores.verify import Verification
 
@@ -59,14 +61,14 @@ class Bar(Reporter):
 
     def _start(self, title: str, total: int, *columns: ProgressColumn) -> None:
         self._progress = Progress(
-            TextColumn("{task.description}"),
+            TextColumn("{task.description}", markup=False),
             BarColumn(),
             *columns,
             console=self._console,
             redirect_stdout=False,  # rich would print a command's results to standard error
         )
         self._progress.start()
-        self._task = self._progress.add_task(title, total=total, counts="")
+        self._task = self._progress.add_task(_line(title), total=total, counts="")
 
     def advance(self, *, encoded: int = 0, reused: int = 0, failed: int = 0) -> None:  # noqa: D102
         self._counts.add(encoded, reused, failed)
@@ -86,7 +88,7 @@ class Bar(Reporter):
             self._progress = None
 
     def note(self, message: str) -> None:  # noqa: D102
-        self._console.print(message, style="dim", markup=False, highlight=False)
+        self._console.print(plain(message), style="dim", markup=False, highlight=False)
 
 
 class Lines(Reporter):
@@ -124,14 +126,14 @@ class Lines(Reporter):
             self._line()
 
     def note(self, message: str) -> None:  # noqa: D102
-        print(message, file=sys.stderr, flush=True)
+        err(message)
 
     def _line(self) -> None:
         if self._bytes is None:
             done = f"{self._counts.done}/{self._total}  {self._counts}"
         else:
             done = f"{size(self._bytes)} of {size(self._total)}"
-        print(f"{self._title}: {done}", file=sys.stderr, flush=True)
+        err(f"{self._title}: {done}")
 
 
 class _Counts:
@@ -196,7 +198,7 @@ def remarks(name: Mapping[str, Any], *more: str) -> str:
     dtype = name.get("stored_dtype", "float16")
     found = [
         f"untrained (seed {name.get('seed')})" if name.get("untrained") else "",
-        f"checkpoint {checkpoint[:8]}" if checkpoint else "",
+        f"checkpoint {str(checkpoint)[:8]}" if checkpoint else "",
         f"limit {limit} (seed {name.get('limit_seed')})" if limit else "",
         f"image size {side}" if side else "",
         dtype if dtype != "float16" else "",
@@ -211,11 +213,14 @@ def described(description: Mapping[str, Any]) -> None:
         if isinstance(value, Mapping):
             out(f"{key}:")
             for name, item in value.items():
-                out(f"  {name}: {_brief(item)}")
+                out(f"  {_line(name)}: {_brief(item)}")
         elif isinstance(value, list) and value and isinstance(value[0], Mapping):
             out(f"{key}:")
             for item in value:
-                out("  " + ", ".join(f"{k} {v}" for k, v in item.items() if v is not None and v is not False))
+                out(
+                    "  "
+                    + ", ".join(f"{k} {_line(str(v))}" for k, v in item.items() if v is not None and v is not False)
+                )
         else:
             out(f"{key}: {_brief(value)}")
 
@@ -279,6 +284,13 @@ def exported(done: Exported) -> None:
     out(f"{done.file}: set {done.set[:12]}, {done.rows:,} rows, d = {done.dim:,}{what} ({size(done.bytes)})")
 
 
+def signatures(found: Sequence[SetSignatures]) -> None:
+    """Print what `cryoprobe verify --key` says of each set."""
+    for s in found:
+        by = f" by {', '.join(mark[:16] for mark in s.by)}" if s.by else ""
+        out(f"{s.set[:12]}: {s.status}{by}{f': {s.problem}' if s.problem else ''}")
+
+
 def quickstart(done: Quickstart) -> None:
     """Print `cryoprobe quickstart`."""
     first, second = done.first, done.second
@@ -312,18 +324,36 @@ def quickstart(done: Quickstart) -> None:
 
 
 def _brief(value: Any) -> str:
-    text = ", ".join(map(str, value)) if isinstance(value, list) else str(value)
+    text = _line(", ".join(map(str, value)) if isinstance(value, list) else str(value))
     return text if len(text) <= 500 else f"{text[:500]}… ({len(value):,} in all)"
 
 
+# Control characters of all kinds but line feed and tab, marks that turn the direction of writing, line separators, and
+# halves of a surrogate pair, which cannot be printed at all.
+_CONTROLS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff\ud800-\udfff]")
+
+
+def plain(text: str) -> str:
+    r"""Return `text` with what a terminal would obey, and what would disguise it, written as ``\u001b``.
+
+    Names, classes and errors can come from a stranger's store. The form is JSON's, so that JSON stays what it was.
+    """
+    return _CONTROLS.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
+
+
+def _line(text: str) -> str:
+    """Return `text` as `plain` does, on one line: a name must not look like another row."""
+    return plain(text).replace("\n", "\\n").replace("\t", "\\t")
+
+
 def out(text: str) -> None:
-    """Print to standard output."""
-    print(text, flush=True)
+    """Print to standard output, `plain`."""
+    print(plain(text), flush=True)
 
 
 def err(text: str) -> None:
-    """Print to standard error."""
-    print(text, file=sys.stderr, flush=True)
+    """Print to standard error, `plain`."""
+    print(plain(text), file=sys.stderr, flush=True)
 
 
 def when(milliseconds: int | None) -> str:
@@ -348,4 +378,4 @@ def _cell(column: str, value: Any) -> str:
         return f"{value:.1f}" if column == "seconds" else f"{value:.4f}"
     if isinstance(value, int) and not isinstance(value, bool):
         return f"{value:,}"
-    return str(value)
+    return escape(_line(str(value)))

@@ -10,8 +10,9 @@ import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import TYPE_CHECKING, Any, Protocol, TextIO
 
+from .console import plain
 from .errors import BadInput
 from .files import check_writable, replacing
 
@@ -76,7 +77,7 @@ def write(
             _write_json(found, probe, top, every, out)
 
 
-def _write_csv(found: Iterable[Predicted], probe: SavedProbe, top: int | None, every: bool, out: TextIO) -> None:
+def _write_csv(found: Iterable[Predicted], probe: SavedProbe, top: int | None, every: bool, out: _Sink) -> None:
     rows = csv.writer(out, lineterminator="\n")
     rows.writerow(["path", "label", probe.measure, *(probe.classes if every else ())])
     for p in found:
@@ -91,7 +92,7 @@ def _write_csv(found: Iterable[Predicted], probe: SavedProbe, top: int | None, e
         out.flush()
 
 
-def _write_json(found: Iterable[Predicted], probe: SavedProbe, top: int | None, every: bool, out: TextIO) -> None:
+def _write_json(found: Iterable[Predicted], probe: SavedProbe, top: int | None, every: bool, out: _Sink) -> None:
     separator = "[\n"
     for p in found:
         out.write(separator + json.dumps(_record(p, probe, top, every), ensure_ascii=False))
@@ -116,11 +117,31 @@ def _record(p: Predicted, probe: SavedProbe, top: int | None, every: bool) -> di
     return record
 
 
+class _Sink(Protocol):
+    """What text is written to."""
+
+    def write(self, text: str, /) -> int: ...
+    def flush(self) -> None: ...
+
+
+class _Terminal:
+    """Standard output that a person watches: class names, which a stranger can have chosen, must not control it."""
+
+    def __init__(self, screen: TextIO) -> None:
+        self._screen = screen
+
+    def write(self, text: str, /) -> int:
+        return self._screen.write(plain(text))
+
+    def flush(self) -> None:
+        self._screen.flush()
+
+
 @contextmanager
-def _target(file: Path | None) -> Iterator[TextIO]:
+def _target(file: Path | None) -> Iterator[_Sink]:
     """Give standard output, or what takes the place of `file` if all goes well."""
     if file is None:
-        yield sys.stdout
+        yield _Terminal(sys.stdout) if sys.stdout.isatty() else sys.stdout
         return
     with replacing(file) as raw:
         out = io.TextIOWrapper(raw, encoding="utf-8", newline="")

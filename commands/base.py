@@ -17,7 +17,7 @@ from ..errors import INTERRUPTED, CryoprobeError
 
 _EXIT_CODES = """
 Exit codes: 0 done · 2 wrong arguments or unusable input · 3 not found · 4 corrupt · 5 read-only · 6 format too new ·
-7 conflict · 8 storage failed · 130 interrupted (run the same command again to go on).
+7 conflict · 8 storage failed · 9 not signed · 130 interrupted (run the same command again to go on).
 """
 
 _INTERRUPTED = "Interrupted: run the same command again to go on. What was sealed in a store is kept."
@@ -120,5 +120,7 @@ def split_list(text: str) -> list[str]:
 
 
 def _fail(message: str, code: int) -> None:
-    print(f"cryoprobe: {message}", file=sys.stderr, flush=True)
+    from ..console import plain
+
+    print(f"cryoprobe: {plain(message)}", file=sys.stderr, flush=True)
     raise typer.Exit(code)

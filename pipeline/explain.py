@@ -56,7 +56,7 @@ def explain_dataset(
             differences.append(f"{changed:,} labels changed")
     if spec.multilabel != previous.multilabel:
         differences.append("one label ↔ several labels a sample")
-    if spec.failed != tuple(previous.manifest.dataset["failed"]):
+    if spec.failed != tuple(previous.manifest.dataset.get("failed", ())):
         differences.append("failed samples")
     if not differences and before != list(ids):
         differences.append("order of samples")

@@ -19,6 +19,7 @@ from .probes import ProbeOutcome, make_estimator
 from .progress import Reporter
 from .resolve import Request, Sets, changed_since
 from .saved import check_savable, check_writable, save_probe
+from .stored_trials import check_stored, is_stored
 from .sweep import draws_of, seeds_of, summarised
 from .trial_rows import TrialRows
 from .trials import PLAIN, Plan, TrialSpec, departures, run_all, run_trial, specify
@@ -150,6 +151,9 @@ def probe(
     other_tap = other_than_prescribed(plan, sets)
     remarks = {spec.id: [*departures(plan, sets, spec.draw), *other_tap] for spec in specs}
     found = {spec.id: opened.trial(spec.id) for spec in specs}
+    for result in found.values():
+        if result is not None:
+            check_stored(result, opened.url)
     missing = [spec for spec in specs if found[spec.id] is None]
     results = {i: {**result, **described, "cached": True} for i, result in found.items() if result is not None}
     if len(specs) > 1:
@@ -186,9 +190,13 @@ def probe(
 
 
 def results(store: str | Path | Store) -> list[dict[str, Any]]:
-    """Return every trial in the store, by data set, then model, then the time when it was run."""
+    """Return every trial in the store, by data set, then model, then the time when it was run.
+
+    What is damaged, or is no result of a probe, is left out.
+    """
     opened = store if isinstance(store, Store) else open_store(store)
-    return sorted(opened.trials(), key=lambda t: (str(t.get("dataset")), str(t.get("model")), t.get("created") or 0))
+    whole = (trial for trial in opened.trials() if is_stored(trial))
+    return sorted(whole, key=lambda t: (str(t.get("dataset")), str(t.get("model")), t.get("created") or 0))
 
 
 def _check_save(plan: Plan, save: str | Path, trials: int) -> None:

@@ -21,10 +21,11 @@ from typing import BinaryIO
 
 from ..errors import BadInput, Corrupt, NotFound, ReadOnly, Unavailable
 from . import layout, names
-from .backend import Backend, ObjectInfo, check_key, check_prefix, is_key
+from .backend import Backend, ObjectInfo, check_key, check_prefix, is_key, too_large
 from .chunks import check_object
 from .parallel import each, within_memory
 from .progress import ByteProgress
+from .signatures import signatures_of
 from .store import Store
 from .transfer_plan import read_sealed
 
@@ -76,7 +77,7 @@ def write_archive(file: BinaryIO, backend: Backend, manifest_key: str, watcher: 
     def read(key: str) -> tuple[str, bytes]:
         record = sealed.objects[key]
         try:
-            data = backend.get(key)
+            data = backend.get(key, record.size)
         except NotFound:
             data = b""
         check_object(data, record, key=key, url=backend.url)
@@ -90,8 +91,10 @@ def write_archive(file: BinaryIO, backend: Backend, manifest_key: str, watcher: 
             add(manifest_key, sealed.seal)
             add(layout.MARKER, layout.marker())
             for info in backend.list("names/"):
-                if layout.stem(info.key) == sealed.id and names.read(backend, info.key) is not None:
-                    add(info.key, backend.get(info.key))
+                if layout.stem(info.key) == sealed.id and names.find(backend, info.key) is not None:
+                    add(info.key, backend.get(info.key, layout.SMALL))
+            for key, data in signatures_of(backend, sealed.id):
+                add(key, data)
             at_once = within_memory(record.size for record in sealed.objects.values())
             for key, data in each(read, sealed.objects, at_once):
                 add(key, data)
@@ -190,10 +193,12 @@ class ArchiveBackend(Backend):
         if at > archive.start_dir:
             raise _refused(path, "members are longer than the file")
 
-    def get(self, key: str) -> bytes:  # noqa: D102
+    def get(self, key: str, limit: int | None = None) -> bytes:  # noqa: D102
         info = self._members.get(check_key(key))
         if info is None:
             raise NotFound(f"There is no object {key} in {self.url}.", key=key)
+        if limit is not None and info.file_size > limit:
+            raise too_large(key, self.url, limit, info.file_size)
         try:
             return self._archive.read(info)
         except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError, EOFError, RuntimeError) as e:
@@ -252,7 +257,7 @@ def _check_content(backend: ArchiveBackend, path: Path) -> None:
     """Compare the members with the manifest: which there are, their sizes, and every byte."""
     members = {info.key: info.size for info in backend.list()}
     manifests = [key for key in members if key.startswith("manifests/")]
-    named = [key for key in members if key.startswith("names/")]
+    named = [key for key in members if key.startswith(("names/", "signatures/"))]
     if len(members) > MOST_MEMBERS or len(named) > _MOST_NAMES:
         raise _refused(path, f"it has too many members ({len(members)})")
     if len(manifests) != 1 or manifests[0].count("/") != 2:
@@ -268,11 +273,12 @@ def _check_content(backend: ArchiveBackend, path: Path) -> None:
     sealed = read_sealed(backend, manifests[0])
     expected = {layout.MARKER: members[layout.MARKER], sealed.key: len(sealed.seal)}
     expected |= {key: record.size for key, record in sealed.objects.items()}
-    for key in named:
-        found = names.read(backend, key)
-        if found is None or found.set != sealed.id or names.key_of(found) != key:
+    for key in (key for key in named if key.startswith("names/")):
+        found = names.find(backend, key)
+        if found is None or found.set != sealed.id:
             raise _refused(path, "it is no name of the set", key)
         expected[key] = members[key]
+    expected |= {key: len(data) for key, data in signatures_of(backend, sealed.id)}
     for key in sorted(expected.keys() ^ members.keys()):
         raise _refused(path, "it is not in the manifest" if key in members else "it is missing", key)
     for key, size in expected.items():

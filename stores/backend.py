@@ -12,7 +12,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
-from ..errors import BadInput, NotFound
+from ..errors import BadInput, Corrupt, NotFound
 from .chunks import ObjectRecord, Part, read_fresh, scatter
 from .parallel import each
 
@@ -73,6 +73,17 @@ def check_prefix(prefix: str) -> str:
     return prefix
 
 
+def too_large(key: str, url: str, limit: int, size: int) -> Corrupt:
+    """Return the error for an object that has more bytes than one of its kind can have."""
+    return Corrupt(
+        f"{key} in {url} is too large: expected at most {limit} bytes, found {size}.",
+        hint="Restore the object from a copy of the store, or delete it and run extract again.",
+        key=key,
+        expected=limit,
+        found=size,
+    )
+
+
 class Backend(ABC):
     """A flat space of immutable-by-habit objects under keys such as ``sets/<id>/zarr.json``.
 
@@ -96,17 +107,25 @@ class Backend(ABC):
     near: bool = False
 
     @abstractmethod
-    def get(self, key: str) -> bytes:
+    def get(self, key: str, limit: int | None = None) -> bytes:
         """Return the whole object.
+
+        Parameters
+        ----------
+        key : str
+        limit : int, optional
+            How many bytes it may have: whoever knows gives it, for a store can come from a stranger.
 
         Raises
         ------
         NotFound
             If there is none of that name.
+        Corrupt
+            If it has more than `limit` bytes.
 
         Guarantees
         ----------
-        Never returns part of an object that `put` or `put_if_absent` wrote.
+        Never returns part of an object that `put` or `put_if_absent` wrote. Takes no memory for what is above `limit`.
         """
 
     def fill(self, key: str, parts: Sequence[Part]) -> int:
@@ -199,20 +218,20 @@ class Backend(ABC):
         del prefix
         return None
 
-    def read_all(self, prefix: str) -> Iterator[tuple[str, bytes]]:
+    def read_all(self, prefix: str, limit: int) -> Iterator[tuple[str, bytes]]:
         """Yield key and content of every object whose key starts with `prefix`, ordered by key: for small objects.
 
-        One that is deleted meanwhile is left out.
+        One that is deleted meanwhile is left out, and one of more than `limit` bytes.
         """
-        yield from self.read_several(self.keys(prefix))
+        yield from self.read_several(self.keys(prefix), limit)
 
-    def read_several(self, keys: Iterable[str]) -> Iterator[tuple[str, bytes]]:
+    def read_several(self, keys: Iterable[str], limit: int) -> Iterator[tuple[str, bytes]]:
         """Yield those of `keys` that there are with their content, in that order; several at once, where that helps."""
 
         def read(key: str) -> tuple[str, bytes] | None:
             try:
-                return key, self.get(key)
-            except NotFound:
+                return key, self.get(key, limit)
+            except (Corrupt, NotFound):
                 return None
 
         yield from (found for found in (each(read, keys) if self.remote else map(read, keys)) if found is not None)

@@ -251,8 +251,8 @@ class CachedBackend(Backend):
             raise corrupt(key, self.url, "is not what was sealed", expected, f"sha256 {found.hexdigest()[:16]}…")
         self.cache.keep(record, parts)
 
-    def get(self, key: str) -> bytes:  # noqa: D102
-        return self.origin.get(key)
+    def get(self, key: str, limit: int | None = None) -> bytes:  # noqa: D102
+        return self.origin.get(key, limit)
 
     def fill(self, key: str, parts: Sequence[Part]) -> int:  # noqa: D102
         return self.origin.fill(key, parts)
@@ -272,7 +272,7 @@ class CachedBackend(Backend):
     def versions(self, prefix: str) -> Mapping[str, str] | None:  # noqa: D102
         return self.origin.versions(prefix)
 
-    def read_all(self, prefix: str) -> Iterator[tuple[str, bytes]]:
+    def read_all(self, prefix: str, limit: int) -> Iterator[tuple[str, bytes]]:
         """Yield key and content of every object whose key starts with `prefix`, ordered by key.
 
         They are listed anew each time. What was read before is not read again where the listing says that it is the
@@ -280,13 +280,13 @@ class CachedBackend(Backend):
         """
         versions = self.origin.versions(prefix)
         if versions is None:
-            yield from self.origin.read_all(prefix)
+            yield from self.origin.read_all(prefix, limit)
             return
         about = f"{self.url}/{prefix}"
         known = self.cache.recall(about)
         current = {key: known[key] for key in versions if key in known and known[key][0] == versions[key]}
         changed = sorted(versions.keys() - current.keys())
-        for key, data in self.origin.read_several(changed):
+        for key, data in self.origin.read_several(changed, limit):
             current[key] = [versions[key], data.decode("latin-1")]
         if changed or len(known) != len(current):
             self.cache.remember(about, current)

@@ -10,14 +10,14 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple, TypeAlias
 
 import google_crc32c
 import numpy as np
 import numpy.typing as npt
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
-from ..errors import Corrupt, NotFound
+from ..errors import BadInput, Corrupt, NotFound
 
 if TYPE_CHECKING:
     from .backend import Backend
@@ -27,6 +27,18 @@ _LINE = 64
 
 Part: TypeAlias = npt.NDArray[np.uint8]
 """Some bytes of an object, uint8 [n], contiguous and writable: an object is read into several, one after another."""
+
+LARGEST_OBJECT = 1 << 30
+"""Bytes of a chunk, or of any other object of a set: it is read into memory as a whole."""
+
+Count = Annotated[int, Field(strict=True, ge=0, le=2**53)]
+"""A number of things, or a length or size, in what is read from a store: a whole number that floats hold exactly."""
+
+LATEST = 253_402_214_400_000
+Milliseconds = Annotated[int, Field(strict=True, ge=0, le=LATEST)]
+"""A time since 1970 in what is read from a store, before the year 10000."""
+
+Sha256 = Annotated[str, Field(pattern=r"\A[0-9a-f]{64}\z")]
 
 
 class ObjectRecord(BaseModel):
@@ -45,9 +57,9 @@ class ObjectRecord(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
-    size: int
-    sha256: str
-    crc32c: int | None = None
+    size: Annotated[Count, Field(le=LARGEST_OBJECT)]
+    sha256: Sha256
+    crc32c: Annotated[int, Field(strict=True, ge=0, lt=2**32)] | None = None
 
 
 class ArraySpec(NamedTuple):
@@ -65,6 +77,21 @@ def record_of(data: bytes, *, chunk: bool = False) -> ObjectRecord:
     return ObjectRecord(size=len(data), sha256=hashlib.sha256(data).hexdigest(), crc32c=crc)
 
 
+def chunk_size(dtype: str, shape: tuple[int, ...]) -> int:
+    """Return the bytes of a chunk of this shape: what a seal must say of it."""
+    return math.prod(shape) * np.dtype(dtype).itemsize + CRC_BYTES
+
+
+def check_chunk_size(size: int) -> None:
+    """Raise `BadInput` for a chunk that readers would refuse."""
+    if size > LARGEST_OBJECT:
+        raise BadInput(
+            f"A chunk of {size:,} bytes is larger than a store holds ({LARGEST_OBJECT:,}).",
+            hint="Put fewer rows into one: --unit-rows.",
+            key="unit_rows",
+        )
+
+
 def encode_chunk(rows: npt.NDArray[Any], chunk_rows: int | None = None) -> bytes:
     """Return `rows` as a chunk: little-endian C order, then crc32c in 4 bytes little-endian.
 
@@ -79,6 +106,7 @@ def encode_chunk(rows: npt.NDArray[Any], chunk_rows: int | None = None) -> bytes
         fill = np.nan if rows.dtype.kind == "f" else 0
         padding = np.full((chunk_rows - len(rows), *rows.shape[1:]), fill, rows.dtype)
         rows = np.concatenate([rows, padding])
+    check_chunk_size(chunk_size(rows.dtype.name, rows.shape))
     payload = np.ascontiguousarray(rows, rows.dtype.newbyteorder("<")).tobytes()
     return payload + int(google_crc32c.value(payload)).to_bytes(CRC_BYTES, "little")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -14,10 +15,9 @@ import numpy.typing as npt
 
 from ..errors import BadInput
 from .backend import Backend
-from .chunks import ObjectRecord, aligned, read_chunk, read_chunk_into
+from .chunks import ObjectRecord, aligned, corrupt, read_chunk, read_chunk_into
 from .manifest import FailedSample, Manifest
 from .parallel import each
-from .units import SAMPLE_BYTES
 
 Labels = npt.NDArray[np.int64] | npt.NDArray[np.uint8]
 Float = Literal["float16", "float32", "float64"]
@@ -46,6 +46,10 @@ class _Part(NamedTuple):
     local: slice | npt.NDArray[np.int64]
 
 
+_UNPROVEN_BYTES = 64 << 20
+"""How much memory is taken on a manifest's word alone."""
+
+
 class FeatureSet:
     """The embeddings and labels of one data set by one encoder; immutable.
 
@@ -61,6 +65,7 @@ class FeatureSet:
     def __init__(self, backend: Backend, manifest: Manifest) -> None:
         self.manifest = manifest
         self._backend = backend
+        self._found = False  # whether the objects have been looked for
 
     def __repr__(self) -> str:
         return f"<FeatureSet {self.id[:12]} [{self.rows}, {self.dim}] {self.manifest.dtype}>"
@@ -150,7 +155,7 @@ class FeatureSet:
             If a row is asked for that is not there, or a dtype that cannot hold embeddings.
         """
         wanted = self._choose(rows)
-        x = aligned((len(wanted), self.dim), _floating(dtype))
+        x = self._allocate((len(wanted), self.dim), _floating(dtype))
         norms = self._small("norms", wanted) if raw else None
 
         def fill(part: _Part) -> None:
@@ -221,7 +226,11 @@ class FeatureSet:
     def _choose(self, rows: RowChoice) -> _Rows:
         if rows is None or isinstance(rows, slice):
             chosen = range(self.rows)[rows if rows is not None else slice(None)]
-            return chosen if chosen.step == 1 else np.array(chosen, np.int64)
+            if chosen.step == 1:
+                return chosen
+            if len(chosen) * np.dtype(np.int64).itemsize > _UNPROVEN_BYTES:
+                self._look_for_objects()
+            return np.arange(chosen.start, chosen.stop, chosen.step, dtype=np.int64)
         try:
             wanted = np.asarray(rows)
         except ValueError as e:  # nested, and not rectangular
@@ -238,44 +247,55 @@ class FeatureSet:
 
     def _small(self, name: str, wanted: _Rows) -> npt.NDArray[Any]:
         """Read one of the narrow arrays."""
-        dtype, tail, chunk_rows = self._form(name)
-        result = np.empty((len(wanted), *tail), dtype)
-        _at_once(lambda part: self._read_rows(name, part, result), _by_chunk(wanted, chunk_rows), self._readers)
+        form = self.manifest.form(name)
+        result = self._allocate((len(wanted), *form.tail), form.dtype)
+        _at_once(lambda part: self._read_rows(name, part, result), _by_chunk(wanted, form.chunk_rows), self._readers)
         return result
 
-    def _form(self, name: str) -> tuple[str, tuple[int, ...], int]:
-        """Return dtype, shape behind the rows, and chunk length of an array."""
-        m = self.manifest
-        if name == "labels":
-            return (
-                ("uint8", (len(self.classes),), m.label_chunk_rows)
-                if self.multilabel
-                else (
-                    "int64",
-                    (),
-                    m.label_chunk_rows,
+    def _allocate(self, shape: tuple[int, ...], dtype: str) -> npt.NDArray[Any]:
+        """Return an array to be filled. What a manifest promises is looked for before much memory is taken for it."""
+        size = math.prod(shape) * np.dtype(dtype).itemsize
+        if size > _UNPROVEN_BYTES:
+            self._look_for_objects()
+        try:
+            return aligned(shape, dtype)
+        except MemoryError:
+            raise BadInput(
+                f"{shape[0]:,} rows of set {self.id[:12]} need {size:,} bytes of memory, which are not there.",
+                hint="Read fewer rows at a time (rows=…, batches), or probe with --memory.",
+                key=self.id,
+            ) from None
+
+    def _look_for_objects(self) -> None:
+        """Raise `Corrupt` unless the set's objects have the sizes that the manifest says, by one listing."""
+        if self._found:
+            return
+        folder = f"{self.manifest.folder}/"
+        sizes = {info.key.removeprefix(folder): info.size for info in self._backend.list(folder)}
+        for key, record in self.manifest.objects.items():
+            if (found := sizes.get(key)) != record.size:
+                raise corrupt(
+                    folder + key,
+                    self._backend.url,
+                    "is missing" if found is None else "has the wrong size",
+                    f"{record.size} bytes",
+                    "no object" if found is None else f"{found} bytes",
                 )
-            )
-        forms: dict[str, tuple[str, tuple[int, ...]]] = {
-            "embeddings": (m.dtype, (m.dim,)),
-            "norms": ("float32", ()),
-            "samples": ("uint8", (SAMPLE_BYTES,)),
-        }
-        return (*forms[name], m.chunk_rows)
+        self._found = True
 
     def _object(self, name: str, index: int) -> tuple[str, ObjectRecord]:
         """Return key and record of a chunk."""
-        relative = f"{name}/c/{index}" + "/0" * len(self._form(name)[1])
+        relative = self.manifest.form(name).key(name, index)
         return f"{self.manifest.folder}/{relative}", self.manifest.objects[relative]
 
     def _chunk(self, name: str, index: int) -> npt.NDArray[Any]:
         """Read one chunk, verified, at its full stored length."""
-        dtype, tail, chunk_rows = self._form(name)
-        return read_chunk(self._backend, *self._object(name, index), dtype, (chunk_rows, *tail))
+        form = self.manifest.form(name)
+        return read_chunk(self._backend, *self._object(name, index), form.dtype, (form.chunk_rows, *form.tail))
 
     def _read_rows(self, name: str, part: _Part, result: npt.NDArray[Any]) -> None:
         """Read some rows of a chunk to where they belong in `result`; without a copy where these are all."""
-        dtype, _, chunk_rows = self._form(name)
+        dtype, _, chunk_rows = self.manifest.form(name)
         whole = slice(0, min(chunk_rows, self.rows - part.chunk * chunk_rows))
         same = result.dtype == np.dtype(dtype).newbyteorder("<")
         if same and isinstance(part.members, slice) and isinstance(part.local, slice) and part.local == whole:

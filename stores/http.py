@@ -18,7 +18,7 @@ from typing import IO, Any, NamedTuple
 from urllib.parse import unquote, urljoin, urlsplit
 
 from ..errors import NotFound, ReadOnly, Unavailable
-from .backend import Backend, ObjectInfo, check_key, check_prefix, is_key
+from .backend import Backend, ObjectInfo, check_key, check_prefix, is_key, too_large
 
 RETRIES = 2
 """How often a request is repeated after a failure that may pass."""
@@ -26,6 +26,12 @@ RETRIES = 2
 _TIMEOUT = 60.0  # seconds without a byte
 _FIRST_PAUSE = 0.2  # seconds, doubled each time
 _HEADS = 8
+_LARGEST_PAGE = 64 << 20
+"""Bytes of a page of links: some hundred thousand files in one folder."""
+
+_DEEPEST = 16
+"""Folders within folders: twice what a store has. A server can make up any number of them."""
+
 _MOVED = (301, 302, 303, 307, 308)
 
 
@@ -53,8 +59,8 @@ class HttpBackend(Backend):
         self.url = url.rstrip("/")
         self._retries = retries
 
-    def get(self, key: str) -> bytes:  # noqa: D102
-        return self._ask("GET", check_key(key)).body
+    def get(self, key: str, limit: int | None = None) -> bytes:  # noqa: D102
+        return self._ask("GET", check_key(key), limit).body
 
     def put(self, key: str, data: bytes) -> None:  # noqa: D102
         raise self._read_only(check_key(key))
@@ -97,15 +103,15 @@ class HttpBackend(Backend):
             )
         )
         for name in names:
-            if name.endswith("/"):
+            if name.endswith("/") and prefix.count("/") < _DEEPEST:
                 yield from self._walk(prefix + name, pool)
-            elif (size := sizes[name]) is not None:
+            elif (size := sizes.get(name)) is not None:
                 yield ObjectInfo(prefix + name, size)
 
     def _names(self, prefix: str) -> Sequence[str]:
         """Return what is in a folder, ordered; names of folders end with ``/``."""
         try:
-            page = self._ask("GET", prefix).body
+            page = self._ask("GET", prefix, _LARGEST_PAGE).body
         except NotFound:
             return []
         base = f"{self.url}/{prefix}"
@@ -129,15 +135,22 @@ class HttpBackend(Backend):
             )
         return length
 
-    def _ask(self, method: str, path: str) -> _Answer:
-        """Ask for a file, or for a folder (whose path ends with ``/``, or is empty)."""
+    def _ask(self, method: str, path: str, limit: int | None = None) -> _Answer:
+        """Ask for a file, or for a folder (whose path ends with ``/``, or is empty), of at most `limit` bytes."""
         request = urllib.request.Request(f"{self.url}/{path}", method=method)
         pause = _FIRST_PAUSE
         for left in reversed(range(self._retries + 1)):
             try:
                 with _OPENER.open(request, timeout=_TIMEOUT) as response:
-                    length = response.headers.get("Content-Length")
-                    return _Answer(response.read(), int(length) if length is not None else None)
+                    header = response.headers.get("Content-Length")
+                    length = int(header) if header is not None else None
+                    if limit is not None and length is not None and length > limit:
+                        raise too_large(path or "the list of files", self.url, limit, length)
+                    # A body whose length is known is read to the end, or the end is missed.
+                    body = response.read() if length is not None or limit is None else response.read(limit + 1)
+                    if limit is not None and len(body) > limit:
+                        raise too_large(path or "the list of files", self.url, limit, len(body))
+                    return _Answer(body, length)
             except urllib.error.HTTPError as e:
                 with e:
                     if e.code < 500 or not left:

@@ -40,8 +40,8 @@ class LayeredBackend(Backend):
         self._prepared = False
         self._layers: dict[str, Backend] = {}  # of folders whose objects are all in one layer
 
-    def get(self, key: str) -> bytes:  # noqa: D102
-        return self._first(key, lambda layer: layer.get(key))
+    def get(self, key: str, limit: int | None = None) -> bytes:  # noqa: D102
+        return self._first(key, lambda layer: layer.get(key, limit))
 
     def fill(self, key: str, parts: Sequence[Part]) -> int:  # noqa: D102
         return self._first(key, lambda layer: layer.fill(key, parts))
@@ -66,8 +66,8 @@ class LayeredBackend(Backend):
     def keys(self, prefix: str = "") -> Iterator[str]:  # noqa: D102
         return _merged([layer.keys(prefix) for layer in self._layers_for(prefix)], lambda key: key)
 
-    def read_all(self, prefix: str) -> Iterator[tuple[str, bytes]]:  # noqa: D102
-        return _merged([layer.read_all(prefix) for layer in self._layers_for(prefix)], lambda found: found[0])
+    def read_all(self, prefix: str, limit: int) -> Iterator[tuple[str, bytes]]:  # noqa: D102
+        return _merged([layer.read_all(prefix, limit) for layer in self._layers_for(prefix)], lambda found: found[0])
 
     def any_key(self) -> str | None:  # noqa: D102
         return self.upper.any_key()

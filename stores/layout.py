@@ -12,6 +12,7 @@
 ``pins/<set>.json``                                    a set that must not be removed
 ``gc/…``                                               what is being removed and collected
 ``quarantine/<digits>/<key>``                          a damaged object that `repair` has replaced
+``signatures/<set>/<key>.json``                        who vouches for a set's manifest
 =====================================================  =========================================================
 """
 
@@ -23,9 +24,20 @@ import secrets
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from pydantic import ValidationError
+
 from ..canonical import canonical_json, digest
-from ..errors import Corrupt, Incompatible, NotFound
+from ..errors import BadInput, Corrupt, Incompatible, NotFound
 from .backend import Backend
+
+SMALL = 1 << 20
+"""Bytes that a marker, name, claim, signature or unit's seal may have: some hundred times what they do have."""
+
+LARGE = 32 << 20
+"""Bytes that a manifest or trial may have. A manifest has some 160 for each object: it suffices for 70,000 chunks."""
+
+_MOST_PARTS = 8_000_000  # values and containers, each of which takes memory and time
+_DEEPEST = 32
 
 FORMAT = "cryoprobe-store"
 FORMAT_VERSION = 1
@@ -78,26 +90,113 @@ def stem(key: str) -> str:
     return key.rpartition("/")[2].partition(".")[0]
 
 
-def read_json(backend: Backend, key: str) -> Any:
-    """Return a JSON object of the store, parsed; raise `Corrupt` where it is not JSON."""
-    return parse_json(backend.get(key), key, backend.url)
+def read_json(backend: Backend, key: str, limit: int = SMALL) -> Any:
+    """Return a JSON object of the store, parsed.
+
+    Raises
+    ------
+    NotFound
+        If there is none.
+    Corrupt
+        If it has more than `limit` bytes, is not JSON, or nested deeper than anything that a store holds.
+    """
+    return parse_json(backend.get(key, limit), key, backend.url)
+
+
+def read_sealed(backend: Backend, key: str, what: str, hint: str, limit: int = SMALL) -> dict[str, Any]:
+    """Return what `dump_seal` was given, with its checksum.
+
+    Parameters
+    ----------
+    backend : Backend
+    key : str
+    what, hint : str
+        What the object is, and what to do where it is damaged: for the message.
+    limit : int
+        How many bytes it may have.
+
+    Raises
+    ------
+    NotFound
+        If there is none.
+    Corrupt
+        If it is not, byte for byte, what was written.
+    """
+    data = backend.get(key, limit)
+    content = parse_json(data, key, backend.url)
+    if not isinstance(content, dict):
+        problem = "it is not an object"
+    elif not is_whole(content):
+        problem = "its checksum does not agree with its content"
+    elif canonical_json(content) != data:
+        problem = "it is not canonical JSON"
+    else:
+        return content
+    raise damaged(backend, key, what, problem, hint)
+
+
+def damaged(backend: Backend, key: str, what: str, problem: str, hint: str) -> Corrupt:
+    """Return the error for a JSON object that is not what was written."""
+    return Corrupt(f"The {what} {key} in {backend.url} is damaged: {problem}.", hint=hint, key=key)
+
+
+def first_problem(e: ValidationError) -> str:
+    """Return the first thing that a model found wrong, in a line."""
+    first = e.errors(include_url=False, include_input=False)[0]
+    return f"{'.'.join(map(str, first['loc']))[:200]}: {first['msg'][:200]}"
 
 
 def parse_json(data: bytes, key: str, url: str) -> Any:
-    """Return what was read of the object `key` in the store at `url`, parsed; raise `Corrupt` where it is not JSON."""
+    """Return what was read of the object `key` in the store at `url`, parsed; raise `Corrupt` as `read_json` does."""
     try:
-        return json.loads(data)
-    except (ValueError, RecursionError) as e:
+        if _parts(data) > _MOST_PARTS:
+            raise ValueError("it has too many parts")
+        content = json.loads(data.decode(), parse_constant=_refuse_constant)
+        _check_depth(content)
+    except (ValueError, RecursionError, MemoryError) as e:
         raise Corrupt(
-            f"{key} in {url} is not JSON ({e}).",
+            f"{key} in {url} is not JSON ({str(e)[:200] or type(e).__name__}).",
             hint=f"Put it right, from a copy of the store or from the images: cryoprobe repair --store {url}",
             key=key,
         ) from None
+    return content
 
 
-def dump_seal(content: Mapping[str, Any]) -> bytes:
-    """Return a seal or manifest as it is stored: with a checksum of its own content."""
-    return canonical_json({**content, "checksum": digest(content)})
+def _parts(data: bytes) -> int:
+    """Return at least how many values and containers JSON has."""
+    return data.count(b",") + data.count(b"[") + data.count(b"{")
+
+
+def _refuse_constant(name: str) -> None:
+    raise ValueError(f"{name} is no number")
+
+
+def _check_depth(content: Any) -> None:
+    """Refuse what is so deep that another function could run out of stack over it."""
+    level = [content]
+    for _ in range(_DEEPEST):
+        below = (c.values() if isinstance(c, dict) else c for c in level if isinstance(c, dict | list))
+        level = [part for parts in below for part in parts if isinstance(part, dict | list)]
+        if not level:
+            return
+    raise ValueError("it is nested too deeply")
+
+
+def dump_seal(content: Mapping[str, Any], limit: int = LARGE) -> bytes:
+    """Return a seal or manifest as it is stored: with a checksum of its own content.
+
+    Raises
+    ------
+    BadInput
+        If it would be larger than a reader takes.
+    """
+    data = canonical_json({**content, "checksum": digest(content)})
+    if len(data) > limit or _parts(data) > _MOST_PARTS:
+        raise BadInput(
+            f"A JSON object of {len(data):,} bytes is more than a store holds ({limit:,}).",
+            hint="Of a very large data set, make larger chunks (--unit-rows), or several splits.",
+        )
+    return data
 
 
 def is_whole(content: Mapping[str, Any], data: bytes | None = None) -> bool:
@@ -193,9 +292,9 @@ def check_marker(backend: Backend) -> None:
             key=backend.url,
         ) from None
     version = marker.get("version") if isinstance(marker, dict) and marker.get("format") == FORMAT else None
-    if version != FORMAT_VERSION:
+    if type(version) is not int or version != FORMAT_VERSION:
         raise Incompatible(
-            f"{backend.url} has store format {version!r}; this version of Cryoprobe knows {FORMAT_VERSION}.",
+            f"{backend.url} has store format {repr(version)[:40]}; this version of Cryoprobe knows {FORMAT_VERSION}.",
             hint="Upgrade Cryoprobe: pip install -U cryoprobe",
             key=MARKER,
             expected=FORMAT_VERSION,

@@ -5,12 +5,13 @@ from __future__ import annotations
 import errno
 import os
 import secrets
+import stat
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from ..errors import BadInput, NotFound, ReadOnly, Unavailable
-from .backend import Backend, ObjectDetails, ObjectInfo, check_key, check_prefix
+from ..errors import BadInput, Corrupt, NotFound, ReadOnly, Unavailable
+from .backend import Backend, ObjectDetails, ObjectInfo, check_key, check_prefix, is_key, too_large
 from .chunks import Part
 
 _TEMPORARY = ".tmp-"
@@ -28,6 +29,9 @@ class LocalBackend(Backend):
     or renamed (`put`) into place, and the folder is flushed: a crash leaves the object whole or absent, plus at most
     a temporary file that no listing shows.
 
+    A symbolic link below the folder is no object, and nothing is read or written behind one: whoever made the store
+    could lead anywhere with it. The folder itself may be reached by one. Pipes and devices are no objects either.
+
     Parameters
     ----------
     root : Path
@@ -40,13 +44,20 @@ class LocalBackend(Backend):
         self.root = root.absolute()
         self.url = str(self.root)
 
-    def get(self, key: str) -> bytes:  # noqa: D102
+    def get(self, key: str, limit: int | None = None) -> bytes:  # noqa: D102
+        path = self._path(key)
         try:
-            return self._path(key).read_bytes()
+            with open(path, "rb", buffering=0, opener=_open_without_waiting) as file:
+                status = os.fstat(file.fileno())
+                if not stat.S_ISREG(status.st_mode):
+                    raise FileNotFoundError
+                if limit is not None and status.st_size > limit:
+                    raise too_large(key, self.url, limit, status.st_size)
+                return file.read()
         except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
             raise NotFound(f"There is no object {key} in {self.url}.", key=key) from None
         except OSError as e:
-            raise _unreadable(e, self._path(key)) from e
+            raise _unreadable(e, path) from e
 
     def fill(self, key: str, parts: Sequence[Part]) -> int:  # noqa: D102
         try:
@@ -123,7 +134,7 @@ class LocalBackend(Backend):
                 yield key, entry.stat()
 
     def _entries(self, prefix: str) -> Iterator[tuple[str, os.DirEntry[str]]]:
-        folder = self.root / check_prefix(prefix)
+        folder = self._path(prefix[:-1]) if check_prefix(prefix) else self.root
         try:
             yield from self._walk(folder, prefix)
         except OSError as e:
@@ -132,15 +143,17 @@ class LocalBackend(Backend):
     def _walk(self, folder: Path, prefix: str) -> Iterator[tuple[str, os.DirEntry[str]]]:
         try:
             # A folder sorts as its name with "/" behind it, as its objects' keys do.
-            entries = sorted((e.name + "/" if e.is_dir() else e.name, e) for e in os.scandir(folder))
+            entries = sorted(
+                (e.name + "/" if e.is_dir(follow_symlinks=False) else e.name, e) for e in os.scandir(folder)
+            )
         except (FileNotFoundError, NotADirectoryError):
             return
         for name, entry in entries:
-            if name.startswith("."):
+            if not is_key(prefix + entry.name):  # temporary, or not ours
                 continue
             if name.endswith("/"):
                 yield from self._walk(folder / entry.name, prefix + name)
-            else:
+            elif entry.is_file(follow_symlinks=False):
                 yield prefix + name, entry
 
     def delete(self, key: str) -> None:  # noqa: D102
@@ -212,7 +225,19 @@ class LocalBackend(Backend):
         _flush_folder(target.parent)
 
     def _path(self, key: str) -> Path:
-        return self.root / check_key(key)
+        """Return the file of an object, or the folder of a prefix; refuse what lies behind a symbolic link."""
+        path = self.root
+        for segment in check_key(key).split("/"):
+            path = path / segment
+            if os.path.islink(path):  # noqa: PTH114  Path.is_symlink raises where a folder may not be read
+                raise Corrupt(
+                    f"{path} is a symbolic link, which could lead out of the store.",
+                    hint="If you trust whoever made the store, put what it points to in its place.",
+                    key=key,
+                    expected="a file or a folder",
+                    found="a symbolic link",
+                )
+        return path
 
     def _write_temporary(self, target: Path, data: bytes) -> Path:
         """Write and flush `data` beside `target` under a name of its own."""
@@ -257,8 +282,11 @@ class LocalBackend(Backend):
 
 def fill_from_file(path: Path, parts: Sequence[Part]) -> int:
     """Read a file into `parts`, one after another, without a buffer between; return its size. Raises OSError."""
-    with path.open("rb", buffering=0) as file:
-        size = os.fstat(file.fileno()).st_size
+    with open(path, "rb", buffering=0, opener=_open_without_waiting) as file:
+        status = os.fstat(file.fileno())
+        if not stat.S_ISREG(status.st_mode):
+            raise FileNotFoundError
+        size = status.st_size
         for part in parts:
             view = part.data
             while view and (n := file.readinto(view)):  # a read may give only part
@@ -275,6 +303,11 @@ def _rights(path: Path) -> tuple[int, int]:
 def _details(key: str, status: os.stat_result) -> ObjectDetails:
     shared = (status.st_dev, status.st_ino) if status.st_nlink > 1 else None
     return ObjectDetails(key, status.st_size, status.st_mtime, shared)
+
+
+def _open_without_waiting(path: str, flags: int) -> int:
+    """Open a file; of a pipe, not wait until somebody writes into it."""
+    return os.open(path, flags | os.O_NONBLOCK)
 
 
 def _temporary_name(target: Path) -> Path:

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from ..canonical import digest
-from ..errors import Corrupt, Incompatible, NotFound
+from ..errors import Incompatible, NotFound
 from . import layout
-from .backend import Backend
-from .chunks import ObjectRecord
+from .backend import Backend, is_key
+from .chunks import Count, Milliseconds, ObjectRecord, chunk_size
 from .fences import is_whole
+from .units import SAMPLE_BYTES
 
 MANIFEST_VERSION = 1
+
+ARRAYS = ("embeddings", "norms", "labels", "samples")
+
+_Positive = Annotated[Count, Field(gt=0)]
 
 
 class FailedSample(BaseModel):
@@ -24,6 +29,39 @@ class FailedSample(BaseModel):
     name: str
     sample: str | None
     error: str
+
+
+class _Dataset(BaseModel):
+    """Those fields of a data set's spec by which a set is read."""
+
+    model_config = ConfigDict(extra="ignore", strict=True)
+
+    rows: Count
+    classes: list[str]
+    split: str
+    multilabel: bool
+    failed: list[str] = []
+
+
+class _Provenance(BaseModel):
+    """Those fields of a provenance that are more than shown."""
+
+    model_config = ConfigDict(extra="ignore", strict=True)
+
+    name: dict[str, Any] = {}
+    created: Milliseconds = 0
+
+
+class Form(NamedTuple):
+    """How an array of a set is cut up: dtype, shape behind the rows, and rows in a chunk."""
+
+    dtype: str
+    tail: tuple[int, ...]
+    chunk_rows: int
+
+    def key(self, name: str, chunk: int) -> str:
+        """Return zarr's key of a chunk that spans all columns."""
+        return f"{name}/c/{chunk}" + "/0" * len(self.tail)
 
 
 class Manifest(BaseModel):
@@ -63,11 +101,11 @@ class Manifest(BaseModel):
     encoder: dict[str, Any]
     dataset: dict[str, Any]
     attempt: str
-    rows: int = Field(gt=0)
-    dim: int = Field(gt=0)
+    rows: _Positive
+    dim: _Positive
     dtype: Literal["float16", "float32"]
-    chunk_rows: int = Field(gt=0)
-    label_chunk_rows: int = Field(gt=0)
+    chunk_rows: _Positive
+    label_chunk_rows: _Positive
     objects: dict[str, ObjectRecord]
     units: tuple[str, ...] = ()
     failed: tuple[FailedSample, ...] = ()
@@ -97,6 +135,51 @@ class Manifest(BaseModel):
         for key in self.objects:
             backend.delete(f"{self.folder}/{key}")
 
+    def form(self, array: str) -> Form:
+        """Return how one of the arrays is cut up."""
+        if array == "labels":
+            flags = bool(self.dataset["multilabel"])
+            return Form(
+                "uint8" if flags else "int64", (len(self.dataset["classes"]),) if flags else (), self.label_chunk_rows
+            )
+        dtype, tail = {
+            "embeddings": (self.dtype, (self.dim,)),
+            "norms": ("float32", ()),
+            "samples": ("uint8", (SAMPLE_BYTES,)),
+        }[array]
+        return Form(dtype, tail, self.chunk_rows)
+
+    def contradiction(self) -> str | None:
+        """Return what of the manifest does not fit together, so that no set can be as it says; None for a sound one.
+
+        Whoever wrote a checksum can have written anything under it: what is allocated and opened later is bounded here
+        by the sizes that the objects must have.
+        """
+        try:
+            dataset = _Dataset.model_validate(self.dataset)
+            _Provenance.model_validate(self.provenance)
+        except ValidationError as e:
+            return layout.first_problem(e)
+        if dataset.rows != self.rows:
+            return "it has not as many rows as its data set"
+        if "/" in self.attempt:
+            return "its attempt is no name"
+        if (bad := next((k for k in self.objects if not is_key(f"{self.folder}/{k}")), None)) is not None:
+            return f"{bad[:80]!r} is no object of it"
+        if max(self.chunk_rows, self.label_chunk_rows) > self.rows:
+            return "its chunks are longer than its arrays"
+        for array in ARRAYS:
+            form = self.form(array)
+            size = chunk_size(form.dtype, (form.chunk_rows, *form.tail))
+            chunks = -(-self.rows // form.chunk_rows)
+            if chunks > len(self.objects):
+                return f"its {array} would have {chunks} chunks"
+            for key in (form.key(array, chunk) for chunk in range(chunks)):
+                record = self.objects.get(key)
+                if record is None or record.crc32c is None or record.size != size:
+                    return f"what it says of {key} does not fit its rows"
+        return None
+
     def dump(self) -> bytes:
         """Return the object to be stored: the manifest with a checksum of its own content."""
         return layout.dump_seal(self.model_dump(mode="json"))
@@ -114,38 +197,33 @@ def read_manifest(backend: Backend, key: str) -> Manifest:
     Corrupt
         If it is damaged.
     """
-    content = layout.read_json(backend, key)
-    problem = None
-    manifest = None
-    if not isinstance(content, dict):
-        problem = "it is not an object"
-    elif not layout.is_whole(content):
-        problem = "its checksum does not agree with its content"
-    elif isinstance(content.get("version"), int) and content["version"] > MANIFEST_VERSION:
+    what = "manifest"
+    hint = (
+        "Restore it from a copy of the store, or delete it and run extract again: the rows that are sealed are used "
+        "again."
+    )
+    content = layout.read_sealed(backend, key, what, hint, layout.LARGE)
+    version = content.get("version")
+    if isinstance(version, int) and version > MANIFEST_VERSION:
         raise Incompatible(
-            f"{key} in {backend.url} has manifest version {content['version']}; this version knows {MANIFEST_VERSION}.",
+            f"{key} in {backend.url} has manifest version {version}; this version knows {MANIFEST_VERSION}.",
             hint="Upgrade Cryoprobe: pip install -U cryoprobe",
             key=key,
             expected=MANIFEST_VERSION,
-            found=content["version"],
+            found=version,
         )
+    try:
+        manifest = Manifest.model_validate(content)
+    except ValidationError as e:
+        raise layout.damaged(backend, key, what, layout.first_problem(e), hint) from None
+    if (digest(manifest.encoder), digest(manifest.dataset)) != (manifest.encoder_id, manifest.dataset_id):
+        problem: str | None = "its ids are not those of its specs"
+    elif manifest.key != key or layout.set_id(manifest.encoder_id, manifest.dataset_id) != manifest.set:
+        problem = "it is the manifest of another set"
     else:
-        try:
-            manifest = Manifest.model_validate(content)
-        except ValidationError as e:
-            problem = f"{'.'.join(map(str, e.errors()[0]['loc']))}: {e.errors()[0]['msg']}"
-        else:
-            if (digest(manifest.encoder), digest(manifest.dataset)) != (manifest.encoder_id, manifest.dataset_id):
-                problem = "its ids are not those of its specs"
-            elif manifest.key != key or layout.set_id(manifest.encoder_id, manifest.dataset_id) != manifest.set:
-                problem = "it is the manifest of another set"
-    if manifest is None or problem is not None:
-        raise Corrupt(
-            f"The manifest {key} in {backend.url} is damaged: {problem}.",
-            hint="Restore it from a copy of the store, or from the images: cryoprobe repair --store "
-            f"{backend.url} --from OTHER (or --model … --dataset …)",
-            key=key,
-        )
+        problem = manifest.contradiction()
+    if problem is not None:
+        raise layout.damaged(backend, key, what, problem, hint)
     return manifest
 
 

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Iterator
 
 from ..errors import NotFound
-from .backend import Backend, ObjectDetails, ObjectInfo, check_key, check_prefix
+from .backend import Backend, ObjectDetails, ObjectInfo, check_key, check_prefix, too_large
 
 
 class MemoryBackend(Backend):
@@ -28,11 +28,14 @@ class MemoryBackend(Backend):
         self._clock = clock
         self._lock = threading.Lock()
 
-    def get(self, key: str) -> bytes:  # noqa: D102
+    def get(self, key: str, limit: int | None = None) -> bytes:  # noqa: D102
         try:
-            return self._objects[check_key(key)]
+            data = self._objects[check_key(key)]
         except KeyError:
             raise NotFound(f"There is no object {key} in {self.url}.", key=key) from None
+        if limit is not None and len(data) > limit:
+            raise too_large(key, self.url, limit, len(data))
+        return data
 
     def put(self, key: str, data: bytes) -> None:  # noqa: D102
         self._objects[check_key(key)] = bytes(data)

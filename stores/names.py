@@ -12,6 +12,8 @@ from ..canonical import digest
 from ..errors import Corrupt, NotFound
 from . import layout
 from .backend import Backend
+from .chunks import LATEST, Count, Milliseconds
+from .parallel import each
 
 
 class Name(BaseModel):
@@ -73,17 +75,17 @@ class NamedSet(BaseModel):
     name: Name
     set: str
     encoder: str
-    rows: int
-    dim: int
-    failed: int
-    size: int
-    named: int
+    rows: Count
+    dim: Count
+    failed: Count
+    size: Count
+    named: Milliseconds
     below: bool = False
 
-
-def key_of(named: NamedSet) -> str:
-    """Return the key under which a name stands."""
-    return f"names/{named.set}.{digest(named.name.model_dump(mode='json'))[:16]}.json"
+    @property
+    def key(self) -> str:
+        """Key of the name in the store."""
+        return f"names/{self.set}.{_mark(self.name)}.json"
 
 
 def fits(name: Name, **patterns: str | None) -> bool:
@@ -102,29 +104,61 @@ def fits(name: Name, **patterns: str | None) -> bool:
 
 
 def record(backend: Backend, named: NamedSet) -> None:
-    """Write a name, last of all: whoever finds it finds the set behind it sealed."""
-    content = named.model_dump(mode="json", exclude=None if named.below else {"below"})
-    backend.put(key_of(named), layout.dump_seal(content))
+    """Write a name, last of all: whoever finds it finds the set behind it sealed.
+
+    It gets a later time than every other set of that name, whatever the clocks of their writers said: the one that is
+    named last is the one that is meant.
+    """
+    ending = f".{_mark(named.name)}.json"
+    same = [key for key in backend.keys("names/") if key.endswith(ending) and key != named.key]
+    others = [found.named for found in each(lambda key: find(backend, key), same) if found is not None]
+    latest = max([named.named, *(min(other + 1, LATEST) for other in others)])
+    sealed = named.model_copy(update={"named": latest})
+    content = sealed.model_dump(mode="json", exclude=None if sealed.below else {"below"})
+    backend.put(named.key, layout.dump_seal(content, layout.SMALL))
 
 
 def read_all(backend: Backend) -> Iterator[NamedSet]:
     """Yield every name in the store. What cannot be read is no name: names can be given again at no cost."""
-    for key, data in backend.read_all("names/"):
-        named = _parsed(backend, key, data)
-        if named is not None:
-            yield named
+    for key, data in backend.read_all("names/", layout.SMALL):
+        with suppress(Corrupt, ValidationError):
+            content = layout.parse_json(data, key, backend.url)
+            if isinstance(content, dict) and layout.is_whole(content, data):
+                named = NamedSet.model_validate(content)
+                if named.key == key:
+                    yield named
 
 
-def read(backend: Backend, key: str) -> NamedSet | None:
-    """Return the name under a key, or None where it is gone or damaged."""
-    with suppress(NotFound):
-        return _parsed(backend, key, backend.get(key))
+def read(backend: Backend, key: str) -> NamedSet:
+    """Read one name.
+
+    Raises
+    ------
+    NotFound
+        If there is none.
+    Corrupt
+        If it is damaged.
+    """
+    what, hint = (
+        "name",
+        "The set goes by the name in its manifest, or is named by extract again: cryoprobe repair sets this one aside.",
+    )
+    try:
+        named = NamedSet.model_validate(layout.read_sealed(backend, key, what, hint))
+    except ValidationError as e:
+        raise layout.damaged(backend, key, what, layout.first_problem(e), hint) from None
+    if named.key != key:
+        raise layout.damaged(backend, key, what, "it is the name of another set", hint)
+    return named
+
+
+def find(backend: Backend, key: str) -> NamedSet | None:
+    """Return one name, or None where it is gone or damaged."""
+    with suppress(Corrupt, NotFound):
+        return read(backend, key)
     return None
 
 
-def _parsed(backend: Backend, key: str, data: bytes) -> NamedSet | None:
-    with suppress(Corrupt, ValidationError):
-        content = layout.parse_json(data, key, backend.url)
-        if isinstance(content, dict) and layout.is_whole(content, data):
-            return NamedSet.model_validate(content)
-    return None
+def _mark(name: Name) -> str:
+    """Return the 16 digits by which names tell each other apart in keys."""
+    return digest(name.model_dump(mode="json"))[:16]

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator, Mapping, Sequence
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import timedelta
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 from ..errors import BadInput, Conflict, CryoprobeError, NotFound, ReadOnly, Unavailable
-from .backend import Backend, ObjectDetails, ObjectInfo, check_key, check_prefix, is_key
+from .backend import Backend, ObjectDetails, ObjectInfo, check_key, check_prefix, is_key, too_large
 from .chunks import Part, scatter
 
 RETRIES = 6
@@ -23,6 +24,10 @@ RETRIES = 6
 _CONNECT = timedelta(seconds=5)
 _REQUEST = timedelta(minutes=5)  # a chunk of tens of megabytes, over a slow line
 _RETRYING = timedelta(minutes=2)
+SILENCE_SECONDS = 45.0
+"""After so long without a byte of an answer a request is given up, and repeated: the other side has gone."""
+
+_FIRST_PAUSE = 0.1  # seconds, doubled each time
 _PAGE = 1000
 _BLOCK = 2**17  # bytes: small enough to stay in the processor's cache until they are copied
 
@@ -43,6 +48,9 @@ _NO_BUCKET = re.compile(r"NoSuchBucket|ContainerNotFound|bucket does not exist")
 _NO_CREDENTIALS = re.compile(r"/latest/api/token|/latest/meta-data|computeMetadata|metadata/identity")
 
 
+Answer = TypeVar("Answer")
+
+
 class ObjectBackend(Backend):
     """Objects below a prefix of a bucket.
 
@@ -54,27 +62,37 @@ class ObjectBackend(Backend):
         ``s3://BUCKET/PREFIX``, ``gs://…`` or ``az://…``, as `stores.locations` has checked it.
     retries : int
         How often a request is repeated after a failure that may pass.
+    silence_seconds : float
+        After how long without a byte of an answer a request is repeated.
     """
 
     unproven = True
     remote = True
 
-    def __init__(self, url: str, retries: int = RETRIES) -> None:
+    def __init__(self, url: str, retries: int = RETRIES, silence_seconds: float = SILENCE_SECONDS) -> None:
         self.url = url
         self._scheme, self._bucket = urlsplit(url)[:2]
         self._retries = retries
-        self._client = _connect(url, retries)
+        self._silence_seconds = silence_seconds
+        self._client = _connect(url, retries, silence_seconds)
         self._service = _endpoints(self._scheme)
         self._whole_bucket: Any = None  # a client for copies between stores, made when one is asked for
 
     def __reduce__(self) -> tuple[Any, ...]:
         # Another process finds its credentials in its own environment: none is ever pickled.
-        return ObjectBackend, (self.url, self._retries)
+        return ObjectBackend, (self.url, self._retries, self._silence_seconds)
 
-    def get(self, key: str) -> bytes:  # noqa: D102
+    def get(self, key: str, limit: int | None = None) -> bytes:  # noqa: D102
         check_key(key)
+
+        def ask() -> bytes:
+            found = self._objects.get(key)
+            if limit is not None and found.meta["size"] > limit:
+                raise too_large(key, self.url, limit, found.meta["size"])
+            return bytes(found.bytes())
+
         try:
-            return bytes(self._objects.get(key).bytes())
+            return self._whole(ask)
         except _failures() as e:
             raise self._explained(e, key) from None
 
@@ -82,7 +100,7 @@ class ObjectBackend(Backend):
         check_key(key)
         try:
             # Block by block as they come: collecting them first takes as long again.
-            return scatter(self._objects.get(key).stream(min_chunk_size=_BLOCK), parts)
+            return self._whole(lambda: scatter(self._objects.get(key).stream(min_chunk_size=_BLOCK), parts))
         except _failures() as e:
             raise self._explained(e, key) from None
 
@@ -126,8 +144,9 @@ class ObjectBackend(Backend):
     def _listed(self, prefix: str) -> Iterator[Mapping[str, Any]]:
         check_prefix(prefix)
         try:
-            pages = self._objects.list(prefix or None, chunk_size=_PAGE)
-            found = [m for page in pages for m in page]
+            found = self._whole(
+                lambda: [m for page in self._objects.list(prefix or None, chunk_size=_PAGE) for m in page]
+            )
         except _failures() as e:
             raise self._explained(e, prefix) from None
         # What some tools keep in the place of a folder is no object of ours.
@@ -163,7 +182,7 @@ class ObjectBackend(Backend):
                 raise self._missing(source)
             return
         try:
-            self._objects.copy(source, target)
+            self._whole(lambda: self._objects.copy(source, target))
         except FileNotFoundError as e:
             raise self._explained(e, source) from None
         except _failures() as e:
@@ -184,7 +203,7 @@ class ObjectBackend(Backend):
         _check_process(self.url)
         bucket = f"{self._scheme}://{self._bucket}"
         if self._whole_bucket is None:
-            self._whole_bucket = _connect(bucket, self._retries)
+            self._whole_bucket = _connect(bucket, self._retries, self._silence_seconds)
         source, target = (f"{store.url}/{key}".removeprefix(f"{bucket}/") for store in (other, self))
         try:
             self._whole_bucket.copy(source, target)
@@ -206,6 +225,23 @@ class ObjectBackend(Backend):
     def _objects(self) -> Any:
         _check_process(self.url)
         return self._client
+
+    def _whole(self, ask: Callable[[], Answer]) -> Answer:
+        """Ask, and again where the answer breaks off or stops coming, which obstore does by itself only for some.
+
+        What is asked must be the same when it is done twice.
+        """
+        started, pause = time.monotonic(), _FIRST_PAUSE
+        for left in reversed(range(self._retries + 1)):
+            try:
+                return ask()
+            except _failures() as e:
+                broken_off = "body error" in str(e)
+                if not broken_off or not left or time.monotonic() - started > _RETRYING.total_seconds():
+                    raise
+            time.sleep(pause)
+            pause *= 2
+        raise AssertionError("the last attempt returns or raises")
 
     def _surely_exists(self, key: str) -> bool:
         try:
@@ -270,7 +306,7 @@ def _endpoints(scheme: str) -> dict[str, str]:
     return {name: os.environ[name] for name in _ENDPOINTS[scheme] if os.environ.get(name)}
 
 
-def _connect(url: str, retries: int) -> Any:
+def _connect(url: str, retries: int, silence_seconds: float) -> Any:
     """Return obstore's store for a URL, by the settings in the environment; nothing is asked of the network yet."""
     scheme = urlsplit(url).scheme
     try:
@@ -295,6 +331,7 @@ def _connect(url: str, retries: int) -> Any:
         "client_options": {
             "allow_http": any(e.startswith("http://") for e in endpoints.values()),
             "connect_timeout": _CONNECT,
+            "read_timeout": timedelta(seconds=silence_seconds),
             "timeout": _REQUEST,
         },
         "retry_config": {"max_retries": retries, "retry_timeout": _RETRYING},

@@ -35,14 +35,14 @@ class Overlay(Backend):
         # Copies of what is below, made only when they are published: target -> source.
         self._links: dict[str, ObjectInfo] = {}
 
-    def get(self, key: str) -> bytes:  # noqa: D102
+    def get(self, key: str, limit: int | None = None) -> bytes:  # noqa: D102
         if self._over.exists(key):
-            return self._over.get(key)
+            return self._over.get(key, limit)
         if key in self._links:
-            return self._under.get(self._links[key].key)
+            return self._under.get(self._links[key].key, limit)
         if key in self._hidden:
             raise NotFound(f"There is no object {key} in {self.url}.", key=key)
-        return self._under.get(key)
+        return self._under.get(key, limit)
 
     def put(self, key: str, data: bytes) -> None:  # noqa: D102
         self._links.pop(key, None)

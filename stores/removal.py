@@ -173,6 +173,8 @@ def _remove(backend: Backend, key: str) -> Removal:
     for info in list(backend.list("names/")):
         if layout.stem(info.key) == set_:
             backend.delete(info.key)
+    for signature in list(backend.keys(f"signatures/{set_}/")):
+        backend.delete(signature)
     backend.delete(key)
     return removal
 

@@ -192,7 +192,7 @@ class Restorer:
                     ),
                 )
                 return "from the set's manifest"
-        if self._other is not None and (named := names.read(self._other.backend, key)) is not None:
+        if self._other is not None and (named := names.find(self._other.backend, key)) is not None:
             set_aside(self._backend, key)
             names.record(self._backend, named)
             return f"from {self._other.url}"
@@ -241,7 +241,7 @@ class Restorer:
     def _read(backend: Backend, key: str, record: ObjectRecord) -> bytes | None:
         """Return an object if it is whole."""
         with suppress(CryoprobeError):
-            data = backend.get(key)
+            data = backend.get(key, record.size)
             if len(data) == record.size and record_of(data).sha256 == record.sha256:
                 return data
         return None

@@ -312,6 +312,11 @@ class RowIndex:
             if result is None:
                 dim, dtype = rows.embeddings.shape[1], rows.embeddings.dtype
                 result = Rows(wanted, np.empty((len(ids), dim), dtype), np.empty(len(ids), np.float32))
+            if (
+                rows.embeddings.shape[1:] != result.embeddings.shape[1:]
+                or rows.embeddings.dtype != result.embeddings.dtype
+            ):
+                raise mixed_forms(self.encoder_id, self._backend.url)
             result.embeddings[members] = rows.embeddings[local]
             result.norms[members] = rows.norms[local]
         if result is None:
@@ -345,6 +350,15 @@ class RowIndex:
         while len(self._blocks) > _CACHED_BLOCKS:
             self._blocks.popitem(last=False)
         return rows
+
+
+def mixed_forms(encoder_id: str, url: str) -> Corrupt:
+    """Return the error for sealed rows of one encoder that have two widths or dtypes, of which one cannot be true."""
+    return Corrupt(
+        f"The rows of encoder {encoder_id[:12]} in {url} have several widths or dtypes.",
+        hint="Somebody wrote them by other means than Cryoprobe: delete the units and sets that are not right.",
+        key=encoder_id,
+    )
 
 
 def _halves(samples: npt.NDArray[np.uint8]) -> tuple[npt.NDArray[np.uint64], npt.NDArray[np.uint64]]:

@@ -16,7 +16,7 @@ from .backend import Backend
 from .chunks import ArraySpec, ObjectRecord, encode_chunk, record_of, zarr_documents
 from .claims import Claims
 from .manifest import FailedSample, Manifest, find_manifest
-from .rows import RowIndex, SetChunk, copy_array
+from .rows import RowIndex, SetChunk, copy_array, mixed_forms
 from .units import MOST_ATTEMPTS, SAMPLE_BYTES, Rows, UnitSeal, vanished
 
 _LABEL_CHUNK_ROWS = 1 << 20
@@ -166,7 +166,7 @@ def _write_attempt(
     writer = _Writer(backend, index, layout.set_folder(set_, attempt))
     length = min(chunk_rows, len(ids))
     units = []
-    dim, dtype = 0, ""
+    forms: set[tuple[int, str]] = set()
     for chunk, start in enumerate(range(0, len(ids), length)):
         members = ids[start : start + length]
         unit = index.unit(layout.unit_id(index.encoder_id, members))
@@ -176,12 +176,17 @@ def _write_attempt(
         if len(members) == length:  # the last chunk is filled up to that length, which no source of fewer rows is
             whole = unit if unit is not None and unit.rows == length else index.chunk(members)
         if whole is not None and writer.link(whole, chunk):
-            dim, dtype = whole.dim, whole.dtype
+            forms.add((whole.dim, whole.dtype))
         else:
             rows = index.gather(members)
             writer.write(rows, chunk, length)
-            dim, dtype = rows.embeddings.shape[1], rows.embeddings.dtype.name
-    label_length = min(_LABEL_CHUNK_ROWS, len(ids))
+            forms.add((rows.embeddings.shape[1], rows.embeddings.dtype.name))
+    if len(forms) > 1:
+        writer.discard()
+        raise mixed_forms(index.encoder_id, backend.url)
+    ((dim, dtype),) = forms
+    flags = labels.shape[1] if labels.ndim == 2 else 1
+    label_length = min(_LABEL_CHUNK_ROWS, len(ids), max(1, _LABEL_CHUNK_ROWS * 64 // flags))
     for chunk, start in enumerate(range(0, len(ids), label_length)):
         writer.put(_chunk_key("labels", chunk, labels.ndim), encode_chunk(labels[start:][:label_length], label_length))
     manifest = Manifest(
@@ -239,6 +244,10 @@ class _Writer:
     def write(self, rows: Rows, chunk: int, length: int) -> None:
         for name, array in (("embeddings", rows.embeddings), ("norms", rows.norms), ("samples", rows.samples)):
             self.put(_chunk_key(name, chunk, array.ndim), encode_chunk(array, length))
+
+    def discard(self) -> None:
+        for key in self.objects:
+            self._backend.delete(f"{self._folder}/{key}")
 
 
 def _chunk_key(name: str, chunk: int, ndim: int) -> str:

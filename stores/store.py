@@ -175,7 +175,7 @@ class Store:
                         dim=manifest.dim,
                         failed=len(manifest.failed),
                         size=manifest.size,
-                        named=int(manifest.provenance.get("created", 0)),
+                        named=manifest.provenance.get("created", 0),
                     )
                 )
         return sorted(found, key=lambda n: (-n.named, n.set))
@@ -281,10 +281,14 @@ class Store:
     def trial(self, trial_id: str) -> dict[str, Any] | None:
         """Return the stored result of a trial, or None if it has not been run; raise `Corrupt` where it is damaged."""
         key = f"trials/{trial_id}.json"
+        what, hint = "trial", f"Set it aside, and run the same probe again: cryoprobe repair --store {self.url}"
         try:
-            return self._trial(key, self.backend.get(key))
+            content = layout.read_sealed(self.backend, key, what, hint, layout.LARGE)
         except NotFound:
             return None
+        if content.get("trial") != trial_id:
+            raise layout.damaged(self.backend, key, what, "it is another trial", hint)
+        return {k: v for k, v in content.items() if k != "checksum"}
 
     def record_trial(self, trial_id: str, result: Mapping[str, Any]) -> None:
         """Store the result of a trial, whose field ``trial`` is its id; the first one stays."""
@@ -292,20 +296,12 @@ class Store:
 
     def trials(self) -> Iterator[dict[str, Any]]:
         """Yield every stored trial, ordered by id. A damaged one is left out: `verify` names it."""
-        for key, data in self.backend.read_all("trials/"):
+        for key, data in self.backend.read_all("trials/", layout.LARGE):
             with suppress(Corrupt):
-                yield self._trial(key, data)
-
-    def _trial(self, key: str, data: bytes) -> dict[str, Any]:
-        content = layout.parse_json(data, key, self.url)
-        whole = isinstance(content, dict) and layout.is_whole(content, data)
-        if not whole or content.get("trial") != layout.stem(key):
-            raise Corrupt(
-                f"The trial {key} in {self.url} is damaged.",
-                hint=f"Set it aside, and run the same probe again: cryoprobe repair --store {self.url}",
-                key=key,
-            )
-        return {k: v for k, v in content.items() if k != "checksum"}
+                content = layout.parse_json(data, key, self.url)
+                whole = isinstance(content, dict) and layout.is_whole(content, data)
+                if whole and content.get("trial") == layout.stem(key):
+                    yield {k: v for k, v in content.items() if k != "checksum"}
 
 
 class LayeredStore(Store):

@@ -7,6 +7,7 @@ interrupts a transfer leaves nothing half readable, and the same transfer again 
 from __future__ import annotations
 
 import threading
+import time
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -14,7 +15,7 @@ from functools import partial
 from typing import Literal
 
 from ..errors import Corrupt, NotFound, Unavailable
-from . import layout
+from . import fences, layout
 from .backend import Backend
 from .chunks import ObjectRecord, check_object, corrupt
 from .parallel import each, within_memory
@@ -28,6 +29,7 @@ _FEW = 32
 """Objects up to which several sets or units are carried side by side, rather than the objects of one."""
 
 _ROUNDS = 3
+_FENCED_SECONDS, _PAUSE_SECONDS = 60.0, 0.2
 """How often objects that vanish while a set is sealed are sent again."""
 
 _UNDONE = "Whatever else was asked for has been moved, and nothing of this can be read at the target."
@@ -115,6 +117,9 @@ class Carrier:
         names = {key: data for key, data in self._plan.names.items() if layout.stem(key) in sets}
         for _ in each(lambda key: self._target.put(key, names[key]), names):
             pass
+        for key, data in self._plan.signatures.items():
+            if sets.get(key.split("/")[1]) in ("moved", "completed", "there"):  # of another attempt they say nothing
+                self._target.put_if_absent(key, data)
         known = {*sets, *self._store.set_ids()} if self._plan.trials else set()
         trials = sum(each(partial(self._carry_trial, known, sets), self._plan.trials))
         raise_refused(self._refused)
@@ -165,7 +170,7 @@ class Carrier:
                     self._target.delete(key)
                 return "adopted"
             # Whoever tidied up just before the seal was there took our objects for nobody's.
-            wanted = lacking(self._target, sealed)
+            wanted = self._lacking_for_good(sealed)
             if not wanted:
                 return foreseen(freight)
         raise Unavailable(
@@ -173,6 +178,21 @@ class Carrier:
             hint="Is somebody deleting objects of this store? Run the same command again.",
             key=wanted[0],
         )
+
+    def _lacking_for_good(self, sealed: Sealed) -> tuple[str, ...]:
+        """Return the objects that are not there, once no gc run may be deleting them; see `fences`."""
+        deadline = time.monotonic() + _FENCED_SECONDS
+        while not fences.is_whole(self._target, sealed.folder.rstrip("/"), sealed.objects):
+            if wanted := lacking(self._target, sealed):
+                return wanted
+            if time.monotonic() > deadline:
+                raise Unavailable(
+                    f"A gc run at work in {self._target.url} may delete {sealed.kind} {sealed.id}.",
+                    hint="Run the same command again when it is done.",
+                    key=sealed.key,
+                )
+            time.sleep(_PAUSE_SECONDS)
+        return ()
 
     def _damaged_remains(self, freight: Freight, at_once: int) -> tuple[str, ...]:
         """Return the objects of an interrupted transfer that are not whole, where looking costs little."""
@@ -189,7 +209,7 @@ class Carrier:
             self._target.copy(twin, key)
         else:
             try:
-                data = self._source.get(key)
+                data = self._source.get(key, record.size)
             except NotFound:
                 raise corrupt(key, self._source.url, "is missing", f"{record.size} bytes", "no object") from None
             check_object(data, record, key=key, url=self._source.url)
@@ -203,7 +223,7 @@ class Carrier:
 
     def _is_whole(self, key: str, record: ObjectRecord) -> bool:
         try:
-            check_object(self._target.get(key), record, key=key, url=self._target.url)
+            check_object(self._target.get(key, record.size), record, key=key, url=self._target.url)
         except (Corrupt, NotFound):
             return False
         return True

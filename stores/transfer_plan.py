@@ -14,17 +14,16 @@ from fnmatch import fnmatchcase
 from functools import partial
 from typing import Literal, NamedTuple
 
-import numpy as np
-
 from ..errors import Corrupt, NotFound
 from . import layout, names
-from .backend import Backend, ObjectInfo, is_key
-from .chunks import CRC_BYTES, ObjectRecord, corrupt
+from .backend import Backend, ObjectInfo
+from .chunks import ObjectRecord, corrupt
 from .manifest import Manifest, find_manifest, read_manifest
 from .memory import MemoryBackend
 from .parallel import each
+from .signatures import signatures_of
 from .store import Store
-from .units import SAMPLE_BYTES, UnitSeal, read_seal
+from .units import UnitSeal, read_seal
 
 Standing = Literal["absent", "sealed", "other"]
 """What the target has of a set or unit: no seal; the same attempt; or another attempt, which stays."""
@@ -101,6 +100,8 @@ class Plan:
     units, sets : tuple of Freight
     names : dict of str to bytes
         Keys and contents of names that the target lacks, or has with an earlier date.
+    signatures : dict of str to bytes
+        Keys and contents of signatures that the target lacks.
     trials : tuple of str
         Keys of trials that the target lacks.
     refused : tuple of Corrupt
@@ -110,6 +111,7 @@ class Plan:
     units: tuple[Freight, ...]
     sets: tuple[Freight, ...]
     names: Mapping[str, bytes]
+    signatures: Mapping[str, bytes]
     trials: tuple[str, ...]
     refused: tuple[Corrupt, ...]
 
@@ -175,6 +177,7 @@ def plan_transfer(source: Store, target: Store, sets: Mapping[str, str], *, tria
         units=tuple(freights["unit"]),
         sets=tuple(freights["set"]),
         names=_names(source.backend, target.backend, arriving),
+        signatures=_signatures(source.backend, target.backend, arriving),
         trials=_trials(source.backend, target, arriving) if trials else (),
         refused=tuple(refused),
     )
@@ -213,13 +216,10 @@ def read_sealed(backend: Backend, key: str) -> Sealed:
     encoder, id_ = key.split("/")[1], layout.stem(key)
     if key.startswith("manifests/"):
         manifest = read_manifest(held, key)
-        return _sealable(held, "set", manifest.attempt, key, f"{manifest.folder}/", manifest.objects, _chunks(manifest))
+        return _sealable(held, "set", manifest.attempt, key, f"{manifest.folder}/", manifest.objects)
     seal = read_seal(held, encoder, id_)
     assert seal is not None
-    row_bytes = {"embeddings": seal.dim * np.dtype(seal.dtype).itemsize, "norms": 4, "samples": SAMPLE_BYTES}
-    chunks = {name: seal.rows * size + CRC_BYTES for name, size in row_bytes.items()}
-    folder = f"{layout.unit_folder(encoder, id_, seal.attempt)}/"
-    return _sealable(held, "unit", seal.attempt, key, folder, seal.objects, chunks)
+    return _sealable(held, "unit", seal.attempt, key, f"{seal.folder}/", seal.objects)
 
 
 def trial_on(backend: Backend, key: str, known: Container[str], moved: Container[str]) -> bytes | None:
@@ -236,7 +236,7 @@ def trial_on(backend: Backend, key: str, known: Container[str], moved: Container
     """
     with suppress(Corrupt):
         held = _held(backend, key)
-        trial = layout.read_json(held, key)
+        trial = layout.read_json(held, key, layout.LARGE)
         if isinstance(trial, dict) and layout.is_whole(trial) and trial.get("trial") == layout.stem(key):
             sets = [s for s in (trial.get(part) for part in ("train", "test", "val")) if isinstance(s, str)]
             if all(s in known for s in sets) and any(s in moved for s in sets):
@@ -253,12 +253,12 @@ def _compare(source: Backend, target: Backend, key: str) -> Freight | Corrupt:
     return Freight(sealed, there, () if there == "other" else lacking(target, sealed))
 
 
-def _held(backend: Backend, key: str) -> MemoryBackend:
+def _held(backend: Backend, key: str, limit: int = layout.LARGE) -> MemoryBackend:
     """Return storage that holds one object of `backend`, as it is now: to be parsed, and passed on byte for byte."""
     held = MemoryBackend()
     held.url = backend.url
     try:
-        held.put(key, backend.get(key))
+        held.put(key, backend.get(key, limit))
     except NotFound:
         raise corrupt(key, backend.url, "is missing", "what was listed a moment ago", "no object") from None
     return held
@@ -271,52 +271,16 @@ def _sealable(
     key: str,
     folder: str,
     objects: Mapping[str, ObjectRecord],
-    chunks: Mapping[str, int],
 ) -> Sealed:
     """Return what a seal says, unless sealing that elsewhere would make something that cannot be read."""
-    problem = None
     if not _ATTEMPT.fullmatch(attempt):
-        problem = "its attempt is not 12 hexadecimal digits"
-    elif (bad := next((name for name in objects if not is_key(folder + name)), None)) is not None:
-        problem = f"{bad[:80]!r} is no object key"
-    elif (bad := next((n for n, size in chunks.items() if _is_other(objects.get(n), size)), None)) is not None:
-        problem = f"it does not have the chunk {bad} in the size that its shape asks for"
-    if problem is not None:
         raise Corrupt(
-            f"The seal {key} in {held.url} is damaged: {problem}.",
+            f"The seal {key} in {held.url} is damaged: its attempt is not 12 hexadecimal digits.",
             hint="Restore it from a copy of the store, or delete it and run extract again.",
             key=key,
         )
     within = {folder + name: record for name, record in objects.items()}
     return Sealed(kind, layout.stem(key), attempt, key, held.get(key), folder, within)
-
-
-def _is_other(record: ObjectRecord | None, size: int) -> bool:
-    return record is None or record.size != size or record.crc32c is None
-
-
-def _chunks(m: Manifest) -> dict[str, int]:
-    """Return every chunk of a set, by its key in the set's folder, and its size."""
-    classes = m.dataset.get("classes")
-    many = len(classes) if m.dataset.get("multilabel") and isinstance(classes, list) else None
-    arrays = {  # bytes of a row, rows of a chunk, whether there are columns
-        "embeddings": (m.dim * np.dtype(m.dtype).itemsize, m.chunk_rows, True),
-        "norms": (4, m.chunk_rows, False),
-        "samples": (SAMPLE_BYTES, m.chunk_rows, True),
-        "labels": (8 if many is None else many, m.label_chunk_rows, many is not None),
-    }
-    if sum(-(-m.rows // length) for _, length, _ in arrays.values()) > len(m.objects):
-        raise Corrupt(
-            f"The manifest of set {m.set} names fewer objects than {m.rows} rows have chunks.",
-            hint="Restore it from a copy of the store, or delete it and run extract again.",
-            key=m.key,
-            found=len(m.objects),
-        )
-    return {
-        f"{name}/c/{chunk}" + ("/0" if columns else ""): row_bytes * length + CRC_BYTES
-        for name, (row_bytes, length, columns) in arrays.items()
-        for chunk in range(-(-m.rows // length))
-    }
 
 
 def _names(source: Backend, target: Backend, sets: Container[str]) -> dict[str, bytes]:
@@ -325,16 +289,24 @@ def _names(source: Backend, target: Backend, sets: Container[str]) -> dict[str, 
 
     def newer(info: ObjectInfo) -> tuple[str, bytes] | None:
         with suppress(Corrupt):
-            held = _held(source, info.key)
-            named = names.read(held, info.key)
+            held = _held(source, info.key, layout.SMALL)
+            named = names.find(held, info.key)
             if named is not None and named.set == layout.stem(info.key):
-                known = names.read(target, info.key) if info.key in there else None
+                known = names.find(target, info.key) if info.key in there else None
                 if known is None or known.named < named.named:
                     return info.key, held.get(info.key)
         return None
 
     found = each(newer, (info for info in source.list("names/") if layout.stem(info.key) in sets))
     return dict(name for name in found if name is not None)
+
+
+def _signatures(source: Backend, target: Backend, sets: Container[str]) -> dict[str, bytes]:
+    """Return the signatures of sets that the target lacks."""
+    there = set(target.keys("signatures/"))
+    signed = sorted({key.split("/")[1] for key in source.keys("signatures/") if key not in there})
+    found = (pair for set_ in signed if set_ in sets for pair in signatures_of(source, set_))
+    return {key: data for key, data in found if key not in there}
 
 
 def _trials(source: Backend, target: Store, sets: Set[str]) -> tuple[str, ...]:

@@ -14,10 +14,10 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from ..errors import Conflict, Corrupt, NotFound
+from ..errors import Conflict, NotFound
 from . import layout
-from .backend import Backend
-from .chunks import ObjectRecord, encode_chunk, read_chunk, record_of
+from .backend import Backend, is_key
+from .chunks import Count, ObjectRecord, chunk_size, encode_chunk, read_chunk, record_of
 from .fences import is_whole
 
 SAMPLE_BYTES = 32
@@ -66,8 +66,8 @@ class UnitSeal(BaseModel):
     encoder: str
     unit: str
     attempt: str
-    rows: int
-    dim: int
+    rows: Count
+    dim: Count
     dtype: Literal["float16", "float32"]
     objects: dict[str, ObjectRecord]
 
@@ -99,12 +99,29 @@ class UnitSeal(BaseModel):
 
     def form(self, array: str) -> tuple[str, tuple[int, ...]]:
         """Return dtype and shape of an array."""
-        forms: dict[str, tuple[str, tuple[int, ...]]] = {
+        return self._forms[array]
+
+    @property
+    def _forms(self) -> dict[str, tuple[str, tuple[int, ...]]]:
+        """Return dtype and shape of each array."""
+        return {
             "embeddings": (self.dtype, (self.rows, self.dim)),
             "norms": ("float32", (self.rows,)),
             "samples": ("uint8", (self.rows, SAMPLE_BYTES)),
         }
-        return forms[array]
+
+    def contradiction(self) -> str | None:
+        """Return what of the seal does not fit together, so that no unit can be as it says; None for a sound one."""
+        folder = layout.unit_folder(self.encoder, self.unit, self.attempt)
+        if "/" in self.attempt or not is_key(folder):
+            return "its attempt is no name"
+        for name, form in self._forms.items():
+            record = self.objects.get(name)
+            if record is None or record.crc32c is None or record.size != chunk_size(*form):
+                return f"what it says of {name} does not fit its rows"
+        if set(self.objects) != set(self._forms):
+            return "it names other objects than a unit has"
+        return None
 
 
 def sample_array(ids: Sequence[bytes]) -> npt.NDArray[np.uint8]:
@@ -115,28 +132,19 @@ def sample_array(ids: Sequence[bytes]) -> npt.NDArray[np.uint8]:
 def read_seal(backend: Backend, encoder_id: str, unit: str) -> UnitSeal | None:
     """Return the seal of a unit, or None while it is not sealed; raise `Corrupt` where it is damaged."""
     key = layout.unit_seal_key(encoder_id, unit)
+    what, hint = "unit seal", f"Set it aside, and run extract again: cryoprobe repair --store {backend.url}"
     try:
-        content = layout.read_json(backend, key)
+        seal = UnitSeal.model_validate(layout.read_sealed(backend, key, what, hint))
     except NotFound:
         return None
-    if not isinstance(content, dict):
-        problem = "it is not an object"
-    elif not layout.is_whole(content):
-        problem = "its checksum does not agree with its content"
-    else:
-        try:
-            seal = UnitSeal.model_validate(content)
-        except ValidationError as e:
-            problem = f"{'.'.join(map(str, e.errors()[0]['loc']))}: {e.errors()[0]['msg']}"
-        else:
-            if (seal.encoder, seal.unit) == (encoder_id, unit):
-                return seal
-            problem = "it is the seal of another unit"
-    raise Corrupt(
-        f"The unit seal {key} in {backend.url} is damaged: {problem}.",
-        hint=f"Set it aside, and run extract again: cryoprobe repair --store {backend.url}",
-        key=key,
-    )
+    except ValidationError as e:
+        raise layout.damaged(backend, key, what, layout.first_problem(e), hint) from None
+    problem = seal.contradiction()
+    if (seal.encoder, seal.unit) != (encoder_id, unit):
+        problem = "it is the seal of another unit"
+    if problem is not None:
+        raise layout.damaged(backend, key, what, problem, hint)
+    return seal
 
 
 def write_unit(backend: Backend, encoder_id: str, unit: str, rows: Rows) -> UnitSeal:

@@ -120,13 +120,10 @@ def verify(
     backend = opened.backend
     damages: list[Damage] = []
     # Names before manifests: a name is written last, so what it stands for must be there.
-    labels = [] if sets else [info.key for info in backend.list("names/")]
-    named = []
-    for key, name in zip(labels, each(partial(names.read, backend), labels), strict=True):
-        if name is not None:
-            named.append(name)
-        elif backend.exists(key):  # else it was removed since the listing
-            damages.append(Damage(key, layout.stem(key), "changed", "a whole name", "another content", key))
+    named: list[names.NamedSet] = []
+    for given, damage in [] if sets else each(partial(_of_name, backend), [i.key for i in backend.list("names/")]):
+        named += given
+        damages += damage
     manifests = [opened.manifest_key(s) for s in sets] or list(opened.set_ids().values())
     removed = {r.set for r in removals(backend)} if named else set()
     for n in named:
@@ -165,6 +162,16 @@ def _drawn(wanted: Sequence[_Wanted], share: float, seed: int) -> set[str]:
     return set(keys if share == 1 else random.Random(seed).sample(keys, math.ceil(share * len(keys))))
 
 
+def _of_name(backend: Backend, key: str) -> tuple[list[names.NamedSet], list[Damage]]:
+    """Return a name, or its damage; nothing of one that was deleted since the listing."""
+    try:
+        return [names.read(backend, key)], []
+    except NotFound:
+        return [], []
+    except Corrupt as e:
+        return [], [Damage(key, layout.stem(key), "changed", "a whole name", e.message, key)]
+
+
 def _of_set(backend: Backend, key: str) -> tuple[list[_Wanted], list[Damage]]:
     """Return the objects of a set, or the damage of a manifest that cannot be used."""
     try:
@@ -198,8 +205,8 @@ def _check(backend: Backend, wanted: _Wanted, *, sizes: dict[str, int], data: bo
     if not data:
         return None
     try:
-        found = record_of(backend.get(key)).sha256
-    except (NotFound, Unavailable) as e:
+        found = record_of(backend.get(key, record.size)).sha256
+    except (NotFound, Corrupt, Unavailable) as e:
         return Damage(key, owner, "unreadable", f"{record.size} bytes", e.message, seal)
     if found != record.sha256:
         return Damage(key, owner, "changed", f"sha256 {record.sha256[:16]}…", f"sha256 {found[:16]}…", seal)

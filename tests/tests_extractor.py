@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import multiprocessing
+import os
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
@@ -31,9 +32,12 @@ class Announce(cryoprobe.Reporter):
 class Extraction:
     """An extraction that runs in another process."""
 
-    def __init__(self, data: Path, store: Path, unit_rows: int) -> None:
+    def __init__(self, data: Path, store: Path | str, unit_rows: int) -> None:
         self._answers, child = CONTEXT.Pipe(duplex=False)
-        self.process = CONTEXT.Process(target=_extract, args=(str(data), str(store), unit_rows, child))
+        # What leads to a bucket; the server that forks the process was started in another environment.
+        environment = {name: value for name, value in os.environ.items() if name.startswith("AWS_")}
+        arguments = (str(data), str(store), unit_rows, child, environment)
+        self.process = CONTEXT.Process(target=_extract, args=arguments)
         self.process.start()
         child.close()
 
@@ -54,7 +58,8 @@ class Extraction:
         return dict(answer)
 
 
-def _extract(data: str, store: str, unit_rows: int, parent: Connection) -> None:
+def _extract(data: str, store: str, unit_rows: int, parent: Connection, environment: dict[str, str]) -> None:
+    os.environ.update(environment)
     torch.set_num_threads(1)
     encoder = cryoprobe.load_encoder("timm:test_vit", untrained=True, image_size=32)
     sets = cryoprobe.extract(

@@ -176,7 +176,7 @@ def test_validation_images_count_as_training_data(split: Store) -> None:
 
 def test_a_name_means_its_newest_set(split: Store) -> None:
     before = cryoprobe.probe(split, **BY_NAME, C=[1.0])
-    grown = put_set(split, *rows(180, 0), classes=CLASSES, split="train", named=2**50)
+    grown = put_set(split, *rows(180, 0), classes=CLASSES, split="train", named=2**47)
     after = cryoprobe.probe(split, **BY_NAME, C=[1.0])
     assert (after["train"], after["rows"]["train"]) == (grown.id, 180)
     assert before["train"] != after["train"]
@@ -184,7 +184,7 @@ def test_a_name_means_its_newest_set(split: Store) -> None:
 
 
 def test_sets_of_two_encoders_are_never_combined(split: Store) -> None:
-    other = put_set(split, *rows(150, 0), classes=CLASSES, split="train", encoder="another", named=2**50)
+    other = put_set(split, *rows(150, 0), classes=CLASSES, split="train", encoder="another", named=2**47)
     with pytest.raises(Conflict, match="two different encoders") as caught:
         cryoprobe.probe(split, **BY_NAME, C=[1.0])
     assert "cryoprobe extract" in str(caught.value)
@@ -193,7 +193,7 @@ def test_sets_of_two_encoders_are_never_combined(split: Store) -> None:
 
 
 def test_the_newest_test_set_of_the_same_encoder_is_taken(split: Store) -> None:
-    train = put_set(split, *rows(150, 0), classes=CLASSES, split="train", encoder="another", named=2**50)
+    train = put_set(split, *rows(150, 0), classes=CLASSES, split="train", encoder="another", named=2**47)
     test = put_set(split, *rows(60, 1), classes=CLASSES, split="test", encoder="another", named=1)
     result = cryoprobe.probe(split, **BY_NAME, C=[1.0])
     assert (result["train"], result["test"]) == (train.id, test.id)
@@ -309,7 +309,7 @@ def test_validation_images_that_stand_in_train_are_told(split: Store) -> None:
 
 def test_random_weights_are_taken_only_where_they_are_asked_for(split: Store) -> None:
     for name, n, seed in (("train", 150, 0), ("test", 60, 1)):
-        put_set(split, *rows(n, seed), classes=CLASSES, split=name, encoder="r", untrained=True, seed=0, named=2**50)
+        put_set(split, *rows(n, seed), classes=CLASSES, split=name, encoder="r", untrained=True, seed=0, named=2**47)
     trained = cryoprobe.probe(split, **BY_NAME, C=[1.0])
     assert not trained["untrained"]
     assert trained["notes"] == []
@@ -318,7 +318,7 @@ def test_random_weights_are_taken_only_where_they_are_asked_for(split: Store) ->
 
 def test_where_several_extractions_fit_a_note_says_which_was_taken(split: Store) -> None:
     for name, n, seed in (("train", 150, 0), ("test", 60, 1)):
-        put_set(split, *rows(n, seed), classes=CLASSES, split=name, encoder="64", image_size=64, named=2**50)
+        put_set(split, *rows(n, seed), classes=CLASSES, split=name, encoder="64", image_size=64, named=2**47)
     (note,) = cryoprobe.probe(split, **BY_NAME, C=[1.0])["notes"]
     assert "the newest is taken (--image-size 64), not: no options" in note
     assert cryoprobe.probe(split, **BY_NAME, C=[1.0], image_size=64)["notes"] == []
@@ -326,9 +326,9 @@ def test_where_several_extractions_fit_a_note_says_which_was_taken(split: Store)
 
 def test_a_test_set_of_the_train_sets_limit_goes_before_a_newer_one(split: Store) -> None:
     x, y = rows(60, 1)
-    small = put_set(split, x[:6], y[:6], classes=CLASSES, split="test", limit=6, limit_seed=0, named=2**50)
+    small = put_set(split, x[:6], y[:6], classes=CLASSES, split="test", limit=6, limit_seed=0, named=2**47)
     assert cryoprobe.probe(split, **BY_NAME, C=[1.0])["rows"]["test"] == 60
-    limited = put_set(split, *rows(30, 0), classes=CLASSES, split="train", limit=30, limit_seed=0, named=2**51)
+    limited = put_set(split, *rows(30, 0), classes=CLASSES, split="train", limit=30, limit_seed=0, named=2**47 + 1)
     result = cryoprobe.probe(split, **BY_NAME, C=[1.0])
     assert (result["train"], result["test"]) == (limited.id, small.id)  # none of its limit: the newest
     assert any("extracted with" in note for note in result["notes"])

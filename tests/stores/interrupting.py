@@ -44,9 +44,9 @@ class Interrupting(Backend):
         self._pause_at = pause_at
         self._meanwhile = meanwhile
 
-    def get(self, key: str) -> bytes:
+    def get(self, key: str, limit: int | None = None) -> bytes:
         self._look()
-        return self.shared.get(key)
+        return self.shared.get(key, limit)
 
     def exists(self, key: str) -> bool:
         self._look()

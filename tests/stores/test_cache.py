@@ -40,11 +40,11 @@ class Counting(MemoryBackend):
         self.asked: list[str] = []
         self.away = False
 
-    def get(self, key: str) -> bytes:
+    def get(self, key: str, limit: int | None = None) -> bytes:
         self.asked.append(key)
         if self.away:
             raise Unavailable("away")
-        return super().get(key)
+        return super().get(key, limit)
 
 
 @pytest.fixture

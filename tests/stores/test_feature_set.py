@@ -203,13 +203,13 @@ class Slow(MemoryBackend):
         self.go = threading.Event()
         self.asked: list[int] = []
 
-    def get(self, key: str) -> bytes:
+    def get(self, key: str, limit: int | None = None) -> bytes:
         if "/embeddings/c/" in key:
             chunk = int(key.split("/")[-2])
             self.asked.append(chunk)
             if chunk and not self.go.wait(60):
                 raise AssertionError(f"chunk {chunk} was waited for")
-        return super().get(key)
+        return super().get(key, limit)
 
 
 class TestReadAhead:

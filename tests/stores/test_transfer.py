@@ -233,9 +233,9 @@ class TestUnits:
         asked: list[str] = []
 
         class Counting(LocalBackend):
-            def get(self, key: str) -> bytes:
+            def get(self, key: str, limit: int | None = None) -> bytes:
                 asked.append(key)
-                return super().get(key)
+                return super().get(key, limit)
 
         target = cryoprobe.open_store(tmp_path / "target", create=True)
         cryoprobe.push(Store(Counting(Path(store.url))), target, units=True)
