@@ -216,6 +216,8 @@ def is_whole(content: Mapping[str, Any], data: bytes | None = None) -> bool:
             if data.count(separated) == 1 and hashlib.sha256(data.replace(separated, b"")).hexdigest() == checksum:
                 return True
     try:
+        if data is not None and canonical_json(content) != data:
+            return False
         found = digest({k: v for k, v in content.items() if k != "checksum"})
     except (ValueError, RecursionError):  # a number that a changed byte made infinite, say
         return False

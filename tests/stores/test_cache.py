@@ -400,7 +400,7 @@ class TestListed:
 
     def read(self, origin: Versioned, folder: Path) -> dict[str, bytes]:
         origin.asked.clear()
-        return dict(CachedBackend(origin, ObjectCache(folder, MIB)).read_all("names/"))
+        return dict(CachedBackend(origin, ObjectCache(folder, MIB)).read_all("names/", MIB))
 
     def truth(self, origin: Versioned) -> dict[str, bytes]:
         return {key: MemoryBackend.get(origin, key) for key in origin.keys("names/")}
@@ -434,9 +434,9 @@ class TestListed:
     def test_a_store_whose_listings_tell_no_versions_is_read(self, origin: Versioned, folder: Path) -> None:
         through = CachedBackend(Counting(), ObjectCache(folder, MIB))
         through.put("names/a.json", b"1")
-        assert list(through.read_all("names/")) == [("names/a.json", b"1")]
+        assert list(through.read_all("names/", MIB)) == [("names/a.json", b"1")]
         through.put("names/a.json", b"2")
-        assert list(through.read_all("names/")) == [("names/a.json", b"2")]
+        assert list(through.read_all("names/", MIB)) == [("names/a.json", b"2")]
         assert not folder.exists()
 
     def test_on_s3(self, s3: str) -> None:

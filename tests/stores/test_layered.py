@@ -140,7 +140,9 @@ def test_a_set_below_is_named_above_only_where_the_name_means_another_set_or_non
 
     def named(dataset: str, set_: str) -> NamedSet:
         name = Name(model="m", dataset=dataset, split="test", tap="t")
-        return NamedSet(name=name, set=set_, encoder=ENCODER_ID, rows=24, dim=6, failed=0, size=1, named=time.time_ns())
+        return NamedSet(
+            name=name, set=set_, encoder=ENCODER_ID, rows=24, dim=6, failed=0, size=1, named=time.time_ns() // 1_000_000
+        )
 
     store.name(named("d", set_id))
     assert [n.set for n in store.find(dataset="d")] == [set_id]
