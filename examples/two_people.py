@@ -90,6 +90,27 @@ def main(team: str, home: Path) -> None:
         # Ben's images are new to her, their rows are not.
         extract(write_images(ada / "more", range(1000, 1025)), ada / "features", encoded=5, reused=20)
 
+    print("Ada pins what they publish; Ben removes the set of before, and collects what nobody needs any more.")
+    with at_the_desk_of(ada):
+        cryoprobe.pin(team, grown.set, why="the paper")
+    with at_the_desk_of(ben):
+        cryoprobe.rm(team, [first.set])
+        try:
+            cryoprobe.rm(team, [grown.set])
+        except cryoprobe.Conflict as e:
+            print(f"  {e.message}")
+        else:
+            raise AssertionError("a pinned set was removed")
+        kept = cryoprobe.open_store(team).open(grown.set).load()[0]
+        collected = cryoprobe.gc(team, delete=True, grace=0)
+        print(f"  {len(collected.garbage)} pieces of waste, {sum(g.size for g in collected.garbage):,} bytes")
+        assert collected.garbage
+        assert all(g.deleted for g in collected.garbage)
+        assert np.array_equal(cryoprobe.open_store(team).open(grown.set).load()[0], kept)
+        assert set(cryoprobe.open_store(team).set_ids()) == {grown.set, private.set}
+        # The rows of the set that is gone are in the grown one: nothing is encoded again.
+        extract(write_images(ben / "again", range(120)), team, encoded=0, reused=120)
+
     print("Everything is what was written.")
     for store in (team, ben / "features", ada / "features"):
         assert cryoprobe.verify(store, data=True).damages == ()
