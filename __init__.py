@@ -38,20 +38,20 @@ if TYPE_CHECKING:
     from .pipeline.quickstart import Quickstart, quickstart
     from .pipeline.repair import Images, repair
     from .pipeline.saved import ProbeHeader, SavedProbe, load_probe, save_probe
-    from .stores.cache import cache_state, clear_cache
-    from .stores.compare import Difference, diff
-    from .stores.export import Exported, export_set, import_set
+    from .stores.backends.cache import cache_state, clear_cache
     from .stores.feature_set import FeatureSet
-    from .stores.gc import Collected, Garbage, gc
-    from .stores.history import Entry, log
-    from .stores.pins import Pin, pin, pins
-    from .stores.removal import Removal, rm
-    from .stores.restore import Repair
+    from .stores.keeping.compare import Difference, diff
+    from .stores.keeping.gc import Collected, Garbage, gc
+    from .stores.keeping.history import Entry, log
+    from .stores.keeping.pins import Pin, pin, pins
+    from .stores.keeping.removal import Removal, rm
+    from .stores.keeping.restore import Repair
+    from .stores.keeping.usage import Usage, du
+    from .stores.moving.carry import Moved, MovedSet
+    from .stores.moving.export import Exported, export_set, import_set
+    from .stores.moving.transfer import pull, push, sync
     from .stores.signatures import SetSignatures, Signed, check_signatures, generate_key, sign_sets
     from .stores.store import LayeredStore, Store, open_store
-    from .stores.transfer import pull, push, sync
-    from .stores.transfer_carry import Moved, MovedSet
-    from .stores.usage import Usage, du
     from .stores.verify import Damage, Verification, verify
 
 _HOMES = {
@@ -76,19 +76,19 @@ _HOMES = {
     "pipeline.quickstart": ("Quickstart", "quickstart"),
     "pipeline.repair": ("Images", "repair"),
     "pipeline.saved": ("ProbeHeader", "SavedProbe", "load_probe", "save_probe"),
-    "stores.cache": ("cache_state", "clear_cache"),
+    "stores.backends.cache": ("cache_state", "clear_cache"),
     "stores.feature_set": ("FeatureSet",),
     "stores.store": ("LayeredStore", "Store", "open_store"),
-    "stores.export": ("Exported", "export_set", "import_set"),
-    "stores.transfer": ("pull", "push", "sync"),
-    "stores.transfer_carry": ("Moved", "MovedSet"),
-    "stores.compare": ("Difference", "diff"),
-    "stores.gc": ("Collected", "Garbage", "gc"),
-    "stores.history": ("Entry", "log"),
-    "stores.pins": ("Pin", "pin", "pins"),
-    "stores.removal": ("Removal", "rm"),
-    "stores.restore": ("Repair",),
-    "stores.usage": ("Usage", "du"),
+    "stores.moving.export": ("Exported", "export_set", "import_set"),
+    "stores.moving.transfer": ("pull", "push", "sync"),
+    "stores.moving.carry": ("Moved", "MovedSet"),
+    "stores.keeping.compare": ("Difference", "diff"),
+    "stores.keeping.gc": ("Collected", "Garbage", "gc"),
+    "stores.keeping.history": ("Entry", "log"),
+    "stores.keeping.pins": ("Pin", "pin", "pins"),
+    "stores.keeping.removal": ("Removal", "rm"),
+    "stores.keeping.restore": ("Repair",),
+    "stores.keeping.usage": ("Usage", "du"),
     "stores.signatures": ("SetSignatures", "Signed", "check_signatures", "generate_key", "sign_sets"),
     "stores.verify": ("Damage", "Verification", "verify"),
 }

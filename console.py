@@ -29,11 +29,11 @@ from .pipeline.progress import Reporter
 if TYPE_CHECKING:
     from .pipeline.quickstart import Quickstart
     from .pipeline.saved import ProbeHeader
-    from .stores.cache import CacheState, Usage
-    from .stores.export import Exported
+    from .stores.backends.cache import CacheState, Usage
+    from .stores.moving.carry import Moved
+    from .stores.moving.export import Exported
     from .stores.names import NamedSet
     from .stores.signatures import SetSignatures
-    from .stores.transfer_carry import Moved
     from .stores.verify import Verification
 
 _LINE_SECONDS = 10.0

@@ -14,14 +14,14 @@ from .errors import BadInput
 from .stores.layout import stem
 
 if TYPE_CHECKING:
-    from .stores.compare import Difference
-    from .stores.gc import Collected
-    from .stores.history import Entry
-    from .stores.pins import Pin
-    from .stores.removal import Removal
-    from .stores.restore import Repair
+    from .stores.keeping.compare import Difference
+    from .stores.keeping.gc import Collected
+    from .stores.keeping.history import Entry
+    from .stores.keeping.pins import Pin
+    from .stores.keeping.removal import Removal
+    from .stores.keeping.restore import Repair
+    from .stores.keeping.usage import Usage
     from .stores.store import Store
-    from .stores.usage import Usage
 
 
 def as_json(value: Any) -> Any:

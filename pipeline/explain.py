@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 
 from ..errors import CryoprobeError
-from ..stores.compare import fields_that_differ
 from ..stores.feature_set import FeatureSet
+from ..stores.keeping.compare import fields_that_differ
 from ..stores.store import Store
 from .datasets.base import Labels
 from .specs import DatasetSpec, EncoderSpec

@@ -13,11 +13,11 @@ from pydantic import ValidationError
 
 from ..errors import CryoprobeError
 from ..stores import layout, names
+from ..stores.backends.overlay import Overlay
 from ..stores.feature_set import FeatureSet
+from ..stores.keeping.restore import Repair, Restorer
 from ..stores.manifest import Manifest, read_manifest
 from ..stores.names import Name
-from ..stores.overlay import Overlay
-from ..stores.restore import Repair, Restorer
 from ..stores.rows import RowIndex
 from ..stores.store import Store, open_store
 from ..stores.verify import Damage, verify

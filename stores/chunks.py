@@ -20,7 +20,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from ..errors import BadInput, Corrupt, NotFound
 
 if TYPE_CHECKING:
-    from .backend import Backend
+    from .backends.backend import Backend
 
 CRC_BYTES = 4
 _LINE = 64

@@ -21,7 +21,7 @@ from types import TracebackType
 from ..canonical import canonical_json
 from ..errors import CryoprobeError
 from . import layout
-from .backend import Backend
+from .backends.backend import Backend
 
 HEARTBEAT_SECONDS = 15.0
 SILENCE_SECONDS = 90.0

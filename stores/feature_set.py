@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..errors import BadInput
-from .backend import Backend
+from .backends.backend import Backend
 from .chunks import ObjectRecord, aligned, corrupt, read_chunk, read_chunk_into
 from .manifest import FailedSample, Manifest
 from .parallel import each

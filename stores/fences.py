@@ -23,7 +23,7 @@ from contextlib import contextmanager
 
 from ..errors import CryoprobeError, NotFound
 from . import layout
-from .backend import Backend, ObjectDetails
+from .backends.backend import Backend, ObjectDetails
 from .claims import machine, process_start
 
 FENCES = "gc/fences/"

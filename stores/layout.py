@@ -28,7 +28,7 @@ from pydantic import ValidationError
 
 from ..canonical import canonical_json, digest
 from ..errors import BadInput, Corrupt, Incompatible, NotFound
-from .backend import Backend
+from .backends.backend import Backend
 
 SMALL = 1 << 20
 """Bytes that a marker, name, claim, signature or unit's seal may have: some hundred times what they do have."""

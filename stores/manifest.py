@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from ..canonical import digest
 from ..errors import Incompatible, NotFound
 from . import layout
-from .backend import Backend, is_key
+from .backends.backend import Backend, is_key
 from .chunks import Count, Milliseconds, ObjectRecord, chunk_size
 from .fences import is_whole
 from .units import SAMPLE_BYTES

@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from ..canonical import digest
 from ..errors import Corrupt, NotFound
 from . import layout
-from .backend import Backend
+from .backends.backend import Backend
 from .chunks import LATEST, Count, Milliseconds
 from .parallel import each
 

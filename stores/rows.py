@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from ..errors import Corrupt, NotFound
 from . import layout
-from .backend import Backend
+from .backends.backend import Backend
 from .chunks import ObjectRecord, chunk_parts, corrupt, read_chunk, read_fresh
 from .feature_set import FeatureSet
 from .manifest import find_manifest, read_manifest

@@ -12,7 +12,7 @@ import numpy.typing as npt
 from ..canonical import canonical_json, digest
 from ..errors import BadInput, Corrupt
 from . import layout
-from .backend import Backend
+from .backends.backend import Backend
 from .chunks import ArraySpec, ObjectRecord, encode_chunk, record_of, zarr_documents
 from .claims import Claims
 from .manifest import FailedSample, Manifest, find_manifest

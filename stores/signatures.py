@@ -21,7 +21,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from ..errors import BadInput, Corrupt, Incompatible, NotFound
 from ..files import read_small, write_new
 from . import layout
-from .backend import Backend
+from .backends.backend import Backend
 from .chunks import Milliseconds, Sha256
 from .parallel import each
 from .store import Store, open_store

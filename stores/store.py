@@ -13,12 +13,12 @@ from pydantic import ValidationError
 
 from ..errors import BadInput, Corrupt, Incompatible, NotFound
 from . import layout, names
-from .backend import Backend
-from .cache import cached
+from .backends.backend import Backend
+from .backends.cache import cached
+from .backends.layered import LayeredBackend
+from .backends.locations import backend_at, layers_at
 from .claims import Claims
 from .feature_set import FeatureSet
-from .layered import LayeredBackend
-from .locations import backend_at, layers_at
 from .manifest import FailedSample, read_manifest
 from .names import Name, NamedSet
 from .parallel import each
@@ -36,7 +36,7 @@ def open_store(
     url : str or Path
         A folder, or ``file://`` and a folder; ``s3://BUCKET/PREFIX``, ``gs://…`` or ``az://…``, with credentials and
         endpoint from the environment; ``http(s)://…`` of a store's folder, to read; or a name that a configuration
-        file gives to one of these, see `stores.known`.
+        file gives to one of these, see `stores.backends.known`.
     create : bool
         Make a store there if there is none: the place must then be empty or absent.
     sources : sequence of str or Path

@@ -16,7 +16,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from ..errors import Conflict, NotFound
 from . import layout
-from .backend import Backend, is_key
+from .backends.backend import Backend, is_key
 from .chunks import Count, ObjectRecord, chunk_size, encode_chunk, read_chunk, record_of
 from .fences import is_whole
 

@@ -12,11 +12,11 @@ from typing import NamedTuple
 
 from ..errors import BadInput, Corrupt, Incompatible, NotFound, Unavailable
 from . import layout, names
-from .backend import Backend
+from .backends.backend import Backend
 from .chunks import ObjectRecord, record_of
+from .keeping.removal import removals
 from .manifest import read_manifest
 from .parallel import each
-from .removal import removals
 from .store import Store, open_store
 from .units import read_seal
 

@@ -17,7 +17,8 @@ import time
 from typing import Any
 
 import cryoprobe
-from cryoprobe.stores import objects, transfer  # noqa: F401  imported once, for all
+from cryoprobe.stores.backends import objects  # noqa: F401  imported once, for all
+from cryoprobe.stores.moving import transfer  # noqa: F401
 
 
 class Mover:

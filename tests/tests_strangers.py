@@ -14,7 +14,7 @@ import cryoprobe
 from cryoprobe.canonical import digest
 from cryoprobe.errors import CryoprobeError
 from cryoprobe.stores import layout
-from cryoprobe.stores.backend import is_key
+from cryoprobe.stores.backends.backend import is_key
 from cryoprobe.stores.claims import Claims
 from cryoprobe.stores.store import open_store
 

@@ -15,7 +15,7 @@ from tests_servers import serving_folder
 from tests_support import write_images
 
 from cryoprobe import cli
-from cryoprobe.stores.objects import ObjectBackend
+from cryoprobe.stores.backends.objects import ObjectBackend
 
 SMALL = ["--model", "timm:test_vit", "--untrained", "--image-size", "32"]
 

@@ -11,7 +11,7 @@ from tests_support import write_images
 
 import cryoprobe
 from cryoprobe.pipeline.encoders import Encoder
-from cryoprobe.stores.local import LocalBackend
+from cryoprobe.stores.backends.local import LocalBackend
 from cryoprobe.stores.store import Store
 
 ROWS, UNIT_ROWS = 7, 3

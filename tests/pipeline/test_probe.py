@@ -18,7 +18,7 @@ import cryoprobe
 from cryoprobe.errors import BadInput, Conflict, NotFound, ReadOnly
 from cryoprobe.pipeline.encoders import Encoder
 from cryoprobe.pipeline.probes import stratified_holdout
-from cryoprobe.stores.local import LocalBackend
+from cryoprobe.stores.backends.local import LocalBackend
 from cryoprobe.stores.store import Store
 
 CLASSES = ("ant", "bee", "cat")

@@ -15,7 +15,7 @@ from cryoprobe.errors import BadInput, NotFound
 from cryoprobe.pipeline.probes import draw_shots
 from cryoprobe.pipeline.progress import Reporter
 from cryoprobe.stores import layout
-from cryoprobe.stores.memory import MemoryBackend
+from cryoprobe.stores.backends.memory import MemoryBackend
 from cryoprobe.stores.store import Store
 
 CLASSES = tuple("abcdef")

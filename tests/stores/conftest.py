@@ -11,11 +11,11 @@ from hypothesis import settings
 from tests_servers import serving_folder
 
 from cryoprobe.stores import layout
-from cryoprobe.stores.backend import Backend
-from cryoprobe.stores.http import HttpBackend
-from cryoprobe.stores.local import LocalBackend
-from cryoprobe.stores.memory import MemoryBackend
-from cryoprobe.stores.objects import ObjectBackend
+from cryoprobe.stores.backends.backend import Backend
+from cryoprobe.stores.backends.http import HttpBackend
+from cryoprobe.stores.backends.local import LocalBackend
+from cryoprobe.stores.backends.memory import MemoryBackend
+from cryoprobe.stores.backends.objects import ObjectBackend
 from cryoprobe.stores.store import Store, open_store
 
 sys.path.insert(0, str(Path(__file__).parent))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
-from cryoprobe.stores.backend import Backend, ObjectDetails, ObjectInfo
+from cryoprobe.stores.backends.backend import Backend, ObjectDetails, ObjectInfo
 
 
 class Stop(BaseException):

@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from cryoprobe.canonical import digest
 from cryoprobe.stores import layout
-from cryoprobe.stores.backend import Backend
+from cryoprobe.stores.backends.backend import Backend
 from cryoprobe.stores.feature_set import FeatureSet
 from cryoprobe.stores.manifest import Manifest
 from cryoprobe.stores.rows import RowIndex

@@ -18,9 +18,9 @@ from tests_support import put_set
 
 import cryoprobe
 from cryoprobe.errors import BadInput, Corrupt, CryoprobeError, Incompatible, NotFound
-from cryoprobe.stores import archive as archives
 from cryoprobe.stores import layout
-from cryoprobe.stores.memory import MemoryBackend
+from cryoprobe.stores.backends.memory import MemoryBackend
+from cryoprobe.stores.moving import archive as archives
 from cryoprobe.stores.store import Store
 
 Member = tuple[zipfile.ZipInfo, bytes]

@@ -18,8 +18,8 @@ from hypothesis import strategies as st
 from store_data import Storage, files, keys
 
 from cryoprobe.errors import BadInput, NotFound, ReadOnly, Unavailable
-from cryoprobe.stores.backend import Backend, ObjectInfo
-from cryoprobe.stores.local import LocalBackend
+from cryoprobe.stores.backends.backend import Backend, ObjectInfo
+from cryoprobe.stores.backends.local import LocalBackend
 
 BAD_KEYS = [
     "",
@@ -314,7 +314,7 @@ def in_subprocess(code: str, *arguments: object) -> str:
 _RACE = """
 import sys
 from pathlib import Path
-from cryoprobe.stores.local import LocalBackend
+from cryoprobe.stores.backends.local import LocalBackend
 root, me = sys.argv[1:]
 backend = LocalBackend(Path(root))
 print("ready", flush=True)
@@ -326,7 +326,7 @@ _TOO_LARGE = """
 import resource, signal, sys
 from pathlib import Path
 from cryoprobe.errors import Unavailable
-from cryoprobe.stores.local import LocalBackend
+from cryoprobe.stores.backends.local import LocalBackend
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))
 backend = LocalBackend(Path(sys.argv[1]))

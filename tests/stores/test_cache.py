@@ -17,14 +17,14 @@ from store_data import class_labels, files, flip, make_rows, sample_ids, seal, s
 from tests_servers import serving_folder
 
 from cryoprobe.errors import Corrupt, Unavailable
-from cryoprobe.stores import cache as cache_module
 from cryoprobe.stores import layout
-from cryoprobe.stores.cache import CachedBackend, ObjectCache, cache_state, cached, clear_cache, objects_folder
+from cryoprobe.stores.backends import cache as cache_module
+from cryoprobe.stores.backends.cache import CachedBackend, ObjectCache, cache_state, cached, clear_cache, objects_folder
+from cryoprobe.stores.backends.local import LocalBackend
+from cryoprobe.stores.backends.memory import MemoryBackend
+from cryoprobe.stores.backends.objects import ObjectBackend
 from cryoprobe.stores.chunks import ObjectRecord, Part, chunk_parts, encode_chunk, record_of
 from cryoprobe.stores.feature_set import FeatureSet
-from cryoprobe.stores.local import LocalBackend
-from cryoprobe.stores.memory import MemoryBackend
-from cryoprobe.stores.objects import ObjectBackend
 from cryoprobe.stores.store import Store, open_store
 from cryoprobe.stores.verify import verify
 

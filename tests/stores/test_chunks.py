@@ -20,7 +20,8 @@ from zarr.core.buffer import default_buffer_prototype
 from zarr.storage import MemoryStore
 
 from cryoprobe.errors import Corrupt
-from cryoprobe.stores.backend import Backend
+from cryoprobe.stores.backends.backend import Backend
+from cryoprobe.stores.backends.memory import MemoryBackend
 from cryoprobe.stores.chunks import (
     ArraySpec,
     ObjectRecord,
@@ -31,7 +32,6 @@ from cryoprobe.stores.chunks import (
     record_of,
     zarr_documents,
 )
-from cryoprobe.stores.memory import MemoryBackend
 
 DTYPES = ["float16", "float32", "uint8", "int64"]
 

@@ -19,9 +19,9 @@ from store_data import ENCODER_ID, keys
 
 from cryoprobe.canonical import canonical_json
 from cryoprobe.stores import claims as claims_module
-from cryoprobe.stores.backend import Backend, ObjectInfo
+from cryoprobe.stores.backends.backend import Backend, ObjectInfo
+from cryoprobe.stores.backends.local import LocalBackend
 from cryoprobe.stores.claims import Claims
-from cryoprobe.stores.local import LocalBackend
 
 UNIT = "12" * 32
 OTHER = "34" * 32
@@ -30,7 +30,7 @@ _OWNER = """
 import sys
 from pathlib import Path
 from cryoprobe.stores.claims import Claims
-from cryoprobe.stores.local import LocalBackend
+from cryoprobe.stores.backends.local import LocalBackend
 with Claims(LocalBackend(Path(sys.argv[1]))) as claims:
     assert claims.take(*sys.argv[2:])
     print("taken", flush=True)

@@ -14,7 +14,7 @@ from tests_support import write_images
 import cryoprobe
 from cryoprobe.errors import CryoprobeError, Unavailable
 from cryoprobe.pipeline.encoders import Encoder
-from cryoprobe.stores.objects import ObjectBackend
+from cryoprobe.stores.backends.objects import ObjectBackend
 from cryoprobe.stores.store import Store
 
 pytest.importorskip("obstore")

@@ -16,9 +16,9 @@ from store_data import CLASSES, DIM, ENCODER_ID, class_labels, make_rows, sample
 from torch.utils.data import DataLoader, Subset
 
 from cryoprobe.errors import BadInput, Corrupt
+from cryoprobe.stores.backends.local import LocalBackend
+from cryoprobe.stores.backends.memory import MemoryBackend
 from cryoprobe.stores.feature_set import FeatureSet
-from cryoprobe.stores.local import LocalBackend
-from cryoprobe.stores.memory import MemoryBackend
 
 N = 21  # chunks of 4: five whole ones and an edge of one row
 IDS = sample_ids(N)

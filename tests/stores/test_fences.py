@@ -12,13 +12,14 @@ from interrupting import Interrupting, Stop
 from store_data import ENCODER_ID, class_labels, keys, make_rows, sample_ids, seal, sealed_set, write_units
 
 from cryoprobe.errors import Conflict, NotFound
-from cryoprobe.stores import layout, waste
-from cryoprobe.stores.backend import Backend
+from cryoprobe.stores import layout
+from cryoprobe.stores.backends.backend import Backend
+from cryoprobe.stores.backends.memory import MemoryBackend
 from cryoprobe.stores.fences import FENCES, LONGEST_RUN_SECONDS, fence, is_whole
-from cryoprobe.stores.gc import gc
-from cryoprobe.stores.memory import MemoryBackend
-from cryoprobe.stores.pins import pin, pins
-from cryoprobe.stores.removal import rm
+from cryoprobe.stores.keeping import waste
+from cryoprobe.stores.keeping.gc import gc
+from cryoprobe.stores.keeping.pins import pin, pins
+from cryoprobe.stores.keeping.removal import rm
 from cryoprobe.stores.rows import RowIndex, Withdrawn
 from cryoprobe.stores.store import Store
 from cryoprobe.stores.units import read_seal

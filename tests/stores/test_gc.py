@@ -22,15 +22,15 @@ from tests_support import put_set
 
 from cryoprobe.errors import BadInput, Conflict, Corrupt, NotFound
 from cryoprobe.stores import layout
+from cryoprobe.stores.backends.memory import MemoryBackend
 from cryoprobe.stores.claims import SILENCE_SECONDS, Claims
 from cryoprobe.stores.feature_set import FeatureSet
-from cryoprobe.stores.gc import CANDIDATES, GRACE_SECONDS, Collected, gc
-from cryoprobe.stores.memory import MemoryBackend
-from cryoprobe.stores.pins import pin, pins
-from cryoprobe.stores.quarantine import set_aside
-from cryoprobe.stores.removal import rm
+from cryoprobe.stores.keeping.gc import CANDIDATES, GRACE_SECONDS, Collected, gc
+from cryoprobe.stores.keeping.pins import pin, pins
+from cryoprobe.stores.keeping.quarantine import set_aside
+from cryoprobe.stores.keeping.removal import rm
+from cryoprobe.stores.keeping.usage import du
 from cryoprobe.stores.store import Store, open_store
-from cryoprobe.stores.usage import du
 from cryoprobe.stores.verify import verify
 
 HOUR = 3600.0

@@ -16,7 +16,7 @@ from store_data import keys, make_rows, overwrite, sample_ids, sealed_set
 from tests_servers import serving, serving_folder
 
 from cryoprobe.errors import NotFound, ReadOnly, Unavailable
-from cryoprobe.stores.http import HttpBackend
+from cryoprobe.stores.backends.http import HttpBackend
 from cryoprobe.stores.layout import MARKER
 from cryoprobe.stores.store import Store, open_store
 from cryoprobe.stores.verify import verify

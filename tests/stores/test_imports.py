@@ -29,7 +29,7 @@ def imported_with(modules: list[str]) -> set[str]:
 
 
 def test_every_module_of_the_store_is_looked_at() -> None:
-    assert {"cryoprobe.stores.store", "cryoprobe.stores.local", "cryoprobe.stores.feature_set"} <= set(MODULES)
+    assert {"cryoprobe.stores.store", "cryoprobe.stores.backends.local", "cryoprobe.stores.feature_set"} <= set(MODULES)
 
 
 def test_no_module_of_the_store_imports_torch_images_or_probes() -> None:

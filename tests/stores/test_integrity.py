@@ -28,8 +28,8 @@ from tests_support import put_set
 from cryoprobe.canonical import canonical_json, digest
 from cryoprobe.errors import BadInput, Corrupt, CryoprobeError, Incompatible, NotFound
 from cryoprobe.stores import layout
+from cryoprobe.stores.backends.memory import MemoryBackend
 from cryoprobe.stores.feature_set import FeatureSet
-from cryoprobe.stores.memory import MemoryBackend
 from cryoprobe.stores.store import Store, open_store
 from cryoprobe.stores.verify import Damage, verify
 

@@ -18,15 +18,15 @@ from store_data import class_labels, flip, keys, make_rows, overwrite, sample_id
 
 from cryoprobe.errors import Corrupt
 from cryoprobe.pipeline.repair import repair
-from cryoprobe.stores.gc import gc
-from cryoprobe.stores.local import LocalBackend
-from cryoprobe.stores.removal import rm
+from cryoprobe.stores.backends.local import LocalBackend
+from cryoprobe.stores.keeping.gc import gc
+from cryoprobe.stores.keeping.removal import rm
 from cryoprobe.stores.store import Store, open_store
 from cryoprobe.stores.verify import verify
 
 KILLS = 20  # of each
 CONTEXT = multiprocessing.get_context("forkserver")
-CONTEXT.set_forkserver_preload(["cryoprobe.pipeline.repair", "cryoprobe.stores.gc"])
+CONTEXT.set_forkserver_preload(["cryoprobe.pipeline.repair", "cryoprobe.stores.keeping.gc"])
 KEPT, REMOVED, UNFINISHED = sample_ids(24), sample_ids(16, seed=1), sample_ids(8, seed=2)
 
 

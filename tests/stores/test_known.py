@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from cryoprobe.errors import BadInput, NotFound
-from cryoprobe.stores.known import KnownStore, cache_size, config_file, known_as, known_stores
-from cryoprobe.stores.locations import layers_at
+from cryoprobe.stores.backends.known import KnownStore, cache_size, config_file, known_as, known_stores
+from cryoprobe.stores.backends.locations import layers_at
 from cryoprobe.stores.store import open_store
 
 

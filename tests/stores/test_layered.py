@@ -26,10 +26,10 @@ from tests_servers import serving_folder
 
 from cryoprobe.errors import BadInput, Corrupt, NotFound, ReadOnly
 from cryoprobe.stores import layout
-from cryoprobe.stores.backend import Backend
-from cryoprobe.stores.layered import LayeredBackend
-from cryoprobe.stores.local import LocalBackend
-from cryoprobe.stores.memory import MemoryBackend
+from cryoprobe.stores.backends.backend import Backend
+from cryoprobe.stores.backends.layered import LayeredBackend
+from cryoprobe.stores.backends.local import LocalBackend
+from cryoprobe.stores.backends.memory import MemoryBackend
 from cryoprobe.stores.names import Name, NamedSet
 from cryoprobe.stores.rows import RowIndex
 from cryoprobe.stores.store import LayeredStore, Store, open_store
@@ -81,7 +81,7 @@ def upper(request: pytest.FixtureRequest) -> Backend:
         return MemoryBackend()
     if request.param == "local":
         return LocalBackend(request.getfixturevalue("tmp_path") / "upper")
-    from cryoprobe.stores.objects import ObjectBackend
+    from cryoprobe.stores.backends.objects import ObjectBackend
 
     return ObjectBackend(request.getfixturevalue("s3"))
 

@@ -12,13 +12,13 @@ from tests_support import put_set
 
 from cryoprobe.canonical import digest
 from cryoprobe.errors import BadInput, NotFound
-from cryoprobe.stores.compare import diff, fields_that_differ
 from cryoprobe.stores.feature_set import FeatureSet
-from cryoprobe.stores.gc import gc
-from cryoprobe.stores.history import log
-from cryoprobe.stores.quarantine import set_aside
+from cryoprobe.stores.keeping.compare import diff, fields_that_differ
+from cryoprobe.stores.keeping.gc import gc
+from cryoprobe.stores.keeping.history import log
+from cryoprobe.stores.keeping.quarantine import set_aside
+from cryoprobe.stores.keeping.usage import du
 from cryoprobe.stores.store import Store, open_store
-from cryoprobe.stores.usage import du
 from cryoprobe.stores.verify import verify
 
 IDS = sample_ids(20)

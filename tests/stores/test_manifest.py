@@ -13,9 +13,9 @@ from store_data import CLASSES, DIM, ENCODER, ENCODER_ID, class_labels, dataset_
 from cryoprobe.canonical import canonical_json, digest
 from cryoprobe.errors import Corrupt, Incompatible, NotFound
 from cryoprobe.stores import layout
-from cryoprobe.stores.backend import Backend
+from cryoprobe.stores.backends.backend import Backend
+from cryoprobe.stores.backends.memory import MemoryBackend
 from cryoprobe.stores.manifest import MANIFEST_VERSION, FailedSample, Manifest, find_manifest, read_manifest
-from cryoprobe.stores.memory import MemoryBackend
 
 IDS = sample_ids(5)
 

@@ -27,9 +27,9 @@ from tiny_s3 import Faults, tiny_s3
 
 from cryoprobe.errors import BadInput, CryoprobeError, Incompatible, NotFound, ReadOnly, Unavailable
 from cryoprobe.stores import layout
+from cryoprobe.stores.backends.objects import ObjectBackend
 from cryoprobe.stores.claims import Claims
 from cryoprobe.stores.feature_set import FeatureSet
-from cryoprobe.stores.objects import ObjectBackend
 from cryoprobe.stores.store import Store, open_store
 from cryoprobe.stores.verify import verify
 
@@ -246,7 +246,7 @@ except CryoprobeError as e:
         assert "pip install 'cryoprobe[cloud]'" in done.stdout
 
     def test_obstore_is_imported_only_where_a_bucket_is_used(self) -> None:
-        code = "import sys, cryoprobe.stores.store, cryoprobe.stores.objects; print('obstore' in sys.modules)"
+        code = "import sys, cryoprobe.stores.store, cryoprobe.stores.backends.objects; print('obstore' in sys.modules)"
         done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
         assert done.stdout == "False\n"
 

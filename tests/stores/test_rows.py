@@ -10,8 +10,8 @@ from store_data import ENCODER_ID, flip, make_rows, sample_ids, seal, write_unit
 
 from cryoprobe.errors import Corrupt
 from cryoprobe.stores import layout
-from cryoprobe.stores.backend import Backend
-from cryoprobe.stores.memory import MemoryBackend
+from cryoprobe.stores.backends.backend import Backend
+from cryoprobe.stores.backends.memory import MemoryBackend
 from cryoprobe.stores.rows import RowIndex
 from cryoprobe.stores.units import Rows, write_unit
 

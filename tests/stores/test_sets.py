@@ -32,11 +32,11 @@ from store_data import (
 
 from cryoprobe.errors import BadInput, Corrupt
 from cryoprobe.stores import layout
-from cryoprobe.stores.backend import Backend
+from cryoprobe.stores.backends.backend import Backend
+from cryoprobe.stores.backends.local import LocalBackend
+from cryoprobe.stores.backends.memory import MemoryBackend
 from cryoprobe.stores.feature_set import FeatureSet
-from cryoprobe.stores.local import LocalBackend
 from cryoprobe.stores.manifest import FailedSample, Manifest
-from cryoprobe.stores.memory import MemoryBackend
 
 IDS = sample_ids(20)
 

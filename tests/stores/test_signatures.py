@@ -164,7 +164,7 @@ class TestSigning:
     def test_a_store_that_cannot_be_written(self, store: Store, one: FeatureSet, key: Path, tmp_path: Path) -> None:
         from tests_servers import serving_folder
 
-        from cryoprobe.stores.http import HttpBackend
+        from cryoprobe.stores.backends.http import HttpBackend
 
         with serving_folder(Path(store.url)) as url, pytest.raises(ReadOnly):
             sign_sets(Store(HttpBackend(url)), key, [one.id])

@@ -21,13 +21,14 @@ from store_data import ENCODER, ENCODER_ID, class_labels, dataset_of, make_rows,
 from cryoprobe.canonical import digest
 from cryoprobe.errors import Conflict, Corrupt, NotFound
 from cryoprobe.stores import feature_set as feature_set_module
-from cryoprobe.stores import layout, parallel, waste
-from cryoprobe.stores.backend import Backend
+from cryoprobe.stores import layout, parallel
+from cryoprobe.stores.backends.backend import Backend
+from cryoprobe.stores.backends.memory import MemoryBackend
 from cryoprobe.stores.feature_set import FeatureSet
-from cryoprobe.stores.gc import gc
-from cryoprobe.stores.memory import MemoryBackend
-from cryoprobe.stores.pins import pin
-from cryoprobe.stores.removal import rm
+from cryoprobe.stores.keeping import waste
+from cryoprobe.stores.keeping.gc import gc
+from cryoprobe.stores.keeping.pins import pin
+from cryoprobe.stores.keeping.removal import rm
 from cryoprobe.stores.rows import RowIndex, Withdrawn
 from cryoprobe.stores.sets import seal_set
 from cryoprobe.stores.store import Store

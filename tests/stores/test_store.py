@@ -31,9 +31,9 @@ from store_data import (
 from cryoprobe.canonical import canonical_json, digest
 from cryoprobe.errors import BadInput, Corrupt, Incompatible, NotFound
 from cryoprobe.stores import layout
+from cryoprobe.stores.backends.local import LocalBackend
+from cryoprobe.stores.backends.memory import MemoryBackend
 from cryoprobe.stores.feature_set import FeatureSet
-from cryoprobe.stores.local import LocalBackend
-from cryoprobe.stores.memory import MemoryBackend
 from cryoprobe.stores.names import Name, NamedSet
 from cryoprobe.stores.store import Store, open_store
 from cryoprobe.stores.verify import verify

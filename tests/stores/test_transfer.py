@@ -20,8 +20,8 @@ import cryoprobe
 from cryoprobe.canonical import digest
 from cryoprobe.errors import BadInput, Corrupt, NotFound, ReadOnly, Unavailable
 from cryoprobe.stores import layout
-from cryoprobe.stores.local import LocalBackend
-from cryoprobe.stores.memory import MemoryBackend
+from cryoprobe.stores.backends.local import LocalBackend
+from cryoprobe.stores.backends.memory import MemoryBackend
 from cryoprobe.stores.store import Store
 
 ROWS, D = 20, 6
@@ -469,7 +469,7 @@ class TestWhereStorageCopies:
         assert_same_sets(store, target)
 
     def test_in_one_bucket_no_object_is_uploaded(self, s3: str, monkeypatch: pytest.MonkeyPatch) -> None:
-        from cryoprobe.stores.objects import ObjectBackend
+        from cryoprobe.stores.backends.objects import ObjectBackend
 
         source, target = (cryoprobe.open_store(f"{s3}/{name}", create=True) for name in ("a", "b/c"))
         add(source, "train")
@@ -481,7 +481,7 @@ class TestWhereStorageCopies:
         assert_same_sets(source, target)
 
     def test_a_bucket_of_another_service_is_none_that_copies(self, s3: str, monkeypatch: pytest.MonkeyPatch) -> None:
-        from cryoprobe.stores.objects import ObjectBackend
+        from cryoprobe.stores.backends.objects import ObjectBackend
 
         one = ObjectBackend(f"{s3}/a")
         one.put("k", b"x")

@@ -17,8 +17,8 @@ from store_data import DIM, ENCODER_ID, flip, keys, make_rows, sample_ids, write
 from cryoprobe.canonical import canonical_json
 from cryoprobe.errors import Corrupt, CryoprobeError
 from cryoprobe.stores import layout
-from cryoprobe.stores.backend import Backend
-from cryoprobe.stores.memory import MemoryBackend
+from cryoprobe.stores.backends.backend import Backend
+from cryoprobe.stores.backends.memory import MemoryBackend
 from cryoprobe.stores.rows import RowIndex
 from cryoprobe.stores.units import Rows, UnitSeal, read_seal, sample_array, write_unit
 

@@ -7,13 +7,13 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..errors import CryoprobeError
-from . import layout
-from .backend import Backend, ObjectDetails
-from .names import Name, NamedSet, fits
-from .parallel import each
-from .store import Store, open_store
-from .units import read_seal
+from ...errors import CryoprobeError
+from .. import layout
+from ..backends.backend import Backend, ObjectDetails
+from ..names import Name, NamedSet, fits
+from ..parallel import each
+from ..store import Store, open_store
+from ..units import read_seal
 
 
 @dataclass(frozen=True)

@@ -14,14 +14,14 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Literal
 
-from ..errors import Corrupt, NotFound, Unavailable
-from . import fences, layout
-from .backend import Backend
-from .chunks import ObjectRecord, check_object, corrupt
-from .parallel import each, within_memory
+from ...errors import Corrupt, NotFound, Unavailable
+from .. import fences, layout
+from ..backends.backend import Backend
+from ..chunks import ObjectRecord, check_object, corrupt
+from ..parallel import each, within_memory
+from ..store import Store
+from .plan import Freight, Plan, Sealed, lacking, standing, trial_on
 from .progress import ByteProgress
-from .store import Store
-from .transfer_plan import Freight, Plan, Sealed, lacking, standing, trial_on
 
 Outcome = Literal["moved", "completed", "there", "adopted"]
 

@@ -12,18 +12,18 @@ from dataclasses import dataclass
 
 from pydantic import ValidationError
 
-from ..canonical import digest
-from ..errors import Corrupt, CryoprobeError, NotFound
-from . import layout, names
-from .backend import Backend
-from .chunks import ObjectRecord, record_of
-from .manifest import Manifest, read_manifest
-from .names import Name, NamedSet
+from ...canonical import digest
+from ...errors import Corrupt, CryoprobeError, NotFound
+from .. import layout, names
+from ..backends.backend import Backend
+from ..chunks import ObjectRecord, record_of
+from ..manifest import Manifest, read_manifest
+from ..names import Name, NamedSet
+from ..sets import documents_of
+from ..store import Store
+from ..units import UnitSeal, read_seal
+from ..verify import Damage
 from .quarantine import set_aside
-from .sets import documents_of
-from .store import Store
-from .units import UnitSeal, read_seal
-from .verify import Damage
 
 
 @dataclass(frozen=True)

@@ -16,13 +16,13 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..errors import BadInput, CryoprobeError, Unavailable
-from . import layout
-from .backend import Backend
-from .fences import fence
-from .parallel import each
+from ...errors import BadInput, CryoprobeError, Unavailable
+from .. import layout
+from ..backends.backend import Backend
+from ..fences import fence
+from ..parallel import each
+from ..store import Store, open_store
 from .removal import Removal
-from .store import Store, open_store
 from .waste import AT_ONCE, Waste, find_waste, still_unsealed
 
 GRACE_SECONDS = 86400.0

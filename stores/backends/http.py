@@ -17,7 +17,7 @@ from html.parser import HTMLParser
 from typing import IO, Any, NamedTuple
 from urllib.parse import unquote, urljoin, urlsplit
 
-from ..errors import NotFound, ReadOnly, Unavailable
+from ...errors import NotFound, ReadOnly, Unavailable
 from .backend import Backend, ObjectInfo, check_key, check_prefix, is_key, too_large
 
 RETRIES = 2

@@ -17,14 +17,14 @@ from typing import Any, BinaryIO, Literal
 import numpy as np
 import numpy.typing as npt
 
-from ..errors import BadInput
-from ..files import replacing
+from ...errors import BadInput
+from ...files import replacing
+from ..feature_set import FeatureSet, Float, Labels
+from ..store import Store, open_store
 from .archive import open_archive, write_archive
-from .feature_set import FeatureSet, Float, Labels
+from .carry import Moved
 from .progress import ByteProgress
-from .store import Store, open_store
 from .transfer import push
-from .transfer_carry import Moved
 
 Format = Literal["npz", "safetensors", "parquet", "zip"]
 FORMATS: tuple[Format, ...] = ("npz", "safetensors", "parquet", "zip")

@@ -11,12 +11,12 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from ..errors import Conflict, CryoprobeError, NotFound
-from . import layout
-from .backend import Backend
-from .manifest import read_manifest
-from .parallel import each
-from .store import Store, open_store
+from ...errors import Conflict, CryoprobeError, NotFound
+from .. import layout
+from ..backends.backend import Backend
+from ..manifest import read_manifest
+from ..parallel import each
+from ..store import Store, open_store
 
 PINS = "pins/"
 

@@ -12,9 +12,9 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
-from ..errors import BadInput, Corrupt, NotFound
-from .chunks import ObjectRecord, Part, read_fresh, scatter
-from .parallel import each
+from ...errors import BadInput, Corrupt, NotFound
+from ..chunks import ObjectRecord, Part, read_fresh, scatter
+from ..parallel import each
 
 _KEY = re.compile(r"(?:[A-Za-z0-9_-][A-Za-z0-9._-]*/)*[A-Za-z0-9_-][A-Za-z0-9._-]*")
 _LONGEST_KEY = 512

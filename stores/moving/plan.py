@@ -14,16 +14,16 @@ from fnmatch import fnmatchcase
 from functools import partial
 from typing import Literal, NamedTuple
 
-from ..errors import Corrupt, NotFound
-from . import layout, names
-from .backend import Backend, ObjectInfo
-from .chunks import ObjectRecord, corrupt
-from .manifest import Manifest, find_manifest, read_manifest
-from .memory import MemoryBackend
-from .parallel import each
-from .signatures import signatures_of
-from .store import Store
-from .units import UnitSeal, read_seal
+from ...errors import Corrupt, NotFound
+from .. import layout, names
+from ..backends.backend import Backend, ObjectInfo
+from ..backends.memory import MemoryBackend
+from ..chunks import ObjectRecord, corrupt
+from ..manifest import Manifest, find_manifest, read_manifest
+from ..parallel import each
+from ..signatures import signatures_of
+from ..store import Store
+from ..units import UnitSeal, read_seal
 
 Standing = Literal["absent", "sealed", "other"]
 """What the target has of a set or unit: no seal; the same attempt; or another attempt, which stays."""

@@ -19,15 +19,15 @@ from functools import partial
 from pathlib import Path
 from typing import BinaryIO
 
-from ..errors import BadInput, Corrupt, NotFound, ReadOnly, Unavailable
-from . import layout, names
-from .backend import Backend, ObjectInfo, check_key, check_prefix, is_key, too_large
-from .chunks import check_object
-from .parallel import each, within_memory
+from ...errors import BadInput, Corrupt, NotFound, ReadOnly, Unavailable
+from .. import layout, names
+from ..backends.backend import Backend, ObjectInfo, check_key, check_prefix, is_key, too_large
+from ..chunks import check_object
+from ..parallel import each, within_memory
+from ..signatures import signatures_of
+from ..store import Store
+from .plan import read_sealed
 from .progress import ByteProgress
-from .signatures import signatures_of
-from .store import Store
-from .transfer_plan import read_sealed
 
 MOST_MEMBERS = 200_000
 """Of an archive: some 270 million rows in chunks of the usual size."""

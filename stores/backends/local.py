@@ -10,9 +10,9 @@ from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from ..errors import BadInput, Corrupt, NotFound, ReadOnly, Unavailable
+from ...errors import BadInput, Corrupt, NotFound, ReadOnly, Unavailable
+from ..chunks import Part
 from .backend import Backend, ObjectDetails, ObjectInfo, check_key, check_prefix, is_key, too_large
-from .chunks import Part
 
 _TEMPORARY = ".tmp-"
 _FOLDER_RACES = 100

@@ -9,14 +9,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from ..errors import BadInput, NotFound
-from . import layout
-from .local import LocalBackend
-from .memory import MemoryBackend
+from ...errors import BadInput, NotFound
+from .. import layout
+from ..backends.local import LocalBackend
+from ..backends.memory import MemoryBackend
+from ..store import Store, open_store
+from .carry import Carrier, Moved, MovedSet, foreseen, raise_refused
+from .plan import Choice, Plan, chosen, plan_transfer
 from .progress import ByteProgress
-from .store import Store, open_store
-from .transfer_carry import Carrier, Moved, MovedSet, foreseen, raise_refused
-from .transfer_plan import Choice, Plan, chosen, plan_transfer
 
 
 def push(

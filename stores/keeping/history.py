@@ -10,11 +10,11 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from ..errors import Corrupt, Incompatible, NotFound
-from .manifest import read_manifest
-from .names import Name, fits
-from .parallel import each
-from .store import Store, open_store
+from ...errors import Corrupt, Incompatible, NotFound
+from ..manifest import read_manifest
+from ..names import Name, fits
+from ..parallel import each
+from ..store import Store, open_store
 
 
 @dataclass(frozen=True)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from contextlib import suppress
 
-from ..errors import NotFound
-from . import layout
-from .backend import Backend
+from ...errors import NotFound
+from .. import layout
+from ..backends.backend import Backend
 
 QUARANTINE = "quarantine/"
 

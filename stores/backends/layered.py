@@ -7,10 +7,10 @@ import itertools
 from collections.abc import Callable, Iterator, Sequence
 from typing import TypeVar
 
-from ..errors import NotFound
-from . import layout
+from ...errors import NotFound
+from .. import layout
+from ..chunks import ObjectRecord, Part
 from .backend import Backend, ObjectInfo
-from .chunks import ObjectRecord, Part
 
 Result = TypeVar("Result")
 

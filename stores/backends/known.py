@@ -19,8 +19,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from ..amounts import parse_bytes
-from ..errors import BadInput, NotFound
+from ...amounts import parse_bytes
+from ...errors import BadInput, NotFound
 
 PROJECT_FILE = "cryoprobe.toml"
 

@@ -12,19 +12,19 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from ..errors import CryoprobeError, NotFound
-from . import layout
-from .backend import Backend, ObjectDetails
-from .claims import is_abandoned
-from .fences import FENCES, is_left_behind
-from .manifest import Manifest, read_manifest
-from .parallel import each
+from ...errors import CryoprobeError, NotFound
+from .. import layout
+from ..backends.backend import Backend, ObjectDetails
+from ..claims import is_abandoned
+from ..fences import FENCES, is_left_behind
+from ..manifest import Manifest, read_manifest
+from ..parallel import each
+from ..rows import RowIndex
+from ..store import Store
+from ..units import UnitSeal, read_seal
 from .pins import pinned_ids
 from .quarantine import QUARANTINE, original_key
 from .removal import REMOVED, Removal, removal_key, removals
-from .rows import RowIndex
-from .store import Store
-from .units import UnitSeal, read_seal
 
 IDLE_SECONDS = 900.0
 """A temporary file that has not grown for so long has no writer."""

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from .feature_set import FeatureSet
-from .store import Store, open_store
+from ..feature_set import FeatureSet
+from ..store import Store, open_store
 
 _BLOCK_ROWS = 4096
 _SAMPLES_NAMED = 10

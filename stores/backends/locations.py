@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from ..errors import BadInput
+from ...errors import BadInput
 from .backend import Backend, is_key
 from .known import KnownStore, known_as
 from .local import LocalBackend
@@ -23,7 +23,7 @@ def backend_at(place: str | Path, *, create: bool = False) -> Backend:
     Parameters
     ----------
     place : str or Path
-        A folder; a URL; or a name that a configuration file gives to one of these, see `stores.known`.
+        A folder; a URL; or a name that a configuration file gives to one of these, see `stores.backends.known`.
     create : bool
         Whether a store may be made there: a word that is neither a known name nor a folder is then taken for a
         mistyped name, where names are known.

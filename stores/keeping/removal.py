@@ -13,16 +13,16 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from ..errors import Conflict, Corrupt, CryoprobeError, NotFound
-from . import layout
-from .backend import Backend
-from .feature_set import FeatureSet
-from .manifest import Manifest, read_manifest
-from .parallel import each
+from ...errors import Conflict, Corrupt, CryoprobeError, NotFound
+from .. import layout
+from ..backends.backend import Backend
+from ..feature_set import FeatureSet
+from ..manifest import Manifest, read_manifest
+from ..parallel import each
+from ..store import Store, open_store
+from ..units import read_seal
 from .pins import read_pin, whoami
 from .quarantine import set_aside
-from .store import Store, open_store
-from .units import read_seal
 
 REMOVED = "gc/removed/"
 

@@ -6,7 +6,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 
-from ..errors import NotFound
+from ...errors import NotFound
 from .backend import Backend, ObjectDetails, ObjectInfo, check_key, check_prefix, too_large
 
 

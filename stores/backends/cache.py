@@ -22,13 +22,13 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..canonical import canonical_json
-from ..errors import Corrupt, NotFound, Unavailable
+from ...canonical import canonical_json
+from ...errors import Corrupt, NotFound, Unavailable
+from ..chunks import CRC_BYTES, ObjectRecord, Part, check_chunk, corrupt, encode_chunk
+from ..sample_index import cache_folder
 from .backend import Backend, ObjectDetails, ObjectInfo
-from .chunks import CRC_BYTES, ObjectRecord, Part, check_chunk, corrupt, encode_chunk
 from .known import cache_size
 from .local import fill_from_file
-from .sample_index import cache_folder
 
 DEFAULT_SIZE = 20 * 2**30
 

@@ -14,9 +14,9 @@ from datetime import timedelta
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
-from ..errors import BadInput, Conflict, CryoprobeError, NotFound, ReadOnly, Unavailable
+from ...errors import BadInput, Conflict, CryoprobeError, NotFound, ReadOnly, Unavailable
+from ..chunks import Part, scatter
 from .backend import Backend, ObjectDetails, ObjectInfo, check_key, check_prefix, is_key, too_large
-from .chunks import Part, scatter
 
 RETRIES = 6
 """How often a request is repeated after a failure that may pass: some ten seconds in all."""
@@ -59,7 +59,7 @@ class ObjectBackend(Backend):
     Parameters
     ----------
     url : str
-        ``s3://BUCKET/PREFIX``, ``gs://…`` or ``az://…``, as `stores.locations` has checked it.
+        ``s3://BUCKET/PREFIX``, ``gs://…`` or ``az://…``, as `stores.backends.locations` has checked it.
     retries : int
         How often a request is repeated after a failure that may pass.
     silence_seconds : float

@@ -1,0 +1,1 @@
+"""Sets on their way: between stores, into files, out of archives."""
