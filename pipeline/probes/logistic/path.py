@@ -82,7 +82,7 @@ def fit_path(
     sample_weight: npt.NDArray[np.floating[Any]] | torch.Tensor | None = None,
     precision: Precision = "float32",
     tol: float = 8e-5,
-    max_steps: int = 20,
+    max_steps: int = 50,
     threads: int | None = None,
     memory: int | None = None,
     start: tuple[Float64, Float64] | None = None,
