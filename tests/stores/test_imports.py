@@ -11,7 +11,7 @@ import pytest
 
 import cryoprobe.stores
 
-MODULES = sorted(m.name for m in pkgutil.iter_modules(cryoprobe.stores.__path__, "cryoprobe.stores."))
+MODULES = sorted(m.name for m in pkgutil.walk_packages(cryoprobe.stores.__path__, "cryoprobe.stores."))
 HEAVY = {"torch", "torchvision", "sklearn", "PIL", "timm", "open_clip", "safetensors", "cryoprobe.pipeline"}
 
 _IMPORT = """
