@@ -152,7 +152,8 @@ def parse_json(data: bytes, key: str, url: str) -> Any:
         if _parts(data) > _MOST_PARTS:
             raise ValueError("it has too many parts")
         content = json.loads(data.decode(), parse_constant=_refuse_constant)
-        _check_depth(content)
+        if data.count(b"[") + data.count(b"{") > _DEEPEST:  # with fewer it cannot be too deep
+            _check_depth(content)
     except (ValueError, RecursionError, MemoryError) as e:
         raise Corrupt(
             f"{key} in {url} is not JSON ({str(e)[:200] or type(e).__name__}).",

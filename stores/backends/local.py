@@ -226,9 +226,9 @@ class LocalBackend(Backend):
 
     def _path(self, key: str) -> Path:
         """Return the file of an object, or the folder of a prefix; refuse what lies behind a symbolic link."""
-        path = self.root
+        path = os.fspath(self.root)
         for segment in check_key(key).split("/"):
-            path = path / segment
+            path = f"{path}{os.sep}{segment}"
             if os.path.islink(path):  # noqa: PTH114  Path.is_symlink raises where a folder may not be read
                 raise Corrupt(
                     f"{path} is a symbolic link, which could lead out of the store.",
@@ -237,7 +237,7 @@ class LocalBackend(Backend):
                     expected="a file or a folder",
                     found="a symbolic link",
                 )
-        return path
+        return Path(path)
 
     def _write_temporary(self, target: Path, data: bytes) -> Path:
         """Write and flush `data` beside `target` under a name of its own."""
