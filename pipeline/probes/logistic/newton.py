@@ -44,7 +44,10 @@ class Rules:
     Parameters
     ----------
     gradient : float
-        A model is done when the largest entry of its gradient is at most so much.
+        A model is done when the largest entry of its gradient is at most so much,
+    loss : float
+        or less in proportion, where its objective is less than this: with little loss left, gradients are small far
+        from the optimum too.
     decrease : float
         A model that is not done goes on as long as a step lowers its objective by at least this share of it.
     rounding : float
@@ -55,6 +58,7 @@ class Rules:
     """
 
     gradient: float
+    loss: float
     decrease: float
     rounding: float
     max_steps: int
@@ -135,14 +139,15 @@ class Search:
         for step in range(rules.max_steps + 1):
             self._learn_from_each_other(alive)
             largest = self.gradient.keep(alive).largest()
-            self.done[alive] = largest <= rules.gradient
+            bound = rules.gradient * (self.objective[alive] / rules.loss).clamp_max(1)
+            self.done[alive] = largest <= bound
             going = ~self.done[alive] & (decrease[alive] >= rules.decrease)
             if report is not None:
                 values = " ".join(f"{float(v):.0e}" for v in largest[:: max(1, len(alive) // 10)])
                 report(f"step {step}: {int(going.sum())} models, largest entries of gradients {values}")
             if not going.any() or step == rules.max_steps:
                 return
-            alive = alive[going]
+            alive, bound = alive[going], bound[going]
             gradient, before = self.gradient.keep(alive), self.objective[alive]
             curvature = Curvature(sample, self.models.keep(alive), self.point.keep(alive), team)
             # Half of gᵀ H⁻¹ g is the distance of a quadratic objective from its minimum; D, the diagonal of H along the
@@ -152,7 +157,7 @@ class Search:
             # A direction need not be better than the quadratic model is: roughly far out, closely near the optimum.
             most = torch.where(relative > _NEAR, rules.max_products, 2 * rules.max_products)
             direction, products = conjugate_gradients(
-                curvature, gradient, relative.sqrt().clamp(*_ACCURACY), _AIM * rules.gradient, most
+                curvature, gradient, relative.sqrt().clamp(*_ACCURACY), _AIM * bound, most
             )
             self.products[alive] += products
             direction = direction.to(torch.float64)
@@ -232,7 +237,7 @@ class Search:
 
 
 def conjugate_gradients(
-    curvature: Curvature, gradient: Point, accuracy: torch.Tensor, enough: float, most: torch.Tensor
+    curvature: Curvature, gradient: Point, accuracy: torch.Tensor, enough: torch.Tensor, most: torch.Tensor
 ) -> tuple[Point, torch.Tensor]:
     """Solve Hessian times direction = -gradient for every model, each to its own accuracy.
 
@@ -243,7 +248,7 @@ def conjugate_gradients(
     gradient : Point
     accuracy : tensor [m]
         Norm of the residual, in the preconditioner's metric, relative to that of the gradient.
-    enough : float
+    enough : tensor [m]
         Largest entry of the residual that is small enough whatever its norm.
     most : tensor, int64 [m]
         Products.
@@ -287,7 +292,7 @@ def conjugate_gradients(
         search = z.plus(search, after / rz)
         rz = after
         if not going.all():
-            alive, rz, small, most = alive[going], rz[going], small[going], most[going]
+            alive, rz, small, enough, most = alive[going], rz[going], small[going], enough[going], most[going]
             direction, residual, search = direction.keep(going), residual.keep(going), search.keep(going)
             curvature.keep(going)
     solution.put(alive, direction)

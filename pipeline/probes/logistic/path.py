@@ -33,6 +33,9 @@ _WORTH_A_START = 8192
 """Rows of the sample from which a start from coarse arithmetic pays."""
 
 
+_LITTLE_LOSS = 0.1
+"""Loss a row under which `tol` shrinks with the loss."""
+
 _DECREASE = 0.2
 """Share by which a coarse step must lower the objective to be worth another."""
 
@@ -109,7 +112,8 @@ def fit_path(
     tol : float
         A λ is done when max |g| ≤ tol Σ w_i r, with g in the coordinates of the principal axes and r the root mean
         square distance of the rows from their mean. scikit-learn's ``tol``, 1e-4, bounds max |g| / Σ w_i: for rows of
-        unit length, where r < 1, ours is the stricter.
+        unit length, where r < 1, ours is the stricter. Where the objective F is less than 0.1 Σ w_i, the bound shrinks
+        with it, to 10 tol F r: with little loss left, gradients are small far from the optimum too.
     max_steps : int
         Newton steps; a λ that needs more is returned where it got to, with `Path.converged` False.
     threads : int, optional
@@ -175,8 +179,10 @@ def fit_path(
 
         # Rotated rows in the same type are as exact as the features are: the gradient differs by rounding.
         on_all = on_sample(sample) if sample.task is task and sample.x.dtype == dtype else on_features
-        coarse = Rules(0.0, _DECREASE, 1e-4, 7, 12)
-        fine = Rules(tol * scale, -torch.inf, 1e-6 if precision == "float32" else 1e-13, max_steps, 40)
+        coarse = Rules(0.0, 1.0, _DECREASE, 1e-4, 7, 12)
+        fine = Rules(
+            tol * scale, _LITTLE_LOSS * weight, -torch.inf, 1e-6 if precision == "float32" else 1e-13, max_steps, 40
+        )
         # What starts between optima needs few steps; where it does not, its neighbours are not there yet either.
         between = replace(fine, max_steps=min(max_steps, max(8, 2 * max_steps // 5)))
         known: list[int] = []
