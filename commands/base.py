@@ -89,9 +89,7 @@ def command(panel: str, name: str | None = None) -> Callable[[Command], Command]
             except CryoprobeError as e:
                 _fail(str(e), e.exit_code)
             except KeyboardInterrupt:
-                _fail(
-                    "Interrupted: run the same command again to go on. What was sealed in a store is kept.", INTERRUPTED
-                )
+                _fail(_INTERRUPTED, INTERRUPTED)
             except BrokenPipeError:
                 os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # whoever read our output has left
 

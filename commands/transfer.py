@@ -11,18 +11,12 @@ import typer
 
 import cryoprobe
 
-from .base import Json, StoreUrl, command
+from .base import DatasetPattern, Json, ModelPattern, StoreUrl, command
 
 PANEL = "Move sets"
 
 Sets = Annotated[
     list[str] | None, typer.Argument(metavar="[SET]...", help="Ids of sets, or their first digits; all by default.")
-]
-ModelPattern = Annotated[
-    str | None, typer.Option("--model", "-m", help="Only sets of models that fit, such as 'timm:vit*'.")
-]
-DataPattern = Annotated[
-    str | None, typer.Option("--dataset", "-d", help="Only sets of data sets that fit, such as '*/photos'.")
 ]
 Trials = Annotated[bool, typer.Option("--trials/--no-trials", help="Trials on these sets go with them.")]
 Units = Annotated[bool, typer.Option("--units", help="So do all units of their encoders: rows that are in no set yet.")]
@@ -35,7 +29,7 @@ def push(
     store: StoreUrl,
     sets: Sets = None,
     model: ModelPattern = None,
-    dataset: DataPattern = None,
+    dataset: DatasetPattern = None,
     trials: Trials = True,
     units: Units = False,
     dry_run: DryRun = False,
@@ -67,7 +61,7 @@ def pull(
     store: StoreUrl,
     sets: Sets = None,
     model: ModelPattern = None,
-    dataset: DataPattern = None,
+    dataset: DatasetPattern = None,
     trials: Trials = True,
     units: Units = False,
     dry_run: DryRun = False,
@@ -99,7 +93,7 @@ def sync(
     other: Annotated[str, typer.Argument(metavar="B", help="Another one; made if there is none.")],
     sets: Sets = None,
     model: ModelPattern = None,
-    dataset: DataPattern = None,
+    dataset: DatasetPattern = None,
     trials: Trials = True,
     units: Units = False,
     dry_run: DryRun = False,

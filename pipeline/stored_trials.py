@@ -11,10 +11,11 @@ from typing import Annotated, Any, Self
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from ..errors import Corrupt
+from ..stores.chunks import LATEST
+from ..stores.layout import first_problem
 
 Count = Annotated[int, Field(ge=0, le=2**53)]
 Number = float | int
-_LATEST = 253_402_214_400_000  # milliseconds since 1970, in the year 9999
 _CURVE_SCORES = ("nll", "top1", "mean_per_class_recall", "map", "map_11_point")
 
 
@@ -65,7 +66,7 @@ class _StoredTrial(BaseModel):
     rows: _Rows
     dim: Count
     classes: list[str]
-    created: Annotated[int, Field(ge=0, le=_LATEST)]
+    created: Annotated[int, Field(ge=0, le=LATEST)]
     top1_by_k: dict[Annotated[str, Field(pattern=r"\A[0-9]{1,9}\z")], Number | None] = {}
     map_by_k: dict[Annotated[str, Field(pattern=r"\A[0-9]{1,9}\z")], Number | None] = {}
 
@@ -96,8 +97,7 @@ def check_stored(trial: Mapping[str, Any], where: str) -> None:
         _StoredTrial.model_validate(trial)
     except (ValidationError, KeyError, TypeError, AttributeError) as e:
         if isinstance(e, ValidationError):
-            first = e.errors(include_url=False, include_input=False)[0]
-            problem = f"{'.'.join(map(str, first['loc']))[:200]}: {first['msg'][:200]}"
+            problem = first_problem(e)
         else:
             problem = "its curve or table of classes lacks something"
         key = f"trials/{trial.get('trial')}.json"
