@@ -15,7 +15,8 @@ from threadpoolctl import threadpool_limits
 
 from cryoprobe.errors import BadInput
 from cryoprobe.pipeline.probes.logistic import fit_path
-from cryoprobe.pipeline.probes.logistic.levels import interpolation, levels
+from cryoprobe.pipeline.probes.logistic import path as path_module
+from cryoprobe.pipeline.probes.logistic.levels import interpolation, levels, outwards
 
 LAMBDAS = np.array([100.0, 1.0, 0.01])
 Array = npt.NDArray[Any]
@@ -165,6 +166,31 @@ def test_every_penalty_is_in_one_level_and_interpolation_is_exact_for_cubics() -
     known, wanted = np.geomspace(0.1, 10, 9), np.geomspace(0.2, 5, 6)
     values = interpolation(known, wanted) @ np.log(known) ** 3
     np.testing.assert_allclose(values, np.log(wanted) ** 3, atol=1e-11)
+
+
+def test_beyond_the_last_known_penalty_a_line_goes_on() -> None:
+    known = np.array([1.0, 0.5, 0.25])
+    values = interpolation(known, np.array([0.125, 2.0])) @ np.log(known)
+    np.testing.assert_allclose(values, np.log([0.125, 2.0]), atol=1e-12)
+    assert interpolation(np.array([1.0, 0.9]), np.array([1e-3])).tolist() == [[0.0, 1.0]]  # too far for two so close
+
+
+def test_what_is_left_is_fitted_from_the_largest_penalty_down_a_factor_of_e_at_a_time() -> None:
+    lambdas = np.array([1e-3, 1.0, 0.5, 0.3, 0.9])
+    groups = [group.tolist() for group in outwards(lambdas, np.array([0, 2, 3, 4]))]
+    assert groups == [[4, 2], [3], [0]]
+
+
+def test_penalties_that_are_set_aside_are_reached_from_their_neighbours(monkeypatch: pytest.MonkeyPatch) -> None:
+    x, y = problem(n=1000)
+    lambdas = np.geomspace(1e-4, 1e2, 40)
+    plain = fit_path(x, y, lambdas, precision="float64", tol=1e-9)
+    monkeypatch.setattr(path_module, "_SOON", 2)
+    lines: list[str] = []
+    path = fit_path(x, y, lambdas, precision="float64", tol=1e-9, report=lines.append)
+    assert sum(line.startswith("step 0") for line in lines) > len(levels(lambdas)) + 2
+    assert path.converged.all()
+    np.testing.assert_allclose(path.objective, plain.objective, rtol=1e-9)
 
 
 def test_a_tight_tolerance_is_reached_although_curvature_is_measured_in_a_shorter_type() -> None:

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import store_data
-from store_data import class_labels, flip, keys, make_rows, overwrite, sample_ids, seal, sealed_set, write_units
+from store_data import class_labels, flip, keys, make_rows, sample_ids, seal, sealed_set, write_units
 
 from cryoprobe.errors import Corrupt
 from cryoprobe.pipeline.repair import repair
@@ -24,47 +24,69 @@ from cryoprobe.stores.keeping.removal import rm
 from cryoprobe.stores.store import Store, open_store
 from cryoprobe.stores.verify import verify
 
-KILLS = 20  # of each
+KILLS = {"disk": 20, "s3": 12}  # of each
 CONTEXT = multiprocessing.get_context("forkserver")
-CONTEXT.set_forkserver_preload(["cryoprobe.pipeline.repair", "cryoprobe.stores.keeping.gc"])
+CONTEXT.set_forkserver_preload(
+    ["cryoprobe.pipeline.repair", "cryoprobe.stores.keeping.gc", "cryoprobe.stores.backends.objects"]
+)
 KEPT, REMOVED, UNFINISHED = sample_ids(24), sample_ids(16, seed=1), sample_ids(8, seed=2)
 
 
-def _collect(folder: str, other: str, parent: Connection) -> None:
+Job = Callable[[str, str], object]
+
+
+def _collect(place: str, other: str) -> None:
+    gc(place, delete=True, grace=0)
+
+
+def _repair(place: str, other: str) -> None:
+    repair(place, source=other)
+
+
+def _child(job: Job, place: str, other: str, environment: dict[str, str], parent: Connection) -> None:
+    os.environ.update(environment)  # where the S3 server is; the fork server may be older than it
     parent.send("begin")
-    gc(folder, delete=True, grace=0)
+    job(place, other)
     parent.send("end")
 
 
-def _repair(folder: str, other: str, parent: Connection) -> None:
-    parent.send("begin")
-    repair(folder, source=other)
-    parent.send("end")
-
-
-def killed(job: Callable[[str, str, Connection], None], folder: Path, other: Path, seconds: float) -> bool:
-    """Run a job in another process and kill it after so many seconds; return whether that came before its end."""
+def started(job: Job, place: str, other: Path) -> tuple[multiprocessing.process.BaseProcess, Connection]:
+    """Begin a job in another process; return the process, and what it answers at its end."""
     answers, child = CONTEXT.Pipe(duplex=False)
-    process = CONTEXT.Process(target=job, args=(str(folder), str(other), child))
+    process = CONTEXT.Process(target=_child, args=(job, place, str(other), dict(os.environ), child))
     process.start()
     child.close()
     assert answers.recv() == "begin"
+    return process, answers
+
+
+def killed(job: Job, place: str, other: Path, seconds: float) -> bool:
+    """Run a job in another process and kill it after so many seconds; return whether that came before its end."""
+    process, _ = started(job, place, other)
     time.sleep(seconds)
     process.kill()
     process.join()
     return process.exitcode == -signal.SIGKILL
 
 
-def seconds_of(job: Callable[[str, str, Connection], None], folder: Path, other: Path) -> float:
-    answers, child = CONTEXT.Pipe(duplex=False)
-    process = CONTEXT.Process(target=job, args=(str(folder), str(other), child))
-    process.start()
-    child.close()
-    assert answers.recv() == "begin"
-    started = time.monotonic()
+def seconds_of(job: Job, place: str, other: Path) -> float:
+    process, answers = started(job, place, other)
+    start = time.monotonic()
     assert answers.recv() == "end"
     process.join()
-    return time.monotonic() - started
+    return time.monotonic() - start
+
+
+@pytest.fixture(params=["disk", "s3"])
+def kind(request: pytest.FixtureRequest) -> str:
+    """Return the kind of storage that the store is in."""
+    return str(request.param)
+
+
+@pytest.fixture
+def place(kind: str, request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """Return where a store can be made."""
+    return str(request.getfixturevalue("s3") if kind == "s3" else tmp_path / "store")
 
 
 def assert_kept(store: Store, set_: str, *, may_be_damaged: bool = False) -> None:
@@ -78,9 +100,8 @@ def assert_kept(store: Store, set_: str, *, may_be_damaged: bool = False) -> Non
     np.testing.assert_array_equal(y, class_labels(len(KEPT)))
 
 
-def test_gc_killed_at_random_instants(tmp_path: Path) -> None:
-    folder = tmp_path / "store"
-    store = open_store(folder, create=True)
+def test_gc_killed_at_random_instants(kind: str, place: str, tmp_path: Path) -> None:
+    store = open_store(place, create=True)
     kept = sealed_set(store.backend, KEPT, chunk_rows=8).id
 
     def litter() -> None:
@@ -92,12 +113,12 @@ def test_gc_killed_at_random_instants(tmp_path: Path) -> None:
         store.backend.put(f"units/{store_data.ENCODER_ID}/{'0' * 64}/0123456789ab/norms", b"half")
 
     litter()
-    seconds = seconds_of(_collect, folder, folder)
+    seconds = seconds_of(_collect, place, tmp_path)
     instants = random.Random(0)
     early = 0
-    while early < KILLS:
+    while early < KILLS[kind]:
         litter()
-        if killed(_collect, folder, folder, instants.uniform(0, seconds)):
+        if killed(_collect, place, tmp_path, instants.uniform(0, seconds)):
             early += 1
         else:
             seconds *= 0.7  # it was faster than the run before
@@ -115,9 +136,9 @@ def test_gc_killed_at_random_instants(tmp_path: Path) -> None:
     assert set(store.set_ids()) == {kept, again.set}
 
 
-def test_repair_killed_at_random_instants(tmp_path: Path) -> None:
-    folder, other = tmp_path / "store", tmp_path / "other"
-    store = open_store(folder, create=True)
+def test_repair_killed_at_random_instants(kind: str, place: str, tmp_path: Path) -> None:
+    other = tmp_path / "other"
+    store = open_store(place, create=True)
     kept = sealed_set(store.backend, KEPT, chunk_rows=8)
     for info in store.backend.list():  # a copy of the store, by copying its objects
         LocalBackend(other).put(info.key, store.backend.get(info.key))
@@ -129,23 +150,23 @@ def test_repair_killed_at_random_instants(tmp_path: Path) -> None:
         units = keys(store.backend, "units/")
         for key in [*(f"{kept.manifest.folder}/{w}" for w in wounds), *units[:4], kept.manifest.key]:
             data = LocalBackend(other).get(key)
-            overwrite(folder, key, flip(data, int(bits.integers(len(data) * 8))))
+            store.backend.put(key, flip(data, int(bits.integers(len(data) * 8))))
 
     damage()
-    seconds = seconds_of(_repair, folder, other)
+    seconds = seconds_of(_repair, place, other)
     assert not verify(store, data=True).damages
     instants = random.Random(1)
     early = 0
-    while early < KILLS:
+    while early < KILLS[kind]:
         damage()
-        if killed(_repair, folder, other, instants.uniform(0, seconds)):
+        if killed(_repair, place, other, instants.uniform(0, seconds)):
             early += 1
         else:
             seconds *= 0.7
         with_manifest = kept.manifest.key not in {d.key for d in verify(store).damages}
         if with_manifest:
             assert_kept(store, kept.id, may_be_damaged=True)
-        done = repair(folder, source=other)
+        done = repair(place, source=other)
         assert {r.action for r in done} <= {"restored"}
         assert not verify(store, data=True).damages
         assert_kept(store, kept.id)

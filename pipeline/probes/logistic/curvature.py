@@ -24,7 +24,8 @@ from .sample import Sample
 if TYPE_CHECKING:
     import torch
 
-_MANY_ROWS = 8192
+_ROWS_OF_A_DIAGONAL = 4096
+"""Of more, some are left out, seven of eight at most: so many say enough of the diagonal to precondition with."""
 
 
 class Curvature:
@@ -47,8 +48,7 @@ class Curvature:
         heads = point.w.reshape(m * k, d).to(sample.x.dtype).T
         intercepts = point.b.reshape(m * k).to(sample.x.dtype)
         self._blocks = list(sample.blocks(m * k))
-        # Of many rows, every fourth says enough of the diagonal to precondition with.
-        stride = 4 if len(sample) >= _MANY_ROWS else 1
+        stride = max(1, min(8, len(sample) // _ROWS_OF_A_DIAGONAL))
         softmax, wide = sample.task.softmax, _wide(sample.x.dtype)
 
         def weights_of(block: Block) -> torch.Tensor | None:

@@ -2,6 +2,7 @@
 
 The optimum is a smooth function of log λ, so between neighbours a factor of two apart a cubic through four optima is
 off by parts in a thousand, and a step or two of Newton's method remain. All penalties of a level are fitted together.
+The smallest, whose optimum is far from any start, come last: a few at a time, each from those above it.
 """
 
 from __future__ import annotations
@@ -38,10 +39,28 @@ def levels(penalties: Float64) -> list[Indices]:
     return [order[places] for places in found if len(places)]
 
 
+def outwards(penalties: Float64, places: Indices) -> list[Indices]:
+    """Return those places from the largest penalty down, in groups that span a factor of e.
+
+    Parameters
+    ----------
+    penalties : ndarray, float64 [L]
+    places : ndarray, int64
+    """
+    groups = []
+    left = places[np.argsort(-penalties[places], kind="stable")]
+    while len(left):
+        near = np.log(penalties[left[0]] / penalties[left]) <= _WIDEST
+        groups.append(left[near])
+        left = left[~near]
+    return groups
+
+
 def interpolation(known: Float64, wanted: Float64) -> Float64:
     """Return the weights [wanted, known] of the polynomial in log λ through the nearest known penalties.
 
-    A cubic through two on either side; a line near an end, or where they lie far apart.
+    A cubic through two on either side; a line near an end, or where they lie far apart. Beyond the end, a line through
+    the last and one that is about as far from it on the other side, or else the last alone.
     """
     at = np.log(known)
     weights = np.zeros((len(wanted), len(known)))
@@ -52,6 +71,11 @@ def interpolation(known: Float64, wanted: Float64) -> Float64:
         near = order[max(place - 1, 0) : place + 1]
         if hi - lo == 4 and np.ptp(at[near]) <= 2 * _WIDEST:
             near = order[lo:hi]
+        if len(near) == 1 and len(at) > 1:
+            beyond, apart = abs(x - at[near[0]]), np.abs(at - at[near[0]])
+            other = int(np.argmin(np.abs(np.where(apart > 0, apart, np.inf) - beyond)))
+            if beyond / 2 <= apart[other] <= 2 * _WIDEST:
+                near = np.append(near, other)
         for j in near:
             others = near[(near != j) & (at[near] != at[j])]
             row[j] = np.prod((x - at[others]) / (at[j] - at[others]))

@@ -99,11 +99,12 @@ class Search:
         return Search(self.models.keep(which), self.point.keep(which))
 
     def put(self, which: torch.Tensor, part: Search) -> None:
-        """Take over the state of some of the models."""
+        """Take over the state of some of the models, and add their passes and products to what they took before."""
         self.point.put(which, part.point)
         self.gradient.put(which, part.gradient)
-        for name in ("objective", "done", "passes", "products"):
-            getattr(self, name)[which] = getattr(part, name)
+        self.objective[which], self.done[which] = part.objective, part.done
+        self.passes[which] += part.passes
+        self.products[which] += part.products
 
     def interpolate(self, which: torch.Tensor, known: torch.Tensor, weights: torch.Tensor, columns: int) -> None:
         """Start some of the models between others: penalties `known`, by weights [penalties of which, known]."""
