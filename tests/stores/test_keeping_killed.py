@@ -24,7 +24,7 @@ from cryoprobe.stores.keeping.removal import rm
 from cryoprobe.stores.store import Store, open_store
 from cryoprobe.stores.verify import verify
 
-KILLS = {"disk": 20, "s3": 12}  # of each
+KILLS = 20  # of each, on each kind of storage
 CONTEXT = multiprocessing.get_context("forkserver")
 CONTEXT.set_forkserver_preload(
     ["cryoprobe.pipeline.repair", "cryoprobe.stores.keeping.gc", "cryoprobe.stores.backends.objects"]
@@ -78,15 +78,9 @@ def seconds_of(job: Job, place: str, other: Path) -> float:
 
 
 @pytest.fixture(params=["disk", "s3"])
-def kind(request: pytest.FixtureRequest) -> str:
-    """Return the kind of storage that the store is in."""
-    return str(request.param)
-
-
-@pytest.fixture
-def place(kind: str, request: pytest.FixtureRequest, tmp_path: Path) -> str:
+def place(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     """Return where a store can be made."""
-    return str(request.getfixturevalue("s3") if kind == "s3" else tmp_path / "store")
+    return str(request.getfixturevalue("s3") if request.param == "s3" else tmp_path / "store")
 
 
 def assert_kept(store: Store, set_: str, *, may_be_damaged: bool = False) -> None:
@@ -100,7 +94,7 @@ def assert_kept(store: Store, set_: str, *, may_be_damaged: bool = False) -> Non
     np.testing.assert_array_equal(y, class_labels(len(KEPT)))
 
 
-def test_gc_killed_at_random_instants(kind: str, place: str, tmp_path: Path) -> None:
+def test_gc_killed_at_random_instants(place: str, tmp_path: Path) -> None:
     store = open_store(place, create=True)
     kept = sealed_set(store.backend, KEPT, chunk_rows=8).id
 
@@ -116,7 +110,7 @@ def test_gc_killed_at_random_instants(kind: str, place: str, tmp_path: Path) -> 
     seconds = seconds_of(_collect, place, tmp_path)
     instants = random.Random(0)
     early = 0
-    while early < KILLS[kind]:
+    while early < KILLS:
         litter()
         if killed(_collect, place, tmp_path, instants.uniform(0, seconds)):
             early += 1
@@ -136,7 +130,7 @@ def test_gc_killed_at_random_instants(kind: str, place: str, tmp_path: Path) -> 
     assert set(store.set_ids()) == {kept, again.set}
 
 
-def test_repair_killed_at_random_instants(kind: str, place: str, tmp_path: Path) -> None:
+def test_repair_killed_at_random_instants(place: str, tmp_path: Path) -> None:
     other = tmp_path / "other"
     store = open_store(place, create=True)
     kept = sealed_set(store.backend, KEPT, chunk_rows=8)
@@ -157,7 +151,7 @@ def test_repair_killed_at_random_instants(kind: str, place: str, tmp_path: Path)
     assert not verify(store, data=True).damages
     instants = random.Random(1)
     early = 0
-    while early < KILLS[kind]:
+    while early < KILLS:
         damage()
         if killed(_repair, place, other, instants.uniform(0, seconds)):
             early += 1

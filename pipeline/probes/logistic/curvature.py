@@ -110,10 +110,10 @@ class Curvature:
         return Point(w, b)
 
     def keep(self, which: torch.Tensor) -> None:
-        """Go on with the chosen models only."""
-        softmax = self._sample.task.softmax
+        """Go on with the chosen models, bool [m], only."""
+        chosen = which.nonzero().squeeze(1)
         self._models = self._models.keep(which)
-        self._p = list(self._team.map(lambda p: p[:, which].contiguous() if softmax else p[:, which], self._p))
+        self._p = list(self._team.map(lambda p: p.index_select(1, chosen), self._p))
         self._inverse, self._turn = self._inverse.keep(which), self._turn[which]
 
     def product(self, direction: Point) -> Point:
@@ -129,7 +129,7 @@ class Curvature:
         def one(item: tuple[Block, torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
             block, p = item
             z = torch.addmm(intercepts, block.x, heads).view(-1, m, k)
-            u = z * p
+            u = z.to(p.dtype).mul_(p)
             if sample.task.softmax:
                 u.addcmul_(p, u.sum(2)[:, :, None], value=-1)
                 weights = sample.task.rows(block.rows).weights_of(models)
