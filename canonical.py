@@ -10,6 +10,8 @@ import hashlib
 import json
 from typing import Any
 
+_ENCODER = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+
 
 def canonical_json(value: Any) -> bytes:
     """Return the one JSON encoding of `value` that hashes are made of.
@@ -21,7 +23,7 @@ def canonical_json(value: Any) -> bytes:
     TypeError
         If `value` holds something that JSON cannot.
     """
-    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode()
+    return _ENCODER.encode(value).encode()
 
 
 def digest(value: Any) -> str:

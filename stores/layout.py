@@ -151,7 +151,7 @@ def parse_json(data: bytes, key: str, url: str) -> Any:
     try:
         if _parts(data) > _MOST_PARTS:
             raise ValueError("it has too many parts")
-        content = json.loads(data.decode(), parse_constant=_refuse_constant)
+        content = _DECODER.decode(data.decode())
         if data.count(b"[") + data.count(b"{") > _DEEPEST:  # with fewer it cannot be too deep
             _check_depth(content)
     except (ValueError, RecursionError, MemoryError) as e:
@@ -170,6 +170,9 @@ def _parts(data: bytes) -> int:
 
 def _refuse_constant(name: str) -> None:
     raise ValueError(f"{name} is no number")
+
+
+_DECODER = json.JSONDecoder(parse_constant=_refuse_constant)
 
 
 def _check_depth(content: Any) -> None:

@@ -85,7 +85,7 @@ class NamedSet(BaseModel):
     @property
     def key(self) -> str:
         """Key of the name in the store."""
-        return f"names/{self.set}.{_mark(self.name)}.json"
+        return _key(self.set, digest(self.name.model_dump(mode="json")))
 
 
 def fits(name: Name, **patterns: str | None) -> bool:
@@ -109,7 +109,7 @@ def record(backend: Backend, named: NamedSet) -> None:
     It gets a later time than every other set of that name, whatever the clocks of their writers said: the one that is
     named last is the one that is meant.
     """
-    ending = f".{_mark(named.name)}.json"
+    ending = named.key.removeprefix(f"names/{named.set}")
     same = [key for key in backend.keys("names/") if key.endswith(ending) and key != named.key]
     others = [found.named for found in each(lambda key: find(backend, key), same) if found is not None]
     latest = max([named.named, *(min(other + 1, LATEST) for other in others)])
@@ -121,11 +121,14 @@ def record(backend: Backend, named: NamedSet) -> None:
 def read_all(backend: Backend) -> Iterator[NamedSet]:
     """Yield every name in the store. What cannot be read is no name: names can be given again at no cost."""
     for key, data in backend.read_all("names/", layout.SMALL):
-        with suppress(Corrupt, ValidationError):
+        with suppress(Corrupt, ValueError):
             content = layout.parse_json(data, key, backend.url)
             if isinstance(content, dict) and layout.is_whole(content, data):
                 named = NamedSet.model_validate(content)
-                if named.key == key:
+                written = content["name"]
+                # To make the digits of what was read is cheaper than to make them of the model.
+                whole = written.keys() == Name.model_fields.keys()
+                if key == (_key(named.set, digest(written)) if whole else named.key):
                     yield named
 
 
@@ -159,6 +162,6 @@ def find(backend: Backend, key: str) -> NamedSet | None:
     return None
 
 
-def _mark(name: Name) -> str:
-    """Return the 16 digits by which names tell each other apart in keys."""
-    return digest(name.model_dump(mode="json"))[:16]
+def _key(set_: str, of_name: str) -> str:
+    """Return the key of a name: 16 digits of its digest tell those of a set apart."""
+    return f"names/{set_}.{of_name[:16]}.json"

@@ -53,7 +53,7 @@ def is_key(key: str) -> bool:
     return (
         len(key) <= _LONGEST_KEY
         and _KEY.fullmatch(key) is not None
-        and max(len(segment) for segment in key.split("/")) <= _LONGEST_SEGMENT
+        and (len(key) <= _LONGEST_SEGMENT or max(map(len, key.split("/"))) <= _LONGEST_SEGMENT)
     )
 
 

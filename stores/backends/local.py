@@ -45,7 +45,7 @@ class LocalBackend(Backend):
         self.url = str(self.root)
 
     def get(self, key: str, limit: int | None = None) -> bytes:  # noqa: D102
-        path = self._path(key)
+        path = self._place(key)
         try:
             with open(path, "rb", buffering=0, opener=_open_without_waiting) as file:
                 status = os.fstat(file.fileno())
@@ -57,7 +57,7 @@ class LocalBackend(Backend):
         except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
             raise NotFound(f"There is no object {key} in {self.url}.", key=key) from None
         except OSError as e:
-            raise _unreadable(e, path) from e
+            raise _unreadable(e, Path(path)) from e
 
     def fill(self, key: str, parts: Sequence[Part]) -> int:  # noqa: D102
         try:
@@ -226,6 +226,10 @@ class LocalBackend(Backend):
 
     def _path(self, key: str) -> Path:
         """Return the file of an object, or the folder of a prefix; refuse what lies behind a symbolic link."""
+        return Path(self._place(key))
+
+    def _place(self, key: str) -> str:
+        """Return the same as text: to make a `Path` costs as much as to open the file."""
         path = os.fspath(self.root)
         for segment in check_key(key).split("/"):
             path = f"{path}{os.sep}{segment}"
@@ -237,7 +241,7 @@ class LocalBackend(Backend):
                     expected="a file or a folder",
                     found="a symbolic link",
                 )
-        return Path(path)
+        return path
 
     def _write_temporary(self, target: Path, data: bytes) -> Path:
         """Write and flush `data` beside `target` under a name of its own."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import sys
 import threading
@@ -214,6 +215,18 @@ class TestNames:
         assert store.find(precision="bf16", tap="pooled") == [given[3]]
         assert store.find(model="timm:z") == []
         assert store.find(**given[3].name.model_dump()) == [given[3]]
+
+    @pytest.mark.parametrize("more", [b'"x":1,', b'"x":1e999,', b'"x":"\\ud800",'])
+    def test_a_name_that_has_more_than_a_name_has_is_passed_over(self, store: Store, more: bytes) -> None:
+        found = seal_split(store, "test")
+        name = named(found)
+        store.name(name)
+        content = name.model_dump(mode="json", exclude={"below"})
+        body = canonical_json(content).replace(b'"name":{', b'"name":{' + more)
+        seal_ = hashlib.sha256(body).hexdigest().encode()
+        made_up = hashlib.sha256(more).hexdigest()[:16]
+        store.backend.put(f"names/{found.id}.{made_up}.json", body[:-1] + b',"checksum":"' + seal_ + b'"}')
+        assert store.names() == [name]
 
     def test_the_same_name_given_again_is_one_name_with_the_newer_time(self, store: Store) -> None:
         found = seal_split(store, "test")
