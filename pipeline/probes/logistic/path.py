@@ -119,7 +119,8 @@ def fit_path(
         unit length, where r < 1, ours is the stricter. Where the objective F is less than 0.1 Σ w_i, the bound shrinks
         with it, to 10 tol F r: with little loss left, gradients are small far from the optimum too.
     max_steps : int
-        Newton steps; a λ that needs more is returned where it got to, with `Path.converged` False.
+        Newton steps; a λ that needs more is returned where it got to, with `Path.converged` False. In a long path,
+        those that are set aside after twelve begin anew from their neighbours, with as many.
     threads : int, optional
         On a CPU; torch's own number by default.
     memory : int, optional
