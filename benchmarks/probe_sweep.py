@@ -10,7 +10,7 @@ STORE holds the quickstart encoder's features of Fashion-MNIST's first 30,000 tr
 Parts: ``ten`` (ten C values), ``grid`` (the CLIP paper's 97 penalties against scikit-learn's one fit at C = 31.6),
 ``wide`` (100 classes x 512 dimensions x 50,000 rows, synthetic, power-law spectrum, as hard as CIFAR-100 is for the
 encoder that gives it this shape: 80 % of held-out rows are told) and ``separable`` (the same, with centres twice as far
-apart: 99 % are told, and scikit-learn needs few iterations). Both sides get float32 features.
+apart: all are told, and scikit-learn needs few iterations). Both sides get float32 features.
 Objectives are evaluated in float64 for both by the same function. The features are loaded before the clock starts.
 """
 

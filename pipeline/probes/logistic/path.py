@@ -212,17 +212,18 @@ def fit_path(
             known.extend(place for place, is_done in zip(places.tolist(), done, strict=True) if is_done)
             return np.setdiff1d(places, known)
 
-        if start is not None or len(order := levels(penalties)) == 1:
-            fit(np.arange(len(penalties)), fine)
-            return _path(found, axes, penalties, n_columns, weight, team)
-        behind = fit(order[0], first)
-        far = penalties[behind].max(initial=0.0)
-        for level in order[1:]:
-            if len(level := level[penalties[level] > far]):
-                fit(level, between)
-        left = np.setdiff1d(np.flatnonzero(penalties <= far), known)
-        for group in outwards(penalties, left):
-            fit(group, fine)
+        order = levels(penalties) if start is None else [np.arange(len(penalties))]
+        if len(order) == 1:
+            fit(order[0], fine)
+        else:
+            behind = fit(order[0], first)
+            far = penalties[behind].max(initial=0.0)
+            for level in order[1:]:
+                if len(level := level[penalties[level] > far]):
+                    fit(level, between)
+            left = np.setdiff1d(np.flatnonzero(penalties <= far), known)
+            for group in outwards(penalties, left):
+                fit(group, fine)
         return _path(found, axes, penalties, n_columns, weight, team)
 
 
