@@ -29,7 +29,8 @@ from .pipeline.progress import Reporter
 if TYPE_CHECKING:
     from .pipeline.quickstart import Quickstart
     from .pipeline.saved import ProbeHeader
-    from .stores.backends.cache import CacheState, Usage
+    from .stores.backends.cache import CacheState
+    from .stores.backends.object_cache import Usage
     from .stores.moving.carry import Moved
     from .stores.moving.export import Exported
     from .stores.names import NamedSet

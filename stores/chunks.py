@@ -25,6 +25,9 @@ if TYPE_CHECKING:
 CRC_BYTES = 4
 _LINE = 64
 
+_RESIDUE = 0x48674BC7
+"""The crc32c of any bytes that are followed by their own crc32c in little-endian order."""
+
 Part: TypeAlias = npt.NDArray[np.uint8]
 """Some bytes of an object, uint8 [n], contiguous and writable: an object is read into several, one after another."""
 
@@ -60,6 +63,21 @@ class ObjectRecord(BaseModel):
     size: Annotated[Count, Field(le=LARGEST_OBJECT)]
     sha256: Sha256
     crc32c: Annotated[int, Field(strict=True, ge=0, lt=2**32)] | None = None
+
+
+class Checksum:
+    """The crc32c of an object, computed from its blocks as they come, while they are in the processor's cache."""
+
+    def __init__(self) -> None:
+        self.value = 0
+
+    def restart(self) -> None:
+        """Forget what came: the object comes from its beginning."""
+        self.value = 0
+
+    def update(self, block: Part) -> None:
+        """Take the next bytes."""
+        self.value = int(google_crc32c.extend(self.value, block))
 
 
 class ArraySpec(NamedTuple):
@@ -171,18 +189,20 @@ def chunk_parts(rows: npt.NDArray[Any], chunk_rows: int) -> list[Part]:
     return [payload, *([np.empty(padding, np.uint8)] if padding else []), np.empty(CRC_BYTES, np.uint8)]
 
 
-def scatter(blocks: Iterable[bytes], parts: Sequence[Part]) -> int:
-    """Copy an object's bytes, which come in blocks, into `parts`, one after another.
+def scatter(blocks: Iterable[bytes], parts: Sequence[Part], checksum: Checksum) -> int:
+    """Copy an object's bytes, which come in blocks, into `parts`, one after another; `checksum` sees them too.
 
     Returns
     -------
     int
         How many bytes there were; where they are more than `parts` hold, how many until that showed.
     """
+    checksum.restart()
     free = iter(parts)
     part, size = next(free), 0
     for block in blocks:
         left = np.frombuffer(block, np.uint8)
+        checksum.update(left)
         size += len(left)
         while len(left):
             if not len(part):
@@ -195,25 +215,33 @@ def scatter(blocks: Iterable[bytes], parts: Sequence[Part]) -> int:
     return size
 
 
-def read_fresh(backend: Backend, key: str, record: ObjectRecord, parts: Sequence[Part]) -> None:
-    """Read a sealed chunk from the storage itself, whatever a cache has, and verify it; see `Backend.read_sealed`."""
+def read_fresh(
+    backend: Backend, key: str, record: ObjectRecord, parts: Sequence[Part], checksum: Checksum | None = None
+) -> None:
+    """Read a sealed chunk from the storage itself, whatever a cache has, and verify it; see `Backend.read_sealed`.
+
+    `checksum` may be one that does more with the bytes than what is needed here.
+    """
+    checksum = checksum or Checksum()
     try:
-        size = backend.fill(key, parts)
+        size = backend.fill(key, parts, checksum)
     except NotFound:
         raise corrupt(key, backend.url, "is missing", f"{record.size} bytes", "no object") from None
-    check_chunk(parts, size, record, key=key, url=backend.url)
+    check_chunk(parts, size, record, checksum, key=key, url=backend.url)
 
 
-def check_chunk(parts: Sequence[Part], size: int, record: ObjectRecord, *, key: str, url: str) -> None:
+def check_chunk(
+    parts: Sequence[Part], size: int, record: ObjectRecord, checksum: Checksum, *, key: str, url: str
+) -> None:
     """Raise `Corrupt` unless the chunk that was read into `parts`, `size` bytes, is the one that `record` means."""
     if size != record.size:
         raise corrupt(key, url, "has the wrong size", f"{record.size} bytes", f"{size} bytes")
-    computed = 0
-    for part in parts[:-1]:
-        computed = int(google_crc32c.extend(computed, part))
     stored = int.from_bytes(parts[-1].tobytes(), "little")
-    if computed != stored:
-        raise corrupt(key, url, "fails its crc32c", f"{stored:08x}", f"{computed:08x}")
+    if checksum.value != _RESIDUE:
+        computed = Checksum()
+        for part in parts[:-1]:
+            computed.update(part)
+        raise corrupt(key, url, "fails its crc32c", f"{stored:08x}", f"{computed.value:08x}")
     if stored != record.crc32c:
         raise corrupt(key, url, "is not the chunk that was sealed", f"crc32c {record.crc32c or 0:08x}", f"{stored:08x}")
 

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from ...errors import BadInput, Corrupt, NotFound
-from ..chunks import ObjectRecord, Part, read_fresh, scatter
+from ..chunks import Checksum, ObjectRecord, Part, read_fresh, scatter
 from ..parallel import each
 
 _KEY = re.compile(r"(?:[A-Za-z0-9_-][A-Za-z0-9._-]*/)*[A-Za-z0-9_-][A-Za-z0-9._-]*")
@@ -128,8 +128,10 @@ class Backend(ABC):
         Never returns part of an object that `put` or `put_if_absent` wrote. Takes no memory for what is above `limit`.
         """
 
-    def fill(self, key: str, parts: Sequence[Part]) -> int:
+    def fill(self, key: str, parts: Sequence[Part], checksum: Checksum) -> int:
         """Read the whole object into `parts`, one after another; backends override it where that spares a copy.
+
+        `checksum` is given the same bytes in order, and told where reading starts again.
 
         Returns
         -------
@@ -141,7 +143,7 @@ class Backend(ABC):
         NotFound
             If there is none of that name.
         """
-        return scatter([self.get(key)], parts)
+        return scatter([self.get(key)], parts, checksum)
 
     def read_sealed(self, key: str, record: ObjectRecord, parts: Sequence[Part]) -> None:
         """Read a sealed chunk into `parts`, verified: from wherever its bytes are, since it never changes.

@@ -9,7 +9,7 @@ from typing import TypeVar
 
 from ...errors import NotFound
 from .. import layout
-from ..chunks import ObjectRecord, Part
+from ..chunks import Checksum, ObjectRecord, Part
 from .backend import Backend, ObjectInfo
 
 Result = TypeVar("Result")
@@ -43,8 +43,8 @@ class LayeredBackend(Backend):
     def get(self, key: str, limit: int | None = None) -> bytes:  # noqa: D102
         return self._first(key, lambda layer: layer.get(key, limit))
 
-    def fill(self, key: str, parts: Sequence[Part]) -> int:  # noqa: D102
-        return self._first(key, lambda layer: layer.fill(key, parts))
+    def fill(self, key: str, parts: Sequence[Part], checksum: Checksum) -> int:  # noqa: D102
+        return self._first(key, lambda layer: layer.fill(key, parts, checksum))
 
     def read_sealed(self, key: str, record: ObjectRecord, parts: Sequence[Part]) -> None:  # noqa: D102
         self._layer_of(key).read_sealed(key, record, parts)

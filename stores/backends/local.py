@@ -11,10 +11,11 @@ from contextlib import suppress
 from pathlib import Path
 
 from ...errors import BadInput, Corrupt, NotFound, ReadOnly, Unavailable
-from ..chunks import Part
+from ..chunks import Checksum, Part
 from .backend import Backend, ObjectDetails, ObjectInfo, check_key, check_prefix, is_key, too_large
 
 _TEMPORARY = ".tmp-"
+_BLOCK = 2**19  # bytes: what is read is still in the processor's cache when its checksum is computed
 _FOLDER_RACES = 100
 """How often in a row a folder may vanish before a file can be made in it."""
 
@@ -59,9 +60,9 @@ class LocalBackend(Backend):
         except OSError as e:
             raise _unreadable(e, Path(path)) from e
 
-    def fill(self, key: str, parts: Sequence[Part]) -> int:  # noqa: D102
+    def fill(self, key: str, parts: Sequence[Part], checksum: Checksum) -> int:  # noqa: D102
         try:
-            return fill_from_file(self._path(key), parts)
+            return fill_from_file(self._path(key), parts, checksum)
         except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
             raise NotFound(f"There is no object {key} in {self.url}.", key=key) from None
         except OSError as e:
@@ -284,17 +285,18 @@ class LocalBackend(Backend):
             _flush_folder(made.parent)
 
 
-def fill_from_file(path: Path, parts: Sequence[Part]) -> int:
-    """Read a file into `parts`, one after another, without a buffer between; return its size. Raises OSError."""
+def fill_from_file(path: Path, parts: Sequence[Part], checksum: Checksum) -> int:
+    """Read a file into `parts` and `checksum`, without a buffer between; return its size. Raises OSError."""
+    checksum.restart()
     with open(path, "rb", buffering=0, opener=_open_without_waiting) as file:
         status = os.fstat(file.fileno())
         if not stat.S_ISREG(status.st_mode):
             raise FileNotFoundError
         size = status.st_size
         for part in parts:
-            view = part.data
-            while view and (n := file.readinto(view)):  # a read may give only part
-                view = view[n:]
+            while len(part) and (n := file.readinto(part[:_BLOCK].data)):  # a read may give only part
+                checksum.update(part[:n])
+                part = part[n:]
     return size
 
 

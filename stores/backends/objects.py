@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 from ...errors import BadInput, Conflict, CryoprobeError, NotFound, ReadOnly, Unavailable
-from ..chunks import Part, scatter
+from ..chunks import Checksum, Part, scatter
 from .backend import Backend, ObjectDetails, ObjectInfo, check_key, check_prefix, is_key, too_large
 
 RETRIES = 6
@@ -96,11 +96,11 @@ class ObjectBackend(Backend):
         except _failures() as e:
             raise self._explained(e, key) from None
 
-    def fill(self, key: str, parts: Sequence[Part]) -> int:  # noqa: D102
+    def fill(self, key: str, parts: Sequence[Part], checksum: Checksum) -> int:  # noqa: D102
         check_key(key)
         try:
             # Block by block as they come: collecting them first takes as long again.
-            return self._whole(lambda: scatter(self._objects.get(key).stream(min_chunk_size=_BLOCK), parts))
+            return self._whole(lambda: scatter(self._objects.get(key).stream(min_chunk_size=_BLOCK), parts, checksum))
         except _failures() as e:
             raise self._explained(e, key) from None
 

@@ -18,10 +18,11 @@ from tests_servers import serving_folder
 
 from cryoprobe.errors import Corrupt, Unavailable
 from cryoprobe.stores import layout
-from cryoprobe.stores.backends import cache as cache_module
-from cryoprobe.stores.backends.cache import CachedBackend, ObjectCache, cache_state, cached, clear_cache, objects_folder
+from cryoprobe.stores.backends import object_cache as cache_module
+from cryoprobe.stores.backends.cache import CachedBackend, cache_state, cached, clear_cache, objects_folder
 from cryoprobe.stores.backends.local import LocalBackend
 from cryoprobe.stores.backends.memory import MemoryBackend
+from cryoprobe.stores.backends.object_cache import ObjectCache
 from cryoprobe.stores.backends.objects import ObjectBackend
 from cryoprobe.stores.chunks import ObjectRecord, Part, chunk_parts, encode_chunk, record_of
 from cryoprobe.stores.feature_set import FeatureSet
@@ -205,12 +206,10 @@ class TestRoom:
 
     def put(self, cache: ObjectCache, number: int) -> None:
         data, record = chunk(number)
-        parts = parts_of(record)
-        at = 0
-        for part in parts:
-            part[:] = np.frombuffer(data, np.uint8)[at : at + len(part)]
-            at += len(part)
-        cache.keep(record, parts)
+        with cache.arrival(record) as arrival:
+            arrival.restart()
+            arrival.update(np.frombuffer(data, np.uint8))
+            arrival.publish()
 
     def test_what_was_used_least_recently_goes_first(self, folder: Path) -> None:
         cache = ObjectCache(folder, 4 * self.SIZE + 10)
@@ -318,6 +317,34 @@ class TestProcesses:
         cache = ObjectCache(folder, MIB)
         sent = pickle.loads(pickle.dumps(cache))
         assert (sent.folder, sent.size) == (folder, MIB)
+
+
+class TestArrival:
+    def test_an_object_that_broke_off_and_came_again_is_kept_whole(self, folder: Path) -> None:
+        cache, (data, record) = ObjectCache(folder, MIB), chunk(0)
+        whole = np.frombuffer(data, np.uint8)
+        with cache.arrival(record) as arrival:
+            arrival.restart()
+            arrival.update(whole[: 2 * len(whole) // 3])
+            arrival.restart()
+            for start in range(0, len(whole), 1000):
+                arrival.update(whole[start : start + 1000])
+            assert arrival.sha256 == record.sha256
+            arrival.publish()
+        parts = parts_of(record)
+        assert cache.read(record, parts)
+        assert joined(parts) == data
+        assert len(files(folder)) == 1
+
+    def test_of_what_was_not_published_nothing_stays(self, folder: Path) -> None:
+        cache, (data, record) = ObjectCache(folder, MIB), chunk(0)
+        with pytest.raises(Unavailable), cache.arrival(record) as arrival:
+            arrival.restart()
+            arrival.update(np.frombuffer(data, np.uint8))
+            assert len(files(folder)) == 1
+            raise Unavailable("the other side is gone")
+        assert not files(folder)
+        assert not cache.read(record, parts_of(record))
 
 
 class TestDiskThatFails:
