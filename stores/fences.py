@@ -11,6 +11,9 @@ be, or the writer finds a fence, or no fence any more and then (which is why it 
 writes what it has in memory again, as another attempt. No clock is involved, so that this holds for any grace period
 and any clock.
 
+A writer that is killed between its two steps can leave a seal whose data gc deletes: a hollow one. Whoever makes that
+set or unit again, or brings it from elsewhere, replaces it.
+
 A fence is one object, ``gc/fences/<12 digits>.json``, and lasts as long as its gc run. One that a killed run left
 behind only costs writers a second attempt at what it names, until another run removes it.
 """
@@ -65,6 +68,11 @@ def is_whole(backend: Backend, folder: str, keys: Collection[str]) -> bool:
         if not isinstance(content, dict) or not layout.is_whole(content) or folder in content.get("folders", ()):
             return False
     return set(keys) <= {info.key for info in backend.list(f"{folder}/")}
+
+
+def is_hollow(backend: Backend, folder: str) -> bool:
+    """Return whether nothing is left of an attempt: if it is sealed, it is as good as not."""
+    return next(iter(backend.keys(f"{folder}/")), None) is None
 
 
 def is_left_behind(backend: Backend, info: ObjectDetails, now: float) -> bool:

@@ -15,7 +15,8 @@ from . import layout
 from .backends.backend import Backend
 from .chunks import ObjectRecord, chunk_parts, corrupt, read_chunk, read_fresh
 from .feature_set import FeatureSet
-from .manifest import find_manifest, read_manifest
+from .fences import is_hollow
+from .manifest import Manifest, find_manifest, read_manifest
 from .parallel import each
 from .units import Rows, UnitSeal, read_seal, sample_array
 
@@ -179,12 +180,14 @@ class RowIndex:
         return True
 
     def _is_gone(self, origin: UnitSeal | FeatureSet) -> bool:
-        """Return whether a unit or set, whose data cannot be read, has been removed or replaced meanwhile."""
+        """Return whether a unit or set, whose data cannot be read, has been removed or replaced, or is hollow."""
+        read: UnitSeal | Manifest
+        now: UnitSeal | Manifest | None
         if isinstance(origin, UnitSeal):
-            seal = read_seal(self._backend, origin.encoder, origin.unit)
-            return seal is None or seal.attempt != origin.attempt
-        manifest = find_manifest(self._backend, self.encoder_id, origin.id)
-        return manifest is None or manifest.attempt != origin.manifest.attempt
+            read, now = origin, read_seal(self._backend, origin.encoder, origin.unit)
+        else:
+            read, now = origin.manifest, find_manifest(self._backend, self.encoder_id, origin.id)
+        return now is None or now.attempt != read.attempt or is_hollow(self._backend, now.folder)
 
     def _withdrawn(self) -> Withdrawn:
         return Withdrawn(

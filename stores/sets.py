@@ -15,6 +15,7 @@ from . import layout
 from .backends.backend import Backend
 from .chunks import ArraySpec, ObjectRecord, encode_chunk, record_of, zarr_documents
 from .claims import Claims
+from .fences import is_hollow
 from .manifest import FailedSample, Manifest, find_manifest
 from .rows import RowIndex, SetChunk, copy_array, mixed_forms
 from .units import MOST_ATTEMPTS, SAMPLE_BYTES, Rows, UnitSeal, vanished
@@ -82,12 +83,13 @@ def seal_set(
         raise BadInput("A feature set needs at least one row, and no image of this data set could be encoded.")
     encoder_id, dataset_id = index.encoder_id, digest(dataset)
     set_ = layout.set_id(encoder_id, dataset_id)
-    if (found := find_manifest(backend, encoder_id, set_)) is not None:
+    found = find_manifest(backend, encoder_id, set_)
+    if found is not None and not is_hollow(backend, found.folder):
         return found, False
 
     with Claims(backend) as claims:
         claims.take(encoder_id, set_)  # advice to gc; if somebody else has it, they are at this very set
-        own, replace = set(), False
+        own, replace = set(), found is not None
         for _ in range(MOST_ATTEMPTS):
             manifest = _write_attempt(
                 backend,
@@ -103,18 +105,18 @@ def seal_set(
             )
             own.add(manifest.attempt)
             whole = manifest.is_whole(backend)
-            if whole and replace:  # our own manifest, whose data was deleted as it was written
+            if whole and replace:  # a manifest whose data was deleted as it was written
                 backend.put(manifest.key, manifest.dump())
             elif whole:
                 backend.put_if_absent(manifest.key, manifest.dump())
             # As with units, what can be read back is the truth, whatever we were told.
             sealed = find_manifest(backend, encoder_id, set_)
-            if sealed is not None and sealed.attempt not in own:
+            if sealed is not None and sealed.attempt not in own and not is_hollow(backend, sealed.folder):
                 manifest.discard(backend)
                 return sealed, False
             if not whole:
                 manifest.discard(backend)
-            elif sealed is not None and manifest.is_whole(backend):
+            elif sealed is not None and sealed.attempt in own and manifest.is_whole(backend):
                 return sealed, True
             else:
                 replace = sealed is not None

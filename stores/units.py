@@ -18,7 +18,7 @@ from ..errors import Conflict, NotFound
 from . import layout
 from .backends.backend import Backend, is_key
 from .chunks import Count, ObjectRecord, chunk_size, encode_chunk, read_chunk, record_of
-from .fences import is_whole
+from .fences import is_hollow, is_whole
 
 SAMPLE_BYTES = 32
 MOST_ATTEMPTS = 8
@@ -173,6 +173,9 @@ def write_unit(backend: Backend, encoder_id: str, unit: str, rows: Rows) -> Unit
             backend.put_if_absent(key, seal.dump())
         # Whatever the answer was, the seal that can be read is the unit: it may be ours though we were told otherwise.
         sealed = read_seal(backend, encoder_id, unit)
+        if sealed is not None and sealed.attempt != seal.attempt and is_hollow(backend, sealed.folder):
+            backend.put(key, seal.dump())
+            sealed = read_seal(backend, encoder_id, unit)
         if sealed is not None and sealed.attempt != seal.attempt:
             seal.discard(backend)
             return sealed

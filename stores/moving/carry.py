@@ -157,13 +157,14 @@ class Carrier:
         if foreseen(freight) in ("there", "adopted"):
             return foreseen(freight)
         wanted = freight.lacking
-        if freight.standing == "absent":
+        if freight.standing in ("absent", "hollow"):
             wanted += self._damaged_remains(freight, at_once)
         sent = wanted
         for _ in range(_ROUNDS):
             for _ in each(partial(self._carry_object, sealed), wanted, at_once):
                 pass
-            self._target.put_if_absent(sealed.key, sealed.seal)
+            if not self._target.put_if_absent(sealed.key, sealed.seal) and standing(self._target, sealed) == "hollow":
+                self._target.put(sealed.key, sealed.seal)
             # As with any seal, what can be read back is the truth, whatever we were told.
             if standing(self._target, sealed) == "other":
                 for key in sent:
@@ -250,7 +251,7 @@ def raise_refused(refused: Sequence[Corrupt]) -> None:
 
 def foreseen(freight: Freight) -> Outcome:
     """Return what becomes of a set or unit if nobody interferes."""
-    if freight.standing == "absent":
+    if freight.standing in ("absent", "hollow"):
         return "moved"
     if freight.standing == "other":
         return "adopted"

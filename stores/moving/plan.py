@@ -19,14 +19,16 @@ from .. import layout, names
 from ..backends.backend import Backend, ObjectInfo
 from ..backends.memory import MemoryBackend
 from ..chunks import ObjectRecord, corrupt
+from ..fences import is_hollow
 from ..manifest import Manifest, find_manifest, read_manifest
 from ..parallel import each
 from ..signatures import signatures_of
 from ..store import Store
 from ..units import UnitSeal, read_seal
 
-Standing = Literal["absent", "sealed", "other"]
-"""What the target has of a set or unit: no seal; the same attempt; or another attempt, which stays."""
+Standing = Literal["absent", "hollow", "sealed", "other"]
+"""What the target has of a set or unit: no seal; one of another attempt that has no data left; the same attempt; or
+another attempt, which stays."""
 
 _ATTEMPT = re.compile(r"[0-9a-f]{12}")
 
@@ -199,7 +201,9 @@ def standing(backend: Backend, sealed: Sealed) -> Standing:
         found = read_seal(backend, encoder, sealed.id)
     if found is None:
         return "absent"
-    return "sealed" if found.attempt == sealed.attempt else "other"
+    if found.attempt == sealed.attempt:
+        return "sealed"
+    return "hollow" if is_hollow(backend, found.folder) else "other"
 
 
 def read_sealed(backend: Backend, key: str) -> Sealed:

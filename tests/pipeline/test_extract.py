@@ -92,6 +92,20 @@ def test_a_second_extraction_encodes_nothing_and_gives_the_same_set(
     assert (again.set, again.encoded, again.reused) == (first.set, 0, 45)
 
 
+def test_a_set_that_is_sealed_but_of_which_nothing_is_left_is_encoded_again(
+    encoder: Encoder, store: Path, tmp_path: Path
+) -> None:
+    write_images(tmp_path / "data", {"a": 20, "b": 25})
+    first = extract(encoder, f"folder:{tmp_path / 'data'}", store)
+    before = cryoprobe.open_store(store).open(first.set).load()[0]
+    shutil.rmtree(store / "sets")
+    shutil.rmtree(store / "units")
+    again = extract(encoder, f"folder:{tmp_path / 'data'}", store)
+    assert (again.set, again.encoded) == (first.set, 45)
+    np.testing.assert_array_equal(cryoprobe.open_store(store).open(again.set).load()[0], before)
+    assert not cryoprobe.verify(store, data=True).damages
+
+
 def test_a_renamed_folder_encodes_nothing(encoder: Encoder, store: Path, tmp_path: Path) -> None:
     write_images(tmp_path / "data", {"a": 20, "b": 25})
     first = extract(encoder, f"folder:{tmp_path / 'data'}", store)

@@ -208,6 +208,21 @@ def test_what_is_damaged_below_is_named_there(lower: Refusing) -> None:
     assert lower.url in str(caught.value)
 
 
+def test_a_set_below_of_which_nothing_is_left_is_made_again_above(lower: Refusing) -> None:
+    lower.sealed = False
+    for key in [*keys(lower, "sets/"), *keys(lower, "units/")]:
+        lower.delete(key)
+    lower.sealed = True
+    store = LayeredStore(MemoryBackend(), [Store(lower)])
+    assert store.rows_of(ENCODER_ID).missing(IDS[:24]) == IDS[:24]
+    write_units(store.backend, IDS[:24], 8)
+    manifest, sealed = seal(store.backend, IDS[:24])
+    assert sealed
+    x, _ = store.open(manifest.set).load()
+    np.testing.assert_array_equal(x, make_rows(IDS[:24]).embeddings.astype(np.float32))
+    assert verify(store.own, data=True).damages == ()
+
+
 class TestOpening:
     @pytest.fixture
     def shared(self, tmp_path: Path) -> Iterator[str]:
