@@ -200,7 +200,7 @@ def extract(
         )
     else:
         encoder = model
-    opened = store if isinstance(store, Store) else open_store(store, create=True)
+    opened = open_store(store, create=True)
     batch_size = batch_size or default_batch(encoder)
     settings = Settings(batch_size, workers or min(8, os.cpu_count() or 1), unit_rows, max_bad)
     request = _Request(settings, stored_dtype, image_size, precision, limit, None if limit is None else limit_seed)

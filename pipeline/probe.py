@@ -114,7 +114,7 @@ def probe(
     """
     started = time.monotonic()
     reporter = reporter or Reporter()
-    opened = store if isinstance(store, Store) else open_store(store)
+    opened = open_store(store)
     check_ranges(("memory", memory, 1), ("jobs", jobs, 1), ("seed", seed, 0))
     plan = plan_of(protocol, probe, params, C, grid, choose_by, seed)
     prescribed = plan.published
@@ -194,7 +194,7 @@ def results(store: str | Path | Store) -> list[dict[str, Any]]:
 
     What is damaged, or is no result of a probe, is left out.
     """
-    opened = store if isinstance(store, Store) else open_store(store)
+    opened = open_store(store)
     whole = (trial for trial in opened.trials() if is_stored(trial))
     return sorted(whole, key=lambda t: (str(t.get("dataset")), str(t.get("model")), t.get("created") or 0))
 

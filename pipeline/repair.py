@@ -91,8 +91,8 @@ def repair(
     What is whole is neither changed nor deleted, and what is damaged is not deleted. A reader sees the damage or the
     whole object. Killed at any instant, the same call goes on.
     """
-    opened = (store if isinstance(store, Store) else open_store(store)).own
-    other = None if source is None else source if isinstance(source, Store) else open_store(source)
+    opened = open_store(store).own
+    other = None if source is None else open_store(source)
     restorer = Restorer(opened, other)
     chosen = [layout.stem(opened.manifest_key(s)) for s in sets]
     known: dict[str, Damage] = {}

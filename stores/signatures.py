@@ -176,7 +176,7 @@ def sign_sets(
         If the store cannot be written.
     """
     private = _private_key(Path(key), passphrase)
-    opened = store if isinstance(store, Store) else open_store(store)
+    opened = open_store(store)
     mark = fingerprint(private.public_key())
     checksums = list(each(partial(_checksum, opened.backend), _manifest_keys(opened, sets)))
     done = []
@@ -224,7 +224,7 @@ def check_signatures(
         If a set is not there.
     """
     public = {fingerprint(key): key for key in (_public_key(Path(k)) for k in keys)}
-    opened = store if isinstance(store, Store) else open_store(store)
+    opened = open_store(store)
 
     def check(manifest_key: str) -> SetSignatures:
         set_id = layout.stem(manifest_key)

@@ -116,7 +116,7 @@ def verify(
         raise BadInput(f"The part of the objects to read is more than 0 and at most all of them, not {share:g}.")
     if share < 1 and not data:
         raise BadInput("Only with their data can part of the objects be read.", hint="Add --data.", key="data")
-    opened = store if isinstance(store, Store) else open_store(store)
+    opened = open_store(store)
     backend = opened.backend
     damages: list[Damage] = []
     # Names before manifests: a name is written last, so what it stands for must be there.

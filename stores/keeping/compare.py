@@ -106,8 +106,8 @@ def diff(store: str | Path | Store, a: str, b: str, *, other: str | Path | Store
     Corrupt
         If a chunk of either is not what was sealed.
     """
-    first = store if isinstance(store, Store) else open_store(store)
-    second = first if other is None else other if isinstance(other, Store) else open_store(other)
+    first = open_store(store)
+    second = first if other is None else open_store(other)
     return compare(first.open(a), second.open(b))
 
 

@@ -121,7 +121,7 @@ def gc(
     """
     if not grace >= 0:
         raise BadInput(f"A grace period is 0 seconds or more, not {grace:g}.", key="grace")
-    opened = (store if isinstance(store, Store) else open_store(store)).own
+    opened = open_store(store).own
     backend = opened.backend
     now = storage_time(backend) if delete else time.time()
     recorded = _recorded(backend)

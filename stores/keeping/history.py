@@ -66,7 +66,7 @@ def log(
     model, dataset, split, tap : str, optional
         Patterns (``timm:vit*``) for what the set was made as.
     """
-    opened = store if isinstance(store, Store) else open_store(store)
+    opened = open_store(store)
     wanted = any(p is not None for p in (model, dataset, split, tap))
 
     def entry(key: str) -> Entry | None:

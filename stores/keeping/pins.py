@@ -79,7 +79,7 @@ def pin(store: str | Path | Store, set_id: str, *, why: str = "", remove: bool =
     """
     from .removal import find_removal
 
-    opened = (store if isinstance(store, Store) else open_store(store)).own
+    opened = open_store(store).own
     backend = opened.backend
     if remove:
         set_ = _pinned_id(opened, set_id)
@@ -102,7 +102,7 @@ def pin(store: str | Path | Store, set_id: str, *, why: str = "", remove: bool =
 
 def pins(store: str | Path | Store) -> list[Pin]:
     """Return every pin, ordered by set id. A damaged one still pins, without its reason."""
-    backend = (store if isinstance(store, Store) else open_store(store)).own.backend
+    backend = open_store(store).own.backend
     found = each(lambda info: read_pin(backend, layout.stem(info.key)), backend.list(PINS))
     return [p for p in found if p is not None]
 

@@ -85,7 +85,7 @@ def rm(store: str | Path | Store, sets: Sequence[str], *, now: bool = False) -> 
     Readers see a whole set or none. A set that is pinned when this looks is not removed. The same call goes on where
     one was interrupted.
     """
-    opened = (store if isinstance(store, Store) else open_store(store)).own
+    opened = open_store(store).own
     backend = opened.backend
     ids, unfinished = opened.set_ids(), {r.set: r for r in removals(backend)}
     wanted = list(dict.fromkeys(_full_id(opened, s, ids, unfinished) for s in sets))

@@ -94,7 +94,7 @@ def du(
     -------
     Usage
     """
-    opened = (store if isinstance(store, Store) else open_store(store)).own
+    opened = open_store(store).own
     backend = opened.backend
     sealed, sets = _sealed_folders(backend), opened.sealed_folders()
     objects = list(backend.inspect())

@@ -105,7 +105,7 @@ def export_set(
         raise BadInput("An archive holds a set as it is stored.", hint="Leave --raw out, or name an .npz.", key="raw")
     if chosen == "parquet":
         _parquet()
-    opened = store if isinstance(store, Store) else open_store(store)
+    opened = open_store(store)
     feature_set = opened.open(set_id)
     with replacing(file) as out:
         if chosen == "zip":

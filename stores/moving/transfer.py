@@ -70,7 +70,7 @@ def push(
     its objects. Of several that push one set at once, one seals it. Only what the target lacks travels; where the
     storage can copy by itself (one bucket, one disk), it does.
     """
-    source = _opened(store)
+    source = open_store(store)
     sets_ = chosen(source, Choice(sets, model, dataset))
     return _move(source, _target(to, source, dry_run), sets_, trials=trials, units=units, dry_run=dry_run, to=reporter)
 
@@ -113,7 +113,7 @@ def sync(
     tuple of Moved
         From `one` to `other`, and back.
     """
-    first = _opened(one)
+    first = open_store(one)
     second = _target(other, first, dry_run)
     choices = [_chosen_of(Choice(sets, model, dataset), a, b) for a, b in ((first, second), (second, first))]
     there = _move(first, second, choices[0], trials=trials, units=units, dry_run=dry_run, to=reporter)
@@ -121,24 +121,17 @@ def sync(
     return there, back
 
 
-def _opened(store: str | Path | Store) -> Store:
-    return store if isinstance(store, Store) else open_store(store)
-
-
 def _target(place: str | Path | Store, source: Store, dry_run: bool) -> Store:
     """Open the store to be written, make it if there is none, and refuse the source itself."""
-    if isinstance(place, Store):
-        target = place
-    elif not dry_run:
-        target = open_store(place, create=True)
-    else:
-        try:
-            target = open_store(place)
-        except NotFound:  # it would be made
-            nothing = MemoryBackend()
-            layout.write_marker(nothing)
-            nothing.url = str(place)
-            target = Store(nothing)
+    try:
+        target = open_store(place, create=not dry_run)
+    except NotFound:
+        if not dry_run:
+            raise
+        nothing = MemoryBackend()  # it would be made
+        layout.write_marker(nothing)
+        nothing.url = str(place)
+        target = Store(nothing)
     a, b = source.backend, target.backend
     linked = isinstance(a, LocalBackend) and isinstance(b, LocalBackend) and a.root.resolve() == b.root.resolve()
     if linked or a.url == b.url:
