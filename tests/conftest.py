@@ -35,8 +35,15 @@ def s3_endpoint(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 
 @pytest.fixture
-def s3(s3_endpoint: str, monkeypatch: pytest.MonkeyPatch) -> str:
-    """Return a place of its own on the S3 server, with what leads to it in the environment."""
+def s3(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Return a place of its own on the S3 server, with what leads to it in the environment.
+
+    With ``$CRYOPROBE_TEST_BUCKET`` it is in that bucket instead (``s3://…``, ``gs://…``, ``az://…``), which is reached
+    as the environment says, and not tidied up.
+    """
+    if bucket := os.environ.get("CRYOPROBE_TEST_BUCKET"):
+        return f"{bucket}/{secrets.token_hex(6)}"
+    s3_endpoint = request.getfixturevalue("s3_endpoint")
     for name in [n for n in os.environ if n.startswith("AWS_")]:
         monkeypatch.delenv(name)
     for name, value in {**ACCESS, "AWS_ENDPOINT_URL": s3_endpoint}.items():
