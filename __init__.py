@@ -43,8 +43,9 @@ if TYPE_CHECKING:
     from .stores.keeping.compare import Difference, diff
     from .stores.keeping.gc import Collected, Garbage, gc
     from .stores.keeping.history import Entry, log
-    from .stores.keeping.pins import Pin, pin, pins
-    from .stores.keeping.removal import Removal, rm
+    from .stores.keeping.pins import pin, pins
+    from .stores.keeping.records import Pin, Removal
+    from .stores.keeping.removal import rm
     from .stores.keeping.restore import Repair
     from .stores.keeping.usage import Usage, du
     from .stores.moving.carry import Moved, MovedSet
@@ -85,8 +86,9 @@ _HOMES = {
     "stores.keeping.compare": ("Difference", "diff"),
     "stores.keeping.gc": ("Collected", "Garbage", "gc"),
     "stores.keeping.history": ("Entry", "log"),
-    "stores.keeping.pins": ("Pin", "pin", "pins"),
-    "stores.keeping.removal": ("Removal", "rm"),
+    "stores.keeping.pins": ("pin", "pins"),
+    "stores.keeping.records": ("Pin", "Removal"),
+    "stores.keeping.removal": ("rm",),
     "stores.keeping.restore": ("Repair",),
     "stores.keeping.usage": ("Usage", "du"),
     "stores.signatures": ("SetSignatures", "Signed", "check_signatures", "generate_key", "sign_sets"),

@@ -17,8 +17,7 @@ if TYPE_CHECKING:
     from .stores.keeping.compare import Difference
     from .stores.keeping.gc import Collected
     from .stores.keeping.history import Entry
-    from .stores.keeping.pins import Pin
-    from .stores.keeping.removal import Removal
+    from .stores.keeping.records import Pin, Removal
     from .stores.keeping.restore import Repair
     from .stores.keeping.usage import Usage
     from .stores.store import Store

@@ -10,17 +10,14 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Annotated, Any, NamedTuple, TypeAlias
+from typing import Annotated, Any, NamedTuple, TypeAlias
 
 import google_crc32c
 import numpy as np
 import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict, Field
 
-from ..errors import BadInput, Corrupt, NotFound
-
-if TYPE_CHECKING:
-    from .backends.backend import Backend
+from ..errors import BadInput, Corrupt
 
 CRC_BYTES = 4
 _LINE = 64
@@ -129,46 +126,6 @@ def encode_chunk(rows: npt.NDArray[Any], chunk_rows: int | None = None) -> bytes
     return payload + int(google_crc32c.value(payload)).to_bytes(CRC_BYTES, "little")
 
 
-def read_chunk(
-    backend: Backend, key: str, record: ObjectRecord, dtype: str, shape: tuple[int, ...]
-) -> npt.NDArray[Any]:
-    """Return one chunk [rows, …], verified.
-
-    Raises
-    ------
-    Corrupt
-        If it is missing (for the seal says that it is there), or not what was sealed.
-    """
-    rows = aligned(shape, np.dtype(dtype).newbyteorder("<"))
-    read_chunk_into(backend, key, record, rows, shape[0])
-    return rows
-
-
-def read_chunk_into(backend: Backend, key: str, record: ObjectRecord, rows: npt.NDArray[Any], chunk_rows: int) -> None:
-    """Read the first rows of a chunk straight to where they are wanted; the whole chunk is verified.
-
-    Parameters
-    ----------
-    backend : Backend
-    key : str
-    record : ObjectRecord
-    rows : ndarray [n, …]
-        Filled: contiguous, of the chunk's own dtype, n at most `chunk_rows`.
-    chunk_rows : int
-        Length of the chunk.
-
-    Raises
-    ------
-    Corrupt
-        As `read_chunk`; `rows` may then hold anything.
-    """
-    parts = chunk_parts(rows, chunk_rows)
-    expected = sum(len(part) for part in parts)
-    if record.size != expected:
-        raise corrupt(key, backend.url, "has the wrong size", f"{expected} bytes", f"{record.size} bytes, as sealed")
-    backend.read_sealed(key, record, parts)
-
-
 def aligned(shape: tuple[int, ...], dtype: npt.DTypeLike) -> npt.NDArray[Any]:
     """Return an uninitialised array that begins on a cache line.
 
@@ -213,21 +170,6 @@ def scatter(blocks: Iterable[bytes], parts: Sequence[Part], checksum: Checksum) 
             part[:n] = left[:n]
             part, left = part[n:], left[n:]
     return size
-
-
-def read_fresh(
-    backend: Backend, key: str, record: ObjectRecord, parts: Sequence[Part], checksum: Checksum | None = None
-) -> None:
-    """Read a sealed chunk from the storage itself, whatever a cache has, and verify it; see `Backend.read_sealed`.
-
-    `checksum` may be one that does more with the bytes than what is needed here.
-    """
-    checksum = checksum or Checksum()
-    try:
-        size = backend.fill(key, parts, checksum)
-    except NotFound:
-        raise corrupt(key, backend.url, "is missing", f"{record.size} bytes", "no object") from None
-    check_chunk(parts, size, record, checksum, key=key, url=backend.url)
 
 
 def check_chunk(

@@ -15,9 +15,10 @@ import numpy.typing as npt
 
 from ..errors import BadInput
 from .backends.backend import Backend
-from .chunks import ObjectRecord, aligned, corrupt, read_chunk, read_chunk_into
+from .chunks import ObjectRecord, aligned, corrupt
 from .manifest import FailedSample, Manifest
 from .parallel import each
+from .reading import read_chunk, read_chunk_into
 
 Labels = npt.NDArray[np.int64] | npt.NDArray[np.uint8]
 Float = Literal["float16", "float32", "float64"]

@@ -13,11 +13,12 @@ import numpy.typing as npt
 from ..errors import Corrupt, NotFound
 from . import layout
 from .backends.backend import Backend
-from .chunks import ObjectRecord, chunk_parts, corrupt, read_chunk, read_fresh
+from .chunks import ObjectRecord, chunk_parts, corrupt
 from .feature_set import FeatureSet
 from .fences import is_hollow
 from .manifest import Manifest, find_manifest, read_manifest
 from .parallel import each
+from .reading import read_chunk
 from .units import Rows, UnitSeal, read_seal, sample_array
 
 _CACHED_BLOCKS = 8
@@ -84,7 +85,7 @@ def copy_array(backend: Backend, source: UnitSeal | SetChunk, array: Array, targ
     except NotFound:
         raise corrupt(key, backend.home(key), "is missing", f"{record.size} bytes", "no object") from None
     try:
-        read_fresh(backend, target, record, chunk_parts(np.empty(shape, dtype), shape[0]))
+        backend.read_fresh(target, record, chunk_parts(np.empty(shape, dtype), shape[0]))
     except Corrupt as e:
         if e.found == "no object":  # gc took the copy for nobody's: whoever seals it finds that out, see `fences`
             return

@@ -17,8 +17,9 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from ..errors import Conflict, NotFound
 from . import layout
 from .backends.backend import Backend, is_key
-from .chunks import Count, ObjectRecord, chunk_size, encode_chunk, read_chunk, record_of
+from .chunks import Count, ObjectRecord, chunk_size, encode_chunk, record_of
 from .fences import is_hollow, is_whole
+from .reading import read_chunk
 
 SAMPLE_BYTES = 32
 MOST_ATTEMPTS = 8

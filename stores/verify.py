@@ -14,7 +14,7 @@ from ..errors import BadInput, Corrupt, Incompatible, NotFound, Unavailable
 from . import layout, names
 from .backends.backend import Backend
 from .chunks import ObjectRecord, record_of
-from .keeping.removal import removals
+from .keeping.records import removals
 from .manifest import read_manifest
 from .parallel import each
 from .store import Store, open_store

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from ...errors import BadInput, Corrupt, NotFound
-from ..chunks import Checksum, ObjectRecord, Part, read_fresh, scatter
+from ..chunks import Checksum, ObjectRecord, Part, check_chunk, corrupt, scatter
 from ..parallel import each
 
 _KEY = re.compile(r"(?:[A-Za-z0-9_-][A-Za-z0-9._-]*/)*[A-Za-z0-9_-][A-Za-z0-9._-]*")
@@ -161,7 +161,21 @@ class Backend(ABC):
         Corrupt
             If the object is missing, or is not the one that was sealed. `parts` may then hold anything.
         """
-        read_fresh(self, key, record, parts)
+        self.read_fresh(key, record, parts)
+
+    def read_fresh(
+        self, key: str, record: ObjectRecord, parts: Sequence[Part], checksum: Checksum | None = None
+    ) -> None:
+        """Read a sealed chunk as `read_sealed` does, but from the storage itself, whatever a cache has.
+
+        `checksum` may be one that does more with the bytes than what is needed here.
+        """
+        checksum = checksum or Checksum()
+        try:
+            size = self.fill(key, parts, checksum)
+        except NotFound:
+            raise corrupt(key, self.url, "is missing", f"{record.size} bytes", "no object") from None
+        check_chunk(parts, size, record, checksum, key=key, url=self.url)
 
     def home(self, key: str) -> str:
         """Return the URL of the storage that has, or would have, the object: where there are several."""

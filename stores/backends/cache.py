@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from ...errors import Unavailable
-from ..chunks import Checksum, ObjectRecord, Part, corrupt, read_fresh
+from ..chunks import Checksum, ObjectRecord, Part, corrupt
 from ..sample_index import cache_folder
 from .backend import Backend, ObjectDetails, ObjectInfo
 from .known import cache_size
@@ -59,7 +59,7 @@ class CachedBackend(Backend):
         if self.cache.read(record, parts):
             return
         with self.cache.arrival(record) as arrival:
-            read_fresh(self.origin, key, record, parts, arrival)
+            self.origin.read_fresh(key, record, parts, arrival)
             if arrival.sha256 != record.sha256:
                 expected = f"sha256 {record.sha256[:16]}…"
                 raise corrupt(key, self.url, "is not what was sealed", expected, f"sha256 {arrival.sha256[:16]}…")

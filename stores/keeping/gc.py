@@ -22,7 +22,7 @@ from ..backends.backend import Backend
 from ..fences import fence
 from ..parallel import each
 from ..store import Store, open_store
-from .removal import Removal
+from .records import Removal
 from .waste import AT_ONCE, Waste, find_waste, still_unsealed
 
 GRACE_SECONDS = 86400.0

@@ -2,47 +2,15 @@
 
 from __future__ import annotations
 
-import getpass
-import socket
 import time
-from collections.abc import Iterator
-from contextlib import suppress
 from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict, ValidationError
-
-from ...errors import Conflict, CryoprobeError, NotFound
+from ...errors import Conflict, NotFound
 from .. import layout
-from ..backends.backend import Backend
 from ..manifest import read_manifest
 from ..parallel import each
 from ..store import Store, open_store
-
-PINS = "pins/"
-
-
-class Pin(BaseModel):
-    """A pin on a set.
-
-    Parameters
-    ----------
-    set : str
-        Id of the set.
-    why : str
-        What it is kept for; may be empty.
-    user, host : str or None
-        Who pinned it.
-    pinned : int
-        When, in milliseconds since 1970, by the clock of whoever pinned it.
-    """
-
-    model_config = ConfigDict(frozen=True, extra="ignore")
-
-    set: str
-    why: str
-    user: str | None
-    host: str
-    pinned: int
+from .records import PINS, Pin, find_removal, pin_key, pinned_ids, read_pin, whoami
 
 
 def pin(store: str | Path | Store, set_id: str, *, why: str = "", remove: bool = False) -> Pin:
@@ -77,21 +45,19 @@ def pin(store: str | Path | Store, set_id: str, *, why: str = "", remove: bool =
     Once this returns, no `rm` removes the set: `rm` announces first and looks for pins then, and this writes the pin
     first and looks for announcements then.
     """
-    from .removal import find_removal
-
     opened = open_store(store).own
     backend = opened.backend
     if remove:
         set_ = _pinned_id(opened, set_id)
         found = read_pin(backend, set_) or _new_pin(set_, "")
-        backend.delete(_key(set_))
+        backend.delete(pin_key(set_))
         return found
     key = opened.manifest_key(set_id)
     set_, attempt = layout.stem(key), read_manifest(backend, key).attempt
     made = _new_pin(set_, why)
-    backend.put(_key(set_), layout.dump_seal(made.model_dump(mode="json")))
+    backend.put(pin_key(set_), layout.dump_seal(made.model_dump(mode="json")))
     if find_removal(backend, set_, attempt) is not None or not backend.exists(key):
-        backend.delete(_key(set_))
+        backend.delete(pin_key(set_))
         raise Conflict(
             f"Set {set_[:12]} in {opened.url} is just being removed.",
             hint="If that was interrupted, let `cryoprobe rm` or `cryoprobe gc --delete` finish first.",
@@ -105,35 +71,6 @@ def pins(store: str | Path | Store) -> list[Pin]:
     backend = open_store(store).own.backend
     found = each(lambda info: read_pin(backend, layout.stem(info.key)), backend.list(PINS))
     return [p for p in found if p is not None]
-
-
-def read_pin(backend: Backend, set_: str) -> Pin | None:
-    """Return the pin on a set, or None where there is none. A damaged pin is a pin."""
-    try:
-        content = layout.read_json(backend, _key(set_))
-        if isinstance(content, dict) and layout.is_whole(content):
-            return Pin.model_validate(content)
-    except NotFound:
-        return None
-    except (CryoprobeError, ValidationError):
-        pass
-    return Pin(set=set_, why="the pin is damaged", user=None, host="?", pinned=0)
-
-
-def pinned_ids(backend: Backend) -> Iterator[str]:
-    """Yield the ids of all pinned sets, by one listing."""
-    yield from (layout.stem(info.key) for info in backend.list(PINS))
-
-
-def whoami() -> tuple[str | None, str]:
-    """Return the names of this user, where there is one, and host."""
-    with suppress(KeyError, OSError):  # a container may run as a user that has no name
-        return getpass.getuser(), socket.gethostname()
-    return None, socket.gethostname()
-
-
-def _key(set_: str) -> str:
-    return f"{PINS}{set_}.json"
 
 
 def _new_pin(set_: str, why: str) -> Pin:

@@ -11,8 +11,6 @@ from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict, ValidationError
-
 from ...errors import Conflict, Corrupt, CryoprobeError, NotFound
 from .. import layout
 from ..backends.backend import Backend
@@ -21,37 +19,9 @@ from ..manifest import Manifest, read_manifest
 from ..parallel import each
 from ..store import Store, open_store
 from ..units import read_seal
-from .pins import read_pin, whoami
+from .gc import collect_removed
 from .quarantine import set_aside
-
-REMOVED = "gc/removed/"
-
-
-class Removal(BaseModel):
-    """The announcement that a set is removed; it lasts until its data are gone.
-
-    Parameters
-    ----------
-    set, encoder : str
-        Ids.
-    attempt : str
-        Folder of the set's data.
-    units : tuple of str
-        Sealed units that have no rows but the set's, and go with it.
-    user, host : str or None
-    removed : int
-        When, in milliseconds since 1970, by the clock of whoever removed it.
-    """
-
-    model_config = ConfigDict(frozen=True, extra="ignore")
-
-    set: str
-    encoder: str
-    attempt: str
-    units: tuple[str, ...]
-    user: str | None
-    host: str
-    removed: int
+from .records import Removal, read_pin, removal_key, removals, whoami
 
 
 def rm(store: str | Path | Store, sets: Sequence[str], *, now: bool = False) -> list[Removal]:
@@ -93,35 +63,8 @@ def rm(store: str | Path | Store, sets: Sequence[str], *, now: bool = False) -> 
         _check_pin(backend, set_)
     done = [_remove(backend, ids[s]) if s in ids else unfinished[s] for s in wanted]
     if now:
-        from .gc import collect_removed
-
         collect_removed(opened, done)
     return done
-
-
-def removals(backend: Backend) -> list[Removal]:
-    """Return the announcements of a store; damaged ones are left out."""
-    found = each(lambda info: _read(backend, info.key), backend.list(REMOVED))
-    return [r for r in found if r is not None]
-
-
-def find_removal(backend: Backend, set_: str, attempt: str) -> Removal | None:
-    """Return the announcement that this very attempt at a set is removed, if there is one."""
-    found = _read(backend, removal_key(set_))
-    return found if found is not None and found.attempt == attempt else None
-
-
-def removal_key(set_: str) -> str:
-    """Return the key of the announcement that a set is removed."""
-    return f"{REMOVED}{set_}.json"
-
-
-def _read(backend: Backend, key: str) -> Removal | None:
-    with suppress(CryoprobeError, ValidationError):
-        content = layout.read_json(backend, key)
-        if isinstance(content, dict) and layout.is_whole(content):
-            return Removal.model_validate(content)
-    return None
 
 
 def _full_id(store: Store, set_id: str, ids: dict[str, str], unfinished: dict[str, Removal]) -> str:

@@ -22,9 +22,8 @@ from ..parallel import each
 from ..rows import RowIndex
 from ..store import Store
 from ..units import UnitSeal, read_seal
-from .pins import pinned_ids
 from .quarantine import QUARANTINE, original_key
-from .removal import REMOVED, Removal, removal_key, removals
+from .records import REMOVED, Removal, pinned_ids, removal_key, removals
 
 IDLE_SECONDS = 900.0
 """A temporary file that has not grown for so long has no writer."""

@@ -27,11 +27,10 @@ from cryoprobe.stores.chunks import (
     ObjectRecord,
     aligned,
     encode_chunk,
-    read_chunk,
-    read_chunk_into,
     record_of,
     zarr_documents,
 )
+from cryoprobe.stores.reading import read_chunk, read_chunk_into
 
 DTYPES = ["float16", "float32", "uint8", "int64"]
 
