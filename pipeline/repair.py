@@ -13,8 +13,8 @@ from pydantic import ValidationError
 
 from ..errors import CryoprobeError
 from ..stores import layout, names
-from ..stores.backends.overlay import Overlay
 from ..stores.feature_set import FeatureSet
+from ..stores.keeping.overlay import Overlay
 from ..stores.keeping.restore import Repair, Restorer
 from ..stores.manifest import Manifest, read_manifest
 from ..stores.names import Name

@@ -10,9 +10,9 @@ from collections.abc import Collection, Iterator
 from pathlib import Path
 
 from ...errors import NotFound
-from ..keeping.quarantine import set_aside
-from .backend import Backend, ObjectInfo
-from .local import LocalBackend
+from ..backends.backend import Backend, ObjectInfo
+from ..backends.local import LocalBackend
+from .quarantine import set_aside
 
 
 class Overlay(Backend):
