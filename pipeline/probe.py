@@ -137,12 +137,8 @@ def probe(
     by = None if model is None and dataset is None else (model, dataset)
     sets = sets_of(opened, by, asked, plan, train, test, train_split, test_split, val_split)
     notes = [*sets.doubts, *_changes(sets, asked.data_root)]
-    if not plan.choosing(sets):
-        if val_split is not None:
-            notes.append("there is nothing to choose: --val-split is not used")
-        sets = replace(sets, val=None, names={part: name for part, name in sets.names.items() if part != "val"})
-    elif plan.published is not None and plan.published.validation == "either" and isinstance(sets.val, float):
-        notes.append(f"the store has no validation split of this data set: {100 * sets.val:g} % of train choose")
+    sets, about_validation = _validated(plan, sets, val_split)
+    notes += about_validation
     specs = [specify(plan, sets, draw, one) for draw in draws for one in all_seeds]
     described = _described(sets)
     if save is not None and plan.request is not None:
@@ -174,19 +170,8 @@ def probe(
             reporter.note(_line(spec, result))
     # What a set is called now may differ from what it was called when the trial was run.
     seconds = round(time.monotonic() - started, 3)
-    trials = [results[spec.id] for spec in specs]
-    if len(trials) == 1:
-        return {**trials[0], "seconds": seconds, "notes": notes}
-    return {
-        **{name: trials[0][name] for name in ("protocol", "probe", "params", "metric", "features")},
-        **described,
-        "remarks": list(dict.fromkeys(remark for trial in trials for remark in trial["remarks"])),
-        "summary": summarised(trials),
-        "trials": trials,
-        "cached": sum(bool(trial["cached"]) for trial in trials),
-        "seconds": seconds,
-        "notes": list(dict.fromkeys(notes)),
-    }
+    answer = _together([results[spec.id] for spec in specs], described)
+    return {**answer, "seconds": seconds, "notes": list(dict.fromkeys(notes))}
 
 
 def results(store: str | Path | Store) -> list[dict[str, Any]]:
@@ -197,6 +182,31 @@ def results(store: str | Path | Store) -> list[dict[str, Any]]:
     opened = open_store(store)
     whole = (trial for trial in opened.trials() if is_stored(trial))
     return sorted(whole, key=lambda t: (str(t.get("dataset")), str(t.get("model")), t.get("created") or 0))
+
+
+def _validated(plan: Plan, sets: Sets, val_split: str | None) -> tuple[Sets, list[str]]:
+    """Leave the validation part out where there is nothing to choose; return what is to be said of it."""
+    if not plan.choosing(sets):
+        names = {part: name for part, name in sets.names.items() if part != "val"}
+        unused = [] if val_split is None else ["there is nothing to choose: --val-split is not used"]
+        return replace(sets, val=None, names=names), unused
+    if plan.published is not None and plan.published.validation == "either" and isinstance(sets.val, float):
+        return sets, [f"the store has no validation split of this data set: {100 * sets.val:g} % of train choose"]
+    return sets, []
+
+
+def _together(trials: Sequence[dict[str, Any]], described: Mapping[str, Any]) -> dict[str, Any]:
+    """Return one trial as it is, several with a summary over their draws."""
+    if len(trials) == 1:
+        return trials[0]
+    return {
+        **{name: trials[0][name] for name in ("protocol", "probe", "params", "metric", "features")},
+        **described,
+        "remarks": list(dict.fromkeys(remark for trial in trials for remark in trial["remarks"])),
+        "summary": summarised(trials),
+        "trials": trials,
+        "cached": sum(bool(trial["cached"]) for trial in trials),
+    }
 
 
 def _check_save(plan: Plan, save: str | Path, trials: int) -> None:

@@ -14,8 +14,8 @@ from sklearn.multiclass import OneVsRestClassifier
 from threadpoolctl import threadpool_limits
 
 from cryoprobe.errors import BadInput
+from cryoprobe.pipeline.probes.logistic import course as course_module
 from cryoprobe.pipeline.probes.logistic import fit_path
-from cryoprobe.pipeline.probes.logistic import path as path_module
 from cryoprobe.pipeline.probes.logistic.levels import interpolation, levels, outwards
 
 LAMBDAS = np.array([100.0, 1.0, 0.01])
@@ -185,7 +185,7 @@ def test_penalties_that_are_set_aside_are_reached_from_their_neighbours(monkeypa
     x, y = problem(n=1000)
     lambdas = np.geomspace(1e-4, 1e2, 40)
     plain = fit_path(x, y, lambdas, precision="float64", tol=1e-9)
-    monkeypatch.setattr(path_module, "_SOON", 2)
+    monkeypatch.setattr(course_module, "_SOON", 2)
     lines: list[str] = []
     path = fit_path(x, y, lambdas, precision="float64", tol=1e-9, report=lines.append)
     assert sum(line.startswith("step 0") for line in lines) > len(levels(lambdas)) + 2

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -12,7 +12,7 @@ import numpy.typing as npt
 from ....errors import BadInput
 from ..team import Team
 from .axes import Axes
-from .levels import Indices, interpolation, levels, outwards
+from .course import Course
 from .machine import fast_type
 from .newton import Rules, Search
 from .objective import Evaluation, Models, Point, Task, evaluate
@@ -32,9 +32,6 @@ _WORTH_A_TEAM = 1 << 20
 _WORTH_A_START = 8192
 """Rows of the sample from which a start from coarse arithmetic pays."""
 
-
-_SOON = 12
-"""Steps from the start after which a penalty of a long path is set aside."""
 
 _LITTLE_LOSS = 0.1
 """Loss a row under which `tol` shrinks with the loss."""
@@ -188,42 +185,20 @@ def fit_path(
         fine = Rules(
             tol * scale, _LITTLE_LOSS * weight, -torch.inf, 1e-6 if precision == "float32" else 1e-13, max_steps, 40
         )
-        # What starts between optima needs few steps; where it does not, its neighbours are not there yet either. From
-        # afar, the smallest penalties would take hundreds of products: they are set aside until their neighbours are
-        # known.
-        between = replace(fine, max_steps=min(max_steps, max(8, 2 * max_steps // 5)))
-        first = replace(fine, max_steps=min(max_steps, _SOON))
-        known: list[int] = []
 
-        def fit(places: Indices, rules: Rules) -> Indices:
-            """Fit some of the penalties, from what is known around them; return those that are not done."""
-            which = torch.from_numpy((places[:, None] * n_columns + np.arange(n_columns)).ravel()).to(rows.device)
-            if known:
-                around = torch.from_numpy(interpolation(penalties[known], penalties[places])).to(rows.device)
-                found.interpolate(which, torch.tensor(known, device=rows.device), around, n_columns)
-            search = found.part(which)
-            if start is None and not known and len(sample) >= _WORTH_A_START:
-                # A start from coarse arithmetic, on the sample.
+        def approach(search: Search) -> None:
+            if start is None and len(sample) >= _WORTH_A_START:
                 search.run(on_sample(sample), sample, coarse, team, report)
                 search.passes.zero_()
-            search.run(on_all, sample, rules, team, report)
-            found.put(which, search)
-            done = search.done.view(-1, n_columns).all(1).tolist()
-            known.extend(place for place, is_done in zip(places.tolist(), done, strict=True) if is_done)
-            return np.setdiff1d(places, known)
 
-        order = levels(penalties) if start is None else [np.arange(len(penalties))]
-        if len(order) == 1:
-            fit(order[0], fine)
+        def descend(search: Search, rules: Rules) -> None:
+            search.run(on_all, sample, rules, team, report)
+
+        course = Course(found, penalties, n_columns, approach, descend)
+        if start is None:
+            course.by_levels(fine)
         else:
-            behind = fit(order[0], first)
-            far = penalties[behind].max(initial=0.0)
-            for level in order[1:]:
-                if len(level := level[penalties[level] > far]):
-                    fit(level, between)
-            left = np.setdiff1d(np.flatnonzero(penalties <= far), known)
-            for group in outwards(penalties, left):
-                fit(group, fine)
+            course.together(fine)
         return _path(found, axes, penalties, n_columns, weight, team)
 
 
