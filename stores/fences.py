@@ -72,7 +72,7 @@ def is_whole(backend: Backend, folder: str, keys: Collection[str]) -> bool:
 
 def is_hollow(backend: Backend, folder: str) -> bool:
     """Return whether nothing is left of an attempt: if it is sealed, it is as good as not."""
-    return next(iter(backend.keys(f"{folder}/")), None) is None
+    return backend.any_key(f"{folder}/") is None
 
 
 def is_left_behind(backend: Backend, info: ObjectDetails, now: float) -> bool:

@@ -18,6 +18,7 @@ from .claims import Claims
 from .fences import is_hollow
 from .manifest import FailedSample, Manifest, find_manifest
 from .rows import RowIndex, SetChunk, copy_array, mixed_forms
+from .sealing import put_seal
 from .units import MOST_ATTEMPTS, SAMPLE_BYTES, Rows, UnitSeal, vanished
 
 _LABEL_CHUNK_ROWS = 1 << 20
@@ -89,7 +90,7 @@ def seal_set(
 
     with Claims(backend) as claims:
         claims.take(encoder_id, set_)  # advice to gc; if somebody else has it, they are at this very set
-        own, replace = set(), found is not None
+        own: set[str] = set()
         for _ in range(MOST_ATTEMPTS):
             manifest = _write_attempt(
                 backend,
@@ -103,23 +104,18 @@ def seal_set(
                 chunk_rows=chunk_rows,
                 provenance=provenance,
             )
+            if not manifest.is_whole(backend):
+                manifest.discard(backend)
+                continue
+            sealed = put_seal(
+                backend, manifest.key, manifest.dump(), lambda: find_manifest(backend, encoder_id, set_), own
+            )
             own.add(manifest.attempt)
-            whole = manifest.is_whole(backend)
-            if whole and replace:  # a manifest whose data was deleted as it was written
-                backend.put(manifest.key, manifest.dump())
-            elif whole:
-                backend.put_if_absent(manifest.key, manifest.dump())
-            # As with units, what can be read back is the truth, whatever we were told.
-            sealed = find_manifest(backend, encoder_id, set_)
-            if sealed is not None and sealed.attempt not in own and not is_hollow(backend, sealed.folder):
+            if sealed is not None and sealed.attempt not in own:
                 manifest.discard(backend)
                 return sealed, False
-            if not whole:
-                manifest.discard(backend)
-            elif sealed is not None and sealed.attempt in own and manifest.is_whole(backend):
+            if sealed is not None and sealed.attempt == manifest.attempt and manifest.is_whole(backend):
                 return sealed, True
-            else:
-                replace = sealed is not None
     raise vanished(backend, layout.manifest_key(encoder_id, set_))
 
 

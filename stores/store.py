@@ -36,7 +36,8 @@ def open_store(
     url : str, Path or Store
         A folder, or ``file://`` and a folder; ``s3://BUCKET/PREFIX``, ``gs://…`` or ``az://…``, with credentials and
         endpoint from the environment; ``http(s)://…`` of a store's folder, to read; or a name that a configuration
-        file gives to one of these, see `stores.backends.known`. A store that is open already is returned as it is.
+        file gives to one of these, see `stores.backends.known`. A store that is open already is returned as it is,
+        whatever `create` and `cache_size` say.
     create : bool
         Make a store there if there is none: the place must then be empty or absent.
     sources : sequence of str or Path
@@ -62,7 +63,9 @@ def open_store(
     Of several callers that make the same store at once, each gets it. Credentials are neither repeated nor kept.
     """
     if isinstance(url, Store):
-        return LayeredStore(url, [open_store(s, cache_size=cache_size) for s in sources]) if sources else url
+        if sources:
+            raise BadInput("Sources are read below a store that is opened with them, not below an open one.")
+        return url
     first, *others = layers_at(url, sources, create=create)
     upper = cached(backend_at(first, create=create or bool(others)), cache_size)
     if (create or others) and not upper.exists(layout.MARKER):

@@ -1,7 +1,7 @@
 """Units: rows that were encoded together, written once under an attempt name and sealed once.
 
-A unit is done if and only if its seal exists. The first seal wins; whoever comes later adopts the sealed rows and
-removes their own, so that one image never has two embeddings in a store.
+A unit is done if and only if its seal exists. The first seal wins (see `sealing`); whoever comes later adopts the
+sealed rows and removes their own, so that one image never has two embeddings in a store.
 """
 
 from __future__ import annotations
@@ -18,8 +18,9 @@ from ..errors import Conflict, NotFound
 from . import layout
 from .backends.backend import Backend, is_key
 from .chunks import Count, ObjectRecord, chunk_size, encode_chunk, record_of
-from .fences import is_hollow, is_whole
+from .fences import is_whole
 from .reading import read_chunk
+from .sealing import put_seal
 
 SAMPLE_BYTES = 32
 MOST_ATTEMPTS = 8
@@ -162,27 +163,19 @@ def write_unit(backend: Backend, encoder_id: str, unit: str, rows: Rows) -> Unit
         If what it writes is deleted again and again.
     """
     key = layout.unit_seal_key(encoder_id, unit)
-    replace = False
+    own: set[str] = set()
     for _ in range(MOST_ATTEMPTS):
         seal = _write_attempt(backend, encoder_id, unit, rows)
         if not seal.is_whole(backend):
             seal.discard(backend)
             continue
-        if replace:  # our own seal, whose data was deleted as it was written
-            backend.put(key, seal.dump())
-        else:
-            backend.put_if_absent(key, seal.dump())
-        # Whatever the answer was, the seal that can be read is the unit: it may be ours though we were told otherwise.
-        sealed = read_seal(backend, encoder_id, unit)
-        if sealed is not None and sealed.attempt != seal.attempt and is_hollow(backend, sealed.folder):
-            backend.put(key, seal.dump())
-            sealed = read_seal(backend, encoder_id, unit)
-        if sealed is not None and sealed.attempt != seal.attempt:
+        sealed = put_seal(backend, key, seal.dump(), lambda: read_seal(backend, encoder_id, unit), own)
+        own.add(seal.attempt)
+        if sealed is not None and sealed.attempt not in own:
             seal.discard(backend)
             return sealed
-        if sealed is not None and seal.is_whole(backend):
+        if sealed is not None and sealed.attempt == seal.attempt and seal.is_whole(backend):
             return sealed
-        replace = sealed is not None
     raise vanished(backend, key)
 
 

@@ -265,9 +265,9 @@ class Backend(ABC):
         """Remove one of `leftovers`; nothing happens where it is gone."""
         del leftover  # storage that leaves none has none to remove
 
-    def any_key(self) -> str | None:
-        """Return the key of some object, or None where there is none."""
-        return next((info.key for info in self.list()), None)
+    def any_key(self, prefix: str = "") -> str | None:
+        """Return the key of some object that starts with `prefix`, or None where there is none."""
+        return next(iter(self.keys(prefix)), None)
 
     @abstractmethod
     def delete(self, key: str) -> None:

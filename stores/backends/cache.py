@@ -107,8 +107,8 @@ class CachedBackend(Backend):
         for key in sorted(current):
             yield key, current[key][1].encode("latin-1")
 
-    def any_key(self) -> str | None:  # noqa: D102
-        return self.origin.any_key()
+    def any_key(self, prefix: str = "") -> str | None:  # noqa: D102
+        return self.origin.any_key(prefix)
 
     def delete(self, key: str) -> None:  # noqa: D102
         self.origin.delete(key)

@@ -69,8 +69,9 @@ class LayeredBackend(Backend):
     def read_all(self, prefix: str, limit: int) -> Iterator[tuple[str, bytes]]:  # noqa: D102
         return _merged([layer.read_all(prefix, limit) for layer in self._layers_for(prefix)], lambda found: found[0])
 
-    def any_key(self) -> str | None:  # noqa: D102
-        return self.upper.any_key()
+    def any_key(self, prefix: str = "") -> str | None:  # noqa: D102
+        found = (layer.any_key(prefix) for layer in self._layers_for(prefix))
+        return next((key for key in found if key is not None), None)
 
     def delete(self, key: str) -> None:
         """Remove the object from the upper layer; one that a lower layer has stays there."""

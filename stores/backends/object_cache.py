@@ -58,7 +58,8 @@ class ObjectCache:
     folder : Path
         Made when the first object is kept.
     size : int
-        Bytes. Each process that writes may exceed it by a twentieth, as it does not see at once what others write.
+        Bytes; what is arriving counts with the size that it will have. Each process that writes may exceed it by a
+        twentieth, as it does not see at once what others write.
 
     Guarantees
     ----------
@@ -218,6 +219,7 @@ class Arrival(Checksum):
             if self._temporary is not None and self._cache.make_room(self._size):
                 self._temporary.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
                 self._file = self._temporary.open("xb", buffering=0)
+                self._file.truncate(self._size)  # whoever looks how much is held sees what is to come
         except OSError as e:
             self._cache.give_up(e)
         return self
@@ -237,9 +239,8 @@ class Arrival(Checksum):
         self._sha256 = hashlib.sha256()
         if self._file is not None:
             try:
-                if self._file.tell():
-                    self._file.seek(0)
-                    self._file.truncate()
+                self._file.seek(0)
+                self._file.truncate(self._size)
             except OSError as e:
                 self._fail(e)
 
@@ -261,6 +262,8 @@ class Arrival(Checksum):
                 self._file.close()
                 self._temporary.replace(self._path)
                 self._file = None
+            except FileNotFoundError:  # somebody has cleared the cache
+                self._drop()
             except OSError as e:
                 self._fail(e)
 

@@ -152,12 +152,13 @@ class ObjectBackend(Backend):
         # What some tools keep in the place of a folder is no object of ours.
         return (m for m in found if is_key(m["path"]) and m["path"].startswith(prefix))
 
-    def any_key(self) -> str | None:  # noqa: D102
+    def any_key(self, prefix: str = "") -> str | None:  # noqa: D102
+        check_prefix(prefix)
         try:
-            pages = self._objects.list(chunk_size=1)
+            pages = self._objects.list(prefix or None, chunk_size=1)
             return next((str(m["path"]) for page in pages for m in page if is_key(m["path"])), None)
         except _failures() as e:
-            raise self._explained(e, "") from None
+            raise self._explained(e, prefix) from None
 
     def delete(self, key: str) -> None:  # noqa: D102
         check_key(key)

@@ -11,7 +11,7 @@ Deleting goes from what refers to what is referred to: a unit's seal, then its d
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +19,7 @@ from pathlib import Path
 from ...errors import BadInput, CryoprobeError, Unavailable
 from .. import layout
 from ..backends.backend import Backend
-from ..fences import fence
+from ..fences import fence, is_hollow
 from ..parallel import each
 from ..store import Store, open_store
 from .records import Removal
@@ -180,25 +180,31 @@ def _delete(backend: Backend, due: Collection[Waste], progress: Callable[[int, i
             unsealed = still_unsealed(backend, [w.place for w in attempts])
             for w in attempts:
                 if w.place in unsealed:
-                    _delete_objects(backend, w)
+                    # Listed anew: its writer may have gone on since, and sealed it this instant. Then nothing is left,
+                    # or all is, and never a part.
+                    _delete_keys(backend, list(backend.keys(f"{w.place}/")))
                     gone(w)
             sets = {info.key for info in backend.list("manifests/")} if units else set()
+            hollow = [w.place for w in units if len(w.objects) == 1]
+            replaced = still_unsealed(backend, hollow)
             for w in units:
+                if w.place in hollow and (w.place in replaced or not is_hollow(backend, w.place)):
+                    continue
                 if w.needs <= sets:  # the sets that have its rows are still there
                     # The seal goes first. An extractor that had read it finds the rows in those sets, or encodes them.
                     backend.delete(w.objects[0].key)
-                    _delete_objects(backend, w)
+                    _delete_keys(backend, [o.key for o in w.objects])
                     gone(w)
     for w in due:
         if w.kind == "temporary file":
             backend.discard(w.objects[0])
             gone(w)
         elif w.kind not in ("attempt", "unit"):
-            _delete_objects(backend, w)
+            _delete_keys(backend, [o.key for o in w.objects])
             gone(w)
     return deleted
 
 
-def _delete_objects(backend: Backend, waste: Waste) -> None:
-    for _ in each(backend.delete, [o.key for o in waste.objects]):
+def _delete_keys(backend: Backend, keys: Sequence[str]) -> None:
+    for _ in each(backend.delete, keys):
         pass

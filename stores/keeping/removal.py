@@ -90,13 +90,41 @@ def _check_pin(backend: Backend, set_: str) -> None:
 
 
 def _remove(backend: Backend, key: str) -> Removal:
-    manifest = None
-    try:
-        manifest = read_manifest(backend, key)
-    except Corrupt:  # which data were the set is then not known: all of its attempts are nobody's, and its units stay
-        set_aside(backend, key)
-    user, host = whoami()
+    """Announce the removal, look for a pin, and remove what makes it a set; as often as it has become another attempt.
+
+    Nobody replaces a manifest but where all of its data are gone. Then it may be pinned, too, before it is deleted.
+    """
     set_ = layout.stem(key)
+    while True:
+        removal = _announce(backend, key)
+        # Names first: a name whose set is missing would be taken for damage.
+        for info in list(backend.list("names/")):
+            if layout.stem(info.key) == set_:
+                backend.delete(info.key)
+        for signature in list(backend.keys(f"signatures/{set_}/")):
+            backend.delete(signature)
+        try:
+            if (manifest := _sound_manifest(backend, key)) is not None and manifest.attempt != removal.attempt:
+                continue
+        except NotFound:
+            return removal
+        backend.delete(key)
+        return removal
+
+
+def _sound_manifest(backend: Backend, key: str) -> Manifest | None:
+    """Return the manifest, or None where it is damaged."""
+    with suppress(Corrupt):
+        return read_manifest(backend, key)
+    return None
+
+
+def _announce(backend: Backend, key: str) -> Removal:
+    """Say that a set is being removed; raise `Conflict` where it is pinned."""
+    set_, (user, host) = layout.stem(key), whoami()
+    manifest = _sound_manifest(backend, key)
+    if manifest is None:  # which data were the set is not known: all of its attempts are nobody's, and its units stay
+        set_aside(backend, key)
     removal = Removal(
         set=set_,
         encoder=key.split("/")[1],
@@ -112,13 +140,6 @@ def _remove(backend: Backend, key: str) -> Removal:
     except Conflict:
         backend.delete(removal_key(set_))
         raise
-    # Names first: a name whose set is missing would be taken for damage.
-    for info in list(backend.list("names/")):
-        if layout.stem(info.key) == set_:
-            backend.delete(info.key)
-    for signature in list(backend.keys(f"signatures/{set_}/")):
-        backend.delete(signature)
-    backend.delete(key)
     return removal
 
 

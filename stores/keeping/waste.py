@@ -2,7 +2,8 @@
 
 Kept is whatever a seal names, and whatever a seal that is missing or damaged may have named: all attempts at a set that
 is pinned, or has a name, or a manifest that cannot be read, and at a unit whose seal cannot be read. So are units with
-rows that no sealed set has, unless they went with a removed set; and all that an extractor with a live claim may want.
+rows that no sealed set has, unless they went with a removed set or nothing is left of them; and all that an extractor
+with a live claim may want.
 """
 
 from __future__ import annotations
@@ -45,13 +46,13 @@ class Waste:
     ----------
     kind : str
         ``attempt``: data that no seal names. ``unit``: a sealed unit whose rows are all in sets, or went with a removed
-        one. ``claim`` of a dead writer. ``temporary file``. ``quarantine``: a damaged object that `repair` set aside.
-        ``name`` of a removed set. ``record``: of a removal or a gc run that is over.
+        one, or of which nothing but the seal is left. ``claim`` of a dead writer. ``temporary file``. ``quarantine``: a
+        damaged object that `repair` set aside. ``name`` of a removed set. ``record``: of a removal or a gc run that is
+        over.
     place : str
         Its folder, or its key.
     objects : tuple of ObjectDetails
-        What is to be deleted.
-        A unit's seal comes first.
+        What is to be deleted; of a unit, the seal first.
     since : float or None
         When it became waste, where that is known, by the storage's clock.
     needs : frozenset of str
@@ -155,7 +156,7 @@ class _Survey:
                     yield Waste("attempt", folder, tuple(objects))
 
     def _units(self) -> Iterator[Waste]:
-        """Yield sealed units that nobody needs: their rows are found in sets, or were to go with one."""
+        """Yield sealed units that nobody needs: their rows are found in sets, were to go with one, or are gone."""
         busy = {encoder for encoder, _ in self._live}
         for encoder in sorted({encoder for encoder, _ in self._seals} - busy):
             seals = {unit: seal for (e, unit), seal in self._seals.items() if e == encoder}
@@ -166,15 +167,20 @@ class _Survey:
                 if removal.encoder == encoder and removal.set not in self._manifests:
                     removed.update(dict.fromkeys(removal.units, self._announced(removal.set)))
             for unit, seal in seals.items():
-                if unit not in covered and unit not in removed:
-                    continue
                 key = layout.unit_seal_key(encoder, unit)
                 keys = [key, *(seal.key(name) for name in seal.objects)]
                 objects = tuple(self._by_key[k] for k in keys if k in self._by_key)
-                if unit in covered:
+                if [o.key for o in objects] == [key] and not self._has_objects(seal.folder):
+                    yield Waste("unit", seal.folder, objects)
+                elif unit not in covered and unit not in removed:
+                    continue
+                elif unit in covered:
                     yield Waste("unit", seal.folder, objects, needs=frozenset(m.key for m in manifests))
                 else:
                     yield Waste("unit", seal.folder, objects, removed[unit])
+
+    def _has_objects(self, folder: str) -> bool:
+        return any(key.startswith(f"{folder}/") for key in self._by_key)
 
     def _covered(self, encoder: str, seals: dict[str, UnitSeal], manifests: list[Manifest]) -> set[str]:
         """Return the units whose rows are all in sets that have all their objects."""
@@ -231,9 +237,9 @@ class _Survey:
         return o.modified is not None and self._now - o.modified >= LONGEST_REMOVAL_SECONDS
 
     def _is_left(self, removal: Removal) -> bool:
-        folder = f"{layout.set_folder(removal.set, removal.attempt)}/"
+        folder = layout.set_folder(removal.set, removal.attempt)
         units = {(removal.encoder, unit) for unit in removal.units}
-        return bool(units & self._seals.keys()) or any(key.startswith(folder) for key in self._by_key)
+        return bool(units & self._seals.keys()) or self._has_objects(folder)
 
     def _read_manifests(self) -> tuple[dict[str, Manifest], set[str]]:
         """Return the manifests by set, and the sets whose manifest cannot be read."""

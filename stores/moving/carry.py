@@ -19,8 +19,9 @@ from .. import fences, layout
 from ..backends.backend import Backend
 from ..chunks import ObjectRecord, check_object, corrupt
 from ..parallel import each, within_memory
+from ..sealing import replace_seal
 from ..store import Store
-from .plan import Freight, Plan, Sealed, lacking, standing, trial_on
+from .plan import Freight, Plan, Sealed, Standing, lacking, standing, trial_on
 from .progress import ByteProgress
 
 Outcome = Literal["moved", "completed", "there", "adopted"]
@@ -45,7 +46,7 @@ class MovedSet:
         Its id.
     outcome : {"moved", "completed", "there", "adopted"}
         Sealed at the target by this transfer; sealed there before, but objects were missing, which were added; there
-        before; or there before of another attempt, which stays.
+        before; or there before of another attempt, which stays (unless all of its objects are gone).
     objects, bytes : int
         What has travelled.
     """
@@ -163,22 +164,27 @@ class Carrier:
         for _ in range(_ROUNDS):
             for _ in each(partial(self._carry_object, sealed), wanted, at_once):
                 pass
-            if not self._target.put_if_absent(sealed.key, sealed.seal) and standing(self._target, sealed) == "hollow":
-                self._target.put(sealed.key, sealed.seal)
             # As with any seal, what can be read back is the truth, whatever we were told.
-            if standing(self._target, sealed) == "other":
+            now = self._seal(sealed)
+            if now == "other":
                 for key in sent:
                     self._target.delete(key)
                 return "adopted"
             # Whoever tidied up just before the seal was there took our objects for nobody's.
             wanted = self._lacking_for_good(sealed)
-            if not wanted:
+            if now == "sealed" and not wanted:
                 return foreseen(freight)
         raise Unavailable(
-            f"Objects of {sealed.kind} {sealed.id} vanish from {self._target.url} as they are written: {wanted[0]} …",
+            f"{sealed.key} and its data vanish from {self._target.url} as they are written.",
             hint="Is somebody deleting objects of this store? Run the same command again.",
-            key=wanted[0],
+            key=sealed.key,
         )
+
+    def _seal(self, sealed: Sealed) -> Standing:
+        """Seal what has been sent, unless it is sealed; return how it stands then."""
+        if not self._target.put_if_absent(sealed.key, sealed.seal) and standing(self._target, sealed) == "hollow":
+            replace_seal(self._target, sealed.key, sealed.seal)
+        return standing(self._target, sealed)
 
     def _lacking_for_good(self, sealed: Sealed) -> tuple[str, ...]:
         """Return the objects that are not there, once no gc run may be deleting them; see `fences`."""

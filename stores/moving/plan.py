@@ -103,7 +103,7 @@ class Plan:
     names : dict of str to bytes
         Keys and contents of names that the target lacks, or has with an earlier date.
     signatures : dict of str to bytes
-        Keys and contents of signatures that the target lacks.
+        Keys and contents of signatures that the target lacks, or will lack.
     trials : tuple of str
         Keys of trials that the target lacks.
     refused : tuple of Corrupt
@@ -175,11 +175,12 @@ def plan_transfer(source: Store, target: Store, sets: Mapping[str, str], *, tria
         else:
             freights[found.sealed.kind].append(found)
     arriving = {f.sealed.id for f in freights["set"]}
+    hollow = {f.sealed.id for f in freights["set"] if f.standing == "hollow"}
     return Plan(
         units=tuple(freights["unit"]),
         sets=tuple(freights["set"]),
         names=_names(source.backend, target.backend, arriving),
-        signatures=_signatures(source.backend, target.backend, arriving),
+        signatures=_signatures(source.backend, target.backend, arriving, hollow),
         trials=_trials(source.backend, target, arriving) if trials else (),
         refused=tuple(refused),
     )
@@ -305,9 +306,9 @@ def _names(source: Backend, target: Backend, sets: Container[str]) -> dict[str, 
     return dict(name for name in found if name is not None)
 
 
-def _signatures(source: Backend, target: Backend, sets: Container[str]) -> dict[str, bytes]:
-    """Return the signatures of sets that the target lacks."""
-    there = set(target.keys("signatures/"))
+def _signatures(source: Backend, target: Backend, sets: Container[str], hollow: Container[str]) -> dict[str, bytes]:
+    """Return the signatures of sets that the target lacks; those it has of hollow ones go when these are replaced."""
+    there = {key for key in target.keys("signatures/") if key.split("/")[1] not in hollow}
     signed = sorted({key.split("/")[1] for key in source.keys("signatures/") if key not in there})
     found = (pair for set_ in signed if set_ in sets for pair in signatures_of(source, set_))
     return {key: data for key, data in found if key not in there}

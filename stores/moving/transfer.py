@@ -1,7 +1,8 @@
 """Moving sets between stores: push, pull and sync.
 
 What belongs to a set goes with it: its manifest and objects, its names, the trials on it and, if asked for, the units
-of its encoder. The first seal of a set wins: where the target has it of another attempt, that one stays.
+of its encoder. The first seal of a set wins: where the target has it of another attempt, that one stays (see
+`stores.sealing`).
 """
 
 from __future__ import annotations

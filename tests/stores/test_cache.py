@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
+import io
 import multiprocessing
 import os
 import pickle
 import random
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from pathlib import Path
 
 import numpy as np
@@ -325,7 +328,8 @@ class TestArrival:
         whole = np.frombuffer(data, np.uint8)
         with cache.arrival(record) as arrival:
             arrival.restart()
-            arrival.update(whole[: 2 * len(whole) // 3])
+            arrival.update(whole)
+            arrival.update(whole[:100])  # longer than it should be
             arrival.restart()
             for start in range(0, len(whole), 1000):
                 arrival.update(whole[start : start + 1000])
@@ -335,6 +339,37 @@ class TestArrival:
         assert cache.read(record, parts)
         assert joined(parts) == data
         assert len(files(folder)) == 1
+
+    def test_what_is_arriving_counts_with_the_size_that_it_will_have(self, folder: Path) -> None:
+        (data, record), (other, second) = chunk(0), chunk(1)
+        size = record.size
+        with ObjectCache(folder, 2 * size).arrival(record), ObjectCache(folder, 2 * size).arrival(record):
+            assert ObjectCache(folder, 2 * size).usage().bytes == 2 * size
+        cache = ObjectCache(folder, 3 * size)
+        with ExitStack() as stack:
+            for _ in range(8):
+                arrival = stack.enter_context(cache.arrival(record))
+                arrival.restart()
+                arrival.update(np.frombuffer(data, np.uint8)[: size // 2])
+            with cache.arrival(second) as last:
+                last.restart()
+                last.update(np.frombuffer(other, np.uint8))
+                last.publish()
+        assert cache.usage() == (1, size)
+
+    def test_a_cache_that_is_cleared_meanwhile_is_used_again(
+        self, folder: Path, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        cache, (data, record) = ObjectCache(folder, MIB), chunk(0)
+        for clear in (True, False):
+            with cache.arrival(record) as arrival:
+                arrival.restart()
+                arrival.update(np.frombuffer(data, np.uint8))
+                if clear:
+                    cache.clear()
+                arrival.publish()
+            assert cache.read(record, parts_of(record)) is not clear
+        assert not caplog.messages
 
     def test_of_what_was_not_published_nothing_stays(self, folder: Path) -> None:
         cache, (data, record) = ObjectCache(folder, MIB), chunk(0)
@@ -367,7 +402,6 @@ class TestDiskThatFails:
         assert str(folder) in said
         assert "reading goes on without it" in said
 
-    @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
     def test_a_full_disk_is_said_once_and_nothing_half_is_left(
         self,
         through: CachedBackend,
@@ -376,13 +410,14 @@ class TestDiskThatFails:
         caplog: pytest.LogCaptureFixture,
         monkeypatch: pytest.MonkeyPatch,
     ) -> None:
+        class Full(io.FileIO):
+            def write(self, data: object) -> int:
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
         opened: Callable[..., object] = Path.open
 
         def full(path: Path, mode: str = "r", buffering: int = -1) -> object:
-            if mode != "xb":
-                return opened(path, mode, buffering)
-            path.touch(exist_ok=False)
-            return opened(Path("/dev/full"), "wb", buffering)
+            return Full(path, mode) if mode == "xb" else opened(path, mode, buffering)
 
         monkeypatch.setattr(cache_module.Path, "open", full)
         for _ in range(2):

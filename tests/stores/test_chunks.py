@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -24,10 +25,12 @@ from cryoprobe.stores.backends.backend import Backend
 from cryoprobe.stores.backends.memory import MemoryBackend
 from cryoprobe.stores.chunks import (
     ArraySpec,
+    Checksum,
     ObjectRecord,
     aligned,
     encode_chunk,
     record_of,
+    scatter,
     zarr_documents,
 )
 from cryoprobe.stores.reading import read_chunk, read_chunk_into
@@ -120,6 +123,20 @@ def test_decoding_undoes_encoding(dtype: str, shape: tuple[int, ...], longer: in
     assert decoded[: shape[0]].tobytes() == rows.tobytes()
     assert record.size == len(data)
     assert record.crc32c == google_crc32c.value(data[:-4])
+
+
+def test_a_checksum_forgets_what_came_before_it_began_again() -> None:
+    checksum, parts = Checksum(), [np.empty(8, np.uint8)]
+
+    def broken() -> Iterator[bytes]:
+        yield b"12345"
+        raise ConnectionError
+
+    with pytest.raises(ConnectionError):
+        scatter(broken(), parts, checksum)
+    assert scatter([b"1234", b"", b"5678"], parts, checksum) == 8
+    assert checksum.value == google_crc32c.value(b"12345678")
+    assert parts[0].tobytes() == b"12345678"
 
 
 class TestDamage:

@@ -11,7 +11,7 @@ import pytest
 from interrupting import Interrupting, Stop
 from store_data import ENCODER_ID, class_labels, keys, make_rows, sample_ids, seal, sealed_set, write_units
 
-from cryoprobe.errors import Conflict, Corrupt, NotFound
+from cryoprobe.errors import Conflict, NotFound
 from cryoprobe.stores import layout
 from cryoprobe.stores.backends.backend import Backend
 from cryoprobe.stores.backends.memory import MemoryBackend
@@ -20,7 +20,6 @@ from cryoprobe.stores.keeping import waste
 from cryoprobe.stores.keeping.gc import gc
 from cryoprobe.stores.keeping.pins import pin, pins
 from cryoprobe.stores.keeping.removal import rm
-from cryoprobe.stores.moving.transfer import push
 from cryoprobe.stores.rows import RowIndex, Withdrawn
 from cryoprobe.stores.store import Store
 from cryoprobe.stores.units import read_seal
@@ -157,49 +156,6 @@ def test_what_a_killed_writer_has_sealed_though_gc_deleted_it_is_made_again(what
             break
     assert instant > 10
     assert hollow
-
-
-def hollow(make: Callable[[], MemoryBackend], job: Callable[[Backend], object], folder: str) -> MemoryBackend:
-    """Return storage with a seal of which nothing else is left."""
-    shared = make()
-    job(shared)
-    for key in keys(shared, folder):
-        shared.delete(key)
-    return shared
-
-
-@pytest.mark.parametrize("what", JOBS)
-def test_a_hollow_seal_is_replaced_by_a_transfer(what: str) -> None:
-    make, job, check, _ = JOBS[what]
-    whole = make()
-    job(whole)
-    if what == "unit":
-        seal(whole, IDS)
-    shared = hollow(make, job, {"unit": "units/", "set": "sets/"}[what])
-    assert verify(Store(shared)).damages
-    moved = push(Store(whole), Store(shared), units=True)
-    assert (moved.sets[0].outcome, moved.units > 0) == ("moved", what == "unit")
-    check(shared)
-    assert not verify(Store(shared), data=True).damages
-
-
-@pytest.mark.parametrize("what", JOBS)
-def test_two_that_make_a_hollow_set_or_unit_again_at_once_end_with_one(what: str) -> None:
-    make, job, check, _ = JOBS[what]
-    folder = {"unit": "units/", "set": "sets/"}[what]
-    operations = operations_of(job, hollow(make, job, folder))
-    for instant in range(1, operations + 1):
-        shared = hollow(make, job, folder)
-        job(Interrupting(shared, pause_at=instant, meanwhile=lambda shared=shared: job(shared)))
-        check(shared)
-        assert not verify(Store(shared), data=True).damages
-
-
-def test_rows_of_a_seal_with_a_single_object_left_are_damaged_not_gone() -> None:
-    shared = with_units()
-    shared.delete(next(k for k in keys(shared, "units/") if k.endswith("embeddings")))
-    with pytest.raises(Corrupt, match="is missing"):
-        seal(shared, IDS)
 
 
 class Asleep(Interrupting):

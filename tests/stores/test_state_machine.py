@@ -175,12 +175,16 @@ class StoreMachine(RuleBasedStateMachine):
 
     def write(self, storage: Backend, place: str, number: int, *, layered: bool = False) -> None:
         model, backend = self.models[place], layers(storage) if layered else Below(storage, place)
-        was = number in model.sealed
+        was, was_doubtful = number in model.sealed, number in model.doubtful
         if not was:
             model.doubtful.add(number)
         extract(backend, number)
         if layered and SETS[number] not in Store(Below(self.storage, PRIVATE)).set_ids():
-            return  # it is sealed below
+            if not self.someone_else:  # it is sealed below, and nothing of it was written above
+                assert SETS[number] in Store(Below(self.storage, SHARED)).set_ids()
+                if not was_doubtful:
+                    model.doubtful.discard(number)
+            return
         if was and number not in model.sealed:
             model.doubtful.add(number)  # it was removed meanwhile, perhaps after it was found
         elif number not in model.sealed and number in model.doubtful:
