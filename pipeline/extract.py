@@ -398,6 +398,11 @@ def _seal(
         size=feature_set.manifest.size,
         named=time.time_ns() // 1_000_000,
     )
+    if feature_set.home != store.url:
+        reporter.note(
+            f"set {feature_set.id[:12]} is in {feature_set.home}, and nothing of it is in {store.url}: read both, or "
+            f"cryoprobe pull {feature_set.home} {feature_set.id[:12]} --store {store.url}"
+        )
     try:
         store.name(named)
     except ReadOnly:

@@ -15,7 +15,7 @@ from ..errors import CryoprobeError
 from ..stores import layout, names
 from ..stores.feature_set import FeatureSet
 from ..stores.keeping.overlay import Overlay
-from ..stores.keeping.restore import Repair, Restorer
+from ..stores.keeping.restore import Repair, Restorer, mend_marker
 from ..stores.manifest import Manifest, read_manifest
 from ..stores.names import Name
 from ..stores.rows import RowIndex
@@ -91,6 +91,7 @@ def repair(
     What is whole is neither changed nor deleted, and what is damaged is not deleted. A reader sees the damage or the
     whole object. Killed at any instant, the same call goes on.
     """
+    marker = None if isinstance(store, Store) else mend_marker(store)
     opened = open_store(store).own
     other = None if source is None else open_store(source)
     restorer = Restorer(opened, other)
@@ -110,7 +111,7 @@ def repair(
         if done[damage.key].action == "not repaired" and not damage.seal.startswith("manifests/"):
             again = restorer.restore(damage)  # a set that was put right may have the unit's rows
             done[damage.key] = again if again.action == "restored" else restorer.give_up(damage)
-    return list(done.values())
+    return [*([marker] if marker is not None else []), *done.values()]
 
 
 @dataclass(frozen=True)

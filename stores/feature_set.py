@@ -127,7 +127,12 @@ class FeatureSet:
     @property
     def path(self) -> str:
         """Where the zarr group is: ``zarr.open_group(feature_set.path)``."""
-        return f"{self._backend.home(self.manifest.key)}/{self.manifest.folder}"
+        return f"{self.home}/{self.manifest.folder}"
+
+    @property
+    def home(self) -> str:
+        """Which store it is in, where several are read as one."""
+        return self._backend.home(self.manifest.key)
 
     def load(
         self, rows: RowChoice = None, dtype: Float = "float32", *, raw: bool = False

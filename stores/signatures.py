@@ -80,7 +80,7 @@ class SetSignatures:
     by : tuple of str
         Fingerprints of the keys whose signature holds.
     problem : str or None
-        Of a bad signature: what is wrong with it.
+        Of a bad signature: by which key it is, and what is wrong with it.
     """
 
     set: str
@@ -241,7 +241,7 @@ def check_signatures(
             if problem is None:
                 good.append(mark)
             else:
-                bad.append(problem)
+                bad.append(f"of that by {mark[:16]}: {problem}")
         status: Literal["signed", "not signed", "bad signature"] = "signed" if good else "not signed"
         return SetSignatures(set_id, "bad signature" if bad else status, tuple(good), bad[0] if bad else None)
 

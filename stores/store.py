@@ -37,7 +37,7 @@ def open_store(
         A folder, or ``file://`` and a folder; ``s3://BUCKET/PREFIX``, ``gs://…`` or ``az://…``, with credentials and
         endpoint from the environment; ``http(s)://…`` of a store's folder, to read; or a name that a configuration
         file gives to one of these, see `stores.backends.known`. A store that is open already is returned as it is,
-        whatever `create` and `cache_size` say.
+        whatever `cache_size` says.
     create : bool
         Make a store there if there is none: the place must then be empty or absent.
     sources : sequence of str or Path
@@ -65,6 +65,8 @@ def open_store(
     if isinstance(url, Store):
         if sources:
             raise BadInput("Sources are read below a store that is opened with them, not below an open one.")
+        if create and isinstance(url, LayeredStore):
+            layout.write_marker(url._upper)
         return url
     first, *others = layers_at(url, sources, create=create)
     upper = cached(backend_at(first, create=create or bool(others)), cache_size)

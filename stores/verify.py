@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import math
 import random
 from collections.abc import Callable, Sequence
@@ -111,6 +112,11 @@ def verify(
     Returns
     -------
     Verification
+
+    Raises
+    ------
+    Unavailable
+        If storage fails, or refuses to be read: then nothing is known of its objects.
     """
     if not 0 < share <= 1:
         raise BadInput(f"The part of the objects to read is more than 0 and at most all of them, not {share:g}.")
@@ -142,15 +148,17 @@ def verify(
             opened.trial(layout.stem(info.key))
         except Corrupt as e:
             damages.append(Damage(info.key, layout.stem(info.key), "changed", "a whole trial", e.message, info.key))
+    for found in [] if sets else each(partial(_of_signature, backend), list(backend.keys("signatures/"))):
+        damages += found
 
     sizes = {i.key: i.size for folder in ("sets/", "units/") for i in backend.list(folder)}
     read = _drawn(wanted, share, seed) if data else set()
     checked = each(lambda w: _check(backend, w, sizes=sizes, data=w.key in read), wanted)
-    for done, found in enumerate(checked, 1):
+    for done, damaged in enumerate(checked, 1):
         if progress is not None:
             progress(done, len(wanted))
-        if found is not None:
-            damages.append(found)
+        if damaged is not None:
+            damages.append(damaged)
     total = sum(w.record.size for w in wanted)
     hashed = [w.record.size for w in wanted if w.key in read]
     return Verification(len(manifests), len(seals), len(wanted), total, data, tuple(damages), len(hashed), sum(hashed))
@@ -170,6 +178,17 @@ def _of_name(backend: Backend, key: str) -> tuple[list[names.NamedSet], list[Dam
         return [], []
     except Corrupt as e:
         return [], [Damage(key, layout.stem(key), "changed", "a whole name", e.message, key)]
+
+
+def _of_signature(backend: Backend, key: str) -> list[Damage]:
+    """Return the damage of a signature that cannot be read; whether it holds is for who has the key."""
+    try:
+        layout.read_sealed(backend, key, "signature", "")
+    except NotFound:
+        pass
+    except Corrupt as e:
+        return [Damage(key, key.split("/")[1], "changed", "a whole signature", e.message, key)]
+    return []
 
 
 def _of_set(backend: Backend, key: str) -> tuple[list[_Wanted], list[Damage]]:
@@ -206,7 +225,12 @@ def _check(backend: Backend, wanted: _Wanted, *, sizes: dict[str, int], data: bo
         return None
     try:
         found = record_of(backend.get(key, record.size)).sha256
-    except (NotFound, Corrupt, Unavailable) as e:
+    except (NotFound, Corrupt) as e:
+        return Damage(key, owner, "unreadable", f"{record.size} bytes", e.message, seal)
+    except Unavailable as e:
+        cause = e.__cause__
+        if not isinstance(cause, OSError) or cause.errno != errno.EIO:
+            raise  # a right that lacks, a network that is away: nothing is known of the object
         return Damage(key, owner, "unreadable", f"{record.size} bytes", e.message, seal)
     if found != record.sha256:
         return Damage(key, owner, "changed", f"sha256 {record.sha256[:16]}…", f"sha256 {found[:16]}…", seal)

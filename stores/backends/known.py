@@ -16,6 +16,7 @@ from __future__ import annotations
 import os
 import re
 from contextlib import suppress
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -25,6 +26,8 @@ from ...errors import BadInput, NotFound
 PROJECT_FILE = "cryoprobe.toml"
 
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]*")
+
+_TABLES = ("stores", "cache")
 
 
 class KnownStore(NamedTuple):
@@ -66,7 +69,7 @@ def known_stores() -> dict[str, KnownStore]:
     """
     tables = [(file, _stores(file)) for file in _files()]
     names = {name for _, stores in tables for name in stores}
-    return {name: _known(value, names, file) for file, stores in tables for name, value in stores.items()}
+    return {name: _known(name, value, names, file) for file, stores in tables for name, value in stores.items()}
 
 
 def known_as(text: str, *, create: bool = False) -> KnownStore:
@@ -130,12 +133,16 @@ def _read(file: Path) -> dict[str, Any]:
     import tomllib
 
     try:
-        return tomllib.loads(file.read_text(encoding="utf-8"))
+        found = tomllib.loads(file.read_text(encoding="utf-8"))
     except FileNotFoundError:
         return {}
     except (OSError, ValueError) as e:  # of which TOML's and UTF-8's errors are
         problem = e.strerror if isinstance(e, OSError) else e
         raise BadInput(f"{file} cannot be read: {problem}.", hint="Correct it, or remove it.", key=str(file)) from None
+    for table in found.keys() - set(_TABLES):  # others are a newer version's, but for one that is mistyped
+        if meant := get_close_matches(table, _TABLES, n=1, cutoff=0.75):
+            raise BadInput(f"{file} has a table [{table}].", hint=f"Did you mean [{meant[0]}]?", key=str(file))
+    return found
 
 
 def _stores(file: Path) -> dict[str, Any]:
@@ -145,20 +152,23 @@ def _stores(file: Path) -> dict[str, Any]:
     return stores
 
 
-def _known(value: object, names: set[str], file: Path) -> KnownStore:
+def _known(name: str, value: object, names: set[str], file: Path) -> KnownStore:
     table: dict[str, Any] = value if isinstance(value, dict) else {"store": value}
     place, sources = table.get("store"), table.get("from", [])
     sources = sources if isinstance(sources, list) else [None]
     texts = [place, *sources]
     if not table.keys() <= {"store", "from"} or not all(isinstance(text, str) and text for text in texts):
-        raise _misshapen(file, "stores", 'team = "s3://bucket/features"\nmine = {store = "features", from = ["team"]}')
+        example = 'team = "s3://bucket/features"\nmine = {store = "features", from = ["team"]}'
+        raise _misshapen(file, f"stores.{name}", example)
     absolute = [text if text in names else _absolute(text, file.parent) for text in sources]
     return KnownStore(_absolute(str(place), file.parent), tuple(absolute))
 
 
 def _misshapen(file: Path, table: str, example: str) -> BadInput:
-    what = {"stores": "a table of names and places", "cache": "a table with the cache's size"}[table]
-    return BadInput(f"[{table}] in {file} is not {what}.", hint=f"Write it so:\n[{table}]\n{example}", key=str(file))
+    whats = {"stores": "a table of names and places", "cache": "a table with the cache's size"}
+    what = whats.get(table, "a place, or a table of `store` and `from`")
+    heading = table.partition(".")[0]
+    return BadInput(f"[{table}] in {file} is not {what}.", hint=f"Write it so:\n[{heading}]\n{example}", key=str(file))
 
 
 def _absolute(address: str, folder: Path) -> str:

@@ -353,7 +353,8 @@ def _unwritable(e: OSError, path: Path, url: str) -> ReadOnly | Unavailable:
     if e.errno in (errno.ENOSPC, errno.EDQUOT):
         return Unavailable(
             f"No space is left for the store {url} ({e.strerror}).",
-            hint="Make room and run the same command again: what is sealed is kept, and only the rest is done.",
+            hint="Make room and run the same command again: what is sealed is kept, and only the rest is done.\n"
+            "A few kB that are free let `cryoprobe rm --now` and `cryoprobe gc --delete` make more.",
             key=str(path),
         )
     return Unavailable(

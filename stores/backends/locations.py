@@ -14,6 +14,7 @@ from .local import LocalBackend
 
 _FORMS = "a folder, file://, s3://, gs://, az://, or http(s):// to read"
 _BUCKET = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{1,254}")
+_ONE_SLASH = re.compile(r"(s3|gs|az|https?):/?(?!/)", re.IGNORECASE)
 _SCHEME = re.compile(r"[a-z][a-z0-9+.-]{0,19}")
 
 
@@ -35,8 +36,12 @@ def backend_at(place: str | Path, *, create: bool = False) -> Backend:
     """
     text = str(place) if isinstance(place, Path) else known_as(place, create=create).place
     scheme, separator, rest = text.partition("://")
+    if not isinstance(place, Path) and (slip := _ONE_SLASH.match(text)):
+        raise BadInput(f"{text} is no URL.", hint=f"Write {slip[1].lower()}://… with two slashes.", key="store")
     if isinstance(place, Path) or not separator:
         return _folder(text)
+    scheme = scheme.lower()
+    text = f"{scheme}://{rest}"
     if scheme == "file":
         return _folder(rest)
     if scheme in ("s3", "gs", "az"):
@@ -100,7 +105,7 @@ def _checked(url: str) -> str:
         parts = urlsplit(url)
         host, _ = parts.hostname, parts.port
     except ValueError:
-        host, parts = None, urlsplit("")
+        raise BadInput("The store's URL has a host or port that cannot be.", hint="Correct it.", key="store") from None
     if "@" in url or parts.query or parts.fragment or "?" in url or "#" in url:
         raise BadInput(
             "The store's URL holds more than its place: a user name, a password or a query.",
@@ -108,7 +113,9 @@ def _checked(url: str) -> str:
             key="store",
         )
     if not host or any(c.isspace() or not c.isprintable() for c in url):
-        raise BadInput("The store's URL names no host or bucket.", hint=f"Name one of these: {_FORMS}.", key="store")
+        raise BadInput(
+            "The store's URL names no host or bucket, or has blanks.", hint=f"Name one of these: {_FORMS}.", key="store"
+        )
     return url.rstrip("/")
 
 

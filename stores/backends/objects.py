@@ -17,6 +17,7 @@ from urllib.parse import urlsplit
 from ...errors import BadInput, Conflict, CryoprobeError, NotFound, ReadOnly, Unavailable
 from ..chunks import Checksum, Part, scatter
 from .backend import Backend, ObjectDetails, ObjectInfo, check_key, check_prefix, is_key, too_large
+from .environment import CREDENTIALS, check_environment, endpoints
 
 RETRIES = 6
 """How often a request is repeated after a failure that may pass: some ten seconds in all."""
@@ -31,21 +32,10 @@ _FIRST_PAUSE = 0.1  # seconds, doubled each time
 _PAGE = 1000
 _BLOCK = 2**17  # bytes: small enough to stay in the processor's cache until they are copied
 
-_ENDPOINTS: Mapping[str, tuple[str, ...]] = {
-    "s3": ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "AWS_ENDPOINT"),
-    "gs": ("GOOGLE_BASE_URL",),
-    "az": ("AZURE_STORAGE_ENDPOINT", "AZURE_ENDPOINT"),
-}
-_CREDENTIALS: Mapping[str, str] = {
-    "s3": "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY (or AWS_SKIP_SIGNATURE=true for a public bucket), AWS_REGION, "
-    "and AWS_ENDPOINT_URL for a server of your own",
-    "gs": "GOOGLE_SERVICE_ACCOUNT or GOOGLE_APPLICATION_CREDENTIALS",
-    "az": "AZURE_STORAGE_ACCOUNT_NAME and AZURE_STORAGE_ACCOUNT_KEY",
-}
 _STATUS = re.compile(r"status code: (\d{3})")
 _CODE = re.compile(r"<Code>([A-Za-z]{1,60})</Code>")
 _NO_BUCKET = re.compile(r"NoSuchBucket|ContainerNotFound|bucket does not exist")
-_NO_CREDENTIALS = re.compile(r"/latest/api/token|/latest/meta-data|computeMetadata|metadata/identity")
+_NOCREDENTIALS = re.compile(r"/latest/api/token|/latest/meta-data|computeMetadata|metadata/identity")
 
 
 Answer = TypeVar("Answer")
@@ -75,7 +65,7 @@ class ObjectBackend(Backend):
         self._retries = retries
         self._silence_seconds = silence_seconds
         self._client = _connect(url, retries, silence_seconds)
-        self._service = _endpoints(self._scheme)
+        self._service = endpoints(self._scheme)
         self._whole_bucket: Any = None  # a client for copies between stores, made when one is asked for
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -197,7 +187,7 @@ class ObjectBackend(Backend):
         As `put`: atomic and durable.
         """
         check_key(key)
-        here = self._scheme, self._bucket, _endpoints(self._scheme)
+        here = self._scheme, self._bucket, endpoints(self._scheme)
         for store in (self, other):
             if not isinstance(store, ObjectBackend) or (store._scheme, store._bucket, store._service) != here:
                 return False
@@ -264,29 +254,29 @@ class ObjectBackend(Backend):
             return NotFound(
                 f"There is no bucket {self._bucket} for {self.url}.",
                 hint="Check its name, or make it with your cloud's own tool. "
-                f"What leads to it: {_CREDENTIALS[self._scheme]}.",
+                f"What leads to it: {CREDENTIALS[self._scheme]}.",
                 key=self.url,
             )
         if isinstance(e, FileNotFoundError) or status == "404":
             return self._missing(key)
         if "redirect" in text:  # the bucket is in another region than one says
             status = answer = "301"
-        if _NO_CREDENTIALS.search(text):
+        if _NOCREDENTIALS.search(text):
             return Unavailable(
                 f"There are no credentials for {self.url}.",
-                hint=f"Set {_CREDENTIALS[self._scheme]}.",
+                hint=f"Set {CREDENTIALS[self._scheme]}.",
                 key=self.url,
             )
         if status in ("401", "403") or type(e).__name__ in ("PermissionDeniedError", "UnauthenticatedError"):
             if writing:
                 return ReadOnly(
                     f"The store {self.url} cannot be written: the storage refuses {key} ({answer}).",
-                    hint=f"Ask for write access, or check {_CREDENTIALS[self._scheme]}.",
+                    hint=f"Ask for write access, or check {CREDENTIALS[self._scheme]}.",
                     key=key,
                 )
             return Unavailable(
                 f"The storage refuses to read {where} ({answer}).",
-                hint=f"Ask for access, or check {_CREDENTIALS[self._scheme]}.",
+                hint=f"Ask for access, or check {CREDENTIALS[self._scheme]}.",
                 key=key or self.url,
             )
         verb = "write" if writing else "read"
@@ -299,12 +289,7 @@ class ObjectBackend(Backend):
 
     def _suspects(self, answer: str) -> str:
         region = ["the bucket's region (AWS_REGION)"] if answer == "301" else []
-        return " and ".join(["the network", *_endpoints(self._scheme), *region])
-
-
-def _endpoints(scheme: str) -> dict[str, str]:
-    """Return the settings in the environment that lead to another server than the cloud's own."""
-    return {name: os.environ[name] for name in _ENDPOINTS[scheme] if os.environ.get(name)}
+        return " and ".join(["the network", *endpoints(self._scheme), *region])
 
 
 def _connect(url: str, retries: int, silence_seconds: float) -> Any:
@@ -320,17 +305,11 @@ def _connect(url: str, retries: int, silence_seconds: float) -> Any:
             key="store",
         ) from None
     _check_process(url)
-    endpoints = _endpoints(scheme)
-    for name, endpoint in endpoints.items():
-        if "@" in endpoint:
-            raise BadInput(
-                f"{name} holds a user name or password, which would end up in logs.",
-                hint=f"Leave it out of the URL, and set {_CREDENTIALS[scheme]}.",
-                key=name,
-            )
+    check_environment(scheme)
+    addresses = endpoints(scheme)
     settings: dict[str, Any] = {
         "client_options": {
-            "allow_http": any(e.startswith("http://") for e in endpoints.values()),
+            "allow_http": any(e.startswith("http://") for e in addresses.values()),
             "connect_timeout": _CONNECT,
             "read_timeout": timedelta(seconds=silence_seconds),
             "timeout": _REQUEST,
@@ -344,7 +323,7 @@ def _connect(url: str, retries: int, silence_seconds: float) -> Any:
     except (BaseError, ValueError):
         raise BadInput(
             f"The settings in the environment do not suffice for {url}.",
-            hint=f"Set {_CREDENTIALS[scheme]}.",
+            hint=f"Set {CREDENTIALS[scheme]}.",
             key=url,
         ) from None
 

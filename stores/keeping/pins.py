@@ -22,7 +22,7 @@ def pin(store: str | Path | Store, set_id: str, *, why: str = "", remove: bool =
     set_id : str
         Id of a set, or its first digits.
     why : str
-        What it is kept for.
+        What it is kept for; if that is left out, a set that is pinned already keeps its reason.
     remove : bool
         Take the pin away instead.
 
@@ -54,7 +54,8 @@ def pin(store: str | Path | Store, set_id: str, *, why: str = "", remove: bool =
         return found
     key = opened.manifest_key(set_id)
     set_, attempt = layout.stem(key), read_manifest(backend, key).attempt
-    made = _new_pin(set_, why)
+    earlier = read_pin(backend, set_)
+    made = earlier if earlier is not None and earlier.pinned and not why else _new_pin(set_, why)
     backend.put(pin_key(set_), layout.dump_seal(made.model_dump(mode="json")))
     if find_removal(backend, set_, attempt) is not None or not backend.exists(key):
         backend.delete(pin_key(set_))

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
 
 from pydantic import ValidationError
 
@@ -16,6 +17,7 @@ from ...canonical import digest
 from ...errors import Corrupt, CryoprobeError, NotFound
 from .. import layout, names
 from ..backends.backend import Backend
+from ..backends.locations import backend_at, layers_at
 from ..chunks import ObjectRecord, record_of
 from ..manifest import Manifest, read_manifest
 from ..names import Name, NamedSet
@@ -47,6 +49,44 @@ class Repair:
     problem: str
     action: str
     how: str
+
+
+def mend_marker(store: str | Path) -> Repair | None:
+    """Write the object anew that says that there is a store, where it is damaged or missing.
+
+    It is the same in every store. That there is one is shown by a manifest that can be read.
+
+    Returns
+    -------
+    Repair or None
+        None where it is whole.
+
+    Raises
+    ------
+    NotFound, Corrupt
+        If nothing there shows that this is a store.
+    Incompatible
+        If it is one of another version.
+    """
+    backend = backend_at(layers_at(store)[0])
+    try:
+        layout.check_marker(backend)
+    except (NotFound, Corrupt) as e:
+        if not any(_is_sound(backend, key) for key in backend.keys("manifests/")):
+            raise
+        problem, found = ("missing", "no object") if isinstance(e, NotFound) else ("changed", e.message)
+        set_aside(backend, layout.MARKER)
+        backend.put(layout.MARKER, layout.marker())
+        layout.write_marker(backend)  # where the storage is still to be tried out
+        return Repair(layout.MARKER, backend.url, problem, "restored", f"it is the same in every store ({found})")
+    return None
+
+
+def _is_sound(backend: Backend, key: str) -> bool:
+    with suppress(CryoprobeError):
+        read_manifest(backend, key)
+        return True
+    return False
 
 
 class Restorer:
@@ -88,7 +128,11 @@ class Restorer:
             self._backend.delete(damage.seal)
         except CryoprobeError as e:
             return self._done(damage, "not repaired", e.message)
-        again = {"unit-seals": "extract encodes its rows again, where no set has them", "trials": "probe runs it again"}
+        again = {
+            "unit-seals": "extract encodes its rows again, where no set has them",
+            "trials": "probe runs it again",
+            "signatures": "sign makes it again",
+        }
         return self._done(damage, "set aside", again.get(damage.seal.partition("/")[0], "extract gives it again"))
 
     def put_right(self, key: str, record: ObjectRecord, data: bytes) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Container, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Literal
@@ -122,7 +122,8 @@ class Carrier:
             if sets.get(key.split("/")[1]) in ("moved", "completed", "there"):  # of another attempt they say nothing
                 self._target.put_if_absent(key, data)
         known = {*sets, *self._store.set_ids()} if self._plan.trials else set()
-        trials = sum(each(partial(self._carry_trial, known, sets), self._plan.trials))
+        meant = known if self._plan.everything else sets.keys()
+        trials = sum(each(partial(self._carry_trial, known, meant), self._plan.trials))
         raise_refused(self._refused)
         return Moved(
             self._source.url,
@@ -235,7 +236,7 @@ class Carrier:
             return False
         return True
 
-    def _carry_trial(self, known: set[str], moved: dict[str, Outcome], key: str) -> bool:
+    def _carry_trial(self, known: set[str], moved: Container[str], key: str) -> bool:
         data = trial_on(self._source, key, known, moved)
         return data is not None and self._target.put_if_absent(key, data)
 

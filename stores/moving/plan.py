@@ -48,6 +48,11 @@ class Choice(NamedTuple):
     model: str | None = None
     dataset: str | None = None
 
+    @property
+    def everything(self) -> bool:
+        """Whether nothing was chosen."""
+        return not self.sets and self.model is None and self.dataset is None
+
     def __str__(self) -> str:
         words = [*self.sets, *(f"--{k} {v}" for k, v in (("model", self.model), ("dataset", self.dataset)) if v)]
         return " ".join(words)
@@ -106,6 +111,8 @@ class Plan:
         Keys and contents of signatures that the target lacks, or will lack.
     trials : tuple of str
         Keys of trials that the target lacks.
+    everything : bool
+        Whether they may be on any sets that the target has then.
     refused : tuple of Corrupt
         One for each seal that is damaged.
     """
@@ -115,6 +122,7 @@ class Plan:
     names: Mapping[str, bytes]
     signatures: Mapping[str, bytes]
     trials: tuple[str, ...]
+    everything: bool
     refused: tuple[Corrupt, ...]
 
     @property
@@ -154,7 +162,9 @@ def chosen(store: Store, choice: Choice) -> dict[str, str]:
     return sealed
 
 
-def plan_transfer(source: Store, target: Store, sets: Mapping[str, str], *, trials: bool, units: bool) -> Plan:
+def plan_transfer(
+    source: Store, target: Store, sets: Mapping[str, str], *, trials: bool, units: bool, everything: bool = False
+) -> Plan:
     """Compare two stores.
 
     Parameters
@@ -164,6 +174,8 @@ def plan_transfer(source: Store, target: Store, sets: Mapping[str, str], *, tria
         As `chosen` returned them.
     trials, units : bool
         Whether trials on these sets, and all units of their encoders, are to travel too.
+    everything : bool
+        Whether those on any sets that the target has are meant too.
     """
     encoders = sorted({key.split("/")[1] for key in sets.values()}) if units else []
     seals = [info.key for encoder in encoders for info in source.backend.list(f"unit-seals/{encoder}/")]
@@ -181,7 +193,8 @@ def plan_transfer(source: Store, target: Store, sets: Mapping[str, str], *, tria
         sets=tuple(freights["set"]),
         names=_names(source.backend, target.backend, arriving),
         signatures=_signatures(source.backend, target.backend, arriving, hollow),
-        trials=_trials(source.backend, target, arriving) if trials else (),
+        trials=_trials(source.backend, target, arriving, everything=everything) if trials else (),
+        everything=everything,
         refused=tuple(refused),
     )
 
@@ -314,9 +327,9 @@ def _signatures(source: Backend, target: Backend, sets: Container[str], hollow: 
     return {key: data for key, data in found if key not in there}
 
 
-def _trials(source: Backend, target: Store, sets: Set[str]) -> tuple[str, ...]:
+def _trials(source: Backend, target: Store, sets: Set[str], *, everything: bool) -> tuple[str, ...]:
     there = {info.key for info in target.backend.list("trials/")}
     known = sets | target.set_ids().keys()
     keys = [info.key for info in source.list("trials/") if info.key not in there]
-    found = each(lambda key: trial_on(source, key, known, sets) is not None, keys)
+    found = each(lambda key: trial_on(source, key, known, known if everything else sets) is not None, keys)
     return tuple(key for key, travels in zip(keys, found, strict=True) if travels)

@@ -8,7 +8,9 @@ of its encoder. The first seal of a set wins: where the target has it of another
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import NamedTuple
 
 from ...errors import BadInput, NotFound
 from .. import layout
@@ -43,7 +45,8 @@ def push(
     model, dataset : str, optional
         Only sets with a name that fits these patterns (``*``, ``?``, ``[…]``).
     trials : bool
-        Move trials too whose sets are all at the target afterwards, and of which one is among the sets meant.
+        Move trials too whose sets are all at the target afterwards, and of which one is among the sets meant, if only
+        some are.
     units : bool
         Move all units of the sets' encoders too: rows that are in no set yet, which extractions at the target can use.
     dry_run : bool
@@ -71,9 +74,10 @@ def push(
     its objects. Of several that push one set at once, one seals it. Only what the target lacks travels; where the
     storage can copy by itself (one bucket, one disk), it does.
     """
-    source = open_store(store)
-    sets_ = chosen(source, Choice(sets, model, dataset))
-    return _move(source, _target(to, source, dry_run), sets_, trials=trials, units=units, dry_run=dry_run, to=reporter)
+    source, choice = open_store(store), Choice(sets, model, dataset)
+    sets_, target = chosen(source, choice), _target(to, source, dry_run)
+    how = _How(trials, units, choice.everything, dry_run, reporter)
+    return _move(source, target, sets_, how)
 
 
 def pull(
@@ -114,18 +118,35 @@ def sync(
     tuple of Moved
         From `one` to `other`, and back.
     """
-    first = open_store(one)
+    first, choice = open_store(one).own, Choice(sets, model, dataset)
     second = _target(other, first, dry_run)
-    choices = [_chosen_of(Choice(sets, model, dataset), a, b) for a, b in ((first, second), (second, first))]
-    there = _move(first, second, choices[0], trials=trials, units=units, dry_run=dry_run, to=reporter)
-    back = _move(second, first, choices[1], trials=trials, units=units, dry_run=dry_run, to=reporter)
+    here, beyond = (_chosen_of(choice, a, b) for a, b in ((first, second), (second, first)))
+    how = _How(trials, units, choice.everything, dry_run, reporter)
+    there, back = _move(first, second, here, how), _move(second, first, beyond, how)
+    if trials and not dry_run and any(s.outcome == "moved" for s in back.sets):
+        # Trials of the first store on sets that have just come: the second knows these, but has not been told.
+        late = _move(first, second, _chosen_of(choice, first, second), how)
+        there = replace(there, trials=there.trials + late.trials)
     return there, back
 
 
+class _How(NamedTuple):
+    """What travels beside sets, whether all is meant, and whether it is only to be said."""
+
+    trials: bool
+    units: bool
+    everything: bool
+    dry_run: bool
+    reporter: ByteProgress | None
+
+
 def _target(place: str | Path | Store, source: Store, dry_run: bool) -> Store:
-    """Open the store to be written, make it if there is none, and refuse the source itself."""
+    """Open the store to be written, make it if there is none, and refuse the source itself.
+
+    Of a name that stands for several stores it is the one that is written to: what those below have, it lacks.
+    """
     try:
-        target = open_store(place, create=not dry_run)
+        target = open_store(place, create=not dry_run).own
     except NotFound:
         if not dry_run:
             raise
@@ -155,16 +176,12 @@ def _move(
     source: Store,
     target: Store,
     sets: dict[str, str],
-    *,
-    trials: bool,
-    units: bool,
-    dry_run: bool,
-    to: ByteProgress | None,
+    how: _How,
 ) -> Moved:
-    plan = plan_transfer(source, target, sets, trials=trials, units=units)
-    if dry_run:
+    plan = plan_transfer(source, target, sets, trials=how.trials, units=how.units, everything=how.everything)
+    if how.dry_run:
         return _foretold(source, target, plan)
-    return Carrier(source.backend, target, plan, to).run()
+    return Carrier(source.backend, target, plan, how.reporter).run()
 
 
 def _foretold(source: Store, target: Store, plan: Plan) -> Moved:

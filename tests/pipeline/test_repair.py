@@ -85,6 +85,37 @@ def test_a_whole_store_is_left_alone(store: Store, images: cryoprobe.Images) -> 
     assert keys(store) == before
 
 
+class TestMarker:
+    @pytest.mark.parametrize("content", [b"{", b"", None])
+    def test_a_damaged_or_missing_one_is_written_anew(self, store: Store, other: Store, content: bytes | None) -> None:
+        whole = store.backend.get("cryoprobe.json")
+        if content is None:
+            store.backend.delete("cryoprobe.json")
+        else:
+            store.backend.put("cryoprobe.json", content)
+        with pytest.raises(cryoprobe.CryoprobeError):
+            cryoprobe.open_store(store.url)
+        assert actions(cryoprobe.repair(store.url)) == {"cryoprobe.json": "restored"}
+        assert store.backend.get("cryoprobe.json") == whole
+        assert len(keys(store, "quarantine/")) == (content is not None)
+        assert_same(cryoprobe.open_store(store.url), other)
+
+    def test_where_nothing_shows_a_store_none_is_made(self, tmp_path: Path) -> None:
+        (tmp_path / "manifests").mkdir()
+        (tmp_path / "manifests" / "x.json").write_text("{}")
+        with pytest.raises(cryoprobe.NotFound):
+            cryoprobe.repair(tmp_path)
+        (tmp_path / "cryoprobe.json").write_text("{")
+        with pytest.raises(cryoprobe.Corrupt):
+            cryoprobe.repair(tmp_path)
+        assert (tmp_path / "cryoprobe.json").read_text() == "{"
+
+    def test_that_of_a_newer_version_is_left_alone(self, store: Store) -> None:
+        store.backend.put("cryoprobe.json", b'{"format": "cryoprobe-store", "version": 2}')
+        with pytest.raises(cryoprobe.Incompatible):
+            cryoprobe.repair(store.url)
+
+
 class TestFromTheStoreItself:
     def test_a_chunk_from_its_unit_and_a_unit_from_the_set(self, store: Store, other: Store) -> None:
         unit = next(k for k in keys(store, "units/") if k.endswith("/norms") and len(store.backend.get(k)) == 20)

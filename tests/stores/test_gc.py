@@ -342,6 +342,13 @@ class TestRemoval:
         assert not store.set_ids()
         assert not pins(store)
 
+    def test_a_set_that_is_pinned_again_keeps_its_reason_unless_there_is_another(self, store: Store) -> None:
+        found = sealed_set(store.backend, IDS)
+        first = pin(store, found.id, why="in the paper")
+        assert pin(store, found.id) == first
+        assert pins(store) == [first]
+        assert pin(store, found.id, why="in two papers").why == "in two papers"
+
     def test_a_damaged_pin_is_a_pin(self, store: Store) -> None:
         found = sealed_set(store.backend, IDS)
         pin(store, found.id)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -26,8 +28,9 @@ from store_data import (
 from tests_support import put_set
 
 from cryoprobe.canonical import canonical_json, digest
-from cryoprobe.errors import BadInput, Corrupt, CryoprobeError, Incompatible, NotFound
+from cryoprobe.errors import BadInput, Corrupt, CryoprobeError, Incompatible, NotFound, Unavailable
 from cryoprobe.stores import layout
+from cryoprobe.stores.backends.local import LocalBackend
 from cryoprobe.stores.backends.memory import MemoryBackend
 from cryoprobe.stores.feature_set import FeatureSet
 from cryoprobe.stores.store import Store, open_store
@@ -121,6 +124,27 @@ def test_a_whole_store_is_whole(sets: Sets) -> None:
         assert found.bytes == sum(i.size for f in ("sets/", "units/") for i in sets.store.backend.list(f))
     assert_whole(sets.one, ONE, LABELS["one"])
     assert_whole(sets.two, TWO, LABELS["two"])
+
+
+@pytest.mark.parametrize(("number", "what"), [(errno.EIO, "damage"), (errno.EACCES, "no right")])
+def test_a_sector_that_cannot_be_read_is_damage_and_a_right_that_lacks_is_none(
+    sets: Sets, monkeypatch: pytest.MonkeyPatch, number: int, what: str
+) -> None:
+    key = key_of(sets.one, "embeddings/c/0/0")
+    read = type(sets.store.backend).get
+
+    def failing(backend: LocalBackend, wanted: str, limit: int | None = None) -> bytes:
+        if wanted == key:
+            error = OSError(number, os.strerror(number))
+            raise Unavailable(f"Cannot read {wanted}: {error.strerror}.") from error
+        return read(backend, wanted, limit)
+
+    monkeypatch.setattr(LocalBackend, "get", failing)
+    if what == "damage":
+        assert [(d.key, d.problem) for d in verify(sets.store, data=True).damages] == [(key, "unreadable")]
+    else:
+        with pytest.raises(Unavailable, match="Permission denied"):
+            verify(sets.store, data=True)
 
 
 class TestOneObject:

@@ -58,6 +58,18 @@ def test_names_of_both_files_are_known_and_the_projects_go_first(project: Path) 
     assert known_as("team").place == "s3://bucket/team"
 
 
+def test_a_table_with_a_mistyped_name_is_not_overlooked(project: Path) -> None:
+    write_config('[stors]\nteam = "s3://bucket/team"\n')
+    with pytest.raises(BadInput, match=r"Did you mean \[stores\]"):
+        known_stores()
+
+
+def test_a_store_that_is_no_place_is_named(project: Path) -> None:
+    write_config('[stores]\nteam = "s3://bucket/team"\nmine = {store = "x", frm = ["team"]}\n')
+    with pytest.raises(BadInput, match=r"\[stores.mine\]"):
+        known_stores()
+
+
 @pytest.mark.parametrize("create", [False, True])
 def test_a_name_that_is_not_known_is_answered_with_those_that_are(project: Path, create: bool) -> None:
     write_config('[stores]\nteam = "s3://bucket/team"\nmine = "/features"\n')

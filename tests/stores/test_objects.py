@@ -225,6 +225,25 @@ class TestRefusals:
             open_store(s3)
         assert "secret@" not in str(caught.value)
 
+    @pytest.mark.parametrize(
+        "address",
+        ["", "127.0.0.1:8333", "garbage", "http://", "http://127.0.0.1:999999", "http://h:1/ ", "http://[::1"],
+    )
+    def test_an_endpoint_that_is_no_address_is_refused(
+        self, s3: str, monkeypatch: pytest.MonkeyPatch, address: str
+    ) -> None:
+        monkeypatch.setenv("AWS_ENDPOINT_URL", address)
+        with pytest.raises(BadInput, match="AWS_ENDPOINT_URL is no address"):
+            open_store(s3)
+
+    def test_a_line_break_in_a_credential_is_refused_and_not_repeated(
+        self, s3: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret\n")
+        with pytest.raises(BadInput, match="AWS_SECRET_ACCESS_KEY holds a line break") as caught:
+            open_store(s3)
+        assert "secret" not in str(caught.value)
+
     def test_settings_that_do_not_suffice_are_named(self, monkeypatch: pytest.MonkeyPatch) -> None:
         for name in ("AZURE_STORAGE_ACCOUNT_NAME", "AZURE_ACCOUNT_NAME"):
             monkeypatch.delenv(name, raising=False)

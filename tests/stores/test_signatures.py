@@ -207,6 +207,21 @@ class TestForgeries:
         store.backend.put(signature_key(one.id, mark), forge(mine, others))
         assert status(store, public) == {one.id: "bad signature", two.id: "signed"}
 
+    def test_it_is_said_whose_signature_is_bad_and_verify_finds_a_damaged_one_without_keys(
+        self, store: Store, one: FeatureSet, key: Path, public: Path, tmp_path: Path
+    ) -> None:
+        good = generate_key(tmp_path / "second")
+        (mark,) = {s.key for s in sign_sets(store, key)}
+        sign_sets(store, tmp_path / "second")
+        place = signature_key(one.id, mark)
+        store.backend.put(place, store.backend.get(place).replace(b"version", b"vERsion"))
+        found = next(s for s in check_signatures(store, [public, tmp_path / "second.pub"]) if s.set == one.id)
+        assert (found.status, found.by) == ("bad signature", (good,))
+        assert found.problem is not None
+        assert mark[:16] in found.problem
+        (damage,) = verify(store).damages
+        assert (damage.key, damage.owner) == (place, one.id)
+
     def test_another_keys_signature_under_this_keys_name_is_bad(
         self, store: Store, one: FeatureSet, key: Path, public: Path, tmp_path: Path
     ) -> None:

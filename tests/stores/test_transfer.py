@@ -128,6 +128,14 @@ def test_nothing_is_made_at_the_target_where_the_source_or_the_set_is_missing(st
     assert not (tmp_path / "new").exists()
 
 
+def test_what_a_layered_store_has_from_below_is_not_there_yet(store: Store, tmp_path: Path) -> None:
+    set_ = add(store, "train")
+    mine = cryoprobe.open_store(tmp_path / "mine", sources=[store.url])
+    assert set_ in mine.set_ids()
+    assert [s.outcome for s in cryoprobe.pull(mine, store).sets] == ["moved"]
+    assert_same_sets(store, cryoprobe.open_store(tmp_path / "mine"))
+
+
 def test_a_store_is_not_moved_into_itself(store: Store, tmp_path: Path) -> None:
     add(store, "train")
     (tmp_path / "link").symlink_to(store.url)
@@ -191,6 +199,16 @@ class TestChoosing:
         assert {t["trial"] for t in target.trials()} == {held, both}
         assert cryoprobe.push(store, target).trials == 1
         assert {t["trial"] for t in target.trials()} == {held, both, other}
+
+    def test_of_all_that_is_pushed_trials_on_sets_that_only_the_target_has_go_too(
+        self, store: Store, sets: dict[str, str]
+    ) -> None:
+        target = memory_store()
+        theirs = add(target, "val", 7)
+        on_theirs = trial(store, train=theirs, test={"fraction": 0.2, "seed": 0}, val=None)
+        assert cryoprobe.push(store, target, [sets["vit train"]]).trials == 0
+        assert cryoprobe.push(store, target).trials == 1
+        assert {t["trial"] for t in target.trials()} == {on_theirs}
 
     def test_a_damaged_trial_stays_where_it_is(self, store: Store, sets: dict[str, str]) -> None:
         id_ = trial(store, train=sets["vit train"], test=sets["vit test"])
@@ -428,6 +446,27 @@ class TestSync:
         assert set(store.set_ids()) == set(other.set_ids()) == {mine, theirs}
         assert_same_sets(store, other)
         assert_same_sets(other, store)
+
+    def test_a_trial_on_a_set_of_the_other_goes_there_at_once(self, store: Store) -> None:
+        other = memory_store()
+        add(store, "train", 0)
+        theirs = add(other, "test", 1)
+        key = trial(store, train=theirs, test={"fraction": 0.2, "seed": 0}, val=None)
+        there, _ = cryoprobe.sync(store, other)
+        assert there.trials == 1
+        assert {t["trial"] for t in other.trials()} == {key}
+        assert [moved.trials for moved in cryoprobe.sync(store, other)] == [0, 0]
+
+    def test_a_trial_on_both_stores_sets_goes_there_in_one_sync(self, store: Store) -> None:
+        other = memory_store()
+        mine, theirs = add(store, "train", 0), add(other, "test", 1)
+        key = trial(other, train=mine, test=theirs, val=None)
+        _, back = cryoprobe.sync(store, other)
+        assert back.trials == 1
+        late = trial(store, train=add(other, "val", 2), test=mine, val=None)
+        there, _ = cryoprobe.sync(store, other)
+        assert there.trials == 1
+        assert {t["trial"] for t in other.trials()} == {key, late}
 
     def test_a_set_named_need_be_in_one_of_them(self, store: Store) -> None:
         other = memory_store()
