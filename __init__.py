@@ -29,7 +29,8 @@ if TYPE_CHECKING:
     )
     from .pipeline.datasets import list_datasets, load_dataset
     from .pipeline.encoders import list_models, load_encoder
-    from .pipeline.extract import ExtractedSet, extract, summary
+    from .pipeline.extract import extract
+    from .pipeline.extracted import ExtractedSet, summary
     from .pipeline.predict import Predicted, predict
     from .pipeline.probe import probe, results
     from .pipeline.probes import list_probes
@@ -68,7 +69,8 @@ _HOMES = {
     ),
     "pipeline.datasets": ("list_datasets", "load_dataset"),
     "pipeline.encoders": ("list_models", "load_encoder"),
-    "pipeline.extract": ("ExtractedSet", "extract", "summary"),
+    "pipeline.extract": ("extract",),
+    "pipeline.extracted": ("ExtractedSet", "summary"),
     "pipeline.predict": ("Predicted", "predict"),
     "pipeline.probe": ("probe", "results"),
     "pipeline.probes": ("list_probes",),

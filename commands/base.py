@@ -16,7 +16,7 @@ import cryoprobe
 from ..errors import INTERRUPTED, CryoprobeError
 
 _EXIT_CODES = """
-Exit codes: 0 done · 1 an error that should not happen · 2 wrong arguments or unusable input · 3 not found · 4 corrupt · 5 read-only · 6 format too new ·
+Exit codes: 0 done · 1 any other error · 2 wrong arguments or unusable input · 3 not found · 4 corrupt · 5 read-only · 6 format too new ·
 7 conflict · 8 storage failed · 9 not signed · 130 interrupted (run the same command again to go on).
 """
 

@@ -6,9 +6,8 @@ import os
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -26,6 +25,7 @@ from .encoders.allocator import release_memory
 from .encoders.base import Encoder
 from .encoding import default_batch
 from .explain import explain_dataset, explain_encoder
+from .extracted import ExtractedSet
 from .extraction import Settings, SplitExtraction
 from .options import check_ranges
 from .planning import Target
@@ -38,40 +38,6 @@ _MOST_WITHDRAWALS = 8
 """How often in a row an extraction may find that rows which it reuses were removed."""
 _PACKAGES = ("torch", "torchvision", "open_clip_torch", "timm", "numpy", "pillow", "zarr")
 """Whose versions are recorded with a set."""
-
-
-@dataclass(frozen=True)
-class ExtractedSet:
-    """One feature set that `extract` made or found.
-
-    Parameters
-    ----------
-    set : str
-        Its id.
-    split, tap : str
-    rows, dim : int
-        Shape of the embeddings.
-    encoded : int
-        Images that this run encoded for it (with several taps, in one pass for all of them).
-    reused : int
-        Rows that the store had, or that repeat another row's image.
-    failed : int
-        Samples without a row.
-    sealed : bool
-        Always true: the set can be read.
-    seconds : float
-    """
-
-    set: str
-    split: str
-    tap: str
-    rows: int
-    dim: int
-    encoded: int
-    reused: int
-    failed: int
-    sealed: bool
-    seconds: float
 
 
 @dataclass(frozen=True)
@@ -222,26 +188,6 @@ def extract(
     finally:
         samples.close()
         release_memory()
-
-
-def summary(sets: Sequence[ExtractedSet]) -> dict[str, Any]:
-    """Return what `extract` did as one JSON object.
-
-    ``set`` and ``dim`` are those of the first set; counts and seconds are summed over the splits, images that were
-    encoded for several taps counting once; ``sets`` has each set by itself.
-    """
-    per_split = list({s.split: s for s in reversed(sets)}.values())
-    return {
-        "set": sets[0].set,
-        "rows": sum(s.rows for s in per_split),
-        "dim": sets[0].dim,
-        "encoded": sum(s.encoded for s in per_split),
-        "reused": sum(s.reused for s in per_split),
-        "failed": sum(s.failed for s in per_split),
-        "sealed": all(s.sealed for s in sets),
-        "seconds": round(sum(s.seconds for s in per_split), 3),
-        "sets": [asdict(s) for s in sets],
-    }
 
 
 def _extract_split(

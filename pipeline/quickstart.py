@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from ..stores.store import open_store
-from .extract import ExtractedSet, extract
+from .extract import extract
+from .extracted import ExtractedSet
 from .probe import probe
 from .progress import Reporter
 
