@@ -10,9 +10,10 @@ from ..errors import BadInput
 from ..stores.store import Store
 from .probes import ProbeRequest
 from .protocols import protocol_named
-from .resolve import Choosing, Request, Sets, by_id, by_name
+from .resolve import Choosing, Sets, by_id, by_name
 from .specs import Tap
 from .trials import PLAIN, Plan
+from .wanted import Request
 
 PROBE = "logreg"
 VAL_FRACTION = 0.1

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+import shlex
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
@@ -14,15 +16,17 @@ from ..errors import BadInput, ReadOnly, Unavailable
 from ..stores.feature_set import FeatureSet
 from ..stores.store import Store, open_store
 from .asking import other_than_prescribed, plan_of, sets_of, several
+from .datasets import dataset_pattern
 from .options import check_ranges
 from .probes import ProbeOutcome, make_estimator
 from .progress import Reporter
-from .resolve import Request, Sets, changed_since
+from .resolve import Sets, changed_since
 from .saved import check_savable, check_writable, save_probe
 from .stored_trials import check_stored, is_stored
 from .sweep import draws_of, seeds_of, summarised
 from .trial_rows import TrialRows
 from .trials import PLAIN, Plan, TrialSpec, departures, run_all, run_trial, specify
+from .wanted import Request
 
 
 def probe(
@@ -156,7 +160,8 @@ def probe(
         reporter.note(f"{len(specs)} trials, {len(specs) - len(missing)} of them in the store")
     todo = missing if save is None else specs
     for spec, body, done in _run(sets, plan, todo, memory=memory, jobs=jobs, keep=save is not None, reporter=reporter):
-        result = {"trial": spec.id, **_asked(spec), **described, "remarks": remarks[spec.id], **body}
+        result = {"trial": spec.id, **_asked(spec), **described, **body}
+        result["remarks"] = [*remarks[spec.id], *body["remarks"]]
         if save is not None and done is not None:
             _save(save, sets, plan, done, result)
         if found[spec.id] is not None:
@@ -164,7 +169,7 @@ def probe(
         try:
             opened.record_trial(spec.id, result)
         except (ReadOnly, Unavailable) as e:  # the result is worth more than its place in the store
-            notes.append(f"This result could not be stored. {e.message}")
+            notes.append(f"This result could not be stored. {e.message}{_remedy(opened, e)}")
         results[spec.id] = {**result, "cached": False}
         if len(specs) > 1:
             reporter.note(_line(spec, result))
@@ -174,14 +179,29 @@ def probe(
     return {**answer, "seconds": seconds, "notes": list(dict.fromkeys(notes))}
 
 
-def results(store: str | Path | Store) -> list[dict[str, Any]]:
-    """Return every trial in the store, by data set, then model, then the time when it was run.
+def results(store: str | Path | Store, *, model: str | None = None, dataset: str | None = None) -> list[dict[str, Any]]:
+    """Return the trials in the store, by data set, then model, then the time when they were run.
 
     What is damaged, or is no result of a probe, is left out.
+
+    Parameters
+    ----------
+    store : str, Path or Store
+    model, dataset : str, optional
+        Only trials of these: names as given to `extract`, or patterns such as ``timm:vit*``.
     """
     opened = open_store(store)
-    whole = (trial for trial in opened.trials() if is_stored(trial))
+    wanted = {"model": model, "dataset": dataset_pattern(dataset)}
+    whole = (trial for trial in opened.trials() if is_stored(trial) and _fits(trial, wanted))
     return sorted(whole, key=lambda t: (str(t.get("dataset")), str(t.get("model")), t.get("created") or 0))
+
+
+def _fits(trial: Mapping[str, Any], patterns: Mapping[str, str | None]) -> bool:
+    """Say whether fields of a trial fit patterns; a trial of a set without a name has none, and fits no pattern."""
+    return all(
+        pattern is None or trial.get(field) == pattern or fnmatchcase(str(trial.get(field) or ""), pattern)
+        for field, pattern in patterns.items()
+    )
 
 
 def _validated(plan: Plan, sets: Sets, val_split: str | None) -> tuple[Sets, list[str]]:
@@ -282,12 +302,19 @@ def _available(memory: int) -> int:
 
 
 def _changes(sets: Sets, data_root: Path | None) -> list[str]:
-    """Say which data sets have changed since they were extracted."""
+    """Say which data sets may have changed since they were extracted, or are gone."""
     return [
         note
         for part, named in sets.names.items()
         if (note := changed_since(getattr(sets, part), named, data_root)) is not None
     ]
+
+
+def _remedy(store: Store, error: ReadOnly | Unavailable) -> str:
+    """Say how to keep results of a store that can only be read: in one of one's own above it."""
+    if not isinstance(error, ReadOnly):
+        return ""
+    return f" To keep results: --store FOLDER --from {shlex.quote(store.url)}, a store of your own above it."
 
 
 def _line(spec: TrialSpec, result: Mapping[str, Any]) -> str:

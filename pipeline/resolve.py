@@ -2,47 +2,22 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from ..errors import BadInput, Conflict, CryoprobeError, NotFound
 from ..stores.feature_set import FeatureSet
-from ..stores.names import Name, NamedSet
+from ..stores.names import NamedSet
 from ..stores.sample_index import SampleIndex, fingerprint
 from ..stores.store import Store
 from .datasets import canonical_name, is_listed, load_dataset
 from .datasets.base import ALL
 from .encoders import default_tap, file_sha256
+from .wanted import Request, command, not_extracted, options_of
 
 HOLDOUT = 0.2
 """Share of a data set without splits that is held out for testing, where nothing else is asked for."""
-
-
-@dataclass(frozen=True)
-class Request:
-    """Which features are asked for, by name.
-
-    Parameters
-    ----------
-    model, dataset : str
-    tap, image_size, limit, checkpoint, data_root
-        As given to `extract`; None fits any, except that of several taps the model's default one is taken.
-    untrained : bool
-        Take random weights; otherwise they are taken only where there are no others.
-    """
-
-    model: str
-    dataset: str
-    tap: str | None = None
-    image_size: int | None = None
-    limit: int | None = None
-    checkpoint: Path | None = None
-    data_root: Path | None = None
-    untrained: bool = False
-
 
 VALIDATION_NAMES = ("val", "validation", "valid")
 """What data sets call the split that is there to choose on."""
@@ -92,25 +67,35 @@ class Sets:
 
 
 def as_fraction(text: str) -> float | None:
-    """Return `text` as a fraction between 0 and 1, or None where it is a name."""
+    """Return `text` as a fraction between 0 and 1; None where it is a name, or the beginning of an id such as 0716."""
+    value = _number(text)
+    return value if value is not None and 0 < value < 1 else None
+
+
+def _number(text: str) -> float | None:
     try:
-        value = float(text)
+        return float(text)
     except ValueError:
         return None
-    if not 0 < value < 1:
-        raise BadInput(f"{text} is neither the name of a split nor a fraction between 0 and 1.", found=text)
-    return value
+
+
+def _part_by_id(store: Store, text: str) -> FeatureSet | float:
+    """Return the fraction that `text` is, or else the set whose id begins so, although it may look like a number."""
+    fraction = as_fraction(text)
+    if fraction is not None:
+        return fraction
+    if _number(text) is not None and not set(text.lower()) <= set("0123456789abcdef"):
+        raise BadInput(f"{text} is neither the id of a set nor a fraction between 0 and 1.", found=text)
+    return store.open(text)
 
 
 def by_id(store: Store, train: str, test: str | None, choosing: Choosing) -> Sets:
     """Find sets by their ids; what chooses, and `test` too, may be a fraction of train."""
     train_set = store.open(train)
-    fraction = None if test is None else as_fraction(test)
-    test_set = HOLDOUT if test is None else fraction or store.open(test)
-    val: FeatureSet | float | None = choosing.fraction
-    if choosing.asked is not None:
-        val = as_fraction(choosing.asked) or store.open(choosing.asked)
-    sets = Sets(train_set, test_set, val, {})
+    test_set = HOLDOUT if test is None else _part_by_id(store, test)
+    val = choosing.fraction if choosing.asked is None else _part_by_id(store, choosing.asked)
+    doubts = () if test is not None else (_held_out(f"set {train_set.id[:12]}", "--test"),)
+    sets = Sets(train_set, test_set, val, {}, doubts)
     _check_apart(train_set, sets.test, sets.val)
     for name, other in (("test", sets.test), ("val", sets.val)):
         if isinstance(other, FeatureSet) and other.encoder_id != train_set.encoder_id:
@@ -148,8 +133,9 @@ def by_name(
     available = {n.name.split for n in candidates}
     if train_split is None:
         train_split = ALL if ALL in available and "train" not in available else "train"
+    held_out = test_split is None and train_split == ALL and "test" not in available
     if test_split is None:
-        test_split = str(HOLDOUT) if train_split == ALL and "test" not in available else "test"
+        test_split = str(HOLDOUT) if held_out else "test"
     wanted = {"train": train_split, "test": test_split}
     # A split that is trained or scored on cannot choose, whatever it is called.
     free = available - {train_split, test_split} if choosing.official else set()
@@ -158,8 +144,10 @@ def by_name(
     if val_split is not None:
         wanted["val"] = val_split
     absent = [s for s in wanted.values() if as_fraction(s) is None and s not in available]
+    if numbers := [s for s in absent if _number(s) is not None]:
+        raise BadInput(f"{numbers[0]} is neither the name of a split nor a fraction between 0 and 1.", found=numbers[0])
     if absent:
-        raise _not_extracted(store, request, list(dict.fromkeys(absent)), candidates)
+        raise not_extracted(store, request, list(dict.fromkeys(absent)), candidates)
     newest = next(n for n in candidates if n.name.split == train_split)
     train = store.open(newest.set)
     found: dict[str, FeatureSet | float | None] = {"val": choosing.fraction}
@@ -173,12 +161,19 @@ def by_name(
         other = store.open(named[part].set)
         found[part] = other
         if other.encoder_id != train.encoder_id:
-            again = _command(store, request, [wanted[part]], newest.name)
+            again = command(store, request, [wanted[part]], newest.name)
             raise _two_encoders(train, other, part, "Extract both: " + again)
     test = found["test"]
     assert test is not None
     _check_apart(train, test, found["val"])
-    return Sets(train, test, found["val"], named, tuple(_doubts(candidates, named)))
+    doubts = [*_doubts(candidates, named)]
+    if held_out:
+        doubts.append(_held_out(f"{newest.name.dataset}, which has no splits,", "--test-split"))
+    return Sets(train, test, found["val"], named, tuple(doubts))
+
+
+def _held_out(what: str, option: str) -> str:
+    return f"a fifth of {what} is held out as the test; another share: {option} {HOLDOUT}"
 
 
 def _nearest(fitting: Sequence[NamedSet], train: NamedSet) -> NamedSet:
@@ -197,33 +192,12 @@ def _doubts(candidates: Sequence[NamedSet], named: Mapping[str, NamedSet]) -> It
     rivals = [n for n in candidates if n.name.split == train.split and n.name != train]
     if rivals:
         yield (
-            f"{len(rivals) + 1} extractions fit; the newest is taken ({_options(train)}), not: "
-            + "; ".join(dict.fromkeys(_options(n.name) for n in rivals))
+            f"{len(rivals) + 1} extractions fit; the newest is taken ({options_of(train)}), not: "
+            + "; ".join(dict.fromkeys(options_of(n.name) for n in rivals))
         )
     for part, other in named.items():
         if (other.name.limit, other.name.limit_seed) != (train.limit, train.limit_seed):
-            yield f"the {part} set was extracted with {_options(other.name)}, the train set with {_options(train)}"
-
-
-def _options(name: Name) -> str:
-    """Return the options with which a set was extracted, as they are given."""
-    given = [f"{option} {value}" if value is not True else option for option, value in _given(name).items()]
-    return ", ".join(given) or "no options"
-
-
-def _given(name: Name) -> dict[str, Any]:
-    """Return the options of `extract` that a name stands for, but for the tap."""
-    options = {
-        "--image-size": name.image_size,
-        "--limit": name.limit,
-        "--limit-seed": name.limit_seed or None,
-        "--untrained": name.untrained or None,
-        "--seed": name.seed or None,
-        "--precision": name.precision if name.precision != "fp32" else None,
-        "--stored-dtype": name.stored_dtype if name.stored_dtype != "float16" else None,
-        "--checkpoint": f"FILE with sha256 {name.checkpoint[:12]}…" if name.checkpoint else None,
-    }
-    return {option: value for option, value in options.items() if value is not None}
+            yield f"the {part} set was extracted with {options_of(other.name)}, the train set with {options_of(train)}"
 
 
 def _check_apart(train: FeatureSet, test: FeatureSet | float, val: FeatureSet | float | None) -> None:
@@ -240,9 +214,9 @@ def _check_apart(train: FeatureSet, test: FeatureSet | float, val: FeatureSet | 
 
 
 def changed_since(feature_set: FeatureSet, named: NamedSet, data_root: Path | None) -> str | None:
-    """Say whether the data set's files, where they are at hand, have changed since they were extracted here.
+    """Say whether the data set's files may have changed since they were extracted here, or are gone.
 
-    By stat calls only. None where nothing has changed, or nothing can be told.
+    By stat calls only. None where nothing has changed, and where they were not extracted on this machine.
     """
     name = named.name
     index = SampleIndex()
@@ -252,19 +226,25 @@ def changed_since(feature_set: FeatureSet, named: NamedSet, data_root: Path | No
         index.close()
     if recorded is None or recorded.dataset_id != feature_set.dataset_id:
         return None
+    which = f"The files of {name.dataset} ({name.split})"
+    gone = f"{which} are not here any more: it cannot be told whether they have changed since they were extracted."
     sources: Sequence[Path] | None = recorded.sources
     if sources is None:
         if not is_listed(name.dataset):
             return None
         try:
             sources = load_dataset(name.dataset, data_root=data_root).split(name.split).sources
-        except CryoprobeError:
-            return None
-    if not any(p.exists() for p in sources) or fingerprint(sources) == recorded.fingerprint:
+        except NotFound:
+            return gone
+        except CryoprobeError as e:
+            return f"{which} cannot be looked at: {e.message}"
+    if not sources or fingerprint(sources) == recorded.fingerprint:
         return None
+    if not any(p.exists() for p in sources):
+        return gone
     return (
-        f"The files of {name.dataset} ({name.split}) have changed since these features were extracted. "
-        "Run extract again to bring them up to date; only what is new is encoded."
+        f"{which} may have changed since these features were extracted: their names, dates or sizes differ. "
+        "extract reads them again, and encodes only what differs."
     )
 
 
@@ -286,39 +266,6 @@ def _candidates(store: Store, request: Request) -> list[NamedSet]:
         tap = default if default in taps else fitting[0].name.tap
         fitting = [n for n in fitting if n.name.tap == tap]
     return fitting
-
-
-def _command(store: Store, request: Request, splits: Sequence[str], like: Name | None = None) -> str:
-    """Return the exact command that would make the missing features, with the options of those that are `like` them."""
-    words = ["cryoprobe", "extract", "--model", request.model, "--dataset", request.dataset, "--store", store.url]
-    options = {
-        "--split": ",".join(splits) or None,
-        "--tap": request.tap,
-        **(_given(like) if like is not None else {"--untrained": request.untrained or None}),
-        "--data-root": request.data_root,
-    }
-    asked = {"--image-size": request.image_size, "--limit": request.limit, "--checkpoint": request.checkpoint}
-    options.update({option: value for option, value in asked.items() if value is not None})
-    for option, value in options.items():
-        if value is not None:
-            words += [option] if value is True else [option, str(value)]
-    return shlex.join(words)
-
-
-def _not_extracted(store: Store, request: Request, absent: Sequence[str], candidates: Sequence[NamedSet]) -> NotFound:
-    which = ", ".join(repr(s) for s in absent)
-    available = sorted({n.name.split for n in candidates})
-    there = f" It has: {', '.join(available)}." if available else ""
-    splits = absent if available else []
-    also = "\nOr name other splits: --train-split, --test-split (a fraction holds out a part of train)."
-    like = candidates[0].name if candidates else None
-    return NotFound(
-        f"The store {store.url} has no features of {request.model} on {request.dataset}"
-        + (f", split {which}." if available else ".")
-        + there,
-        hint=f"Make them:\n  {_command(store, request, splits, like)}" + (also if available else ""),
-        key=request.dataset,
-    )
 
 
 def _two_encoders(train: FeatureSet, other: FeatureSet, part: str, hint: str) -> Conflict:

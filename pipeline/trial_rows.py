@@ -62,6 +62,8 @@ class TrialParts:
         What the samples have in common that they should not.
     test_in_train : int
         Test images that also stand in the training data, or in those that choose.
+    remarks : list of str
+        Where the training rows are fewer than were to be drawn.
     """
 
     train: Part
@@ -69,6 +71,7 @@ class TrialParts:
     test: Part
     warnings: list[str]
     test_in_train: int
+    remarks: list[str]
 
     @property
     def counts(self) -> dict[str, int]:
@@ -139,8 +142,10 @@ class TrialRows:
             test, test_samples = train.take(held), samples[held]
             train, samples = train.take(keep), samples[keep]
         warnings: list[str] = []
+        remarks: list[str] = []
         val, val_samples = self._parts.get("val", (None, None))
         if draw.shots is not None:
+            remarks += _taken_whole(train, draw.shots)
             train, samples, val, val_samples = self._few(train, samples, val, val_samples, draw.shots, seed, carving)
         else:
             if draw.fraction is not None:
@@ -164,7 +169,7 @@ class TrialRows:
         in_train = _shared(test_samples, samples)
         if in_train:
             warnings.append(f"{in_train} of {len(test)} test images stand in the training data too")
-        return TrialParts(train, val, test, warnings, in_train)
+        return TrialParts(train, val, test, warnings, in_train, remarks)
 
     def _few(
         self,
@@ -224,6 +229,17 @@ def _too_few(train: Part, val: Part | None, wanted: tuple[int, int]) -> list[str
         if part is not None and not is_mixed(part.y):
             told.append(f"the {name} rows are sorted by class: {count} were drawn instead of the first {count}")
     return told
+
+
+def _taken_whole(train: Part, shots: int) -> list[str]:
+    """Say how many of the classes that train has are too small for so many shots: such a result is of fewer."""
+    rows = train.y.sum(axis=0, dtype=np.int64) if train.y.ndim == 2 else np.bincount(train.y)
+    small, of = int(np.sum((rows > 0) & (rows < shots))), int(np.sum(rows > 0))
+    if not small:
+        return []
+    if of == 1:
+        return [f"the only class has fewer than {shots} training rows, and is taken whole"]
+    return [f"{small} of {of} classes have fewer than {shots} training rows, and are taken whole"]
 
 
 def _widened(part: Part, n_classes: int) -> Part:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from ...errors import BadInput
+from ...errors import BadInput, CryoprobeError
 from ...stores.sample_index import cache_folder
 from .base import Dataset
 
@@ -107,6 +109,36 @@ def canonical_name(spec: str, data_root: Path | None = None) -> str:
         "(`cryoprobe datasets` lists them)." + ("" if separator else f" Is it a folder? folder:{spec}"),
         key=spec,
     )
+
+
+def dataset_pattern(pattern: str | None) -> str | None:
+    """Return what filters data sets by name: a name that `extract` takes becomes the one that the store has.
+
+    Parameters
+    ----------
+    pattern : str or None
+        With wildcards (``*``, ``?``, ``[``) it stays as it is. So does what names no data set of the usual kinds: a
+        program can give its own any name.
+    """
+    if pattern is None or set("*?[") & set(pattern):
+        return pattern
+    try:
+        return canonical_name(pattern)
+    except BadInput:
+        return pattern
+
+
+def known_splits(spec: str, data_root: Path | None = None) -> Sequence[str] | None:
+    """Return the splits of a data set, as far as names, listings of folders and tables tell; None where they do not."""
+    name = canonical_name(spec, data_root)
+    kind, _, rest = name.partition(":")
+    if kind == "torchvision":
+        from .torchvision_sets import SPLITS
+
+        return tuple(SPLITS[rest]) if rest in SPLITS else None
+    with suppress(CryoprobeError, OSError):
+        return load_dataset(name, data_root=data_root).splits if kind in ("folder", "csv", "sklearn") else None
+    return None
 
 
 def is_listed(name: str) -> bool:

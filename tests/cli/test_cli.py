@@ -174,6 +174,33 @@ def test_a_probe_says_when_the_files_have_changed_since(data: Path, store: Path)
     assert "(test)" not in warned.stderr
 
 
+def test_where_only_dates_differ_a_probe_does_not_say_that_files_were_changed(data: Path, store: Path) -> None:
+    words = ["probe", *MODEL, "--dataset", f"folder:{data}", "--store", store, "--C", "1"]
+    for file in (data / "test").rglob("*.png"):
+        file.chmod(0o600)
+    said = run(*words).stderr
+    assert "(test) may have changed since these features were extracted: their names, dates or sizes differ" in said
+    assert "extract reads them again, and encodes only what differs" in said
+    assert run("extract", *MODEL, *SMALL, "--dataset", f"folder:{data}", "--store", store)
+    assert "changed" not in run(*words).stderr
+
+
+def test_files_that_are_gone_are_said_to_be_gone(data: Path, store: Path, tmp_path: Path) -> None:
+    table = tmp_path / "t.csv"
+    table.write_text("path,label\n" + "".join(f"{p},{p.parent.name}\n" for p in (data / "train").rglob("*.png")))
+    run("extract", *MODEL, *SMALL, "--dataset", f"csv:{table}", "--store", store)
+    data.rename(tmp_path / "elsewhere")
+    table.unlink()
+    for dataset in (f"folder:{data}", f"csv:{table}"):
+        said = run("probe", *MODEL, "--dataset", dataset, "--store", store, "--C", "1").stderr
+        assert "are not here any more: it cannot be told whether they have changed" in said
+        assert "may have changed" not in said
+    (tmp_path / "elsewhere" / "test").rename(tmp_path / "test")
+    (tmp_path / "elsewhere").rename(data)
+    said = run("probe", *MODEL, "--dataset", f"folder:{data}", "--store", store, "--C", "1").stderr
+    assert "(test) are not here any more" in said
+
+
 def test_sets_of_two_encoders_are_never_combined(data: Path, store: Path) -> None:
     other = cryoprobe.load_encoder("timm:test_vit", untrained=True, image_size=32, seed=1)
     cryoprobe.extract(other, f"folder:{data}", store, splits=["train"])

@@ -8,7 +8,13 @@ import pytest
 from tests_support import write_images
 
 from cryoprobe.errors import BadInput, NotFound
-from cryoprobe.pipeline.datasets import canonical_name, list_datasets, load_dataset
+from cryoprobe.pipeline.datasets import (
+    canonical_name,
+    dataset_pattern,
+    known_splits,
+    list_datasets,
+    load_dataset,
+)
 from cryoprobe.pipeline.datasets.torchvision_sets import SPLITS
 
 
@@ -52,6 +58,36 @@ def test_what_names_no_data_set_is_met_with_all_kinds(spec: str) -> None:
         for kind in ("folder:", "csv:", "npz:", "idx:", "torchvision:", "sklearn:digits"):
             assert kind in str(refused.value)
         assert refused.value.key == spec
+
+
+def test_a_filter_is_a_name_or_a_pattern(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert dataset_pattern("csv:a.csv") == f"csv:{tmp_path}/a.csv"
+    assert dataset_pattern("torchvision:CIFAR10") == "torchvision:CIFAR10"
+    assert dataset_pattern(None) is None
+    for pattern in (
+        "*",
+        "csv:*.csv",
+        "folder:a?",
+        "folder:[ab]",
+        "my own",
+        "photos",
+        "hdf5:x",
+        "folder:~nobody-at-all/x",
+    ):
+        assert dataset_pattern(pattern) == pattern
+
+
+def test_splits_are_known_where_no_image_need_be_read_for_it(tmp_path: Path) -> None:
+    for split in ("test", "train"):
+        write_images(tmp_path / "images" / split, {"a": 1})
+    (tmp_path / "t.csv").write_text("path,label,split\nx.png,a,one\ny.png,a,two\n")
+    assert list(known_splits(f"folder:{tmp_path}/images") or ()) == ["train", "test"]
+    assert list(known_splits(f"csv:{tmp_path}/t.csv") or ()) == ["one", "two"]
+    assert known_splits("sklearn:digits") == ["all"]
+    assert known_splits("torchvision:CIFAR10") == ("train", "test")
+    for unknown in (f"folder:{tmp_path}/absent", f"npz:{tmp_path}/absent.npz", "torchvision:None"):
+        assert known_splits(unknown) is None
 
 
 def test_a_bare_path_is_met_with_the_name_that_was_probably_meant() -> None:

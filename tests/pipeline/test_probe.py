@@ -18,6 +18,7 @@ import cryoprobe
 from cryoprobe.errors import BadInput, Conflict, NotFound, ReadOnly
 from cryoprobe.pipeline.encoders import Encoder
 from cryoprobe.pipeline.probes import stratified_holdout
+from cryoprobe.pipeline.resolve import as_fraction
 from cryoprobe.stores.backends.local import LocalBackend
 from cryoprobe.stores.store import Store
 
@@ -107,8 +108,12 @@ def test_a_data_set_without_splits_gives_a_fifth_for_testing(opened: Store) -> N
     assert result["rows"] == {"train": 120, "test": 30, "val": 0}
     assert result["splits"] == {"train": "all", "test": 0.2, "val": None}
     assert result["test"] == {"fraction": 0.2, "seed": 0}
+    assert any("a fifth of folder:/d, which has no splits, is held out" in note for note in result["notes"])
+    by_id = cryoprobe.probe(opened, train=result["train"], C=[1.0])
+    assert any("is held out as the test; another share: --test 0.2" in note for note in by_id["notes"])
     other = cryoprobe.probe(opened, **BY_NAME, C=[1.0], test_split="0.5", seed=1)
     assert other["rows"] == {"train": 75, "test": 75, "val": 0}
+    assert other["notes"] == []
     assert np.sum(other["metrics"]["confusion"]) == 75
 
 
@@ -215,7 +220,85 @@ def test_features_that_are_missing_come_with_the_exact_command(split: Store) -> 
     ) in str(caught.value)
     with pytest.raises(NotFound) as caught:
         cryoprobe.probe(split, **BY_NAME, test_split="val")
+    assert "If the data set has 'val', make them:" in str(caught.value)  # it is not here to be asked
     assert "--split val" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("asked", "said"),
+    [
+        ({"limit": 501}, "--limit 501"),
+        ({"image_size": 224}, "--image-size 224"),
+        ({"tap": "cls", "limit": 500}, "--tap cls --limit 500"),
+        ({"untrained": True}, "--untrained"),
+    ],
+)
+def test_features_with_other_options_are_told_by_their_options(opened: Store, asked: dict[str, Any], said: str) -> None:
+    for limit in (500, 600):
+        put_set(opened, *rows(limit // 10, 0), classes=CLASSES, split="train", limit=limit, limit_seed=0)
+    put_set(opened, *rows(30, 1), classes=CLASSES, split="test", limit=600, limit_seed=0)
+    with pytest.raises(NotFound) as caught:
+        cryoprobe.probe(opened, **BY_NAME, **asked)
+    message = str(caught.value)
+    assert f"no features of timm:m on folder:/d with {said}. It has" in message
+    assert "--tap pooled --limit 500 (train)" in message
+    assert "--tap pooled --limit 600 (test, train)" in message
+    command = next(line.split() for line in message.splitlines() if "cryoprobe extract" in line)
+    assert set(said.split()) <= set(command)
+    assert command.count("--limit") == 1
+
+
+def test_a_command_does_not_mix_random_weights_with_a_checkpoint(opened: Store, tmp_path: Path) -> None:
+    put_set(opened, *rows(30, 0), classes=CLASSES, split="train", untrained=True, seed=3)
+    (tmp_path / "w.safetensors").write_bytes(b"weights")
+    with pytest.raises(NotFound) as caught:
+        cryoprobe.probe(opened, **BY_NAME, checkpoint=tmp_path / "w.safetensors")
+    command = next(line for line in str(caught.value).splitlines() if "cryoprobe extract" in line)
+    assert command.endswith(f"--checkpoint {tmp_path}/w.safetensors")
+    assert "--tap pooled --untrained --seed 3 (train)" in str(caught.value)
+
+
+def test_a_split_that_was_extracted_with_other_options_is_told(opened: Store) -> None:
+    for tap, names in (("pooled", ["train"]), ("cls", ["train", "test"])):
+        for name in names:
+            put_set(opened, *rows(30, 0), classes=CLASSES, split=name, tap=tap)
+    with pytest.raises(NotFound) as caught:
+        cryoprobe.probe(opened, **BY_NAME)
+    assert "with --tap pooled, split 'test'. It has: train." in str(caught.value)
+    assert "With other options it has:\n  --tap cls (test)" in str(caught.value)
+
+
+def test_a_split_that_the_data_set_does_not_have_is_not_to_be_extracted(opened: Store, tmp_path: Path) -> None:
+    for name in ("train", "test"):
+        write_images(tmp_path / "d" / name, {"a": 1, "b": 1})
+        put_set(opened, *rows(30, 0), classes=CLASSES, split=name, dataset=f"folder:{tmp_path}/d")
+    asked = {"model": "timm:m", "dataset": f"folder:{tmp_path}/d"}
+    with pytest.raises(NotFound) as caught:
+        cryoprobe.probe(opened, **asked, test_split="foo")
+    assert "has no split 'foo'; it has: train, test" in str(caught.value)
+    assert "cryoprobe extract" not in str(caught.value)
+    write_images(tmp_path / "d" / "val", {"a": 1, "b": 1})
+    with pytest.raises(NotFound, match=r"(?s)\nMake them:.*--split val"):
+        cryoprobe.probe(opened, **asked, test_split="val")
+
+
+def test_an_id_of_digits_is_no_number(opened: Store) -> None:
+    train = put_set(opened, *rows(60, 0), classes=CLASSES, split="train")
+    tests = (put_set(opened, *rows(30, seed), classes=CLASSES, split="test") for seed in range(1, 100))
+    test = next(s for s in tests if s.id[:2].isdigit() and s.id[:2] != train.id[:2])
+    digits = next(test.id[:n] for n in range(2, 65) if sum(i.startswith(test.id[:n]) for i in opened.set_ids()) == 1)
+    assert cryoprobe.probe(opened, train=train.id, test=digits, C=[1.0])["test"] == test.id
+    for text in ("0716", "12e4", "1", "0", "07", "nan", "inf", "train"):
+        assert as_fraction(text) is None
+    assert [as_fraction(text) for text in ("0.2", ".5", "1e-1")] == [0.2, 0.5, 0.1]
+    for wrong in ("1.5", "-0.1", "0.0"):
+        with pytest.raises(BadInput, match="nor a fraction between 0 and 1"):
+            cryoprobe.probe(opened, train=train.id, test=wrong, C=[1.0])
+
+
+def test_a_split_may_be_called_by_a_number(split: Store) -> None:
+    five = put_set(split, *rows(30, 5), classes=CLASSES, split="5")
+    assert cryoprobe.probe(split, **BY_NAME, C=[1.0], test_split="5")["test"] == five.id
 
 
 @pytest.mark.parametrize(
@@ -245,6 +328,25 @@ def test_results_are_ordered_by_data_set_model_and_time(split: Store) -> None:
     assert [t["chosen"]["C"] for t in cryoprobe.results(split)] == [3.0, 1.0, 2.0]
 
 
+def test_results_are_filtered_as_sets_are(split: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for model, dataset in (("timm:m", "folder:/d"), ("timm:other", f"csv:{tmp_path}/a.csv")):
+        for name in ("train", "test"):
+            put_set(
+                split, *rows(30, len(name)), classes=CLASSES, split=name, model=model, dataset=dataset, encoder=model
+            )
+        cryoprobe.probe(split, model=model, dataset=dataset, C=[1.0])
+
+    def models(**filters: str) -> list[str]:
+        return [trial["model"] for trial in cryoprobe.results(split, **filters)]
+
+    assert models() == ["timm:other", "timm:m"]
+    assert models(model="timm:m") == ["timm:m"]
+    assert models(model="timm:o*") == ["timm:other"]
+    assert models(dataset="csv:a.csv") == models(dataset="csv:*") == ["timm:other"]
+    assert models(model="timm:m", dataset="csv:a.csv") == models(dataset="a.csv") == []
+
+
 class Frozen(LocalBackend):
     """A store that somebody else may write."""
 
@@ -258,8 +360,11 @@ class Frozen(LocalBackend):
 def test_a_store_that_cannot_be_written_still_gives_results(split: Store) -> None:
     read_only = Store(Frozen(Path(split.url)))
     result = cryoprobe.probe(read_only, **BY_NAME, C=[1.0])
-    assert any("could not be stored" in note for note in result["notes"])
+    (note,) = (note for note in result["notes"] if "could not be stored" in note)
+    assert f"--store FOLDER --from {split.url}" in note
     assert cryoprobe.results(split) == []
+    own = cryoprobe.open_store(Path(split.url).with_name("own"), sources=[split.url])
+    assert cryoprobe.probe(own, **BY_NAME, C=[1.0])["notes"] == []
     assert cryoprobe.probe(split, **BY_NAME, C=[1.0])["metrics"] == result["metrics"]
     assert cryoprobe.probe(read_only, **BY_NAME, C=[1.0])["cached"]
 

@@ -92,6 +92,40 @@ def test_a_named_validation_split_gives_the_validation_shots(split: Store) -> No
     assert result["rows"] == {"train": 48, "test": 120, "val": 24}
 
 
+def test_classes_with_fewer_rows_than_shots_are_told_of(store: Path) -> None:
+    opened = cryoprobe.open_store(store, create=True)
+    x, y = rows(120, 0)
+    few = np.flatnonzero((y != 2) | (np.arange(120) < 60))  # 20 rows of each class, but for one of 10
+    put_set(opened, x[few], y[few], classes=CLASSES, split="train")
+    put_set(opened, *rows(60, 1), classes=CLASSES, split="test")
+
+    def remarks(**asked: Any) -> list[str]:
+        done = cryoprobe.probe(opened, **BY_NAME, **asked)
+        again = cryoprobe.probe(opened, **BY_NAME, **asked)
+        assert again["remarks"] == done["remarks"]
+        return list(done["remarks"])
+
+    one, all_ = (
+        f"{n} of 6 classes have fewer than {k} training rows, and are taken whole" for n, k in ((1, 15), (6, 21))
+    )
+    assert remarks(C=[1.0], shots=[10], seeds=1) == []
+    assert remarks(C=[1.0], shots=[15], seeds=2) == [one]
+    assert remarks(C=[1.0], shots=[1, 15, 21], seeds=2) == [one, all_]
+    assert remarks(protocol="mieb", seeds=1) == [one.replace("15", "16")]
+    assert remarks(protocol="dinov2-knn", shots=[21], seeds=1) == [all_]
+
+
+def test_flags_with_fewer_rows_than_shots_are_told_of(store: Path) -> None:
+    opened = cryoprobe.open_store(store, create=True)
+    for seed, name in enumerate(("train", "test")):
+        x, y = rows(120, seed)
+        flags = np.eye(6, dtype=np.uint8)[y]  # 20 rows each
+        flags[:, 0] = 1
+        put_set(opened, x, flags, classes=CLASSES, split=name)
+    done = cryoprobe.probe(opened, **BY_NAME, C=[1.0], shots=[30], seeds=1)
+    assert done["remarks"] == ["5 of 6 classes have fewer than 30 training rows, and are taken whole"]
+
+
 def test_the_same_sweep_again_answers_from_the_store_and_draws_do_not_depend_on_it(
     split: Store, tmp_path: Path
 ) -> None:
