@@ -17,6 +17,20 @@ from .base import DatasetPattern, Json, ModelPattern, Sources, SplitPattern, Sto
 PANEL = "Stores"
 
 
+def patterns(model: str | None, dataset: str | None, split: str | None, tap: str | None) -> dict[str, str]:
+    """Return the filters that were given, by field of a name; a data set may be named as `extract` takes it."""
+    from cryoprobe.pipeline.datasets import dataset_pattern
+
+    given = {"model": model, "dataset": dataset_pattern(dataset), "split": split, "tap": tap}
+    return {field: pattern for field, pattern in given.items() if pattern is not None}
+
+
+def none_fits(store: cryoprobe.Store, wanted: dict[str, str]) -> str:
+    """Say that filters left nothing, and of how many sets."""
+    words = " ".join(f"--{field} {pattern}" for field, pattern in wanted.items())
+    return f"No set fits {words}: {store.url} has {len(store.set_ids())}."
+
+
 @command(PANEL)
 def ls(
     store: StoreUrl,
@@ -30,11 +44,14 @@ def ls(
     """List the feature sets in the store, newest first."""
     from cryoprobe import console
 
-    named = opened(store, sources).ls(model=model, dataset=dataset, split=split, tap=tap)
+    looked_at, wanted = opened(store, sources), patterns(model, dataset, split, tap)
+    named = looked_at.ls(**wanted)
     if as_json:
         console.out(json.dumps([n.model_dump(mode="json") for n in named]))
-    else:
+    elif named or not wanted:
         console.named_sets(named)
+    else:
+        console.err(none_fits(looked_at, wanted))
 
 
 @command(PANEL)
@@ -57,6 +74,9 @@ def show(
 @command(PANEL)
 def log(
     store: StoreUrl,
+    sets: Annotated[
+        list[str] | None, typer.Argument(metavar="[SET]...", help="Ids of sets, or their first digits; all by default.")
+    ] = None,
     model: ModelPattern = None,
     dataset: DatasetPattern = None,
     split: SplitPattern = None,
@@ -66,11 +86,14 @@ def log(
     """Tell who made each set, when, with which versions and by which command, newest first."""
     from cryoprobe import console, keeping_tables
 
-    entries = cryoprobe.log(store, model=model, dataset=dataset, split=split, tap=tap)
+    looked_at, wanted = opened(store, None), patterns(model, dataset, split, tap)
+    entries = cryoprobe.log(looked_at, sets or (), **wanted)
     if as_json:
         console.out(json.dumps([keeping_tables.as_json(e) for e in entries]))
-    else:
+    elif entries or not wanted:
         keeping_tables.history(entries)
+    else:
+        console.err(none_fits(looked_at, wanted))
 
 
 @command(PANEL)
@@ -103,11 +126,14 @@ def du(
     """Add up the bytes of sets, models and all the rest; what is shared on the disk counts once."""
     from cryoprobe import console, keeping_tables
 
-    usage = cryoprobe.du(store, model=model, dataset=dataset, split=split, tap=tap)
+    looked_at, wanted = opened(store, None), patterns(model, dataset, split, tap)
+    usage = cryoprobe.du(looked_at, **wanted)
     if as_json:
         console.out(json.dumps(keeping_tables.as_json(usage)))
-    else:
-        keeping_tables.usage(usage)
+        return
+    keeping_tables.usage(usage)
+    if wanted and not usage.sets:
+        console.err(none_fits(looked_at.own, wanted))
 
 
 @command(PANEL)

@@ -18,9 +18,11 @@ from .base import (
     Checkpoint,
     Data,
     DataRoot,
+    DatasetPattern,
     ImageSize,
     Json,
     Model,
+    ModelPattern,
     Sources,
     StoreUrl,
     command,
@@ -229,15 +231,24 @@ def predict(
 
 
 @command(PANEL)
-def results(store: StoreUrl, sources: Sources = None, as_json: Json = False) -> None:
-    """Tabulate every trial in the store."""
+def results(
+    store: StoreUrl,
+    sources: Sources = None,
+    model: ModelPattern = None,
+    dataset: DatasetPattern = None,
+    as_json: Json = False,
+) -> None:
+    """Tabulate the trials in the store."""
     from cryoprobe import console, trial_tables
 
-    trials = cryoprobe.results(opened(store, sources))
+    looked_at = opened(store, sources)
+    trials = cryoprobe.results(looked_at, model=model, dataset=dataset)
     if as_json:
         console.out(json.dumps(trials))
-    else:
+    elif trials or (model is None and dataset is None):
         trial_tables.trials(trials)
+    else:
+        console.err(f"No trial in {looked_at.url} fits.")
 
 
 @command(PANEL)

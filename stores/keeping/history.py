@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -52,30 +52,43 @@ class Entry:
 
 def log(
     store: str | Path | Store,
+    sets: Sequence[str] = (),
     *,
     model: str | None = None,
     dataset: str | None = None,
     split: str | None = None,
     tap: str | None = None,
 ) -> list[Entry]:
-    """Return how each set of a store came to be, newest first; sets with a damaged manifest are left out.
+    """Return how each set of a store came to be, newest first.
 
     Parameters
     ----------
     store : str, Path or Store
+    sets : sequence of str
+        Ids of sets, or their first digits; with none, all but those with a damaged manifest.
     model, dataset, split, tap : str, optional
         Patterns (``timm:vit*``) for what the set was made as.
+
+    Raises
+    ------
+    NotFound, BadInput
+        If an id has no set, or its first digits are those of several.
+    Corrupt, Incompatible
+        If the manifest of a set that is named by its id cannot be read.
     """
     opened = open_store(store)
     wanted = any(p is not None for p in (model, dataset, split, tap))
 
+    left_out = () if sets else (Corrupt, Incompatible, NotFound)
+
     def entry(key: str) -> Entry | None:
-        with suppress(Corrupt, Incompatible, NotFound):
+        with suppress(*left_out):
             manifest = read_manifest(opened.backend, key)
             return _entry(manifest.set, manifest.rows, manifest.provenance)
         return None
 
-    found = [e for e in each(entry, opened.set_ids().values()) if e is not None]
+    keys = dict.fromkeys(opened.manifest_key(s) for s in sets) if sets else opened.set_ids().values()
+    found = [e for e in each(entry, keys) if e is not None]
     if wanted:
         patterns = {"model": model, "dataset": dataset, "split": split, "tap": tap}
         found = [e for e in found if e.name is not None and fits(e.name, **patterns)]

@@ -67,6 +67,38 @@ class TestLooking:
         assert run_json("ls", "-d", "folder:/elsewhere*") == []
         assert "folder:" in run("ls", "--split", "tr*n").stdout
 
+    def test_a_data_set_may_be_named_as_it_was_extracted(
+        self, store: Path, made: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.chdir(made)
+        for words in (["ls"], ["log"]):
+            assert len(run_json(*words, "-d", "folder:data")) == 2
+        assert len(run_json("du", "-d", "folder:data")["sets"]) == 2
+        assert len(run_json("ls", "-d", "folder:*/data")) == 2
+
+    def test_where_nothing_fits_it_is_said_of_how_many(self, store: Path, made: Path) -> None:
+        for words in (["ls"], ["log"], ["du"]):
+            done = run(*words, "-m", "timm:*", "-d", "csv:/no.csv")
+            assert done.stderr == f"No set fits --model timm:* --dataset csv:/no.csv: {store} has 2.\n"
+            assert "dataset" not in done.stdout or words == ["du"]
+            assert run(*words, "-m", "timm:*").stderr == run(*words).stderr == ""
+        for words in (["ls"], ["log"]):
+            done = run(*words, "--split", "none", "--json")
+            assert (done.stdout, done.stderr) == ("[]\n", "")
+        done = run("results", "-m", "none")
+        assert (done.stdout, done.stderr) == ("", f"No trial in {store} fits.\n")
+        assert run("results", "-m", "none", "--json").stdout == "[]\n"
+
+    def test_log_of_a_set(self, store: Path) -> None:
+        train, test = set_of("train"), set_of("test")
+        assert [e["set"] for e in run_json("log", train[:8])] == [train]
+        assert {e["set"] for e in run_json("log", train, test[:10], train)} == {train, test}
+        assert run_json("log", train, "--split", "test") == []
+        assert "There is no set 'ffff'" in run("log", "ffff", code=3).stderr
+        spoil(store, f"manifests/*/{train}.json")
+        assert [e["set"] for e in run_json("log")] == [test]
+        assert train in run("log", train[:8], code=4).stderr
+
     def test_log_tells_the_command(self, store: Path, made: Path) -> None:
         entries = run_json("log")
         assert {e["name"]["split"] for e in entries} == {"train", "test"}
