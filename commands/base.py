@@ -16,8 +16,8 @@ import cryoprobe
 from ..errors import INTERRUPTED, CryoprobeError
 
 _EXIT_CODES = """
-Exit codes: 0 done · 1 any other error · 2 wrong arguments or unusable input · 3 not found · 4 corrupt · 5 read-only · 6 format too new ·
-7 conflict · 8 storage failed · 9 not signed · 130 interrupted (run the same command again to go on).
+Exit codes: 0 done · 1 any other error · 2 wrong arguments or unusable input · 3 not found · 4 corrupt · 5 read-only ·
+6 format too new · 7 conflict · 8 storage failed · 9 not signed · 130 interrupted (run the same command again to go on).
 """
 
 _INTERRUPTED = "Interrupted: run the same command again to go on. What was sealed in a store is kept."
@@ -65,7 +65,10 @@ DataRoot = Annotated[Path | None, typer.Option(help="Folder of torchvision's dat
 ModelPattern = Annotated[
     str | None, typer.Option("--model", "-m", help="Only of this model; may have wildcards: 'timm:vit*'.")
 ]
-DatasetPattern = Annotated[str | None, typer.Option("--dataset", "-d", help="Only of this data set: 'folder:*/birds'.")]
+DatasetPattern = Annotated[
+    str | None,
+    typer.Option("--dataset", "-d", help="Only of this data set, named as for extract, or 'folder:*/birds'."),
+]
 SplitPattern = Annotated[str | None, typer.Option("--split", help="Only this split, with or without wildcards.")]
 TapPattern = Annotated[str | None, typer.Option("--tap", help="Only this tap, with or without wildcards.")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON value and nothing else.")]

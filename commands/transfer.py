@@ -37,13 +37,14 @@ def push(
 ) -> None:
     """Copy sets from the store to another one, with their names and trials; only what is missing travels."""
     from cryoprobe import console
+    from cryoprobe.pipeline.datasets import dataset_pattern
 
     found = cryoprobe.push(
         store,
         to,
         sets or (),
         model=model,
-        dataset=dataset,
+        dataset=dataset_pattern(dataset),
         trials=trials,
         units=units,
         dry_run=dry_run,
@@ -69,13 +70,14 @@ def pull(
 ) -> None:
     """Copy sets from another store into the store, which is made if there is none."""
     from cryoprobe import console
+    from cryoprobe.pipeline.datasets import dataset_pattern
 
     found = cryoprobe.pull(
         store,
         source,
         sets or (),
         model=model,
-        dataset=dataset,
+        dataset=dataset_pattern(dataset),
         trials=trials,
         units=units,
         dry_run=dry_run,
@@ -101,13 +103,14 @@ def sync(
 ) -> None:
     """Give each of two stores the sets that only the other has."""
     from cryoprobe import console
+    from cryoprobe.pipeline.datasets import dataset_pattern
 
     found = cryoprobe.sync(
         one,
         other,
         sets or (),
         model=model,
-        dataset=dataset,
+        dataset=dataset_pattern(dataset),
         trials=trials,
         units=units,
         dry_run=dry_run,

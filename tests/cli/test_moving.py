@@ -57,6 +57,19 @@ def test_push_pull_and_sync(store: Path, tmp_path: Path) -> None:
     assert run_json("verify", "--data", "--store", mine)["damages"] == []
 
 
+def test_a_data_set_is_named_as_for_extract(store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    x = np.random.default_rng(7).normal(size=(12, 6)).astype(np.float32)
+    opened = cryoprobe.open_store(store)
+    birds = f"folder:{tmp_path / 'birds'}"
+    made = put_set(opened, x, np.arange(12) % 2, classes=["a", "b"], split="train", dataset=birds)
+    monkeypatch.chdir(tmp_path)
+    assert [s["set"] for s in run_json("push", tmp_path / "team", "--store", store, "-d", "folder:birds")["sets"]] == [
+        made.id
+    ]
+    assert len(run_json("pull", store, "--store", tmp_path / "mine", "-d", "folder:*/birds")["sets"]) == 1
+    run("push", tmp_path / "other", "--store", store, "-d", "folder:birdz", code=3)
+
+
 def test_export_and_import(store: Path, tmp_path: Path) -> None:
     set_ = min(ids(store))
     for name in ("x.npz", "x.safetensors", "x.parquet", "x.zip"):
