@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import datetime
-import re
 import sys
 import time
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
-from rich.markup import escape
 from rich.progress import (
     BarColumn,
     DownloadColumn,
@@ -22,9 +19,13 @@ from rich.progress import (
     TimeRemainingColumn,
     TransferSpeedColumn,
 )
-from rich.table import Table
+from rich.text import Text
 
+from . import tables
+from .describing import brief, describe
 from .pipeline.progress import Reporter
+from .wording import count, one_line, remarks, size, when
+from .wording import plain as plain
 
 if TYPE_CHECKING:
     from .pipeline.quickstart import Quickstart
@@ -38,7 +39,12 @@ if TYPE_CHECKING:
     from .stores.verify import Verification
 
 _LINE_SECONDS = 10.0
-_PRETTY_ROWS = 200
+
+# The order of scores. What a probe of somebody's own adds comes after them. Stored results are in alphabetical order.
+_SCORES = (
+    *("top1", "top5", "mean_per_class_recall", "map", "map_11_point", "macro_f1", "micro_f1", "subset_accuracy"),
+    *("nll", "ece", "roc_auc"),
+)
 
 
 def reporter() -> Reporter:
@@ -69,7 +75,7 @@ class Bar(Reporter):
             redirect_stdout=False,  # rich would print a command's results to standard error
         )
         self._progress.start()
-        self._task = self._progress.add_task(_line(title), total=total, counts="")
+        self._task = self._progress.add_task(one_line(title), total=total, counts="")
 
     def advance(self, *, encoded: int = 0, reused: int = 0, failed: int = 0) -> None:  # noqa: D102
         self._counts.add(encoded, reused, failed)
@@ -159,28 +165,53 @@ class _Counts:
         return f"{speed:.0f} images/s · {self.encoded} encoded, {self.reused} reused{failed}"
 
 
-def table(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
-    """Print a table; plain, one line a row however long, where it is piped (to be cut and grepped) or has many rows."""
+def table(
+    columns: Sequence[str],
+    rows: Sequence[Sequence[Any]],
+    *,
+    spare: Sequence[str] | None = None,
+    more: str = "a wider terminal or --json has all",
+) -> None:
+    """Print a table: fitted to a terminal, whole where it is piped (to be cut and grepped).
+
+    Parameters
+    ----------
+    columns : sequence of str
+        Heads.
+    rows : sequence of sequence
+    spare : sequence of str, optional
+        Heads of columns that a narrow terminal may lack, the least important first; see `tables.fit`.
+    more : str
+        Where those are found.
+    """
     cells = [[_cell(name, value) for name, value in zip(columns, row, strict=True)] for row in rows]
     numeric = [all(isinstance(row[i], int | float) or row[i] in ("", "-") for row in rows) for i in range(len(columns))]
-    if not sys.stdout.isatty() or len(rows) > _PRETTY_ROWS:
-        # Rich takes a second for a thousand rows.
-        lines = [list(columns), *cells]
-        widths = [max(len(line[i]) for line in lines) for i in range(len(columns))]
-        for line in lines:
-            padded = (c.rjust(w) if n else c.ljust(w) for c, w, n in zip(line, widths, numeric, strict=True))
-            print("  ".join(padded).rstrip())
+    screen = terminal()
+    if screen is None:
+        for line in tables.full(columns, cells, numeric):
+            print(line)
         return
-    grid = Table(box=None, pad_edge=False, header_style="bold")
-    for column, number in zip(columns, numeric, strict=True):
-        grid.add_column(column, justify="right" if number else "left", overflow="fold")
-    for line in cells:
-        grid.add_row(*(escape(cell) for cell in line))
-    Console().print(grid, markup=False)
+    fitted = tables.fit(columns, cells, numeric, screen.width, spare)
+    _styled(screen, fitted.head, "bold")
+    # Rich is slow for thousands of rows, and they have no style. Its file may be another one than standard output.
+    print(*fitted.lines, sep="\n", end="\n" if fitted.lines else "", file=screen.file, flush=True)
+    if fitted.left_out:
+        named = f"Left out: {', '.join(fitted.left_out)} ({more})"
+        counted = f"{count(len(fitted.left_out), 'column')} left out ({more})"
+        _styled(screen, named if len(named) <= screen.width else counted, "dim")
 
 
-def named_sets(found: Sequence[NamedSet]) -> None:
-    """Print `cryoprobe ls`."""
+def terminal() -> Console | None:
+    """Return the terminal on which results are read, or None where they are piped."""
+    return Console() if sys.stdout.isatty() else None
+
+
+def _styled(screen: Console, text: str, style: str) -> None:
+    screen.print(Text(text, style=style), no_wrap=True, overflow="ignore", crop=False)
+
+
+def named_sets(found: Sequence[NamedSet], *, more: str = "a wider terminal or --json has all") -> None:
+    """Print `cryoprobe ls`; `more` as for `table`."""
     columns = ["set", "model", "dataset", "split", "tap", "rows", "dim", "size", "extracted", "remarks"]
     rows = [
         [
@@ -190,40 +221,13 @@ def named_sets(found: Sequence[NamedSet]) -> None:
         ]
         for n in found
     ]
-    table(columns, rows)
-
-
-def remarks(name: Mapping[str, Any], *more: str) -> str:
-    """Return the options with which a set was extracted, where they are not the usual ones, and further remarks."""
-    checkpoint, limit, side = name.get("checkpoint"), name.get("limit"), name.get("image_size")
-    dtype = name.get("stored_dtype", "float16")
-    found = [
-        f"untrained (seed {name.get('seed')})" if name.get("untrained") else "",
-        f"checkpoint {str(checkpoint)[:8]}" if checkpoint else "",
-        f"limit {limit} (seed {name.get('limit_seed')})" if limit else "",
-        f"image size {side}" if side else "",
-        dtype if dtype != "float16" else "",
-        *more,
-    ]
-    return ", ".join(r for r in found if r)
+    table(columns, rows, spare=["dim", "size", "extracted", "remarks", "tap", "rows", "split"], more=more)
 
 
 def described(description: Mapping[str, Any]) -> None:
     """Print `cryoprobe show`."""
-    for key, value in description.items():
-        if isinstance(value, Mapping):
-            out(f"{key}:")
-            for name, item in value.items():
-                out(f"  {_line(name)}: {_brief(item)}")
-        elif isinstance(value, list) and value and isinstance(value[0], Mapping):
-            out(f"{key}:")
-            for item in value:
-                out(
-                    "  "
-                    + ", ".join(f"{k} {_line(str(v))}" for k, v in item.items() if v is not None and v is not False)
-                )
-        else:
-            out(f"{key}: {_brief(value)}")
+    for line in describe(description):
+        out(line)
 
 
 def saved_probe(header: ProbeHeader) -> None:
@@ -236,13 +240,14 @@ def saved_probe(header: ProbeHeader) -> None:
     out(f"encoder: {encoder.id}")
     out(f"features: {header.features}, d = {header.dim:,}{''.join(f', {step}' for step in header.before)}")
     out(f"gives: {header.probability or 'scores, no probabilities'}{', of flags' if header.multilabel else ''}")
-    out(f"{len(header.classes):,} classes: {_brief(list(header.classes))}")
+    out(f"{count(len(header.classes), 'class', 'classes')}: {brief(list(header.classes))}")
     rows = ", ".join(f"{part} {n:,}" for part, n in header.rows.items() if n)
     out(f"trained on: {header.dataset or '-'}{f' ({rows})' if rows else ''}, {when(header.created)}")
     chosen = ", ".join(f"{k} = {v}" for k, v in {**header.params, **header.chosen}.items())
     out(f"protocol: {header.protocol or '-'}; {chosen or 'no parameters'}; trial {(header.trial or '-')[:12]}")
     if header.metrics:
-        table(list(header.metrics), [list(header.metrics.values())])
+        metrics = in_order(header.metrics)
+        table(list(metrics), [list(metrics.values())], more="a wider terminal or --format json has all")
 
 
 def verification(found: Verification) -> None:
@@ -253,36 +258,44 @@ def verification(found: Verification) -> None:
     left = found.objects - found.hashed
     how = "every byte hashed" if found.data else "sizes only; --data reads and hashes every byte"
     if found.data and left:
-        how = f"{found.hashed} objects hashed, {size(found.hashed_bytes)}; of the other {left} only the sizes"
-    looked = f"{found.sets} sets, {found.units} units, {found.objects} objects, {size(found.bytes)} ({how})"
-    out(f"{looked}: {f'{len(found.damages)} damaged' if found.damages else 'clean'}")
+        how = (
+            f"{count(found.hashed, 'object')} hashed, {size(found.hashed_bytes)}; of the other {left:,} only the sizes"
+        )
+    parts = [count(found.sets, "set"), count(found.units, "unit"), count(found.objects, "object"), size(found.bytes)]
+    out(f"{', '.join(parts)} ({how}): {f'{len(found.damages):,} damaged' if found.damages else 'clean'}")
 
 
 def cache(state: CacheState, removed: Usage | None) -> None:
     """Print `cryoprobe cache`."""
     if removed is not None:
-        out(f"removed {removed.objects:,} objects, {size(removed.bytes)}")
+        out(f"removed {count(removed.objects, 'object')}, {size(removed.bytes)}")
     out(f"folder: {state.folder}")
-    out(f"holds: {state.objects:,} objects, {size(state.bytes)}")
+    out(f"holds: {count(state.objects, 'object')}, {size(state.bytes)}")
     out(f"at most: {size(state.size) if state.size else '0: nothing is kept'}")
 
 
 def moved(found: Moved) -> None:
     """Print `cryoprobe push`, `pull` and each way of `sync`."""
     if found.sets:
-        rows = [[s.set[:12], s.outcome, s.objects, size(s.bytes)] for s in found.sets]
+        outcomes = _WOULD if found.dry_run else {}
+        rows = [[s.set[:12], outcomes.get(s.outcome, s.outcome), s.objects, size(s.bytes)] for s in found.sets]
         table(["set", "outcome", "objects", "size"], rows)
-    counts = {"objects": found.objects, "units": found.units, "names": found.names, "trials": found.trials}
-    travelled = [f"{n:,} {what if n > 1 else what[:-1]}" for what, n in counts.items() if n]
+    counts = {"object": found.objects, "unit": found.units, "name": found.names, "trial": found.trials}
+    travelled = [count(n, what) for what, n in counts.items() if n]
     verb = "would travel" if found.dry_run else "travelled"
-    said = f"{', '.join(travelled)} ({size(found.bytes)}) {verb}" if travelled else "nothing to move"
+    weight = f" ({size(found.bytes)})" if found.bytes else ""
+    said = f"{', '.join(travelled)}{weight} {verb}" if travelled else "nothing to move"
     out(f"{said} from {found.source} to {found.target}")
+
+
+_WOULD = {"moved": "would move", "completed": "would be completed", "adopted": "would be adopted"}
+"""What a dry run says instead of what a transfer does."""
 
 
 def exported(done: Exported) -> None:
     """Print `cryoprobe export`."""
     what = "" if done.format == "zip" else f", {done.features} embeddings"
-    out(f"{done.file}: set {done.set[:12]}, {done.rows:,} rows, d = {done.dim:,}{what} ({size(done.bytes)})")
+    out(f"{done.file}: set {done.set[:12]}, {count(done.rows, 'row')}, d = {done.dim:,}{what} ({size(done.bytes)})")
 
 
 def signatures(found: Sequence[SetSignatures]) -> None:
@@ -324,27 +337,10 @@ def quickstart(done: Quickstart) -> None:
         out(f"  {command}")
 
 
-def _brief(value: Any) -> str:
-    text = _line(", ".join(map(str, value)) if isinstance(value, list) else str(value))
-    return text if len(text) <= 500 else f"{text[:500]}… ({len(value):,} in all)"
-
-
-# Control characters of all kinds but line feed and tab, marks that turn the direction of writing, line separators, and
-# halves of a surrogate pair, which cannot be printed at all.
-_CONTROLS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff\ud800-\udfff]")
-
-
-def plain(text: str) -> str:
-    r"""Return `text` with what a terminal would obey, and what would disguise it, written as ``\u001b``.
-
-    Names, classes and errors can come from a stranger's store. The form is JSON's, so that JSON stays what it was.
-    """
-    return _CONTROLS.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
-
-
-def _line(text: str) -> str:
-    """Return `text` as `plain` does, on one line: a name must not look like another row."""
-    return plain(text).replace("\n", "\\n").replace("\t", "\\t")
+def in_order(metrics: Mapping[str, Any]) -> dict[str, Any]:
+    """Return metrics in the order in which they are always listed, whether they were computed or stored."""
+    known = {name: metrics[name] for name in _SCORES if name in metrics}
+    return known | {name: metrics[name] for name in sorted(metrics)}
 
 
 def out(text: str) -> None:
@@ -357,26 +353,9 @@ def err(text: str) -> None:
     print(plain(text), file=sys.stderr, flush=True)
 
 
-def when(milliseconds: int | None) -> str:
-    """Return a time stamp as people read it, in their own time zone."""
-    if not milliseconds:
-        return "-"
-    return datetime.datetime.fromtimestamp(milliseconds / 1000).astimezone().strftime("%Y-%m-%d %H:%M")
-
-
-def size(n: int) -> str:
-    """Return a number of bytes as people read it."""
-    value = float(n)
-    for unit in ("B", "KiB", "MiB", "GiB"):
-        if value < 1024:
-            return f"{value:.0f} {unit}" if unit == "B" else f"{value:.1f} {unit}"
-        value /= 1024
-    return f"{value:.1f} TiB"
-
-
 def _cell(column: str, value: Any) -> str:
     if isinstance(value, float):
         return f"{value:.1f}" if column == "seconds" else f"{value:.4f}"
     if isinstance(value, int) and not isinstance(value, bool):
         return f"{value:,}"
-    return escape(_line(str(value)))
+    return one_line(str(value))

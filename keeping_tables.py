@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import fields, is_dataclass
 from typing import TYPE_CHECKING, Any, TextIO
 
 from pydantic import BaseModel
 
-from .console import err, named_sets, out, remarks, size, table, when
+from .console import err, named_sets, out, table
 from .errors import BadInput
 from .stores.layout import stem
+from .wording import count, remarks, shell, size, versions, when
 
 if TYPE_CHECKING:
     from .stores.keeping.compare import Difference
@@ -42,7 +42,7 @@ def usage(found: Usage) -> None:
     for s in found.sets:
         name = [s.name.model, s.name.dataset, s.name.split, s.name.tap] if s.name else ["?", "?", "?", "?"]
         rows.append([s.set[:12], *name, size(s.size), size(s.own)])
-    table(["set", "model", "dataset", "split", "tap", "size", "not shared"], rows)
+    table(["set", "model", "dataset", "split", "tap", "size", "not shared"], rows, spare=["not shared", "tap", "split"])
     out("")
     table(["model", "size"], [[model, size(n)] for model, n in found.models.items()])
     out("")
@@ -59,29 +59,44 @@ def history(entries: Sequence[Entry]) -> None:
         options = remarks(name.model_dump()) if name else ""
         encoded = f", {e.encoded:,} encoded" if e.encoded is not None else ""
         out(f"{e.set[:12]}  {when(e.created)}  {e.user or '?'}@{e.host or '?'}{f'  {e.device}' if e.device else ''}")
-        out(f"  {what}{f' ({options})' if options else ''}: {e.rows:,} rows{encoded}")
-        out(f"  {', '.join(f'{package} {version}' for package, version in e.versions.items()) or 'no versions'}")
+        out(f"  {what}{f' ({options})' if options else ''}: {count(e.rows, 'row')}{encoded}")
+        out(f"  {versions(e.versions)}")
         if e.command:
-            out(f"  $ {shlex.join(e.command)}")
+            out(f"  $ {shell(e.command)}")
 
 
-def difference(found: Difference) -> None:
-    """Print `cryoprobe diff`."""
+def difference(found: Difference, stores: tuple[str, str] | None = None) -> None:
+    """Print `cryoprobe diff`.
+
+    Parameters
+    ----------
+    found : Difference
+    stores : tuple of str, optional
+        Where each of the two sets is; they are named where they differ.
+    """
+    a, b = found.a[:12], found.b[:12]
+    apart = stores is not None and stores[0] != stores[1]
+    if apart or a == b:
+        places = [f"in {place}" for place in stores] if stores and apart else ["named first", "named second"]
+        ids = [a, b] if a != b or found.a == found.b else [found.a, found.b]
+        out(f"a: {ids[0]}, {places[0]}")
+        out(f"b: {ids[1]}, {places[1]}")
+        if a == b:
+            a, b = "a", "b"
     changed = [
-        [f"{spec}.{field}", _brief(a), _brief(b)]
+        [f"{spec}.{field}", _brief(old), _brief(new)]
         for spec in ("encoder", "dataset")
-        for field, (a, b) in getattr(found, spec).items()
+        for field, (old, new) in getattr(found, spec).items()
     ]
     if changed:
-        table(["field", found.a[:12], found.b[:12]], changed)
+        table(["field", a, b], changed)
     else:
         out("The specs are equal.")
-    only = f"only in {found.a[:12]}: {found.only_a:,}; only in {found.b[:12]}: {found.only_b:,}"
-    out(f"images in both: {found.common:,}; {only}")
-    for which, samples, n in (("a", found.only_a_samples, found.only_a), ("b", found.only_b_samples, found.only_b)):
+    out(f"images in both: {found.common:,}; only in {a}: {found.only_a:,}; only in {b}: {found.only_b:,}")
+    for which, samples, n in ((a, found.only_a_samples, found.only_a), (b, found.only_b_samples, found.only_b)):
         if samples:
             more = f" … and {n - len(samples):,} more" if n > len(samples) else ""
-            out(f"  only in {getattr(found, which)[:12]}: {', '.join(s[:12] for s in samples)}{more}")
+            out(f"  only in {which}: {', '.join(s[:12] for s in samples)}{more}")
     if found.relabelled is None:
         out("labels: one a row in one set, several in the other")
     else:
@@ -104,10 +119,10 @@ def confirm_removal(store: Store, sets: Sequence[str], stdin: TextIO) -> None:
     """Show the sets that are to be removed, and ask; raise `BadInput` where nobody can answer, or the answer is no."""
     found = dict.fromkeys(stem(store.manifest_key(s)) for s in sets)
     if not stdin.isatty():
-        raise BadInput(f"{len(found)} sets would be removed.", hint="Say so with --yes.", key="yes")
+        raise BadInput(f"{count(len(found), 'set')} would be removed.", hint="Say so with --yes.", key="yes")
     names = {n.set: n for n in reversed(store.names())}
-    named_sets([names[s] for s in found if s in names])
-    err(f"Remove {len(found)} sets from {store.url}? [y/N] ")
+    named_sets([names[s] for s in found if s in names], more="a wider terminal, or `ls --json`, has all")
+    err(f"Remove {count(len(found), 'set')} from {store.url}? [y/N] ")
     if stdin.readline().strip().lower() not in ("y", "yes"):
         raise BadInput("Nothing was removed.", key="yes")
 
@@ -117,7 +132,8 @@ def removed(found: Sequence[Removal], *, now: bool) -> None:
     for r in found:
         out(f"removed {r.set}")
     if not now:
-        out("Their data take space until `cryoprobe gc --delete` runs after the grace period.")
+        whose = "Its" if len(found) == 1 else "Their"
+        out(f"{whose} data take space until `cryoprobe gc --delete` runs after the grace period.")
 
 
 def pins(found: Sequence[Pin], *, removed: bool) -> None:
@@ -136,7 +152,7 @@ def collected(found: Collected) -> None:
     rows = []
     for kind in dict.fromkeys(g.kind for g in found.garbage):
         members = [g for g in found.garbage if g.kind == kind]
-        due = [g for g in members if not g.waiting]
+        due = [g for g in members if (g.deleted if found.delete else not g.waiting)]
         waiting = [g.waiting for g in members if g.waiting]
         soon = f"{len(waiting)}, the first in {_span(min(waiting))}" if waiting else "-"
         rows.append([kind, len(members), size(sum(g.size for g in members)), len(due), soon])
@@ -147,7 +163,13 @@ def collected(found: Collected) -> None:
     if found.delete:
         out(f"freed: {size(found.freed)}")
     elif rows:
-        out("Nothing was deleted: --delete starts the grace period, and deletes what is due.")
+        at_once = not any(g.waiting for g in found.garbage)
+        would = (
+            "with this grace period would delete all of it at once"
+            if at_once
+            else "starts the grace period, and deletes what is due"
+        )
+        out(f"Nothing was deleted: --delete {would}.")
 
 
 def _span(seconds: float) -> str:
@@ -165,7 +187,9 @@ def repaired(done: Sequence[Repair]) -> None:
     if not done:
         out("Every object is what was sealed.")
     elif left:
-        out(f"{left} of {len(done)} are still damaged: name a copy of the store with --from, or the images with")
-        out("--model and --dataset; or remove the set with `cryoprobe rm`.")
+        still = "is" if left == 1 else "are"
+        out(f"{left:,} of {count(len(done), 'object')} {still} still damaged: name a copy of the store with --from,")
+        out("or the images with --model and --dataset; or remove the set with `cryoprobe rm`.")
     else:
-        out(f"All {len(done)} are dealt with. What was damaged is in the store's quarantine/, until gc.")
+        dealt = "It is" if len(done) == 1 else f"All {len(done):,} are"
+        out(f"{dealt} dealt with. What was damaged is in the store's quarantine/, until gc.")

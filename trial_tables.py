@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from .console import err, out, remarks, table, when
+from .console import err, in_order, out, table
+from .wording import count, remarks, when
 
 if TYPE_CHECKING:
     from .pipeline.protocols import ProtocolInfo
 
 _MOST_CURVE_ROWS = 25
+_PER_CLASS = ("recall", "precision", "f1", "support")
 _JUDGES = {"none": "-", "official": "val split", "either": "val split or a tenth", "held": "a tenth of train"}
 
 
@@ -33,7 +35,7 @@ def _trial(result: Mapping[str, Any], per_class: bool) -> None:
     out(
         f"{result['dataset']}: train {rows['train'] + rows['val']:,}{val}, test {rows['test']:,}, d = {result['dim']:,}"
     )
-    scores = [(name, value) for name, value in result["metrics"].items() if isinstance(value, float)]
+    scores = [(name, value) for name, value in in_order(result["metrics"]).items() if isinstance(value, float)]
     scores.sort(key=lambda score: score[0] != result["metric"])  # the one that the protocol reports comes first
     intervals = result["intervals"]
     table(
@@ -44,10 +46,11 @@ def _trial(result: Mapping[str, Any], per_class: bool) -> None:
         ],
     )
     for score in ("top1", "map"):
-        if by_k := result.get(f"{score}_by_k"):
-            table(["k", score], [[int(k), _or_dash(value)] for k, value in by_k.items()])
+        if by_k := sorted(result.get(f"{score}_by_k", {}).items(), key=lambda item: int(item[0])):
+            table(["k", score], [[int(k), _or_dash(value)] for k, value in by_k])
     if per_class and "per_class" in result["metrics"]:
-        each = result["metrics"]["per_class"]
+        found = result["metrics"]["per_class"]
+        each = {name: found[name] for name in (*_PER_CLASS, *sorted(found.keys() - {*_PER_CLASS})) if name in found}
         table(
             ["class", *each],
             [
@@ -81,7 +84,7 @@ def _curve(result: Mapping[str, Any]) -> None:
 
 
 def _sweep(result: Mapping[str, Any]) -> None:
-    out(f"{result['dataset']}: {len(result['trials'])} trials")
+    out(f"{result['dataset']}: {count(len(result['trials']), 'trial')}")
     first = result["summary"][0]["metrics"]
     usual = ("top1", "top5", "mean_per_class_recall", "map", "nll")
     shown = [name for name in dict.fromkeys((result["metric"], *usual)) if name in first]
@@ -92,12 +95,12 @@ def _sweep(result: Mapping[str, Any]) -> None:
             for row in result["summary"]
         ],
     )
-    cached, count = result["cached"], len(result["trials"])
-    out(f"{cached} of {count} trials answered from the store, {result['seconds']:.1f} s in all")
+    cached, of = result["cached"], count(len(result["trials"]), "trial")
+    out(f"{cached:,} of {of} answered from the store, {result['seconds']:.1f} s in all")
     warnings = [warning for trial in result["trials"] for warning in trial["warnings"]]
     for warning in dict.fromkeys(warnings):
         times = warnings.count(warning)
-        err(f"note: {warning}" + (f" ({times} trials)" if times > 1 else ""))
+        err(f"note: {warning}" + (f" ({count(times, 'trial')})" if times > 1 else ""))
     for note in result["notes"]:
         err(f"note: {note}")
 
@@ -121,7 +124,9 @@ def _answered(result: Mapping[str, Any]) -> str:
 def trials(found: Sequence[Mapping[str, Any]]) -> None:
     """Print `cryoprobe results`."""
     columns = ["trial", "dataset", "model", "tap", "probe", "chosen", "draw", "train", "test", "score", "is"]
-    table([*columns, "mean recall", "macro F1", "run", "remarks"], [_trial_row(t) for t in found])
+    # The least important first. What is left in the end says which trial, and what came of it.
+    spare = ["macro F1", "mean recall", "test", "run", "remarks", "tap", "train", "chosen", "draw", "probe", "is"]
+    table([*columns, "mean recall", "macro F1", "run", "remarks"], [_trial_row(t) for t in found], spare=spare)
 
 
 def _trial_row(t: Mapping[str, Any]) -> list[Any]:
@@ -129,7 +134,7 @@ def _trial_row(t: Mapping[str, Any]) -> list[Any]:
     said = remarks(
         t["name"],
         "not converged" if not t["converged"] else "",
-        f"{t['test_in_train']} test images in train" if t["test_in_train"] else "",
+        f"{count(t['test_in_train'], 'test image')} in train" if t["test_in_train"] else "",
         " ".join(f"{k}={v}" for k, v in t["params"].items()) if t["probe"] not in ("logreg", t["protocol"]) else "",
         *t.get("remarks", ()),
     )
