@@ -1,4 +1,4 @@
-"""Amounts of memory and of disk, as people write them."""
+"""Amounts of memory, of disk and of things, as people write them."""
 
 from __future__ import annotations
 
@@ -32,3 +32,17 @@ def parse_bytes(text: str, name: str = "memory", *, least: int = 1) -> int:
             f"{text!r} is no amount for {name}.", hint="Write for example 2GiB or 512MiB.", key=name, found=text
         )
     return amount
+
+
+def count(n: int, what: str, many: str = "") -> str:
+    """Return ``1 set``, ``2 sets``, ``1,000 sets``.
+
+    Parameters
+    ----------
+    n : int
+    what : str
+        One of them.
+    many : str
+        Several, where it does not just end in s.
+    """
+    return f"{n:,} {what if n == 1 else many or f'{what}s'}"

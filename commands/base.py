@@ -122,7 +122,7 @@ def split_list(text: str) -> list[str]:
 
 
 def _fail(message: str, code: int) -> None:
-    from ..console import plain
+    from .printing.wording import plain
 
     print(f"cryoprobe: {plain(message)}", file=sys.stderr, flush=True)
     raise typer.Exit(code)

@@ -19,7 +19,7 @@ def cache(
     as_json: Json = False,
 ) -> None:
     """Show what is kept of remote stores on this machine, and where."""
-    from cryoprobe import console
+    from .printing import console
 
     removed = cryoprobe.clear_cache() if clear else None
     state = cryoprobe.cache_state()

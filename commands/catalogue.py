@@ -21,7 +21,7 @@ def models(
     as_json: Json = False,
 ) -> None:
     """List the models that can be named."""
-    from cryoprobe import console
+    from .printing import console
 
     found = cryoprobe.list_models(pattern)
     if as_json:
@@ -34,7 +34,7 @@ def models(
 @command(PANEL)
 def datasets(as_json: Json = False) -> None:
     """List the kinds of data sets, and the names that torchvision knows, with an example each."""
-    from cryoprobe import console
+    from .printing import console
 
     found = cryoprobe.list_datasets()
     if as_json:
@@ -46,7 +46,7 @@ def datasets(as_json: Json = False) -> None:
 @command(PANEL)
 def probes(as_json: Json = False) -> None:
     """List the probes that have a short name, with their parameters."""
-    from cryoprobe import console
+    from .printing import console
 
     found = cryoprobe.list_probes()
     if as_json:
@@ -59,7 +59,7 @@ def probes(as_json: Json = False) -> None:
 @command(PANEL)
 def protocols(as_json: Json = False) -> None:
     """List the published protocols: what each prescribes, and where it is published."""
-    from cryoprobe import console, trial_tables
+    from .printing import console, trial_tables
 
     found = cryoprobe.list_protocols()
     if as_json:

@@ -26,7 +26,7 @@ def rm(
     as_json: Json = False,
 ) -> None:
     """Remove sets: readers see them no more, and `gc` deletes their data. Pinned sets are refused."""
-    from cryoprobe import console, keeping_tables
+    from .printing import console, keeping_tables
 
     if not yes:
         keeping_tables.confirm_removal(cryoprobe.open_store(store), sets, sys.stdin)
@@ -48,7 +48,7 @@ def pin(
     as_json: Json = False,
 ) -> None:
     """Pin a set, so that it cannot be removed; or take the pin away."""
-    from cryoprobe import console, keeping_tables
+    from .printing import console, keeping_tables
 
     if set_id is None and (remove or why):
         raise cryoprobe.BadInput("Say which set.", hint=f"cryoprobe pin {'--remove ' if remove else ''}SET")
@@ -69,8 +69,9 @@ def gc(
     as_json: Json = False,
 ) -> None:
     """Find what nobody needs: abandoned attempts, removed sets, rows twice there; delete it after a grace period."""
-    from cryoprobe import console, keeping_tables
     from cryoprobe.pipeline.options import parse_seconds
+
+    from .printing import console, keeping_tables
 
     found = cryoprobe.gc(store, delete=delete, grace=parse_seconds(grace, "grace"))
     if as_json:
@@ -96,7 +97,7 @@ def repair(
     as_json: Json = False,
 ) -> None:
     """Hash every object, and put right what is damaged; exit 4 where that cannot be done."""
-    from cryoprobe import console, keeping_tables
+    from .printing import console, keeping_tables
 
     if bool(model) != bool(dataset):
         raise cryoprobe.BadInput("To encode lost rows again, both are needed: --model and --dataset.")

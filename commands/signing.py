@@ -23,7 +23,7 @@ def keygen(
     as_json: Json = False,
 ) -> None:
     """Make a pair of keys to sign sets with; CRYOPROBE_KEY_PASSPHRASE encrypts the private one."""
-    from cryoprobe import console
+    from .printing import console
 
     mark = cryoprobe.generate_key(file, os.environ.get("CRYOPROBE_KEY_PASSPHRASE"))
     if as_json:
@@ -42,7 +42,7 @@ def sign(
     as_json: Json = False,
 ) -> None:
     """Vouch for sets as they are now: others see it with `verify --key`."""
-    from cryoprobe import console
+    from .printing import console
 
     done = cryoprobe.sign_sets(store, key, sets or (), passphrase=os.environ.get("CRYOPROBE_KEY_PASSPHRASE"))
     if as_json:

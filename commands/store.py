@@ -42,7 +42,7 @@ def ls(
     as_json: Json = False,
 ) -> None:
     """List the feature sets in the store, newest first."""
-    from cryoprobe import console
+    from .printing import console
 
     looked_at, wanted = opened(store, sources), patterns(model, dataset, split, tap)
     named = looked_at.ls(**wanted)
@@ -62,7 +62,7 @@ def show(
     as_json: Json = False,
 ) -> None:
     """Show what a feature set is, where it came from and how to open it."""
-    from cryoprobe import console
+    from .printing import console
 
     description = opened(store, sources).describe(set_id)
     if as_json:
@@ -84,7 +84,7 @@ def log(
     as_json: Json = False,
 ) -> None:
     """Tell who made each set, when, with which versions and by which command, newest first."""
-    from cryoprobe import console, keeping_tables
+    from .printing import console, keeping_tables
 
     looked_at, wanted = opened(store, None), patterns(model, dataset, split, tap)
     entries = cryoprobe.log(looked_at, sets or (), **wanted)
@@ -105,13 +105,13 @@ def diff(
     as_json: Json = False,
 ) -> None:
     """Show how two sets differ: specs, rows, labels, and the embeddings of the images that both have."""
-    from cryoprobe import console, keeping_tables
+    from .printing import console, keeping_tables
 
     found = cryoprobe.diff(store, a, b, other=other or None)
     if as_json:
         console.out(json.dumps(keeping_tables.as_json(found)))
     else:
-        keeping_tables.difference(found)
+        keeping_tables.difference(found, (store, other or store))
 
 
 @command(PANEL)
@@ -124,7 +124,7 @@ def du(
     as_json: Json = False,
 ) -> None:
     """Add up the bytes of sets, models and all the rest; what is shared on the disk counts once."""
-    from cryoprobe import console, keeping_tables
+    from .printing import console, keeping_tables
 
     looked_at, wanted = opened(store, None), patterns(model, dataset, split, tap)
     usage = cryoprobe.du(looked_at, **wanted)
@@ -151,8 +151,9 @@ def verify(
     as_json: Json = False,
 ) -> None:
     """Check that every object is what was sealed; exit 4 where one is not, 9 where a set is not signed by --key."""
-    from cryoprobe import console
     from cryoprobe.pipeline.options import parse_share
+
+    from .printing import console
 
     share = parse_share(subset, "subset") if subset else 1.0
     found = cryoprobe.verify(store, sets or (), data=data, share=share, seed=seed)

@@ -36,8 +36,9 @@ def push(
     as_json: Json = False,
 ) -> None:
     """Copy sets from the store to another one, with their names and trials; only what is missing travels."""
-    from cryoprobe import console
     from cryoprobe.pipeline.datasets import dataset_pattern
+
+    from .printing import console
 
     found = cryoprobe.push(
         store,
@@ -69,8 +70,9 @@ def pull(
     as_json: Json = False,
 ) -> None:
     """Copy sets from another store into the store, which is made if there is none."""
-    from cryoprobe import console
     from cryoprobe.pipeline.datasets import dataset_pattern
+
+    from .printing import console
 
     found = cryoprobe.pull(
         store,
@@ -102,8 +104,9 @@ def sync(
     as_json: Json = False,
 ) -> None:
     """Give each of two stores the sets that only the other has."""
-    from cryoprobe import console
     from cryoprobe.pipeline.datasets import dataset_pattern
+
+    from .printing import console
 
     found = cryoprobe.sync(
         one,
@@ -135,7 +138,7 @@ def export(
     as_json: Json = False,
 ) -> None:
     """Write a set into one file: for other programs, or as an archive for another store."""
-    from cryoprobe import console
+    from .printing import console
 
     done = cryoprobe.export_set(
         store, set_id, file, form="zip" if archive else None, raw=raw, reporter=console.reporter()
@@ -153,7 +156,7 @@ def import_(
     as_json: Json = False,
 ) -> None:
     """Check an archive, which need not be trusted, and take its set into the store."""
-    from cryoprobe import console
+    from .printing import console
 
     found = cryoprobe.import_set(store, file, reporter=console.reporter())
     if as_json:

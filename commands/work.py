@@ -63,7 +63,7 @@ def extract(
     as_json: Json = False,
 ) -> None:
     """Encode a data set once, and keep its embeddings and labels in the store."""
-    from cryoprobe import console
+    from .printing import console
 
     if stored_dtype not in ("float16", "float32"):
         raise BadInput(f"--stored-dtype is float16 or float32, not {stored_dtype}.")
@@ -147,10 +147,11 @@ def probe(
     as_json: Json = False,
 ) -> None:
     """Train and score a probe on stored features; the encoder is not needed."""
-    from cryoprobe import console, trial_tables
     from cryoprobe.amounts import parse_bytes
     from cryoprobe.pipeline.options import parse_numbers
     from cryoprobe.pipeline.probes import parse_grid, parse_grids, parse_params
+
+    from .printing import console, trial_tables
 
     result = cryoprobe.probe(
         opened(store, sources, cache_size),
@@ -206,7 +207,7 @@ def predict(
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 …")] = "auto",
 ) -> None:
     """Encode images with the encoder of a saved probe, and print their labels and probabilities."""
-    from cryoprobe import console, predictions
+    from .printing import console, predictions
 
     predictions.check_layout(form, top, every, output)
     saved = cryoprobe.load_probe(probe_file)
@@ -239,7 +240,7 @@ def results(
     as_json: Json = False,
 ) -> None:
     """Tabulate the trials in the store."""
-    from cryoprobe import console, trial_tables
+    from .printing import console, trial_tables
 
     looked_at = opened(store, sources)
     trials = cryoprobe.results(looked_at, model=model, dataset=dataset)
@@ -259,7 +260,7 @@ def quickstart(
     as_json: Json = False,
 ) -> None:
     """Extract and probe scikit-learn's digits with real ImageNet weights, without a network."""
-    from cryoprobe import console
+    from .printing import console
 
     done = cryoprobe.quickstart(store or tempfile.mkdtemp(prefix="cryoprobe-"), console.reporter())
     if as_json:

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from ..amounts import count
 from ..errors import CryoprobeError
 from ..stores.feature_set import FeatureSet
 from ..stores.keeping.compare import fields_that_differ
@@ -44,16 +45,16 @@ def explain_dataset(
     before = [s.tobytes() for s in previous.samples()]
     old, new = set(before), set(ids)
     if new - old:
-        differences.append(f"{len(new - old):,} samples added")
+        differences.append(f"{count(len(new - old), 'sample')} added")
     if old - new:
-        differences.append(f"{len(old - new):,} samples removed")
+        differences.append(f"{count(len(old - new), 'sample')} removed")
     if spec.classes != previous.classes:
         differences.append(f"classes ({len(previous.classes)} → {len(spec.classes)})")
     elif labels.ndim == previous.labels().ndim:
         was = dict(zip(before, previous.labels(), strict=True))
         changed = sum(1 for i, label in zip(ids, labels, strict=True) if i in was and not np.array_equal(was[i], label))
         if changed:
-            differences.append(f"{changed:,} labels changed")
+            differences.append(f"{count(changed, 'label')} changed")
     if spec.multilabel != previous.multilabel:
         differences.append("one label ↔ several labels a sample")
     if spec.failed != tuple(previous.manifest.dataset.get("failed", ())):

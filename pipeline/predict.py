@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from ..amounts import count
 from ..errors import BadInput, Conflict, NotFound
 from .datasets.base import UndecodableImage
 from .datasets.files import files_below
@@ -302,7 +303,7 @@ class _Run:
         if len(self.failed) > len(named):
             named.append(f"  … and {len(self.failed) - len(named)} more")
         return BadInput(
-            f"{len(self.failed)} images cannot be used; {self.max_bad} are tolerated:\n" + "\n".join(named),
+            f"{count(len(self.failed), 'image')} cannot be used; {self.max_bad} are tolerated:\n" + "\n".join(named),
             hint=f"Mend or remove them, or go on without them: --max-bad {len(self.failed)}",
             expected=self.max_bad,
             found=len(self.failed),

@@ -241,7 +241,7 @@ def check_signatures(
             if problem is None:
                 good.append(mark)
             else:
-                bad.append(f"of that by {mark[:16]}: {problem}")
+                bad.append(f"by {mark[:16]}: {problem}")
         status: Literal["signed", "not signed", "bad signature"] = "signed" if good else "not signed"
         return SetSignatures(set_id, "bad signature" if bad else status, tuple(good), bad[0] if bad else None)
 

@@ -19,6 +19,7 @@ from .backends.layered import LayeredBackend
 from .backends.locations import backend_at, layers_at
 from .claims import Claims
 from .feature_set import FeatureSet
+from .keeping.records import read_pin
 from .manifest import FailedSample, read_manifest
 from .names import Name, NamedSet
 from .parallel import each
@@ -200,6 +201,7 @@ class Store:
             "size": m.size,
             "chunk_rows": m.chunk_rows,
             "names": [n.name.model_dump(mode="json") for n in self.names() if n.set == m.set],
+            "pin": None if (pin := read_pin(self.backend, m.set)) is None else pin.model_dump(mode="json"),
             "encoder_id": m.encoder_id,
             "encoder": m.encoder,
             "dataset_id": m.dataset_id,

@@ -15,7 +15,8 @@ from tests_servers import serving_folder
 from tests_support import write_images
 
 import cryoprobe
-from cryoprobe import cli, keeping_tables
+from cryoprobe import cli
+from cryoprobe.commands.printing import keeping_tables
 from cryoprobe.pipeline import provenance
 
 SMALL = ["--model", "timm:test_vit", "--untrained", "--image-size", "32"]

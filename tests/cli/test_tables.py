@@ -23,7 +23,8 @@ from rich.console import Console
 from tests_cli import run
 
 import cryoprobe
-from cryoprobe import console, keeping_tables, tables, trial_tables, wording
+from cryoprobe import amounts
+from cryoprobe.commands.printing import console, keeping_tables, tables, trial_tables, wording
 from cryoprobe.stores.keeping.compare import Difference
 from cryoprobe.stores.keeping.gc import Collected, Garbage
 from cryoprobe.stores.keeping.records import Pin
@@ -324,8 +325,8 @@ class TestShow:
 
 class TestWords:
     def test_one_is_not_many(self) -> None:
-        assert [wording.count(n, "set") for n in (0, 1, 2, 1000)] == ["0 sets", "1 set", "2 sets", "1,000 sets"]
-        assert wording.count(2, "class", "classes") == "2 classes"
+        assert [amounts.count(n, "set") for n in (0, 1, 2, 1000)] == ["0 sets", "1 set", "2 sets", "1,000 sets"]
+        assert amounts.count(2, "class", "classes") == "2 classes"
 
     def test_one_set_and_one_trial(self, capsys: pytest.CaptureFixture[str]) -> None:
         found = Verification(sets=1, units=1, objects=1, bytes=1, hashed=1, hashed_bytes=1, data=True, damages=())

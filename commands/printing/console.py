@@ -21,22 +21,22 @@ from rich.progress import (
 )
 from rich.text import Text
 
+from ...amounts import count
+from ...pipeline.progress import Reporter
 from . import tables
 from .describing import brief, describe
-from .pipeline.progress import Reporter
-from .wording import count, one_line, remarks, size, when
-from .wording import plain as plain
+from .wording import one_line, plain, remarks, size, when
 
 if TYPE_CHECKING:
-    from .pipeline.quickstart import Quickstart
-    from .pipeline.saved import ProbeHeader
-    from .stores.backends.cache import CacheState
-    from .stores.backends.object_cache import Usage
-    from .stores.moving.carry import Moved
-    from .stores.moving.export import Exported
-    from .stores.names import NamedSet
-    from .stores.signatures import SetSignatures
-    from .stores.verify import Verification
+    from ...pipeline.quickstart import Quickstart
+    from ...pipeline.saved import ProbeHeader
+    from ...stores.backends.cache import CacheState
+    from ...stores.backends.object_cache import Usage
+    from ...stores.moving.carry import Moved
+    from ...stores.moving.export import Exported
+    from ...stores.names import NamedSet
+    from ...stores.signatures import SetSignatures
+    from ...stores.verify import Verification
 
 _LINE_SECONDS = 10.0
 
@@ -301,8 +301,11 @@ def exported(done: Exported) -> None:
 def signatures(found: Sequence[SetSignatures]) -> None:
     """Print what `cryoprobe verify --key` says of each set."""
     for s in found:
-        by = f" by {', '.join(mark[:16] for mark in s.by)}" if s.by else ""
-        out(f"{s.set[:12]}: {s.status}{by}{f': {s.problem}' if s.problem else ''}")
+        good = ", ".join(mark[:16] for mark in s.by)
+        if s.status == "bad signature":
+            out(f"{s.set[:12]}: {s.status}: {s.problem}{f' (that by {good} holds)' if good else ''}")
+        else:
+            out(f"{s.set[:12]}: {s.status}{f' by {good}' if good else ''}")
 
 
 def quickstart(done: Quickstart) -> None:

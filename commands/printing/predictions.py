@@ -12,13 +12,13 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TextIO
 
-from .console import plain
-from .errors import BadInput
-from .files import check_writable, replacing
+from ...errors import BadInput
+from ...files import check_writable, replacing
+from .wording import plain
 
 if TYPE_CHECKING:
-    from .pipeline.predict import Predicted
-    from .pipeline.saved import SavedProbe
+    from ...pipeline.predict import Predicted
+    from ...pipeline.saved import SavedProbe
 
 FORMATS = ("csv", "json")
 

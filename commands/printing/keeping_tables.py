@@ -8,19 +8,20 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 from pydantic import BaseModel
 
+from ...amounts import count
+from ...errors import BadInput
+from ...stores.layout import stem
 from .console import err, named_sets, out, table
-from .errors import BadInput
-from .stores.layout import stem
-from .wording import count, remarks, shell, size, versions, when
+from .wording import remarks, shell, size, versions, when
 
 if TYPE_CHECKING:
-    from .stores.keeping.compare import Difference
-    from .stores.keeping.gc import Collected
-    from .stores.keeping.history import Entry
-    from .stores.keeping.records import Pin, Removal
-    from .stores.keeping.restore import Repair
-    from .stores.keeping.usage import Usage
-    from .stores.store import Store
+    from ...stores.keeping.compare import Difference
+    from ...stores.keeping.gc import Collected
+    from ...stores.keeping.history import Entry
+    from ...stores.keeping.records import Pin, Removal
+    from ...stores.keeping.restore import Repair
+    from ...stores.keeping.usage import Usage
+    from ...stores.store import Store
 
 
 def as_json(value: Any) -> Any:

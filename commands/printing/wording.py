@@ -26,20 +26,6 @@ def one_line(text: str) -> str:
     return plain(text).replace("\n", "\\n").replace("\t", "\\t")
 
 
-def count(n: int, what: str, many: str = "") -> str:
-    """Return ``1 set``, ``2 sets``, ``1,000 sets``.
-
-    Parameters
-    ----------
-    n : int
-    what : str
-        One of them.
-    many : str
-        Several, where it does not just end in s.
-    """
-    return f"{n:,} {what if n == 1 else many or f'{what}s'}"
-
-
 def when(milliseconds: int | None) -> str:
     """Return a time stamp as people read it, in their own time zone."""
     if not milliseconds:

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from ...amounts import count
 from .console import err, in_order, out, table
-from .wording import count, remarks, when
+from .wording import remarks, when
 
 if TYPE_CHECKING:
-    from .pipeline.protocols import ProtocolInfo
+    from ...pipeline.protocols import ProtocolInfo
 
 _MOST_CURVE_ROWS = 25
 _PER_CLASS = ("recall", "precision", "f1", "support")

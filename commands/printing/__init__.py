@@ -1,0 +1,1 @@
+"""What commands print: text, tables that fit the terminal, and progress."""
