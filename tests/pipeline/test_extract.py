@@ -124,7 +124,7 @@ def test_a_corrected_label_encodes_nothing_and_gives_a_new_set(encoder: Encoder,
     again = extract(encoder, f"csv:{tmp_path / 't.csv'}", store, reporter=notes)
     assert again.set != first.set
     assert (again.encoded, again.reused) == (0, 40)
-    assert any("1 labels changed" in n for n in notes.said)
+    assert any("1 label changed" in n for n in notes.said)
     opened = cryoprobe.open_store(store)
     np.testing.assert_array_equal(opened.open(first.set).load()[0], opened.open(again.set).load()[0])
 
