@@ -97,7 +97,7 @@ def known_as(text: str, *, create: bool = False) -> KnownStore:
     if known and not Path(text).exists():
         raise NotFound(
             f"There is no store called {text!r}, and no folder; known are {', '.join(sorted(known))}.",
-            hint=f"Name one of them, or write --store ./{text} for a new folder." if create else "Name one of them.",
+            hint=f"Name one of them, or write ./{text} for a new folder." if create else "Name one of them.",
             key=text,
         )
     return KnownStore(text)

@@ -15,6 +15,7 @@ from typing import NamedTuple
 from ...errors import BadInput, NotFound
 from .. import layout
 from ..backends.local import LocalBackend
+from ..backends.locations import layers_at
 from ..backends.memory import MemoryBackend
 from ..store import Store, open_store
 from .carry import Carrier, Moved, MovedSet, foreseen, raise_refused
@@ -150,6 +151,8 @@ def _target(place: str | Path | Store, source: Store, dry_run: bool) -> Store:
     except NotFound:
         if not dry_run:
             raise
+        if not isinstance(place, Store):
+            layers_at(place, create=True)  # what would be refused is refused now
         nothing = MemoryBackend()  # it would be made
         layout.write_marker(nothing)
         nothing.url = str(place)

@@ -10,6 +10,7 @@ import pytest
 from cryoprobe.errors import BadInput, NotFound
 from cryoprobe.stores.backends.known import KnownStore, cache_size, config_file, known_as, known_stores
 from cryoprobe.stores.backends.locations import layers_at
+from cryoprobe.stores.moving.transfer import push
 from cryoprobe.stores.store import open_store
 
 
@@ -56,6 +57,16 @@ def test_names_of_both_files_are_known_and_the_projects_go_first(project: Path) 
     assert known_as("web").place == "https://host/x"
     (project / "cryoprobe.toml").write_text("")  # the nearest file is the project's
     assert known_as("team").place == "s3://bucket/team"
+
+
+def test_a_dry_run_refuses_the_mistyped_name_that_the_real_one_would(project: Path) -> None:
+    write_config('[stores]\nteam = "/features"\n')
+    store = open_store(project / "mine", create=True)
+    for dry_run in (True, False):
+        with pytest.raises(NotFound, match="no store called 'taem'"):
+            push(store, "taem", dry_run=dry_run)
+    assert push(store, "./taem", dry_run=True).sets == ()
+    assert not (project / "taem").exists()
 
 
 def test_a_table_with_a_mistyped_name_is_not_overlooked(project: Path) -> None:
