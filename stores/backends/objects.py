@@ -35,7 +35,7 @@ _BLOCK = 2**17  # bytes: small enough to stay in the processor's cache until the
 _STATUS = re.compile(r"status code: (\d{3})")
 _CODE = re.compile(r"<Code>([A-Za-z]{1,60})</Code>")
 _NO_BUCKET = re.compile(r"NoSuchBucket|ContainerNotFound|bucket does not exist")
-_NOCREDENTIALS = re.compile(r"/latest/api/token|/latest/meta-data|computeMetadata|metadata/identity")
+_NO_CREDENTIALS = re.compile(r"/latest/api/token|/latest/meta-data|computeMetadata|metadata/identity")
 
 
 Answer = TypeVar("Answer")
@@ -261,7 +261,7 @@ class ObjectBackend(Backend):
             return self._missing(key)
         if "redirect" in text:  # the bucket is in another region than one says
             status = answer = "301"
-        if _NOCREDENTIALS.search(text):
+        if _NO_CREDENTIALS.search(text):
             return Unavailable(
                 f"There are no credentials for {self.url}.",
                 hint=f"Set {CREDENTIALS[self._scheme]}.",

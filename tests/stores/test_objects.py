@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import multiprocessing
 import pickle
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -27,6 +28,7 @@ from tiny_s3 import Faults, tiny_s3
 
 from cryoprobe.errors import BadInput, CryoprobeError, Incompatible, NotFound, ReadOnly, Unavailable
 from cryoprobe.stores import layout
+from cryoprobe.stores.backends.environment import CREDENTIALS
 from cryoprobe.stores.backends.objects import ObjectBackend
 from cryoprobe.stores.claims import Claims
 from cryoprobe.stores.feature_set import FeatureSet
@@ -250,6 +252,15 @@ class TestRefusals:
         with pytest.raises(BadInput, match="do not suffice") as caught:
             open_store("az://container/x")
         assert "AZURE_STORAGE_ACCOUNT_NAME" in str(caught.value)
+
+    def test_no_setting_is_misspelt(self) -> None:
+        """Every name of a setting that messages mention is one that obstore's documentation has."""
+        named = {word for text in CREDENTIALS.values() for word in re.findall(r"[A-Z]+(?:_[A-Z]+)+", text)}
+        assert named == {
+            *("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SKIP_SIGNATURE", "AWS_REGION", "AWS_ENDPOINT_URL"),
+            *("GOOGLE_SERVICE_ACCOUNT", "GOOGLE_APPLICATION_CREDENTIALS"),
+            *("AZURE_STORAGE_ACCOUNT_NAME", "AZURE_STORAGE_ACCOUNT_KEY"),
+        }
 
     def test_without_obstore_one_message_says_what_to_install(self) -> None:
         code = """
