@@ -56,6 +56,11 @@ def put_seal(
 def replace_seal(backend: Backend, key: str, data: bytes) -> None:
     """Write a seal over one whose data are gone. Signatures of a manifest go: they are not of this one."""
     if key.startswith("manifests/"):
-        for signature in list(backend.keys(f"signatures/{layout.stem(key)}/")):
-            backend.delete(signature)
+        delete_signatures(backend, layout.stem(key))
     backend.put(key, data)
+
+
+def delete_signatures(backend: Backend, set_: str) -> None:
+    """Delete the signatures of a set, which are of its manifest."""
+    for key in list(backend.keys(f"signatures/{set_}/")):
+        backend.delete(key)

@@ -148,17 +148,17 @@ def verify(
             opened.trial(layout.stem(info.key))
         except Corrupt as e:
             damages.append(Damage(info.key, layout.stem(info.key), "changed", "a whole trial", e.message, info.key))
-    for found in [] if sets else each(partial(_of_signature, backend), list(backend.keys("signatures/"))):
-        damages += found
+    for of_signature in [] if sets else each(partial(_of_signature, backend), list(backend.keys("signatures/"))):
+        damages += of_signature
 
     sizes = {i.key: i.size for folder in ("sets/", "units/") for i in backend.list(folder)}
     read = _drawn(wanted, share, seed) if data else set()
     checked = each(lambda w: _check(backend, w, sizes=sizes, data=w.key in read), wanted)
-    for done, damaged in enumerate(checked, 1):
+    for done, found in enumerate(checked, 1):
         if progress is not None:
             progress(done, len(wanted))
-        if damaged is not None:
-            damages.append(damaged)
+        if found is not None:
+            damages.append(found)
     total = sum(w.record.size for w in wanted)
     hashed = [w.record.size for w in wanted if w.key in read]
     return Verification(len(manifests), len(seals), len(wanted), total, data, tuple(damages), len(hashed), sum(hashed))

@@ -117,15 +117,31 @@ class ObjectCache:
         """Keep a few texts for each of many keys, as one more object."""
         data = encode_chunk(np.frombuffer(canonical_json(values), np.uint8))
         with Arrival(self, self._note(about), len(data)) as arrival:
-            arrival.restart()
             arrival.update(np.frombuffer(data, np.uint8))
             arrival.publish()
 
     def make_room(self, size: int) -> bool:
-        """Make room for an object of `size` bytes; return whether one of that size can be kept at all."""
+        """Remove what was used least recently, for `size` more bytes to fit; return whether they can at all."""
         if not self._usable or size > self.size:
             return False
-        self._make_room(size)
+        with self._lock:
+            if self._held is None or self._unseen > _SLACK * self.size:
+                self._held, self._unseen = sum(entry.size for entry in self._entries()), 0
+            self._held += size
+            self._unseen += size
+            if self._held <= self.size:
+                return True
+            entries = sorted(self._entries())
+            self._held, self._unseen = sum(entry.size for entry in entries) + size, size
+            abandoned = time.time() - _ABANDONED_SECONDS
+            target = max(_ROOM * self.size, size) if self._held > self.size else self.size
+            for used, held, path in entries:
+                if self._held <= target:
+                    break
+                if path.name.startswith(_TEMPORARY) and used > abandoned:
+                    continue  # somebody is just writing it
+                if _remove(path):
+                    self._held -= held
         return True
 
     def give_up(self, e: OSError) -> None:
@@ -167,27 +183,6 @@ class ObjectCache:
                         with suppress(FileNotFoundError):
                             stat = file.stat(follow_symlinks=False)
                             yield _Entry(stat.st_mtime, stat.st_size, Path(file.path))
-
-    def _make_room(self, size: int) -> None:
-        """Remove what was used least recently, where `size` more bytes would not fit."""
-        with self._lock:
-            if self._held is None or self._unseen > _SLACK * self.size:
-                self._held, self._unseen = sum(entry.size for entry in self._entries()), 0
-            self._held += size
-            self._unseen += size
-            if self._held <= self.size:
-                return
-            entries = sorted(self._entries())
-            self._held, self._unseen = sum(entry.size for entry in entries) + size, size
-            abandoned = time.time() - _ABANDONED_SECONDS
-            target = max(_ROOM * self.size, size) if self._held > self.size else self.size
-            for used, held, path in entries:
-                if self._held <= target:
-                    break
-                if path.name.startswith(_TEMPORARY) and used > abandoned:
-                    continue  # somebody is just writing it
-                if _remove(path):
-                    self._held -= held
 
 
 class Arrival(Checksum):

@@ -185,7 +185,7 @@ def _delete(backend: Backend, due: Collection[Waste], progress: Callable[[int, i
                     _delete_keys(backend, list(backend.keys(f"{w.place}/")))
                     gone(w)
             sets = {info.key for info in backend.list("manifests/")} if units else set()
-            hollow = [w.place for w in units if len(w.objects) == 1]
+            hollow = [w.place for w in units if len(w.objects) == 1]  # of which nothing but the seal was left
             replaced = still_unsealed(backend, hollow)
             for w in units:
                 if w.place in hollow and (w.place in replaced or not is_hollow(backend, w.place)):

@@ -54,7 +54,7 @@ def pin(store: str | Path | Store, set_id: str, *, why: str = "", remove: bool =
         return found
     key = opened.manifest_key(set_id)
     set_, attempt = layout.stem(key), read_manifest(backend, key).attempt
-    earlier = read_pin(backend, set_)
+    earlier = read_pin(backend, set_)  # a damaged one has no date
     made = earlier if earlier is not None and earlier.pinned and not why else _new_pin(set_, why)
     backend.put(pin_key(set_), layout.dump_seal(made.model_dump(mode="json")))
     if find_removal(backend, set_, attempt) is not None or not backend.exists(key):

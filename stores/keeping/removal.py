@@ -17,6 +17,7 @@ from ..backends.backend import Backend
 from ..feature_set import FeatureSet
 from ..manifest import Manifest, read_manifest
 from ..parallel import each
+from ..sealing import delete_signatures
 from ..store import Store, open_store
 from ..units import read_seal
 from .gc import collect_removed
@@ -101,8 +102,7 @@ def _remove(backend: Backend, key: str) -> Removal:
         for info in list(backend.list("names/")):
             if layout.stem(info.key) == set_:
                 backend.delete(info.key)
-        for signature in list(backend.keys(f"signatures/{set_}/")):
-            backend.delete(signature)
+        delete_signatures(backend, set_)
         try:
             if (manifest := _sound_manifest(backend, key)) is not None and manifest.attempt != removal.attempt:
                 continue

@@ -172,11 +172,9 @@ class _Survey:
                 objects = tuple(self._by_key[k] for k in keys if k in self._by_key)
                 if [o.key for o in objects] == [key] and not self._has_objects(seal.folder):
                     yield Waste("unit", seal.folder, objects)
-                elif unit not in covered and unit not in removed:
-                    continue
                 elif unit in covered:
                     yield Waste("unit", seal.folder, objects, needs=frozenset(m.key for m in manifests))
-                else:
+                elif unit in removed:
                     yield Waste("unit", seal.folder, objects, removed[unit])
 
     def _has_objects(self, folder: str) -> bool:

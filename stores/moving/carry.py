@@ -156,10 +156,11 @@ class Carrier:
 
     def _carry(self, freight: Freight, at_once: int) -> Outcome:
         sealed = freight.sealed
-        if foreseen(freight) in ("there", "adopted"):
-            return foreseen(freight)
+        outcome = foreseen(freight)
+        if outcome in ("there", "adopted"):
+            return outcome
         wanted = freight.lacking
-        if freight.standing in ("absent", "hollow"):
+        if outcome == "moved":
             wanted += self._damaged_remains(freight, at_once)
         sent = wanted
         for _ in range(_ROUNDS):
@@ -174,7 +175,7 @@ class Carrier:
             # Whoever tidied up just before the seal was there took our objects for nobody's.
             wanted = self._lacking_for_good(sealed)
             if now == "sealed" and not wanted:
-                return foreseen(freight)
+                return outcome
         raise Unavailable(
             f"{sealed.key} and its data vanish from {self._target.url} as they are written.",
             hint="Is somebody deleting objects of this store? Run the same command again.",

@@ -126,7 +126,7 @@ def sync(
     there, back = _move(first, second, here, how), _move(second, first, beyond, how)
     if trials and not dry_run and any(s.outcome == "moved" for s in back.sets):
         # Trials of the first store on sets that have just come: the second knows these, but has not been told.
-        late = _move(first, second, _chosen_of(choice, first, second), how)
+        late = _move(first, second, {} if choice.everything else _chosen_of(choice, first, second), how)
         there = replace(there, trials=there.trials + late.trials)
     return there, back
 
