@@ -20,6 +20,12 @@ Sets = Annotated[
 ]
 Trials = Annotated[bool, typer.Option("--trials/--no-trials", help="Trials on these sets go with them.")]
 Units = Annotated[bool, typer.Option("--units", help="So do all units of their encoders: rows that are in no set yet.")]
+Link = Annotated[
+    bool,
+    typer.Option(
+        "--link", help="Between folders on one disk make hard links where possible: damage to one file is then in both."
+    ),
+]
 DryRun = Annotated[bool, typer.Option("--dry-run", "-n", help="Only say what would travel.")]
 
 
@@ -32,6 +38,7 @@ def push(
     dataset: DatasetPattern = None,
     trials: Trials = True,
     units: Units = False,
+    link: Link = False,
     dry_run: DryRun = False,
     as_json: Json = False,
 ) -> None:
@@ -48,6 +55,7 @@ def push(
         dataset=dataset_pattern(dataset),
         trials=trials,
         units=units,
+        link=link,
         dry_run=dry_run,
         reporter=console.reporter(),
     )
@@ -66,6 +74,7 @@ def pull(
     dataset: DatasetPattern = None,
     trials: Trials = True,
     units: Units = False,
+    link: Link = False,
     dry_run: DryRun = False,
     as_json: Json = False,
 ) -> None:
@@ -82,6 +91,7 @@ def pull(
         dataset=dataset_pattern(dataset),
         trials=trials,
         units=units,
+        link=link,
         dry_run=dry_run,
         reporter=console.reporter(),
     )
@@ -100,6 +110,7 @@ def sync(
     dataset: DatasetPattern = None,
     trials: Trials = True,
     units: Units = False,
+    link: Link = False,
     dry_run: DryRun = False,
     as_json: Json = False,
 ) -> None:
@@ -116,6 +127,7 @@ def sync(
         dataset=dataset_pattern(dataset),
         trials=trials,
         units=units,
+        link=link,
         dry_run=dry_run,
         reporter=console.reporter(),
     )

@@ -283,8 +283,16 @@ class Backend(ABC):
         """
         self.put(target, self.get(source))
 
-    def copy_from(self, other: Backend, key: str) -> bool:
+    def copy_from(self, other: Backend, key: str, *, link: bool = False) -> bool:
         """Make `key` an object with the bytes that `key` has in `other`, if the storage can do that by itself.
+
+        Parameters
+        ----------
+        other : Backend
+        key : str
+        link : bool
+            Let the two objects share their bytes where the storage can do that, so that damage to one is damage to
+            both. Otherwise each has its own.
 
         Returns
         -------

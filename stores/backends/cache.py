@@ -116,8 +116,8 @@ class CachedBackend(Backend):
     def copy(self, source: str, target: str) -> None:  # noqa: D102
         self.origin.copy(source, target)
 
-    def copy_from(self, other: Backend, key: str) -> bool:  # noqa: D102
-        return self.origin.copy_from(other.origin if isinstance(other, CachedBackend) else other, key)
+    def copy_from(self, other: Backend, key: str, *, link: bool = False) -> bool:  # noqa: D102
+        return self.origin.copy_from(other.origin if isinstance(other, CachedBackend) else other, key, link=link)
 
     def exists(self, key: str) -> bool:  # noqa: D102
         return self.origin.exists(key)

@@ -85,8 +85,8 @@ class LayeredBackend(Backend):
         else:
             upper.put(target, layer.get(source))
 
-    def copy_from(self, other: Backend, key: str) -> bool:  # noqa: D102
-        return self._writable().copy_from(other, key)
+    def copy_from(self, other: Backend, key: str, *, link: bool = False) -> bool:  # noqa: D102
+        return self._writable().copy_from(other, key, link=link)
 
     def exists(self, key: str) -> bool:  # noqa: D102
         return any(layer.exists(key) for layer in self._layers_for(key))

@@ -6,6 +6,7 @@ import errno
 import os
 import secrets
 import stat
+import sys
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -20,6 +21,10 @@ _FOLDER_RACES = 100
 """How often in a row a folder may vanish before a file can be made in it."""
 
 _READ_ONLY = {errno.EACCES, errno.EPERM, errno.EROFS}
+_FICLONE = 0x40049409 if sys.platform == "linux" else None
+"""The request of ioctl_ficlone(2), where there is one."""
+
+_NO_CLONES = {errno.EXDEV, errno.EOPNOTSUPP, errno.ENOTSUP, errno.ENOTTY, errno.EINVAL, errno.ENOSYS, errno.EPERM}
 _NO_LINKS = {errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EMLINK, errno.EXDEV, errno.ENOSYS}
 
 
@@ -44,6 +49,7 @@ class LocalBackend(Backend):
     def __init__(self, root: Path) -> None:
         self.root = root.absolute()
         self.url = str(self.root)
+        self._not_cloned: set[Path] = set()  # roots of stores whose files cannot be cloned into this one
 
     def get(self, key: str, limit: int | None = None) -> bytes:  # noqa: D102
         path = self._place(key)
@@ -184,8 +190,10 @@ class LocalBackend(Backend):
                 raise _unwritable(e, to, self.url) from e
             super().copy(source, target)
 
-    def copy_from(self, other: Backend, key: str) -> bool:
-        """Link to the file of another store on this disk, unless others could not read it as they read this store's.
+    def copy_from(self, other: Backend, key: str, *, link: bool = False) -> bool:
+        """Clone the file of another store on this disk, if the file system can: its blocks are copied when they change.
+
+        With `link`, link to the file instead, unless others could not read it as they read this store's.
 
         Guarantees
         ----------
@@ -193,14 +201,40 @@ class LocalBackend(Backend):
         """
         if not isinstance(other, LocalBackend):
             return False
-        target = self._path(key)
+        source, target = other._path(key), self._path(key)
+        # Two disks, no links, no right to link: whoever puts the bytes learns what is wrong.
+        if link:
+            with suppress(OSError):
+                # A link keeps owner and rights: what is private there would be unreadable here for everybody else.
+                if _rights(source) == _rights(self.root):
+                    self._link(source, target)
+                    return True
         try:
-            # A link keeps owner and rights: what is private there would be unreadable here for everybody else.
-            if _rights(other._path(key)) != _rights(self.root):
-                return False
-            self._link(other._path(key), target)
-        except OSError:  # two disks, no links, no right to link: whoever puts the bytes learns what is wrong
+            return other.root not in self._not_cloned and self._clone(source, target)
+        except OSError as e:
+            if e.errno in _NO_CLONES:
+                self._not_cloned.add(other.root)
             return False
+
+    def _clone(self, source: Path, target: Path) -> bool:
+        """Make `target` a file that shares the blocks of `source` until either is written to; return whether it is."""
+        if _FICLONE is None:
+            return False
+        from fcntl import ioctl
+
+        with open(source, "rb", buffering=0, opener=_open_without_waiting) as file:
+            temporary, descriptor = self._make_temporary(target)
+            try:
+                try:
+                    ioctl(descriptor, _FICLONE, file.fileno())
+                    os.fsync(descriptor)
+                finally:
+                    os.close(descriptor)
+                temporary.replace(target)
+            except BaseException:
+                temporary.unlink(missing_ok=True)
+                raise
+        _flush_folder(target.parent)
         return True
 
     def exists(self, key: str) -> bool:  # noqa: D102
@@ -244,19 +278,22 @@ class LocalBackend(Backend):
                 )
         return path
 
-    def _write_temporary(self, target: Path, data: bytes) -> Path:
-        """Write and flush `data` beside `target` under a name of its own."""
+    def _make_temporary(self, target: Path) -> tuple[Path, int]:
+        """Make a file beside `target` under a name of its own; return its path, and its descriptor to write to."""
         for attempts_left in reversed(range(_FOLDER_RACES)):
             temporary = _temporary_name(target)
             try:
                 self._make_folder(target.parent)
-                descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
+                return temporary, os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
             except (FileNotFoundError, FileExistsError):
                 # Somebody's delete removed the folder that was empty until now, or just as it was being made.
                 if not attempts_left:
                     raise
-                continue
-            break
+        raise AssertionError("the last attempt returns or raises")
+
+    def _write_temporary(self, target: Path, data: bytes) -> Path:
+        """Write and flush `data` beside `target` under a name of its own."""
+        temporary, descriptor = self._make_temporary(target)
         try:
             with os.fdopen(descriptor, "wb", buffering=0) as f:
                 view = memoryview(data)

@@ -179,8 +179,10 @@ class ObjectBackend(Backend):
         except _failures() as e:
             raise self._explained(e, target, writing=True) from None
 
-    def copy_from(self, other: Backend, key: str) -> bool:
+    def copy_from(self, other: Backend, key: str, *, link: bool = False) -> bool:
         """Let the storage copy from another store in the same bucket: no byte of it passes through here.
+
+        A bucket shares no bytes between objects, whatever `link` says.
 
         Guarantees
         ----------

@@ -85,14 +85,17 @@ class Moved:
 
 
 class Carrier:
-    """Carries out one plan."""
+    """Carries out one plan; with `link`, objects share their bytes with the source's where the storage can do that."""
 
-    def __init__(self, source: Backend, target: Store, plan: Plan, watcher: ByteProgress | None) -> None:
+    def __init__(
+        self, source: Backend, target: Store, plan: Plan, watcher: ByteProgress | None, *, link: bool = False
+    ) -> None:
         self._source = source
         self._store = target
         self._target = target.backend
         self._plan = plan
         self._watcher = watcher
+        self._link = link
         self._lock = threading.Lock()
         self._refused = list(plan.refused)
         # Chunks of sets are often whole units: what has arrived as one need not travel again as the other.
@@ -222,7 +225,7 @@ class Carrier:
             except NotFound:
                 raise corrupt(key, self._source.url, "is missing", f"{record.size} bytes", "no object") from None
             check_object(data, record, key=key, url=self._source.url)
-            if not self._target.copy_from(self._source, key):
+            if not self._target.copy_from(self._source, key, link=self._link):
                 self._target.put(key, data)
         with self._lock:
             self._objects[sealed.id] += 1

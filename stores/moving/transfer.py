@@ -32,6 +32,7 @@ def push(
     dataset: str | None = None,
     trials: bool = True,
     units: bool = False,
+    link: bool = False,
     dry_run: bool = False,
     reporter: ByteProgress | None = None,
 ) -> Moved:
@@ -50,6 +51,9 @@ def push(
         some are.
     units : bool
         Move all units of the sets' encoders too: rows that are in no set yet, which extractions at the target can use.
+    link : bool
+        Between two stores on one disk make hard links where that is possible, which take no space: but what damages a
+        file of one store then damages the other's. By default each store has its own copy.
     dry_run : bool
         Only compare the stores.
     reporter : ByteProgress, optional
@@ -73,11 +77,11 @@ def push(
     ----------
     An object is written only after its size and sha256 agreed with the seal, and a set sealed only when it has all of
     its objects. Of several that push one set at once, one seals it. Only what the target lacks travels; where the
-    storage can copy by itself (one bucket, one disk), it does.
+    storage can copy by itself (one bucket; a disk whose file system clones files), it does.
     """
     source, choice = open_store(store), Choice(sets, model, dataset)
     sets_, target = chosen(source, choice), _target(to, source, dry_run)
-    how = _How(trials, units, choice.everything, dry_run, reporter)
+    how = _How(trials, units, choice.everything, link, dry_run, reporter)
     return _move(source, target, sets_, how)
 
 
@@ -90,12 +94,15 @@ def pull(
     dataset: str | None = None,
     trials: bool = True,
     units: bool = False,
+    link: bool = False,
     dry_run: bool = False,
     reporter: ByteProgress | None = None,
 ) -> Moved:
     """Copy sets from another store, `source`, into `store`; otherwise as `push`."""
     options = {"model": model, "dataset": dataset}
-    return push(source, store, sets, **options, trials=trials, units=units, dry_run=dry_run, reporter=reporter)
+    return push(
+        source, store, sets, **options, trials=trials, units=units, link=link, dry_run=dry_run, reporter=reporter
+    )
 
 
 def sync(
@@ -107,6 +114,7 @@ def sync(
     dataset: str | None = None,
     trials: bool = True,
     units: bool = False,
+    link: bool = False,
     dry_run: bool = False,
     reporter: ByteProgress | None = None,
 ) -> tuple[Moved, Moved]:
@@ -122,7 +130,7 @@ def sync(
     first, choice = open_store(one).own, Choice(sets, model, dataset)
     second = _target(other, first, dry_run)
     here, beyond = (_chosen_of(choice, a, b) for a, b in ((first, second), (second, first)))
-    how = _How(trials, units, choice.everything, dry_run, reporter)
+    how = _How(trials, units, choice.everything, link, dry_run, reporter)
     there, back = _move(first, second, here, how), _move(second, first, beyond, how)
     if trials and not dry_run and any(s.outcome == "moved" for s in back.sets):
         # Trials of the first store on sets that have just come: the second knows these, but has not been told.
@@ -132,11 +140,12 @@ def sync(
 
 
 class _How(NamedTuple):
-    """What travels beside sets, whether all is meant, and whether it is only to be said."""
+    """What travels beside sets, whether all is meant, whether by links, and whether it is only to be said."""
 
     trials: bool
     units: bool
     everything: bool
+    link: bool
     dry_run: bool
     reporter: ByteProgress | None
 
@@ -184,7 +193,7 @@ def _move(
     plan = plan_transfer(source, target, sets, trials=how.trials, units=how.units, everything=how.everything)
     if how.dry_run:
         return _foretold(source, target, plan)
-    return Carrier(source.backend, target, plan, how.reporter).run()
+    return Carrier(source.backend, target, plan, how.reporter, link=how.link).run()
 
 
 def _foretold(source: Store, target: Store, plan: Plan) -> Moved:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 import re
 import shutil
 from functools import partial
@@ -485,10 +487,53 @@ class TestSync:
 
 
 class TestWhereStorageCopies:
-    def test_on_one_disk_objects_are_links(self, store: Store, tmp_path: Path) -> None:
+    @pytest.mark.parametrize("way", ["push", "pull", "sync", "push with units"])
+    def test_h1_backup_shares_inodes(self, way: str, store: Store, tmp_path: Path) -> None:
+        """Each store has bytes of its own: one that is damaged in place is whole in the other, and mended from it."""
+        add(store, "train")
+        backup = cryoprobe.open_store(tmp_path / "backup", create=True)
+        if way == "pull":
+            cryoprobe.pull(backup, store)
+        else:
+            getattr(cryoprobe, way[:4])(store, backup, units=way.endswith("units"))
+        shared = {o.file for o in store.backend.inspect() if o.file} & {o.file for o in backup.backend.inspect()}
+        assert not shared
+        for one, other in ((store, backup), (backup, store)):
+            (set_,) = one.set_ids()
+            with (Path(one.open(set_).path) / "embeddings/c/0/0").open("r+b") as file:
+                file.seek(5)
+                file.write(b"\xff\xfe")
+            assert cryoprobe.verify(one, data=True).damages
+            assert not cryoprobe.verify(other, data=True).damages
+            assert {r.action for r in cryoprobe.repair(one, source=other)} == {"restored"}
+            assert not cryoprobe.verify(one, data=True).damages
+
+    @pytest.mark.parametrize("answer", ["clones", errno.EOPNOTSUPP, errno.EXDEV, errno.ENOSPC])
+    def test_a_file_system_that_clones_files_is_asked_to(
+        self, answer: str | int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        one, other = (LocalBackend(tmp_path / name) for name in ("one", "other"))
+        one.put("k", b"x" * 10_000)
+        asked = []
+
+        def ioctl(to: int, request: int, from_: int) -> int:
+            asked.append(request)
+            if isinstance(answer, int):
+                raise OSError(answer, "")
+            return os.write(to, os.read(from_, 20_000))
+
+        monkeypatch.setattr("fcntl.ioctl", ioctl)
+        cloned = [other.copy_from(one, "k") for _ in range(2)]
+        assert cloned == [answer == "clones"] * 2
+        # Where there are no clones it is not tried again; where only the disk was full, it is.
+        assert asked == [0x40049409] * (2 if answer in ("clones", errno.ENOSPC) else 1)
+        assert {p.name for p in tmp_path.glob("other/**/*")} == ({"k"} if cloned[0] else set())
+        assert not cloned[0] or other.get("k") == one.get("k")
+
+    def test_on_one_disk_objects_are_links_where_that_is_asked_for(self, store: Store, tmp_path: Path) -> None:
         set_ = add(store, "train")
         target = cryoprobe.open_store(tmp_path / "target", create=True)
-        cryoprobe.push(store, target)
+        cryoprobe.push(store, target, link=True)
         for name in store.open(set_).manifest.objects:
             files = [Path(s.open(set_).path) / name for s in (store, target)]
             assert files[0].samefile(files[1])
@@ -502,7 +547,7 @@ class TestWhereStorageCopies:
         for path in private:
             path.chmod(0o600)
         target = cryoprobe.open_store(tmp_path / "target", create=True)
-        cryoprobe.push(store, target)
+        cryoprobe.push(store, target, link=True)
         manifest = target.open(set_).manifest
         assert all((tmp_path / "target" / manifest.folder / n).stat().st_mode & 0o044 for n in manifest.objects)
         assert_same_sets(store, target)
