@@ -7,9 +7,11 @@ import os
 import secrets
 import stat
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
+from typing import TypeVar
 
 from ...errors import BadInput, Corrupt, NotFound, ReadOnly, Unavailable
 from ..chunks import Checksum, Part
@@ -17,6 +19,9 @@ from .backend import Backend, ObjectDetails, ObjectInfo, check_key, check_prefix
 
 _TEMPORARY = ".tmp-"
 _BLOCK = 2**19  # bytes: what is read is still in the processor's cache when its checksum is computed
+_STALE_TRIES = 3
+"""How often a file or folder whose handle has gone stale is looked for by its name."""
+
 _FOLDER_RACES = 100
 """How often in a row a folder may vanish before a file can be made in it."""
 
@@ -26,6 +31,9 @@ _FICLONE = 0x40049409 if sys.platform == "linux" else None
 
 _NO_CLONES = {errno.EXDEV, errno.EOPNOTSUPP, errno.ENOTSUP, errno.ENOTTY, errno.EINVAL, errno.ENOSYS, errno.EPERM}
 _NO_LINKS = {errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EMLINK, errno.EXDEV, errno.ENOSYS}
+
+
+Found = TypeVar("Found")
 
 
 class LocalBackend(Backend):
@@ -53,26 +61,26 @@ class LocalBackend(Backend):
 
     def get(self, key: str, limit: int | None = None) -> bytes:  # noqa: D102
         path = self._place(key)
-        try:
+
+        def read() -> bytes | None:
             with open(path, "rb", buffering=0, opener=_open_without_waiting) as file:
                 status = os.fstat(file.fileno())
                 if not stat.S_ISREG(status.st_mode):
-                    raise FileNotFoundError
+                    return None
                 if limit is not None and status.st_size > limit:
                     raise too_large(key, self.url, limit, status.st_size)
                 return file.read()
-        except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
-            raise NotFound(f"There is no object {key} in {self.url}.", key=key) from None
-        except OSError as e:
-            raise _unreadable(e, Path(path)) from e
+
+        return self._found(_reading(path, read), key)
 
     def fill(self, key: str, parts: Sequence[Part], checksum: Checksum) -> int:  # noqa: D102
-        try:
-            return fill_from_file(self._path(key), parts, checksum)
-        except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
-            raise NotFound(f"There is no object {key} in {self.url}.", key=key) from None
-        except OSError as e:
-            raise _unreadable(e, self._path(key)) from e
+        path = self._path(key)
+        return self._found(_reading(path, lambda: fill_from_file(path, parts, checksum)), key)
+
+    def _found(self, read: Found | None, key: str) -> Found:
+        if read is None:
+            raise NotFound(f"There is no object {key} in {self.url}.", key=key)
+        return read
 
     def put(self, key: str, data: bytes) -> None:  # noqa: D102
         target = self._path(key)
@@ -117,9 +125,7 @@ class LocalBackend(Backend):
 
     def leftovers(self) -> Iterator[ObjectDetails]:  # noqa: D102
         try:
-            for path in sorted(self.root.rglob(f"{_TEMPORARY}*")):
-                with suppress(FileNotFoundError):  # its writer has just finished
-                    yield _details(path.relative_to(self.root).as_posix(), path.lstat())
+            yield from (_details(key, status) for key, status in _statuses(self._walk(self.root, "", _is_temporary)))
         except OSError as e:
             raise _unreadable(e, self.root) from e
 
@@ -130,37 +136,32 @@ class LocalBackend(Backend):
             raise BadInput(f"{leftover.key} is no temporary file.", key=leftover.key)
         try:
             path.unlink(missing_ok=True)
+        except NotADirectoryError:
+            return
         except OSError as e:
             raise _unwritable(e, path, self.url) from e
         self._remove_empty(path.parent)
 
     def _files(self, prefix: str) -> Iterator[tuple[str, os.stat_result]]:
         """Yield every object with what the file system says of it, ordered by key."""
-        for key, entry in self._entries(prefix):
-            with suppress(FileNotFoundError):  # deleted since the scan
-                yield key, entry.stat()
+        yield from _statuses(self._entries(prefix))
 
     def _entries(self, prefix: str) -> Iterator[tuple[str, os.DirEntry[str]]]:
         folder = self._path(prefix[:-1]) if check_prefix(prefix) else self.root
         try:
-            yield from self._walk(folder, prefix)
+            yield from self._walk(folder, prefix, is_key)
         except OSError as e:
             raise _unreadable(e, folder) from e
 
-    def _walk(self, folder: Path, prefix: str) -> Iterator[tuple[str, os.DirEntry[str]]]:
-        try:
-            # A folder sorts as its name with "/" behind it, as its objects' keys do.
-            entries = sorted(
-                (e.name + "/" if e.is_dir(follow_symlinks=False) else e.name, e) for e in os.scandir(folder)
-            )
-        except (FileNotFoundError, NotADirectoryError):
-            return
-        for name, entry in entries:
-            if not is_key(prefix + entry.name):  # temporary, or not ours
-                continue
+    def _walk(self, folder: Path, prefix: str, wanted: Callable[[str], bool]) -> Iterator[tuple[str, os.DirEntry[str]]]:
+        """Yield the files of a folder and those below it whose keys are `wanted`; others may make and delete some."""
+        entries: list[os.DirEntry[str]] = _unless_gone(partial(_scan, folder), [])
+        # A folder sorts as its name with "/" behind it, as its objects' keys do.
+        for name, entry in sorted((e.name + "/" if _is_folder(e) else e.name, e) for e in entries):
             if name.endswith("/"):
-                yield from self._walk(folder / entry.name, prefix + name)
-            elif entry.is_file(follow_symlinks=False):
+                if is_key(prefix + entry.name):  # or it is not ours
+                    yield from self._walk(folder / entry.name, prefix + name, wanted)
+            elif wanted(prefix + name) and _is_file(entry):
                 yield prefix + name, entry
 
     def delete(self, key: str) -> None:  # noqa: D102
@@ -320,6 +321,58 @@ class LocalBackend(Backend):
         folder.mkdir(parents=True, exist_ok=True)
         for made in missing:
             _flush_folder(made.parent)
+
+
+def _unless_gone(look: Callable[[], Found], gone: Found) -> Found:
+    """Return what `look` does, or `gone` where what it looks at vanishes meanwhile; other errors are raised.
+
+    A handle that has gone stale on NFS is that of something deleted, in whose place something new may be: it is looked
+    for anew, by name. One that stays stale is that of a share which has gone away, and its files have not been deleted.
+    """
+    for again in reversed(range(_STALE_TRIES)):
+        try:
+            return look()
+        except (FileNotFoundError, NotADirectoryError):
+            return gone
+        except OSError as e:
+            if e.errno != errno.ESTALE or not again:
+                raise
+    raise AssertionError("the last attempt returns or raises")
+
+
+def _reading(path: str | Path, read: Callable[[], Found | None]) -> Found | None:
+    """Return what `read` reads of a file, or None where there is none."""
+    try:
+        return _unless_gone(read, None)
+    except IsADirectoryError:
+        return None
+    except OSError as e:
+        raise _unreadable(e, Path(path)) from e
+
+
+def _scan(folder: Path) -> list[os.DirEntry[str]]:
+    with os.scandir(folder) as entries:
+        return list(entries)
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    return _unless_gone(partial(entry.is_dir, follow_symlinks=False), False)
+
+
+def _is_file(entry: os.DirEntry[str]) -> bool:
+    return _unless_gone(partial(entry.is_file, follow_symlinks=False), False)
+
+
+def _is_temporary(key: str) -> bool:
+    return key.rpartition("/")[2].startswith(_TEMPORARY)
+
+
+def _statuses(entries: Iterator[tuple[str, os.DirEntry[str]]]) -> Iterator[tuple[str, os.stat_result]]:
+    """Yield what the file system says of files that are still there."""
+    for key, entry in entries:
+        status = _unless_gone(partial(entry.stat, follow_symlinks=False), None)
+        if status is not None:
+            yield key, status
 
 
 def fill_from_file(path: Path, parts: Sequence[Part], checksum: Checksum) -> int:

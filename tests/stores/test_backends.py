@@ -359,6 +359,99 @@ class TestLocal:
         folder.copy("a/b", "d/e")
         assert files(folder.root) == {"a/b", "a/c", "d/e"}
 
+    @pytest.mark.parametrize("what", ["list", "keys", "inspect", "leftovers"])
+    @pytest.mark.parametrize("gone", ["deleted", "replaced by files"])
+    def test_a_listing_survives_whatever_vanishes_at_any_instant_of_it(
+        self, folder: LocalBackend, what: str, gone: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Everything else vanishes as the listing looks into its first, second, … folder, or after its n-th file."""
+        names = ["a/x/1", "a/x/2", "a/y/1", "b/1", "b/z/1", "c"]
+        names = [n.replace("/1", "/.tmp-1").replace("/2", "/.tmp-2") for n in names] if what == "leftovers" else names
+        scandir = os.scandir
+        left = [0]
+
+        def vanish() -> None:
+            left[0] -= 1
+            if not left[0]:
+                for top in ("a", "b"):
+                    shutil.rmtree(folder.root / top)
+                    if gone == "replaced by files":
+                        (folder.root / top).write_bytes(b"")
+
+        def scan(path: str | os.PathLike[str]) -> Iterator[os.DirEntry[str]]:
+            vanish()
+            return scandir(path)
+
+        monkeypatch.setattr("cryoprobe.stores.backends.local.os.scandir", scan)
+        verb = getattr(folder, what)
+        for instant in range(1, 2 * len(names) + 2):
+            left[0] = 0
+            shutil.rmtree(folder.root, ignore_errors=True)
+            for name in names:
+                (folder.root / name).parent.mkdir(parents=True, exist_ok=True)
+                (folder.root / name).write_bytes(b"x")
+            left[0] = instant
+            found = []
+            for each in verb():
+                found.append(each if isinstance(each, str) else each.key)
+                vanish()
+            assert set(found) <= {*names, "a", "b"}
+            assert what == "leftovers" or found[-1] == "c"
+        assert found == [n for n in names if what != "leftovers" or ".tmp-" in n]  # nothing vanished any more
+
+    @pytest.mark.parametrize("what", ["list", "inspect", "leftovers"])
+    def test_a_stale_handle_is_looked_up_again_and_other_errors_are_raised(
+        self, folder: LocalBackend, what: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """A listing that is cut short would be taken for a store from which something is missing."""
+        for key in ("a/1", "b/1"):
+            folder.put(key, b"x")
+            (folder.root / key).with_name(".tmp-1").write_bytes(b"half")
+        scandir, errors = os.scandir, [errno.ESTALE, errno.ESTALE]
+
+        def scan(path: Path) -> Iterator[os.DirEntry[str]]:
+            if errors and path.name == "b":
+                raise OSError(errors.pop(), "")
+            return scandir(path)
+
+        monkeypatch.setattr("cryoprobe.stores.backends.local.os.scandir", scan)
+        assert len(list(getattr(folder, what)())) == 2
+        assert not errors
+        for kind in (errno.ESTALE, errno.EIO, errno.EACCES):
+            errors.extend([kind] * 3)
+            with pytest.raises(Unavailable, match=str(folder.root)):
+                list(getattr(folder, what)())
+            errors.clear()
+
+    def test_an_object_that_was_replaced_on_a_share_is_read_anew(
+        self, folder: LocalBackend, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        folder.put("a/1", b"x")
+        fstat, errors = os.fstat, [errno.ESTALE]
+
+        def stat(descriptor: int) -> os.stat_result:
+            if errors:
+                raise OSError(errors.pop(), "")
+            return fstat(descriptor)
+
+        monkeypatch.setattr("cryoprobe.stores.backends.local.os.fstat", stat)
+        assert folder.get("a/1") == b"x"
+        errors.extend([errno.ESTALE] * 3)
+        with pytest.raises(Unavailable):
+            folder.get("a/1")
+
+    def test_temporary_files_in_folders_that_are_not_ours_are_left_alone(self, folder: LocalBackend) -> None:
+        """A snapshot folder, or one that only root may read, lies in many a share."""
+        for name in (".snapshot/a/.tmp-1", "a/.tmp-1"):
+            (folder.root / name).parent.mkdir(parents=True)
+            (folder.root / name).write_bytes(b"half")
+        (folder.root / "a/.tmp-2").symlink_to("elsewhere")
+        (found,) = folder.leftovers()
+        assert found.key == "a/.tmp-1"
+        folder.discard(found)
+        folder.discard(found)
+        assert files(folder.root) == {".snapshot/a/.tmp-1"}
+
     def test_a_copy_is_a_hard_link_and_costs_no_space(self, folder: LocalBackend) -> None:
         folder.put("a", b"x" * 100)
         folder.copy("a", "b/c")
