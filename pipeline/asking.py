@@ -68,7 +68,8 @@ def sets_of(
 ) -> Sets:
     """Find the sets, by name or by id."""
     protocol = plan.published
-    rule = protocol.validation if protocol is not None else "held"
+    # A probe of one's own is chosen as most protocols choose: on the data set's own validation split if there is one.
+    rule = protocol.validation if protocol is not None else ("either" if plan.chooses else "held")
     share = protocol.val_fraction if protocol is not None else VAL_FRACTION
     choosing = Choosing(
         None if rule == "none" else val_split,

@@ -15,7 +15,7 @@ from typing import Any
 from ..errors import BadInput, ReadOnly, Unavailable
 from ..stores.feature_set import FeatureSet
 from ..stores.store import Store, open_store
-from .asking import other_than_prescribed, plan_of, sets_of, several
+from .asking import VAL_FRACTION, other_than_prescribed, plan_of, sets_of, several
 from .datasets import dataset_pattern
 from .options import check_ranges
 from .probes import ProbeOutcome, make_estimator
@@ -73,8 +73,8 @@ def probe(
         ``train`` and ``test`` by default; for a data set without splits ``all``, of which a stratified fifth is held
         out. `test_split` may be a fraction, to be held out of train.
     val_split : str, optional
-        What chooses: a split, or a stratified fraction of train. By default what the protocol prescribes, else a tenth
-        of train.
+        What chooses: a split, or a stratified fraction of train. By default what the protocol prescribes; else the
+        data set's validation split if the store has it, or a tenth of train.
     protocol : str
         What a paper prescribes (`list_protocols`), or ``plain``: the probe that the next parameters describe.
     probe : str, optional
@@ -210,6 +210,9 @@ def _validated(plan: Plan, sets: Sets, val_split: str | None) -> tuple[Sets, lis
         names = {part: name for part, name in sets.names.items() if part != "val"}
         unused = [] if val_split is None else ["there is nothing to choose: --val-split is not used"]
         return replace(sets, val=None, names=names), unused
+    if plan.published is None and val_split is None and isinstance(sets.val, FeatureSet):
+        share = f"a share of train instead: --val-split {VAL_FRACTION:g}"
+        return sets, [f"the split {sets.val.split} chooses, since the store has it; {share}"]
     if plan.published is not None and plan.published.validation == "either" and isinstance(sets.val, float):
         return sets, [f"the store has no validation split of this data set: {100 * sets.val:g} % of train choose"]
     return sets, []

@@ -139,7 +139,10 @@ def by_name(
     wanted = {"train": train_split, "test": test_split}
     # A split that is trained or scored on cannot choose, whatever it is called.
     free = available - {train_split, test_split} if choosing.official else set()
-    official = next((name for name in VALIDATION_NAMES if name in free), None)
+    encoder = next((n.encoder for n in candidates if n.name.split == train_split), None)
+    own = {n.name.split for n in candidates if n.encoder == encoder}
+    official = next((name for name in VALIDATION_NAMES if name in free & own), None)
+    foreign = [name for name in VALIDATION_NAMES if name in free] if official is None and not choosing.asked else []
     val_split = choosing.asked or official
     if val_split is not None:
         wanted["val"] = val_split
@@ -167,6 +170,8 @@ def by_name(
     assert test is not None
     _check_apart(train, test, found["val"])
     doubts = [*_doubts(candidates, named)]
+    if foreign:
+        doubts.append(f"the store's split {foreign[0]} is of another encoder than the train set, and does not choose")
     if held_out:
         doubts.append(_held_out(f"{newest.name.dataset}, which has no splits,", "--test-split"))
     return Sets(train, test, found["val"], named, tuple(doubts))

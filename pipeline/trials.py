@@ -73,12 +73,16 @@ class Plan:
             return Carving(test_seed=self.test_seed)
         return Carving(p.draw, p.hold_out, p.val_shots, p.rows, self.test_seed)
 
-    def choosing(self, sets: Sets) -> bool:
-        """Say whether validation rows are wanted."""
+    @property
+    def chooses(self) -> bool:
+        """Whether a value is chosen on validation rows; a protocol may do without where there are none."""
         if self.request is not None:
             return needs_validation(self.request)
-        assert self.published is not None
-        return self.published.validation != "none" and sets.val is not None
+        return self.published is not None and self.published.validation != "none"
+
+    def choosing(self, sets: Sets) -> bool:
+        """Say whether validation rows are wanted."""
+        return self.chooses and (self.request is not None or sets.val is not None)
 
 
 @dataclass(frozen=True)
@@ -173,7 +177,7 @@ def run_trial(
             parts.val,
             parts.test,
             len(rows.classes),
-            refit=spec.draw.shots is None,
+            refit=spec.draw.shots is None and (spec.draw.fraction is None or rows.val_from_train),
             memory=plan.memory,
             progress=progress,
         )

@@ -20,7 +20,7 @@ from .named import NAMED
 from .part import Part
 from .request import ProbeRequest
 from .scoring import score_test, score_validation
-from .selection import Criterion, CurvePoint, choose
+from .selection import Criterion, CurvePoint, choose, end_of_grid
 from .training import Fitted, Prediction, Targets, fit_estimator, fit_grid, predict
 
 
@@ -232,9 +232,7 @@ def _begin(estimator: Any, like: Fitted | None) -> Any:
 
 
 def _doubts_about(name: str, best: float, curve: list[CurvePoint]) -> list[str]:
-    doubts = []
-    if best in (curve[0][name], curve[-1][name]):
-        doubts.append(f"the best {name}, {best:g}, is at the end of the grid: a wider grid may do better")
+    doubts = end_of_grid(name, best, [point[name] for point in curve])
     if stopped := [f"{point[name]:g}" for point in curve if not point["converged"]]:
         doubts.append(f"validation fits that did not converge: {name} = {', '.join(stopped)}")
     return doubts

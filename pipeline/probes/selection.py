@@ -57,14 +57,18 @@ def curve_point(name: str, value: float, fitted: Fitted, scores: ValidationScore
     }
 
 
-def best_of(curve: Sequence[CurvePoint], prefer: Criterion) -> tuple[int, Criterion]:
-    """Return which point has the best validation score, the first of equals, and the score that says so.
+def best_of(
+    curve: Sequence[CurvePoint], prefer: Criterion, *, ties: Literal["middle", "first"] = "middle"
+) -> tuple[int, Criterion]:
+    """Return which point has the best validation score, and the score that says so.
 
     Parameters
     ----------
     curve : sequence of CurvePoint
     prefer : str
-        The score that chooses. Where a point does not have it, top1 does, or else map.
+        The score that chooses. If a point does not have it, top1 does, or else map.
+    ties : {"middle", "first"}
+        Which of equal points is taken; see `middle_of_best`.
 
     Raises
     ------
@@ -79,7 +83,45 @@ def best_of(curve: Sequence[CurvePoint], prefer: Criterion) -> tuple[int, Criter
             hint="Choose on rows with positives and with a probe that ranks, or give a single value.",
         )
     values = np.array([point[criterion] for point in curve], dtype=np.float64)
-    return int(np.argmin(values) if criterion in _LOWER_IS_BETTER else np.argmax(values)), criterion
+    if criterion in _LOWER_IS_BETTER:
+        values = -values
+    return (int(np.argmax(values)) if ties == "first" else middle_of_best(values.tolist())), criterion
+
+
+def middle_of_best(values: Sequence[float], places: Sequence[int] | None = None, size: int | None = None) -> int:
+    """Return which of `values` is highest; of several, the middle of the longest run of neighbours that tie.
+
+    On few rows many values of a grid tie, and the first of them is the end of the grid: a choice that no row supports.
+
+    Parameters
+    ----------
+    values : sequence of float
+    places : sequence of int, optional
+        Where in the grid each value stands, ascending; by default 0, 1, 2 …
+    size : int, optional
+        Of the grid. A run of even length has two middles: the one further from the ends of the grid is taken, and the
+        first if they are equally far.
+    """
+    where = range(len(values)) if places is None else places
+    last = (len(values) if size is None else size) - 1
+    best = max(values)
+    runs: list[list[int]] = [[]]
+    for i, value in enumerate(values):
+        if value == best:
+            runs[-1].append(i)
+        elif runs[-1]:
+            runs.append([])
+    run = max(runs, key=len)
+    lower, upper = run[(len(run) - 1) // 2], run[len(run) // 2]
+    inside = {i: min(where[i], last - where[i]) for i in (lower, upper)}
+    return upper if inside[upper] > inside[lower] else lower
+
+
+def end_of_grid(name: str, best: float, grid: Sequence[float]) -> list[str]:
+    """Say that the chosen value is at, or beyond, an end of the grid; nothing for a value inside it."""
+    if len(grid) < 2 or min(grid) < best < max(grid):
+        return []
+    return [f"the best {name}, {best:.6g}, is at the end of the grid: a wider grid may do better"]
 
 
 def choose(
@@ -91,7 +133,7 @@ def choose(
     prefer: Criterion = "nll",
     progress: Callable[[str], None] | None = None,
 ) -> tuple[float, Criterion, list[CurvePoint]]:
-    """Fit every value, and choose the one with the best validation score; among equals, the smallest.
+    """Fit every value, and choose the one with the best validation score; see `middle_of_best` for equal scores.
 
     The fits are independent of each other: a warm start would save iterations, but then a point's numbers would depend
     on which other values were in the grid.

@@ -75,8 +75,12 @@ class Problem:
 
     @property
     def refit_on(self) -> Part:
-        """Train and validation rows together; of few-shot trials the training rows alone, whose number is the point."""
-        return self.train if self.draw.shots is not None else self.train.joined(self.chosen_on)
+        """Train and validation rows together; the training rows alone if their number is the point of the trial.
+
+        That is so of few shots, and of a share of train that is chosen for on another split.
+        """
+        apart = self.draw.shots is not None or (self.draw.fraction is not None and not self.val_from_train)
+        return self.train if apart else self.train.joined(self.chosen_on)
 
     @property
     def accuracy(self) -> str:

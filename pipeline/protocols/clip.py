@@ -8,6 +8,7 @@ from types import MappingProxyType
 import numpy as np
 
 from ..probes.fit import ProbeOutcome
+from ..probes.selection import end_of_grid
 from .base import Problem, Protocol
 from .logistic_search import SOLVER, LogisticSearch
 from .search import FIRST, coarse_to_fine
@@ -33,9 +34,12 @@ def run_clip(problem: Problem) -> ProbeOutcome:
     """Search the grid on validation rows, then fit on train and validation rows together."""
     metric = headline(problem.dataset, multilabel=problem.train.multilabel)
     search = LogisticSearch(problem, metric)
-    # The search breaks ties towards the first: the grid is turned round so that this is the larger penalty.
+    # The paper has no rule for ties. On few rows all seven values may tie: then the middle is taken, and not an end.
     strongest_first = 1 / LAMBDAS[::-1]
-    best = coarse_to_fine(lambda places: search.scores(strongest_first[list(places)].tolist()), len(LAMBDAS), FIRST)
+    best = coarse_to_fine(
+        lambda places: search.scores(strongest_first[list(places)].tolist()), len(LAMBDAS), FIRST, inward=True
+    )
+    search.told += end_of_grid("C", float(strongest_first[best]), strongest_first.tolist())
     return search.finish(float(strongest_first[best]), problem.refit_on, metric=metric)
 
 

@@ -13,7 +13,7 @@ from ..probes.checks import check_parts
 from ..probes.fit import ProbeOutcome, outcome
 from ..probes.part import Part
 from ..probes.scoring import score_validation
-from ..probes.selection import CurvePoint, curve_point
+from ..probes.selection import CurvePoint, curve_point, end_of_grid
 from ..probes.training import Fitted
 from .base import Problem, Protocol
 from .heads import fit_heads
@@ -42,6 +42,7 @@ def run(problem: Problem) -> ProbeOutcome:
         return [point["top1"] for point in points]
 
     chosen = float(WEIGHT_DECAYS[coarse_to_fine(scores, len(WEIGHT_DECAYS), FIRST)])
+    told += end_of_grid("weight_decay", chosen, WEIGHT_DECAYS.tolist())
     fitted_on = problem.refit_on
     (final,) = _train(problem, fitted_on, [chosen])
     curve.sort(key=lambda point: float(point["weight_decay"]))

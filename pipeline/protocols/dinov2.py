@@ -14,7 +14,7 @@ from ..probes.checks import check_parts
 from ..probes.draws import draw_shots
 from ..probes.fit import ProbeOutcome, fit, outcome
 from ..probes.scoring import score_validation
-from ..probes.selection import Indices, best_of, curve_point
+from ..probes.selection import Indices, best_of, curve_point, end_of_grid
 from ..probes.training import Prediction
 from .base import Problem, Protocol
 from .heads import fit_heads
@@ -91,7 +91,8 @@ def run_logreg(problem: Problem) -> ProbeOutcome:
     """Fit the 45 values of C together, choose by validation accuracy, and fit all training rows."""
     search = LogisticSearch(problem, problem.accuracy)
     scores = search.scores(CS)
-    best = CS[int(np.argmax(scores))]  # the first of equals: the strongest penalty
+    best = CS[int(np.argmax(scores))]  # the first of equals: the strongest penalty, as the reference
+    search.told += end_of_grid("C", best, CS)
     # All of train, of which the rows that chose are a part unless others were asked for.
     return search.finish(best, problem.refit_on if problem.val_from_train else problem.train)
 
@@ -125,7 +126,8 @@ def _heads(problem: Problem, *, on_test: bool) -> ProbeOutcome:
         curve_point("learning_rate", rate, fitted, score_validation(fitted.estimator, judge, problem.n_classes))
         for rate, fitted in zip(rates, fits, strict=True)
     ]
-    best, _ = best_of(curve, "top1")
+    best, _ = best_of(curve, "top1", ties="first")  # as the reference
+    told += end_of_grid("learning_rate", rates[best], rates)
     return outcome(
         replace(fits[best], seconds=0.0),  # which the curve has already
         problem.train,

@@ -9,6 +9,7 @@ import numpy as np
 
 from ..probes.checks import check_parts
 from ..probes.fit import ProbeOutcome, fit, outcome
+from ..probes.selection import end_of_grid
 from .base import Problem, Protocol
 from .logistic_search import SOLVER, LogisticSearch
 from .search import bisect
@@ -34,6 +35,7 @@ def run_coop(problem: Problem) -> ProbeOutcome:
     exponent = bisect(
         lambda ends: search.scores([10.0**end for end in ends]), np.log10(peak) - 1, np.log10(peak) + 1, COOP_STEPS
     )
+    search.told += end_of_grid("C", 10.0**exponent, COOP_FIRST)
     return search.finish(10.0**exponent, problem.train)
 
 

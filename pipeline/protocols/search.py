@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+from ..probes.selection import middle_of_best
+
 Score = Callable[[Sequence[int]], Sequence[float]]
 """From positions in the grid to their validation scores; higher is better."""
 
@@ -17,7 +19,9 @@ SPANS = (8, 4, 2, 1)
 """Grid steps on either side of the peak, by round: CLIP (appendix A.3) halves the interval down to one step."""
 
 
-def coarse_to_fine(score: Score, size: int, first: Sequence[int], *, spans: Sequence[int] = SPANS) -> int:
+def coarse_to_fine(
+    score: Score, size: int, first: Sequence[int], *, spans: Sequence[int] = SPANS, inward: bool = False
+) -> int:
     """Return the position with the best score that the search meets.
 
     The peak of `first`, then of it and its neighbours at each span; positions beyond an end are that end. Among equal
@@ -31,12 +35,17 @@ def coarse_to_fine(score: Score, size: int, first: Sequence[int], *, spans: Sequ
         Of the grid.
     first : sequence of int
     spans : sequence of int
+    inward : bool
+        Among equal scores of a round take the middle instead; see `middle_of_best`.
     """
     known: dict[int, float] = {}
 
     def peak(positions: Sequence[int]) -> int:
         wanted = [p for p in dict.fromkeys(positions) if p not in known]
         known.update(zip(wanted, score(wanted) if wanted else (), strict=True))
+        if inward:
+            places = sorted(set(positions))
+            return places[middle_of_best([known[p] for p in places], places, size)]
         return max(positions, key=known.__getitem__)  # the first of equals
 
     best = peak(first)

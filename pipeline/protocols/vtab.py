@@ -6,7 +6,7 @@ import numpy as np
 
 from ..probes.draws import Targets, is_mixed
 from ..probes.fit import ProbeOutcome
-from ..probes.selection import Indices
+from ..probes.selection import Indices, end_of_grid, middle_of_best
 from .base import Problem, Protocol
 from .logistic_search import SOLVER, LogisticSearch
 
@@ -20,9 +20,8 @@ CS = tuple(float(C) for C in 10.0 ** np.arange(-5, 3.5, 0.5))
 def run(problem: Problem) -> ProbeOutcome:
     """Choose C on the 200 validation rows, and fit all 1,000."""
     search = LogisticSearch(problem, problem.accuracy)
-    best = CS[int(np.argmax(search.scores(CS)))]
-    if best in (CS[0], CS[-1]):
-        search.told.append(f"the best C, {best:g}, is at the end of the grid")
+    best = CS[middle_of_best(search.scores(CS))]
+    search.told += end_of_grid("C", best, CS)
     return search.finish(best, problem.refit_on)
 
 

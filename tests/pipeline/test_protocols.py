@@ -12,6 +12,7 @@ from tests_probing import problem, problem_with_flags
 
 from cryoprobe.errors import BadInput
 from cryoprobe.pipeline.probes import Draw, Part
+from cryoprobe.pipeline.probes.selection import middle_of_best
 from cryoprobe.pipeline.protocols import PROTOCOLS, Problem, list_protocols, protocol_named
 from cryoprobe.pipeline.protocols.clip import LAMBDAS, headline
 from cryoprobe.pipeline.protocols.clip_benchmark import WEIGHT_DECAYS
@@ -113,7 +114,7 @@ def test_clip_evaluates_at_most_fifteen_penalties_and_refits_on_train_and_valida
     assert {round(8 * np.log10(v)) for v in seven} <= tried
     assert len(done.curve) <= 15
     best = max(point["top1"] for point in done.curve)
-    assert done.chosen["C"] == min(point["C"] for point in done.curve if point["top1"] == best)
+    assert done.chosen["C"] in {point["C"] for point in done.curve if point["top1"] == best}
     assert done.solver["rows"] == len(posed.train) + len(posed.chosen_on)
     assert done.solver["gradient_norm"] is not None
     both = posed.train.joined(posed.chosen_on)
@@ -264,3 +265,35 @@ def test_among_equals_a_search_takes_the_first() -> None:
 def test_a_bisection_goes_to_the_better_end_and_stays_low_among_equals() -> None:
     assert bisect(lambda ends: [-abs(end - 0.7) for end in ends], 0.0, 1.0, 8) == pytest.approx(0.7, abs=0.01)
     assert bisect(lambda ends: [0.0 for _ in ends], -1.0, 1.0, 8) == -1.0
+
+
+@pytest.mark.parametrize(
+    ("values", "chosen"),
+    [
+        ([0.5, 0.9, 0.7], 1),
+        ([0.9] * 7, 3),
+        ([0.9, 0.9, 0.1, 0.1, 0.1], 1),  # of two in the middle the one further from the ends
+        ([0.1, 0.1, 0.1, 0.9, 0.9], 3),
+        ([0.9, 0.1, 0.9, 0.9, 0.9], 3),  # the longest run
+    ],
+)
+def test_of_equal_scores_the_middle_of_their_run_is_chosen(values: list[float], chosen: int) -> None:
+    assert middle_of_best(values) == chosen
+
+
+@pytest.mark.parametrize("plateau", [range(97), range(21), range(76, 97), range(40, 60)])
+def test_a_search_that_goes_inward_does_not_run_to_an_end_of_equal_scores(plateau: range) -> None:
+    found = coarse_to_fine(lambda places: [float(p in plateau) for p in places], 97, range(0, 97, 16), inward=True)
+    assert found in plateau
+    assert found not in (0, 96)
+
+
+@pytest.mark.parametrize("name", ["clip", "vtab-1k", "dinov2-logreg"])
+def test_a_chosen_value_at_the_end_of_its_grid_is_told(name: str) -> None:
+    """Rows that coincide are predicted alike whatever the penalty: all values tie, and only a reference's rule runs."""
+    protocol = protocol_named(name)
+    given = problem(protocol.parameters)
+    same = [replace(part, x=np.ones_like(part.matrix)) for part in (given.train, given.val, given.test) if part]
+    outcome = protocol.run(replace(given, train=same[0], val=same[1], test=same[2]))
+    told = [line for line in outcome.warnings if "at the end of the grid" in line]
+    assert bool(told) == (name == "dinov2-logreg")

@@ -364,3 +364,34 @@ def test_the_probe_of_a_protocol_can_be_saved(protocol: str, split: Store, tmp_p
     probe = cryoprobe.load_probe(saved)
     assert np.mean(probe.predict(x) == y) == pytest.approx(result["metrics"]["top1"], abs=0.01)
     assert probe.header.protocol == protocol
+
+
+def test_the_validation_split_of_a_data_set_chooses_also_for_a_probe_of_ones_own(split: Store) -> None:
+    asked: dict[str, Any] = {**BY_NAME, "C": [0.1, 10.0]}
+    without = cryoprobe.probe(split, **asked)
+    assert without["splits"]["val"] == 0.1
+    put_set(split, *rows(60, 2), classes=CLASSES, split="val")
+    result = cryoprobe.probe(split, **asked)
+    assert not result["cached"]
+    assert result["splits"]["val"] == "val"
+    assert result["rows"]["val"] == 60
+    assert any("the split val chooses" in note and "--val-split 0.1" in note for note in result["notes"])
+    assert cryoprobe.probe(split, **asked, val_split="0.1")["trial"] == without["trial"]
+    assert cryoprobe.probe(split, **asked, val_split="val")["trial"] == result["trial"]
+    assert cryoprobe.probe(split, **BY_NAME, C=1.0)["splits"]["val"] is None  # nothing is chosen
+    assert cryoprobe.probe(split, **asked, test_split="val")["splits"]["val"] == 0.1  # what is scored does not choose
+
+
+def test_a_validation_split_of_another_encoder_does_not_choose_and_a_note_tells(split: Store) -> None:
+    put_set(split, *rows(60, 2), classes=CLASSES, split="val", encoder="another")
+    result = cryoprobe.probe(split, **BY_NAME, C=[0.1, 10.0])
+    assert result["splits"]["val"] == 0.1
+    assert any("split val is of another encoder" in note for note in result["notes"])
+
+
+def test_a_share_of_train_stays_one_where_another_split_chooses(split: Store) -> None:
+    put_set(split, *rows(60, 2), classes=CLASSES, split="val")
+    result = cryoprobe.probe(split, **BY_NAME, C=[0.1, 10.0], fractions=[0.1], seeds=1)
+    assert result["solver"]["rows"] == result["rows"]["train"]
+    clip = cryoprobe.probe(split, **BY_NAME, protocol="clip", fractions=[0.1], seeds=1)
+    assert clip["solver"]["rows"] == clip["rows"]["train"]
