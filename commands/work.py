@@ -111,7 +111,8 @@ def probe(
     train_split: Annotated[str | None, typer.Option(help="Default: train, or all where there are no splits.")] = None,
     test_split: Annotated[str | None, typer.Option(help="A split, or a fraction to hold out of train.")] = None,
     val_split: Annotated[
-        str | None, typer.Option(help="Chooses: a split, or a fraction of train. Default: val if there is one, else 0.1.")
+        str | None,
+        typer.Option(help="Chooses: a split, or a fraction of train. Default: val if there is one, else 0.1."),
     ] = None,
     protocol: Annotated[str, typer.Option(help="clip, dinov2-knn … (`cryoprobe protocols`).")] = "plain",
     probe: Annotated[
