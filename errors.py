@@ -6,9 +6,11 @@ the text. Errors that are also built-in ones (``NotFound`` is a ``FileNotFoundEr
 
 from __future__ import annotations
 
+from .redaction import redacted
+
 
 class CryoprobeError(Exception):
-    """Root of all errors raised on purpose.
+    """Root of all errors raised on purpose. Credentials in a URL are taken out of what it says.
 
     Parameters
     ----------
@@ -33,12 +35,13 @@ class CryoprobeError(Exception):
         expected: object = None,
         found: object = None,
     ) -> None:
+        message, hint = redacted(message), None if hint is None else redacted(hint)
         super().__init__(message if hint is None else f"{message}\n{hint}")
         self.message = message
         self.hint = hint
-        self.key = key
-        self.expected = expected
-        self.found = found
+        self.key = None if key is None else redacted(key)
+        self.expected = redacted(expected) if isinstance(expected, str) else expected
+        self.found = redacted(found) if isinstance(found, str) else found
 
     def __str__(self) -> str:
         # FileNotFoundError has a __str__ of its own, made for errno and file name.

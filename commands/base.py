@@ -5,15 +5,18 @@ from __future__ import annotations
 import functools
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
 import typer
+from typer.core import TyperGroup
 
 import cryoprobe
 
 from ..errors import INTERRUPTED, CryoprobeError
+from ..redaction import redacted
 
 _EXIT_CODES = """
 Exit codes: 0 done · 1 any other error · 2 wrong arguments or unusable input · 3 not found · 4 corrupt · 5 read-only ·
@@ -22,7 +25,31 @@ Exit codes: 0 done · 1 any other error · 2 wrong arguments or unusable input �
 
 _INTERRUPTED = "Interrupted: run the same command again to go on. What was sealed in a store is kept."
 
+
+class _Commands(TyperGroup):
+    """Takes credentials out of what is said of wrong arguments, too."""
+
+    def make_context(self, *args: Any, **kwargs: Any) -> Any:
+        with _redacting():
+            return super().make_context(*args, **kwargs)
+
+    def invoke(self, ctx: Any) -> Any:
+        with _redacting():
+            return super().invoke(ctx)
+
+
+@contextmanager
+def _redacting() -> Iterator[None]:
+    try:
+        yield
+    except Exception as e:
+        if hasattr(e, "format_message"):  # an error of click's, of which typer may have a copy of its own
+            e.message = redacted(str(getattr(e, "message", "")))  # type: ignore[attr-defined]
+        raise
+
+
 app = typer.Typer(
+    cls=_Commands,
     help="Score frozen encoders: extract embeddings once into a shared store, probe them many times.",
     epilog=_EXIT_CODES,
     no_args_is_help=True,
@@ -33,6 +60,20 @@ app = typer.Typer(
 
 Command = TypeVar("Command", bound=Callable[..., None])
 
+
+def say_place(value: Any) -> Any:
+    """Say which configuration file decided what a store's name stands for; return the value of the option."""
+    from cryoprobe.stores.backends import known
+
+    for text in [value] if isinstance(value, str) else value or ():
+        with suppress(CryoprobeError):  # the command raises it
+            if (file := known.deciding_file(text)) is not None:
+                from .printing.wording import plain
+
+                print(plain(f"store {text}: {known.known_as(text).place} (by {file})"), file=sys.stderr, flush=True)
+    return value
+
+
 Model = Annotated[str, typer.Option("--model", "-m", help="open_clip:ARCH/TAG, timm:NAME … (`cryoprobe models`).")]
 Data = Annotated[str, typer.Option("--dataset", "-d", help="folder:PATH, csv:FILE … (`cryoprobe datasets`).")]
 StoreUrl = Annotated[
@@ -41,6 +82,7 @@ StoreUrl = Annotated[
         "--store",
         "-s",
         envvar="CRYOPROBE_STORE",
+        callback=say_place,
         help="The feature store: a folder, s3:// (gs://, az://), http(s):// to read, or a name from cryoprobe.toml.",
         show_default=False,
     ),
@@ -48,7 +90,11 @@ StoreUrl = Annotated[
 Sources = Annotated[
     list[str] | None,
     typer.Option(
-        "--from", metavar="STORE", help="A further store, which is only read; repeatable.", show_default=False
+        "--from",
+        metavar="STORE",
+        callback=say_place,
+        help="A further store, which is only read; repeatable. Trusted if a configuration file lists it.",
+        show_default=False,
     ),
 ]
 CacheSize = Annotated[

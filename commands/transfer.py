@@ -11,7 +11,7 @@ import typer
 
 import cryoprobe
 
-from .base import DatasetPattern, Json, ModelPattern, StoreUrl, command
+from .base import DatasetPattern, Json, ModelPattern, StoreUrl, command, say_place
 
 PANEL = "Move sets"
 
@@ -31,7 +31,9 @@ DryRun = Annotated[bool, typer.Option("--dry-run", "-n", help="Only say what wou
 
 @command(PANEL)
 def push(
-    to: Annotated[str, typer.Argument(metavar="TO", help="The other store; made if there is none.")],
+    to: Annotated[
+        str, typer.Argument(metavar="TO", callback=say_place, help="The other store; made if there is none.")
+    ],
     store: StoreUrl,
     sets: Sets = None,
     model: ModelPattern = None,
@@ -67,7 +69,9 @@ def push(
 
 @command(PANEL)
 def pull(
-    source: Annotated[str, typer.Argument(metavar="FROM", help="The other store, which is only read.")],
+    source: Annotated[
+        str, typer.Argument(metavar="FROM", callback=say_place, help="The other store, which is only read.")
+    ],
     store: StoreUrl,
     sets: Sets = None,
     model: ModelPattern = None,
@@ -103,8 +107,8 @@ def pull(
 
 @command(PANEL)
 def sync(
-    one: Annotated[str, typer.Argument(metavar="A", help="A store.")],
-    other: Annotated[str, typer.Argument(metavar="B", help="Another one; made if there is none.")],
+    one: Annotated[str, typer.Argument(metavar="A", callback=say_place, help="A store.")],
+    other: Annotated[str, typer.Argument(metavar="B", callback=say_place, help="Another one; made if there is none.")],
     sets: Sets = None,
     model: ModelPattern = None,
     dataset: DatasetPattern = None,

@@ -5,18 +5,16 @@ from __future__ import annotations
 import getpass
 import importlib.metadata
 import platform
-import re
 import socket
 import time
 from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any
 
+from ..redaction import redacted
+
 _command: list[str] | None = None
 """The command line, once `record_command` was told it."""
-
-_CREDENTIALS = re.compile(r"(?<=://)[^/@\s]*@")
-_QUERY = re.compile(r"(://[^?#\s]*)[?#]\S*")
 
 
 def record_command(words: Sequence[str]) -> None:
@@ -26,7 +24,7 @@ def record_command(words: Sequence[str]) -> None:
     business, and may be secrets. What a URL holds beside its place is left out all the same.
     """
     global _command
-    _command = [_QUERY.sub(r"\1", _CREDENTIALS.sub("", word)) for word in words]
+    _command = [redacted(word) for word in words]
 
 
 def provenance(packages: Sequence[str]) -> dict[str, Any]:

@@ -7,14 +7,21 @@
     [cache]
     size = "20GiB"
 
+    [trust]
+    from = ["https://host/features", "/data/archives"]  # what comes from there counts as one's own
+    not = ["team"]                                      # although it has a name
+    configs = ["/data/project/cryoprobe.toml"]          # another user's file that may be read (own file only)
+
 Two files are read: ``cryoprobe.toml`` in the working directory or the nearest folder above it, for a project, and
-``cryoprobe/config.toml`` in the user's configuration folder. What the project's file says goes first.
+``cryoprobe/config.toml`` in the user's configuration folder. What the project's file says goes first. A file that
+belongs to another user is refused: whoever can write to a folder above could otherwise say where features go.
 """
 
 from __future__ import annotations
 
 import os
 import re
+from collections.abc import Iterable
 from contextlib import suppress
 from difflib import get_close_matches
 from pathlib import Path
@@ -27,7 +34,8 @@ PROJECT_FILE = "cryoprobe.toml"
 
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]*")
 
-_TABLES = ("stores", "cache")
+_TABLES = ("stores", "cache", "trust")
+_TRUST = ("from", "not", "configs")
 
 
 class KnownStore(NamedTuple):
@@ -103,6 +111,49 @@ def known_as(text: str, *, create: bool = False) -> KnownStore:
     return KnownStore(text)
 
 
+def deciding_file(text: str | Path) -> Path | None:
+    """Return the configuration file that says what the name of a store stands for; None for anything else."""
+    if isinstance(text, Path) or not _NAME.fullmatch(text):
+        return None
+    return next((file for file in reversed(_files()) if text in _stores(file)), None)
+
+
+def is_trusted(place: str | Path) -> bool:
+    """Return whether what comes from a place counts as one's own: it is a store of a configuration file, or in `from`.
+
+    Parameters
+    ----------
+    place : str or Path
+        A store's folder or URL, the name of a store, or the file of an archive. A folder in ``[trust] from`` stands for
+        all that is in it.
+    """
+    stores = known_stores()
+
+    def places(texts: Iterable[str], folder: Path) -> set[str]:
+        return {_normal(stores[t].place if t in stores else _absolute(t, folder)) for t in texts}
+
+    def meant(field: str) -> set[str]:
+        return {found for file in _files() for found in places(_trust(file)[field], file.parent)}
+
+    listed = {found for known in stores.values() for found in places((known.place, *known.sources), Path.cwd())}
+    here = _normal(stores[place].place if isinstance(place, str) and place in stores else str(place))
+    if here in meant("not"):
+        return False
+    return here in listed or any(_is_within(here, trusted) for trusted in meant("from"))
+
+
+def _normal(place: str) -> str:
+    """Return the one form of a place, to compare it with others."""
+    scheme, separator, rest = place.partition("://")
+    if separator and scheme.lower() != "file":
+        return f"{scheme.lower()}://{rest.rstrip('/')}"
+    return os.path.realpath(Path(rest if separator else place).expanduser())
+
+
+def _is_within(place: str, trusted: str) -> bool:
+    return place == trusted or place.startswith(f"{trusted.rstrip('/')}/")
+
+
 def cache_size() -> int | None:
     """Return how many bytes may be cached: ``$CRYOPROBE_CACHE_SIZE``, else what a file says; None where nothing does.
 
@@ -129,9 +180,39 @@ def _files() -> list[Path]:
     return [config_file(), *([project] if project is not None else [])]
 
 
+def _check_owner(file: Path) -> None:
+    """Refuse a configuration file of another user, as git refuses another user's repository.
+
+    Raises
+    ------
+    BadInput
+        Unless the file (and a link that leads to it) is the user's own, or the user's own file allows it.
+    """
+    if not hasattr(os, "geteuid"):  # Windows
+        return
+    try:
+        owners = {file.stat().st_uid, file.lstat().st_uid}
+    except OSError:  # it is gone, which is found as it is read
+        return
+    sudo = os.environ.get("SUDO_UID", "") if os.geteuid() == 0 else ""
+    strangers = owners - {os.geteuid(), *([int(sudo)] if sudo.isdecimal() else [])}
+    if not strangers:
+        return
+    own = config_file()
+    if file != own and str(file) in _trust(own)["configs"]:
+        return
+    raise BadInput(
+        f"The configuration file {file} belongs to another user (id {min(strangers)}), and is not read.",
+        hint=f"If you trust it, write this into {own}:\n[trust]\nconfigs = [{str(file)!r}]\n"
+        "Otherwise work in a folder that is not below it.",
+        key=str(file),
+    )
+
+
 def _read(file: Path) -> dict[str, Any]:
     import tomllib
 
+    _check_owner(file)
     try:
         found = tomllib.loads(file.read_text(encoding="utf-8"))
     except FileNotFoundError:
@@ -152,6 +233,20 @@ def _stores(file: Path) -> dict[str, Any]:
     return stores
 
 
+def _trust(file: Path) -> dict[str, list[str]]:
+    """Return what a file says of trust: places and names of stores, by field."""
+    table = _read(file).get("trust", {})
+    if not isinstance(table, dict) or not table.keys() <= set(_TRUST):
+        raise _misshapen(file, "trust", 'from = ["https://host/features"]')
+    found = {}
+    for field in _TRUST:
+        texts = table.get(field, [])
+        if not isinstance(texts, list) or not all(isinstance(text, str) and text for text in texts):
+            raise _misshapen(file, "trust", f'{field} = ["https://host/features"]')
+        found[field] = texts
+    return found
+
+
 def _known(name: str, value: object, names: set[str], file: Path) -> KnownStore:
     table: dict[str, Any] = value if isinstance(value, dict) else {"store": value}
     place, sources = table.get("store"), table.get("from", [])
@@ -165,7 +260,11 @@ def _known(name: str, value: object, names: set[str], file: Path) -> KnownStore:
 
 
 def _misshapen(file: Path, table: str, example: str) -> BadInput:
-    whats = {"stores": "a table of names and places", "cache": "a table with the cache's size"}
+    whats = {
+        "stores": "a table of names and places",
+        "cache": "a table with the cache's size",
+        "trust": "a table of lists of places (`from`, `not`, `configs`)",
+    }
     what = whats.get(table, "a place, or a table of `store` and `from`")
     heading = table.partition(".")[0]
     return BadInput(f"[{table}] in {file} is not {what}.", hint=f"Write it so:\n[{heading}]\n{example}", key=str(file))

@@ -14,7 +14,8 @@ from .local import LocalBackend
 
 _FORMS = "a folder, file://, s3://, gs://, az://, or http(s):// to read"
 _BUCKET = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{1,254}")
-_ONE_SLASH = re.compile(r"(s3|gs|az|https?):/?(?!/)", re.IGNORECASE)
+_SLIP = re.compile(r"(s3|gs|az|https?)(?::/?(?!/)|[;.,]?//)", re.IGNORECASE)  # one slash, or no colon
+_CREDENTIALS = re.compile(r"[^\s/:]+:[^\s:][^\s]*@")
 _SCHEME = re.compile(r"[a-z][a-z0-9+.-]{0,19}")
 
 
@@ -36,8 +37,19 @@ def backend_at(place: str | Path, *, create: bool = False) -> Backend:
     """
     text = str(place) if isinstance(place, Path) else known_as(place, create=create).place
     scheme, separator, rest = text.partition("://")
-    if not isinstance(place, Path) and (slip := _ONE_SLASH.match(text)):
-        raise BadInput(f"{text} is no URL.", hint=f"Write {slip[1].lower()}://… with two slashes.", key="store")
+    if not isinstance(place, Path) and (slip := _SLIP.match(text)):
+        scheme = slip[1].lower()  # the rest is not repeated: it may hold a secret
+        raise BadInput(
+            f"The store's place begins like {scheme}://, and is not a URL.",
+            hint=f"Write {scheme}://… with two slashes.",
+            key="store",
+        )
+    if not isinstance(place, Path) and not separator and _CREDENTIALS.match(text) and not Path(text).exists():
+        raise BadInput(
+            "The store's place looks as if it held a user name and a password.",
+            hint=f"Name one of these: {_FORMS}. Credentials are taken from the environment (AWS_ACCESS_KEY_ID …).",
+            key="store",
+        )
     if isinstance(place, Path) or not separator:
         return _folder(text)
     scheme = scheme.lower()

@@ -109,6 +109,7 @@ def test_a_store_in_a_folder_is_read_over_http_by_its_name(
         (tmp_path / "cryoprobe.toml").write_text(f'[stores]\nteam = "{url}"\n')
         where = ["--store", "team"]
         assert len(run_json("ls", *where)) == 2
+        assert f"store team: {url} (by {tmp_path / 'cryoprobe.toml'})" in run("ls", *where)[1]
         assert run_json("verify", "--data", *where)["damages"] == []
         probed = run_json("probe", "--model", "timm:test_vit", "--untrained", *data, *where, "--C", "1")
         assert 0 <= probed["metrics"]["top1"] <= 1
@@ -125,6 +126,9 @@ def test_secrets_in_a_url_are_not_repeated() -> None:
     _, said = run("ls", "--store", "s3://key:secret@bucket/x", code=2)
     assert "user name" in said
     assert "secret" not in said
+    for words in (["ls", "https://me:secret@host"], ["import", "https://me:secret@host/a.zip", "--store", "s"]):
+        _, said = run(*words, code=2 if words[0] == "ls" else 3)
+        assert "secret" not in said
 
 
 def test_a_private_store_above_a_shared_one_encodes_only_what_is_new(

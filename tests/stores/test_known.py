@@ -8,7 +8,15 @@ from pathlib import Path
 import pytest
 
 from cryoprobe.errors import BadInput, NotFound
-from cryoprobe.stores.backends.known import KnownStore, cache_size, config_file, known_as, known_stores
+from cryoprobe.stores.backends.known import (
+    KnownStore,
+    cache_size,
+    config_file,
+    deciding_file,
+    is_trusted,
+    known_as,
+    known_stores,
+)
 from cryoprobe.stores.backends.locations import layers_at
 from cryoprobe.stores.moving.transfer import push
 from cryoprobe.stores.store import open_store
@@ -170,3 +178,49 @@ def test_a_cache_that_is_not_described_as_it_should_is_named(project: Path, text
     with pytest.raises(BadInput) as caught:
         cache_size()
     assert str(file) in str(caught.value)
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() != 0, reason="only root can give a file away")
+@pytest.mark.parametrize("as_link", [False, True])
+def test_c1_planted_config_of_another_user_is_refused(project: Path, tmp_path: Path, as_link: bool) -> None:
+    write_config(f'[stores]\nteam = "{tmp_path}/team"\n')
+    planted = project.parent / "cryoprobe.toml"
+    text = f'[stores]\nteam = "{tmp_path}/evil"\n'
+    if as_link:
+        (tmp_path / "target.toml").write_text(text)
+        planted.symlink_to(tmp_path / "target.toml")
+    else:
+        planted.write_text(text)
+    os.chown(planted, 12345, 12345, follow_symlinks=False)
+    for refused in (lambda: known_as("team"), lambda: is_trusted("/x"), cache_size, lambda: open_store("team")):
+        with pytest.raises(BadInput, match="belongs to another user") as caught:
+            refused()
+        assert str(planted) in str(caught.value)
+    write_config(f'[trust]\nconfigs = ["{planted}"]\n')
+    assert known_as("team").place == f"{tmp_path}/evil"
+    assert deciding_file("team") == planted
+
+
+def test_stores_of_a_configuration_file_are_trusted_and_others_are_not(project: Path, tmp_path: Path) -> None:
+    web = "https://host/x"
+    write_config(
+        f"""
+        [stores]
+        team = "s3://bucket/team/"
+        mine = {{store = "~/features", from = ["team", "{web}"]}}
+        public = "https://host/public"
+        [trust]
+        from = ["{tmp_path}/archives", "gs://bucket/a"]
+        not = ["public"]
+        """
+    )
+    (tmp_path / "link").symlink_to(tmp_path / "archives")
+    trusted = ["team", "s3://bucket/team", "mine", "~/features", web, f"{tmp_path}/archives/a.zip", "gs://bucket/a/b"]
+    for place in [*trusted, Path(tmp_path / "link" / "a.zip"), "GS://bucket/a"]:
+        assert is_trusted(place), place
+    for place in ["public", "https://host/public", "https://host", f"{tmp_path}/archives2/a.zip", "s3://bucket/team2"]:
+        assert not is_trusted(place), place
+    assert not is_trusted(project / "team")
+    write_config('[trust]\nfrom = "team"\n')
+    with pytest.raises(BadInput, match=r"\[trust\]"):
+        is_trusted("x")

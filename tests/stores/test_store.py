@@ -129,8 +129,30 @@ class TestOpening:
         self, url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.chdir(tmp_path)
-        with pytest.raises(BadInput, match="is no URL"):
+        with pytest.raises(BadInput, match="is not a URL"):
             open_store(url, create=True)
+        assert not list(tmp_path.iterdir())
+
+    @pytest.mark.parametrize(
+        "url",
+        [
+            "s3:/KEY:secret@bucket",
+            "s3//KEY:secret@bucket/x",
+            "s3;//KEY:sec/secret@bucket",
+            "KEY:abc/secret@bucket",
+            "https:/me:secret@host",
+            "https//host/x?token=secret",
+            "htps://me:secret@host",
+        ],
+    )
+    def test_credentials_in_a_mistyped_url_are_not_echoed(
+        self, url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.chdir(tmp_path)
+        for create in (False, True):
+            with pytest.raises(BadInput) as caught:
+                open_store(url, create=create)
+            assert "secret" not in f"{caught.value} {caught.value.key} {caught.value.found}"
         assert not list(tmp_path.iterdir())
 
     @pytest.mark.parametrize("create", [False, True])
