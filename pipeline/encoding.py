@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from .datasets.base import UndecodableImage
+from ..errors import BadInput
+from .datasets.base import MAX_PIXELS, UndecodableImage
 from .encoders.base import Encoder
-from .specs import StoredDtype, Tap
+from .passing import is_passing, patiently
+from .specs import Preprocessing, StoredDtype, Tap
 
 if TYPE_CHECKING:
     import torch
@@ -19,6 +22,9 @@ if TYPE_CHECKING:
 CPU_BATCH = 32
 """Images in a forward pass on a CPU: more only makes activations outgrow the caches (`benchmarks/encode_cpu.py`)."""
 GPU_BATCH = 128
+
+_BY_SHORT_SIDE = ("center", "shortest")
+"""How timm and open_clip call a resizing after which the long side may have any length."""
 
 NOT_USABLE = "the encoder's output is zero or not finite"
 """Why an image that could be encoded has no embedding."""
@@ -44,20 +50,71 @@ def default_batch(encoder: Encoder) -> int:
     return CPU_BATCH if str(encoder.device) == "cpu" else GPU_BATCH
 
 
-def load_image(encoder: Encoder, decode: Callable[[bytes], Image.Image], raw: bytes) -> torch.Tensor:
+def load_image(
+    encoder: Encoder, decode: Callable[[bytes], Image.Image], raw: bytes, what: str = "An image"
+) -> torch.Tensor:
     """Decode and preprocess one image, float32 [3, h, w]. Called from several threads at once.
+
+    Parameters
+    ----------
+    encoder : Encoder
+    decode : callable
+    raw : bytes
+    what : str
+        Name of the image, for errors.
 
     Raises
     ------
     UndecodableImage
-        If that fails in any way; the message is one line.
+        If that fails because of what the image holds; the message is one line.
+    Unavailable
+        If it fails because of the machine, also when it is tried again.
     """
+    return patiently(partial(_load_image, encoder, decode, raw), what)
+
+
+def _load_image(encoder: Encoder, decode: Callable[[bytes], Image.Image], raw: bytes) -> torch.Tensor:
+    from PIL import Image
+
+    image = decode(raw)
+    check_resized(image.size, encoder.spec(encoder.taps[0]).preprocessing)
     try:
-        return encoder.preprocess(decode(raw))
-    except UndecodableImage:
-        raise
+        return encoder.preprocess(image)
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as e:  # of a crop: not the image's fault
+        raise BadInput(
+            f"PIL.Image.MAX_IMAGE_PIXELS is {Image.MAX_IMAGE_PIXELS} in this program, less than the encoder's input.",
+            hint="Leave it at PIL's default, or set it to None. Cryoprobe has a limit of its own.",
+            key="MAX_IMAGE_PIXELS",
+        ) from e
     except Exception as e:  # a transform may fail on an odd image in any way, and one image must not end the run
+        if is_passing(e):
+            raise
         raise UndecodableImage(f"cannot be preprocessed: {type(e).__name__}: {e}") from e
+
+
+def check_resized(size: tuple[int, int], preprocessing: Preprocessing) -> None:
+    """Refuse an image that is so much longer than wide that scaling its short side would take memory without bound.
+
+    Parameters
+    ----------
+    size : (int, int)
+        Of the image, in pixels.
+    preprocessing : Preprocessing
+
+    Raises
+    ------
+    UndecodableImage
+        If the resized image had more pixels than may be decoded.
+    """
+    if preprocessing.resize_mode not in _BY_SHORT_SIDE:
+        return
+    side = int(max(preprocessing.image_size) / preprocessing.crop_fraction)
+    short, long = min(size), max(size)
+    if side * (side * long // short) > MAX_PIXELS:
+        raise UndecodableImage(
+            f"is too long: with its short side scaled to {side} pixels, its {size[0]} x {size[1]} would become "
+            f"{side} x {side * long // short}; the limit is {MAX_PIXELS} pixels"
+        )
 
 
 def encode_images(
@@ -88,3 +145,31 @@ def encode_images(
         Embeddings((x[usable] / length[usable, None]).astype(dtype), length[usable].astype(np.float32))
         for (_, dtype), x, length in zip(outputs, raw, lengths, strict=True)
     ]
+
+
+def named_failures(failed: Sequence[tuple[str, str]], most: int = 20) -> list[str]:
+    """Return indented lines that name the first samples that failed, and count the others.
+
+    Parameters
+    ----------
+    failed : sequence of (str, str)
+        Name and reason.
+    most : int
+    """
+    lines = [f"  {name}: {error}" for name, error in failed[:most]]
+    return lines + ([f"  … and {len(failed) - most} more"] if len(failed) > most else [])
+
+
+def advice_on_all(failed: Sequence[tuple[str, str]], advice: str = "") -> str:
+    """Return what to do if every sample failed: one cause is likelier than many bad images.
+
+    Parameters
+    ----------
+    failed : sequence of (str, str)
+        Name and reason.
+    advice : str
+        What the data set knows of it.
+    """
+    if all(error == NOT_USABLE for _, error in failed):
+        return "This is the encoder's fault, not that of the images: look at its weights and its --image-size."
+    return advice or "As none can be used, one cause is likely: look at the first of them, and at what was named."

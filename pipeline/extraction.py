@@ -12,21 +12,23 @@ import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from itertools import groupby
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from ..errors import BadInput, Conflict
+from ..errors import BadInput, Conflict, CryoprobeError
 from ..stores.manifest import FailedSample
 from ..stores.sample_index import SampleIndex
 from ..stores.store import Store
 from ..stores.units import Rows, sample_array, write_unit
-from .datasets.base import Split, UndecodableImage
+from .datasets.base import Advising, Split, UndecodableImage
 from .encoders.base import Encoder
-from .encoding import NOT_USABLE, encode_images, load_image
+from .encoding import NOT_USABLE, advice_on_all, encode_images, load_image, named_failures
 from .loading import Identifier, ordered_map
+from .passing import patiently
 from .planning import Plan, Planner, Target
 from .progress import Reporter
 
@@ -112,6 +114,7 @@ class SplitExtraction:
         self._samples = samples
         self._settings = settings
         self._reporter = reporter
+        self._usable = 0
         self._undecodable: dict[bytes, str] = {}
         self._finished: set[int] = set()
 
@@ -129,6 +132,8 @@ class SplitExtraction:
             If more samples failed than are tolerated; it names them.
         Conflict
             If a file changed while it was used.
+        Unavailable
+            If the machine does not let a sample be read: nothing is sealed without it.
         """
         settings, split = self._settings, self._split
         workers = ThreadPoolExecutor(settings.workers, thread_name_prefix="cryoprobe-load")
@@ -188,18 +193,23 @@ class SplitExtraction:
 
     def _decode(self, job: tuple[Plan, bytes, int]) -> _Decoded:
         plan, sample_id, row = job
+        what = self._split.describe(row)
         try:
-            raw = self._split.read(row)
+            raw = patiently(partial(self._split.read, row), what)
+        except CryoprobeError:  # some of them are OSErrors
+            raise
         except OSError as e:
             return _Decoded(plan, sample_id, row, None, f"cannot be read: {e.strerror or e}")
+        except UndecodableImage as e:
+            return _Decoded(plan, sample_id, row, None, str(e))
         if hashlib.sha256(raw).digest() != sample_id:
             raise Conflict(
-                f"{self._split.describe(row)} changed while it was being extracted.",
+                f"{what} changed while it was being extracted.",
                 hint="Run the same command again, with --rehash if the file's dates cannot be trusted.",
-                key=self._split.describe(row),
+                key=what,
             )
         try:
-            return _Decoded(plan, sample_id, row, load_image(self._encoder, self._split.decode, raw), None)
+            return _Decoded(plan, sample_id, row, load_image(self._encoder, self._split.decode, raw, what), None)
         except UndecodableImage as e:
             return _Decoded(plan, sample_id, row, None, str(e))
 
@@ -229,6 +239,7 @@ class SplitExtraction:
         for part, (unit, norms) in zip(parts, encoded, strict=True):
             part.append(Rows(samples, unit, norms))
         self.encoded += int(usable.sum())
+        self._usable += int(usable.sum())
         self._reporter.advance(encoded=int(usable.sum()))
 
     def _seal(self, plan: Plan, encoded: Sequence[Rows | None]) -> None:
@@ -243,8 +254,9 @@ class SplitExtraction:
         """Report the samples of a block that needed no encoding."""
         if block not in self._finished:
             self._finished.add(block)
-            unread = len(planner.unreadable(block))
-            self._reporter.advance(reused=len(planner.blocks[block]) - unread - tried)
+            reused = len(planner.blocks[block]) - len(planner.unreadable(block)) - tried
+            self._usable += reused
+            self._reporter.advance(reused=reused)
 
     def _fail(self, row: int, sample_id: bytes | None, error: str) -> None:
         if sample_id is not None:
@@ -255,11 +267,11 @@ class SplitExtraction:
             self._reporter.advance(failed=1)
 
     def _check_failures(self, most: int) -> None:
+        if len(self.failed) == len(self._split) or (len(self.failed) > most and not self._usable):
+            raise self._nothing_usable()
         if len(self.failed) <= most:
             return
-        named = [f"  {f.name}: {f.error}" for _, f in sorted(self.failed.items())[:20]]
-        if len(self.failed) > len(named):
-            named.append(f"  … and {len(self.failed) - len(named)} more")
+        named = named_failures([(f.name, f.error) for _, f in sorted(self.failed.items())])
         raise BadInput(
             f"{len(self.failed)} of {len(self._split)} samples of split {self._split.name!r} cannot be used; "
             f"{self._settings.max_bad} are tolerated:\n" + "\n".join(named),
@@ -267,6 +279,19 @@ class SplitExtraction:
             key=self._split.name,
             expected=self._settings.max_bad,
             found=len(self.failed),
+        )
+
+    def _nothing_usable(self) -> BadInput:
+        """Return the error for a split of which no sample can be used: a matter of the request, not of some images."""
+        failed = [(f.name, f.error) for _, f in sorted(self.failed.items())]
+        which = "None" if len(failed) == len(self._split) else f"None of the first {len(failed)}"
+        advice = self._split.advice() if isinstance(self._split, Advising) else ""
+        return BadInput(
+            f"{which} of the {len(self._split)} samples of split {self._split.name!r} can be used:\n"
+            + "\n".join(named_failures(failed, most=5)),
+            hint=advice_on_all(failed, advice),
+            key=self._split.name,
+            found=len(failed),
         )
 
 

@@ -13,8 +13,10 @@ from concurrent.futures import Executor, Future
 from dataclasses import dataclass, field
 from typing import TypeVar
 
+from ..errors import CryoprobeError
 from ..stores.sample_index import SampleIndex, Stamp, now_ns, stamp
-from .datasets.base import Split
+from .datasets.base import Split, UndecodableImage
+from .passing import patiently
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -76,7 +78,7 @@ class Identifier:
         self._pool = pool
 
     def identify(self, rows: Sequence[int]) -> Identified:
-        """Return the sample ids of `rows`."""
+        """Return the sample ids of `rows`; raise `Unavailable` if the machine does not let one be read."""
         paths = [self._split.path(i) for i in rows]
         files = [p for p in paths if p is not None]
         known = iter(self._index.lookup(files))
@@ -97,8 +99,16 @@ class Identifier:
 
     def _read(self, row: int) -> tuple[bytes | None, Stamp | None, str | None]:
         path = self._split.path(row)
-        try:
+
+        def read() -> tuple[bytes, Stamp | None]:
             before = None if path is None else stamp(path)
-            return hashlib.sha256(self._split.read(row)).digest(), before, None
+            return hashlib.sha256(self._split.read(row)).digest(), before
+
+        try:
+            return *patiently(read, self._split.describe(row)), None
+        except CryoprobeError:  # some of them are OSErrors
+            raise
         except OSError as e:
             return None, None, f"cannot be read: {e.strerror or e}"
+        except UndecodableImage as e:
+            return None, None, str(e)

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..amounts import count
-from ..errors import BadInput, Conflict, NotFound
+from ..errors import BadInput, Conflict, CryoprobeError, NotFound
 from .datasets.base import UndecodableImage
 from .datasets.files import files_below
 from .datasets.images import decode_file
@@ -22,10 +22,11 @@ from .datasets.splits import status
 from .encoders import load_encoder
 from .encoders.allocator import release_memory
 from .encoders.base import Encoder
-from .encoding import NOT_USABLE, default_batch, encode_images, load_image
+from .encoding import NOT_USABLE, advice_on_all, default_batch, encode_images, load_image, named_failures
 from .explain import differences
 from .loading import ordered_map
 from .options import check_ranges
+from .passing import patiently
 from .progress import Reporter
 from .saved import SavedProbe, load_probe
 from .saved.header import EncoderRecord
@@ -263,12 +264,17 @@ class _Run:
             pool.shutdown(wait=False, cancel_futures=True)
             self.reporter.end()
             release_memory()
+        if len(self.failed) == len(files):
+            raise self._none()
         if len(self.failed) > self.max_bad:
             raise self._too_many()
 
     def _decode(self, path: Path) -> _Decoded:
+        what = _shown(path)
         try:
-            return _Decoded(path, load_image(self.encoder, decode_file, path.read_bytes()), "")
+            return _Decoded(path, load_image(self.encoder, decode_file, patiently(path.read_bytes, what), what), "")
+        except CryoprobeError:  # some of them are OSErrors
+            raise
         except OSError as e:
             return _Decoded(path, None, f"cannot be read: {e.strerror or e}")
         except UndecodableImage as e:
@@ -298,12 +304,20 @@ class _Run:
         elif len(self.failed) > self.max_bad + _MANY_FAILURES:
             raise self._too_many()
 
-    def _too_many(self) -> BadInput:
-        named = [f"  {_shown(path)}: {error}" for path, error in self.failed[:20]]
-        if len(self.failed) > len(named):
-            named.append(f"  … and {len(self.failed) - len(named)} more")
+    def _none(self) -> BadInput:
+        failed = [(_shown(path), error) for path, error in self.failed]
+        which = "The image" if len(failed) == 1 else f"None of the {len(failed)} images"
         return BadInput(
-            f"{count(len(self.failed), 'image')} cannot be used; {self.max_bad} are tolerated:\n" + "\n".join(named),
+            f"{which} can{'not' if len(failed) == 1 else ''} be used:\n" + "\n".join(named_failures(failed, most=5)),
+            hint=advice_on_all(failed),
+            found=len(failed),
+        )
+
+    def _too_many(self) -> BadInput:
+        failed = [(_shown(path), error) for path, error in self.failed]
+        return BadInput(
+            f"{count(len(failed), 'image')} cannot be used; {self.max_bad} are tolerated:\n"
+            + "\n".join(named_failures(failed)),
             hint=f"Mend or remove them, or go on without them: --max-bad {len(self.failed)}",
             expected=self.max_bad,
             found=len(self.failed),

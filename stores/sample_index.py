@@ -24,9 +24,10 @@ _FAILURES = (sqlite3.Error, UnicodeError, OverflowError)
 """What sqlite3 raises for a damaged file, and for text and numbers that it cannot hold."""
 
 # IMMEDIATE: of several processes that find no tables, all but one wait rather than fail.
+# The table `samples` of earlier versions has other ids for images of more than 8 bits, and is left alone.
 _SCHEMA = """
 BEGIN IMMEDIATE;
-CREATE TABLE IF NOT EXISTS samples (
+CREATE TABLE IF NOT EXISTS sample_ids (
     path BLOB PRIMARY KEY, size INTEGER, mtime_ns INTEGER, ctime_ns INTEGER, inode INTEGER, sample BLOB
 ) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS views (
@@ -131,7 +132,7 @@ class SampleIndex:
             return [None] * len(paths)
         found: list[bytes | None] = []
         for path in paths:
-            row = self._one("SELECT size, mtime_ns, ctime_ns, inode, sample FROM samples WHERE path = ?", _key(path))
+            row = self._one("SELECT size, mtime_ns, ctime_ns, inode, sample FROM sample_ids WHERE path = ?", _key(path))
             try:
                 known = row is not None and tuple(row[:4]) == stamp(path)
             except OSError:
@@ -155,7 +156,7 @@ class SampleIndex:
             for path, stamp_, sample in entries
             if max(stamp_.mtime_ns, stamp_.ctime_ns) + RACY_NANOSECONDS < hashed_ns
         ]
-        self._write("INSERT OR REPLACE INTO samples VALUES (?, ?, ?, ?, ?, ?)", rows)
+        self._write("INSERT OR REPLACE INTO sample_ids VALUES (?, ?, ?, ?, ?, ?)", rows)
 
     def record_view(self, view: str, sources: Sequence[Path], state: bytes, dataset_id: str, *, keep: bool) -> None:
         """Remember what a view of some files (a data set's name, split and limit) amounted to.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
@@ -13,6 +13,9 @@ if TYPE_CHECKING:
     from PIL import Image
 
 Labels = npt.NDArray[np.int64] | npt.NDArray[np.uint8]
+
+MAX_PIXELS = 178_956_970
+"""More pixels than this no image may have, neither in its file nor resized: twice PIL's own default, its limit too."""
 
 ALL = "all"
 """Name of the one split of a data set that has none."""
@@ -53,11 +56,23 @@ class Split(Protocol):
         ...
 
     def read(self, index: int) -> bytes:
-        """Return the raw bytes whose sha256 is the sample id. Raises OSError. Called from several threads at once."""
+        """Return the raw bytes whose sha256 is the sample id. Called from several threads at once.
+
+        Raises OSError, or `UndecodableImage` if a library that decodes by itself gives no image.
+        """
         ...
 
     def decode(self, raw: bytes) -> Image.Image:
         """Turn what `read` returned into an image; raise `UndecodableImage` where that fails. Thread-safe."""
+        ...
+
+
+@runtime_checkable
+class Advising(Protocol):
+    """A split that knows what may be wrong if none of its samples can be read."""
+
+    def advice(self) -> str:
+        """Return the likely cause and what to do, as sentences; empty if there is none to be seen."""
         ...
 
 

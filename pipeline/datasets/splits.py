@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -15,13 +16,16 @@ import numpy.typing as npt
 
 from ...errors import BadInput, NotFound
 from .base import ALL, Dataset, Labels, Split
-from .images import decode_file, decode_pixels, encode_pixels
+from .images import decode_file, decode_pixels, encode_pixels, identified
 
 if TYPE_CHECKING:
     from PIL import Image
 
 SPLIT_NAMES = ("train", "training", "val", "valid", "validation", "test")
 """What splits are usually called, in their order."""
+
+_LOOKED_AT = 100
+"""How many files `FileSplit.advice` looks for."""
 
 _ABSENT = {errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG}
 
@@ -70,12 +74,32 @@ class FileSplit:
         return self.paths[index]
 
     def read(self, index: int) -> bytes:
-        """Return the file's bytes."""
-        return self.paths[index].read_bytes()
+        """Return the file's bytes, with a mark behind them if it is an image of more than 8 bits a value."""
+        return identified(self.paths[index].read_bytes())
 
     def decode(self, raw: bytes) -> Image.Image:
         """Decode a file's bytes."""
         return decode_file(raw)
+
+    def advice(self) -> str:
+        """Return what may be wrong if none of the files can be read."""
+        missing = [self.paths[i] for i in range(min(len(self), _LOOKED_AT)) if not self.paths[i].exists()]
+        if not missing:
+            return ""
+        inside = missing[0].is_relative_to(self.root)
+        text = str(missing[0].relative_to(self.root)) if inside else str(missing[0])
+        base = f"Paths are relative to the folder {self.root}, and {missing[0]} is not there."
+        if re.match(r"[a-z][a-z0-9+.-]+:/", text, re.IGNORECASE):
+            return (
+                f"The paths are URLs ({text.split(':')[0]}:…). Fetch the files, and name them by paths in {self.root}."
+            )
+        if "\\" in text:
+            return f"{base} The paths have backslashes: write them with / instead."
+        if text.startswith("~"):
+            return f"{base} ~ is not replaced in a table: write the paths in full."
+        if inside and Path(text).exists():
+            return f"{base} They would be found from {Path.cwd()}: move the table there, or write the paths in full."
+        return f"{base} Correct the paths, or move the table to where they count from."
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ...errors import BadInput
-from .base import Labels, Split
+from .base import Advising, Labels, Split
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -61,6 +61,10 @@ class SubsetSplit:
     def decode(self, raw: bytes) -> Image.Image:
         """Decode a sample."""
         return self.whole.decode(raw)
+
+    def advice(self) -> str:
+        """Return what the whole split knows."""
+        return self.whole.advice() if isinstance(self.whole, Advising) else ""
 
 
 def limit_split(split: Split, limit: int, seed: int = 0) -> Split:

@@ -19,7 +19,8 @@ import numpy as np
 import numpy.typing as npt
 
 from ...errors import BadInput, NotFound
-from .base import ALL, Dataset, Labels, Split
+from ..passing import is_passing
+from .base import ALL, Dataset, Labels, Split, UndecodableImage
 from .images import encode_image
 from .splits import ArraySplit, FileSplit, LazyDataset
 
@@ -216,7 +217,12 @@ class _Decoded(Sequence[Any]):
         return len(self._data)
 
     def __getitem__(self, index: Any) -> Any:
-        return self._data[index][0]
+        try:
+            return self._data[index][0]
+        except Exception as e:  # each data set fails in its own way on a damaged file
+            if is_passing(e) or isinstance(e, OSError):
+                raise
+            raise UndecodableImage(f"cannot be decoded: {' '.join(str(e).split()) or type(e).__name__}") from e
 
 
 def _labels(which: str, data: Any) -> Labels:

@@ -252,7 +252,7 @@ class TestCachesThatFail:
     def test_a_database_of_another_program(self, cache: Path, paths: list[Path]) -> None:
         cache.mkdir()
         other = sqlite3.connect(cache / "samples.sqlite")
-        other.executescript("CREATE TABLE samples (a); CREATE TABLE views (b);")
+        other.executescript("CREATE TABLE sample_ids (a); CREATE TABLE views (b);")
         other.close()
         assert self.use(SampleIndex(), paths) == [None] * 5
 

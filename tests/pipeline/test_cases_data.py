@@ -1,0 +1,259 @@
+"""Inputs that once gave wrong features or wrong labels without a word, by the name of the case."""
+
+from __future__ import annotations
+
+import io
+import struct
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+from PIL import Image
+from tests_support import write_images
+
+import cryoprobe
+from cryoprobe.pipeline.datasets import load_dataset
+from cryoprobe.pipeline.datasets.base import UndecodableImage
+from cryoprobe.pipeline.datasets.images import decode_file, encode_image, encode_pixels, identified
+from cryoprobe.pipeline.encoders import Encoder
+
+SIDE = 64
+Y, X = np.mgrid[:SIDE, :SIDE]
+PICTURES = {
+    "checker": np.where((X // 8 + Y // 8) % 2, 60000, 4000),
+    "disc": np.where((X - 32) ** 2 + (Y - 32) ** 2 < 400, 50000, 9000),
+    "ramp": 2000 + X * 900,
+}
+DEEP = PICTURES["ramp"].astype(np.uint16)
+
+
+def saved(image: Image.Image, kind: str, **options: Any) -> bytes:
+    buffer = io.BytesIO()
+    image.save(buffer, kind, **options)
+    return buffer.getvalue()
+
+
+def tiff(bits: int, pixels: bytes, *, photometric: int = 1, sample_format: int = 1) -> bytes:
+    """Write a grey TIFF of a kind that PIL reads and does not write."""
+    tags = {256: SIDE, 257: SIDE, 258: bits, 259: 1, 262: photometric, 273: 134, 277: 1, 278: SIDE, 279: len(pixels)}
+    tags[339] = sample_format
+    entries = b"".join(struct.pack("<HHII", tag, 4, 1, value) for tag, value in tags.items())
+    return b"II*\0" + struct.pack("<IH", 8, len(tags)) + entries + bytes(4) + pixels
+
+
+def planes() -> bytes:
+    """Write a TIFF of 16-bit colour, one plane after the other."""
+    size = 2 * SIDE * SIDE
+    start = 8 + 2 + 10 * 12 + 4
+    data = start + 6 + 24
+    three = [(258, 3, start), (273, 4, start + 6), (279, 4, start + 18)]
+    one = [(256, SIDE), (257, SIDE), (259, 1), (262, 2), (277, 3), (278, SIDE), (284, 2)]
+    entries = [(t, struct.pack("<HHII", t, kind, 3, at)) for t, kind, at in three]
+    entries += [(t, struct.pack("<HHII", t, 4, 1, value)) for t, value in one]
+    body = b"".join(entry for _, entry in sorted(entries))
+    offsets = struct.pack("<6I", *[data + i * size for i in range(3)], *[size] * 3)
+    return (
+        b"II*\0" + struct.pack("<IH", 8, 10) + body + bytes(4) + struct.pack("<3H", 16, 16, 16) + offsets
+        + np.stack([DEEP] * 3).astype("<u2").tobytes()
+    )  # fmt: skip
+
+
+def twelve_bits(values: npt.NDArray[np.uint16]) -> bytes:
+    """Pack 12-bit values, two to three bytes."""
+    first, second = (values >> 4).astype(int).ravel().reshape(-1, 2).T
+    packed = np.stack([first >> 4, (first & 15) << 4 | second >> 8, second & 255], 1)
+    return packed.astype(np.uint8).tobytes()
+
+
+GREY16: dict[str, Callable[[npt.NDArray[np.uint16]], bytes]] = {
+    "png": lambda p: saved(Image.fromarray(p), "PNG"),
+    "tiff": lambda p: saved(Image.fromarray(p), "TIFF"),
+    "tiff-compressed": lambda p: saved(Image.fromarray(p), "TIFF", compression="tiff_lzw"),
+    "tiff-big-endian": lambda p: saved(Image.frombytes("I;16B", (SIDE, SIDE), p.astype(">u2").tobytes()), "TIFF"),
+    "tiff-white-is-zero": lambda p: tiff(16, (65535 - p).astype("<u2").tobytes(), photometric=0),
+    "tiff-12-bits": lambda p: tiff(12, twelve_bits(p)),
+    "pgm": lambda p: saved(Image.fromarray(p), "PPM"),
+    "pgm-12-bits": lambda p: b"P5 %d %d 4095\n" % (SIDE, SIDE) + (p >> 4).astype(">u2").tobytes(),
+    "pgm-text": lambda p: b"P2 %d %d 65535\n" % (SIDE, SIDE) + " ".join(map(str, p.ravel().tolist())).encode(),
+    "jpeg2000": lambda p: saved(Image.fromarray(p), "JPEG2000"),
+}
+
+UNKNOWN_RANGE: dict[str, Callable[[], bytes]] = {
+    "float_tiff": lambda: saved(Image.fromarray((DEEP / 65535).astype(np.float32)), "TIFF"),
+    "float_pfm": lambda: saved(Image.fromarray((DEEP / 65535).astype(np.float32)), "PPM"),
+    "spider": lambda: saved(Image.fromarray(DEEP.astype(np.float32)), "SPIDER"),
+    "int32_tiff": lambda: saved(Image.fromarray(DEEP.astype(np.int32)), "TIFF"),
+    "uint32_tiff": lambda: tiff(32, DEEP.astype("<u4").tobytes()),
+    "int16_tiff": lambda: tiff(16, DEEP.astype("<i2").tobytes(), sample_format=2),
+    "int8_tiff": lambda: tiff(8, (DEEP >> 8).astype(np.uint8).tobytes(), sample_format=2),
+    "planes_of_16_bits": planes,
+}
+
+
+def encoded(encoder: Encoder, dataset: str, store: Path) -> npt.NDArray[np.float32]:
+    """Extract, and return the embeddings [n, d]."""
+    cryoprobe.extract(encoder, dataset, store)
+    opened = cryoprobe.open_store(store)
+    x: npt.NDArray[np.float32] = opened.open(opened.find(dataset=dataset)[0].set).load()[0]
+    return x
+
+
+def put(root: Path, files: dict[str, bytes]) -> Path:
+    for name, content in files.items():
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_bytes(content)
+    return root
+
+
+# Values that are not 0 to 255
+
+
+@pytest.mark.parametrize("kind", GREY16)
+def test_grey16(encoder: Encoder, store: Path, tmp_path: Path, kind: str) -> None:
+    deep = {f"{name}/a": GREY16[kind](p.astype(np.uint16)) for name, p in PICTURES.items()}
+    plain = {
+        f"{name}/a": saved(Image.fromarray((p / 257).round().astype(np.uint8)), "PNG") for name, p in PICTURES.items()
+    }
+    x = encoded(encoder, f"folder:{put(tmp_path / 'deep', deep)}", store)
+    twins = encoded(encoder, f"folder:{put(tmp_path / 'plain', plain)}", store)
+    assert (np.sum(x * twins, axis=1) > 0.99).all()
+    assert np.tril(x @ x.T, -1).max() < 0.99
+
+
+def test_grey16_in_arrays(encoder: Encoder, store: Path, tmp_path: Path) -> None:
+    images = np.stack(list(PICTURES.values())).astype(np.uint16)
+    np.savez(tmp_path / "deep.npz", images=images, labels=np.arange(3))
+    np.savez(tmp_path / "plain.npz", images=(images / 257).round().astype(np.uint8), labels=np.arange(3))
+    x = encoded(encoder, f"npz:{tmp_path / 'deep.npz'}", store)
+    np.testing.assert_array_equal(x, encoded(encoder, f"npz:{tmp_path / 'plain.npz'}", store))
+
+
+@pytest.mark.parametrize("kind", GREY16)
+def test_the_id_of_an_image_of_more_than_8_bits_is_not_the_one_that_it_had_when_it_was_clipped(kind: str) -> None:
+    raw = GREY16[kind](DEEP)
+    assert identified(raw) != raw
+    assert identified(raw).startswith(raw)
+    np.testing.assert_array_equal(decode_file(identified(raw)), decode_file(raw))
+
+
+@pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGB", "RGBA", "CMYK", "YCbCr"])
+def test_the_id_of_an_image_of_bytes_is_the_sha256_of_its_file(mode: str) -> None:
+    image = Image.fromarray((DEEP >> 8).astype(np.uint8)).convert("RGB").convert("L" if mode == "LA" else "RGB")
+    for kind in ("PNG", "TIFF", "JPEG", "GIF", "BMP", "WEBP", "PPM", "TGA", "JPEG2000"):
+        buffer = io.BytesIO()
+        try:
+            image.convert(mode).save(buffer, kind)
+        except (OSError, ValueError):  # a format without that mode
+            continue
+        assert identified(buffer.getvalue()) == buffer.getvalue()
+
+
+def test_16_bits_in_colour_or_with_alpha_keep_the_high_byte() -> None:
+    colour = b"P6 2 1 65535\n" + np.array([[256, 65535, 0], [1, 512, 40000]], ">u2").tobytes()
+    assert np.asarray(decode_file(colour)).tolist() == [[[1, 255, 0], [0, 2, 156]]]
+
+
+@pytest.mark.parametrize("kind", UNKNOWN_RANGE)
+def test_values_of_unknown_range_are_refused_with_what_to_do(kind: str) -> None:
+    with pytest.raises(UndecodableImage, match=r"save it with 8") as refused:
+        decode_file(UNKNOWN_RANGE[kind]())
+    assert "\n" not in str(refused.value)
+    assert identified(UNKNOWN_RANGE[kind]()) != UNKNOWN_RANGE[kind]()
+
+
+@pytest.mark.parametrize("mode", ["F", "I"])
+def test_images_that_a_library_has_decoded_to_unknown_values_are_refused(mode: str) -> None:
+    with pytest.raises(UndecodableImage, match="nothing says which value is black"):
+        encode_image(Image.new(mode, (4, 4)))
+    deep = Image.frombytes("I;16B", (SIDE, SIDE), DEEP.astype(">u2").tobytes())
+    assert encode_image(deep) == encode_pixels(DEEP)
+
+
+def test_float_tiff(encoder: Encoder, store: Path, tmp_path: Path) -> None:
+    raw = UNKNOWN_RANGE["float_tiff"]()
+    data = put(tmp_path / "data", {"a/1.tif": raw, "b/2.tif": raw + b" "})
+    with pytest.raises(cryoprobe.BadInput, match=r"(?s)None of the 2 samples.*255 \* x") as refused:
+        cryoprobe.extract(encoder, f"folder:{data}", store, max_bad=2)
+    assert "--max-bad" not in str(refused.value)
+
+
+# What preprocessing takes
+
+
+@pytest.mark.parametrize("size", [(4, 30000), (30000, 4), (1, 60000)])
+def test_long_thin(encoder: Encoder, store: Path, tmp_path: Path, size: tuple[int, int]) -> None:
+    write_images(tmp_path / "data", {"a": 3, "b": 3})
+    Image.new("RGB", size, (200, 30, 60)).save(tmp_path / "data" / "a" / "strip.png")
+
+    class At224:
+        """The same encoder, said to take 224 pixels; it never sees the strip."""
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(encoder, name)
+
+        def spec(self, *args: Any) -> Any:
+            spec = encoder.spec(*args)
+            return spec.model_copy(
+                update={"preprocessing": spec.preprocessing.model_copy(update={"image_size": (224, 224)})}
+            )
+
+    with pytest.raises(cryoprobe.BadInput, match=rf"strip\.png: is too long: .*{size[0]} x {size[1]}"):
+        cryoprobe.extract(At224(), f"folder:{tmp_path / 'data'}", store)  # type: ignore[arg-type]
+    (done,) = cryoprobe.extract(At224(), f"folder:{tmp_path / 'data'}", store, max_bad=1)  # type: ignore[arg-type]
+    assert (done.rows, done.failed) == (6, 1)
+
+
+def test_an_image_a_hundred_times_as_long_as_wide_is_used(encoder: Encoder, store: Path, tmp_path: Path) -> None:
+    write_images(tmp_path / "data", {"a": 1, "b": 1})
+    Image.new("RGB", (10, 1000), (200, 30, 60)).save(tmp_path / "data" / "a" / "strip.png")
+    (done,) = cryoprobe.extract(encoder, f"folder:{tmp_path / 'data'}", store)
+    assert done.rows == 3
+
+
+# Every sample fails
+
+
+def test_no_image_that_can_be_used_is_not_a_matter_of_max_bad(encoder: Encoder, store: Path, tmp_path: Path) -> None:
+    data = put(tmp_path / "data", {f"{c}/{i}.png": b"<html>" + bytes([i]) for c in "ab" for i in range(40)})
+    for most in (0, 10, 80):
+        with pytest.raises(cryoprobe.BadInput, match="None of the 80 samples of split 'all' can be used") as refused:
+            cryoprobe.extract(encoder, f"folder:{data}", store, max_bad=most)
+        assert "--max-bad" not in str(refused.value)
+    assert not cryoprobe.open_store(store, create=True).set_ids()
+
+
+@pytest.mark.parametrize(
+    ("written", "cause"),
+    [
+        ("imgs\\{}", "have backslashes"),
+        ("wrong/base/{}", "Paths are relative to the folder"),
+        ("https://example.org/{}", "are URLs"),
+        ("file:///data/{}", "are URLs"),
+        ("~/{}", "~ is not replaced"),
+        ("/nowhere/{}", "Paths are relative to the folder"),
+    ],
+)
+def test_csv_windows(encoder: Encoder, store: Path, tmp_path: Path, written: str, cause: str) -> None:
+    files = write_images(tmp_path / "imgs", {"a": 4, "b": 4})
+    rows = [f"{written.format(f.name)},{f.parent.name}" for f in files]
+    (tmp_path / "t.csv").write_text("\n".join(["path,label", *rows]))
+    with pytest.raises(cryoprobe.BadInput, match="None of the 8 samples") as refused:
+        cryoprobe.extract(encoder, f"csv:{tmp_path / 't.csv'}", store, max_bad=8)
+    assert cause in str(refused.value)
+    assert str(tmp_path) in str(refused.value)
+    assert "--max-bad" not in str(refused.value)
+
+
+def test_paths_that_count_from_the_working_folder_are_said_to(
+    encoder: Encoder, store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    files = write_images(tmp_path / "work" / "imgs", {"a": 2, "b": 2})
+    rows = [f"{f.relative_to(tmp_path)},{f.parent.name}" for f in files]
+    (tmp_path / "work" / "t.csv").write_text("\n".join(["path,label", *rows]))
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(cryoprobe.BadInput, match=f"would be found from {tmp_path}"):
+        cryoprobe.extract(encoder, "csv:work/t.csv", store)
+    assert load_dataset("csv:work/t.csv").split("all").path(0) == tmp_path / "work" / files[0].relative_to(tmp_path)

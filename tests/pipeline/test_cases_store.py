@@ -1,0 +1,196 @@
+"""What once gave rows that did not belong to their key, by the name of the case."""
+
+from __future__ import annotations
+
+import errno
+import os
+import subprocess
+import sys
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import GifImagePlugin, Image, ImageFile
+from tests_support import write_images
+
+import cryoprobe
+from cryoprobe.errors import Unavailable
+from cryoprobe.pipeline.datasets import Dataset, Split, load_dataset
+from cryoprobe.pipeline.datasets.base import UndecodableImage
+from cryoprobe.pipeline.datasets.images import decode_file
+from cryoprobe.pipeline.encoders import Encoder
+from cryoprobe.pipeline.passing import is_passing
+
+
+class Unreliable:
+    """A data set on a machine that fails: each sample does so a few times, and is there then.
+
+    Parameters
+    ----------
+    data : Dataset
+    error : Exception
+    times : int
+    verb : str
+        ``read`` or ``decode``.
+    """
+
+    def __init__(self, data: Dataset, error: Exception, times: int, verb: str = "read") -> None:
+        self._data = data
+        self._error = error
+        self._times = times
+        self._verb = verb
+        self.name = data.name
+        self.splits = data.splits
+
+    def split(self, name: str) -> Split:
+        split: Any = self._data.split(name)
+        done: Counter[Any] = Counter()
+
+        class Part:
+            def __getattr__(self, attribute: str) -> Any:
+                return getattr(split, attribute)
+
+            def __len__(self) -> int:
+                return len(split)
+
+        def unreliable(argument: Any) -> Any:
+            done[argument] += 1
+            if done[argument] <= self._times:
+                raise self._error
+            return getattr(split, self._verb)(argument)
+
+        part: Any = Part()
+        setattr(part, self._verb, unreliable)
+        return part  # type: ignore[no-any-return]
+
+
+PASSING = {
+    **{
+        errno.errorcode[number]: OSError(number, os.strerror(number))
+        for number in (errno.ESTALE, errno.EIO, errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ETIMEDOUT)
+    },
+    "MemoryError": MemoryError(),
+}
+
+
+@pytest.mark.parametrize("what", PASSING)
+def test_f1_fd_and_memory(encoder: Encoder, store: Path, tmp_path: Path, what: str) -> None:
+    write_images(tmp_path / "data", {"a": 6, "b": 6})
+    data = load_dataset(f"folder:{tmp_path / 'data'}")
+    with pytest.raises(Unavailable, match=r"cannot be read: .*tried several times") as ended:
+        cryoprobe.extract(encoder, Unreliable(data, PASSING[what], 99), store, max_bad=12)
+    assert ended.value.exit_code == 8
+    assert "--max-bad" not in str(ended.value)
+    assert not cryoprobe.open_store(store).set_ids()
+
+    (done,) = cryoprobe.extract(encoder, Unreliable(data, PASSING[what], 1), store, max_bad=12)
+    assert (done.rows, done.failed) == (12, 0)
+    (healthy,) = cryoprobe.extract(encoder, data, store)
+    assert healthy.set == done.set
+
+
+def test_f1_no_memory_to_decode(encoder: Encoder, store: Path, tmp_path: Path) -> None:
+    write_images(tmp_path / "data", {"a": 6, "b": 6})
+    data = load_dataset(f"folder:{tmp_path / 'data'}")
+    error = RuntimeError("DefaultCPUAllocator: can't allocate memory")
+    failing = Unreliable(data, error, 99, "decode")
+    with pytest.raises(Unavailable, match="cannot be read"):
+        cryoprobe.extract(encoder, failing, store, max_bad=12)
+    assert not cryoprobe.open_store(store).set_ids()
+    (done,) = cryoprobe.extract(encoder, Unreliable(data, error, 1, "decode"), store)
+    assert (done.rows, done.failed) == (12, 0)
+
+
+@pytest.mark.parametrize("number", [errno.ENOENT, errno.EACCES, errno.EISDIR])
+def test_what_the_name_or_the_rights_of_a_file_cause_does_not_pass(number: int) -> None:
+    assert not is_passing(OSError(number, os.strerror(number)))
+    assert not is_passing(OSError("broken data stream when reading image file"))
+
+
+# Settings of the program around
+
+
+def cut_short(tmp_path: Path) -> Path:
+    data = tmp_path / "data"
+    write_images(data, {"a": 4, "b": 4}, side=64)
+    noise = np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8)
+    Image.fromarray(noise).save(data / "a" / "cut.jpg")
+    whole = (data / "a" / "cut.jpg").read_bytes()
+    (data / "a" / "cut.jpg").write_bytes(whole[:1500])
+    return data
+
+
+def test_a5_truncated(encoder: Encoder, store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    data = cut_short(tmp_path)
+    monkeypatch.setattr(ImageFile, "LOAD_TRUNCATED_IMAGES", True)
+    with pytest.raises(cryoprobe.BadInput, match=r"cut\.jpg: cannot be decoded"):
+        cryoprobe.extract(encoder, f"folder:{data}", store)
+    (done,) = cryoprobe.extract(encoder, f"folder:{data}", store, max_bad=1)
+    assert (done.rows, done.failed) == (8, 1)
+    monkeypatch.setattr(ImageFile, "LOAD_TRUNCATED_IMAGES", False)
+    assert cryoprobe.extract(encoder, f"folder:{data}", store, max_bad=1)[0].set == done.set
+
+
+@pytest.mark.parametrize("limit", [None, 1, 1000])
+def test_the_limit_of_pixels_is_cryoprobes_own(
+    encoder: Encoder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, limit: int | None
+) -> None:
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", limit)
+    (path,) = write_images(tmp_path, {"a": 1}, side=200)
+    assert decode_file(path.read_bytes()).size == (200, 200)
+    with pytest.raises(UndecodableImage, match="is too large"):
+        decode_file(b"P5 60000 60000 255\n")
+
+
+def test_a_limit_below_the_encoders_input_is_not_taken_for_a_bad_image(
+    encoder: Encoder, store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_images(tmp_path / "data", {"a": 2, "b": 2})
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 9)
+    with pytest.raises(cryoprobe.BadInput, match=r"PIL\.Image\.MAX_IMAGE_PIXELS is 9"):
+        cryoprobe.extract(encoder, f"folder:{tmp_path / 'data'}", store, max_bad=4)
+
+
+def test_plugins_and_strategies_of_the_program_do_not_change_pixels(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rgb = Image.fromarray(np.random.default_rng(0).integers(0, 256, (8, 8, 3), np.uint8))
+    rgb.save(tmp_path / "a.png")
+    rgb.quantize(16).save(tmp_path / "a.gif")
+    raw = {ending: (tmp_path / f"a.{ending}").read_bytes() for ending in ("png", "gif")}
+    before = {ending: decode_file(content) for ending, content in raw.items()}
+
+    class Black(ImageFile.ImageFile):
+        format = "PNG"
+
+        def _open(self) -> None:
+            self._size, self._mode, self.tile = (1, 1), "L", []
+
+    monkeypatch.setitem(Image.OPEN, "PNG", (Black, None))
+    monkeypatch.setattr(GifImagePlugin, "LOADING_STRATEGY", GifImagePlugin.LoadingStrategy.RGB_ALWAYS)
+    assert Image.open(tmp_path / "a.gif").mode == "RGB"
+    for ending, content in raw.items():
+        assert decode_file(content).mode == before[ending].mode
+        np.testing.assert_array_equal(decode_file(content), before[ending])
+
+
+def test_warnings_that_are_errors_make_no_image_a_bad_one(tmp_path: Path) -> None:
+    # Between the size at which PIL warns and the one at which it refuses.
+    Image.new("1", (9500, 9500)).save(tmp_path / "large.png")
+    code = (
+        "import sys; from cryoprobe.pipeline.datasets.images import decode_file;"
+        "print(decode_file(open(sys.argv[1], 'rb').read()).size)"
+    )
+    command = [sys.executable, "-W", "error::UserWarning", "-W", "error::RuntimeWarning", "-c", code]
+    done = subprocess.run([*command, tmp_path / "large.png"], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "(9500, 9500)"
+
+
+def test_m2_aspect(encoder: Encoder, store: Path, tmp_path: Path) -> None:
+    write_images(tmp_path / "data", {"a": 1, "b": 1})
+    for i in range(2):
+        Image.new("L", (1, 200_000 + i)).save(tmp_path / "data" / "a" / f"strip{i}.png")
+    (done,) = cryoprobe.extract(encoder, f"folder:{tmp_path / 'data'}", store, max_bad=2)
+    assert (done.rows, done.failed) == (2, 2)
