@@ -6,13 +6,15 @@ Importing this module does not import torch, so that commands that only need a f
 from __future__ import annotations
 
 import hashlib
+import io
 import pickle
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
-from ...errors import BadInput, NotFound
+from ...errors import BadInput, CryoprobeError, NotFound
+from ..passing import patiently
 
 if TYPE_CHECKING:
     import torch
@@ -40,8 +42,25 @@ def file_sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def read_checkpoint(path: Path) -> dict[str, torch.Tensor]:
+class Checkpoint(NamedTuple):
+    """What one read of a checkpoint file gave.
+
+    Parameters
+    ----------
+    tensors : dict of str to Tensor
+    sha256 : str
+        Of the very bytes that the tensors are from, 64 hexadecimal digits.
+    """
+
+    tensors: dict[str, torch.Tensor]
+    sha256: str
+
+
+def read_checkpoint(path: Path) -> Checkpoint:
     """Read the state dict in a checkpoint file, on the CPU.
+
+    The file is read once, into memory: the bytes that are hashed are the bytes that are loaded, even if somebody writes
+    the file meanwhile.
 
     A wrapper of a training script (`WRAPPERS`) is opened, and a prefix that every key has (`PREFIXES`) is taken off.
 
@@ -58,17 +77,24 @@ def read_checkpoint(path: Path) -> dict[str, torch.Tensor]:
         If the file is not a checkpoint, is cut short, or holds objects that only unpickling could restore.
     """
     _require_file(path)
-    if path.suffix == ".safetensors":
-        content: object = _read_safetensors(path)
-    elif path.suffix in TORCH_SUFFIXES:
-        content = _read_torch(path)
-    else:
+    if path.suffix != ".safetensors" and path.suffix not in TORCH_SUFFIXES:
         raise BadInput(
             f"{path} does not end like a checkpoint.",
             hint=f"Known endings: .safetensors {' '.join(TORCH_SUFFIXES)}",
             key=str(path),
         )
-    return _without_prefixes(_unwrap(content, path))
+    raw = _read(path)
+    content = _read_safetensors(raw, path) if path.suffix == ".safetensors" else _read_torch(raw, path)
+    return Checkpoint(_without_prefixes(_unwrap(content, path)), hashlib.sha256(raw).hexdigest())
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return patiently(path.read_bytes, str(path))
+    except CryoprobeError:  # some of them are OSErrors
+        raise
+    except OSError as e:
+        raise BadInput(f"{path} cannot be read: {e.strerror or e}.", hint="Check your rights.", key=str(path)) from e
 
 
 def _require_file(path: Path) -> None:
@@ -76,22 +102,22 @@ def _require_file(path: Path) -> None:
         raise NotFound(f"There is no checkpoint file {path}.", hint="Check the path.", key=str(path))
 
 
-def _read_safetensors(path: Path) -> object:
+def _read_safetensors(raw: bytes, path: Path) -> object:
     from safetensors import SafetensorError
-    from safetensors.torch import load_file
+    from safetensors.torch import load
 
     try:
-        return load_file(path, device="cpu")
+        return load(raw)
     except (SafetensorError, OSError, ValueError) as error:
         raise _unreadable(path, error) from error
 
 
-def _read_torch(path: Path) -> object:
+def _read_torch(raw: bytes, path: Path) -> object:
     import torch
 
     try:
         with warnings.catch_warnings(action="ignore"):  # what matters is raised
-            return torch.load(path, map_location="cpu", weights_only=True)
+            return torch.load(io.BytesIO(raw), map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         raise BadInput(
             f"{path} is not loaded: {_reason(error)}, and nothing is ever unpickled.",

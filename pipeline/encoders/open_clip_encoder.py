@@ -14,7 +14,7 @@ import torch
 from ...errors import BadInput
 from ..encoders import hub
 from ..specs import Preprocessing, Tap
-from .checkpoint import file_sha256, read_checkpoint
+from .checkpoint import read_checkpoint
 from .frozen import (
     FrozenEncoder,
     building,
@@ -60,11 +60,11 @@ def load(
     path = checkpoint
     if path is None and seed is None:
         path = hub.fetch(_source(recipe), name, f"open_clip:{architecture}")
-    state = None if path is None else read_checkpoint(path)
+    read = None if path is None else read_checkpoint(path)
     with building(seed or 0):
         model = _build(name, architecture, recipe, image_size, built != architecture)
-        if state is not None:
-            _load_weights(model, state, name if checkpoint is None else str(checkpoint), image_size)
+        if read is not None:
+            _load_weights(model, read.tensors, name if checkpoint is None else str(checkpoint), image_size)
         _resize_trunk(model, name, image_size)
     tower = tower_of(model.visual)
     chosen = choose_taps(taps, "post_projection", tower, name)
@@ -83,7 +83,7 @@ def load(
         preprocessing=_preprocessing(config),
         device=target,
         seed=seed,
-        checkpoint_sha256=None if checkpoint is None else file_sha256(checkpoint),
+        checkpoint_sha256=None if checkpoint is None or read is None else read.sha256,
     )
 
 

@@ -17,6 +17,7 @@ from ..specs import Tap
 from .checkpoint import read_checkpoint
 from .frozen import FrozenEncoder, building, choose_device
 from .timm_encoder import freeze
+from .weights import check_values
 
 NAME = "quickstart:efficientnet_lite0"
 ARCHITECTURE = "tf_efficientnet_lite0"
@@ -36,7 +37,8 @@ def load(*, taps: Sequence[Tap], image_size: int | None, device: str) -> FrozenE
 
     target = choose_device(device)
     path = _weights_file()
-    state = read_checkpoint(path)
+    state = read_checkpoint(path).tensors
+    check_values(state, str(path))
     with building():
         model: Any = timm.create_model(ARCHITECTURE, pretrained=False)
     own = model.state_dict()

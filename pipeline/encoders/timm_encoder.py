@@ -15,7 +15,7 @@ from PIL import Image
 from ...errors import BadInput
 from ..encoders import hub
 from ..specs import Preprocessing, Tap
-from .checkpoint import file_sha256, read_checkpoint
+from .checkpoint import read_checkpoint
 from .frozen import (
     FrozenEncoder,
     Transform,
@@ -54,12 +54,12 @@ def load(
     path = checkpoint
     if path is None and seed is None:
         path = hub.fetch(_source(timm.get_pretrained_cfg(full_name)), name, f"timm:{architecture}")
-    state = None if path is None else read_checkpoint(path)
+    read = None if path is None else read_checkpoint(path)
     with building(seed or 0):
         model, recipe = _build(name, full_name, image_size)
-        if state is not None:
+        if read is not None:
             source = name if checkpoint is None else str(checkpoint)
-            _load_weights(model, state, recipe, architecture, source, published=checkpoint is None)
+            _load_weights(model, read.tensors, recipe, architecture, source, published=checkpoint is None)
     return freeze(
         model,
         name=name,
@@ -67,7 +67,7 @@ def load(
         taps=taps,
         image_size=image_size,
         seed=seed,
-        checkpoint_sha256=None if checkpoint is None else file_sha256(checkpoint),
+        checkpoint_sha256=None if checkpoint is None or read is None else read.sha256,
         target=target,
     )
 

@@ -67,24 +67,55 @@ def load_strictly(
         Where the tensors come from, for the message.
     may_lack, may_exceed : bool
         Whether missing and left-over keys are accepted, because the library's own recipe for these weights has them.
+        A missing parameter is not if it would be random.
 
     Raises
     ------
     BadInput
-        If keys are missing or left over, or a shape differs.
+        If keys are missing or left over, a shape differs, or a tensor holds NaN.
     """
+    check_values(tensors, source)
     try:
         keys = model.load_state_dict(tensors, strict=False)
     except RuntimeError as error:  # shapes
         mismatches = [line.strip().rstrip(".") for line in str(error).splitlines()[1:]]
         raise _misfit(model, source, [f"{len(mismatches)} of another shape: {_some(mismatches, '; ')}"]) from error
     faults = []
-    if keys.missing_keys and not may_lack:
-        faults.append(f"{len(keys.missing_keys)} missing: {_some(keys.missing_keys)}")
+    missing = [key for key in keys.missing_keys if not may_lack or _is_random(model, key)]
+    if missing:
+        faults.append(f"{len(missing)} missing: {_some(missing)}")
     if keys.unexpected_keys and not may_exceed:
         faults.append(f"{len(keys.unexpected_keys)} unexpected: {_some(keys.unexpected_keys)}")
     if faults:
         raise _misfit(model, source, faults)
+
+
+def check_values(tensors: Mapping[str, torch.Tensor], source: str) -> None:
+    """Refuse weights that hold NaN: every image's embedding would, and the images would be blamed.
+
+    Raises
+    ------
+    BadInput
+        If there is any; it names the tensors.
+    """
+    counts = {name: int(_wide(t).isnan().sum()) for name, t in tensors.items() if t.is_floating_point()}
+    bad = [f"{name} ({n:,} of {tensors[name].numel():,} values)" for name, n in counts.items() if n]
+    if bad:
+        raise BadInput(
+            f"{source} has NaN in {len(bad)} of {len(tensors)} tensors: {_some(bad)}.",
+            hint="The training that wrote it diverged, or the file is damaged. Take another checkpoint.",
+            key=source,
+        )
+
+
+def _wide(tensor: torch.Tensor) -> torch.Tensor:
+    return tensor.float() if tensor.element_size() == 1 else tensor  # torch cannot look for NaN in floats of 8 bits
+
+
+def _is_random(model: torch.nn.Module, key: str) -> bool:
+    """Return whether a parameter that was not loaded was drawn: norms and scales start as ones or zeros."""
+    parameter = dict(model.named_parameters()).get(key)
+    return parameter is not None and parameter.numel() > 0 and bool((parameter != parameter.flatten()[0]).any())
 
 
 def _misfit(model: torch.nn.Module, source: str, faults: Iterable[str]) -> BadInput:

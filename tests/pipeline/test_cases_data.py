@@ -11,7 +11,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pytest
+import timm
+import torch
 from PIL import Image
+from safetensors.torch import save_file
 from tests_support import write_images
 
 import cryoprobe
@@ -257,3 +260,40 @@ def test_paths_that_count_from_the_working_folder_are_said_to(
     with pytest.raises(cryoprobe.BadInput, match=f"would be found from {tmp_path}"):
         cryoprobe.extract(encoder, "csv:work/t.csv", store)
     assert load_dataset("csv:work/t.csv").split("all").path(0) == tmp_path / "work" / files[0].relative_to(tmp_path)
+
+
+# Weights
+
+
+@pytest.mark.parametrize("ending", [".pth", ".safetensors"])
+def test_backbone_prefix_nan(store: Path, tmp_path: Path, ending: str) -> None:
+    torch.manual_seed(0)
+    state = timm.create_model("test_vit", num_classes=0).state_dict()
+    state["blocks.1.attn.qkv.weight"] = torch.full_like(state["blocks.1.attn.qkv.weight"], float("nan"))
+    state["norm.bias"] = state["norm.bias"].clone()
+    state["norm.bias"][3] = float("nan")
+    path = tmp_path / f"nan{ending}"
+    torch.save(state, path) if ending == ".pth" else save_file(state, path)
+    write_images(tmp_path / "data", {"a": 2, "b": 2})
+    with pytest.raises(
+        cryoprobe.BadInput, match=r"NaN in 2 of \d+ tensors: blocks\.1\.attn\.qkv\.weight .*norm\.bias"
+    ) as refused:
+        cryoprobe.extract("timm:test_vit", f"folder:{tmp_path / 'data'}", store, checkpoint=path)
+    assert "(1 of 64 values)" in str(refused.value)
+    assert ".png" not in str(refused.value)
+
+
+def test_an_encoder_that_gives_nothing_usable_is_not_blamed_on_the_images(
+    encoder: Encoder, store: Path, tmp_path: Path
+) -> None:
+    class Broken:
+        def __getattr__(self, name: str) -> Any:
+            return getattr(encoder, name)
+
+        def encode(self, batch: torch.Tensor) -> Any:
+            return {tap: x * torch.nan for tap, x in encoder.encode(batch).items()}
+
+    write_images(tmp_path / "data", {"a": 2, "b": 2})
+    with pytest.raises(cryoprobe.BadInput, match="the encoder's fault, not that of the images") as refused:
+        cryoprobe.extract(Broken(), f"folder:{tmp_path / 'data'}", store, max_bad=4)  # type: ignore[arg-type]
+    assert "--max-bad" not in str(refused.value)

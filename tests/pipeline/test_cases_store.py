@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import errno
 import os
+import shutil
 import subprocess
 import sys
+import threading
 from collections import Counter
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import timm
+import torch
 from PIL import GifImagePlugin, Image, ImageFile
 from tests_support import write_images
 
@@ -194,3 +198,34 @@ def test_m2_aspect(encoder: Encoder, store: Path, tmp_path: Path) -> None:
         Image.new("L", (1, 200_000 + i)).save(tmp_path / "data" / "a" / f"strip{i}.png")
     (done,) = cryoprobe.extract(encoder, f"folder:{tmp_path / 'data'}", store, max_bad=2)
     assert (done.rows, done.failed) == (2, 2)
+
+
+def test_a3_checkpoint_race(tmp_path: Path) -> None:
+    # Each file of weights takes the place of the other as often as it can.
+    weights, shas = {}, {}
+    for seed in (1, 2):
+        torch.manual_seed(seed)
+        torch.save(timm.create_model("test_vit", num_classes=0).state_dict(), tmp_path / f"{seed}.pth")
+        encoder = cryoprobe.load_encoder("timm:test_vit", checkpoint=tmp_path / f"{seed}.pth")
+        weights[seed] = encoder.spec("pooled").weights
+        shas[seed] = encoder.checkpoint_sha256
+    path = tmp_path / "ck.pth"
+    shutil.copy(tmp_path / "1.pth", path)
+    done = threading.Event()
+
+    def replace() -> None:
+        while not done.is_set():
+            for seed in (2, 1):
+                shutil.copy(tmp_path / f"{seed}.pth", tmp_path / "new")
+                (tmp_path / "new").replace(path)
+
+    replacing = threading.Thread(target=replace)
+    replacing.start()
+    try:
+        for _ in range(10):
+            encoder = cryoprobe.load_encoder("timm:test_vit", checkpoint=path)
+            seed = next(seed for seed in weights if weights[seed] == encoder.spec("pooled").weights)
+            assert encoder.checkpoint_sha256 == shas[seed]
+    finally:
+        done.set()
+        replacing.join()

@@ -18,7 +18,7 @@ from safetensors.torch import save_file
 from cryoprobe.errors import BadInput, NotFound
 from cryoprobe.pipeline.encoders import file_sha256, load_encoder
 from cryoprobe.pipeline.encoders.checkpoint import read_checkpoint
-from cryoprobe.pipeline.encoders.weights import weights_digest
+from cryoprobe.pipeline.encoders.weights import load_strictly, weights_digest
 
 NAME = "test_resnet"
 STATE = {"w": torch.arange(6, dtype=torch.float32).reshape(2, 3), "n": torch.tensor(7)}
@@ -157,6 +157,16 @@ def test_tensors_that_do_not_fit_are_named(state: dict[str, torch.Tensor], tmp_p
         weights_of(saved({**state, "extra": torch.zeros(1)}, tmp_path / "more.pt"))
     with pytest.raises(BadInput, match=f"1 of another shape: size mismatch for {gone}"):
         weights_of(saved({**state, gone: torch.zeros(1, 2, 3)}, tmp_path / "shape.pt"))
+
+
+def test_a_parameter_that_published_weights_lack_is_refused_if_it_would_be_random() -> None:
+    model = torch.nn.Sequential(torch.nn.Linear(3, 3), torch.nn.LayerNorm(3))
+    state = model.state_dict()
+    without_norm = {key: value for key, value in state.items() if not key.startswith("1.")}
+    load_strictly(model, without_norm, "these weights", may_lack=True)  # it starts as ones and zeros
+    without_layer = {key: value for key, value in state.items() if key != "0.weight"}
+    with pytest.raises(BadInput, match=r"1 missing: 0\.weight"):
+        load_strictly(model, without_layer, "these weights", may_lack=True)
 
 
 def test_untrained_weights_follow_the_seed_and_leave_the_callers_generator_alone() -> None:
