@@ -125,7 +125,9 @@ def probe(
     grid: Annotated[
         list[str] | None, typer.Option(help="The same for another parameter, name=values: alpha=0.1,1,10.")
     ] = None,
-    choose_by: Annotated[str | None, typer.Option(help="Validation score that chooses: nll (default) or top1.")] = None,
+    choose_by: Annotated[
+        str | None, typer.Option(help="Validation score that chooses: nll (default) or top1 (knn's).")
+    ] = None,
     shots: Annotated[str, typer.Option(help="Training rows of every class, one trial each: 1,2,4,8,16.")] = "",
     fraction: Annotated[str, typer.Option(help="Shares of the training rows, one trial each: 0.01,0.1.")] = "",
     seeds: Annotated[

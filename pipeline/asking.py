@@ -44,9 +44,9 @@ def plan_of(
     fields: dict[str, Any] = {"C": several(C)} if several(C) else {}
     if grid:
         fields["grid"] = {name: several(values) for name, values in grid.items()}
-    request = ProbeRequest(
-        probe=probe or PROBE, params=dict(params or {}), choose_by=choose_by or "nll", seed=seed, **fields
-    )
+    if choose_by is not None:
+        fields["choose_by"] = choose_by
+    request = ProbeRequest(probe=probe or PROBE, params=dict(params or {}), seed=seed, **fields)
     return Plan(request, PLAIN, {}, seed)
 
 

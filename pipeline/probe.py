@@ -86,7 +86,7 @@ def probe(
     grid : mapping, optional
         The same for a parameter of another name: ``{"alpha": [0.1, 1, 10]}``.
     choose_by : {"nll", "top1"}, optional
-        The validation score that chooses: mean negative log-likelihood (the default), or top-1.
+        The validation score that chooses: mean negative log-likelihood (the default), or top-1 (of ``knn``).
     shots, fractions : sequence, optional
         Sizes of training sets to draw: rows of every class, or shares of the rows.
     seeds : int, optional

@@ -58,15 +58,18 @@ def summarised(trials: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     -------
     list of dict
         ``draw``, ``trials`` (how many), ``train`` (rows, of the first) and ``metrics``: for every score that is one
-        number ``mean`` and ``std``, the standard deviation of a sample (n - 1); None where there is one trial only.
+        number in every trial ``mean`` and ``std``, the standard deviation of a sample (n - 1); None if there is one
+        trial only.
     """
     rows = []
     for _, group in groupby(trials, key=lambda trial: str(trial.get("draw"))):
         same = list(group)
-        numbers = [name for name, value in same[0]["metrics"].items() if isinstance(value, float)]
+        # A score that some draws do not have, such as the nll of votes, would be a mean over the others.
+        each = [trial["metrics"] for trial in same]
+        numbers = [name for name in each[0] if all(isinstance(m.get(name), float) for m in each)]
         metrics = {}
         for name in numbers:
-            values = [trial["metrics"][name] for trial in same if isinstance(trial["metrics"].get(name), float)]
+            values = [scores[name] for scores in each]
             spread = statistics.stdev(values) if len(values) > 1 else None
             metrics[name] = {"mean": statistics.fmean(values), "std": spread}
         rows.append(

@@ -215,7 +215,7 @@ def _recorded(rows: TrialRows, plan: Plan, parts: TrialParts, done: ProbeOutcome
         "solver": done.solver,
         "converged": done.converged,
         "warnings": [*parts.warnings, *done.warnings],
-        "remarks": parts.remarks,
+        "remarks": [*parts.remarks, *done.remarks],
         "test_in_train": parts.test_in_train,
         "rows": parts.counts,
         "dim": parts.train.x.shape[1],

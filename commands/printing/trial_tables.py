@@ -42,7 +42,11 @@ def _trial(result: Mapping[str, Any], per_class: bool) -> None:
     table(
         ["score", "value", "95 % interval"],
         [
-            [name, value, "{:.4f} to {:.4f}".format(*intervals[name]) if intervals.get(name) else "-"]
+            [
+                _score_name(name, result),
+                value,
+                "{:.4f} to {:.4f}".format(*intervals[name]) if intervals.get(name) else "-",
+            ]
             for name, value in scores
         ],
     )
@@ -64,6 +68,12 @@ def _trial(result: Mapping[str, Any], per_class: bool) -> None:
     out(f"{chosen + ', ' if chosen else ''}trial {result['trial'][:12]}, {_answered(result)}")
     for warning in [*result["warnings"], *result["notes"]]:
         err(f"note: {warning}")
+
+
+def _score_name(name: str, result: Mapping[str, Any]) -> str:
+    """Return the name of a score, with the number of rows that it is of if they are not all."""
+    rows, of = result["metrics"].get("nll_rows"), result["rows"]["test"]
+    return f"{name} ({rows:,} of {of:,} rows)" if name in ("nll", "ece") and rows not in (None, of) else name
 
 
 def _curve(result: Mapping[str, Any]) -> None:

@@ -78,8 +78,8 @@ def classification_intervals(
     if scores is not None and n_classes >= 6:
         among_five = top_k_hits(y_true, scores, 5).astype(np.float64)
     surprisal = seen = None
-    if probabilities is not None:
-        raw = surprisals(y_true, probabilities)  # NaN for a class that the probe has never seen
+    raw = None if probabilities is None else surprisals(y_true, probabilities)
+    if raw is not None and not np.isinf(raw).any():  # NaN for a class that the probe has never seen
         surprisal, seen = np.nan_to_num(raw), (~np.isnan(raw)).astype(np.float64)
 
     draws: dict[str, list[Floats]] = {k: [] for k in ("top1", "top5", "mean_per_class_recall", "macro_f1", "nll")}

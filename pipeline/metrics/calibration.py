@@ -32,7 +32,8 @@ def negative_log_likelihood(y_true: Labels, probabilities: Scores) -> float | No
     """Return the mean of -ln p(true class), in nats.
 
     Rows of a class that the probe has never seen, which has probability 0 whatever the probe's parameters are, are left
-    out; None where no other row is left. A probability that rounded to 0 counts as the smallest normal number.
+    out. None if no other row is left, and if one of them gives its class the probability 0: the mean is infinite then,
+    and a number in its place would only count such rows.
 
     Parameters
     ----------
@@ -42,16 +43,22 @@ def negative_log_likelihood(y_true: Labels, probabilities: Scores) -> float | No
     """
     each = surprisals(y_true, probabilities)
     each = each[~np.isnan(each)]
-    return float(each.mean()) if each.size else None
+    return float(each.mean()) if each.size and np.isfinite(each).all() else None
 
 
 def surprisals(y_true: Labels, probabilities: Scores) -> npt.NDArray[np.float64]:
-    """Return -ln p(true class) of each row, float64 [n], NaN where the probe has never seen the class."""
+    """Return -ln p(true class) of each row, float64 [n]: NaN if the probe has never seen the class, inf if p is 0."""
     p = probabilities[np.arange(y_true.size), y_true]
-    return -np.log(np.maximum(p, np.finfo(np.float64).tiny), dtype=np.float64)
+    with np.errstate(divide="ignore"):
+        return -np.log(p, dtype=np.float64)
 
 
-def expected_calibration_error(y_true: Labels, probabilities: Scores, n_bins: int = N_BINS) -> float:
+def seen_rows(y_true: Labels, probabilities: Scores) -> npt.NDArray[np.bool_]:
+    """Say which rows are of a class that was in training, bool [n]: those that nll and ece are of."""
+    return ~np.isnan(probabilities[np.arange(y_true.size), y_true])
+
+
+def expected_calibration_error(y_true: Labels, probabilities: Scores, n_bins: int = N_BINS) -> float | None:
     """Return the mean distance between confidence and accuracy.
 
     ECE = sum_m |B_m| / n · |acc(B_m) - conf(B_m)| over equal-width bins ((m-1)/M, m/M] of the highest probability
@@ -62,7 +69,8 @@ def expected_calibration_error(y_true: Labels, probabilities: Scores, n_bins: in
     ----------
     y_true : ndarray, int64 [n]
     probabilities : ndarray, float [n, n_classes]
-        NaN in the column of a class that was not in training; rows of such a class count as wrong.
+        NaN in the column of a class that was not in training; rows of such a class are left out, as they are of
+        `negative_log_likelihood`. None if no other row is left.
     n_bins : int
         M.
 
@@ -72,7 +80,7 @@ def expected_calibration_error(y_true: Labels, probabilities: Scores, n_bins: in
         If there are no rows, or a highest probability is not between 0 and 1.
     """
     counts, confidence, right = _binned(y_true, probabilities, n_bins)
-    return float(np.abs(right - confidence).sum() / counts.sum())
+    return float(np.abs(right - confidence).sum() / counts.sum()) if counts.any() else None
 
 
 def reliability(y_true: Labels, probabilities: Scores, n_bins: int = N_BINS) -> Reliability:
@@ -103,7 +111,8 @@ def _binned(
             hint="Pass what predict_proba returns, not scores.",
             found=None if not top.size else (float(top.min()), float(top.max())),
         )
-    right = known.argmax(axis=1) == y_true
+    seen = seen_rows(y_true, probabilities)
+    right, top = (known.argmax(axis=1) == y_true)[seen], top[seen]
     edges = np.linspace(0.0, 1.0, n_bins + 1)
     # side="left" puts a confidence that is an edge into the bin below it; float32 sums may exceed 1 by a rounding.
     place = np.clip(np.searchsorted(edges, top, side="left") - 1, 0, n_bins - 1)

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ...errors import BadInput
-from .calibration import expected_calibration_error, negative_log_likelihood
+from .calibration import expected_calibration_error, negative_log_likelihood, seen_rows
 from .per_class import PerClass, mean_f1, per_class_table
 from .ranking import (
     average_precision,
@@ -55,7 +55,8 @@ class ClassificationMetrics(TypedDict):
     confusion: NotRequired[list[list[int]]]
     confusion_nonzero: NotRequired[list[list[int]]]
     nll: NotRequired[float | None]
-    ece: NotRequired[float]
+    ece: NotRequired[float | None]
+    nll_rows: NotRequired[int]
     roc_auc: NotRequired[float | None]
     per_class: NotRequired[PerClass]
 
@@ -113,7 +114,10 @@ def classification_metrics(
             ``confusion_nonzero``: triples of true class, predicted class and count, for the counts that are not 0.
         nll, ece, roc_auc
             With `probabilities` only: `negative_log_likelihood`, `expected_calibration_error` (15 bins) and
-            `one_vs_rest_roc_auc`.
+            `one_vs_rest_roc_auc`. The first two are of the rows whose class was in training; None if one of these
+            rows gives its class the probability 0, as votes do.
+        nll_rows
+            With `probabilities` only: how many rows nll and ece are of.
         per_class
             With `per_class` only: `per_class_table`.
 
@@ -148,7 +152,8 @@ def classification_metrics(
         found["confusion_nonzero"] = np.stack([true, claim, confusion[true, claim]], axis=1).tolist()
     if probabilities is not None:
         found["nll"] = negative_log_likelihood(y_true, probabilities)
-        found["ece"] = expected_calibration_error(y_true, probabilities)
+        found["ece"] = None if found["nll"] is None else expected_calibration_error(y_true, probabilities)
+        found["nll_rows"] = int(seen_rows(y_true, probabilities).sum())
         found["roc_auc"] = one_vs_rest_roc_auc(y_true, probabilities)
     if per_class:
         found["per_class"] = per_class_table(confusion)

@@ -9,6 +9,7 @@ import numpy.typing as npt
 
 from ...errors import BadInput
 from .part import Part, blocks_of
+from .twins import told_of_twins
 
 
 class _Columns(NamedTuple):
@@ -19,14 +20,21 @@ class _Columns(NamedTuple):
     high: npt.NDArray[np.float32]
 
 
-def check_parts(train: Part, val: Part | None, test: Part, n_classes: int) -> list[str]:
+def check_parts(train: Part, val: Part | None, test: Part, n_classes: int, *, ordered: bool = False) -> list[str]:
     """Refuse what cannot be fitted or scored; return what is merely suspicious.
+
+    Parameters
+    ----------
+    train, val, test : Part
+    n_classes : int
+    ordered : bool
+        Whether the order of the training rows decides between equal ones, as it does for nearest neighbours.
 
     Raises
     ------
     BadInput
         If a part is empty, misshapen or not finite, or has a label outside the class list; if train has a single class,
-        or none of test's.
+        or none of test's or of the validation part's; if no flag varies over train.
     """
     parts = {"train": train, "test": test} if val is None else {"train": train, "validation": val, "test": test}
     columns = {name: _check_part(name, part, n_classes) for name, part in parts.items()}
@@ -42,9 +50,22 @@ def check_parts(train: Part, val: Part | None, test: Part, n_classes: int) -> li
     seen, scored = present(train, n_classes), present(test, n_classes)  # [C] each
     if train.y.ndim == 1 and seen.sum() < 2:
         raise BadInput("train has a single class", hint="A probe needs rows of at least two classes.", key="train")
+    if train.y.ndim == 2 and not (train.y != train.y[:1]).any():
+        raise BadInput(
+            "no flag is set in some train rows and not in others",
+            hint="A probe needs rows with a flag and rows without it.",
+            key="train",
+        )
     if not (seen & scored).any():
         raise BadInput(
             "train and test have no class in common", hint="Check that both name their classes alike.", key="test"
+        )
+    chosen_on = None if val is None else present(val, n_classes)
+    if chosen_on is not None and chosen_on.any() and not (seen & chosen_on).any():
+        raise BadInput(
+            "train and the validation rows have no class in common: nothing can be chosen on them",
+            hint="Check that both name their classes alike, or take a share of train: --val-split 0.1",
+            key="val-split",
         )
     told = []
     if missing := int((~seen).sum()):
@@ -53,13 +74,16 @@ def check_parts(train: Part, val: Part | None, test: Part, n_classes: int) -> li
         told.append(f"{unseen} of test's classes have no train row: they cannot be predicted right")
     if unscored := int((seen & ~scored).sum()):
         told.append(f"{unscored} of train's classes have no test row: nothing is known of them")
-    if val is not None and (unchosen := int((seen & ~present(val, n_classes)).sum())):
-        told.append(f"{unchosen} of train's classes have no validation row")
+    if chosen_on is not None:
+        if unchosen := int((seen & ~chosen_on).sum()):
+            told.append(f"{unchosen} of train's classes have no validation row")
+        if unknown := int((chosen_on & ~seen).sum()):
+            told.append(f"{unknown} of the validation rows' classes have no train row: they count as wrong")
     # Of a handful of rows, features that are often 0 are constant as a matter of course.
     constant = int((columns["train"].low == columns["train"].high).sum())
     if constant and len(train) >= train.x.shape[1]:
         told.append(f"{constant} of {train.x.shape[1]} features are constant over train")
-    return told
+    return [*told, *told_of_twins(train, ordered=ordered)]
 
 
 def present(part: Part, n_classes: int) -> npt.NDArray[np.bool_]:

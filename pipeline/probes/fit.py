@@ -11,6 +11,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+import numpy as np
+
 from ...errors import BadInput
 from ..metrics.bootstrap import Interval
 from ..metrics.scores import ClassificationMetrics, MultilabelMetrics
@@ -22,6 +24,9 @@ from .request import ProbeRequest
 from .scoring import score_test, score_validation
 from .selection import Criterion, CurvePoint, choose, end_of_grid
 from .training import Fitted, Prediction, Targets, fit_estimator, fit_grid, predict
+
+_WORTH_SAYING = 0.01
+"""Share of the test rows from which equal votes are told: a few are usual."""
 
 
 @dataclass(frozen=True)
@@ -54,6 +59,8 @@ class ProbeOutcome:
         ``objective``; None where it does not say.
     more : dict
         What else a protocol reports.
+    remarks : list of str
+        What sets the result apart from what was asked for.
     """
 
     chosen: dict[str, float]
@@ -67,6 +74,7 @@ class ProbeOutcome:
     fit_seconds: float
     solver: dict[str, Any] = field(default_factory=dict)
     more: dict[str, Any] = field(default_factory=dict)
+    remarks: list[str] = field(default_factory=list)
 
 
 def run_probe(
@@ -109,8 +117,9 @@ def run_probe(
         If a part is empty, misshapen or not finite; if train has a single class, or none of test's; if there is
         something to choose and no validation part; if the estimator refuses its parameters or the data.
     """
-    grid = grid_of(request)
-    told = check_parts(train, val, test, n_classes)
+    neighbours = request.probe == "knn"
+    told = check_parts(train, val, test, n_classes, ordered=neighbours)
+    grid, cut = _that_can_vote(request, len(train)) if neighbours else (grid_of(request), [])
     curve: list[CurvePoint] = []
     criterion: Criterion | None = None
 
@@ -138,6 +147,11 @@ def run_probe(
             prefer=request.choose_by,
             progress=progress,
         )
+        if any(point[request.choose_by] is not None for point in curve) and criterion != request.choose_by:
+            told.append(
+                f"{criterion} chooses: for some values of {request.tune} a validation row gives its class the "
+                f"probability 0, and {request.choose_by} is infinite"
+            )
         told += _doubts_about(request.tune, best, curve)
         if refit:
             rows = train.joined(val)
@@ -150,9 +164,12 @@ def run_probe(
         final = fit(_begin(build(best), None if many is None or best is None else many[best]), rows)
     if progress is not None:
         progress(f"fitted on {len(rows)} rows in {final.seconds:.1f} s")
-    return outcome(
-        final, rows, test, n_classes, curve, {} if best is None else {request.tune: best}, criterion, warnings=told
-    )
+    chosen = {} if best is None else {request.tune: best}
+    if neighbours and final.estimator.k_ < final.estimator.k:  # where another parameter than k is tuned
+        chosen["k"] = float(final.estimator.k_)
+        cut = [_cut_to([final.estimator.k], len(rows))]
+    done = outcome(final, rows, test, n_classes, curve, chosen, criterion, warnings=told)
+    return replace(done, remarks=cut)
 
 
 def outcome(
@@ -173,6 +190,9 @@ def outcome(
         warnings = [*warnings, f"the final fit did not converge: gradient norm {final.gradient_norm}"]
     prediction = prediction or predict(final.estimator, test.x, n_classes, multilabel=test.multilabel)
     metrics, intervals = score_test(test, prediction, n_classes)
+    warnings = [*warnings, *_told_of_probabilities(metrics, prediction, test)]
+    if prediction.tied is not None:
+        warnings = [*warnings, *_told_of_votes(final.estimator, prediction, len(fitted_on))]
     return ProbeOutcome(
         chosen=dict(chosen or {}),
         chosen_by=chosen_by,
@@ -211,6 +231,57 @@ def rows_for(estimator: Any, part: Part) -> Any:
 
 def _streams(estimator: Any) -> bool:
     return bool(getattr(estimator, "reads_blocks", False))
+
+
+def _that_can_vote(request: ProbeRequest, rows: int) -> tuple[tuple[float, ...], list[str]]:
+    """Return the grid of nearest neighbours with k cut to the training rows, and what is to be said of it."""
+    grid = grid_of(request)
+    if request.tune != "k" or not (larger := [k for k in grid if k > rows]):
+        return grid, []
+    return tuple(sorted({min(k, float(rows)) for k in grid})), [_cut_to(larger, rows)]
+
+
+def _cut_to(ks: Sequence[float], rows: int) -> str:
+    return f"k = {', '.join(f'{k:g}' for k in ks)} was cut to {rows}: there are no more training rows that can vote"
+
+
+def _told_of_probabilities(
+    metrics: ClassificationMetrics | MultilabelMetrics, prediction: Prediction, test: Part
+) -> list[str]:
+    """Say of which rows the likelihood and calibration are, if not of all, or why there are none."""
+    p = prediction.probabilities
+    if p is None:
+        return []
+    n, seen = len(test), int(metrics.get("nll_rows", 0))  # type: ignore[call-overload]
+    told = []
+    if 0 < seen < n:
+        told.append(f"nll and ece are of {seen:,} of {n:,} test rows: the others' classes have no train row")
+    if without := int((p[np.arange(n), test.y.astype(np.int64)] == 0).sum()):
+        told.append(
+            f"nll and ece are left out: {without:,} of {n:,} test rows give their class no vote, "
+            "and the logarithm of 0 is infinite"
+        )
+    return told
+
+
+def _told_of_votes(estimator: Any, prediction: Prediction, rows: int) -> list[str]:
+    """Say where votes, or who casts them, are decided by the order of rows or classes."""
+    k, tied = int(estimator.k_), prediction.tied
+    assert tied is not None
+    n, told = len(tied), []
+    if k == rows and estimator.weights == "uniform":
+        return [f"all {rows:,} training rows vote on every test row: with so large a k all predictions are the same"]
+    if across := int(tied.sum()):
+        told.append(
+            f"for {across:,} of {n:,} test rows the neighbours number {k} and {k + 1} are equally near: "
+            "the order of the training rows decides which of them votes"
+        )
+    if prediction.probabilities is not None:
+        votes = np.nan_to_num(prediction.probabilities, nan=-1.0)
+        equal = int((np.isclose(votes, votes.max(axis=1, keepdims=True), rtol=0, atol=1e-12).sum(axis=1) > 1).sum())
+        if equal >= _WORTH_SAYING * n:
+            told.append(f"for {equal:,} of {n:,} test rows several classes have the most votes: the first is predicted")
+    return told
 
 
 def _fit_together(

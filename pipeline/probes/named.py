@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
+from typing import Literal
 
 from pydantic import JsonValue
 
@@ -49,6 +50,8 @@ class NamedProbe:
         Empty where there is none.
     grid : tuple of float
         Its values where the user gives none: several to choose from, or the one that is taken.
+    choose_by : {"nll", "top1"}
+        The validation score that chooses where the user says nothing else.
     """
 
     name: str
@@ -58,6 +61,7 @@ class NamedProbe:
     aliases: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
     tune: str = ""
     grid: tuple[float, ...] = ()
+    choose_by: Literal["nll", "top1"] = "nll"
 
 
 _OURS = "cryoprobe.pipeline.probes"
@@ -79,6 +83,7 @@ _PROBES = (
         aliases=MappingProxyType({"n_neighbors": "k"}),
         tune="k",
         grid=(20,),
+        choose_by="top1",  # votes are no likelihoods: a class without a vote would be impossible
     ),
     NamedProbe(
         "ridge",

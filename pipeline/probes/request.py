@@ -40,7 +40,8 @@ class ProbeRequest(BaseModel):
         estimator's own default where it has no grid. A number given as ``params[tune]`` is moved here. Given as a
         mapping of one parameter, it says `tune` too; ``C=…`` is short for ``grid={"C": …}``.
     choose_by : {"nll", "top1"}
-        The validation score that chooses among several values; see docs/decisions for why it is the likelihood.
+        The validation score that chooses among several values; see docs/decisions for why it is the likelihood. By
+        default top-1 for nearest neighbours, whose votes are not likelihoods.
         A probe without probabilities is chosen by top-1, and multi-label data by mAP, either way.
     seed : int
         Becomes ``random_state`` of estimators that have one.
@@ -85,6 +86,7 @@ class ProbeRequest(BaseModel):
             # What is tuned has no default; what is usually tuned, where something else is, has its usual value.
             usual = {named.tune: _as_parameter(named.grid[0])} if named.tune != tune and len(named.grid) == 1 else {}
             data["params"] = {**{k: v for k, v in named.defaults.items() if k != tune}, **usual, **params}
+            data.setdefault("choose_by", named.choose_by)
         if len(grid) < 2 and data.get("choose_by") in ("nll", "top1"):
             data["choose_by"] = "nll"  # nothing is chosen
         return {**data, "tune": tune, "grid": grid}

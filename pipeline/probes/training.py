@@ -71,14 +71,19 @@ class Prediction:
     ----------
     labels : ndarray, int64 [n] or uint8 [n, C]
     scores : ndarray, float [n, C], or None
-        Higher is likelier; -inf for a class that was not in training. None where the estimator does not rank.
+        Higher is likelier; -inf for a class that was not in training, or got no vote. None where the estimator does
+        not rank.
     probabilities : ndarray, float [n, C], or None
-        NaN in the column of a class that was not in training. None where the estimator has none, and for flags.
+        NaN in the column of a class that was not in training; 0 only for a class that got no vote. None where the
+        estimator has none, and for flags.
+    tied : ndarray, bool [n], or None
+        Of nearest neighbours; see `Votes`.
     """
 
     labels: Targets
     scores: FloatArray | None
     probabilities: FloatArray | None = None
+    tied: npt.NDArray[np.bool_] | None = None
 
 
 def fit_estimator(estimator: Any, x: TrainingRows, y: Targets) -> Fitted:
@@ -151,22 +156,26 @@ def predict(estimator: Any, x: Features, n_classes: int, *, multilabel: bool) ->
         values = [getattr(part, name) for part in parts]
         return None if any(v is None for v in values) else np.concatenate(values)
 
-    return Prediction(all_of("labels"), all_of("scores"), all_of("probabilities"))
+    return Prediction(all_of("labels"), all_of("scores"), all_of("probabilities"), all_of("tied"))
 
 
 def _predict_block(estimator: Any, x: Matrix, n_classes: int, multilabel: bool) -> Prediction:
-    probabilities = None
+    probabilities, tied = None, None
     with warnings.catch_warnings(), _refusals(estimator):
         # Such as invalid values in a matrix product of some BLAS builds; the labels are checked below.
         warnings.simplefilter("ignore")
-        votes = estimator.predict_proba(x) if getattr(estimator, "predicts_likeliest", False) else None
-        labels = np.asarray(estimator.predict(x) if votes is None or multilabel else _likeliest(estimator, votes))
-        if multilabel:
-            scores = _multilabel_scores(estimator, x)
-        else:
-            probabilities = class_probabilities(estimator, x, n_classes) if votes is None else None
-            if votes is not None:
+        if hasattr(estimator, "votes_at"):  # nearest neighbours: one search serves all that is asked
+            votes, tied = estimator.votes_at(x, (estimator.k_,))[0]
+            labels = np.asarray(estimator.decided(votes))
+            scores: FloatArray | None = votes
+            if not multilabel:
                 probabilities = _in_columns(estimator, votes, n_classes, np.nan)
+                scores = None if probabilities is None else without_votes_last(probabilities)
+        elif multilabel:
+            labels, scores = np.asarray(estimator.predict(x)), _multilabel_scores(estimator, x)
+        else:
+            labels = np.asarray(estimator.predict(x))
+            probabilities = class_probabilities(estimator, x, n_classes)
             scores = _class_scores(estimator, x, n_classes, probabilities)
     shape = (len(x), n_classes) if multilabel else (len(x),)
     top = 2 if multilabel else n_classes
@@ -178,19 +187,27 @@ def _predict_block(estimator: Any, x: Matrix, n_classes: int, multilabel: bool) 
             found=labels.shape,
         )
     targets: Targets = labels.astype(np.uint8) if multilabel else labels.astype(np.int64)
-    return Prediction(targets, scores, probabilities)
+    return Prediction(targets, scores, probabilities, tied)
+
+
+def without_votes_last(probabilities: FloatArray) -> FloatArray:
+    """Return probabilities as scores: -inf for a class without a vote or a training row, which nothing speaks for."""
+    return np.where(probabilities > 0, probabilities, -np.inf)
 
 
 def class_probabilities(estimator: Any, x: Matrix, n_classes: int) -> FloatArray | None:
     """Return probabilities [n, n_classes] of rows x [n, d], or None where the estimator has none.
 
-    NaN in the column of a class that was not in training.
+    NaN in the column of a class that was not in training. A probability that comes from margins is never 0: one that
+    was rounded to it is the smallest normal number. Elsewhere, as in a forest, 0 means that nothing voted for it.
     """
     if not hasattr(estimator, "predict_proba"):
         return None
     with warnings.catch_warnings(), _refusals(estimator):
         warnings.simplefilter("ignore")
         raw = np.asarray(estimator.predict_proba(x))
+        if hasattr(estimator, "decision_function") and not raw.all():
+            raw = np.maximum(raw.astype(np.float64), np.finfo(np.float64).tiny)
     return _in_columns(estimator, raw, n_classes, np.nan)
 
 
@@ -202,11 +219,6 @@ def _in_columns(estimator: Any, raw: FloatArray, n_classes: int, absent: float) 
     values = np.full((len(raw), n_classes), absent, dtype=np.result_type(raw, np.float32))
     values[:, classes.astype(np.int64)] = raw
     return values
-
-
-def _likeliest(estimator: Any, probabilities: FloatArray) -> Any:
-    """Return the label with the highest probability, the first of equals."""
-    return estimator.classes_[np.asarray(probabilities).argmax(axis=1)]
 
 
 def _class_scores(estimator: Any, x: Matrix, n_classes: int, probabilities: FloatArray | None) -> FloatArray | None:
@@ -221,7 +233,14 @@ def _class_scores(estimator: Any, x: Matrix, n_classes: int, probabilities: Floa
         # One-vs-one margins have a column a pair: not scores of classes.
         if raw.ndim == 2 and (scores := _in_columns(estimator, raw, n_classes, -np.inf)) is not None:
             return scores
-    return None if probabilities is None else np.where(np.isnan(probabilities), -np.inf, probabilities)
+    if probabilities is None:
+        return None
+    scores = without_votes_last(probabilities)
+    if np.isneginf(scores).any() and hasattr(estimator, "predict_log_proba"):  # finite where a density underflows
+        raw = np.asarray(estimator.predict_log_proba(x))
+        logs = _in_columns(estimator, raw, n_classes, -np.inf)
+        return scores if logs is None else logs
+    return scores
 
 
 def _multilabel_scores(estimator: Any, x: Matrix) -> FloatArray | None:

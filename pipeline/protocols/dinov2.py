@@ -15,7 +15,7 @@ from ..probes.draws import draw_shots
 from ..probes.fit import ProbeOutcome, fit, outcome
 from ..probes.scoring import score_validation
 from ..probes.selection import Indices, best_of, curve_point, end_of_grid
-from ..probes.training import Prediction
+from ..probes.training import Prediction, without_votes_last
 from .base import Problem, Protocol
 from .heads import fit_heads
 from .logistic_search import SOLVER, LogisticSearch
@@ -46,7 +46,7 @@ def run_knn(problem: Problem) -> ProbeOutcome:
     from ..probes.knn.dinov2_knn import DINOV2_KS, dinov2_knn
     from ..probes.knn.neighbours import KNNProbe
 
-    told = check_parts(problem.train, None, problem.test, problem.n_classes)
+    told = check_parts(problem.train, None, problem.test, problem.n_classes, ordered=True)
     train, test = problem.train, problem.test
     shots, temperature = problem.draw.shots, float(problem.parameters["temperature"])
     # As in the reference: with n rows of each class, k is at most n, and n itself is one of them.
@@ -57,8 +57,8 @@ def run_knn(problem: Problem) -> ProbeOutcome:
     headline = min(HEADLINE_K, ks[-1])
     by_k: dict[str, float | None] = {}
     prediction = None
-    for k, classes, votes in dinov2_knn(train.matrix, train.y, test.matrix, ks=ks, temperature=temperature):
-        found = _prediction(classes, votes, problem.n_classes, multilabel=test.multilabel)
+    for k, classes, votes, tied in dinov2_knn(train.matrix, train.y, test.matrix, ks=ks, temperature=temperature):
+        found = _prediction(classes, votes, tied, problem.n_classes, multilabel=test.multilabel)
         if test.multilabel:
             by_k[str(k)] = mean_average_precision(test.y.astype(np.uint8), votes)
         else:
@@ -78,13 +78,20 @@ def run_knn(problem: Problem) -> ProbeOutcome:
     )
 
 
-def _prediction(classes: Indices, votes: npt.NDArray[np.float64], n_classes: int, *, multilabel: bool) -> Prediction:
+def _prediction(
+    classes: Indices,
+    votes: npt.NDArray[np.float64],
+    tied: npt.NDArray[np.bool_],
+    n_classes: int,
+    *,
+    multilabel: bool,
+) -> Prediction:
     """Turn votes [m, C] for `classes` into labels and scores of all classes; of equal votes the first class wins."""
     if multilabel:
-        return Prediction((votes >= 0.5 - 1e-12).astype(np.uint8), votes)
+        return Prediction((votes >= 0.5 - 1e-12).astype(np.uint8), votes, tied=tied)
     share = np.full((len(votes), n_classes), np.nan)
     share[:, classes] = votes / votes.sum(axis=1, keepdims=True)
-    return Prediction(classes[votes.argmax(axis=1)], np.where(np.isnan(share), -np.inf, share), share)
+    return Prediction(classes[votes.argmax(axis=1)], without_votes_last(share), share, tied)
 
 
 def run_logreg(problem: Problem) -> ProbeOutcome:

@@ -69,10 +69,13 @@ def test_the_reliability_diagram_adds_up_to_the_error() -> None:
     assert sum(gaps) / 400 == pytest.approx(expected_calibration_error(y, p), abs=TOLERANCE)
 
 
-def test_rows_of_a_class_that_was_not_in_training_count_as_wrong() -> None:
+def test_likelihood_and_calibration_are_of_the_rows_whose_class_was_in_training() -> None:
     y = np.array([0, 2])
     p = np.array([[1.0, 0.0, np.nan], [1.0, 0.0, np.nan]])
-    assert expected_calibration_error(y, p) == 0.5
+    assert expected_calibration_error(y, p) == 0.0
+    assert expected_calibration_error(y[1:], p[1:]) is None
+    found = classification_metrics(y, p, p[:, :2].argmax(axis=1), 3, probabilities=p)
+    assert (found["nll"], found["ece"], found["nll_rows"]) == (0.0, 0.0, 1)
     assert negative_log_likelihood(y, p) == 0.0
     np.testing.assert_array_equal(surprisals(y, p), [0.0, np.nan])
 
@@ -91,7 +94,7 @@ def test_probabilities_add_likelihood_calibration_and_roc_area() -> None:
     plain = classification_metrics(y, np.log(p), p.argmax(axis=1), 7)
     ours = classification_metrics(y, np.log(p), p.argmax(axis=1), 7, probabilities=p)
     assert {key: ours[key] for key in plain} == plain
-    assert set(ours) - set(plain) == {"nll", "ece", "roc_auc"}
+    assert set(ours) - set(plain) == {"nll", "ece", "nll_rows", "roc_auc"}
     assert ours["nll"] == pytest.approx(sk.log_loss(y, p), abs=TOLERANCE)
     assert ours["ece"] == pytest.approx(ece_by_a_loop(y, p, 15), abs=TOLERANCE)
     assert ours["roc_auc"] == pytest.approx(sk.roc_auc_score(y, p, multi_class="ovr"), abs=TOLERANCE)

@@ -27,11 +27,14 @@ class KNNVotes(NamedTuple):
     k : int
     classes : ndarray [C]
     votes : ndarray, float64 [m, C]
+    tied : ndarray, bool [m]
+        See `Votes`.
     """
 
     k: int
     classes: npt.NDArray[Any]
     votes: Float64
+    tied: npt.NDArray[np.bool_]
 
 
 def dinov2_knn(
@@ -77,8 +80,8 @@ def dinov2_knn(
     ks = sorted(set(ks))
     probe = KNNProbe(ks[-1], weights="softmax", temperature=temperature, block_size=block_size)
     probe.fit(as_numpy(X), np.asarray(as_numpy(y)))
-    for k, votes in zip(ks, probe.predict_proba_at(queries, ks), strict=True):
-        yield KNNVotes(k, probe.classes_, votes)
+    for k, votes in zip(ks, probe.votes_at(queries, ks), strict=True):
+        yield KNNVotes(k, probe.classes_, votes.shares, votes.tied)
 
 
 def draw_per_class(y: npt.NDArray[Any], n_per_class: int, seed: int) -> Indices:

@@ -6,7 +6,7 @@ The search itself is in `nearest`, and DINOv2's evaluation in `dinov2_knn`.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -16,6 +16,22 @@ from sklearn.utils.validation import check_is_fitted
 from ....errors import BadInput
 from ..labelled_rows import Float64, Indices, Rows, TakesFlags, check_labelled, check_rows
 from .nearest import Metric, nearest
+
+
+class Votes(NamedTuple):
+    """Votes of k neighbours on m rows.
+
+    Parameters
+    ----------
+    shares : ndarray, float64 [m, C]
+        Of the votes, of each class.
+    tied : ndarray, bool [m]
+        Whether the k-th nearest training row and the next one are equally near: which of them votes is then decided by
+        their order in the training set.
+    """
+
+    shares: Float64
+    tied: npt.NDArray[np.bool_]
 
 
 class KNNProbe(TakesFlags, ClassifierMixin, BaseEstimator):  # type: ignore[misc]
@@ -54,9 +70,6 @@ class KNNProbe(TakesFlags, ClassifierMixin, BaseEstimator):  # type: ignore[misc
     .. [1] Oquab et al., DINOv2 (2023), section 7.1; Wu et al., Unsupervised feature learning via non-parametric
        instance discrimination (2018), section 3.4.
     """
-
-    predicts_likeliest = True
-    """`predict` is the first of the highest of `predict_proba`: one search serves both."""
 
     def __init__(
         self,
@@ -124,9 +137,9 @@ class KNNProbe(TakesFlags, ClassifierMixin, BaseEstimator):  # type: ignore[misc
     def predict_proba(self, X: Any) -> Float64:
         """Return the share of the votes of each class, float64 [m, C]."""
         check_is_fitted(self)
-        return self.predict_proba_at(X, (self.k_,))[0]
+        return self.votes_at(X, (self.k_,))[0].shares
 
-    def predict_proba_at(self, X: Any, ks: Sequence[int]) -> list[Float64]:
+    def votes_at(self, X: Any, ks: Sequence[int]) -> list[Votes]:
         """Return the votes of several numbers of neighbours from one search.
 
         Parameters
@@ -138,28 +151,39 @@ class KNNProbe(TakesFlags, ClassifierMixin, BaseEstimator):  # type: ignore[misc
 
         Returns
         -------
-        list of ndarray, float64 [m, C]
+        list of Votes
             One for each of `ks`, in their order.
         """
         x = check_rows(self, X)
         for k in ks:
             self._checked(k)
-        votes = [np.empty((len(x), len(self.classes_))) for _ in ks]
-        for block, similarities, indices in self._search(x, max(ks)):
+        widest, n = max(ks), len(self._x)
+        votes = [Votes(np.empty((len(x), len(self.classes_))), np.zeros(len(x), dtype=bool)) for _ in ks]
+        # One neighbour more than votes: whether it is as near as the last one that does.
+        for block, similarities, indices in self._search(x, min(widest + 1, n)):
             for one, k in zip(votes, ks, strict=True):
-                one[block] = self._votes(similarities, indices, k)
+                one.shares[block] = self._votes(similarities[:, :widest], indices[:, :widest], k)
+                if k < n:
+                    one.tied[block] = similarities[:, k - 1] == similarities[:, k]
         return votes
+
+    def decided(self, shares: Float64) -> npt.NDArray[Any]:
+        """Return the labels [m] or flags [m, C] that shares of the votes [m, C] amount to."""
+        if self._codes.ndim == 2:
+            # Half of the weights of a softmax may add up to a little less than a half.
+            return (shares >= 0.5 - 1e-12).astype(np.int64)
+        labels: npt.NDArray[Any] = self.classes_[shares.argmax(axis=1)]
+        return labels
 
     def predict(self, X: Any) -> npt.NDArray[Any]:
         """Return the labels [m] or flags [m, C] of rows [m, d]."""
         x = check_rows(self, X)
         multilabel = self._codes.ndim == 2
-        found = np.empty((len(x), len(self.classes_)) if multilabel else len(x), dtype=np.int64)
+        found = np.empty((len(x), len(self.classes_)) if multilabel else len(x), dtype=self.classes_.dtype)
         for block, similarities, indices in self._search(x, self.k_):
             votes = self._votes(similarities, indices, self.k_)
-            # Half of the weights of a softmax may add up to a little less than a half.
-            found[block] = votes >= 0.5 - 1e-12 if multilabel else votes.argmax(axis=1)
-        return found if multilabel else self.classes_[found]
+            found[block] = self.decided(votes)
+        return found
 
     def _checked(self, k: int) -> int:
         if not 1 <= k <= len(self._x):

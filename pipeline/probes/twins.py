@@ -1,0 +1,101 @@
+"""Rows with identical features: how many there are, and whether their labels contradict each other."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from .part import Matrix, Part, StoredRows, blocks_of
+
+_WORTH_SAYING = 0.01
+"""Share of the rows from which one group of identical ones is told to any probe: such rows often come of images that
+were decoded wrongly, and weigh as much as there are of them."""
+
+_FEWEST = 3
+
+_FIRST_COLUMNS = 16
+
+
+class Twins(NamedTuple):
+    """Of n rows.
+
+    Parameters
+    ----------
+    rows : int
+        Rows whose features another row has too.
+    largest : int
+        Rows of the largest group of identical ones; 1 if no two rows are.
+    contradicted : int
+        Rows whose features another row has with another label.
+    """
+
+    rows: int
+    largest: int
+    contradicted: int
+
+
+def twins(part: Part) -> Twins:
+    """Count rows with identical features, in one pass; features of 0 and -0 are the same."""
+    _, group, counts = np.unique(_digests(part.x), return_inverse=True, return_counts=True)  # [n], [g]
+    labels = part.y if part.y.ndim == 1 else np.unique(part.y, axis=0, return_inverse=True)[1].reshape(-1)
+    several = np.flatnonzero(counts[group] > 1)
+    pairs = np.unique(np.stack([group[several], labels[several].astype(np.int64)]), axis=1)  # group and label, once
+    contradictory = np.bincount(pairs[0], minlength=len(counts)) > 1  # [g]
+    return Twins(len(several), int(counts.max()), int(contradictory[group[several]].sum()))
+
+
+def told_of_twins(part: Part, *, ordered: bool) -> list[str]:
+    """Say what identical training rows mean for a score.
+
+    Parameters
+    ----------
+    part : Part
+    ordered : bool
+        Whether the order of training rows decides between equals, as it does for nearest neighbours: then any number of
+        identical rows is told, and else only a large group.
+    """
+    found, n = twins(part), len(part)
+    told = []
+    if (ordered and found.rows) or found.largest >= max(_FEWEST, _WORTH_SAYING * n):
+        if 2 * found.largest > found.rows:
+            more = f" ({found.rows:,} have a twin)" if found.rows > found.largest else ""
+            told.append(f"{found.largest:,} of {n:,} training rows are identical{more}")
+        else:
+            told.append(f"{found.rows:,} of {n:,} training rows have an identical twin")
+        if ordered:
+            told[-1] += ": of equally near ones the first votes, so the order of the rows counts"
+    if found.contradicted:
+        told.append(f"{found.contradicted:,} of {n:,} training rows have the features of a row with another label")
+    return told
+
+
+def _digests(x: Matrix | StoredRows) -> npt.NDArray[np.uint64]:
+    """Return a number for each row, [n], that rows share if they have the same features.
+
+    Of a matrix, some columns are looked at first: only rows that agree in these can be identical.
+    """
+    if isinstance(x, StoredRows) or x.shape[1] <= _FIRST_COLUMNS:
+        return _hashes(x)
+    columns = np.linspace(0, x.shape[1] - 1, _FIRST_COLUMNS).astype(np.int64)
+    found = _hashes(x[:, columns])
+    _, group, counts = np.unique(found, return_inverse=True, return_counts=True)
+    alike = np.flatnonzero(counts[group] > 1)
+    if alike.size:
+        found[alike] ^= _hashes(x[alike])
+    return found
+
+
+def _hashes(x: Matrix | StoredRows) -> npt.NDArray[np.uint64]:
+    """Return a 64-bit hash of the features of each row, [n].
+
+    Multilinear hashing of their bits (Lemire and Kaser 2014, section 2): of a million rows, the chance that two
+    different ones share a hash is about one in a million.
+    """
+    factors = np.random.default_rng(0).integers(2**64, size=2 * x.shape[1], dtype=np.uint64)
+    found = []
+    for block in blocks_of(x):
+        bits = np.ascontiguousarray(block + block.dtype.type(0)).view(np.uint32)  # adding 0 makes 0 of -0
+        found.append(bits.astype(np.uint64) @ factors[: bits.shape[1]])
+    return np.concatenate(found)
