@@ -14,14 +14,19 @@ and any clock.
 A writer that is killed between its two steps can leave a seal whose data gc deletes: a hollow one. Whoever makes that
 set or unit again, or brings it from elsewhere, replaces it.
 
+The seal of a unit that gc found useless is deleted too. Then gc names the seal as well, and deletes it only if it reads
+there what it had found. A writer may seal the unit anew just after that, if the first was deleted by somebody else: so
+it waits until that gc run is over, and reads whether its seal is still there.
+
 A fence is one object, ``gc/fences/<12 digits>.json``, and lasts as long as its gc run. One that a killed run left
-behind only costs writers a second attempt at what it names, until another run removes it.
+behind only costs writers a second attempt at what it names, or a minute, until another run removes it.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Collection, Iterator
+import time
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 
 from ..errors import CryoprobeError, NotFound
@@ -33,13 +38,28 @@ FENCES = "gc/fences/"
 LONGEST_RUN_SECONDS = 7 * 86400.0
 """A fence that the storage's clock says is older than this was left behind on another machine."""
 
+LONGEST_WAIT_SECONDS = 60.0
+"""So long a writer waits for the end of a gc run that may delete its seal. If it did all the same, rows are missing,
+which the writer of the set finds out, and encodes."""
+
+_PAUSE_SECONDS = 0.2
+
+_waited: set[tuple[str, str]] = set()
+"""The fences, by store and key, that this process has waited for in vain."""
+
 
 @contextmanager
-def fence(backend: Backend, folders: Collection[str]) -> Iterator[None]:
-    """Announce for as long as the context lasts that the data of unsealed `folders` may be deleted."""
+def fence(backend: Backend, folders: Collection[str], seals: Collection[str] = ()) -> Iterator[None]:
+    """Announce for as long as the context lasts that the data in `folders` may be deleted, and `seals` of units."""
     key = f"{FENCES}{layout.new_attempt()}.json"
     pid = os.getpid()
-    content = {"folders": sorted(folders), "machine": machine(), "pid": pid, "start": process_start(pid)}
+    content = {
+        "folders": sorted(folders),
+        "seals": sorted(seals),
+        "machine": machine(),
+        "pid": pid,
+        "start": process_start(pid),
+    }
     backend.put(key, layout.dump_seal(content))
     try:
         yield
@@ -47,7 +67,9 @@ def fence(backend: Backend, folders: Collection[str]) -> Iterator[None]:
         backend.delete(key)
 
 
-def is_whole(backend: Backend, folder: str, keys: Collection[str]) -> bool:
+def is_whole(
+    backend: Backend, folder: str, keys: Collection[str], *, seal: str = "", is_sealed: Callable[[], bool] | None = None
+) -> bool:
     """Return whether the objects of an attempt are there to stay, once it is sealed.
 
     Parameters
@@ -57,17 +79,39 @@ def is_whole(backend: Backend, folder: str, keys: Collection[str]) -> bool:
         Of the attempt: ``sets/<set>/<attempt>`` or ``units/<encoder>/<unit>/<attempt>``.
     keys : collection of str
         All that the seal promises, by their full keys.
+    seal : str, optional
+        Key of the seal, of a unit.
+    is_sealed : callable, optional
+        Reads whether the attempt is sealed: asked if a gc run was at work that may have deleted the seal.
     """
+    rivals = []
     for info in list(backend.list(FENCES)):
         try:
-            content = layout.read_json(backend, info.key)
+            content = layout.read_json(backend, info.key, layout.LARGE)
         except NotFound:
             continue
         except CryoprobeError:
             return False  # a damaged fence may name anything
         if not isinstance(content, dict) or not layout.is_whole(content) or folder in content.get("folders", ()):
             return False
+        if seal in content.get("seals", ()):
+            rivals.append(info.key)
+    if rivals and is_sealed is not None:
+        _outlast(backend, rivals)
+        if not is_sealed():
+            return False
     return set(keys) <= {info.key for info in backend.list(f"{folder}/")}
+
+
+def _outlast(backend: Backend, fences: Collection[str]) -> None:
+    """Wait until these gc runs are over; not for one whose process is dead, nor ever again for one that lasts."""
+    deadline = time.monotonic() + LONGEST_WAIT_SECONDS
+    for key in fences:
+        while (backend.url, key) not in _waited and backend.exists(key):
+            if time.monotonic() >= deadline or is_left_behind(backend, ObjectDetails(key, 0), 0):
+                _waited.add((backend.url, key))
+            else:
+                time.sleep(_PAUSE_SECONDS)
 
 
 def is_hollow(backend: Backend, folder: str) -> bool:
@@ -78,7 +122,7 @@ def is_hollow(backend: Backend, folder: str) -> bool:
 def is_left_behind(backend: Backend, info: ObjectDetails, now: float) -> bool:
     """Return whether the run that wrote a fence is surely over: its process is dead, or the fence is a week old."""
     try:
-        content = layout.read_json(backend, info.key)
+        content = layout.read_json(backend, info.key, layout.LARGE)
     except CryoprobeError:
         content = None
     if isinstance(content, dict) and content.get("machine") == machine() and isinstance(content.get("pid"), int):

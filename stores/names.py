@@ -116,6 +116,8 @@ def record(backend: Backend, named: NamedSet) -> None:
     sealed = named.model_copy(update={"named": latest})
     content = sealed.model_dump(mode="json", exclude=None if sealed.below else {"below"})
     backend.put(named.key, layout.dump_seal(content, layout.SMALL))
+    if not backend.exists(layout.manifest_key(named.encoder, named.set)):  # removed this instant, and its names before
+        backend.delete(named.key)
 
 
 def read_all(backend: Backend) -> Iterator[NamedSet]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -111,10 +111,15 @@ class RowIndex:
     encoder_id : str
     units : bool
         Whether to index units too, or sets alone.
+    only : container of str, optional
+        Keys of the manifests of the sets to index; all by default.
     """
 
-    def __init__(self, backend: Backend, encoder_id: str, *, units: bool = True) -> None:
+    def __init__(
+        self, backend: Backend, encoder_id: str, *, units: bool = True, only: Container[str] | None = None
+    ) -> None:
         self.encoder_id = encoder_id
+        self._only = only
         self._with_units = units
         self._backend = backend
         self._sources: list[UnitSeal | FeatureSet] = []
@@ -134,7 +139,7 @@ class RowIndex:
     def refresh(self) -> None:
         """Take in what others have sealed since the last look."""
         for info in list(self._backend.list(f"manifests/{self.encoder_id}/")):
-            if info.key not in self._seen:
+            if info.key not in self._seen and (self._only is None or info.key in self._only):
                 self._take_in_set(info.key)
         if not self._with_units:
             return

@@ -90,6 +90,21 @@ class UnitSeal(BaseModel):
         """Return whether the unit's objects are there to stay, once it is sealed; see `fences`."""
         return is_whole(backend, self.folder, [self.key(name) for name in self.objects])
 
+    def is_sealed(self, backend: Backend) -> bool:
+        """Return whether the unit, which was just sealed, and its objects are there to stay; see `fences`."""
+
+        def is_there() -> bool:
+            found = read_seal(backend, self.encoder, self.unit)
+            return found is not None and found.attempt == self.attempt
+
+        return is_whole(
+            backend,
+            self.folder,
+            [self.key(name) for name in self.objects],
+            seal=layout.unit_seal_key(self.encoder, self.unit),
+            is_sealed=is_there,
+        )
+
     def discard(self, backend: Backend) -> None:
         """Remove the unit's objects."""
         for name in self.objects:
@@ -174,7 +189,7 @@ def write_unit(backend: Backend, encoder_id: str, unit: str, rows: Rows) -> Unit
         if sealed is not None and sealed.attempt not in own:
             seal.discard(backend)
             return sealed
-        if sealed is not None and sealed.attempt == seal.attempt and seal.is_whole(backend):
+        if sealed is not None and sealed.attempt == seal.attempt and seal.is_sealed(backend):
             return sealed
     raise vanished(backend, key)
 

@@ -131,11 +131,12 @@ def verify(
         named += given
         damages += damage
     manifests = [opened.manifest_key(s) for s in sets] or list(opened.set_ids().values())
-    removed = {r.set for r in removals(backend)} if named else set()
+    removed = {r.set for r in removals(backend).values()} if named else set()
     for n in named:
         if n.set in removed:  # it was given to the set as that was removed
             continue
-        if (key := layout.manifest_key(n.encoder, n.set)) not in manifests and not n.below:
+        # A set that was removed meanwhile has taken its names with it.
+        if (key := layout.manifest_key(n.encoder, n.set)) not in manifests and not n.below and backend.exists(n.key):
             damages.append(Damage(key, n.set, "missing", f"the manifest of {n.name.dataset}", "no object", key))
     seals = [] if sets else [i.key for i in backend.list("unit-seals/")]
     wanted: list[_Wanted] = []

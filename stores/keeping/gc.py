@@ -16,19 +16,22 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from ...errors import BadInput, CryoprobeError, Unavailable
+from ...errors import BadInput, CryoprobeError, NotFound, Unavailable
 from .. import layout
 from ..backends.backend import Backend
 from ..fences import fence, is_hollow
 from ..parallel import each
 from ..store import Store, open_store
-from .records import Removal
-from .waste import AT_ONCE, Waste, find_waste, still_unsealed
+from .records import removals
+from .waste import AT_ONCE, Waste, find_waste, is_left, standings
 
 GRACE_SECONDS = 86400.0
 
 CANDIDATES = "gc/candidates.json"
 _CLOCK = "gc/clock"
+_AT_ONCE = 1024
+"""Things that one fence names: writers of just these wait until they are deleted."""
+
 _SAME_STORAGE_SECONDS = 3600.0
 """A record that was written at another time than it says has come from other storage, with another clock."""
 
@@ -136,12 +139,16 @@ def gc(
     return Collected(tuple(sorted(garbage, key=lambda g: g.place)), delete, grace)
 
 
-def collect_removed(store: Store, removed: Collection[Removal]) -> None:
-    """Delete the data of removed sets now, and the units that go with them."""
-    folders = {layout.set_folder(r.set, r.attempt) for r in removed}
-    units = {f"units/{r.encoder}/{unit}/" for r in removed for unit in r.units}
-    waste = find_waste(store, storage_time(store.backend))
-    _delete(store.backend, [w for w in waste if w.place in folders or w.place[: w.place.rfind("/") + 1] in units])
+def collect_removed(store: Store, sets: Collection[str]) -> None:
+    """Delete the data of removed sets now, and the units that go with them; of what is gone the removal is over."""
+    backend = store.backend
+    removed = {key: r for key, r in removals(backend).items() if r.set in sets}
+    folders = {folder for r in removed.values() for folder in r.folders}
+    waste = find_waste(store, storage_time(backend))
+    _delete(backend, [w for w in waste if w.place in folders])
+    for key, removal in removed.items():
+        if removal.attempt and not is_left(backend, removal):
+            backend.delete(key)
 
 
 def storage_time(backend: Backend) -> float:
@@ -173,36 +180,57 @@ def _delete(backend: Backend, due: Collection[Waste], progress: Callable[[int, i
         if progress is not None:
             progress(len(deleted), len(due))
 
-    attempts = [w for w in due if w.kind == "attempt"]
-    units = [w for w in due if w.kind == "unit"]
-    if attempts or units:
-        with fence(backend, [w.place for w in (*attempts, *units)]):
-            unsealed = still_unsealed(backend, [w.place for w in attempts])
+    ordered = sorted((w for w in due if w.kind in ("attempt", "unit")), key=lambda w: w.kind)
+    for batch in (ordered[i : i + _AT_ONCE] for i in range(0, len(ordered), _AT_ONCE)):
+        attempts = [w for w in batch if w.kind == "attempt"]
+        units = [w for w in batch if w.kind == "unit"]
+        folders = [w.place for w in batch]
+        with fence(backend, folders, [w.objects[0].key for w in units]):
+            sealed = standings(backend, {*folders, *(needed for w in units for needed in w.needs)})
             for w in attempts:
-                if w.place in unsealed:
+                if sealed[w.place] is False:
                     # Listed anew: its writer may have gone on since, and sealed it this instant. Then nothing is left,
                     # or all is, and never a part.
                     _delete_keys(backend, list(backend.keys(f"{w.place}/")))
                     gone(w)
-            sets = {info.key for info in backend.list("manifests/")} if units else set()
-            hollow = [w.place for w in units if len(w.objects) == 1]  # of which nothing but the seal was left
-            replaced = still_unsealed(backend, hollow)
             for w in units:
-                if w.place in hollow and (w.place in replaced or not is_hollow(backend, w.place)):
-                    continue
-                if w.needs <= sets:  # the sets that have its rows are still there
+                if not sealed[w.place] or (w.hollow and not is_hollow(backend, w.place)):
+                    continue  # somebody else has removed it, and perhaps made it again
+                if all(sealed[needed] for needed in w.needs):  # the sets that have its rows are still there
                     # The seal goes first. An extractor that had read it finds the rows in those sets, or encodes them.
                     backend.delete(w.objects[0].key)
-                    _delete_keys(backend, [o.key for o in w.objects])
+                    _delete_keys(backend, list(backend.keys(f"{w.place}/")))
                     gone(w)
     for w in due:
         if w.kind == "temporary file":
             backend.discard(w.objects[0])
             gone(w)
+        elif w.kind == "name":
+            if _delete_name(backend, w.place):
+                gone(w)
         elif w.kind not in ("attempt", "unit"):
             _delete_keys(backend, [o.key for o in w.objects])
             gone(w)
     return deleted
+
+
+def _delete_name(backend: Backend, key: str) -> bool:
+    """Delete the name of a removed set; return False if the set has been made again meanwhile, and keeps its name."""
+
+    def is_there() -> bool:
+        return any(layout.stem(manifest) == layout.stem(key) for manifest in backend.keys("manifests/"))
+
+    try:
+        data = backend.get(key)
+    except NotFound:
+        return True
+    if is_there():
+        return False
+    backend.delete(key)
+    if is_there():
+        backend.put_if_absent(key, data)
+        return False
+    return True
 
 
 def _delete_keys(backend: Backend, keys: Sequence[str]) -> None:

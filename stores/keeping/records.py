@@ -7,7 +7,7 @@ import socket
 from collections.abc import Iterator
 from contextlib import suppress
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError, field_validator
 
 from ...errors import CryoprobeError, NotFound
 from .. import layout
@@ -50,9 +50,10 @@ class Removal(BaseModel):
     set, encoder : str
         Ids.
     attempt : str
-        Folder of the set's data.
-    units : tuple of str
-        Sealed units that have no rows but the set's, and go with it.
+        Folder of the set's data; empty where its manifest was damaged.
+    units : dict of str to str
+        Sealed units that have no rows but the set's, and go with it: which attempt at each. One that is sealed again
+        later is another attempt, and stays.
     user, host : str or None
     removed : int
         When, in milliseconds since 1970, by the clock of whoever removed it.
@@ -63,10 +64,26 @@ class Removal(BaseModel):
     set: str
     encoder: str
     attempt: str
-    units: tuple[str, ...]
+    units: dict[str, str]
     user: str | None
     host: str
     removed: int
+
+    @field_validator("units", mode="before")
+    @classmethod
+    def _without_attempts(cls, units: object) -> object:
+        """Take an announcement that does not tell attempts, as they were once written, for one of no units."""
+        return {} if isinstance(units, list) else units
+
+    @property
+    def unit_folders(self) -> frozenset[str]:
+        """Folders of the units that go."""
+        return frozenset(layout.unit_folder(self.encoder, unit, attempt) for unit, attempt in self.units.items())
+
+    @property
+    def folders(self) -> frozenset[str]:
+        """Folders of all that goes."""
+        return self.unit_folders | ({layout.set_folder(self.set, self.attempt)} if self.attempt else frozenset())
 
 
 def read_pin(backend: Backend, set_: str) -> Pin | None:
@@ -92,26 +109,32 @@ def pin_key(set_: str) -> str:
     return f"{PINS}{set_}.json"
 
 
-def removals(backend: Backend) -> list[Removal]:
-    """Return the announcements of a store; damaged ones are left out."""
-    found = each(lambda info: _read(backend, info.key), backend.list(REMOVED))
-    return [r for r in found if r is not None]
+def removals(backend: Backend) -> dict[str, Removal]:
+    """Return the announcements of a store by their keys; damaged ones are left out."""
+    found = each(lambda info: (info.key, _read(backend, info.key)), backend.list(REMOVED))
+    return {key: r for key, r in found if r is not None}
 
 
 def find_removal(backend: Backend, set_: str, attempt: str) -> Removal | None:
     """Return the announcement that this very attempt at a set is removed, if there is one."""
-    found = _read(backend, removal_key(set_))
-    return found if found is not None and found.attempt == attempt else None
+    for key in (removal_key(set_, attempt), removal_key(set_, "")):
+        found = _read(backend, key)
+        if found is not None and found.attempt == attempt:
+            return found
+    return None
 
 
-def removal_key(set_: str) -> str:
-    """Return the key of the announcement that a set is removed."""
-    return f"{REMOVED}{set_}.json"
+def removal_key(set_: str, attempt: str) -> str:
+    """Return the key of the announcement that an attempt at a set is removed: of each its own.
+
+    So whoever clears one away, because that removal is over, cannot take that of the next one.
+    """
+    return f"{REMOVED}{set_}.{attempt}.json" if attempt else f"{REMOVED}{set_}.json"
 
 
 def _read(backend: Backend, key: str) -> Removal | None:
     with suppress(CryoprobeError, ValidationError):
-        content = layout.read_json(backend, key)
+        content = layout.read_json(backend, key, layout.LARGE)
         if isinstance(content, dict) and layout.is_whole(content):
             return Removal.model_validate(content)
     return None

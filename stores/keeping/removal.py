@@ -1,7 +1,8 @@
 """Removing sets: first what makes them sets, so that readers see a whole set or none; their data go at `gc`.
 
-Order: an announcement (``gc/removed/<set>.json``, which also says which units go with the set), a look for a pin, the
-names, the manifest. Killed in between, the same command goes on; the announcement alone removes nothing.
+Order: an announcement (``gc/removed/<set>.<attempt>.json``, which also says which attempts at which units go with the
+set), a look for a pin, the names, the manifest. Killed in between, the same command goes on; the announcement alone
+removes nothing. It ends with its removal: when the data are gone.
 """
 
 from __future__ import annotations
@@ -58,13 +59,13 @@ def rm(store: str | Path | Store, sets: Sequence[str], *, now: bool = False) -> 
     """
     opened = open_store(store).own
     backend = opened.backend
-    ids, unfinished = opened.set_ids(), {r.set: r for r in removals(backend)}
+    ids, unfinished = opened.set_ids(), {r.set: r for r in removals(backend).values()}
     wanted = list(dict.fromkeys(_full_id(opened, s, ids, unfinished) for s in sets))
     for set_ in wanted:
         _check_pin(backend, set_)
     done = [_remove(backend, ids[s]) if s in ids else unfinished[s] for s in wanted]
     if now:
-        collect_removed(opened, done)
+        collect_removed(opened, wanted)
     return done
 
 
@@ -99,9 +100,7 @@ def _remove(backend: Backend, key: str) -> Removal:
     while True:
         removal = _announce(backend, key)
         # Names first: a name whose set is missing would be taken for damage.
-        for info in list(backend.list("names/")):
-            if layout.stem(info.key) == set_:
-                backend.delete(info.key)
+        _delete_names(backend, set_)
         delete_signatures(backend, set_)
         try:
             if (manifest := _sound_manifest(backend, key)) is not None and manifest.attempt != removal.attempt:
@@ -109,7 +108,14 @@ def _remove(backend: Backend, key: str) -> Removal:
         except NotFound:
             return removal
         backend.delete(key)
+        _delete_names(backend, set_)  # again: whoever gives it one from here on finds that it is gone
         return removal
+
+
+def _delete_names(backend: Backend, set_: str) -> None:
+    for info in list(backend.list("names/")):
+        if layout.stem(info.key) == set_:
+            backend.delete(info.key)
 
 
 def _sound_manifest(backend: Backend, key: str) -> Manifest | None:
@@ -129,34 +135,35 @@ def _announce(backend: Backend, key: str) -> Removal:
         set=set_,
         encoder=key.split("/")[1],
         attempt="" if manifest is None else manifest.attempt,
-        units=() if manifest is None else tuple(_units_of(backend, manifest)),
+        units={} if manifest is None else _units_of(backend, manifest),
         user=user,
         host=host,
         removed=time.time_ns() // 1_000_000,
     )
-    backend.put(removal_key(set_), layout.dump_seal(removal.model_dump(mode="json")))
+    announcement = removal_key(set_, removal.attempt)
+    backend.put(announcement, layout.dump_seal(removal.model_dump(mode="json")))
     try:
         _check_pin(backend, set_)  # again: who pins it from here on sees the announcement
     except Conflict:
-        backend.delete(removal_key(set_))
+        backend.delete(announcement)
         raise
     return removal
 
 
-def _units_of(backend: Backend, manifest: Manifest) -> list[str]:
-    """Return the sealed units whose rows are all in a set."""
+def _units_of(backend: Backend, manifest: Manifest) -> dict[str, str]:
+    """Return the sealed units whose rows are all in a set, and which attempt each is."""
     known = set(manifest.units)
     try:
         rows = {s.tobytes() for s in FeatureSet(backend, manifest).samples()}
     except Corrupt:  # it can be removed all the same, and the units that it names with it
         rows = set()
 
-    def belongs(unit: str) -> bool:
+    def attempt(unit: str) -> str | None:
         with suppress(CryoprobeError):
             seal = read_seal(backend, manifest.encoder_id, unit)
-            if seal is not None:
-                return unit in known or all(s.tobytes() in rows for s in seal.read(backend, "samples"))
-        return False
+            if seal is not None and (unit in known or all(s.tobytes() in rows for s in seal.read(backend, "samples"))):
+                return seal.attempt
+        return None
 
     units = [layout.stem(info.key) for info in backend.list(f"unit-seals/{manifest.encoder_id}/")]
-    return [u for u, mine in zip(units, each(belongs, units), strict=True) if mine]
+    return {u: mine for u, mine in zip(units, each(attempt, units), strict=True) if mine is not None}

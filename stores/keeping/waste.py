@@ -17,14 +17,14 @@ from ...errors import CryoprobeError, NotFound
 from .. import layout
 from ..backends.backend import Backend, ObjectDetails
 from ..claims import is_abandoned
-from ..fences import FENCES, is_left_behind
+from ..fences import FENCES, is_hollow, is_left_behind
 from ..manifest import Manifest, read_manifest
 from ..parallel import each
 from ..rows import RowIndex
 from ..store import Store
 from ..units import UnitSeal, read_seal
 from .quarantine import QUARANTINE, original_key
-from .records import REMOVED, Removal, pinned_ids, removal_key, removals
+from .records import REMOVED, Removal, pinned_ids, removals
 
 IDLE_SECONDS = 900.0
 """A temporary file that has not grown for so long has no writer."""
@@ -56,7 +56,9 @@ class Waste:
     since : float or None
         When it became waste, where that is known, by the storage's clock.
     needs : frozenset of str
-        Keys of the manifests that must still be there for it to be waste.
+        Folders of the sets that must still be sealed for it to be waste.
+    hollow : bool
+        Whether it is a unit of which nothing but the seal is left.
     size : int
         Bytes that come free with it, once all waste is deleted: what is shared on the disk with something that stays
         counts nothing.
@@ -67,6 +69,7 @@ class Waste:
     objects: tuple[ObjectDetails, ...]
     since: float | None = None
     needs: frozenset[str] = frozenset()
+    hollow: bool = False
     size: int = 0
 
 
@@ -97,10 +100,11 @@ class _Survey:
         self._store = store
         self._backend = backend = store.backend
         self._now = now
-        # Data before seals: what is sealed in between is then seen as sealed.
+        # Data before seals: what is sealed in between is then seen as sealed, and is not looked at any further.
         self._objects = list(backend.inspect())
         self._by_key = {o.key: o for o in self._objects}
-        self._removals = {r.set: r for r in removals(backend)}
+        self._removals = removals(backend)
+        self._removed = {r.set for r in self._removals.values()}
         self._manifests, self._unreadable_sets = self._read_manifests()
         self._seals, self._unreadable_units = self._read_seals()
         self._claims = [o for o in self._objects if o.key.startswith("claims/")]
@@ -129,8 +133,9 @@ class _Survey:
         needed_sets = {*self._unreadable_sets, *pinned_ids(self._backend)} - self._manifests.keys()
         for info in self._backend.list("names/"):
             set_ = layout.stem(info.key)
-            if set_ not in self._manifests and set_ not in self._removals:
+            if set_ not in self._manifests and set_ not in self._removed:
                 needed_sets.add(set_)  # a name is removed before its set: this manifest was lost
+        announced = self._announced()
         folders: dict[str, list[ObjectDetails]] = {}
         for o in self._objects:
             depth = {"sets": 3, "units": 4}.get(o.key.partition("/")[0])
@@ -143,11 +148,7 @@ class _Survey:
                 manifest = self._manifests.get(set_)
                 if set_ in needed_sets or set_ in sealing or (manifest is not None and manifest.attempt == attempt):
                     continue
-                removal = self._removals.get(set_)
-                since = None
-                if removal is not None and removal.attempt == attempt:
-                    since = self._announced(set_)
-                yield Waste("attempt", folder, tuple(objects), since)
+                yield Waste("attempt", folder, tuple(objects), announced.get(folder))
             else:
                 encoder, unit, attempt = ids
                 seal = self._seals.get((encoder, unit))
@@ -157,28 +158,24 @@ class _Survey:
 
     def _units(self) -> Iterator[Waste]:
         """Yield sealed units that nobody needs: their rows are found in sets, were to go with one, or are gone."""
-        busy = {encoder for encoder, _ in self._live}
+        busy, announced = {encoder for encoder, _ in self._live}, self._announced()
         for encoder in sorted({encoder for encoder, _ in self._seals} - busy):
             seals = {unit: seal for (e, unit), seal in self._seals.items() if e == encoder}
-            manifests = [m for m in self._manifests.values() if m.encoder_id == encoder]
-            covered = self._covered(encoder, seals, [m for m in manifests if self._is_complete(m)])
-            removed: dict[str, float | None] = {}
-            for removal in self._removals.values():
-                if removal.encoder == encoder and removal.set not in self._manifests:
-                    removed.update(dict.fromkeys(removal.units, self._announced(removal.set)))
+            manifests = [m for m in self._manifests.values() if m.encoder_id == encoder and self._is_complete(m)]
+            covered = self._covered(encoder, seals, manifests)
+            needs = frozenset(m.folder for m in manifests)
             for unit, seal in seals.items():
                 key = layout.unit_seal_key(encoder, unit)
-                keys = [key, *(seal.key(name) for name in seal.objects)]
-                objects = tuple(self._by_key[k] for k in keys if k in self._by_key)
-                if [o.key for o in objects] == [key] and not self._has_objects(seal.folder):
-                    yield Waste("unit", seal.folder, objects)
+                if key not in self._by_key:  # sealed after the listing
+                    continue
+                data = [self._by_key[k] for k in map(seal.key, seal.objects) if k in self._by_key]
+                objects = (self._by_key[key], *data)
+                if not data and is_hollow(self._backend, seal.folder):
+                    yield Waste("unit", seal.folder, objects, hollow=True)
                 elif unit in covered:
-                    yield Waste("unit", seal.folder, objects, needs=frozenset(m.key for m in manifests))
-                elif unit in removed:
-                    yield Waste("unit", seal.folder, objects, removed[unit])
-
-    def _has_objects(self, folder: str) -> bool:
-        return any(key.startswith(f"{folder}/") for key in self._by_key)
+                    yield Waste("unit", seal.folder, objects, needs=needs)
+                elif seal.folder in announced:
+                    yield Waste("unit", seal.folder, objects, announced[seal.folder])
 
     def _covered(self, encoder: str, seals: dict[str, UnitSeal], manifests: list[Manifest]) -> set[str]:
         """Return the units whose rows are all in sets that have all their objects."""
@@ -187,7 +184,7 @@ class _Survey:
         if not rest or not manifests:
             return covered
         with suppress(CryoprobeError):  # what cannot be read covers nothing, and may have to be mended by units
-            index = RowIndex(self._backend, encoder, units=False)
+            index = RowIndex(self._backend, encoder, units=False, only=frozenset(m.key for m in manifests))
             for seal in rest:
                 with suppress(CryoprobeError):
                     if not index.missing([s.tobytes() for s in seal.read(self._backend, "samples")]):
@@ -210,7 +207,7 @@ class _Survey:
 
     def _names(self) -> Iterator[Waste]:
         """Yield names that were given to a set while it was being removed."""
-        gone = self._removals.keys() - self._manifests.keys() - self._unreadable_sets
+        gone = self._removed - self._manifests.keys() - self._unreadable_sets
         for o in self._objects:
             if o.key.startswith("names/") and layout.stem(o.key) in gone:
                 yield Waste("name", o.key, (o,))
@@ -220,24 +217,29 @@ class _Survey:
             if o.key.startswith(FENCES) and is_left_behind(self._backend, o, self._now):
                 yield Waste("record", o.key, (o,))
             elif o.key.startswith(REMOVED):
-                removal = self._removals.get(layout.stem(o.key))
-                there = removal is None or removal.set in self._manifests
-                # Over when nothing of the set is left, or it is there again. Or still: interrupted, or just under way.
-                if self._is_old(o) if there else removal is not None and not self._is_left(removal):
+                removal = self._removals.get(o.key)
+                manifest = None if removal is None else self._manifests.get(removal.set)
+                # Interrupted, or just under way, while the set is there still. Over when nothing of it is left.
+                under_way = removal is None or (manifest is not None and manifest.attempt == removal.attempt)
+                if self._is_old(o) if under_way else removal is not None and not is_left(self._backend, removal):
                     yield Waste("record", o.key, (o,))
 
-    def _announced(self, set_: str) -> float | None:
-        """Return when the removal of a set was announced."""
-        record = self._by_key.get(removal_key(set_))
-        return None if record is None else record.modified
+    def _announced(self) -> dict[str, float | None]:
+        """Return the folders of removed sets, and of units that go with them, and when that was announced.
+
+        Units go only with a set that is not there again: it may need them.
+        """
+        announced: dict[str, float | None] = {}
+        for key, removal in self._removals.items():
+            there = removal.set in self._manifests or removal.set in self._unreadable_sets
+            record = self._by_key.get(key)
+            for folder in removal.folders - removal.unit_folders if there else removal.folders:
+                times = [announced.get(folder), None if record is None else record.modified]
+                announced[folder] = max((t for t in times if t is not None), default=None)
+        return announced
 
     def _is_old(self, o: ObjectDetails) -> bool:
         return o.modified is not None and self._now - o.modified >= LONGEST_REMOVAL_SECONDS
-
-    def _is_left(self, removal: Removal) -> bool:
-        folder = layout.set_folder(removal.set, removal.attempt)
-        units = {(removal.encoder, unit) for unit in removal.units}
-        return bool(units & self._seals.keys()) or self._has_objects(folder)
 
     def _read_manifests(self) -> tuple[dict[str, Manifest], set[str]]:
         """Return the manifests by set, and the sets whose manifest cannot be read."""
@@ -275,11 +277,13 @@ class _Survey:
         return is_abandoned(content, None if claim.modified is None else self._now - claim.modified)
 
 
-def still_unsealed(backend: Backend, folders: Iterable[str]) -> set[str]:
-    """Read seals anew; return those of `folders` that no seal names. A seal that cannot be read may name any of its."""
-    manifests = {layout.stem(info.key): info.key for info in backend.list("manifests/")}
+def standings(backend: Backend, folders: Iterable[str]) -> dict[str, bool | None]:
+    """Read seals anew; return for each of `folders` whether one names it, None where its seal cannot be read."""
+    listed = list(folders)
+    has_sets = any(folder.startswith("sets/") for folder in listed)
+    manifests = {layout.stem(key): key for key in backend.keys("manifests/")} if has_sets else {}
 
-    def named(folder: str) -> bool:
+    def is_sealed(folder: str) -> bool | None:
         top, *ids = folder.split("/")
         try:
             if top == "units":
@@ -290,7 +294,20 @@ def still_unsealed(backend: Backend, folders: Iterable[str]) -> set[str]:
         except NotFound:  # removed since the listing
             return False
         except CryoprobeError:
-            return True
+            return None
 
-    listed = list(folders)
-    return {folder for folder, is_named in zip(listed, each(named, listed), strict=True) if not is_named}
+    return dict(zip(listed, each(is_sealed, listed), strict=True))
+
+
+def is_left(backend: Backend, removal: Removal) -> bool:
+    """Return whether anything is left of what went with a set."""
+    return any(not is_hollow(backend, folder) for folder in removal.folders) or any(
+        (seal := _seal_of(backend, removal, unit)) is not None and seal.attempt == attempt
+        for unit, attempt in removal.units.items()
+    )
+
+
+def _seal_of(backend: Backend, removal: Removal, unit: str) -> UnitSeal | None:
+    with suppress(CryoprobeError):
+        return read_seal(backend, removal.encoder, unit)
+    return None

@@ -194,9 +194,16 @@ class Carrier:
     def _lacking_for_good(self, sealed: Sealed) -> tuple[str, ...]:
         """Return the objects that are not there, once no gc run may be deleting them; see `fences`."""
         deadline = time.monotonic() + _FENCED_SECONDS
-        while not fences.is_whole(self._target, sealed.folder.rstrip("/"), sealed.objects):
+        folder, seal = sealed.folder.rstrip("/"), sealed.key
+
+        def is_sealed() -> bool:
+            return standing(self._target, sealed) == "sealed"
+
+        while not fences.is_whole(self._target, folder, sealed.objects, seal=seal, is_sealed=is_sealed):
             if wanted := lacking(self._target, sealed):
                 return wanted
+            if not is_sealed():  # gc has deleted the seal of a unit, which it had found useless before it came
+                return tuple(sealed.objects)
             if time.monotonic() > deadline:
                 raise Unavailable(
                     f"A gc run at work in {self._target.url} may delete {sealed.kind} {sealed.id}.",
