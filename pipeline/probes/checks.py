@@ -70,6 +70,8 @@ def check_parts(train: Part, val: Part | None, test: Part, n_classes: int, *, or
     told = []
     if missing := int((~seen).sum()):
         told.append(f"{missing} of {n_classes} classes have no train row")
+    if train.y.ndim == 2 and (always := int(train.y.all(axis=0).sum())):
+        told.append(f"{always} of {n_classes} flags are set in every train row: they are predicted always")
     if unseen := int((scored & ~seen).sum()):
         told.append(f"{unseen} of test's classes have no train row: they cannot be predicted right")
     if unscored := int((seen & ~scored).sum()):

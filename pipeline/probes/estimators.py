@@ -119,16 +119,13 @@ def needs_validation(request: ProbeRequest) -> bool:
 def for_multilabel(estimator: Any) -> Any:
     """Wrap an estimator that takes one label a row, so that it takes one 0/1 flag a class.
 
-    An estimator that handles such labels by itself (nearest neighbours, trees) is returned as it is; one that ranks
-    gets one binary problem a class through ``OneVsRestClassifier``; the rest, ``MultiOutputClassifier``.
+    Ours that take flags by themselves are returned as they are. Others are wrapped in `FlagsProbe`, fitted on all flags
+    together if they can (trees), and else on one after the other.
     """
-    from sklearn.multiclass import OneVsRestClassifier
-    from sklearn.multioutput import MultiOutputClassifier
+    from .flags import FlagsProbe
+    from .labelled_rows import TakesFlags
 
-    if _is_multilabel(estimator):
-        return estimator
-    ranks = hasattr(estimator, "decision_function") or hasattr(estimator, "predict_proba")
-    return OneVsRestClassifier(estimator) if ranks else MultiOutputClassifier(estimator)
+    return estimator if isinstance(estimator, TakesFlags) else FlagsProbe(estimator, together=_is_multilabel(estimator))
 
 
 def _is_multilabel(estimator: Any) -> bool:

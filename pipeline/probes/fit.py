@@ -188,7 +188,7 @@ def outcome(
     """Score a final fit on `test`, by its prediction if that is given, and put together what is known of it."""
     if not final.converged:
         warnings = [*warnings, f"the final fit did not converge: gradient norm {final.gradient_norm}"]
-    prediction = prediction or predict(final.estimator, test.x, n_classes, multilabel=test.multilabel)
+    prediction = prediction or predict(final.estimator, test.x, n_classes, multilabel=test.multilabel, in_float64=True)
     metrics, intervals = score_test(test, prediction, n_classes)
     warnings = [*warnings, *_told_of_probabilities(metrics, prediction, test)]
     if prediction.tied is not None:

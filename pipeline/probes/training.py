@@ -142,15 +142,29 @@ def _fitted(estimator: Any, seconds: float, caught: Sequence[warnings.WarningMes
     )
 
 
-def predict(estimator: Any, x: Features, n_classes: int, *, multilabel: bool) -> Prediction:
+def predict(estimator: Any, x: Features, n_classes: int, *, multilabel: bool, in_float64: bool = False) -> Prediction:
     """Return labels, scores and probabilities of rows x [n, d], block by block.
+
+    Parameters
+    ----------
+    estimator : object
+    x : ndarray [n, d], or StoredRows
+    n_classes : int
+    multilabel : bool
+    in_float64 : bool
+        Hand rows to the estimator in float64: a saved probe computes in it, and both then decide alike.
 
     Raises
     ------
     BadInput
         If the estimator refuses the data, or predicts something that is not a class.
     """
-    parts = [_predict_block(estimator, block, n_classes, multilabel) for block in blocks_of(x)]
+    # Nearest neighbours are the same in any arithmetic, and faster in float32.
+    dtype = np.float64 if in_float64 and not hasattr(estimator, "votes_at") else None
+    parts = [
+        _predict_block(estimator, block if dtype is None else block.astype(dtype), n_classes, multilabel)
+        for block in blocks_of(x)
+    ]
 
     def all_of(name: str) -> Any:
         values = [getattr(part, name) for part in parts]
@@ -159,7 +173,7 @@ def predict(estimator: Any, x: Features, n_classes: int, *, multilabel: bool) ->
     return Prediction(all_of("labels"), all_of("scores"), all_of("probabilities"), all_of("tied"))
 
 
-def _predict_block(estimator: Any, x: Matrix, n_classes: int, multilabel: bool) -> Prediction:
+def _predict_block(estimator: Any, x: FloatArray, n_classes: int, multilabel: bool) -> Prediction:
     probabilities, tied = None, None
     with warnings.catch_warnings(), _refusals(estimator):
         # Such as invalid values in a matrix product of some BLAS builds; the labels are checked below.
@@ -195,7 +209,7 @@ def without_votes_last(probabilities: FloatArray) -> FloatArray:
     return np.where(probabilities > 0, probabilities, -np.inf)
 
 
-def class_probabilities(estimator: Any, x: Matrix, n_classes: int) -> FloatArray | None:
+def class_probabilities(estimator: Any, x: FloatArray, n_classes: int) -> FloatArray | None:
     """Return probabilities [n, n_classes] of rows x [n, d], or None where the estimator has none.
 
     NaN in the column of a class that was not in training. A probability that comes from margins is never 0: one that
@@ -221,7 +235,7 @@ def _in_columns(estimator: Any, raw: FloatArray, n_classes: int, absent: float) 
     return values
 
 
-def _class_scores(estimator: Any, x: Matrix, n_classes: int, probabilities: FloatArray | None) -> FloatArray | None:
+def _class_scores(estimator: Any, x: FloatArray, n_classes: int, probabilities: FloatArray | None) -> FloatArray | None:
     """Scores of single-label classes.
 
     ``decision_function`` goes first: probabilities of classes far behind round to the same zero, which would tie them.
@@ -243,7 +257,7 @@ def _class_scores(estimator: Any, x: Matrix, n_classes: int, probabilities: Floa
     return scores
 
 
-def _multilabel_scores(estimator: Any, x: Matrix) -> FloatArray | None:
+def _multilabel_scores(estimator: Any, x: FloatArray) -> FloatArray | None:
     """Scores of the positive side of every flag."""
     for method in ("decision_function", "predict_proba"):
         if not hasattr(estimator, method):
@@ -272,7 +286,7 @@ def _counts(estimator: Any) -> bool:
 def _worth_telling(warning: warnings.WarningMessage) -> bool:
     if issubclass(warning.category, DeprecationWarning | PendingDeprecationWarning):
         return False
-    # OneVsRestClassifier says this once a class; `fit` says it once, with the number of classes.
+    # scikit-learn's OneVsRestClassifier says this once a class; `check_parts` says it once, with the number of classes.
     return not str(warning.message).startswith("Label ")
 
 

@@ -105,6 +105,7 @@ def _refusal(estimator: Any, multilabel: bool) -> str | None:
 
     from ..probes.closed_form.centred_linear import CentredLinear
     from ..probes.closed_form.centroids import NearestMeanProbe
+    from ..probes.flags import FlagsProbe
     from ..probes.gradient.mlp import MLPProbe
     from ..probes.gradient.sgd import SGDProbe
     from ..probes.knn.neighbours import KNNProbe
@@ -116,7 +117,9 @@ def _refusal(estimator: Any, multilabel: bool) -> str | None:
             if not (normalises or isinstance(step, StandardScaler) or step in (None, "passthrough")):
                 return f"{_called(step)} is a step of it"
         return _refusal(estimator.steps[-1][1], multilabel)
-    if isinstance(estimator, OneVsRestClassifier):
+    if isinstance(estimator, FlagsProbe) and estimator.together:
+        return _refusal(estimator.estimator, True)
+    if isinstance(estimator, OneVsRestClassifier | FlagsProbe):
         inner = estimator.estimator
         return "its binary problems are not linear" if isinstance(inner, KNNProbe) else _refusal(inner, True)
     if isinstance(estimator, MLPProbe):
@@ -132,6 +135,7 @@ def _parts(estimator: Any, multilabel: bool) -> Parts:
     from sklearn.multiclass import OneVsRestClassifier
 
     from ..probes.closed_form.centroids import NearestMeanProbe
+    from ..probes.flags import FlagsProbe
     from ..probes.gradient.mlp import MLPProbe
     from ..probes.knn.neighbours import KNNProbe
 
@@ -155,8 +159,12 @@ def _parts(estimator: Any, multilabel: bool) -> Parts:
             "intercept": estimator.intercepts_[1],
         }
         return Parts("mlp", tensors, classes, "softmax", [("standardise", {"mean": estimator.center_, "scale": scale})])
+    if isinstance(estimator, FlagsProbe):
+        return _flags(estimator, classes)
     if isinstance(estimator, OneVsRestClassifier):
-        return _one_vs_rest(estimator, classes, multilabel)
+        trained = [None if not hasattr(e, "classes_") else parts_of(e, multilabel=False) for e in estimator.estimators_]
+        always = [float(np.ravel(e.y_)[0]) if hasattr(e, "y_") else 0.0 for e in estimator.estimators_]
+        return _one_vs_rest(estimator, trained, always, classes, multilabel)
     if isinstance(estimator, NearestMeanProbe):
         means = estimator.means_
         if estimator.metric == "cosine":
@@ -195,19 +203,43 @@ def _probability(estimator: Any, outputs: int, multilabel: bool) -> Probability 
     return "normalised-sigmoid" if one_by_one else "softmax"
 
 
-def _one_vs_rest(estimator: Any, classes: Tensor, multilabel: bool) -> Parts:
-    """Stack the binary problems of a ``OneVsRestClassifier``, one row each."""
-    trained = [None if not hasattr(e, "classes_") else parts_of(e, multilabel=False) for e in estimator.estimators_]
+def _flags(estimator: Any, classes: Tensor) -> Parts:
+    """Return what a `FlagsProbe` amounts to: constant flags get a row, or votes, of their own."""
+    always = estimator.constant_.astype(np.float64).tolist()
+    if not estimator.together_:
+        trained: list[Parts | None] = [None] * len(classes)
+        for column, binary in zip(estimator.varies_, estimator.estimators_, strict=True):
+            trained[column] = parts_of(binary, multilabel=False)
+        return _one_vs_rest(estimator, trained, always, classes, True)
+    inner = parts_of(estimator.estimators_[0], multilabel=True)
+    if inner.kind == "knn":
+        flags = np.repeat(estimator.constant_[None].astype(np.uint8), len(inner.tensors["flags"]), axis=0)
+        flags[:, estimator.varies_] = inner.tensors["flags"]
+        return replace(inner, tensors={**inner.tensors, "flags": flags}, classes=classes)
+    weight = np.zeros((len(classes), inner.tensors["weight"].shape[1]))
+    intercept = np.array([_certain(value, inner.probability) for value in always])
+    weight[estimator.varies_], intercept[estimator.varies_] = inner.tensors["weight"], inner.tensors["intercept"]
+    return replace(inner, tensors={"weight": weight, "intercept": intercept}, classes=classes)
+
+
+def _certain(value: float, probability: Probability | None) -> float:
+    """Return the intercept of a flag that all (1) or no (0) training rows have."""
+    return value if probability is None else _CERTAIN * (2 * value - 1)
+
+
+def _one_vs_rest(
+    estimator: Any, trained: list[Parts | None], always: list[float], classes: Tensor, multilabel: bool
+) -> Parts:
+    """Stack binary problems, one row each; one that is None has a constant answer, in `always`."""
     first = next((part for part in trained if part is not None), None)
     if first is None:
         raise _unsavable(estimator, "no class has both rows with it and rows without")
     probability = _probability(estimator, len(trained), multilabel)
     weights, intercepts = [], []
-    for binary, part in zip(estimator.estimators_, trained, strict=True):
-        if part is None:  # every training row has the flag, or none has: a constant, in `y_`
+    for value, part in zip(always, trained, strict=True):
+        if part is None:
             weights.append(np.zeros(first.tensors["weight"].shape[1]))
-            always = float(np.ravel(binary.y_)[0])
-            intercepts.append(always if probability is None else _CERTAIN * (2 * always - 1))
+            intercepts.append(_certain(value, probability))
             continue
         if not _same(part.before, first.before):
             raise _unsavable(estimator, "its binary problems are standardised differently")
