@@ -2,11 +2,13 @@
 
     python benchmarks/probe_agreement.py --json
     python benchmarks/probe_agreement.py --store STORE --json
+    python benchmarks/probe_agreement.py --problems 0
 
 References: scikit-learn's LogisticRegression at tol 1e-10 for the logistic probe; ``numpy.linalg.solve`` and
 ``numpy.linalg.lstsq`` for both ridges; all distances in float64 for nearest neighbours; and steps written out here, in
 float64, for heads trained by gradient descent. Features are a synthetic set, or the first rows of the largest set in
-a store. The exit status is 1 if any line of the table fails.
+a store. After that table, 300 seeded random problems for the logistic probe: `agreement_problems` says what is held
+against what. The exit status is 1 if anything fails.
 """
 
 from __future__ import annotations
@@ -20,6 +22,7 @@ from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
+from agreement_problems import COUNT, report, solve
 from scipy.special import log_softmax, softmax
 from sklearn.linear_model import LogisticRegression
 
@@ -217,6 +220,8 @@ def main() -> int:
     parser.add_argument("--rows", type=int, default=3000, help="to train on; a third as many are predicted")
     parser.add_argument("--dim", type=int, default=128, help="of the synthetic set")
     parser.add_argument("--classes", type=int, default=10, help="of the synthetic set")
+    parser.add_argument("--problems", type=int, default=COUNT, help="how many of the random problems; seeds from 0")
+    parser.add_argument("--seeds", type=int, nargs="+", help="solve the problems of these seeds instead")
     parser.add_argument("--json", action="store_true", help="end with one line of JSON")
     arguments = parser.parse_args()
     warnings.simplefilter("ignore")
@@ -232,9 +237,13 @@ def main() -> int:
     for line in lines:
         verdict = "PASS" if line.passed else "FAIL"
         print(f"{verdict}  {line.probe:26} {line.measure:42} {line.found:9.1e}  tolerance {line.tolerance:.0e}")
+    result: dict[str, Any] = {"lines": [{**asdict(line), "passed": line.passed} for line in lines]}
     passed = all(line.passed for line in lines)
+    if seeds := arguments.seeds or range(arguments.problems):
+        result["random"] = report(solve(seed) for seed in seeds)
+        passed = passed and not result["random"]["failed_seeds"]
     if arguments.json:
-        print(json.dumps({"passed": passed, "lines": [{**asdict(line), "passed": line.passed} for line in lines]}))
+        print(json.dumps({"passed": passed, **result}))
     return 0 if passed else 1
 
 
