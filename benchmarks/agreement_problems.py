@@ -22,7 +22,7 @@ import sys
 import time
 import warnings
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -108,11 +108,7 @@ def optimum(given: Problem) -> tuple[Array, Certificate]:
         coef, best = descend(rotated, given.y, coef, best.intercept, C, steps=3000, wanted=wanted)
     coef = coef @ axes / scale
     again = certify(x, given.y, coef, best.intercept - coef @ x.mean(0), given.C)
-    return coef, min(again, Certificate(best.objective, best.gap, again.intercept, again.gradient), key=_relative)
-
-
-def _relative(certificate: Certificate) -> float:
-    return certificate.relative
+    return coef, again if again.relative <= best.relative else replace(again, objective=best.objective, gap=best.gap)
 
 
 def solve(seed: int) -> Outcome:
@@ -153,7 +149,8 @@ def _tied(given: Problem, coef: Array, best: Certificate, logits: Array) -> Arra
     # Strong convexity: ‖W - W*‖² ≤ 2 C (F - F*). Two logits of a row differ by √2 ‖x‖ times as much at most.
     distance = 2 * np.sqrt(given.C * best.gap) * np.linalg.norm(rows - given.x.mean(0, dtype=np.float64), axis=1)
     terms = np.abs(rows) @ np.abs(coef).max(0) + np.abs(best.intercept).max()
-    return margin <= distance + _LOST_IN_FLOAT32 * terms
+    tied: Array = margin <= distance + _LOST_IN_FLOAT32 * terms
+    return tied
 
 
 def report(outcomes: Iterable[Outcome]) -> dict[str, Any]:

@@ -109,7 +109,7 @@ def objective(x: Array, y: Array, coef: Array, intercept: Array, C: float) -> fl
 
 def best_intercept(z: Array, y: Array, intercept: Array, steps: int = 50) -> Array:
     """Minimise Σ loss over the intercepts [K] of logits [n, K] by Newton's method with step halving."""
-    b = intercept - intercept.mean()
+    b: Array = intercept - intercept.mean()
     losses, residuals = losses_and_residuals(z + b, y)
     value, slope = losses.sum(), residuals.sum(0)
     for _ in range(steps):

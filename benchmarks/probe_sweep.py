@@ -265,7 +265,7 @@ def ours_only(arguments: argparse.Namespace, names: list[str]) -> dict[str, floa
     found = {}
     for name in names:
         given = race_set(name, arguments.store, arguments.quick)
-        each = [timed(lambda x=given.x, y=given.y: fit_path(x, y, 1 / TEN))[0] for _ in range(arguments.repeats)]
+        each = [timed(partial(fit_path, given.x, given.y, 1 / TEN))[0] for _ in range(arguments.repeats)]
         found[name] = round(statistics.median(each), 3)
     return found
 

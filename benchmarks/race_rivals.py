@@ -245,7 +245,7 @@ def torch_lbfgs(x: Array, y: Array, C: float, start: Weights | None, watch: Watc
         intercept.copy_(torch.from_numpy(start[1]))
     coef.requires_grad_()
     intercept.requires_grad_()
-    optimizer = torch.optim.LBFGS(
+    optimizer: Any = torch.optim.LBFGS(
         [coef, intercept],
         max_iter=100_000, max_eval=10**9, tolerance_grad=0, tolerance_change=0, line_search_fn="strong_wolfe",
     )  # fmt: skip
@@ -258,7 +258,7 @@ def torch_lbfgs(x: Array, y: Array, C: float, start: Weights | None, watch: Watc
         logits = torch.nn.functional.linear(features, coef, intercept)
         losses = torch.nn.functional.cross_entropy(logits, labels)
         loss = losses + coef.square().sum() * (0.5 / C / n)
-        loss.backward()
+        torch.autograd.backward(loss)
         watch.see(weights, float(loss.detach()) * n)
         return loss
 
