@@ -130,3 +130,51 @@ def test_the_probe_works_in_pipelines_and_searches() -> None:
 def test_shrinkage_out_of_range_is_refused(shrinkage: object) -> None:
     with pytest.raises(ValueError, match="shrinkage"):
         LDAProbe(shrinkage).fit(*blobs(30, 3, 2))
+
+
+@pytest.mark.parametrize("shrinkage", ["auto", 0.01, 1.0])
+@pytest.mark.parametrize(("n", "n_classes"), [(9, 2), (30, 4), (60, 10)])
+def test_it_is_scikit_learns_in_the_span_of_a_few_rows(n: int, n_classes: int, shrinkage: str | float) -> None:
+    x, y = blobs(n, 400, n_classes)
+    x[:, 5] = 7.25  # one of them constant
+    agree(x, y, shrinkage, blobs(30, 400, n_classes, seed=1)[0])
+
+
+def test_in_the_span_of_a_few_rows_a_covariance_without_shrinkage_has_the_solution_of_least_norm() -> None:
+    x, y = blobs(20, 200, 3)
+    ours = LDAProbe(0.0).fit(x, y)
+    close(ours.coef_, ours.means_ @ np.linalg.pinv(ours.covariance_, rcond=1e-12, hermitian=True), 1e-8)
+
+
+def test_twenty_rows_in_sixteen_thousand_dimensions_are_solved_without_their_covariance() -> None:
+    x, y = blobs(20, 16384, 2)
+    probe = LDAProbe().fit(x, y)
+    assert "covariance_" not in vars(probe)  # 2 GiB
+    means = (probe.means_[1] - probe.means_[0])[None]
+    close(probe._factor.T @ (probe._factor @ probe.coef_.T) + probe._diagonal[:, None] * probe.coef_.T, means.T, 1e-9)
+    assert probe.score(x, y) == 1.0
+
+
+def test_a_second_fit_forgets_the_covariance_of_the_first() -> None:
+    thin, wide = blobs(20, 200, 2), blobs(100, 10, 2)
+    probe = LDAProbe().fit(*thin)
+    assert probe.covariance_.shape == (200, 200)
+    assert probe.fit(*wide).covariance_.shape == (10, 10)
+    close(probe.fit(*thin).covariance_, LDAProbe().fit(*thin).covariance_)
+
+
+@pytest.mark.parametrize("n_classes", [2, 10])
+def test_lda_oneshot(n_classes: int) -> None:
+    """With one row a class there is no variance within classes: refused, as by scikit-learn."""
+    x, y = np.random.default_rng(0).normal(size=(n_classes, 32)), np.arange(n_classes)
+    for estimator in (LDAProbe(), LinearDiscriminantAnalysis(solver="lsqr", shrinkage="auto")):
+        with pytest.raises(ValueError, match="number of samples must be more than the number of classes"):
+            estimator.fit(x, y)
+
+
+def test_a_singular_covariance_is_told() -> None:
+    """Two rows in two classes and one in the rest: Ledoit and Wolf's formula shrinks nothing."""
+    x, y = np.random.default_rng(0).normal(size=(9, 200)), np.array([0, 1, 1, 2, 3, 4, 4, 5, 6])
+    with pytest.warns(UserWarning, match="covariance within classes is singular"):
+        ours = LDAProbe().fit(x, y)
+    close(ours.coef_, ours.means_ @ np.linalg.pinv(ours.covariance_, rcond=1e-12, hermitian=True), 1e-8)

@@ -1,13 +1,15 @@
 """Linear discriminant analysis: Gaussian classes with one covariance between them, estimated with shrinkage.
 
 No projection to discriminant directions, and no solver to choose: the pooled covariance is formed in one pass over the
-rows, block by block, and factorised once.
+rows, block by block, and factorised once. Of few rows in many dimensions it is never formed: it differs from a diagonal
+only in the span of the rows, and everything is computed there.
 """
 
 from __future__ import annotations
 
 import warnings
 from collections.abc import Iterable
+from functools import cached_property
 from typing import Any, Literal
 
 import numpy as np
@@ -16,6 +18,9 @@ from ..labelled_rows import Float64, Indices, Rows, blocks, check_labelled, clas
 from .centred_linear import CentredLinear
 
 _EPS = float(np.finfo(np.float64).eps)
+
+_SPAN = 3
+"""How many times more dimensions than rows there are before working in the span of the rows pays."""
 
 
 class LDAProbe(CentredLinear):
@@ -35,7 +40,7 @@ class LDAProbe(CentredLinear):
         Shares of the classes in training.
     means_ : ndarray, float64 [C, d]
     covariance_ : ndarray, float64 [d, d]
-        Mean of the classes' shrunk covariances, weighted by the priors.
+        Mean of the classes' shrunk covariances, weighted by the priors. Formed when it is asked for.
     n_features_in_ : int
 
     Notes
@@ -69,11 +74,17 @@ class LDAProbe(CentredLinear):
         Raises
         ------
         ValueError
-            If the shrinkage is out of range, or rows or labels cannot be used.
+            If the shrinkage is out of range, rows or labels cannot be used, or there are as many classes as rows: then
+            no row is off its class' mean, and there is no covariance.
         """
         fixed = _checked(self.shrinkage)
         labelled = check_labelled(self, X, y)
         x, codes, n_classes = labelled.x, labelled.codes, len(labelled.classes)
+        if len(x) <= n_classes:
+            raise ValueError(
+                f"The number of samples must be more than the number of classes; there are {len(x)} rows of "
+                f"{n_classes} classes."
+            )
         counts = np.bincount(codes, minlength=n_classes)  # [C]
         self.priors_ = counts / len(x)
         self.means_ = class_sums(x, codes, n_classes) / counts[:, None]
@@ -83,21 +94,40 @@ class LDAProbe(CentredLinear):
             kept, diagonal = np.full(n_classes, 1 - fixed), np.zeros(x.shape[1])
         # Sum over classes of prior_c kept_c S_c: every row, less its class' mean, times the root of its weight.
         root = np.sqrt(kept / len(x))  # [C]
-        covariance = np.zeros((x.shape[1], x.shape[1]))
-        for block in blocks(len(x)):
-            rows = (x[block] - self.means_[codes[block]]) * root[codes[block], None]
-            covariance += rows.T @ rows
         if fixed is not None:
             diagonal += fixed * _pooled_variance(x, codes, self.means_)
-        covariance[np.diag_indices_from(covariance)] += diagonal
-        self.covariance_ = covariance
 
-        coef = _solve(covariance, self.means_)  # [C, d]
+        def scaled(block: slice) -> Float64:
+            rows: Float64 = (x[block] - self.means_[codes[block]]) * root[codes[block], None]
+            return rows
+
+        self.__dict__.pop("covariance_", None)  # of an earlier fit
+        self._diagonal, self._factor = diagonal, None
+        thin = _SPAN * len(x) <= x.shape[1]
+        if thin and (diagonal.min() > 0 or diagonal.max() == 0):
+            self._factor = scaled(slice(None))  # [n, d]
+            coef = _solve_in_span(self._factor, diagonal, self.means_)  # [C, d]
+        else:
+            covariance = np.zeros((x.shape[1], x.shape[1]))
+            for block in blocks(len(x)):
+                rows = scaled(block)
+                covariance += rows.T @ rows
+            covariance[np.diag_indices_from(covariance)] += diagonal
+            self.covariance_ = covariance
+            coef = _solve(covariance, self.means_)
         at_zero = np.log(self.priors_) - np.einsum("cd,cd->c", self.means_, coef) / 2
         if n_classes == 2:
             coef, at_zero = coef[1:] - coef[:1], at_zero[1:] - at_zero[:1]
         self._set_linear(labelled, coef, np.zeros(x.shape[1]), at_zero)
         return self
+
+    @cached_property
+    def covariance_(self) -> Float64:
+        """The shrunk covariance, float64 [d, d]."""
+        assert self._factor is not None
+        covariance: Float64 = self._factor.T @ self._factor
+        covariance[np.diag_indices_from(covariance)] += self._diagonal
+        return covariance
 
     def predict_proba(self, X: Any) -> Float64:
         """Return the probability of each class, float64 [m, C], of rows [m, d]."""
@@ -170,6 +200,39 @@ def _shrinkage(parts: Iterable[Float64], n: int) -> tuple[float, float]:
     return (0.0 if error == 0 else error / distance), mean
 
 
+def _solve_in_span(factor: Float64, diagonal: Float64, means: Float64) -> Float64:
+    """Return means [C, d] times the inverse of FᵀF + diag(D), F [n, d] with n below d; see `_solve`.
+
+    With A = F D^-1/2 and AAᵀ = U Λ Uᵀ, the covariance is D^1/2 (I + AᵀA) D^1/2, and AᵀA has the eigenvalues Λ on
+    the directions V = Aᵀ U Λ^-1/2: these parts of D^-1/2 m are divided by 1 + Λ, and the rest stays (the formula of
+    Woodbury, in a form without cancellation). If D is zero, the solution of least norm divides them by Λ, and has no
+    rest.
+    """
+    singular = not diagonal.any()
+    if singular:
+        _warn_of_least_norm()
+    root = np.ones_like(diagonal) if singular else np.sqrt(diagonal)  # [d]
+    a, z = factor / root, means / root
+    values, vectors = np.linalg.eigh(a @ a.T)
+    spanned = values > _EPS * a.shape[1] * max(values[-1], 0.0)
+    values = values[spanned]
+    directions = (vectors[:, spanned] / np.sqrt(values)).T @ a  # [r, d], orthonormal
+    along = z @ directions.T  # [C, r]
+    solution: Float64 = (along / (values if singular else 1 + values)) @ directions
+    if not singular:
+        rest = z - along @ directions
+        solution += rest - (rest @ directions.T) @ directions  # twice: what rounding left in the span
+    return solution / root
+
+
+def _warn_of_least_norm() -> None:
+    warnings.warn(
+        "the covariance within classes is singular: the coefficients of least norm are taken. More rows a class, or a "
+        "fixed shrinkage, make it regular",
+        stacklevel=4,
+    )
+
+
 def _solve(covariance: Float64, means: Float64) -> Float64:
     """Return means [C, d] times the inverse of the covariance, or its pseudo-inverse where it is singular."""
     from scipy import linalg
@@ -180,6 +243,7 @@ def _solve(covariance: Float64, means: Float64) -> Float64:
             return np.asarray(linalg.solve(covariance, means.T, assume_a="pos"), dtype=np.float64).T
         except (linalg.LinAlgError, linalg.LinAlgWarning):  # singular, or too close to it to tell
             values, vectors = np.linalg.eigh(covariance)
+    _warn_of_least_norm()
     lost = values <= _EPS * len(values) * max(values[-1], 0.0)
     inverse = np.zeros_like(values)
     np.divide(1.0, values, out=inverse, where=~lost)
