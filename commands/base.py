@@ -108,6 +108,14 @@ CacheSize = Annotated[
 Checkpoint = Annotated[Path | None, typer.Option(help="Weights: .pt, .pth, .bin or .safetensors; never unpickled.")]
 ImageSize = Annotated[int | None, typer.Option(help="Side of the encoder's input in pixels, if not the model's own.")]
 DataRoot = Annotated[Path | None, typer.Option(help="Folder of torchvision's data sets.")]
+Layout = Annotated[
+    str | None,
+    typer.Option(help="class or split: what the top folders of folder:PATH are. By default, as they are called."),
+]
+Ignore = Annotated[
+    list[str] | None,
+    typer.Option(metavar="GLOB", help="Files and folders of folder:PATH to leave out; repeatable.", show_default=False),
+]
 ModelPattern = Annotated[
     str | None, typer.Option("--model", "-m", help="Only of this model; may have wildcards: 'timm:vit*'.")
 ]

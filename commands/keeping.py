@@ -10,7 +10,7 @@ import typer
 
 import cryoprobe
 
-from .base import Checkpoint, DataRoot, Json, StoreUrl, command
+from .base import Checkpoint, DataRoot, Ignore, Json, Layout, StoreUrl, command
 
 PANEL = "Keeping a store"
 
@@ -91,6 +91,8 @@ def repair(
     dataset: Annotated[str, typer.Option("--dataset", "-d", help="… from these images.")] = "",
     checkpoint: Checkpoint = None,
     data_root: DataRoot = None,
+    layout: Layout = None,
+    ignore: Ignore = None,
     batch_size: Annotated[int | None, typer.Option(help="Images in one forward pass; as before by default.")] = None,
     workers: Annotated[int | None, typer.Option(help="Threads that read and decode.")] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 …")] = "auto",
@@ -103,7 +105,9 @@ def repair(
         raise cryoprobe.BadInput("To encode lost rows again, both are needed: --model and --dataset.")
     images = None
     if model:
-        images = cryoprobe.Images(model, dataset, checkpoint, data_root, batch_size, workers, device)
+        images = cryoprobe.Images(
+            model, dataset, checkpoint, data_root, batch_size, workers, device, layout, tuple(ignore or ())
+        )
     done = cryoprobe.repair(store, sets or (), source=source or None, images=images, reporter=console.reporter())
     if as_json:
         console.out(json.dumps(keeping_tables.as_json(done)))

@@ -19,7 +19,7 @@ from ..stores.rows import Withdrawn
 from ..stores.sample_index import SampleIndex, fingerprint
 from ..stores.store import Store, open_store
 from .datasets import is_listed, limit_split, load_dataset
-from .datasets.base import Dataset, Labels, Split
+from .datasets.base import Dataset, Labels, Noting, Split
 from .encoders import load_encoder
 from .encoders.allocator import release_memory
 from .encoders.base import Encoder
@@ -50,6 +50,7 @@ class _Request:
     precision: str
     limit: int | None
     limit_seed: int | None
+    listed_again: bool
 
 
 @dataclass(frozen=True)
@@ -76,6 +77,8 @@ def extract(
     seed: int = 0,
     limit: int | None = None,
     limit_seed: int = 0,
+    layout: str | None = None,
+    ignore: Sequence[str] | str = (),
     data_root: str | Path | None = None,
     download: bool = False,
     stored_dtype: StoredDtype = "float16",
@@ -110,6 +113,10 @@ def extract(
         Random weights, and their seed.
     limit, limit_seed : int, optional
         A seeded class-balanced subset of each split.
+    layout : {"class", "split"}, optional
+        What the top folders of ``folder:PATH`` are; see `load_dataset`.
+    ignore : sequence of str
+        Patterns of files and folders of ``folder:PATH`` to leave out.
     data_root, download : Path, bool
         For torchvision's data sets.
     stored_dtype : {"float16", "float32"}
@@ -148,8 +155,13 @@ def extract(
     taps = [taps] if isinstance(taps, str) else taps
     checkpoint = None if checkpoint is None else Path(checkpoint)
     data_root = None if data_root is None else Path(data_root)
-    data = load_dataset(dataset, data_root=data_root, download=download) if isinstance(dataset, str) else dataset
+    ignore = [ignore] if isinstance(ignore, str) else ignore
+    data = dataset
+    if isinstance(data, str):
+        data = load_dataset(data, data_root=data_root, download=download, layout=layout, ignore=ignore)
     parts = [data.split(name) for name in splits or data.splits]
+    for note in data.notes() if isinstance(data, Noting) else ():
+        reporter.note(note)
     states = [fingerprint(part.sources) for part in parts]  # before anything is read
     if limit is not None:
         parts = [limit_split(part, limit, limit_seed) for part in parts]
@@ -169,7 +181,15 @@ def extract(
     opened = open_store(store, create=True)
     batch_size = batch_size or default_batch(encoder)
     settings = Settings(batch_size, workers or min(8, os.cpu_count() or 1), unit_rows, max_bad)
-    request = _Request(settings, stored_dtype, image_size, precision, limit, None if limit is None else limit_seed)
+    request = _Request(
+        settings,
+        stored_dtype,
+        image_size,
+        precision,
+        limit,
+        None if limit is None else limit_seed,
+        listed_again=is_listed(data.name) and layout is None and not ignore,
+    )
 
     specs = [encoder.spec(tap, stored_dtype) for tap in encoder.taps]
     targets = [Target(spec, spec.id, opened.rows_of(spec.id)) for spec in specs]
@@ -260,8 +280,8 @@ def _extract_once(
                 seconds=0.0,
             )
         )
-    # A folder is listed again by stat calls; other data sets would have to be opened, which `probe` must not do.
-    samples.record_view(name.view, split.sources, state, content.spec.id, keep=not is_listed(dataset))
+    # A folder without options is listed again by stat calls; all else had to be opened, which `probe` must not do.
+    samples.record_view(name.view, split.sources, state, content.spec.id, keep=not request.listed_again)
     return extracted
 
 

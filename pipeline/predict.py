@@ -16,7 +16,7 @@ import numpy.typing as npt
 from ..amounts import count
 from ..errors import BadInput, Conflict, CryoprobeError, NotFound
 from .datasets.base import UndecodableImage
-from .datasets.files import files_below
+from .datasets.folders import images_below
 from .datasets.images import decode_file
 from .datasets.splits import status
 from .encoders import load_encoder
@@ -119,7 +119,8 @@ def predict(
     """
     check_ranges(("batch-size", batch_size, 1), ("workers", workers, 1), ("max-bad", max_bad, 0))
     probe = probe_file if isinstance(probe_file, SavedProbe) else load_probe(probe_file)
-    files = _files([paths] if isinstance(paths, str | Path) else paths)
+    reporter = reporter or Reporter()
+    files = _files([paths] if isinstance(paths, str | Path) else paths, reporter)
     encoder, spec = _encoder_of(probe.header.encoder, model, checkpoint, device)
     run = _Run(
         probe=probe,
@@ -128,22 +129,25 @@ def predict(
         batch_size=batch_size or default_batch(encoder),
         workers=workers or min(8, os.cpu_count() or 1),
         max_bad=max_bad,
-        reporter=reporter or Reporter(),
+        reporter=reporter,
     )
     return run.over(files)
 
 
-def _files(paths: Sequence[str | Path]) -> list[Path]:
-    found = []
+def _files(paths: Sequence[str | Path], reporter: Reporter) -> list[Path]:
+    found: list[Path] = []
     for path in map(Path, paths):
         if status(path) is None:
             raise NotFound(f"There is no file or folder {path}.", hint="Check the path.", key=str(path))
         if not path.is_dir():
             found.append(path)
-        elif below := files_below(path):
-            found += below
-        else:
-            raise BadInput(f"The folder {path} has no files.", hint="Name images, or a folder of them.", key=str(path))
+            continue
+        below, notes = images_below(path)
+        for note in notes:
+            reporter.note(note)
+        if not below:
+            raise BadInput(f"The folder {path} has no images.", hint="Name images, or a folder of them.", key=str(path))
+        found += below
     if not found:
         raise BadInput("There are no images to predict.", hint="Name images, or folders of them.")
     return found
@@ -264,10 +268,8 @@ class _Run:
             pool.shutdown(wait=False, cancel_futures=True)
             self.reporter.end()
             release_memory()
-        if len(self.failed) == len(files):
-            raise self._none()
         if len(self.failed) > self.max_bad:
-            raise self._too_many()
+            raise self._none() if 1 < len(self.failed) == len(files) else self._too_many()
 
     def _decode(self, path: Path) -> _Decoded:
         what = _shown(path)
@@ -306,9 +308,8 @@ class _Run:
 
     def _none(self) -> BadInput:
         failed = [(_shown(path), error) for path, error in self.failed]
-        which = "The image" if len(failed) == 1 else f"None of the {len(failed)} images"
         return BadInput(
-            f"{which} can{'not' if len(failed) == 1 else ''} be used:\n" + "\n".join(named_failures(failed, most=5)),
+            f"None of the {len(failed)} images can be used:\n" + "\n".join(named_failures(failed, most=5)),
             hint=advice_on_all(failed),
             found=len(failed),
         )

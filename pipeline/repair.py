@@ -39,6 +39,8 @@ class Images:
     checkpoint, data_root : Path, optional
     batch_size, workers, device
         How to run; the batch is the set's own by default, for equal batches give equal bits.
+    layout, ignore : str, sequence of str
+        How a folder is read, as `extract` takes them.
     """
 
     model: str | Encoder
@@ -48,6 +50,8 @@ class Images:
     batch_size: int | None = None
     workers: int | None = None
     device: str = "auto"
+    layout: str | None = None
+    ignore: Sequence[str] = ()
 
 
 def repair(
@@ -200,6 +204,8 @@ def _encode_set(store: Store, mending: _Mending, wound: _Wound, images: Images, 
         seed=name.seed or 0,
         limit=name.limit,
         limit_seed=name.limit_seed or 0,
+        layout=images.layout,
+        ignore=images.ignore,
         data_root=images.data_root,
         stored_dtype="float32" if name.stored_dtype == "float32" else "float16",
         unit_rows=UNIT_ROWS if manifest is None else manifest.chunk_rows,

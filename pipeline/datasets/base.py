@@ -76,6 +76,18 @@ class Advising(Protocol):
         ...
 
 
+@runtime_checkable
+class Noting(Protocol):
+    """A data set that tells how it was read."""
+
+    def notes(self) -> Sequence[str]:
+        """Return how the data were read and what was left out, a sentence each.
+
+        They are complete when the splits that are used have been asked for.
+        """
+        ...
+
+
 class Dataset(Protocol):
     """A data set: a name and its splits.
 

@@ -33,7 +33,14 @@ _KINDS = (
 )
 
 
-def load_dataset(spec: str, *, data_root: Path | None = None, download: bool = False) -> Dataset:
+def load_dataset(
+    spec: str,
+    *,
+    data_root: Path | None = None,
+    download: bool = False,
+    layout: str | None = None,
+    ignore: Sequence[str] = (),
+) -> Dataset:
     """Open a data set.
 
     Parameters
@@ -44,6 +51,10 @@ def load_dataset(spec: str, *, data_root: Path | None = None, download: bool = F
         Folder of torchvision's data sets; ``data`` in the cache folder by default.
     download : bool
         Let torchvision fetch what is missing.
+    layout : {"class", "split"}, optional
+        What the top folders of ``folder:`` are. By default those are splits that are called so and hold folders.
+    ignore : sequence of str
+        Patterns of files and folders that ``folder:`` leaves out.
 
     Raises
     ------
@@ -52,10 +63,13 @@ def load_dataset(spec: str, *, data_root: Path | None = None, download: bool = F
     """
     name = canonical_name(spec, data_root)
     kind, _, rest = name.partition(":")
+    if kind != "folder" and (layout is not None or ignore):
+        option = "ignore" if layout is None else "layout"
+        raise BadInput(f"--{option} is for folder:PATH, and {spec} is not a folder.", hint="Leave it out.", key=option)
     if kind == "folder":
-        from .files import folder
+        from .folders import folder
 
-        return folder(name, Path(rest))
+        return folder(name, Path(rest), layout, ignore)
     if kind == "csv":
         from .files import table
 

@@ -14,14 +14,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from ...errors import BadInput, NotFound
+from ...errors import BadInput, CryoprobeError, NotFound
+from ..passing import patiently
 from .base import ALL, Dataset, Labels, Split
 from .images import decode_file, decode_pixels, encode_pixels, identified
 
 if TYPE_CHECKING:
     from PIL import Image
 
-SPLIT_NAMES = ("train", "training", "val", "valid", "validation", "test")
+SPLIT_NAMES = ("train", "training", "val", "valid", "validation", "dev", "test", "testing", "eval")
 """What splits are usually called, in their order."""
 
 _LOOKED_AT = 100
@@ -153,10 +154,15 @@ class LazyDataset:
         Canonical name.
     makers : dict of str to callable
         What makes each split.
+    notes : callable
+        Returns what is to be said of how the data were read; see `base.Noting`.
     """
 
-    def __init__(self, name: str, makers: dict[str, Callable[[], Split]]) -> None:
+    def __init__(
+        self, name: str, makers: dict[str, Callable[[], Split]], notes: Callable[[], Sequence[str]] = tuple
+    ) -> None:
         self.name = name
+        self.notes = notes
         self.splits = sorted(makers, key=_split_order)
         self._makers = makers
         self._made: dict[str, Split] = {}
@@ -181,9 +187,9 @@ class LazyDataset:
         return self._made[name]
 
 
-def fixed(name: str, splits: Sequence[Split]) -> Dataset:
+def fixed(name: str, splits: Sequence[Split], notes: Sequence[str] = ()) -> Dataset:
     """Return a data set of splits that exist already."""
-    return LazyDataset(name, {s.name: partial(_same, s) for s in splits})
+    return LazyDataset(name, {s.name: partial(_same, s) for s in splits}, lambda: notes)
 
 
 def status(path: Path) -> os.stat_result | None:
@@ -192,10 +198,14 @@ def status(path: Path) -> os.stat_result | None:
     Raises
     ------
     BadInput
-        If that cannot be told: no right to look, or the disk fails.
+        If that cannot be told: no right to look.
+    Unavailable
+        If the disk or the machine fails.
     """
     try:
-        return path.stat()
+        return patiently(path.stat, str(path))
+    except CryoprobeError:  # some of them are OSErrors
+        raise
     except ValueError:  # a NUL character
         return None
     except OSError as e:

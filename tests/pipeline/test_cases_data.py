@@ -297,3 +297,208 @@ def test_an_encoder_that_gives_nothing_usable_is_not_blamed_on_the_images(
     with pytest.raises(cryoprobe.BadInput, match="the encoder's fault, not that of the images") as refused:
         cryoprobe.extract(Broken(), f"folder:{tmp_path / 'data'}", store, max_bad=4)  # type: ignore[arg-type]
     assert "--max-bad" not in str(refused.value)
+
+
+# How a folder is read
+
+
+class Notes(cryoprobe.Reporter):
+    def __init__(self) -> None:
+        self.said: list[str] = []
+
+    def note(self, text: str) -> None:
+        self.said.append(text)
+
+
+def extracted(
+    encoder: Encoder, dataset: str, store: Path, **options: Any
+) -> tuple[dict[str, tuple[int, tuple[str, ...]]], str]:
+    """Extract; return rows and classes of each split, and what was said."""
+    notes = Notes()
+    done = cryoprobe.extract(encoder, dataset, store, reporter=notes, **options)
+    opened = cryoprobe.open_store(store)
+    return {d.split: (d.rows, tuple(opened.open(d.set).classes)) for d in done}, "\n".join(notes.said)
+
+
+def split_folders(root: Path, *splits: str) -> Path:
+    for seed, split in enumerate(splits):
+        write_images(root / split, {"a": 3, "b": 2}, seed=seed)
+    return root
+
+
+@pytest.mark.parametrize(
+    ("beside", "left_out"),
+    [
+        ({"unlabeled/1.png": b"", "unlabeled/2.png": b""}, "unlabeled/"),
+        ({"annotations/1.xml": b"<annotation/>"}, "annotations/"),
+        ({"extra/dog/1.png": b""}, "extra/"),
+        ({"0.png": b""}, "0.png"),
+    ],
+)
+def test_split_beside_others(
+    encoder: Encoder, store: Path, tmp_path: Path, beside: dict[str, bytes], left_out: str
+) -> None:
+    data = put(split_folders(tmp_path / "data", "train", "test"), beside)
+    found, said = extracted(encoder, f"folder:{data}", store)
+    assert found == {"train": (5, ("a", "b")), "test": (5, ("a", "b"))}
+    assert f"is read as 2 splits (test, train) of 2 classes (a, b); left out beside them: {left_out}" in said
+
+
+def test_split_beside_others_without_labels_in_test(encoder: Encoder, store: Path, tmp_path: Path) -> None:
+    data = put(split_folders(tmp_path / "data", "train"), {"test/1.png": b"", "test/2.png": b""})
+    for splits in ([], ["train"]):
+        found, said = extracted(encoder, f"folder:{data}", store, splits=splits)
+        assert found == {"train": (5, ("a", "b"))}
+        assert "left out beside them: test/" in said
+
+
+def test_split_beside_others_in_folders_of_sizes(encoder: Encoder, store: Path, tmp_path: Path) -> None:
+    data = split_folders(tmp_path / "data", "128px/train", "128px/test", "64px/train", "64px/test")
+    found, said = extracted(encoder, f"folder:{data}", store)
+    assert found == {"all": (20, ("128px", "64px"))}
+    assert f"But 128px holds test, train: for these splits name folder:{data}/128px" in said
+
+
+def test_a_folder_called_train_among_classes_is_asked_about(tmp_path: Path) -> None:
+    write_images(tmp_path / "train", {"steam": 1, "diesel": 1})
+    write_images(tmp_path, {"bus": 1, "car": 1})
+    with pytest.raises(cryoprobe.BadInput, match="--layout class, or --layout split"):
+        load_dataset(f"folder:{tmp_path}")
+    assert load_dataset(f"folder:{tmp_path}", layout="class").split("all").classes == ("bus", "car", "train")
+    assert load_dataset(f"folder:{tmp_path}", layout="split").split("train").classes == ("diesel", "steam")
+
+
+def test_nested_classes(encoder: Encoder, store: Path, tmp_path: Path) -> None:
+    write_images(tmp_path / "data" / "animals", {"cat": 3, "dog": 3})
+    write_images(tmp_path / "data" / "vehicles", {"bus": 3, "car": 3}, seed=1)
+    found, said = extracted(encoder, f"folder:{tmp_path / 'data'}", store)
+    assert found == {"all": (12, ("animals", "vehicles"))}
+    assert (
+        "is read as 2 classes (animals, vehicles) without splits; for its top folders as splits: --layout split" in said
+    )
+    found, said = extracted(encoder, f"folder:{tmp_path / 'data'}", store, layout="split")
+    assert found == {"animals": (6, ("bus", "car", "cat", "dog")), "vehicles": (6, ("bus", "car", "cat", "dog"))}
+    found, _ = extracted(encoder, f"folder:{tmp_path / 'data'}", store, layout="class")
+    assert found == {"all": (12, ("animals", "vehicles"))}
+
+
+def test_layout_class_reads_folders_called_train_as_classes(tmp_path: Path) -> None:
+    data = load_dataset(f"folder:{split_folders(tmp_path, 'train', 'test')}", layout="class")
+    assert data.split("all").classes == ("test", "train")
+
+
+@pytest.mark.parametrize("options", [{"layout": "class"}, {"ignore": ["*.txt"]}])
+def test_what_is_for_folders_is_refused_for_others(options: dict[str, Any]) -> None:
+    with pytest.raises(cryoprobe.BadInput, match="is for folder:PATH"):
+        load_dataset("sklearn:digits", **options)
+    with pytest.raises(cryoprobe.BadInput, match="no layout 'depth'"):
+        load_dataset("folder:/tmp", layout="depth")
+
+
+def test_stray_files(encoder: Encoder, store: Path, tmp_path: Path) -> None:
+    data = split_folders(tmp_path / "data", "train", "val")
+    files = {"README.md": b"about", "wnids.txt": b"a", "LICENSE": b"", "train/a/a_boxes.txt": b"0", "val/list.csv": b""}
+    found, said = extracted(encoder, f"folder:{put(data, files)}", store)
+    assert found == {"train": (5, ("a", "b")), "val": (5, ("a", "b"))}
+    assert (
+        "Left out, as the ending is not an image's: 5 files (.csv 1, .md 1, .txt 2, no ending 1), such as LICENSE"
+        in said
+    )
+    put(data, {"train/a/broken.png": b"", "val/b/also broken.png": b"", "old/a/1.png": b""})
+    with pytest.raises(cryoprobe.BadInput, match=r"broken\.png"):
+        cryoprobe.extract(encoder, f"folder:{data}", store)
+    again, said = extracted(encoder, f"folder:{data}", store, ignore=["*broken.png", "old/"])
+    assert again == found
+    assert "Ignored as asked: old, train/a/broken.png, val/b/also broken.png" in said
+
+
+def test_a_folder_of_nothing_but_other_files_says_so(tmp_path: Path) -> None:
+    with pytest.raises(cryoprobe.BadInput, match=r"(?s)no class folders.*2 files \(\.npy 2\)"):
+        load_dataset(f"folder:{put(tmp_path, {'1.npy': b'', '2.npy': b''})}")
+
+
+def test_options_of_a_folder_hold_when_it_is_looked_at_again(encoder: Encoder, store: Path, tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    write_images(data / "animals", {"cat": 8, "dog": 8})
+    write_images(data / "others", {"cat": 4, "dog": 4}, seed=1)
+    cryoprobe.extract(encoder, f"folder:{data}", store, layout="split")
+    options: Any = {"model": encoder.name, "dataset": f"folder:{data}", "untrained": True, "train_split": "animals"}
+    result = cryoprobe.probe(cryoprobe.open_store(store), test_split="others", probe="knn", **options)
+    assert not [note for note in result["notes"] if "changed" in note or "looked at" in note]
+    write_images(data / "animals", {"cat": 1}, seed=7)
+    result = cryoprobe.probe(cryoprobe.open_store(store), test_split="others", probe="knn", **options)
+    assert [note for note in result["notes"] if "may have changed" in note]
+
+
+# Names of classes
+
+
+CAFE = ("caf\u00e9", "cafe\u0301")
+
+
+def test_unicode_forms(encoder: Encoder, store: Path, tmp_path: Path) -> None:
+    names = {"train": CAFE[0], "test": CAFE[1]}
+    for seed, (split, name) in enumerate(names.items()):
+        write_images(tmp_path / "data" / split, {name: 8, "tea": 8}, seed=seed)
+    found, _ = extracted(encoder, f"folder:{tmp_path / 'data'}", store)
+    assert found == {"train": (16, (CAFE[0], "tea")), "test": (16, (CAFE[0], "tea"))}
+    options: Any = {"model": encoder.name, "dataset": f"folder:{tmp_path / 'data'}", "untrained": True}
+    result = cryoprobe.probe(cryoprobe.open_store(store), probe="nearest-mean", **options)
+    assert result["metrics"]["top1"] == 1.0
+
+
+def test_unicode_forms_in_a_table(tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_text(f"path,label,split\na.png,{CAFE[0]},train\nb.png,{CAFE[1]},test\n")
+    data = load_dataset(f"csv:{tmp_path / 't.csv'}")
+    assert [data.split(s).classes for s in ("train", "test")] == [(CAFE[0],)] * 2
+
+
+def test_a_name_of_one_form_is_kept_so_that_its_sets_keep_their_ids(tmp_path: Path) -> None:
+    write_images(tmp_path, {CAFE[1]: 1, "tea": 1})
+    assert load_dataset(f"folder:{tmp_path}").split("all").classes == (CAFE[1], "tea")
+
+
+@pytest.mark.parametrize(("one", "other"), [("light", "Light"), ("light", " light"), ("9", "9.0"), ("a b", "a  b")])
+def test_unicode_forms_and_other_ways_to_write_one_name_are_said(
+    encoder: Encoder, store: Path, tmp_path: Path, one: str, other: str
+) -> None:
+    for split, name in (("train", one), ("test", other)):
+        write_images(tmp_path / "data" / split, {name: 2, "z": 2})
+    _, said = extracted(encoder, f"folder:{tmp_path / 'data'}", store)
+    assert "are two, though they differ only in how they are written" in said
+
+
+# Tables
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("path,label,label\na.png,x,0\n", "line 1: there are 2 columns 'label'"),
+        ("path,path,label\na.png,b.png,0\n", "line 1: there are 2 columns 'path'"),
+        ("path,label\na.png,x\nb.png,nan\n", "line 3: the label is 'nan'"),
+        ("path,label\na.png,NaN\n", "line 2: the label is 'NaN'"),
+        ("path,label\na.png,x|y\nb.png,x|nan\n", "line 3: the label is 'nan'"),
+        ("path,label\na.png,x\nb.png,\n", "line 3: the label is empty"),
+    ],
+)
+def test_csv_windows_labels(tmp_path: Path, text: str, message: str) -> None:
+    (tmp_path / "t.csv").write_text(text)
+    with pytest.raises(cryoprobe.BadInput, match=message) as refused:
+        load_dataset(f"csv:{tmp_path / 't.csv'}")
+    assert refused.value.exit_code == 2
+
+
+@pytest.mark.parametrize(
+    ("rows", "said"),
+    [
+        (["1,a,train", "2,b,train", "1,b,train"], "1 file of the table stand in it with several labels, such as 1"),
+        (["1,a,train", "2,b,train", "1,a,test"], "1 file of the table stand in it with several splits, such as 1"),
+        (["1,cat,train", "2,Cat,test"], "The classes 'Cat' (test) and 'cat' (train) are two"),
+        (["1,9,train", "2,9.0,test"], "The classes '9' (train) and '9.0' (test) are two"),
+    ],
+)
+def test_csv_windows_what_is_odd_is_said(tmp_path: Path, rows: list[str], said: str) -> None:
+    (tmp_path / "t.csv").write_text("\n".join(["path,label,split", *rows]))
+    data = load_dataset(f"csv:{tmp_path / 't.csv'}")
+    assert any(said in note for note in data.notes())  # type: ignore[attr-defined]

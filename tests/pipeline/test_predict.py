@@ -227,6 +227,24 @@ def test_bad_images_are_named_after_the_good_ones_were_predicted(train: Train, i
     assert "--max-bad 2" in str(refused.value)
 
 
+def test_where_no_image_can_be_used_tolerating_them_is_not_offered(train: Train, images: Path) -> None:
+    path, _, _ = train()
+    (images / "text").mkdir()
+    for i in range(3):
+        (images / "text" / f"{i}.png").write_text("no image")
+    with pytest.raises(cryoprobe.BadInput, match="None of the 3 images can be used") as refused:
+        list(cryoprobe.predict(path, images / "text"))
+    assert "--max-bad" not in str(refused.value)
+
+
+def test_files_that_are_no_images_by_their_ending_are_left_out_of_a_folder(train: Train, images: Path) -> None:
+    path, _, _ = train()
+    (images / "a" / "notes.txt").write_text("about these")
+    notes = Notes()
+    assert len(predicted(path, images / "a", reporter=notes)) == len(list((images / "a").glob("*.png")))
+    assert "1 file (.txt 1), such as notes.txt" in notes.said[0]
+
+
 def test_tolerated_images_are_left_out_and_named(train: Train, images: Path) -> None:
     path, _, _ = train()
     (images / "a" / "cut.png").write_bytes(b"")
@@ -266,7 +284,7 @@ def test_paths_that_are_not_there_are_refused_before_anything_is_encoded(train: 
     with pytest.raises(cryoprobe.NotFound, match="nowhere"):
         cryoprobe.predict(path, [images, images / "nowhere"])
     (images / "empty").mkdir()
-    with pytest.raises(cryoprobe.BadInput, match="has no files"):
+    with pytest.raises(cryoprobe.BadInput, match="has no images"):
         cryoprobe.predict(path, images / "empty")
     with pytest.raises(cryoprobe.BadInput, match="no images"):
         cryoprobe.predict(path, [])

@@ -1,0 +1,268 @@
+"""Data sets of image files in class folders: how a folder is read, and what of it is left out."""
+
+from __future__ import annotations
+
+import os
+import re
+import stat
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
+from functools import partial
+from pathlib import Path
+from typing import Literal, get_args
+
+from ...amounts import count
+from ...errors import BadInput, CryoprobeError, NotFound
+from ..passing import patiently
+from .base import ALL, Dataset
+from .class_names import alike, one_form
+from .splits import SPLIT_NAMES, FileSplit, LazyDataset, as_labels, status
+
+Layout = Literal["class", "split"]
+
+_JUNK = {"thumbs.db", "desktop.ini", "icon\r", "__macosx", "@eadir"}
+
+_ABOUT = {"readme", "license", "licence", "copying", "notice", "authors", "makefile"}
+"""Files without an ending that people lay beside images."""
+
+_IMAGE_ENDINGS = frozenset(
+    re.findall(
+        r"\w+",
+        "jpg jpeg jpe jfif jif jfi pjpeg pjp mpo png apng gif bmp dib tif tiff webp avif avifs heic heics heif heifs "
+        "hif jxl jp2 j2k j2c jpc jpf jpx jpm jxr pgm pbm ppm pnm pam pfm tga icb vda vst ico icns cur dds pcx dcx psd "
+        "psb xcf sgi rgb rgba bw ras sun xbm xpm fit fits fts spi spider im msp blp gbr pcd wal ftex iim mic fpx qoi "
+        "exr hdr svg svgz wmf emf eps raw dng cr2 cr3 crw nef nrw arw sr2 orf rw2 raf pef srw x3f dcm dicom",
+    )
+)
+"""Endings of images, those that PIL cannot open included: such a file is to be noticed, not skipped."""
+
+_NAMED = 4
+"""How many names a note lists."""
+
+
+@dataclass
+class _Looking:
+    """Lists folders below a root, and remembers the files that it leaves out."""
+
+    root: Path
+    ignore: Sequence[str] = ()
+    others: dict[Path, str] = field(default_factory=dict)
+    ignored: set[Path] = field(default_factory=set)
+    listed: dict[Path, tuple[list[Path], list[Path]]] = field(default_factory=dict)
+
+    def folders(self, path: Path) -> list[Path]:
+        """Return the folders in a folder by code point, without hidden and ignored ones and litter."""
+        return self._list(path)[0]
+
+    def images(self, path: Path) -> list[Path]:
+        """Return the files directly in a folder by code point, without those whose ending is not an image's too."""
+        return self._list(path)[1]
+
+    def _list(self, path: Path) -> tuple[list[Path], list[Path]]:
+        if path in self.listed:
+            return self.listed[path]
+        try:
+            found = patiently(lambda: list(path.iterdir()), str(path))
+        except CryoprobeError:  # some of them are OSErrors
+            raise
+        except OSError as e:
+            raise BadInput(
+                f"{path} cannot be listed: {e.strerror}.", hint="Check your rights.", key=str(path)
+            ) from None
+        folders, files = [], []
+        for entry in sorted(found, key=lambda p: os.fsencode(p.name)):
+            if entry.name.startswith(".") or entry.name.lower() in _JUNK or self._is_ignored(entry):
+                continue
+            if _is_folder(entry):
+                folders.append(entry)
+            elif (ending := _other_ending(entry.name)) is not None:
+                self.others[entry] = ending
+            else:
+                files.append(entry)
+        self.listed[path] = folders, files
+        return folders, files
+
+    def below(self, path: Path, seen: frozenset[tuple[int, int]] = frozenset()) -> Iterator[tuple[Path, bool]]:
+        """Yield files and folders (True) at any depth, following links but not in circles."""
+        state = path.stat()
+        here = (state.st_dev, state.st_ino)
+        if here in seen:
+            return
+        yield path, True
+        for file in self.images(path):
+            yield file, False
+        for inner in self.folders(path):
+            yield from self.below(inner, seen | {here})
+
+    def left_out(self) -> list[str]:
+        """Return notes of the files that were left out so far."""
+        notes = []
+        if self.others:
+            endings = ", ".join(f"{ending} {n}" for ending, n in sorted(Counter(self.others.values()).items()))
+            notes.append(
+                f"Left out, as the ending is not an image's: {count(len(self.others), 'file')} ({endings}), such as "
+                + self._inside(min(self.others))
+            )
+        if self.ignored:
+            notes.append(f"Ignored as asked: {_some({self._inside(p) for p in self.ignored})}")
+        return notes
+
+    def _inside(self, path: Path) -> str:
+        return _text(path.relative_to(self.root).as_posix())
+
+    def _is_ignored(self, path: Path) -> bool:
+        names = (self._inside(path), _text(path.name)) if self.ignore else ()
+        if any(fnmatchcase(name, pattern.rstrip("/")) for pattern in self.ignore for name in names):
+            self.ignored.add(path)
+            return True
+        return False
+
+
+def folder(name: str, root: Path, layout: str | None = None, ignore: Sequence[str] = ()) -> Dataset:
+    """Open ``root/SPLIT/CLASS/*`` or ``root/CLASS/*``, files at any depth below a class.
+
+    Top folders that are called train, val, test … and hold folders are splits, and what lies beside them is left out.
+    If there are none, the top folders are classes. Hidden files, what desktops leave behind and files whose ending is
+    not an image's are left out. Every other file is a sample: one that is not an image is to be noticed, not skipped.
+
+    Parameters
+    ----------
+    name : str
+        Canonical name.
+    root : Path
+    layout : {"class", "split"}, optional
+        What the top folders are, whatever they are called.
+    ignore : sequence of str
+        Patterns of files and folders to leave out, of their names or of their paths below `root`.
+
+    Raises
+    ------
+    NotFound, BadInput
+        If there is no such folder, or it has neither form.
+    """
+    if layout is not None and layout not in get_args(Layout):
+        raise BadInput(f"There is no layout {layout!r}.", hint="Take class or split.", key="layout")
+    if status(root) is None:
+        raise NotFound(f"There is no folder {root}.", hint="Check the path of the data set.", key=str(root))
+    if not root.is_dir():
+        raise BadInput(
+            f"{root} is a file.", hint="Name the folder: folder:PATH, or csv:FILE for a table.", key=str(root)
+        )
+    looking = _Looking(root, ignore)
+    parts = _parts(looking, layout)
+    class_folders = {split: looking.folders(path) for split, path in parts.items()}
+    forms = one_form(_text(c.name) for found in class_folders.values() for c in found)
+    classes = tuple(sorted(set(forms.values())))
+    if not classes:
+        raise BadInput(
+            f"{root} has no class folders.",
+            hint="Arrange it as PATH/CLASS/* or PATH/SPLIT/CLASS/*." + _hint_of_layout(looking, layout),
+            key=str(root),
+        )
+    if stray := [f for path in parts.values() for f in looking.images(path)]:
+        raise BadInput(
+            f"{stray[0]} lies beside the class folders of {stray[0].parent}, and so has no class.",
+            hint=f"Move it into a class folder, or leave it out: --ignore {stray[0].name!r}",
+            key=str(stray[0]),
+        )
+
+    def make(split: str) -> FileSplit:
+        found = [
+            (forms[_text(class_.name)], path, is_folder)
+            for class_ in class_folders[split]
+            for path, is_folder in looking.below(class_)
+        ]
+        samples = sorted(((c, p) for c, p, is_folder in found if not is_folder), key=lambda s: os.fsencode(s[1]))
+        # A folder's own date changes when a file comes or goes; that of any split, when a class does.
+        folders = {root, *parts.values(), *(p for _, p, is_folder in found if is_folder)}
+        return FileSplit(
+            name=split,
+            classes=classes,
+            labels=as_labels([c for c, _ in samples], classes),
+            paths=[p for _, p in samples],
+            root=root,
+            others=tuple(sorted(folders)),
+        )
+
+    named = {split: {_text(c.name) for c in found} for split, found in class_folders.items()}
+    reading = [_reading(looking, parts, classes), *alike(named)]
+    return LazyDataset(name, {split: partial(make, split) for split in parts}, lambda: [*reading, *looking.left_out()])
+
+
+def images_below(root: Path) -> tuple[list[Path], list[str]]:
+    """Return every file in a folder that `folder` would take, at any depth, and notes of those that are left out."""
+    looking = _Looking(root)
+    files = sorted((path for path, is_folder in looking.below(root) if not is_folder), key=os.fsencode)
+    return files, looking.left_out()
+
+
+def _parts(looking: _Looking, layout: str | None) -> dict[str, Path]:
+    """Return the folders of the splits by name, or the root as the only one."""
+    root = looking.root
+    top = looking.folders(root)
+    holding = [f for f in top if looking.folders(f)]
+    if layout == "split":
+        return {_text(f.name): f for f in holding}
+    named = [f for f in top if f.name.lower() in SPLIT_NAMES]
+    splits = [f for f in named if f in holding and (len(named) == len(top) or not looking.images(f))]
+    if layout == "class" or not splits:
+        return {ALL: root}
+    beside = [f for f in top if f not in named and looking.images(f)]
+    if len(named) == 1 and len(beside) > 1:
+        raise BadInput(
+            f"{splits[0]} may be a split, or a class as {_some([_text(f.name) for f in beside])} beside it.",
+            hint="Say what the top folders are: --layout class, or --layout split",
+            key=str(splits[0]),
+        )
+    return {_text(f.name): f for f in splits}
+
+
+def _reading(looking: _Looking, parts: dict[str, Path], classes: Sequence[str]) -> str:
+    """Say in one line how a folder was read, what beside its splits is left out, and how to read it otherwise."""
+    root = looking.root
+    which = f"{count(len(classes), 'class', 'classes')} ({_some(classes)})"
+    if ALL in parts and parts[ALL] == root:
+        inner = {f: [g for g in looking.folders(f) if g.name.lower() in SPLIT_NAMES] for f in looking.folders(root)}
+        nested = [f for f, splits in inner.items() if splits]
+        text = f"{root} is read as {which} without splits"
+        if nested and len(nested) == len(inner):
+            found = _some([_text(f.name) for f in inner[nested[0]]])
+            return f"{text}. But {_text(nested[0].name)} holds {found}: for these splits name folder:{nested[0]}"
+        deep = any(looking.folders(f) for f in inner)
+        return text + ("; for its top folders as splits: --layout split" if deep else "")
+    names = [f"{_text(p.name)}/" for p in looking.folders(root) if p not in parts.values()]
+    names += [_text(p.name) for p in looking.images(root)]
+    left_out = f"; left out beside them: {_some(names)}" if names else ""
+    return f"{root} is read as {count(len(parts), 'split')} ({_some(list(parts))}) of {which}{left_out}"
+
+
+def _hint_of_layout(looking: _Looking, layout: str | None) -> str:
+    if layout == "split":
+        return " With --layout split the top folders hold the class folders."
+    if looking.others:
+        return f" {looking.left_out()[0]}."
+    return ""
+
+
+def _some(names: Sequence[str] | set[str]) -> str:
+    ordered = sorted(names) if isinstance(names, set) else list(names)
+    return ", ".join(ordered[:_NAMED]) + (f" … {len(ordered) - _NAMED} more" if len(ordered) > _NAMED else "")
+
+
+def _other_ending(name: str) -> str | None:
+    """Return the ending of a file that cannot be an image by its name; None if it may be one."""
+    if name.lower() in _ABOUT:
+        return "no ending"
+    found = re.search(r"\.([a-z][a-z0-9]{0,9})$", name.lower())
+    return None if found is None or found[1] in _IMAGE_ENDINGS else found[0]
+
+
+def _is_folder(path: Path) -> bool:
+    found = status(path)
+    return found is not None and stat.S_ISDIR(found.st_mode)
+
+
+def _text(name: str) -> str:
+    return os.fsencode(name).decode("utf-8", "backslashreplace")
