@@ -9,7 +9,7 @@ from typing import Any
 from ..errors import BadInput
 from ..stores.store import Store
 from .probes import ProbeRequest
-from .protocols import protocol_named
+from .protocols import METRIC, protocol_named
 from .resolve import Choosing, Sets, by_id, by_name
 from .specs import Tap
 from .trials import PLAIN, Plan
@@ -118,3 +118,29 @@ def other_than_prescribed(plan: Plan, sets: Sets) -> list[str]:
     if prescribed is None or tap == prescribed:
         return []
     return [f"not as published: the tap {tap}; protocol {plan.protocol} reads {prescribed} of this model"]
+
+
+def scored(plan: Plan, sets: Sets, dataset: str | None) -> tuple[Plan, list[str]]:
+    """Settle the score of a protocol; return what is to be said of it.
+
+    Parameters
+    ----------
+    plan : Plan
+    sets : Sets
+    dataset : str or None
+        The data set's name as it is asked for, which chooses the score in CLIP's protocol. None for a set that is given
+        by its id: what a set was called when it was made says nothing about what is asked for now.
+    """
+    protocol = plan.published
+    if protocol is None:
+        return plan, []
+    flags = sets.train.multilabel
+    metric = protocol.score(plan.parameters, dataset, len(sets.train.classes), multilabel=flags)
+    said = []
+    if protocol.metric_of is not None and not flags and plan.parameters[METRIC] == protocol.parameters[METRIC]:
+        other = f"another one: --param {METRIC}=NAME"
+        if dataset is None:
+            said.append(f"the score is {metric}, since a set that is given by its id has no data set's name; {other}")
+        elif metric != protocol.metric:
+            said.append(f"the score is {metric}, as published of a data set called {dataset}; {other}")
+    return replace(plan, metric=metric), said

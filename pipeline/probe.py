@@ -15,17 +15,18 @@ from typing import Any
 from ..errors import BadInput, ReadOnly, Unavailable
 from ..stores.feature_set import FeatureSet
 from ..stores.store import Store, open_store
-from .asking import VAL_FRACTION, other_than_prescribed, plan_of, sets_of, several
+from .asking import VAL_FRACTION, other_than_prescribed, plan_of, scored, sets_of, several
 from .datasets import dataset_pattern
 from .options import check_ranges
-from .probes import ProbeOutcome, make_estimator
+from .probes import Draw, ProbeOutcome, make_estimator
 from .progress import Reporter
 from .resolve import Sets, changed_since
 from .saved import check_savable, check_writable, save_probe
 from .stored_trials import check_stored, is_stored
 from .sweep import draws_of, seeds_of, summarised
+from .trial_keys import TrialSpec, code_in, specify
 from .trial_rows import TrialRows
-from .trials import PLAIN, Plan, TrialSpec, departures, run_all, run_trial, specify
+from .trials import PLAIN, Plan, departures, run_all, run_trial
 from .wanted import Request
 
 
@@ -121,12 +122,7 @@ def probe(
     opened = open_store(store)
     check_ranges(("memory", memory, 1), ("jobs", jobs, 1), ("seed", seed, 0))
     plan = plan_of(protocol, probe, params, C, grid, choose_by, seed)
-    prescribed = plan.published
-    draws = draws_of(several(shots), several(fractions), prescribed.shots if prescribed is not None else ())
-    drawn = any(draw.drawn for draw in draws)
-    all_seeds = seeds_of(seeds, seed, prescribed.seeds if prescribed is not None else (), drawn=drawn)
-    if save is not None:
-        _check_save(plan, save, len(draws) * len(all_seeds))
+    _draws(plan, shots, fractions, seeds, seed)  # refuses what is out of range before anything is looked for
 
     asked = Request(
         model or "",
@@ -141,9 +137,19 @@ def probe(
     by = None if model is None and dataset is None else (model, dataset)
     sets = sets_of(opened, by, asked, plan, train, test, train_split, test_split, val_split)
     notes = [*sets.doubts, *_changes(sets, asked.data_root)]
-    sets, about_validation = _validated(plan, sets, val_split)
+    draws, all_seeds = _draws(plan, shots, fractions, seeds, seed, multilabel=sets.train.multilabel)
+    if save is not None:
+        _check_save(plan, save, len(draws) * len(all_seeds))
+    sets, about_validation = _validated(plan, sets, val_split, draws)
     notes += about_validation
-    specs = [specify(plan, sets, draw, one) for draw in draws for one in all_seeds]
+    plan, about_metric = scored(plan, sets, dataset if by is not None and train is None else None)
+    notes += about_metric
+    code = code_in(plan)
+    notes += [f"{probe} is fitted anew each time: {doubt}" for doubt in code.doubts]
+    asked_for = [specify(plan, sets, draw, one, code) for draw in draws for one in all_seeds]
+    specs = list({spec.id: spec for spec in reversed(asked_for)}.values())[::-1]  # the first of the same
+    if len(specs) < len(asked_for):
+        notes.append(f"nothing is random here: {len(asked_for)} trials would be the same as {len(specs)}")
     described = _described(sets)
     if save is not None and plan.request is not None:
         check_savable(make_estimator(plan.request), multilabel=sets.train.multilabel)
@@ -160,7 +166,7 @@ def probe(
         reporter.note(f"{len(specs)} trials, {len(specs) - len(missing)} of them in the store")
     todo = missing if save is None else specs
     for spec, body, done in _run(sets, plan, todo, memory=memory, jobs=jobs, keep=save is not None, reporter=reporter):
-        result = {"trial": spec.id, **_asked(spec), **described, **body}
+        result = {"trial": spec.id, **_asked(plan, spec), **described, **body}
         result["remarks"] = [*remarks[spec.id], *body["remarks"]]
         if save is not None and done is not None:
             _save(save, sets, plan, done, result)
@@ -175,7 +181,7 @@ def probe(
             reporter.note(_line(spec, result))
     # What a set is called now may differ from what it was called when the trial was run.
     seconds = round(time.monotonic() - started, 3)
-    answer = _together([results[spec.id] for spec in specs], described)
+    answer = _together([results[spec.id] for spec in specs], described, plan)
     return {**answer, "seconds": seconds, "notes": list(dict.fromkeys(notes))}
 
 
@@ -204,7 +210,24 @@ def _fits(trial: Mapping[str, Any], patterns: Mapping[str, str | None]) -> bool:
     )
 
 
-def _validated(plan: Plan, sets: Sets, val_split: str | None) -> tuple[Sets, list[str]]:
+def _draws(
+    plan: Plan,
+    shots: int | Sequence[int],
+    fractions: float | Sequence[float],
+    seeds: int | None,
+    seed: int,
+    *,
+    multilabel: bool = False,
+) -> tuple[list[Draw], list[int]]:
+    """Return the draws and the seeds that are asked for, or else prescribed."""
+    protocol = plan.published
+    prescribed = () if protocol is None else protocol.shots_of(multilabel=multilabel)
+    draws = draws_of(several(shots), several(fractions), prescribed)
+    drawn = any(draw.drawn for draw in draws)
+    return draws, seeds_of(seeds, seed, () if protocol is None else protocol.seeds, drawn=drawn)
+
+
+def _validated(plan: Plan, sets: Sets, val_split: str | None, draws: Sequence[Draw]) -> tuple[Sets, list[str]]:
     """Leave the validation part out where there is nothing to choose; return what is to be said of it."""
     if not plan.choosing(sets):
         names = {part: name for part, name in sets.names.items() if part != "val"}
@@ -214,11 +237,17 @@ def _validated(plan: Plan, sets: Sets, val_split: str | None) -> tuple[Sets, lis
         share = f"a share of train instead: --val-split {VAL_FRACTION:g}"
         return sets, [f"the split {sets.val.split} chooses, since the store has it; {share}"]
     if plan.published is not None and plan.published.validation == "either" and isinstance(sets.val, float):
-        return sets, [f"the store has no validation split of this data set: {100 * sets.val:g} % of train choose"]
+        missing, most = "the store has no validation split of this data set", plan.carving.val_shots
+        few = [draw.shots if most is None else min(draw.shots, most) for draw in draws if draw.shots is not None]
+        said = [f"{min(few)}" if len(set(few)) == 1 else f"{min(few)} to {max(few)}"] if few else []
+        told = [f"{missing}: {n} of the other training rows of each class choose" for n in said]
+        if len(few) < len(draws):
+            told.append(f"{missing}: {100 * sets.val:g} % of train choose")
+        return sets, told
     return sets, []
 
 
-def _together(trials: Sequence[dict[str, Any]], described: Mapping[str, Any]) -> dict[str, Any]:
+def _together(trials: Sequence[dict[str, Any]], described: Mapping[str, Any], plan: Plan) -> dict[str, Any]:
     """Return one trial as it is, several with a summary over their draws."""
     if len(trials) == 1:
         return trials[0]
@@ -226,7 +255,7 @@ def _together(trials: Sequence[dict[str, Any]], described: Mapping[str, Any]) ->
         **{name: trials[0][name] for name in ("protocol", "probe", "params", "metric", "features")},
         **described,
         "remarks": list(dict.fromkeys(remark for trial in trials for remark in trial["remarks"])),
-        "summary": summarised(trials),
+        "summary": summarised(trials, 1 if plan.published is None else plan.published.ddof),
         "trials": trials,
         "cached": sum(bool(trial["cached"]) for trial in trials),
     }
@@ -328,17 +357,16 @@ def _line(spec: TrialSpec, result: Mapping[str, Any]) -> str:
     return f"{size + ', ' if size else ''}seed {spec.seed}: {result['metric']} {said}"
 
 
-def _asked(spec: TrialSpec) -> dict[str, Any]:
-    """Return what was asked for."""
-    key = spec.key
-    request = key.get("request")
+def _asked(plan: Plan, spec: TrialSpec) -> dict[str, Any]:
+    """Return what was asked for, with what goes without saying."""
+    key, request = spec.key, plan.request
     return {
-        "protocol": key["protocol"],
-        "probe": request["probe"] if request else key["protocol"],
-        "params": request["params"] if request else key["parameters"],
-        "grid": {request["tune"]: request["grid"]} if request and request["tune"] else {},
+        "protocol": plan.protocol,
+        "probe": request.probe if request is not None else plan.protocol,
+        "params": dict(request.params if request is not None else plan.parameters),
+        "grid": {request.tune: list(request.grid)} if request is not None and request.tune else {},
         "draw": key.get("draw"),
-        "seed": key["seed"],
+        "seed": spec.seed,
         "schema": key["schema"],
         "train": key["train"],
         "test": key["test"],

@@ -46,20 +46,21 @@ def seeds_of(count: int | None, first: int, prescribed: Sequence[int], *, drawn:
     return list(range(start, start + (count or usual)))
 
 
-def summarised(trials: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+def summarised(trials: Sequence[Mapping[str, Any]], ddof: int = 1) -> list[dict[str, Any]]:
     """Return for every size of the training set the mean and standard deviation of each score over its draws.
 
     Parameters
     ----------
     trials : sequence of dict
         In the order of their draws.
+    ddof : {1, 0}
+        1 for the standard deviation of a sample (divided by n - 1), 0 for that of numpy (divided by n).
 
     Returns
     -------
     list of dict
         ``draw``, ``trials`` (how many), ``train`` (rows, of the first) and ``metrics``: for every score that is one
-        number in every trial ``mean`` and ``std``, the standard deviation of a sample (n - 1); None if there is one
-        trial only.
+        number in every trial ``mean`` and ``std``, the standard deviation; None if there is one trial only.
     """
     rows = []
     for _, group in groupby(trials, key=lambda trial: str(trial.get("draw"))):
@@ -70,7 +71,8 @@ def summarised(trials: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
         metrics = {}
         for name in numbers:
             values = [scores[name] for scores in each]
-            spread = statistics.stdev(values) if len(values) > 1 else None
+            deviation = statistics.stdev if ddof else statistics.pstdev
+            spread = deviation(values) if len(values) > 1 else None
             metrics[name] = {"mean": statistics.fmean(values), "std": spread}
         rows.append(
             {

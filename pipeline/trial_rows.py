@@ -43,7 +43,7 @@ class Carving:
         Draws the test rows where they are a share of train.
     """
 
-    draw: Callable[[Any, int, int, int], tuple[Indices, Indices]] = draw_shots
+    draw: Callable[[Any, int, int, int, Any], tuple[Indices, Indices]] = draw_shots
     hold_out: Callable[[Any, float, int], tuple[Indices, Indices]] = stratified_holdout
     val_shots: int | None = 4
     rows: tuple[int, int] | None = None
@@ -96,8 +96,6 @@ class TrialRows:
         Those of train, then those that only another set has.
     streamed : bool
         Whether rows are read for every pass.
-    dataset : str
-        Its name, where it was recorded.
     val_from_train : bool
         Whether the rows that choose, if there are any, are held out of train.
     """
@@ -107,7 +105,6 @@ class TrialRows:
         others = [s for s in (sets.test, sets.val) if isinstance(s, FeatureSet)]
         need = 4 * sets.train.dim * (_COPIES * sets.train.rows + sum(s.rows for s in others))
         self.streamed = memory is not None and need > memory
-        self.dataset = str(sets.train.manifest.provenance.get("name", {}).get("dataset", ""))
         self.val_from_train = not isinstance(sets.val, FeatureSet)
         self._test_fraction = sets.test if isinstance(sets.test, float) else None
         self._val_fraction = sets.val if isinstance(sets.val, float) else None
@@ -183,13 +180,15 @@ class TrialRows:
     ) -> tuple[Part, Samples, Part | None, Samples | None]:
         """Draw few-shot rows, and as many validation rows from the validation set or else from what is left."""
         then = shots if carving.val_shots is None else min(shots, carving.val_shots)
-        rows, further = carving.draw(train.y, shots, seed, then if self._val_fraction is not None else 0)
+        # Some references draw both in one go, so a validation set is drawn from together with train.
+        of_set = val is not None and carving.val_shots is not None
+        count = then if of_set or self._val_fraction is not None else 0
+        rows, further = carving.draw(train.y, shots, seed, count, val.y if val is not None and of_set else None)
         if self.streamed:
             rows, further = np.sort(rows), np.sort(further)
         if val is not None and val_samples is not None:
-            if carving.val_shots is not None:
-                chosen = np.sort(draw_shots(val.y, then, seed)[0])
-                val, val_samples = val.take(chosen), val_samples[chosen]
+            if of_set:
+                val, val_samples = val.take(further), val_samples[further]
         elif len(further):
             val, val_samples = train.take(further), samples[further]
         return train.take(rows), samples[rows], val, val_samples

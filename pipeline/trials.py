@@ -12,17 +12,14 @@ from typing import Any
 
 from pydantic import JsonValue
 
-from ..canonical import digest
-from ..stores.feature_set import FeatureSet
-from .probes import Draw, ProbeOutcome, ProbeRequest, needs_validation, run_probe, source_digest
-from .protocols import Problem, Protocol, protocol_named
+from .probes import Draw, ProbeOutcome, ProbeRequest, needs_validation, run_probe
+from .protocols import MEAN_TOP1_TOP5, Problem, Protocol, protocol_named, with_mean_top1_top5
 from .provenance import provenance
 from .resolve import Sets
+from .trial_keys import TrialSpec
 from .trial_rows import Carving, TrialParts, TrialRows
 
 PLAIN = "plain"
-TRIAL_SCHEMA = 2
-"""Raised when a change of Cryoprobe changes the results of trials."""
 
 _WORTH_PROCESSES = 8
 """Trials from which starting processes pays: each takes some seconds to import what it needs."""
@@ -47,6 +44,8 @@ class Plan:
         See `Carving`.
     memory : int or None
         Bytes that a fit may take beside its features, where these are read for every pass.
+    metric : str
+        The score that is reported; see `Protocol.score`. Empty where it is not settled yet, and for a plain probe.
     """
 
     request: ProbeRequest | None
@@ -54,6 +53,7 @@ class Plan:
     parameters: Mapping[str, JsonValue]
     test_seed: int
     memory: int | None = None
+    metric: str = ""
 
     @property
     def published(self) -> Protocol | None:
@@ -85,82 +85,31 @@ class Plan:
         return self.chooses and (self.request is not None or sets.val is not None)
 
 
-@dataclass(frozen=True)
-class TrialSpec:
-    """One trial before it is run.
-
-    Parameters
-    ----------
-    id : str
-        Digest of `key`.
-    key : dict
-        Whatever changes its result.
-    draw : Draw
-    seed : int
-    """
-
-    id: str
-    key: dict[str, Any]
-    draw: Draw
-    seed: int
-
-
-def specify(plan: Plan, sets: Sets, draw: Draw, seed: int) -> TrialSpec:
-    """Return the identity of one trial."""
-    key: dict[str, Any] = {
-        "train": sets.train.id,
-        "test": _identity(sets.test, {"seed": plan.test_seed}),
-        "val": _chosen_on(plan, sets, draw),
-        "protocol": plan.protocol,
-        "seed": seed,
-        "schema": TRIAL_SCHEMA,
-    }
-    if plan.request is not None:
-        request = plan.request.model_copy(update={"seed": seed})
-        key["request"] = request.canonical()
-        if (source := source_digest(request)) is not None:
-            key["source"] = source
-    else:
-        key["parameters"] = dict(plan.parameters)
-    if draw.drawn:
-        key["draw"] = draw.canonical()
-    return TrialSpec(digest(key), key, draw, seed)
-
-
-def _chosen_on(plan: Plan, sets: Sets, draw: Draw) -> str | dict[str, float] | None:
-    """Return what stands for the validation rows in a key: of few-shot trials, how many of a class come from train."""
-    shots, most = draw.shots, plan.carving.val_shots
-    if shots is not None and isinstance(sets.val, float):
-        return {"shots": shots if most is None else min(shots, most)}
-    return _identity(sets.val, {})
-
-
 def departures(plan: Plan, sets: Sets, draw: Draw) -> list[str]:
     """Say what sets a trial apart from what is published: words that its result carries."""
     protocol = plan.published
     if protocol is None:
         return []
     said = [*protocol.remarks, *protocol.deviations(plan.parameters)]
-    if draw.shots is not None and draw.shots not in protocol.shots and protocol.name != "dinov2-knn":
+    stored = sets.train.manifest.encoder.get("preprocessing")
+    if protocol.transform is not None and (remark := protocol.transform.remark(stored)) is not None:
+        said.append(remark)
+    prescribed = protocol.shots_of(multilabel=sets.train.multilabel)
+    if draw.shots is not None and draw.shots not in prescribed and protocol.name != "dinov2-knn":
         said.append(f"not as published: {draw.shots} training rows of every class")
     if draw.fraction is not None:
         said.append(f"not as published: {100 * draw.fraction:g} % of the training rows")
     if isinstance(sets.val, float):
         if protocol.validation == "official":
-            said.append(f"not as published: chosen on {100 * sets.val:g} % of train")
+            # An option of the reference (--val_proportion), which draws at random, whatever the classes.
+            said.append(f"chosen on {100 * sets.val:g} % of train, drawn class by class")
         elif draw.shots is None and sets.val != protocol.val_fraction:
             said.append(
                 f"not as published: chosen on {100 * sets.val:g} % of train, not {100 * protocol.val_fraction:g} %"
             )
     elif sets.val is not None and protocol.validation == "held":
-        said.append(f"not as published: chosen on the split {sets.val.split}")
+        said.append(f"chosen on the split {sets.val.split}, and not on a share of train")  # --finetune-dataset
     return said
-
-
-def _identity(part: FeatureSet | float | None, more: Mapping[str, int]) -> str | dict[str, float] | None:
-    if part is None or isinstance(part, FeatureSet):
-        return None if part is None else part.id
-    return {"fraction": part, **more}
 
 
 def run_trial(
@@ -187,7 +136,7 @@ def run_trial(
             val=parts.val,
             test=parts.test,
             n_classes=len(rows.classes),
-            dataset=rows.dataset,
+            metric=plan.metric,
             val_from_train=rows.val_from_train,
             draw=spec.draw,
             seed=spec.seed,
@@ -195,19 +144,15 @@ def run_trial(
             memory=plan.memory,
             progress=progress,
         )
-        done = protocol.run(problem)
+        done = with_mean_top1_top5(protocol.run(problem)) if plan.metric == MEAN_TOP1_TOP5 else protocol.run(problem)
     return _recorded(rows, plan, parts, done), done
 
 
 def _recorded(rows: TrialRows, plan: Plan, parts: TrialParts, done: ProbeOutcome) -> dict[str, Any]:
-    metric = plan.published.metric if plan.published is not None else "top1"
-    if parts.train.multilabel and metric == "top1":
-        metric = "map"
-    more = dict(done.more)
     return {
         "chosen": done.chosen,
         "chosen_by": done.chosen_by,
-        "metric": more.pop("metric", metric),
+        "metric": plan.metric or ("map" if parts.train.multilabel else "top1"),
         "metrics": done.metrics,
         "intervals": done.intervals,
         "curve": done.curve,
@@ -221,7 +166,7 @@ def _recorded(rows: TrialRows, plan: Plan, parts: TrialParts, done: ProbeOutcome
         "dim": parts.train.x.shape[1],
         "classes": rows.classes,
         "fit_seconds": round(done.fit_seconds, 3),
-        **more,
+        **done.more,
         **provenance(("scikit-learn", "numpy", "torch")),
     }
 

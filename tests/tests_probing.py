@@ -20,6 +20,7 @@ def problem(
     n: tuple[int, int, int] = (420, 120, 200),
     val: bool = True,
     shuffle_test: bool = False,
+    metric: str = "top1",
 ) -> Problem:
     """Return a problem of 6 classes in 24 dimensions; `n` rows of train, validation and test."""
     rng = np.random.default_rng(0)
@@ -36,11 +37,11 @@ def problem(
         train = train.take(draw_shots(train.y, draw.shots, 0)[0])
         held = held.take(draw_shots(held.y, min(draw.shots, 4), 0)[0])
     return Problem(
-        train, held if val else None, test, CLASSES, "folder:/d", True, draw, 0, parameters, None, lambda line: None
+        train, held if val else None, test, CLASSES, metric, True, draw, 0, parameters, None, lambda line: None
     )
 
 
-def problem_with_flags(parameters: Mapping[str, Any], *, draw: Draw) -> Problem:
+def problem_with_flags(parameters: Mapping[str, Any], *, draw: Draw, metric: str = "map") -> Problem:
     """Return a problem of 5 flags in 12 dimensions."""
     rng = np.random.default_rng(0)
     planes = rng.normal(size=(12, 5))
@@ -49,4 +50,4 @@ def problem_with_flags(parameters: Mapping[str, Any], *, draw: Draw) -> Problem:
         x = rng.normal(size=(count, 12)).astype(np.float32)
         return Part(x, (x @ planes + 0.5 * rng.normal(size=(count, 5)) > 1.5).astype(np.uint8))
 
-    return Problem(part(400), part(100), part(200), 5, "csv:/d", True, draw, 0, parameters, None, lambda line: None)
+    return Problem(part(400), part(100), part(200), 5, metric, True, draw, 0, parameters, None, lambda line: None)

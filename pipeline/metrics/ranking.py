@@ -119,6 +119,30 @@ def mean_eleven_point_average_precision(y_true: Flags, scores: Scores) -> float 
     return _mean_over_columns(eleven_point_average_precision, y_true, scores)
 
 
+def label_ranking_average_precision(y_true: Flags, scores: Scores) -> float | None:
+    """Return how far up a row's own labels stand in the row's order of scores, mean over the rows.
+
+    For each label of a row: of the labels with at least its score, the share that the row has; 1 for a row that has no
+    label, or all. It is scikit-learn's ``label_ranking_average_precision_score`` (Tsoumakas et al. 2010, section 7).
+
+    Parameters
+    ----------
+    y_true : ndarray, uint8 [n, C]
+    scores : ndarray, float [n, C]
+        Comparable between columns, as probabilities are.
+
+    Returns
+    -------
+    float or None
+        None where a score is not finite.
+    """
+    from sklearn.metrics import label_ranking_average_precision_score
+
+    if not np.isfinite(scores).all():
+        return None
+    return float(label_ranking_average_precision_score(y_true.astype(np.int64), scores))
+
+
 def mean_roc_auc(y_true: Flags, scores: Scores) -> float | None:
     """Return the mean `roc_auc` over the columns [n, C] that have positives and negatives; None without any."""
     areas = [roc_auc(y_true[:, c], scores[:, c]) for c in range(y_true.shape[1])]

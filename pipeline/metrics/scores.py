@@ -16,6 +16,7 @@ from .calibration import expected_calibration_error, negative_log_likelihood, se
 from .per_class import PerClass, mean_f1, per_class_table
 from .ranking import (
     average_precision,
+    label_ranking_average_precision,
     mean_average_precision,
     mean_eleven_point_average_precision,
     mean_roc_auc,
@@ -68,6 +69,9 @@ class MultilabelMetrics(TypedDict):
     macro_f1: float
     micro_f1: float
     subset_accuracy: float
+    flag_accuracy: NotRequired[float]
+    hamming_score: NotRequired[float]
+    lrap: NotRequired[float | None]
     map_11_point: NotRequired[float | None]
     roc_auc: NotRequired[float | None]
 
@@ -206,8 +210,14 @@ def multilabel_metrics(
             F1 of all flags taken together; 0 where no flag is set.
         subset_accuracy
             Share of rows whose flags are all right.
-        map_11_point, roc_auc
-            With `ranking` only: `mean_eleven_point_average_precision` (VOC2007's) and `mean_roc_auc`.
+        flag_accuracy
+            With `ranking` only: share of all flags that are right, 1 minus the Hamming loss.
+        hamming_score
+            With `ranking` only: of the classes that a row has or is said to have, the share that are both; mean over
+            the rows, 1 for a row without any. So mteb calls it.
+        map_11_point, roc_auc, lrap
+            With `ranking` only: `mean_eleven_point_average_precision` (VOC2007's), `mean_roc_auc` and
+            `label_ranking_average_precision`.
 
     Raises
     ------
@@ -232,6 +242,10 @@ def multilabel_metrics(
         "subset_accuracy": float(np.mean(np.all(true == claim, axis=1))),
     }
     if ranking:
+        both, either = (true & claim).sum(axis=1), (true | claim).sum(axis=1)  # [n] each
+        found["flag_accuracy"] = float(np.mean(true == claim))
+        found["hamming_score"] = float(np.mean(np.where(either == 0, 1.0, both / np.maximum(either, 1))))
+        found["lrap"] = None if scores is None else label_ranking_average_precision(y_true, scores)
         found["map_11_point"] = None if scores is None else mean_eleven_point_average_precision(y_true, scores)
         found["roc_auc"] = None if scores is None else mean_roc_auc(y_true, scores)
     return found

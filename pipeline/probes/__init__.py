@@ -4,7 +4,7 @@ scikit-learn is imported when a probe is built, not before.
 """
 
 from .draws import Draw, draw_fraction, draw_shots
-from .estimators import make_estimator, needs_validation, source_digest
+from .estimators import make_estimator, needs_validation
 from .fit import ProbeOutcome, run_probe
 from .named import ProbeInfo, list_probes
 from .part import Part, StoredRows
@@ -28,6 +28,5 @@ __all__ = [
     "parse_grids",
     "parse_params",
     "run_probe",
-    "source_digest",
     "stratified_holdout",
 ]

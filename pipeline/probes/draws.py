@@ -37,7 +37,12 @@ class Draw:
         return None if self.fraction is None else {"fraction": self.fraction}
 
 
-def draw_shots(labels: Targets, shots: int, seed: int, then: int = 0) -> tuple[Indices, Indices]:
+_NONE: Indices = np.empty(0, dtype=np.int64)
+
+
+def draw_shots(
+    labels: Targets, shots: int, seed: int, then: int = 0, apart: Targets | None = None
+) -> tuple[Indices, Indices]:
     """Draw rows of every class: as many as there are, where a class has fewer.
 
     Parameters
@@ -49,6 +54,9 @@ def draw_shots(labels: Targets, shots: int, seed: int, then: int = 0) -> tuple[I
     seed : int
     then : int
         Further rows of every class, for validation; disjoint from the first.
+    apart : ndarray, optional
+        Labels of a validation set: the further rows are drawn from it, by a generator of its own with the same seed,
+        and not from what is left of the first. Ascending.
 
     Returns
     -------
@@ -58,12 +66,14 @@ def draw_shots(labels: Targets, shots: int, seed: int, then: int = 0) -> tuple[I
     """
     if shots < 1:
         raise BadInput(f"{shots} shots cannot be drawn.", hint="Give 1 or more.", key="shots", found=shots)
+    if apart is not None:
+        return draw_shots(labels, shots, seed)[0], np.sort(draw_shots(apart, then, seed)[0] if then else _NONE)
     rng = np.random.default_rng(seed)
     if labels.ndim == 2:
         order = rng.permutation(len(labels))
-        taken = _until_each_has(labels[order], shots)
+        taken = until_each_has(labels[order], shots)
         left = order[~taken]
-        return order[taken], left[_until_each_has(labels[left], then)]
+        return order[taken], left[until_each_has(labels[left], then)]
     orders = [rng.permutation(np.flatnonzero(labels == label)) for label in range(int(labels.max()) + 1)]
     return (
         np.concatenate([order[:shots] for order in orders]),
@@ -113,7 +123,7 @@ def first_rows(labels: Targets, count: int, seed: int) -> Indices:
     return np.sort(np.random.default_rng(seed).permutation(len(labels))[:count])
 
 
-def _until_each_has(flags: Targets, enough: int) -> npt.NDArray[np.bool_]:
+def until_each_has(flags: Targets, enough: int) -> npt.NDArray[np.bool_]:
     """Say which rows are taken when going through them, while one of a row's flags has been taken too seldom."""
     taken = np.zeros(len(flags), dtype=bool)
     counts = np.zeros(flags.shape[1], dtype=np.int64)

@@ -7,11 +7,9 @@ user can get wrong here (the name, a parameter) is told with what would have bee
 from __future__ import annotations
 
 import difflib
-import hashlib
 import importlib
 import inspect
 from collections.abc import Callable, Iterable
-from pathlib import Path
 from typing import Any, cast
 
 from ...errors import BadInput
@@ -39,7 +37,7 @@ def make_estimator(request: ProbeRequest, **overrides: Any) -> Any:
         If the name cannot be imported, is not an estimator that classifies, or has no such parameter.
     """
     named = NAMED.get(request.probe)
-    factory = _load(named.path if named is not None else request.probe)
+    factory = load(named.path if named is not None else request.probe)
     params = {**request.params, **overrides}
     takes = _signature_of(factory)
     own = {name: value for name, value in params.items() if name in takes}
@@ -70,25 +68,6 @@ def make_estimator(request: ProbeRequest, **overrides: Any) -> Any:
 def valid_parameters(estimator: Any) -> set[str]:
     """Return the names that ``set_params`` takes, nested ones included."""
     return set(estimator.get_params(deep=True)) if hasattr(estimator, "get_params") else set()
-
-
-def source_digest(request: ProbeRequest) -> str | None:
-    """Return the sha256 of the file that a user's own probe is written in; None for Cryoprobe's and scikit-learn's.
-
-    Their numbers change with a release, a user's with every edit: a trial of the code before must not answer.
-
-    Raises
-    ------
-    BadInput
-        If the probe cannot be imported.
-    """
-    if request.probe in NAMED or request.probe.startswith("sklearn."):
-        return None
-    try:
-        source = inspect.getsourcefile(inspect.unwrap(_load(request.probe)))
-    except TypeError:  # built in, or written in C
-        source = None
-    return None if source is None else hashlib.sha256(Path(source).read_bytes()).hexdigest()
 
 
 def at_value(request: ProbeRequest, value: float) -> Any:
@@ -143,7 +122,7 @@ def _is_multilabel(estimator: Any) -> bool:
     return tags is not None and bool(tags.multi_label)
 
 
-def _load(path: str) -> Callable[..., Any]:
+def load(path: str) -> Callable[..., Any]:
     """Import what a dotted path names."""
     module_name, _, name = path.rpartition(".")
     if not module_name:

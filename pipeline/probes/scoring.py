@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..metrics.bootstrap import Interval, classification_intervals, multilabel_intervals
-from ..metrics.ranking import mean_eleven_point_average_precision
+from ..metrics.ranking import mean_eleven_point_average_precision, one_vs_rest_roc_auc
 from ..metrics.scores import (
     ClassificationMetrics,
     MultilabelMetrics,
@@ -15,6 +15,7 @@ from ..metrics.scores import (
     mean_average_precision,
     multilabel_metrics,
     negative_log_likelihood,
+    top_k,
 )
 from .part import Part
 from .selection import ValidationScores
@@ -48,8 +49,17 @@ def score_test(test: Part, prediction: Prediction, n_classes: int) -> TestScores
     )
 
 
-def score_validation(estimator: Any, val: Part, n_classes: int) -> ValidationScores:
-    """Score an estimator on validation rows in every way that it can be chosen by."""
+def score_validation(estimator: Any, val: Part, n_classes: int, *, also: str = "") -> ValidationScores:
+    """Score an estimator on validation rows in every way that it can be chosen by.
+
+    Parameters
+    ----------
+    estimator : object
+    val : Part
+    n_classes : int
+    also : {"", "roc_auc", "mean_top1_top5"}
+        A score that is computed only if it chooses; other names change nothing.
+    """
     found = predict(estimator, val.x, n_classes, multilabel=val.multilabel)
     if val.multilabel:
         if found.scores is None:
@@ -62,7 +72,14 @@ def score_validation(estimator: Any, val: Part, n_classes: int) -> ValidationSco
     y, labels = val.y.astype(np.int64), found.labels.astype(np.int64)
     hits = np.bincount(y[y == labels], minlength=n_classes)
     counts = np.bincount(y, minlength=n_classes)
+    area = five = None
+    if also == "roc_auc" and found.probabilities is not None:
+        area = one_vs_rest_roc_auc(y, found.probabilities)
+    elif also == "mean_top1_top5" and found.scores is not None:
+        five = (float(np.mean(labels == y)) + top_k(y, found.scores, 5)) / 2
     return ValidationScores(
+        roc_auc=area,
+        mean_top1_top5=five,
         nll=None if found.probabilities is None else negative_log_likelihood(y, found.probabilities),
         top1=float(np.mean(labels == y)),
         mean_per_class_recall=float(np.mean(hits[counts > 0] / counts[counts > 0])),

@@ -18,7 +18,7 @@ CurvePoint = dict[str, Any]
 """One value of the parameter, under its name; its validation scores, None where one does not apply; and its fit:
 ``converged``, ``iterations``, ``gradient_norm``, ``objective`` and ``seconds``."""
 
-Criterion = Literal["nll", "top1", "map", "mean_per_class_recall", "map_11_point"]
+Criterion = Literal["nll", "top1", "map", "mean_per_class_recall", "map_11_point", "roc_auc", "mean_top1_top5"]
 
 _LOWER_IS_BETTER = ("nll",)
 
@@ -35,6 +35,8 @@ class ValidationScores:
         For single-label data.
     map, map_11_point : float or None
         Mean average precision, for multi-label data: the area, and VOC2007's 11 points.
+    roc_auc, mean_top1_top5 : float or None
+        For single-label data, and only where it is what chooses.
     """
 
     nll: float | None = None
@@ -42,13 +44,18 @@ class ValidationScores:
     mean_per_class_recall: float | None = None
     map: float | None = None
     map_11_point: float | None = None
+    roc_auc: float | None = None
+    mean_top1_top5: float | None = None
+
+
+_WHERE_ASKED = ("roc_auc", "mean_top1_top5")
 
 
 def curve_point(name: str, value: float, fitted: Fitted, scores: ValidationScores) -> CurvePoint:
     """Return what is recorded of one value."""
     return {
         name: value,
-        **asdict(scores),
+        **{k: v for k, v in asdict(scores).items() if v is not None or k not in _WHERE_ASKED},
         "converged": fitted.converged,
         "iterations": fitted.iterations,
         "gradient_norm": fitted.gradient_norm,

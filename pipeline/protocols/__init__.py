@@ -3,7 +3,17 @@
 Which features, which rows choose the hyper-parameters, from which grid, by which score, and which score is reported.
 """
 
-from .base import Problem, Protocol
+from .base import MEAN_TOP1_TOP5, METRIC, Problem, Protocol, with_mean_top1_top5
 from .registry import PROTOCOLS, ProtocolInfo, list_protocols, protocol_named
 
-__all__ = ["PROTOCOLS", "Problem", "Protocol", "ProtocolInfo", "list_protocols", "protocol_named"]
+__all__ = [
+    "MEAN_TOP1_TOP5",
+    "METRIC",
+    "PROTOCOLS",
+    "Problem",
+    "Protocol",
+    "ProtocolInfo",
+    "list_protocols",
+    "protocol_named",
+    "with_mean_top1_top5",
+]

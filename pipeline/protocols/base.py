@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import MappingProxyType
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 from pydantic import JsonValue
 
 from ...errors import BadInput
+from ..metrics.scores import ClassificationMetrics
 from ..probes.draws import Draw, draw_shots
 from ..probes.fit import ProbeOutcome
 from ..probes.part import Part
@@ -22,7 +23,65 @@ Validation = Literal["none", "official", "either", "held"]
 always a share of train."""
 
 HoldOut = Callable[[Any, float, int], tuple[Indices, Indices]]
-DrawShots = Callable[[Any, int, int, int], tuple[Indices, Indices]]
+DrawShots = Callable[[Any, int, int, int, Any], tuple[Indices, Indices]]
+
+
+METRIC = "metric"
+"""Name of the parameter that chooses the score, in protocols that leave the choice."""
+
+MEAN_TOP1_TOP5 = "mean_top1_top5"
+FLAG_SCORES = ("map", "map_11_point", "lrap", "subset_accuracy")
+"""Scores of multi-label data."""
+
+_TOP5_FROM = 6
+"""Classes from which top-5 is reported; see `classification_metrics`."""
+
+
+@dataclass(frozen=True)
+class Transform:
+    """How a paper brings an image to the encoder's input: its shorter side, the centre crop, the filter.
+
+    Parameters
+    ----------
+    resize, crop : int
+        Pixels.
+    interpolation : str or None
+        None where the reference does not fix it.
+    """
+
+    resize: int
+    crop: int
+    interpolation: str | None = None
+
+    def remark(self, preprocessing: Mapping[str, Any] | None) -> str | None:
+        """Say how the images of a set were brought to their size, if that is not this; None where it is.
+
+        Parameters
+        ----------
+        preprocessing : mapping or None
+            Of the set's encoder (`specs.Preprocessing`).
+        """
+        filtered = f", {self.interpolation}" if self.interpolation else ""
+        published = f"resize {self.resize}, crop {self.crop}{filtered}"
+        try:
+            stored = preprocessing or {}
+            height, width = (int(side) for side in stored["image_size"])
+            resize = round(min(height, width) / float(stored["crop_fraction"]))
+            mode, by = str(stored["resize_mode"]), str(stored["interpolation"])
+        except (KeyError, TypeError, ValueError, ZeroDivisionError):
+            return f"not as published: images with {published}; the set does not say how its own were prepared"
+        right = (resize, height, width) == (self.resize, self.crop, self.crop)
+        if right and mode in _KEEP_ASPECT and self.interpolation in (None, by):
+            return None
+        return (
+            f"not as published: images with {published}; these features are of resize {resize}, "
+            f"crop {f'{height} x {width}' if height != width else height}, {by}"
+            + ("" if mode in _KEEP_ASPECT else f" ({mode})")
+        )
+
+
+_KEEP_ASPECT = ("shortest", "center")
+"""How open_clip and timm call it that the shorter side is resized and the centre is cropped."""
 
 
 @dataclass(frozen=True)
@@ -35,8 +94,8 @@ class Problem:
     val : Part or None
         Rows to choose on, where the protocol wants some.
     n_classes : int
-    dataset : str
-        Name of the data set: some protocols prescribe a score for some.
+    metric : str
+        The score that is reported, and by which a value is chosen if there are several.
     val_from_train : bool
         Whether the validation rows were held out of train.
     draw : Draw
@@ -54,7 +113,7 @@ class Problem:
     val: Part | None
     test: Part
     n_classes: int
-    dataset: str
+    metric: str
     val_from_train: bool
     draw: Draw
     seed: int
@@ -81,11 +140,6 @@ class Problem:
         """
         apart = self.draw.shots is not None or (self.draw.fraction is not None and not self.val_from_train)
         return self.train if apart else self.train.joined(self.chosen_on)
-
-    @property
-    def accuracy(self) -> str:
-        """The score that papers choose by where they say accuracy: top-1, or mAP of flags."""
-        return "map" if self.train.multilabel else "top1"
 
 
 @dataclass(frozen=True)
@@ -118,10 +172,24 @@ class Protocol:
         What can be changed by name, with the published values.
     shots : tuple of int
         Rows of every class that the protocol prescribes, where it is a few-shot one.
+    flag_shots : tuple of int
+        The same for multi-label data; empty if they do not differ.
     seeds : tuple of int
         Of its draws.
-    metric : str
-        The score that the protocol reports, where it does not depend on the data set.
+    ddof : int
+        How the reference counts the spread of its draws: 1 for the standard deviation of a sample, 0 for that of numpy.
+    metric, flag_metric : str
+        The score that is reported of single-label and of multi-label data; it also chooses.
+    metrics : mapping
+        Other scores that can be asked for as the parameter ``metric``: from their names to ours.
+    metric_of : callable, optional
+        From the name of the data set that is asked for to the score that is published of it, for single-label data.
+    transform : Transform, optional
+        How the published features were made from images, if not by the model's own preprocessing.
+    random : bool
+        Whether a fit depends on the seed, on the same rows.
+    packages : tuple of str
+        Whose versions can change the result: the protocol uses their estimators.
     remarks : tuple of str
         Words that every result carries: what sets it apart from the published procedure.
     """
@@ -140,9 +208,21 @@ class Protocol:
     rows: tuple[int, int] | None = None
     parameters: Mapping[str, JsonValue] = field(default_factory=lambda: MappingProxyType({}))
     shots: tuple[int, ...] = ()
+    flag_shots: tuple[int, ...] = ()
     seeds: tuple[int, ...] = (0,)
+    ddof: int = 1
     metric: str = "top1"
+    flag_metric: str = "map"
+    metrics: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
+    metric_of: Callable[[str], str | None] | None = None
+    transform: Transform | None = None
+    random: bool = False
+    packages: tuple[str, ...] = ()
     remarks: tuple[str, ...] = ()
+
+    def shots_of(self, *, multilabel: bool) -> tuple[int, ...]:
+        """Return how many rows of every class are prescribed; empty where all rows are taken."""
+        return self.flag_shots or self.shots if multilabel else self.shots
 
     def completed(self, given: Mapping[str, JsonValue]) -> dict[str, JsonValue]:
         """Return the protocol's parameters with those that are given.
@@ -161,6 +241,9 @@ class Protocol:
                     key=name,
                 )
             published = self.parameters[name]
+            if name == METRIC:
+                values[name] = self._known_metric(value)
+                continue
             whole = isinstance(published, int)
             kind = int if whole else int | float
             if not isinstance(value, kind) or isinstance(value, bool) or value <= 0:
@@ -178,5 +261,62 @@ class Protocol:
         return [
             f"not as published: {name} = {value!r} instead of {self.parameters[name]!r}"
             for name, value in parameters.items()
-            if value != self.parameters[name]
+            if name != METRIC and value != self.parameters[name]
         ]
+
+    def score(self, parameters: Mapping[str, Any], dataset: str | None, n_classes: int, *, multilabel: bool) -> str:
+        """Return the score that is reported and chosen by.
+
+        Parameters
+        ----------
+        parameters : mapping
+            Complete; ``metric`` among them says which, for a protocol that leaves the choice.
+        dataset : str or None
+            The name by which the data set is asked for; None for sets that are given by their ids.
+        n_classes : int
+        multilabel : bool
+
+        Raises
+        ------
+        BadInput
+            If the score that is asked for does not exist for such labels.
+        """
+        asked = parameters.get(METRIC)
+        if asked is None or asked == self.parameters[METRIC]:
+            if multilabel:
+                return self.flag_metric
+            known = None if self.metric_of is None or dataset is None else self.metric_of(dataset)
+            return known or self.metric
+        name = self.metrics[str(asked)]
+        if multilabel != (name in FLAG_SCORES):
+            kind = "multi-label" if multilabel else "single-label"
+            fitting = [n for n, score in self.metrics.items() if (score in FLAG_SCORES) == multilabel]
+            raise BadInput(
+                f"The metric {asked} does not exist for {kind} data.",
+                hint=f"For such data: {', '.join(fitting) or 'leave the parameter metric out'}.",
+                key=METRIC,
+            )
+        if name == MEAN_TOP1_TOP5 and n_classes < _TOP5_FROM:
+            raise BadInput(
+                f"The metric {asked} needs top-5, which says nothing of {n_classes} classes.",
+                hint="Take another metric.",
+                key=METRIC,
+            )
+        return name
+
+    def _known_metric(self, value: JsonValue) -> JsonValue:
+        if value == self.parameters[METRIC] or (isinstance(value, str) and value in self.metrics):
+            return value
+        raise BadInput(
+            f"Protocol {self.name} has no metric {value!r}.",
+            hint=f"Give one of {', '.join(dict.fromkeys([str(self.parameters[METRIC]), *self.metrics]))}.",
+            key=METRIC,
+        )
+
+
+def with_mean_top1_top5(done: ProbeOutcome) -> ProbeOutcome:
+    """Add the mean of top-1 and top-5 to the metrics, which only some data sets are scored by."""
+    found: dict[str, Any] = dict(done.metrics)
+    top5 = found.get("top5")
+    found[MEAN_TOP1_TOP5] = None if top5 is None else (found["top1"] + top5) / 2
+    return replace(done, metrics=cast(ClassificationMetrics, found))

@@ -85,5 +85,6 @@ CLIP_BENCHMARK = Protocol(
     validation="official",
     val_shots=None,
     parameters=MappingProxyType({"learning_rate": 0.1, "epochs": 10, "batch_size": 64}),
+    random=True,
     run=run,
 )

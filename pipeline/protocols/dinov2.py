@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping
 from dataclasses import replace
 from types import MappingProxyType
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -14,30 +16,47 @@ from ..probes.checks import check_parts
 from ..probes.draws import draw_shots
 from ..probes.fit import ProbeOutcome, fit, outcome
 from ..probes.scoring import score_validation
-from ..probes.selection import Indices, best_of, curve_point, end_of_grid
+from ..probes.selection import Criterion, Indices, best_of, curve_point, end_of_grid
 from ..probes.training import Prediction, without_votes_last
-from .base import Problem, Protocol
+from .base import METRIC, Problem, Protocol, Transform
 from .heads import fit_heads
 from .logistic_search import SOLVER, LogisticSearch
 
 HEADLINE_K = 20
+METRICS: Mapping[str, str] = MappingProxyType(
+    {
+        "mean_accuracy": "top1",
+        "mean_per_class_accuracy": "mean_per_class_recall",
+        "top1": "top1",
+        "mean_per_class_recall": "mean_per_class_recall",
+    }
+)
+"""The reference's ``--metric-type``, under its names and ours; it also chooses C or the head."""
+
+FLAG_METRICS: Mapping[str, str] = MappingProxyType({"map": "map", "map_11_point": "map_11_point"})
 CS = tuple(float(C) for C in 10 ** np.linspace(-6, 5, 45))
 """dinov2/eval/log_regression.py, C_POWER_RANGE."""
 
 
 def random_holdout(labels: Any, fraction: float, seed: int) -> tuple[Indices, Indices]:
-    """Hold out a share of the rows at random, whatever their classes; ascending indices of both parts."""
-    order = np.random.default_rng(seed).permutation(len(labels))
-    held = max(1, round(fraction * len(labels)))
+    """Hold out a share of the rows at random, whatever their classes; ascending indices of both parts.
+
+    The first ``n // 10`` of ``torch.randperm(n)`` from seed 0, as in dinov2/eval/log_regression.py.
+    """
+    import torch
+
+    n = len(labels)
+    order = torch.randperm(n, generator=torch.Generator().manual_seed(seed)).numpy()
+    held = min(max(1, math.floor(fraction * n)), n - 1)
     return np.sort(order[held:]), np.sort(order[:held])
 
 
-def _draw(labels: Any, shots: int, seed: int, then: int = 0) -> tuple[Indices, Indices]:
+def _draw(labels: Any, shots: int, seed: int, then: int = 0, apart: Any = None) -> tuple[Indices, Indices]:
     """Draw as the reference does, by torch's generator; flags as everybody does."""
     from ..probes.knn.dinov2_knn import draw_per_class
 
     if labels.ndim == 2:
-        return draw_shots(labels, shots, seed, then)
+        return draw_shots(labels, shots, seed, then, apart)
     return draw_per_class(labels, shots, seed), np.empty(0, dtype=np.int64)
 
 
@@ -95,13 +114,12 @@ def _prediction(
 
 
 def run_logreg(problem: Problem) -> ProbeOutcome:
-    """Fit the 45 values of C together, choose by validation accuracy, and fit all training rows."""
-    search = LogisticSearch(problem, problem.accuracy)
+    """Fit the 45 values of C together, choose on validation rows, and fit all training and validation rows."""
+    search = LogisticSearch(problem)
     scores = search.scores(CS)
     best = CS[int(np.argmax(scores))]  # the first of equals: the strongest penalty, as the reference
     search.told += end_of_grid("C", best, CS)
-    # All of train, of which the rows that chose are a part unless others were asked for.
-    return search.finish(best, problem.refit_on if problem.val_from_train else problem.train)
+    return search.finish(best, problem.refit_on)
 
 
 def run_linear(problem: Problem) -> ProbeOutcome:
@@ -133,7 +151,7 @@ def _heads(problem: Problem, *, on_test: bool) -> ProbeOutcome:
         curve_point("learning_rate", rate, fitted, score_validation(fitted.estimator, judge, problem.n_classes))
         for rate, fitted in zip(rates, fits, strict=True)
     ]
-    best, _ = best_of(curve, "top1", ties="first")  # as the reference
+    best, by = best_of(curve, cast(Criterion, problem.metric), ties="first")  # as the reference
     told += end_of_grid("learning_rate", rates[best], rates)
     return outcome(
         replace(fits[best], seconds=0.0),  # which the curve has already
@@ -142,7 +160,7 @@ def _heads(problem: Problem, *, on_test: bool) -> ProbeOutcome:
         problem.n_classes,
         curve,
         {"learning_rate": rates[best]},
-        "test top1" if on_test else "top1",
+        f"test {by}" if on_test else by,
         warnings=told,
     )
 
@@ -154,6 +172,7 @@ DINOV2_KNN = Protocol(
     features="unit",
     draw=_draw,
     parameters=MappingProxyType({"temperature": 0.07}),
+    transform=Transform(256, 224, "bicubic"),
     run=run_knn,
 )
 
@@ -164,14 +183,19 @@ DINOV2_LOGREG = Protocol(
     features="raw",
     validation="held",
     hold_out=random_holdout,
-    parameters=SOLVER,
+    parameters=MappingProxyType({METRIC: "mean_accuracy", **SOLVER}),
+    metrics=MappingProxyType({**METRICS, **FLAG_METRICS}),
+    transform=Transform(224, 224, "bicubic"),
     run=run_logreg,
 )
 
 _LINEAR: dict[str, Any] = {
     "source": "DINOv2, dinov2/eval/linear.py",
     "features": "raw",
-    "parameters": MappingProxyType({"iterations": 12_500, "batch_size": 1024}),
+    "parameters": MappingProxyType({METRIC: "mean_accuracy", "iterations": 12_500, "batch_size": 1024}),
+    "metrics": METRICS,
+    "transform": Transform(256, 224, "bicubic"),
+    "random": True,
 }
 
 DINOV2_LINEAR = Protocol(

@@ -11,8 +11,8 @@ from ..probes.fit import ProbeOutcome, fit, outcome, targets_of
 from ..probes.named import NAMED
 from ..probes.part import Part
 from ..probes.scoring import score_validation
-from ..probes.selection import CurvePoint, curve_point
-from ..probes.training import fit_grid
+from ..probes.selection import CurvePoint, ValidationScores, curve_point
+from ..probes.training import Fitted, fit_grid
 from .base import Problem
 
 SOLVER = NAMED["logreg"].defaults
@@ -26,8 +26,6 @@ class LogisticSearch:
     ----------
     problem : Problem
         Its parameters have ``tol`` and ``max_iter``, of `LogisticProbe`.
-    metric : str
-        The validation score that chooses.
 
     Attributes
     ----------
@@ -35,8 +33,8 @@ class LogisticSearch:
         Of every C that was fitted, in that order.
     """
 
-    def __init__(self, problem: Problem, metric: str) -> None:
-        self.problem, self.metric = problem, metric
+    def __init__(self, problem: Problem) -> None:
+        self.problem, self.metric = problem, problem.metric
         self.curve: list[CurvePoint] = []
         self.told = check_parts(problem.train, problem.val, problem.test, problem.n_classes)
         self._scores: dict[float, float] = {}
@@ -45,10 +43,10 @@ class LogisticSearch:
         """Return the validation score of each C; those that have not been fitted yet are fitted together."""
         new = [C for C in dict.fromkeys(values) if C not in self._scores]
         if new:
-            train, val = self.problem.train, self.problem.chosen_on
+            train = self.problem.train
             fits = fit_grid(probe(self.problem), train.for_logistic, targets_of(train), new)
             for C, fitted in zip(new, fits, strict=True):
-                point = curve_point("C", C, fitted, score_validation(fitted.estimator, val, self.problem.n_classes))
+                point = curve_point("C", C, fitted, self._score(fitted))
                 if point[self.metric] is None:
                     raise BadInput(
                         f"The validation rows give no {self.metric} to choose by: none of them has a label.",
@@ -63,7 +61,11 @@ class LogisticSearch:
             )
         return [self._scores[C] for C in values]
 
-    def finish(self, C: float, fitted_on: Part, **more: Any) -> ProbeOutcome:
+    def _score(self, fitted: Fitted) -> ValidationScores:
+        p = self.problem
+        return score_validation(fitted.estimator, p.chosen_on, p.n_classes, also=self.metric)
+
+    def finish(self, C: float, fitted_on: Part) -> ProbeOutcome:
         """Fit once more with the chosen C, and score on test."""
         final = fit(probe(self.problem, C=C), fitted_on)
         self.problem.progress(f"C {C:.3g} fitted on {len(fitted_on)} rows in {final.seconds:.1f} s")
@@ -80,7 +82,6 @@ class LogisticSearch:
             {"C": C},
             self.metric if curve else None,
             warnings=told,
-            more=more,
         )
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 from ..probes.draws import Targets, is_mixed
@@ -19,7 +21,7 @@ CS = tuple(float(C) for C in 10.0 ** np.arange(-5, 3.5, 0.5))
 
 def run(problem: Problem) -> ProbeOutcome:
     """Choose C on the 200 validation rows, and fit all 1,000."""
-    search = LogisticSearch(problem, problem.accuracy)
+    search = LogisticSearch(problem)
     best = CS[middle_of_best(search.scores(CS))]
     search.told += end_of_grid("C", best, CS)
     return search.finish(best, problem.refit_on)
@@ -34,7 +36,8 @@ def last_tenth(labels: Targets, fraction: float, seed: int) -> tuple[Indices, In
     order: Indices = np.arange(n, dtype=np.int64)
     if not is_mixed(labels):
         order = np.random.default_rng(seed).permutation(n)
-    border = n - max(1, round(fraction * n))
+    # Rounded down: TFDS cuts train[:90%] at 90 * n // 100.
+    border = min(math.floor((1 - fraction) * n), n - 1)
     return np.sort(order[:border]), np.sort(order[border:])
 
 

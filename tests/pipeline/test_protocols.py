@@ -124,14 +124,63 @@ def test_clip_evaluates_at_most_fifteen_penalties_and_refits_on_train_and_valida
 
 
 def test_clip_reports_the_score_of_its_table() -> None:
-    assert headline("torchvision:Flowers102", multilabel=False) == "mean_per_class_recall"
-    assert headline("torchvision:OxfordIIITPet", multilabel=False) == "mean_per_class_recall"
-    assert headline("torchvision:FGVCAircraft", multilabel=False) == "mean_per_class_recall"
-    assert headline("torchvision:Caltech101", multilabel=False) == "mean_per_class_recall"
-    assert headline("folder:/data/Flowers-102/", multilabel=False) == "mean_per_class_recall"
+    for name in ("Flowers102", "OxfordIIITPet", "FGVCAircraft", "Caltech101"):
+        assert headline(f"torchvision:{name}") == "mean_per_class_recall"
+    assert headline("folder:/data/Flowers-102/") == "mean_per_class_recall"
+    assert headline("csv:hateful_memes.csv") == "roc_auc"
+    assert headline("folder:/data/Kinetics-700") == "mean_top1_top5"
     for name in ("torchvision:CIFAR100", "folder:/home/peter/carpets/food", "csv:/srv/pets/birds.csv"):
-        assert headline(name, multilabel=False) == "top1"
-    assert headline("csv:voc2007.csv", multilabel=True) == "map_11_point"
+        assert headline(name) is None
+
+
+def test_the_score_is_that_of_the_name_that_is_asked_for_or_the_one_that_is_given() -> None:
+    clip, readme = protocol_named("clip"), protocol_named("clip-readme")
+    given = clip.completed({})
+    assert clip.score(given, "folder:/d/pets", 37, multilabel=False) == "mean_per_class_recall"
+    assert clip.score(given, "folder:/d/petsv1", 37, multilabel=False) == "top1"
+    assert clip.score(given, None, 37, multilabel=False) == "top1"
+    assert clip.score(given, "csv:voc2007.csv", 20, multilabel=True) == "map_11_point"
+    assert clip.score(clip.completed({"metric": "top1"}), "folder:/d/pets", 37, multilabel=False) == "top1"
+    # The README's code counts right answers, whatever the data set.
+    assert readme.score(readme.completed({}), "folder:/d/pets", 37, multilabel=False) == "top1"
+
+
+def test_a_metric_that_does_not_fit_the_labels_is_refused() -> None:
+    clip = protocol_named("clip")
+    with pytest.raises(BadInput, match="no metric 'accuracy'"):
+        clip.completed({"metric": "accuracy"})
+    with pytest.raises(BadInput, match="does not exist for single-label"):
+        clip.score(clip.completed({"metric": "map"}), None, 10, multilabel=False)
+    with pytest.raises(BadInput, match="does not exist for multi-label"):
+        clip.score(clip.completed({"metric": "top1"}), None, 10, multilabel=True)
+    with pytest.raises(BadInput, match="top-5, which says nothing of 5 classes"):
+        clip.score(clip.completed({"metric": "mean_top1_top5"}), None, 5, multilabel=False)
+    with pytest.raises(BadInput, match="no parameter 'metric'"):
+        protocol_named("vtab-1k").completed({"metric": "top1"})
+
+
+@pytest.mark.parametrize("metric", ["mean_per_class_recall", "roc_auc", "mean_top1_top5"])
+def test_the_score_that_is_asked_for_chooses(metric: str) -> None:
+    posed = problem(protocol_named("clip").completed({}), metric=metric)
+    done = run("clip", posed)
+    assert done.chosen_by == metric
+    best = max(point[metric] for point in done.curve)
+    assert done.chosen["C"] in [point["C"] for point in done.curve if point[metric] == best]
+
+
+@pytest.mark.parametrize("name", ["dinov2-logreg", "dinov2-linear", "dinov2-linear-testselect"])
+def test_dinov2_s_metric_type_chooses_and_is_reported(name: str) -> None:
+    protocol = protocol_named(name)
+    assert protocol.score(protocol.completed({}), "folder:/d/pets", 37, multilabel=False) == "top1"
+    given = protocol.completed({**SHORT.get(name, {}), "metric": "mean_per_class_accuracy"})
+    metric = protocol.score(given, None, 6, multilabel=False)
+    assert metric == "mean_per_class_recall"
+    assert protocol.deviations(protocol.completed({"metric": "mean_per_class_accuracy"})) == []
+    done = protocol.run(problem(given, metric=metric))
+    assert done.chosen_by == ("test " if "testselect" in name else "") + metric
+    (chosen, value) = next(iter(done.chosen.items()))
+    best = max(point[metric] for point in done.curve)
+    assert value in [point[chosen] for point in done.curve if point[metric] == best]
 
 
 def test_clip_readme_is_one_fit() -> None:
@@ -217,14 +266,14 @@ def test_vtab_fits_its_training_and_validation_rows_together() -> None:
     assert len(done.curve) == 17
 
 
-def test_dinov2_logreg_refits_on_all_of_train_and_on_nothing_else() -> None:
+def test_dinov2_logreg_refits_on_the_rows_that_chose_too() -> None:
     posed = problem(protocol_named("dinov2-logreg").completed({}))
-    assert run("dinov2-logreg", posed).solver["rows"] == len(posed.train) + len(posed.chosen_on)
-    assert run("dinov2-logreg", replace(posed, val_from_train=False)).solver["rows"] == len(posed.train)
+    for given in (posed, replace(posed, val_from_train=False)):  # the reference joins a --finetune-dataset as well
+        assert run("dinov2-logreg", given).solver["rows"] == len(posed.train) + len(posed.chosen_on)
 
 
 def test_validation_rows_without_a_label_are_refused() -> None:
-    posed = problem_with_flags(protocol_named("clip").completed({}), draw=Draw())
+    posed = problem_with_flags(protocol_named("clip").completed({}), draw=Draw(), metric="map_11_point")
     nothing = Part(posed.chosen_on.x, np.zeros_like(posed.chosen_on.y))
     with pytest.raises(BadInput, match="no map_11_point to choose by"):
         run("clip", replace(posed, val=nothing))

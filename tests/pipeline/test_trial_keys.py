@@ -1,0 +1,291 @@
+"""What is in a trial's key, and what is not: a result answers again as long as nothing that counts has changed."""
+
+from __future__ import annotations
+
+import importlib
+import shutil
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import sklearn
+from tests_support import put_set
+
+import cryoprobe
+from cryoprobe.pipeline.asking import plan_of
+from cryoprobe.pipeline.probes import Draw
+from cryoprobe.pipeline.resolve import Sets
+from cryoprobe.pipeline.trial_keys import code_in, specify
+from cryoprobe.pipeline.trials import PLAIN, Plan
+from cryoprobe.stores.store import Store
+
+CLASSES = tuple("abcdef")
+BY_NAME: dict[str, Any] = {"model": "timm:m", "dataset": "folder:/d"}
+FIXTURE = Path(__file__).parents[1] / "fixtures" / "store-v1" / "store"
+
+
+def rows(n: int, seed: int, d: int = 12) -> tuple[np.ndarray, np.ndarray]:
+    rng = np.random.default_rng(seed)
+    y = np.arange(n) % len(CLASSES)
+    return 3 * np.eye(len(CLASSES), d)[y] + rng.normal(0, 1.2, (n, d)), y
+
+
+@pytest.fixture
+def split(store: Path) -> Store:
+    opened = cryoprobe.open_store(store, create=True)
+    for name, n, seed in (("train", 120, 0), ("test", 60, 1)):
+        put_set(opened, *rows(n, seed), classes=CLASSES, split=name)
+    return opened
+
+
+@pytest.fixture
+def sets() -> Sets:
+    """Return the train and the test set of the store that an early version wrote."""
+    opened = cryoprobe.open_store(FIXTURE)
+    train, test = (opened.open(opened.find(split=split)[0].set) for split in ("train", "test"))
+    return Sets(train, test, None, {})
+
+
+def asked(*, protocol: str = PLAIN, metric: str = "", **fields: Any) -> Plan:
+    given = {"probe": None, "params": None, "C": (), "grid": None, "choose_by": None, "seed": 0, **fields}
+    plan = plan_of(protocol, *given.values())
+    return Plan(plan.request, plan.protocol, plan.parameters, plan.test_seed, metric=metric)
+
+
+GOLDEN: list[tuple[dict[str, Any], Draw, str]] = [
+    ({"probe": "nearest-mean"}, Draw(), "4088f944c76337f0a9c440eed27ae239d92b2fff7098f6e6afe38f789054b336"),
+    ({"C": (0.1, 10.0)}, Draw(shots=2), "7ca04791cac25dc759b6fe2464534121412e84fe8addacb2440b79e681cf03a8"),
+    (
+        {"protocol": "clip-readme", "metric": "top1"},
+        Draw(),
+        "6452d63e2235261a4b92f6c2561a0e51f360eef0243961c5d50559a6fd4affd5",
+    ),
+    (
+        {"protocol": "bigvision-fewshot", "metric": "top1", "params": {"l2": 512.0}},
+        Draw(shots=5),
+        "e36668ed53448f17c065d181488aef1d87834c2534a0c587f078f091955cc52f",
+    ),
+]
+
+
+@pytest.mark.parametrize(("given", "draw", "golden"), GOLDEN)
+def test_trial_ids_are_what_they_were(sets: Sets, given: dict[str, Any], draw: Draw, golden: str) -> None:
+    plan = asked(**given)
+    assert specify(plan, sets, draw, 1, code_in(plan)).id == golden
+
+
+def test_a_trial_of_an_earlier_schema_is_listed_and_does_not_answer(tmp_path: Path) -> None:
+    store = tmp_path / "store"
+    shutil.copytree(FIXTURE, store)
+    (old,) = cryoprobe.results(store)
+    assert old["schema"] == 2
+    again: dict[str, Any] = {"model": old["model"], "dataset": old["dataset"], "untrained": True}
+    new = cryoprobe.probe(store, **again, probe=old["probe"])
+    assert not new["cached"]
+    assert new["trial"] != old["trial"]
+    assert {trial["trial"] for trial in cryoprobe.results(store)} == {old["trial"], new["trial"]}
+    assert cryoprobe.probe(store, **again, probe=old["probe"])["cached"]
+
+
+SAME: list[tuple[dict[str, Any], dict[str, Any]]] = [
+    ({"probe": "nearest-mean"}, {"seed": 1}),
+    ({"probe": "knn"}, {"seed": 1}),
+    ({"probe": "knn"}, {"params": {"k": 20, "block_size": 64, "temperature": 0.07, "metric": "cosine"}}),
+    ({"probe": "knn", "params": {"k": 5}}, {"params": {"n_neighbors": 5.0}}),
+    ({"C": 1.0}, {"C": (), "params": {"C": 1, "n_threads": 1, "precision": "auto", "class_weight": None}}),
+    ({"C": 1.0}, {"jobs": 1, "memory": 2**40, "seed": 3}),
+    (
+        {"probe": "sklearn.linear_model.LogisticRegression"},
+        {"C": 1.0, "seed": 2, "params": {"n_jobs": 1, "verbose": 0}},
+    ),
+    ({"probe": "sklearn.naive_bayes.GaussianNB"}, {"seed": 5, "params": {"var_smoothing": 1e-9}}),
+    ({"protocol": "clip-readme"}, {"seed": 1, "params": {"C": 0.316}}),
+    ({"protocol": "dinov2-knn"}, {"seed": 1, "params": {"temperature": 0.07}}),
+]
+
+
+@pytest.mark.parametrize(("first", "then"), SAME)
+def test_what_changes_no_number_is_not_in_the_key(split: Store, first: dict[str, Any], then: dict[str, Any]) -> None:
+    one = cryoprobe.probe(split, **BY_NAME, **first)
+    other = cryoprobe.probe(split, **BY_NAME, **{**first, **then})
+    assert (one["cached"], other["cached"]) == (False, True)
+    assert other["trial"] == one["trial"]
+
+
+OTHER: list[tuple[dict[str, Any], dict[str, Any]]] = [
+    ({"probe": "sgd", "params": {"learning_rate": 1.0, "epochs": 2}}, {"seed": 1}),
+    ({"probe": "sklearn.tree.DecisionTreeClassifier"}, {"seed": 1}),
+    ({"probe": "sklearn.linear_model.LogisticRegression", "params": {"solver": "saga"}}, {"seed": 1}),
+    ({"probe": "nearest-mean", "test_split": "0.3"}, {"seed": 1}),
+    ({"C": (0.1, 1.0)}, {"seed": 1}),
+    ({"C": 1.0, "shots": 2, "seeds": 1}, {"seed": 1}),
+    ({"probe": "knn"}, {"params": {"k": 19}}),
+    ({"protocol": "clip"}, {"params": {"metric": "mean_per_class_recall"}}),
+    ({"protocol": "dinov2-logreg"}, {"params": {"metric": "mean_per_class_accuracy"}}),
+]
+
+
+@pytest.mark.parametrize(("first", "then"), OTHER)
+def test_what_can_change_a_number_is_in_the_key(split: Store, first: dict[str, Any], then: dict[str, Any]) -> None:
+    one = cryoprobe.probe(split, **BY_NAME, **first)
+    other = cryoprobe.probe(split, **BY_NAME, **{**first, **then})
+    assert (one["cached"], other["cached"]) == (False, False)
+    assert other["trial"] != one["trial"]
+
+
+def test_seeds_that_change_nothing_are_one_trial_and_a_note_says_so(split: Store) -> None:
+    result = cryoprobe.probe(split, **BY_NAME, probe="nearest-mean", seeds=3)
+    assert "summary" not in result
+    assert any("3 trials would be the same as 1" in note for note in result["notes"])
+
+
+def test_scikit_learn_s_version_is_in_the_key_of_its_own_estimators_alone(sets: Sets) -> None:
+    def versions(**given: Any) -> Any:
+        plan = asked(**given)
+        return specify(plan, sets, Draw(), 0, code_in(plan)).key.get("versions")
+
+    installed = {"scikit-learn": sklearn.__version__}
+    assert versions(probe="sklearn.naive_bayes.GaussianNB") == installed
+    assert versions(protocol="mieb", metric="top1") == installed
+    assert versions(probe="knn") is None
+    assert versions(protocol="clip", metric="top1") is None
+
+
+def test_a1_metric_by_name(store: Path) -> None:
+    """One content under two names: each name's own score, whichever came first."""
+    opened = cryoprobe.open_store(store, create=True)
+    for name in ("petsv1", "pets"):
+        for part, n in (("train", 120), ("test", 60)):
+            put_set(opened, *rows(n, n), classes=CLASSES, split=part, dataset=f"folder:/d/{name}")
+
+    def scored(name: str, **more: Any) -> dict[str, Any]:
+        return cryoprobe.probe(opened, model="timm:m", dataset=f"folder:/d/{name}", protocol="clip", **more)
+
+    first, second = scored("petsv1"), scored("pets")
+    assert (first["metric"], first["chosen_by"]) == ("top1", "top1")
+    assert (second["metric"], second["chosen_by"]) == ("mean_per_class_recall", "mean_per_class_recall")
+    assert not second["cached"]
+    assert any("published of a data set called folder:/d/pets" in note for note in second["notes"])
+    again = scored("pets", params={"metric": "top1"})
+    assert (again["cached"], again["trial"]) == (True, first["trial"])
+    by_id = cryoprobe.probe(opened, train=first["train"], test=first["test"], protocol="clip")
+    assert by_id["metric"] == "top1"
+    assert any("given by its id" in note for note in by_id["notes"])
+
+
+@pytest.fixture
+def mine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., None]]:
+    """Yield a function that writes modules of one's own, as a process that starts anew would import them."""
+    folder = tmp_path / "mine"
+    folder.mkdir()
+    monkeypatch.syspath_prepend(folder)
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)
+
+    def forget() -> None:
+        for name, module in list(sys.modules.items()):
+            if str(folder) in str(getattr(module, "__file__", "") or getattr(module, "__path__", "")):
+                del sys.modules[name]
+        importlib.invalidate_caches()
+
+    def write(files: Mapping[str, str] | None = None, **more: str) -> None:
+        for name, text in {**(files or {}), **more}.items():
+            path = folder / f"{name}.py"
+            path.parent.mkdir(exist_ok=True)
+            path.write_text(text)
+        forget()
+
+    yield write
+    forget()
+
+
+PROBE = """
+from sklearn.neighbors import KNeighborsClassifier
+{imports}
+class Mine(KNeighborsClassifier):
+    def predict(self, X):
+        {inside}
+        labels = super().predict(X)
+        return self.classes_[::-1][labels] if {flip} else labels
+"""
+HELPERS: dict[str, tuple[str, str, str, str, str]] = {
+    "module": ("import helper", "pass", "helper.FLIP", "own", "helper"),
+    "name": ("from helper import FLIP", "pass", "FLIP", "own", "helper"),
+    "inside a function": ("", "import helper", "helper.FLIP", "own", "helper"),
+    "in a package": ("from pack import helper", "pass", "helper.FLIP", "own", "pack/helper"),
+    "relative": ("from . import helper", "pass", "helper.FLIP", "pack/own", "pack/helper"),
+    "relative name": ("from .helper import FLIP", "pass", "FLIP", "pack/own", "pack/helper"),
+    "of the package itself": ("", "from . import FLIP", "FLIP", "pack/own", "pack/__init__"),
+}
+
+
+@pytest.mark.parametrize("how", HELPERS)
+def test_a2_own_probe_helper(split: Store, mine: Callable[..., None], how: str) -> None:
+    imports, inside, flip, own, helper = HELPERS[how]
+    probe = f"{own.replace('/', '.')}.Mine"
+    files = {own: PROBE.format(imports=imports, inside=inside, flip=flip)}
+    if "pack" in own + helper:
+        files["pack/__init__"] = ""
+
+    def run(text: str) -> dict[str, Any]:
+        mine(files | {helper: text})
+        return cryoprobe.probe(split, **BY_NAME, probe=probe)
+
+    first, same, flipped = run("FLIP = False"), run("FLIP = False"), run("FLIP = True")
+    assert [first["cached"], same["cached"], flipped["cached"]] == [False, True, False]
+    assert first["metrics"]["top1"] > 0.8
+    assert flipped["metrics"]["top1"] < 0.2
+
+
+def test_a_helper_of_a_helper_and_a_base_class_count_too(split: Store, mine: Callable[..., None]) -> None:
+    base = "import deep\nfrom sklearn.neighbors import KNeighborsClassifier\nclass Base(KNeighborsClassifier): pass\n"
+    cached = []
+    for text in ("x = 1", "x = 1", "x = 2"):
+        mine(deep=text, base=base, own="from base import Base\nclass Mine(Base): pass\n")
+        cached.append(cryoprobe.probe(split, **BY_NAME, probe="own.Mine")["cached"])
+    assert cached == [False, True, False]
+
+
+HIDDEN = {
+    "imports or runs code by name": "import importlib\nhelper = importlib.import_module('json')\n",
+    "may read data": "def later():\n    return open('numbers.txt').read()\n",
+}
+
+
+@pytest.mark.parametrize("doubt", HIDDEN)
+def test_what_cannot_be_seen_is_run_anew_each_time_and_said(
+    split: Store, mine: Callable[..., None], doubt: str
+) -> None:
+    mine(own=HIDDEN[doubt] + PROBE.format(imports="", inside="pass", flip="False"))
+    found = [cryoprobe.probe(split, **BY_NAME, probe="own.Mine") for _ in range(2)]
+    assert [result["cached"] for result in found] == [False, False]
+    assert all(any(doubt in note for note in result["notes"]) for result in found)
+    assert len(cryoprobe.results(split)) == 2
+
+
+def test_a_helper_that_was_edited_after_its_import_is_not_taken_for_the_new_one(
+    split: Store, mine: Callable[..., None], tmp_path: Path
+) -> None:
+    mine(own=PROBE.format(imports="import helper", inside="pass", flip="helper.FLIP"), helper="FLIP = False")
+    first = cryoprobe.probe(split, **BY_NAME, probe="own.Mine")
+    (tmp_path / "mine" / "helper.py").write_text("FLIP = True")  # and Python goes on with what it has
+    stale = cryoprobe.probe(split, **BY_NAME, probe="own.Mine")
+    assert stale["metrics"] == first["metrics"]
+    assert any("has changed since it was imported" in note for note in stale["notes"])
+    mine()  # Python starts anew
+    fresh = cryoprobe.probe(split, **BY_NAME, probe="own.Mine")
+    assert not fresh["cached"]
+    assert fresh["metrics"]["top1"] < 0.2 < first["metrics"]["top1"]
+
+
+def test_installed_packages_that_an_own_probe_imports_count_by_their_versions(
+    sets: Sets, mine: Callable[..., None]
+) -> None:
+    text = "import json\nimport numpy as np\n" + PROBE.format(imports="import helper", inside="pass", flip="False")
+    mine(own=text, helper="")
+    plan = asked(probe="own.Mine")
+    key = specify(plan, sets, Draw(), 0, code_in(plan)).key
+    assert key["versions"] == {"numpy": np.__version__, "scikit-learn": sklearn.__version__}
+    assert sorted(key["sources"]) == ["helper", "own"]
