@@ -33,9 +33,7 @@ import statistics
 import subprocess
 import sys
 import tempfile
-import time
 import warnings
-from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -44,10 +42,11 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from certificate import objective
+from race_machine import machine, timed
 from race_rivals import GAP, Lap, Rival, rivals, run_lap, too_large
 from race_sets import TEN, Optima, RaceSet, optima, race_set
 from sklearn.linear_model import LogisticRegression
-from threadpoolctl import threadpool_info, threadpool_limits
+from threadpoolctl import threadpool_limits
 
 from cryoprobe.pipeline.probes.logistic import Path as Fitted
 from cryoprobe.pipeline.probes.logistic import fit_path
@@ -61,13 +60,6 @@ SLOW_BLAS = ("OPENBLAS_CORETYPE", "OPENBLAS_L2_SIZE")
 """Where a machine sets these, NumPy's products are slower than what people get: they are unset together."""
 _QUICK_LAP = 15.0
 """Seconds up to which a rival's lap is repeated."""
-
-
-def timed(work: Callable[[], Any]) -> tuple[float, Any]:
-    """Return the seconds it took, and the result."""
-    start = time.perf_counter()
-    result = work()
-    return time.perf_counter() - start, result
 
 
 def ours_against(given: RaceSet, path: Fitted, known: Optima) -> list[float]:
@@ -214,38 +206,6 @@ def old_comparison(given: RaceSet, known: Optima, max_iter: int) -> dict[str, An
         f"{ratio:.1f} times"
     )
     return {"sklearn_s": [round(s, 2) for s in theirs], "sklearn_above_optimum": above, "ratio": round(ratio, 1)}
-
-
-def machine(threads: int, quick: bool) -> dict[str, Any]:
-    """Measure what this machine reaches in products and in reading memory, and print what the products run on."""
-    n = 1024 if quick else 4096
-    found: dict[str, Any] = {}
-    for dtype in (torch.float32, torch.bfloat16):
-        a = torch.randn(n, n).to(dtype)
-        seconds = min(timed(partial(torch.matmul, a, a))[0] for _ in range(5))
-        found[f"gflops_{str(dtype).removeprefix('torch.')}"] = round(2 * n**3 / seconds / 1e9)
-    big = torch.ones(1 << (24 if quick else 28))
-    found["read_gb_per_s"] = round(big.nbytes / min(timed(big.sum)[0] for _ in range(5)) / 1e9, 1)
-    blas = [pool for pool in threadpool_info() if pool["user_api"] == "blas"]
-    found["blas"] = [f"{p['internal_api']} {p['version']} {p.get('architecture', '')}".strip() for p in blas]
-    found["flags"] = sorted(cpu_flags() & {"amx_bf16", "avx512_bf16", "avx512f", "avx2"})
-    found["unset"] = os.environ.get("PROBE_SWEEP_UNSET", "")
-    print(
-        f"{threads} threads; float32 {found['gflops_float32']} GFLOP/s, bfloat16 {found['gflops_bfloat16']} GFLOP/s, "
-        f"{found['read_gb_per_s']} GB/s from memory; {', '.join(found['flags']) or 'unknown CPU flags'}\n"
-        f"BLAS of NumPy and SciPy: {'; '.join(found['blas'])}"
-        + (f"; {found['unset']} unset for this run" if found["unset"] else "")
-    )
-    if "amx_bf16" not in found["flags"]:
-        print("Matrix units (AMX): this machine has none, so there is one run, without them")
-    return found
-
-
-def cpu_flags() -> set[str]:
-    """Return the CPU's flags, where the system has them in a file."""
-    info = Path("/proc/cpuinfo")
-    lines = info.read_text().splitlines() if info.exists() else []
-    return set(next((line.split(":")[1].split() for line in lines if line.startswith("flags")), []))
 
 
 def without_matrix_units(arguments: argparse.Namespace, names: list[str]) -> dict[str, float]:

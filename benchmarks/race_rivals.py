@@ -79,10 +79,10 @@ class Watch:
                 self.reached = used
         value = estimate if estimate is not None else self.gap
         self._lowest, self._since = (value, 0) if value < self._lowest else (self._lowest, self._since + 1)
+        self._paused += time.perf_counter() - now
         if self.reached is not None or used > self._budget or self._since > _PATIENCE:
             self.keep()
             raise Done
-        self._paused += time.perf_counter() - now
 
     def keep(self) -> None:
         """Look at the last iterate, and note when it ended, whatever the reason."""
@@ -150,12 +150,13 @@ def run_lap(rival: Rival, given: RaceSet, cs: Array, lower: Array, budget: float
         if left <= 0:
             break
         watch = Watch(given, float(C), float(at), left)
+        start = weights if rival.warm else None
         wide = False
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             with np.errstate(all="ignore"):
                 try:
-                    rival.fit(given.x, given.y, float(C), weights if rival.warm else None, watch)
+                    rival.fit(given.x, given.y, float(C), start, watch)
                     watch.keep()
                 except Done:
                     pass
@@ -163,7 +164,7 @@ def run_lap(rival: Rival, given: RaceSet, cs: Array, lower: Array, budget: float
                     wide = True
                     watch.again()
                     try:
-                        rival.fit(given.x.astype(np.float64), given.y, float(C), watch.weights, watch)
+                        rival.fit(given.x.astype(np.float64), given.y, float(C), watch.weights or start, watch)
                         watch.keep()
                     except Done:
                         pass
@@ -171,7 +172,7 @@ def run_lap(rival: Rival, given: RaceSet, cs: Array, lower: Array, budget: float
         lap.gaps.append(watch.gap)
         lap.reached.append(watch.reached is not None)
         lap.float64.append(wide)
-        weights = watch.weights
+        weights = watch.weights or weights
     return lap
 
 
