@@ -18,6 +18,7 @@ from cryoprobe.pipeline.protocols.clip import LAMBDAS, headline
 from cryoprobe.pipeline.protocols.clip_benchmark import WEIGHT_DECAYS
 from cryoprobe.pipeline.protocols.dinov2 import CS
 from cryoprobe.pipeline.protocols.search import bisect, coarse_to_fine
+from cryoprobe.pipeline.specs import Preprocessing
 
 ISSUED = (
     "clip",
@@ -293,6 +294,52 @@ def test_a_parameter_that_is_changed_is_told_and_an_unknown_one_is_refused() -> 
     with pytest.raises(BadInput, match="positive number"):
         protocol_named("dinov2-knn").completed({"temperature": 0})
     assert protocol_named("clip-readme").completed({"C": 1})["C"] == 1.0
+
+
+PREPARED = Preprocessing(
+    library="timm",
+    image_size=(224, 224),
+    resize_mode="center",
+    crop_fraction=0.875,
+    interpolation="bicubic",
+    mean=(0.5, 0.5, 0.5),
+    std=(0.5, 0.5, 0.5),
+    color_mode="RGB",
+)
+OTHERWISE: list[tuple[str, dict[str, Any], str | None]] = [
+    ("dinov2-knn", {}, None),
+    ("dinov2-linear", {"resize_mode": "shortest", "library": "open_clip"}, None),
+    ("bigvision-fewshot", {"interpolation": "bilinear"}, None),
+    ("dinov2-logreg", {"crop_fraction": 1.0}, None),
+    ("dinov2-knn", {"image_size": (518, 518), "crop_fraction": 1.0}, "resize 518, crop 518, bicubic"),
+    ("dinov2-knn", {"crop_fraction": 1.0}, "resize 224, crop 224, bicubic"),
+    ("dinov2-knn", {"interpolation": "bilinear"}, "resize 256, crop 224, bilinear"),
+    ("dinov2-knn", {"resize_mode": "squash"}, "resize 256, crop 224, bicubic (squash)"),
+    ("dinov2-logreg", {}, "resize 256, crop 224, bicubic"),
+    ("bigvision-fewshot", {"image_size": (224, 256)}, "crop 224 x 256"),
+]
+
+
+@pytest.mark.parametrize(("name", "changed", "said"), OTHERWISE)
+def test_images_that_were_not_prepared_as_published_are_remarked(
+    name: str, changed: dict[str, Any], said: str | None
+) -> None:
+    transform = protocol_named(name).transform
+    assert transform is not None
+    remark = transform.remark(PREPARED.model_copy(update=changed).model_dump(mode="json"))
+    if said is None:
+        assert remark is None
+    else:
+        assert remark is not None
+        assert said in remark
+        assert remark.startswith(f"not as published: images with resize {transform.resize}, crop 224")
+
+
+def test_a_set_that_does_not_say_how_its_images_were_prepared_is_remarked() -> None:
+    transform = protocol_named("dinov2-linear").transform
+    assert transform is not None
+    for stored in (None, {}, {"image_size": [224]}, {**PREPARED.model_dump(), "crop_fraction": 0}):
+        assert "does not say" in str(transform.remark(stored))
 
 
 def test_a_search_finds_the_peak_of_a_smooth_curve_in_fifteen_looks() -> None:

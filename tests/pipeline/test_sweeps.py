@@ -217,6 +217,40 @@ def test_a_few_shot_protocol_brings_its_sizes_and_seeds(split: Store) -> None:
     assert [t["rows"]["val"] for t in coop["trials"]] == [12, 12]
 
 
+def test_few_shot_protocols_say_which_rows_choose(split: Store) -> None:
+    coop: dict[str, Any] = {**BY_NAME, "protocol": "coop-fewshot", "seeds": 1}
+    missing = "the store has no validation split of this data set"
+    asked: list[tuple[list[int], str]] = [([1], "1"), ([8], "4"), ([1, 8], "1 to 4")]
+    for shots, rows_of_each in asked:
+        told = cryoprobe.probe(split, **coop, shots=shots)["notes"]
+        assert told == [f"{missing}: {rows_of_each} of the other training rows of each class choose"]
+    assert cryoprobe.probe(split, **BY_NAME, protocol="clip")["notes"] == [f"{missing}: 10 % of train choose"]
+
+
+def test_the_spread_of_coop_is_that_of_numpy(split: Store) -> None:
+    result = cryoprobe.probe(split, **BY_NAME, protocol="coop-fewshot", shots=[1], seeds=3)
+    scores = [trial["metrics"]["top1"] for trial in result["trials"]]
+    assert result["summary"][0]["metrics"]["top1"]["std"] == pytest.approx(float(np.std(scores)))
+
+
+def test_a_share_of_train_that_chooses_is_an_option_of_clip_benchmark(split: Store) -> None:
+    result = cryoprobe.probe(split, **BY_NAME, protocol="clip-benchmark", params={"epochs": 1}, val_split="0.1")
+    assert "chosen on 10 % of train, drawn class by class" in result["remarks"]
+    assert not any("not as published: chosen" in remark for remark in result["remarks"])
+
+
+def test_flags_of_mieb_are_eight_rows_each_and_ranked_row_by_row(store: Path) -> None:
+    opened = cryoprobe.open_store(store, create=True)
+    for seed, name in enumerate(("train", "test")):
+        x, y = rows(240, seed)
+        put_set(opened, x, np.eye(6, dtype=np.uint8)[y], classes=CLASSES, split=name)
+    result = cryoprobe.probe(opened, **BY_NAME, protocol="mieb")
+    assert [(row["draw"], row["trials"]) for row in result["summary"]] == [({"shots": 8}, 5)]
+    assert result["metric"] == "lrap"
+    assert result["summary"][0]["metrics"]["lrap"]["mean"] > 0.6
+    assert not any("not as published" in remark for remark in result["remarks"])
+
+
 def test_raw_features_are_the_embeddings_times_their_norms(split: Store) -> None:
     result = cryoprobe.probe(split, **BY_NAME, protocol="mieb", seeds=1)
     x, y = split.open(result["train"]).load(raw=True)
