@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from ..errors import BadInput, Conflict, CryoprobeError, ReadOnly
+from ..stores import layout
 from ..stores.feature_set import FeatureSet
 from ..stores.manifest import FailedSample
 from ..stores.names import Name, NamedSet
@@ -27,6 +28,7 @@ from .encoding import default_batch
 from .explain import explain_dataset, explain_encoder
 from .extracted import ExtractedSet
 from .extraction import Settings, SplitExtraction
+from .health import SharedEmbeddings, find_shared, recorded
 from .options import check_ranges
 from .planning import Target
 from .progress import Reporter
@@ -61,6 +63,7 @@ class _Content:
     ids: list[bytes]
     labels: Labels
     failed: list[FailedSample]
+    name_of: Callable[[int], str]
 
 
 def extract(
@@ -265,7 +268,11 @@ def _extract_once(
     extracted = []
     for target in targets:
         name = _name(encoder, dataset, split.name, target, request)
-        feature_set = _seal(target, content, name, encoder, store, request, run.encoded, reporter)
+        shared = _shared(target, content, store)
+        remark = shared.remark(split.name, [content.name_of(row) for row in shared.example])
+        if remark is not None:
+            reporter.note(remark)
+        feature_set = _seal(target, content, name, encoder, store, request, run.encoded, shared, reporter)
         extracted.append(
             ExtractedSet(
                 set=feature_set.id,
@@ -278,6 +285,8 @@ def _extract_once(
                 failed=len(content.failed),
                 sealed=True,
                 seconds=0.0,
+                shared=shared.shared,
+                remarks=() if remark is None else (remark,),
             )
         )
     # A folder without options is listed again by stat calls; all else had to be opened, which `probe` must not do.
@@ -299,7 +308,18 @@ def _content(split: Split, ids: Sequence[bytes | None], failures: Mapping[int, F
         multilabel=labels.ndim == 2,
         failed=tuple(sorted(f.sample or "" for f in failed)),
     )
-    return _Content(spec, kept, labels, failed)
+    return _Content(spec, kept, labels, failed, lambda position: split.describe(rows[position]))
+
+
+def _shared(target: Target, content: _Content, store: Store) -> SharedEmbeddings:
+    """Count the different images with one embedding; where the store has the set already, as it was counted then."""
+    set_ = layout.set_id(target.encoder_id, content.spec.id)
+    with suppress(CryoprobeError):  # there is none yet, or it is damaged and will be made again
+        manifest = store.open(set_).manifest
+        known = recorded(manifest.provenance.get("shared_embeddings"), manifest.rows)
+        if known is not None:
+            return known
+    return find_shared(target.index, content.ids)
 
 
 def _name(encoder: Encoder, dataset: str, split: str, target: Target, request: _Request) -> Name:
@@ -327,6 +347,7 @@ def _seal(
     store: Store,
     request: _Request,
     encoded: int,
+    shared: SharedEmbeddings,
     reporter: Reporter,
 ) -> FeatureSet:
     """Seal the set of one target, give it its name, and say how it differs from the one that had the name before."""
@@ -346,6 +367,7 @@ def _seal(
             "workers": request.settings.workers,
             "device": str(encoder.device),
             "encoded": encoded,
+            "shared_embeddings": shared.model_dump(mode="json"),
         },
     )
     before = next((n.set for n in earlier if n.encoder == target.encoder_id and n.set != feature_set.id), None)

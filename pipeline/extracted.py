@@ -27,6 +27,10 @@ class ExtractedSet:
     sealed : bool
         Always true: the set can be read.
     seconds : float
+    shared : int
+        Different images whose embedding another image of the set has too.
+    remarks : tuple of str
+        What is odd about the set.
     """
 
     set: str
@@ -39,13 +43,15 @@ class ExtractedSet:
     failed: int
     sealed: bool
     seconds: float
+    shared: int = 0
+    remarks: tuple[str, ...] = ()
 
 
 def summary(sets: Sequence[ExtractedSet]) -> dict[str, Any]:
     """Return what `extract` did as one JSON object.
 
     ``set`` and ``dim`` are those of the first set; counts and seconds are summed over the splits, images that were
-    encoded for several taps counting once; ``sets`` has each set by itself.
+    encoded for several taps counting once; ``remarks`` are those of all sets; ``sets`` has each set by itself.
     """
     per_split = list({s.split: s for s in reversed(sets)}.values())
     return {
@@ -57,5 +63,6 @@ def summary(sets: Sequence[ExtractedSet]) -> dict[str, Any]:
         "failed": sum(s.failed for s in per_split),
         "sealed": all(s.sealed for s in sets),
         "seconds": round(sum(s.seconds for s in per_split), 3),
+        "remarks": list(dict.fromkeys(remark for s in sets for remark in s.remarks)),
         "sets": [asdict(s) for s in sets],
     }

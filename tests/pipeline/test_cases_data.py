@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 import struct
 from collections.abc import Callable
 from pathlib import Path
@@ -22,6 +23,7 @@ from cryoprobe.pipeline.datasets import load_dataset
 from cryoprobe.pipeline.datasets.base import UndecodableImage
 from cryoprobe.pipeline.datasets.images import decode_file, encode_image, encode_pixels, identified
 from cryoprobe.pipeline.encoders import Encoder
+from cryoprobe.pipeline.health import SharedEmbeddings
 
 SIDE = 64
 Y, X = np.mgrid[:SIDE, :SIDE]
@@ -502,3 +504,58 @@ def test_csv_windows_what_is_odd_is_said(tmp_path: Path, rows: list[str], said: 
     (tmp_path / "t.csv").write_text("\n".join(["path,label,split", *rows]))
     data = load_dataset(f"csv:{tmp_path / 't.csv'}")
     assert any(said in note for note in data.notes())  # type: ignore[attr-defined]
+
+
+# Different images with one embedding
+
+
+def drawing(number: int) -> bytes:
+    """Return a drawing that is transparent everywhere; its picture is another one each time."""
+    colours = np.random.default_rng(number).integers(0, 256, (24, 24, 1), np.uint8)
+    return saved(Image.fromarray(np.concatenate([np.zeros((24, 24, 3), np.uint8), colours], axis=2)), "PNG")
+
+
+def test_odd_images(encoder: Encoder, store: Path, tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    write_images(data, {"a": 30, "b": 30})
+    put(data, {f"a/drawing{i}.png": drawing(i) for i in range(7)})
+    (data / "b" / "drawing0 again.png").write_bytes(drawing(0))
+    notes = Notes()
+    (done,) = cryoprobe.extract(encoder, f"folder:{data}", store, reporter=notes)
+    remark = (
+        "7 of 67 different images of split 'all' have one and the same embedding, such as a/drawing0.png and "
+        "a/drawing1.png. Are they blank, transparent or clipped?"
+    )
+    assert (done.rows, done.shared, done.remarks) == (68, 7, (remark,))
+    assert remark in notes.said
+    assert cryoprobe.summary([done])["remarks"] == [remark]
+    (again,) = cryoprobe.extract(encoder, f"folder:{data}", store)
+    assert (again.encoded, again.shared, again.remarks) == (0, 7, (remark,))
+    (part,) = cryoprobe.extract(encoder, f"folder:{data}", store, limit=40)
+    assert part.encoded == 0
+    assert part.shared >= 2
+
+
+def test_images_that_an_encoder_tells_apart_are_not_remarked(encoder: Encoder, store: Path, tmp_path: Path) -> None:
+    files = write_images(tmp_path / "data", {"a": 5, "b": 5})
+    (tmp_path / "data" / "a" / "copy.png").write_bytes(files[0].read_bytes())
+    (done,) = cryoprobe.extract(encoder, f"folder:{tmp_path / 'data'}", store)
+    assert (done.rows, done.shared, done.remarks) == (11, 0, ())
+
+
+@pytest.mark.parametrize(
+    ("of", "shared", "largest", "said"),
+    [
+        (1000, 10, 10, None),
+        (1000, 11, 11, "11 of 1,000 different images"),
+        (1000, 500, 2, None),
+        (1000, 502, 2, "502 of 1,000 different images of split 'train' share their embedding"),
+        (1000, 600, 300, "300 of 1,000 .* In all, 600 share theirs"),
+        (3, 2, 2, "2 of 3 different images"),
+        (3, 0, 1, None),
+    ],
+)
+def test_when_shared_embeddings_are_remarked(of: int, shared: int, largest: int, said: str | None) -> None:
+    remark = SharedEmbeddings(of=of, shared=shared, largest=largest).remark("train", ())
+    assert (remark is None) == (said is None)
+    assert said is None or re.search(said, str(remark))

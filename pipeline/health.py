@@ -1,0 +1,108 @@
+"""Images that look alike to an encoder: how many different ones of a split have the same embedding, to the last bit.
+
+An encoder tells different pictures apart. If many have one embedding, they reached it as one picture: blank, clipped to
+white, transparent on black, or damaged in one way. A score on them means little.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, NonNegativeInt, ValidationError
+
+from ..stores.rows import RowIndex
+
+LARGEST_SHARE = 0.01
+"""A remark is made if one embedding belongs to more than this share of the images of a split …"""
+SHARED_SHARE = 0.5
+"""… or if more than this share have an embedding that another image has too."""
+
+_BLOCK_ROWS = 4096
+
+
+class SharedEmbeddings(BaseModel):
+    """How many different images of a set have the embedding of another one.
+
+    Parameters
+    ----------
+    of : int
+        Different images, by sample id.
+    shared : int
+        Those whose embedding another image has too.
+    largest : int
+        Most that have one embedding; 1 if each has its own.
+    example : tuple of int
+        Two rows of the set with that embedding; empty if each has its own.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="ignore", strict=True)
+
+    of: NonNegativeInt
+    shared: NonNegativeInt
+    largest: NonNegativeInt
+    example: tuple[NonNegativeInt, ...] = ()
+
+    def remark(self, split: str, names: Sequence[str]) -> str | None:
+        """Return what is to be said of it, in one line; None if it is nothing unusual.
+
+        Parameters
+        ----------
+        split : str
+        names : sequence of str
+            What the images of `example` are called.
+        """
+        such = f", such as {' and '.join(names)}" if names else ""
+        ask = "Are they blank, transparent or clipped?"
+        rest = f" In all, {self.shared:,} share theirs." if self.shared > self.largest else ""
+        if self.largest > max(1, LARGEST_SHARE * self.of):
+            return (
+                f"{self.largest:,} of {self.of:,} different images of split {split!r} have one and the same "
+                f"embedding{such}.{rest} {ask}"
+            )
+        if self.shared > SHARED_SHARE * self.of:
+            return (
+                f"{self.shared:,} of {self.of:,} different images of split {split!r} share their embedding with "
+                f"another{such}. {ask}"
+            )
+        return None
+
+
+def find_shared(index: RowIndex, ids: Sequence[bytes]) -> SharedEmbeddings:
+    """Compare the embeddings of a set's rows, read block by block.
+
+    Parameters
+    ----------
+    index : RowIndex
+        Has a row for each id.
+    ids : sequence of bytes
+        Sample ids, in the order of the set; an image that occurs twice counts once.
+    """
+    first: dict[bytes, int] = {}
+    for row, sample_id in enumerate(ids):
+        first.setdefault(sample_id, row)
+    different = list(first)
+    hashes = np.empty(len(different), np.uint64)
+    for start in range(0, len(different), _BLOCK_ROWS):
+        rows = index.gather(different[start : start + _BLOCK_ROWS]).embeddings
+        digests = [hashlib.blake2b(row.tobytes(), digest_size=8).digest() for row in rows]
+        hashes[start : start + len(rows)] = np.frombuffer(b"".join(digests), np.uint64)
+    _, group, counts = np.unique(hashes, return_inverse=True, return_counts=True)
+    largest = int(counts.max(initial=0))
+    alike = np.flatnonzero(group == int(np.argmax(counts)))[:2] if largest > 1 else ()
+    return SharedEmbeddings(
+        of=len(different),
+        shared=int(counts[counts > 1].sum()),
+        largest=largest,
+        example=tuple(first[different[int(i)]] for i in alike),
+    )
+
+
+def recorded(value: object, rows: int) -> SharedEmbeddings | None:
+    """Read what a set's provenance holds; None if it holds nothing of the kind, or rows that the set does not have."""
+    try:
+        found = SharedEmbeddings.model_validate(value, strict=False)
+    except ValidationError:
+        return None
+    return found if all(row < rows for row in found.example) else None
