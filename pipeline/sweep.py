@@ -14,6 +14,10 @@ DRAWS = 5
 """Of the training rows, where their number is asked for and nothing else is said."""
 
 
+_SEEDS = 2**32
+"""Generators of numpy's legacy kind take no larger ones."""
+
+
 def draws_of(shots: Sequence[int], fractions: Sequence[float], prescribed: Sequence[int]) -> list[Draw]:
     """Return the draws that are asked for, or else a protocol's, or else one of all rows.
 
@@ -43,6 +47,8 @@ def seeds_of(count: int | None, first: int, prescribed: Sequence[int], *, drawn:
         raise BadInput(f"--seeds is a number of draws, 1 or more, not {count}.", key="seeds", found=count)
     usual = len(prescribed) if len(prescribed) > 1 else (DRAWS if drawn else 1)
     start = first or min(prescribed, default=0)
+    if start + (count or usual) > _SEEDS:
+        raise BadInput(f"Seeds are below {_SEEDS}.", hint="Give a smaller --seed.", key="seed", found=start)
     return list(range(start, start + (count or usual)))
 
 

@@ -9,7 +9,7 @@ from pydantic import JsonValue
 
 from .estimators import load, make_estimator, valid_parameters
 from .named import NAMED
-from .own_code import Code, code_of_modules, versions_of
+from .own_code import Code, code_of_modules, installed_code, versions_of
 from .request import ProbeRequest
 
 _WORK_ONLY = frozenset({"n_threads", "memory", "block_size", "warm_start"})
@@ -75,6 +75,8 @@ def code_of(request: ProbeRequest) -> Code:
     unwrapped = inspect.unwrap(found)
     modules = [request.probe.rpartition(".")[0], str(getattr(unwrapped, "__module__", None) or "")]
     code = code_of_modules([name for name in dict.fromkeys(modules) if name])
+    if not code.sources:
+        code.sources |= installed_code(request.probe.partition(".")[0])
     if not code.sources and not code.versions:
         code.doubts.append("its source isn't in a file")
     return code

@@ -27,7 +27,7 @@ _OURS = "cryoprobe"
 
 _BY_NAME = frozenset({"__import__", "import_module", "exec", "eval", "run_path", "run_module"})
 _READS = frozenset(
-    {"open", "load", "loads", "loadtxt", "genfromtxt", "fromfile", "memmap", "read_text", "read_bytes", "getenv"}
+    {"open", "load", "loadtxt", "genfromtxt", "fromfile", "memmap", "read_text", "read_bytes", "getenv"}
     | {"read_csv", "read_json", "read_parquet", "read_table", "read_pickle", "load_file", "safe_open", "environ"}
 )
 
@@ -75,6 +75,20 @@ def code_of_modules(names: Sequence[str]) -> Code:
                 waiting += _read(name, spec, found)
         else:
             found.versions |= installed
+    return found
+
+
+def installed_code(top: str) -> dict[str, str]:
+    """Return a hash of the code of the installed packages that bring a top-level module, by their names.
+
+    A package of one's own is installed again and again under one version. Its RECORD lists the hashes of its files;
+    those of scripts, which hold a path of the machine, are left out.
+    """
+    found = {}
+    for name in _distributions().get(top, []):
+        record = importlib.metadata.distribution(name).read_text("RECORD") or ""
+        lines = sorted(line for line in record.splitlines() if line.split(",")[0].endswith((".py", ".so", ".pyd")))
+        found[name] = hashlib.sha256("\n".join(lines).encode()).hexdigest()
     return found
 
 

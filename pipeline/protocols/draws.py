@@ -9,11 +9,15 @@ from collections import defaultdict
 
 import numpy as np
 
+from ...errors import BadInput
 from ..probes.draws import Targets, draw_shots, until_each_has
 from ..probes.selection import Indices
 
 _MTEB_SEED = 42
 """Of every task in mteb (AbsTask.__init__)."""
+
+_EXPERIMENTS = 10_000
+"""More than anybody runs: each of multi-label data takes a shuffle for all those before it."""
 
 
 def draw_as_coop(
@@ -68,6 +72,8 @@ def draw_as_mteb(
     """
     n, none = len(labels), np.empty(0, dtype=np.int64)
     if labels.ndim == 2:
+        if seed >= _EXPERIMENTS:
+            raise BadInput(f"mteb's experiments are numbered from 0, and {seed} is none of them.", key="seed")
         rng = np.random.default_rng(_MTEB_SEED)
         for _ in range(seed + 1):
             order = np.arange(n)

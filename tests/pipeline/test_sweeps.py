@@ -217,6 +217,12 @@ def test_a_few_shot_protocol_brings_its_sizes_and_seeds(split: Store) -> None:
     assert [t["rows"]["val"] for t in coop["trials"]] == [12, 12]
 
 
+def test_seeds_that_no_generator_takes_are_refused(split: Store) -> None:
+    for protocol in ("coop-fewshot", "plain"):
+        with pytest.raises(BadInput, match="Seeds are below 4294967296"):
+            cryoprobe.probe(split, **BY_NAME, protocol=protocol, shots=[1], seeds=2, seed=2**32 - 1)
+
+
 def test_few_shot_protocols_say_which_rows_choose(split: Store) -> None:
     coop: dict[str, Any] = {**BY_NAME, "protocol": "coop-fewshot", "seeds": 1}
     missing = "the store has no validation split of this data set"

@@ -16,7 +16,7 @@ from tests_support import put_set
 
 import cryoprobe
 from cryoprobe.pipeline.asking import plan_of
-from cryoprobe.pipeline.probes import Draw
+from cryoprobe.pipeline.probes import Draw, own_code
 from cryoprobe.pipeline.resolve import Sets
 from cryoprobe.pipeline.trial_keys import code_in, specify
 from cryoprobe.pipeline.trials import PLAIN, Plan
@@ -289,3 +289,30 @@ def test_installed_packages_that_an_own_probe_imports_count_by_their_versions(
     key = specify(plan, sets, Draw(), 0, code_in(plan)).key
     assert key["versions"] == {"numpy": np.__version__, "scikit-learn": sklearn.__version__}
     assert sorted(key["sources"]) == ["helper", "own"]
+
+
+def test_an_installed_package_that_is_installed_again_under_its_version_counts_anew(
+    sets: Sets, mine: Callable[..., None], tmp_path: Path
+) -> None:
+    def key(file_hash: str) -> dict[str, Any]:
+        folder = tmp_path / "mine" / "site-packages"
+        info = folder / "labprobes-1.0.dist-info"
+        info.mkdir(parents=True, exist_ok=True)
+        (info / "METADATA").write_text("Metadata-Version: 2.1\nName: labprobes\nVersion: 1.0\n")
+        (info / "top_level.txt").write_text("labprobes\n")
+        (info / "RECORD").write_text(f"labprobes.py,sha256={file_hash},9\nbin/run,sha256={file_hash}x,9\n")
+        (folder / "labprobes.py").write_text(PROBE.format(imports="", inside="pass", flip="False"))
+        sys.path.insert(0, str(folder))
+        own_code._distributions.cache_clear()
+        try:
+            mine()
+            plan = asked(probe="labprobes.Mine")
+            return specify(plan, sets, Draw(), 0, code_in(plan)).key
+        finally:
+            sys.path.remove(str(folder))
+            own_code._distributions.cache_clear()
+
+    one, same, other = key("a"), key("a"), key("b")
+    assert one == same
+    assert one["versions"] == other["versions"] == {"labprobes": "1.0"}
+    assert one["sources"] != other["sources"]
