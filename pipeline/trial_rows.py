@@ -5,13 +5,14 @@ Which rows a trial gets depends on labels and seeds alone, never on which other 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from ..class_names import almost, distinct, places_of, repeated
 from ..errors import BadInput
 from ..stores.feature_set import FeatureSet
 from .probes.draws import Draw, draw_fraction, draw_shots, first_rows, is_mixed
@@ -21,6 +22,9 @@ from .resolve import Sets
 
 _COPIES = 3
 """Of the training rows at the height of a fit in memory: as loaded, as drawn or joined, and rotated."""
+
+_MOST_NAMED = 5
+"""Class names that a line lists."""
 
 Samples = npt.NDArray[np.uint8]
 
@@ -93,15 +97,18 @@ class TrialRows:
     Attributes
     ----------
     classes : list of str
-        Those of train, then those that only another set has.
+        Those of train, then those that only another set has; names that several classes share are told apart.
     streamed : bool
         Whether rows are read for every pass.
+    told : list of str
+        What is to be said of the classes: names that are shared, or that differ only in case.
     val_from_train : bool
         Whether the rows that choose, if there are any, are held out of train.
     """
 
     def __init__(self, sets: Sets, *, raw: bool, memory: int | None = None) -> None:
-        self.classes = list(sets.train.classes)
+        self._names = list(sets.train.class_names)
+        self.told = _shared_names(self._names)
         others = [s for s in (sets.test, sets.val) if isinstance(s, FeatureSet)]
         need = 4 * sets.train.dim * (_COPIES * sets.train.rows + sum(s.rows for s in others))
         self.streamed = memory is not None and need > memory
@@ -114,6 +121,7 @@ class TrialRows:
             if isinstance(s, FeatureSet)
         }
         # Only now are all classes known.
+        self.classes = distinct(self._names)
         self._parts = {name: (_widened(part, len(self.classes)), samples) for name, (part, samples) in loaded.items()}
 
     @property
@@ -138,7 +146,7 @@ class TrialRows:
             keep, held = stratified_holdout(train.y, self._test_fraction, carving.test_seed)
             test, test_samples = train.take(held), samples[held]
             train, samples = train.take(keep), samples[keep]
-        warnings: list[str] = []
+        warnings = list(self.told)
         remarks: list[str] = []
         val, val_samples = self._parts.get("val", (None, None))
         if draw.shots is not None:
@@ -208,15 +216,40 @@ class TrialRows:
                 hint="Check the data set's labels, and extract it again.",
                 key=feature_set.id,
             )
-        if list(feature_set.classes) == self.classes:
+        names = feature_set.class_names
+        if list(names) == self._names:
             return Part(x, y, whole)
-        self.classes += [c for c in feature_set.classes if c not in self.classes]
-        column = np.array([self.classes.index(c) for c in feature_set.classes], np.int64)
+        column = np.array(self._places(names, feature_set.split), np.int64)
         if y.ndim == 1:
             return Part(x, np.asarray(column[y], np.int64), whole)
-        flags = np.zeros((len(y), len(self.classes)), np.uint8)
+        flags = np.zeros((len(y), len(self._names)), np.uint8)
         flags[:, column] = y
         return Part(x, flags, whole)
+
+    def _places(self, names: Sequence[str], split: str) -> list[int]:
+        """Return the places of another set's classes in this object's list; classes that are new join it."""
+        known = {almost(name): name for name in self._names}
+        places, alike = [], []
+        for name, place in zip(names, places_of(names, self._names), strict=True):
+            if place is None:
+                if (like := known.get(almost(name))) is not None:
+                    alike.append(f"the class {name!r} of {split} differs from {like!r} only in case or blanks")
+                place = len(self._names)
+                self._names.append(name)
+            places.append(place)
+        self.told += [f"{line}: taken as another" for line in alike[:_MOST_NAMED]]
+        if (more := len(alike) - _MOST_NAMED) > 0:
+            self.told.append(f"{more} more classes of {split} differ so from one of train")
+        return places
+
+
+def _shared_names(names: Sequence[str]) -> list[str]:
+    """Say which names several classes share."""
+    if not (shared := repeated(names)):
+        return []
+    more = len(shared) - _MOST_NAMED
+    which = ", ".join(shared[:_MOST_NAMED]) + (f" and {more} more" if more > 0 else "")
+    return [f"several classes are called {which}: they are told apart, and matched between sets, by their order"]
 
 
 def _too_few(train: Part, val: Part | None, wanted: tuple[int, int]) -> list[str]:

@@ -126,6 +126,7 @@ def run_trial(
             parts.val,
             parts.test,
             len(rows.classes),
+            classes=rows.classes,
             refit=spec.draw.shots is None and (spec.draw.fraction is None or rows.val_from_train),
             memory=plan.memory,
             progress=progress,

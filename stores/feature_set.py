@@ -13,6 +13,7 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from ..class_names import distinct
 from ..errors import BadInput
 from .backends.backend import Backend
 from .chunks import ObjectRecord, aligned, corrupt
@@ -106,7 +107,15 @@ class FeatureSet:
 
     @property
     def classes(self) -> tuple[str, ...]:
-        """Class names; labels are indices into them."""
+        """Class names; labels are indices into them. Of several classes of one name the second is ``name (2)``.
+
+        `class_names` has them as the data set spells them.
+        """
+        return tuple(distinct(self.class_names))
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """Names of the classes as the data set spells them; several classes may share one."""
         return tuple(self.manifest.dataset["classes"])
 
     @property

@@ -22,6 +22,7 @@ from rich.progress import (
 from rich.text import Text
 
 from ...amounts import count
+from ...class_names import distinct
 from ...pipeline.progress import Reporter
 from . import tables
 from .describing import brief, describe
@@ -240,7 +241,7 @@ def saved_probe(header: ProbeHeader) -> None:
     out(f"encoder: {encoder.id}")
     out(f"features: {header.features}, d = {header.dim:,}{''.join(f', {step}' for step in header.before)}")
     out(f"gives: {header.probability or 'scores, no probabilities'}{', of flags' if header.multilabel else ''}")
-    out(f"{count(len(header.classes), 'class', 'classes')}: {brief(list(header.classes))}")
+    out(f"{count(len(header.classes), 'class', 'classes')}: {brief(distinct(header.classes))}")
     rows = ", ".join(f"{part} {n:,}" for part, n in header.rows.items() if n)
     out(f"trained on: {header.dataset or '-'}{f' ({rows})' if rows else ''}, {when(header.created)}")
     chosen = ", ".join(f"{k} = {v}" for k, v in {**header.params, **header.chosen}.items())

@@ -9,12 +9,17 @@ from __future__ import annotations
 import difflib
 import importlib
 import inspect
-from collections.abc import Callable, Iterable
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, cast
 
+from ...class_names import composed
 from ...errors import BadInput
 from .named import NAMED
 from .request import ProbeRequest
+
+_MOST_LISTED = 20
+"""Classes that a message lists."""
 
 
 def make_estimator(request: ProbeRequest, **overrides: Any) -> Any:
@@ -68,6 +73,48 @@ def make_estimator(request: ProbeRequest, **overrides: Any) -> Any:
 def valid_parameters(estimator: Any) -> set[str]:
     """Return the names that ``set_params`` takes, nested ones included."""
     return set(estimator.get_params(deep=True)) if hasattr(estimator, "get_params") else set()
+
+
+def weigh_by_name(estimator: Any, classes: Sequence[str], *, multilabel: bool) -> None:
+    """Replace class names in a ``class_weight``, of the estimator or of a step inside it, by the classes' places.
+
+    Parameters
+    ----------
+    estimator : estimator
+        Changed in place.
+    classes : sequence of str
+        Classes that a weight does not name keep the weight 1.
+    multilabel : bool
+        Flags have no such weights.
+
+    Raises
+    ------
+    BadInput
+        If a name is not one of `classes`, or a weight is not a number of at least 0.
+    """
+    parameters = estimator.get_params(deep=True) if hasattr(estimator, "get_params") else {}
+    for name, weights in parameters.items():
+        if name.split("__")[-1] != "class_weight" or not isinstance(weights, Mapping):
+            continue
+        if multilabel:
+            raise BadInput(
+                f"{name} by class names is for data with one label a row.", hint=f"Give {name}=balanced.", key=name
+            )
+        place = {composed(c): i for i, c in enumerate(classes)}
+        if unknown := [str(c) for c in weights if composed(str(c)) not in place]:
+            close = _did_you_mean(unknown[0], classes)
+            raise BadInput(
+                f"{name} names {unknown[0]!r}, which is not a class" + close,
+                hint=f"The classes: {', '.join(classes[:_MOST_LISTED])}{', …' if len(classes) > _MOST_LISTED else ''}",
+                key=name,
+                found=unknown,
+            )
+        by_place = dict.fromkeys(range(len(classes)), 1.0)
+        for c, weight in weights.items():
+            if isinstance(weight, bool) or not isinstance(weight, int | float) or not 0 <= weight < math.inf:
+                raise BadInput(f"{name} of {c!r} is {weight!r}, not a number of at least 0.", key=name, found=weight)
+            by_place[place[composed(str(c))]] = float(weight)
+        estimator.set_params(**{name: by_place})
 
 
 def at_value(request: ProbeRequest, value: float) -> Any:

@@ -17,7 +17,7 @@ from ...errors import BadInput
 from ..metrics.bootstrap import Interval
 from ..metrics.scores import ClassificationMetrics, MultilabelMetrics
 from .checks import check_parts
-from .estimators import at_value, for_multilabel, grid_of, make_estimator
+from .estimators import at_value, for_multilabel, grid_of, make_estimator, weigh_by_name
 from .named import NAMED
 from .part import Part
 from .request import ProbeRequest
@@ -84,6 +84,7 @@ def run_probe(
     test: Part,
     n_classes: int,
     *,
+    classes: Sequence[str] = (),
     refit: bool = True,
     memory: int | None = None,
     progress: Callable[[str], None] | None = None,
@@ -99,6 +100,8 @@ def run_probe(
     test : Part
     n_classes : int
         Number of classes of the data set, K or C.
+    classes : sequence of str
+        Names of the classes, by which a ``class_weight`` may be given.
     refit : bool
         Fit on train and validation rows together, once a value is chosen; False where the number of training rows is
         what a score stands for, as in few-shot trials.
@@ -127,6 +130,7 @@ def run_probe(
         estimator = make_estimator(request) if value is None else at_value(request, value)
         if memory is not None and _streams(estimator):
             estimator.set_params(memory=memory)
+        weigh_by_name(estimator, classes, multilabel=train.multilabel)
         return for_multilabel(estimator) if train.multilabel else estimator
 
     best = grid[0] if grid else None

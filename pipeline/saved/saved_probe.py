@@ -8,6 +8,7 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
+from ...class_names import distinct
 from ...errors import BadInput
 from .header import ProbeHeader, damaged
 
@@ -57,8 +58,8 @@ class SavedProbe:
 
     @property
     def classes(self) -> tuple[str, ...]:
-        """Names of the classes that can be predicted, K."""
-        return self.header.classes
+        """Names of the classes that can be predicted, K; of several of one name the second is ``name (2)``."""
+        return tuple(distinct(self.header.classes))
 
     @property
     def measure(self) -> Literal["probability", "score"]:

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from ...class_names import composed
 from ..feature_set import FeatureSet
 from ..store import Store, open_store
 
@@ -163,8 +164,8 @@ def _relabelled(a: FeatureSet, b: FeatureSet, at: npt.NDArray[np.int64]) -> int 
     if a.multilabel != b.multilabel:
         return None
     y_a, y_b = a.labels()[at[:, 0]], b.labels()[at[:, 1]]
-    number = {name: i for i, name in enumerate(dict.fromkeys([*a.classes, *b.classes]))}
-    to_a, to_b = (np.array([number[c] for c in s.classes], np.int64) for s in (a, b))
+    number = {name: i for i, name in enumerate(dict.fromkeys(map(composed, [*a.classes, *b.classes])))}
+    to_a, to_b = (np.array([number[composed(c)] for c in s.classes], np.int64) for s in (a, b))
     if not a.multilabel:
         return int((to_a[y_a] != to_b[y_b]).sum())
     flags = [np.zeros((len(at), len(number)), np.uint8) for _ in range(2)]
