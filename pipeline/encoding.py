@@ -156,6 +156,8 @@ def named_failures(failed: Sequence[tuple[str, str]], most: int = 20) -> list[st
         Name and reason.
     most : int
     """
+    if len(failed) > 1 and len({error for _, error in failed}) == 1:
+        return [f"  {failed[0][0]}: {failed[0][1]}", f"  … and {len(failed) - 1} more for the same reason"]
     lines = [f"  {name}: {error}" for name, error in failed[:most]]
     return lines + ([f"  … and {len(failed) - most} more"] if len(failed) > most else [])
 
@@ -172,4 +174,4 @@ def advice_on_all(failed: Sequence[tuple[str, str]], advice: str = "") -> str:
     """
     if all(error == NOT_USABLE for _, error in failed):
         return "This is the encoder's fault, not that of the images: look at its weights and its --image-size."
-    return advice or "As none can be used, one cause is likely: look at the first of them, and at what was named."
+    return advice or "As none can be used, one cause is likely: see to the data set, and to what was named."

@@ -21,8 +21,10 @@ _LASTING = {
     errno.ENAMETOOLONG,
     errno.EACCES,
     errno.EPERM,
+    errno.EINVAL,
+    errno.EILSEQ,
 }
-"""What a file's name or rights are the reason of. Every other number is the machine's, the disk's or the network's."""
+"""The file's own name, rights or form is the reason. Any other number is the machine's, the disk's or the network's."""
 
 _NO_MEMORY = ("out of memory", "can't allocate memory", "not enough memory")
 """How Pillow and torch say it, who raise OSError and RuntimeError."""

@@ -14,8 +14,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ...errors import BadInput, NotFound
+from ...errors import BadInput, CryoprobeError, NotFound
+from ..passing import is_passing, patiently, unavailable
 from .base import ALL, Dataset, Labels, Split
+from .class_names import alike, is_missing, one_form
 from .splits import ArraySplit, LazyDataset, as_labels, class_order, fixed, status
 
 _IDX_DTYPES = {0x08: ">u1", 0x09: ">i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
@@ -42,6 +44,8 @@ def npz(name: str, file: Path) -> Dataset:
         with archive:
             members = {key: archive[key] for key in archive.files}
     except Exception as e:  # a damaged zip fails in a dozen ways: zipfile, zlib, numpy, memory …
+        if isinstance(e, OSError) and is_passing(e):
+            raise unavailable(e, str(file)) from e
         first = (str(e).splitlines() or [type(e).__name__])[0]
         raise BadInput(
             f"{file} cannot be read as npz: {first}.",
@@ -54,6 +58,7 @@ def npz(name: str, file: Path) -> Dataset:
     given = arrays.get("classes", arrays.get("class_names"))
     named = None if given is None else _class_names(given, file)
     flat = {split: _flat_labels(labels, f"{file}: labels of {split}") for split, (_, labels) in parts.items()}
+    flat = _named_alike(flat, named or (), file)
     classes = _npz_classes(list(flat.values()), named, file)
     splits: list[Split] = []
     for split, (images, _) in parts.items():
@@ -66,7 +71,8 @@ def npz(name: str, file: Path) -> Dataset:
                 key=str(file),
             )
         splits.append(ArraySplit(split, classes, _to_labels(labels, classes, named), images, (file,)))
-    return fixed(name, splits)
+    texts = {split: set(labels.tolist()) for split, labels in flat.items() if labels.dtype.kind == "U"}
+    return fixed(name, splits, alike(texts))
 
 
 def idx(name: str, root: Path) -> Dataset:
@@ -122,9 +128,11 @@ def read_idx(file: Path) -> npt.NDArray[Any]:
         If its magic number, dimensions or length are wrong.
     """
     try:
-        raw = file.read_bytes()
+        raw = patiently(file.read_bytes, str(file))
         if raw[:2] == b"\x1f\x8b":
             raw = gzip.decompress(raw)
+    except CryoprobeError:  # some of them are OSErrors
+        raise
     except (OSError, EOFError, zlib.error) as e:
         raise BadInput(f"{file} cannot be read: {e}.", hint="Fetch the file again.", key=str(file)) from None
     header = 4 + 4 * raw[3] if len(raw) > 3 else 4
@@ -226,6 +234,24 @@ def _texts(array: npt.NDArray[Any], what: str) -> npt.NDArray[Any]:
         raise BadInput(f"{what}: not all are UTF-8.", hint="Save them as str, not as bytes.", key=what) from None
 
 
+def _named_alike(
+    flat: Mapping[str, npt.NDArray[Any]], named: tuple[str, ...], file: Path
+) -> dict[str, npt.NDArray[Any]]:
+    """Return labels, of which names that differ only in their Unicode form are one; refuse missing ones."""
+    texts = {str(v) for labels in flat.values() if labels.dtype.kind == "U" for v in np.unique(labels)}
+    if missing := sorted(text for text in texts if is_missing(text)):
+        raise BadInput(
+            f"{file}: a label is {missing[0]!r}, as of a missing one.",
+            hint="Leave those rows out, or name their class.",
+            key=str(file),
+        )
+    forms = one_form(texts, named)
+    return {
+        split: np.array([forms[v] for v in labels.tolist()], str) if labels.dtype.kind == "U" else labels
+        for split, labels in flat.items()
+    }
+
+
 def _class_names(given: npt.NDArray[Any], file: Path) -> tuple[str, ...]:
     if given.ndim != 1:
         raise BadInput(
@@ -274,7 +300,7 @@ def _check_images(images: npt.NDArray[Any], what: str) -> None:
         return
     raise BadInput(
         f"{what} are {images.dtype} {list(images.shape)}.",
-        hint="Images are uint8 [n, h, w] or [n, h, w, 1|3|4], or uint16 [n, h, w]; "
-        "floats between 0 and 1 become that by (255 * images).round().astype('uint8').",
+        hint="Images are uint8 [n, h, w] or [n, h, w, 1|3|4], or uint16 [n, h, w]; floats between 0 and 1 become that "
+        "by (255 * images).round().astype('uint8'), colour of 16 bits by (images // 257).astype('uint8').",
         key=what,
     )

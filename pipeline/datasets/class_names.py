@@ -10,10 +10,19 @@ _NAMED = 3
 """How many pairs of classes are named."""
 
 
-def one_form(names: Iterable[str]) -> dict[str, str]:
+_MISSING = {"", "nan", "<na>"}
+
+
+def is_missing(label: str) -> bool:
+    """Return whether a label is none: empty, or what pandas writes for a missing value."""
+    return label.strip().lower() in _MISSING
+
+
+def one_form(names: Iterable[str], known: Iterable[str] = ()) -> dict[str, str]:
     r"""Return the class of each name. Names that differ only in their Unicode form (é, or e and an accent) are one.
 
-    A name that occurs in one form keeps it, so that it does not change a data set's id. Of several forms, NFC is taken.
+    A name that occurs in one form keeps it, so that it does not change a data set's id. Of several forms, NFC is taken,
+    or the one that is in `known`.
 
     Examples
     --------
@@ -23,7 +32,9 @@ def one_form(names: Iterable[str]) -> dict[str, str]:
     forms = defaultdict(set)
     for name in names:
         forms[unicodedata.normalize("NFC", name)].add(name)
-    return {name: nfc if len(group) > 1 else name for nfc, group in forms.items() for name in group}
+    chosen = {nfc: nfc if len(group) > 1 else next(iter(group)) for nfc, group in forms.items()}
+    chosen |= {unicodedata.normalize("NFC", name): name for name in known}
+    return {name: chosen[nfc] for nfc, group in forms.items() for name in group}
 
 
 def alike(names: Mapping[str, Set[str]]) -> list[str]:

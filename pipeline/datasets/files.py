@@ -11,13 +11,11 @@ from pathlib import Path
 from typing import NamedTuple
 
 from ...amounts import count
-from ...errors import BadInput, NotFound
+from ...errors import BadInput, CryoprobeError, NotFound
+from ..passing import patiently
 from .base import ALL, Dataset
-from .class_names import alike, one_form
+from .class_names import alike, is_missing, one_form
 from .splits import FileSplit, as_flags, as_labels, class_order, fixed, status
-
-_NAN = {"nan", "<na>"}
-"""What pandas writes for a label that is missing."""
 
 
 class _Row(NamedTuple):
@@ -60,7 +58,7 @@ def table(name: str, file: Path) -> Dataset:
         {part.strip() for part in row.label.split("|") if part.strip()} if multilabel else {row.label} for row in rows
     ]
     for row, labels in zip(rows, written, strict=True):
-        if missing := sorted(label for label in labels if label.lower() in _NAN):
+        if missing := sorted(label for label in labels if is_missing(label)):
             what = f"the label is {missing[0]!r}, as pandas writes a missing one"
             raise _bad_line(file, row.line, what, "Leave the row out, or name its class.")
     forms = one_form(label for labels in written for label in labels)
@@ -92,7 +90,9 @@ def _repeated(rows: Sequence[_Row], sets: Sequence[set[str]]) -> Iterator[str]:
 def _table_rows(file: Path) -> Iterator[_Row]:
     """Yield every row."""
     try:
-        text = file.read_bytes().decode("utf-8-sig")
+        text = patiently(file.read_bytes, str(file)).decode("utf-8-sig")
+    except CryoprobeError:  # some of them are OSErrors
+        raise
     except OSError as e:
         raise BadInput(f"{file} cannot be read: {e.strerror}.", hint="Check your rights.", key=str(file)) from None
     except UnicodeDecodeError as e:

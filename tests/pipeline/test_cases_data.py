@@ -455,6 +455,24 @@ def test_unicode_forms_in_a_table(tmp_path: Path) -> None:
     assert [data.split(s).classes for s in ("train", "test")] == [(CAFE[0],)] * 2
 
 
+def test_unicode_forms_in_arrays(tmp_path: Path) -> None:
+    images, labels = np.zeros((2, 4, 4), np.uint8), np.array(CAFE)
+    np.savez(tmp_path / "t.npz", x_train=images, y_train=labels, x_test=images, y_test=labels[::-1])
+    data = load_dataset(f"npz:{tmp_path / 't.npz'}")
+    assert [data.split(s).labels.tolist() for s in ("train", "test")] == [[0, 0]] * 2
+    assert data.split("train").classes == (CAFE[0],)
+    np.savez(tmp_path / "named.npz", images=images, labels=labels, classes=np.array(["tea", CAFE[1]]))
+    split = load_dataset(f"npz:{tmp_path / 'named.npz'}").split("all")
+    assert (split.classes, split.labels.tolist()) == (("tea", CAFE[1]), [1, 1])
+
+
+@pytest.mark.parametrize("label", ["nan", "", "NaN"])
+def test_missing_labels_in_arrays_are_refused(tmp_path: Path, label: str) -> None:
+    np.savez(tmp_path / "t.npz", images=np.zeros((2, 4, 4), np.uint8), labels=np.array(["a", label]))
+    with pytest.raises(cryoprobe.BadInput, match=f"a label is '{label}', as of a missing one"):
+        load_dataset(f"npz:{tmp_path / 't.npz'}")
+
+
 def test_a_name_of_one_form_is_kept_so_that_its_sets_keep_their_ids(tmp_path: Path) -> None:
     write_images(tmp_path, {CAFE[1]: 1, "tea": 1})
     assert load_dataset(f"folder:{tmp_path}").split("all").classes == (CAFE[1], "tea")
