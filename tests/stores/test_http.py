@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import socket
 import threading
+from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from functools import partial
 from http.server import BaseHTTPRequestHandler, SimpleHTTPRequestHandler
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from store_data import keys, make_rows, overwrite, sample_ids, sealed_set
+from tests_cli import run
 from tests_servers import serving, serving_folder
 
 from cryoprobe.errors import NotFound, ReadOnly, Unavailable
+from cryoprobe.stores import layout
 from cryoprobe.stores.backends.http import HttpBackend
 from cryoprobe.stores.layout import MARKER
 from cryoprobe.stores.store import Store, open_store
@@ -151,6 +155,173 @@ def test_lists_of_files_are_read_from_whatever_server(page: str) -> None:
         assert keys(HttpBackend(url), "trials/") == []
 
 
+class Answering(BaseHTTPRequestHandler):
+    """Answers as a test says."""
+
+    protocol_version = "HTTP/1.1"
+
+    def log_message(self, *args: object) -> None:
+        pass
+
+    def handle(self) -> None:
+        with suppress(OSError):  # the client has given up
+            super().handle()
+
+
+MANY = 1 << 30
+"""Bytes that stand for a body without end: a client that takes them all has no bound."""
+
+
+def endless(modes: dict[str, str], sent: Counter[str], folder: Path) -> type[BaseHTTPRequestHandler]:
+    """Return what serves a folder, but for paths that hold a text of `modes`, whose bodies have no end."""
+
+    class Endless(SimpleHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def __init__(self, *args: Any) -> None:
+            super().__init__(*args, directory=str(folder))
+
+        def log_message(self, *args: object) -> None:
+            pass
+
+        def do_GET(self) -> None:
+            mode = next((mode for part, mode in modes.items() if part in self.path), None)
+            if mode is None:
+                super().do_GET()
+                return
+            self.close_connection = True
+            self.send_response(200)
+            chunked = mode in ("chunked", "lies")
+            for header in {
+                "lies": ["Content-Length: 10", "Transfer-Encoding: chunked"],
+                "chunked": ["Transfer-Encoding: chunked"],
+                "long": [f"Content-Length: {MANY}"],
+                "says nothing": [],
+            }[mode]:
+                self.send_header(*header.split(": "))
+            self.end_headers()
+            block = b"x" * 65536
+            with suppress(OSError):
+                while sent[mode] < MANY:
+                    self.wfile.write(b"10000\r\n" + block + b"\r\n" if chunked else block)
+                    sent[mode] += len(block)
+
+    return Endless
+
+
+@pytest.mark.parametrize("mode", ["lies", "chunked", "long", "says nothing"])
+class TestBodiesWithoutEnd:
+    def test_b1_http_endless_of_small_objects(self, mode: str, store: Store) -> None:
+        sealed_set(store.backend, IDS)
+        sent: Counter[str] = Counter()
+        for part, code in (("cryoprobe.json", 4), ("manifests/", 8)):
+            with serving(endless({part: mode}, sent, Path(store.url))) as url:
+                told = run("ls", "--store", url, code=code).stderr
+                assert "Traceback" not in told
+                assert ("too large" if code == 4 else "lists more than a store has") in told
+        assert sent[mode] < 256 << 20  # two objects' bounds, and what is on its way
+
+    def test_b1_http_endless_of_chunks(self, mode: str, store: Store, tmp_path: Path) -> None:
+        found = sealed_set(store.backend, IDS)
+        sent: Counter[str] = Counter()
+        with serving(endless({"/embeddings/c/0/0": mode}, sent, Path(store.url))) as url:
+            told = run("export", found.id, tmp_path / "a.npz", "--store", url, code=4).stderr
+            assert "wrong size" in told
+            assert {d.problem for d in verify(url, data=True).damages} == {"unreadable"}
+        assert not list(tmp_path.glob("*.npz"))
+        assert sent[mode] < 256 << 20
+
+
+class TestPagesWithoutEnd:
+    @pytest.mark.parametrize("with_files", [False, True])
+    def test_b2_http_pages_endless(self, with_files: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Each folder has fifty more."""
+        requests = Counter[str]()
+        page = "".join(f"<a href='{'a' * 30}{i}/'>x</a>" for i in range(50)) + "<a href='f'>" * with_files
+        monkeypatch.setattr("cryoprobe.stores.backends.http._MOST_PAGES", 1_000)
+
+        class Tree(Answering):
+            def do_GET(self) -> None:
+                requests[self.command] += 1
+                body = layout.marker() if self.path.endswith(".json") else page.encode()
+                self.send_response(200)
+                self.send_header("Content-Length", str(len(body)))
+                self.end_headers()
+                self.wfile.write(body if self.command == "GET" else b"")
+
+            do_HEAD = do_GET  # noqa: N815
+
+        with serving(Tree) as url:
+            for prefix in ("", "sets/"):
+                with pytest.raises(Unavailable, match="lists more than a store has"):
+                    list(HttpBackend(url).list(prefix))
+            assert not with_files or not Store(HttpBackend(url)).set_ids().keys() - {"f"}
+        assert requests.total() < 5000
+
+    def test_b2_http_pages_endless_on_the_command_line(self) -> None:
+        """Folders of the kinds that a store has are looked into no deeper than a store has them."""
+        page = "".join(f'<a href="{"a" * 30}{i}/">x</a>' for i in range(50)).encode()
+        requests = []
+
+        class Tree(Answering):
+            def do_GET(self) -> None:
+                requests.append(self.path)
+                body = layout.marker() if self.path == "/cryoprobe.json" else page
+                self.send_response(200)
+                self.send_header("Content-Length", str(len(body)))
+                self.end_headers()
+                self.wfile.write(body)
+
+        with serving(Tree) as url:
+            assert "Traceback" not in run("ls", "--store", url).stderr
+            assert "lists more than a store has" in run("du", "--store", url, code=8).stderr
+        assert len(requests) < 3000
+
+    @pytest.mark.parametrize(
+        "unit",
+        ["<", "<a ", "<!--", "<?", '<a href="', "<a href='", "&#", "<![CDATA[", "</", "<a x=", "<a/ ", "<a href=&"],
+    )
+    def test_b2_http_pages_take_time_by_their_length_alone(self, unit: str) -> None:
+        """8 MiB of what readers of HTML need hours for."""
+        page = (unit * ((8 << 20) // len(unit))).encode()
+        with serving_pages({"/": (200, page), "/names/": (200, page)}) as url, pytest.raises(Unavailable):
+            keys(HttpBackend(url), "names/")
+
+    @pytest.mark.parametrize(
+        "link", ["http://[", "//[::", "http://[x]/names/a.json", "%00", "a\0b", "&#" + "9" * 4000 + ";"]
+    )
+    def test_links_that_lead_nowhere_are_left_out(self, link: str) -> None:
+        page = f'<a href="{link}">x</a><a class="x" data-href="y" href = a.json>a</a><p href="z">'.encode()
+        with serving_pages({"/": (200, page), "/names/": (200, page), "/names/a.json": (200, b"x")}) as url:
+            assert keys(HttpBackend(url), "names/") == ["names/a.json"]
+
+
+class TestSlowServers:
+    """Each drips a byte just before one would give up waiting for one."""
+
+    @pytest.mark.parametrize("where", ["first line", "headers", "body"])
+    @pytest.mark.parametrize("verb", ["get", "list"])
+    def test_b2_http_pages_loris(self, where: str, verb: str, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr("cryoprobe.stores.backends.http._TIMEOUT", 0.5)
+        monkeypatch.setattr("cryoprobe.stores.backends.http._PATIENCE", 0.5)
+        ending = threading.Event()
+
+        class Dripping(Answering):
+            def do_GET(self) -> None:
+                self.close_connection = True
+                drip = {"first line": b"HTTP/1.1 200 ", "headers": b"HTTP/1.1 200 OK\r\nX: ", "body": b""}[where]
+                self.wfile.write(drip or b"HTTP/1.1 200 OK\r\nContent-Length: 5000\r\n\r\n")
+                with suppress(OSError):
+                    while not ending.wait(0.05):
+                        self.wfile.write(b"x")
+
+        with serving(Dripping) as url:
+            backend = HttpBackend(url, retries=0)
+            with pytest.raises(Unavailable, match="bytes a second" if where == "body" else "does not answer within"):
+                backend.get("a") if verb == "get" else list(backend.list())
+            ending.set()
+
+
 class TestBadServers:
     @pytest.mark.parametrize("body", [b"", b"<html>Welcome</html>", b'<a href="https://elsewhere/">x</a>', b"\xff\0"])
     def test_a_server_that_lists_no_files_does_not_pass_for_an_empty_store(self, body: bytes) -> None:
@@ -214,6 +385,35 @@ class TestBadServers:
 
         with serving(Half) as url, pytest.raises(Unavailable, match="Cannot read"):
             HttpBackend(url, retries=0).get("a")
+
+    @pytest.mark.parametrize(
+        ("headers", "says"),
+        [
+            ({"Content-Length": "-1"}, "Content-Length is not a number"),
+            ({"Content-Length": "1e9"}, "Content-Length is not a number"),
+            ({"Content-Length": "9" * 5000}, "Content-Length is not a number"),
+            ({"Content-Length": "1", "Content-Encoding": "gzip"}, "compressed"),
+            ({"Content-Length": "1", "X-Long": "x" * 100_000}, "Cannot read"),
+            ({"Content-Length": "1", **{f"X-{i}": "x" for i in range(1000)}}, "Cannot read"),
+            ({"Content-Length": "1000"}, "Cannot read"),
+            ({"Location": "http://[", "Content-Length": "0"}, "redirects"),
+        ],
+        ids=["negative", "no integer", "endless digits", "compressed", "long", "many", "more than is sent", "nowhere"],
+    )
+    def test_headers_that_make_no_sense(self, headers: dict[str, str], says: str) -> None:
+        class Odd(Answering):
+            def do_GET(self) -> None:
+                self.send_response(302 if "Location" in headers else 200)
+                for name, value in headers.items():
+                    self.send_header(name, value)
+                self.end_headers()
+                self.wfile.write(b"" if "Location" in headers else b"x")
+
+        with serving(Odd) as url:
+            backend = HttpBackend(url, retries=0)
+            for verb in (lambda: backend.get("a"), lambda: list(backend.list("names/"))):
+                with pytest.raises(Unavailable, match=says):
+                    verb()
 
     def test_what_is_no_web_server(self) -> None:
         with socket.create_server(("127.0.0.1", 0)) as listening:
