@@ -78,7 +78,7 @@ def write(
 
 
 def _write_csv(found: Iterable[Predicted], probe: SavedProbe, top: int | None, every: bool, out: _Sink) -> None:
-    rows = csv.writer(out, lineterminator="\n")
+    rows = csv.writer(_Lines(out))
     rows.writerow(["path", "label", probe.measure, *(probe.classes if every else ())])
     for p in found:
         path = _text(p.path)
@@ -122,6 +122,20 @@ class _Sink(Protocol):
 
     def write(self, text: str, /) -> int: ...
     def flush(self) -> None: ...
+
+
+class _Lines:
+    """Ends the rows of a CSV with a line feed alone.
+
+    The writer itself must be told of both characters: Python before 3.13 quotes only those that end its rows, and a
+    carriage return in a file's name would break the row.
+    """
+
+    def __init__(self, out: _Sink) -> None:
+        self._out = out
+
+    def write(self, row: str) -> int:
+        return self._out.write(row.removesuffix("\r\n") + "\n")
 
 
 class _Terminal:

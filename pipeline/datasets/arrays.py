@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from ...class_names import repeated
 from ...errors import BadInput, CryoprobeError, NotFound
 from ..passing import is_passing, patiently, unavailable
 from .base import ALL, Dataset, Labels, Split
@@ -28,7 +29,8 @@ def npz(name: str, file: Path) -> Dataset:
     """Open an npz file: ``images`` and ``labels`` [and ``split``], or these per split, or x_train/y_train and so on.
 
     ``train_images``/``train_labels`` is MedMNIST's form, ``x_train``/``y_train`` Keras'. ``classes`` or
-    ``class_names`` names the classes that integer labels index.
+    ``class_names`` names the classes that integer labels index. Flags [n, C] of which every row of every split has
+    exactly one are labels in one-hot form: they are read as one label a row, and a note says so.
 
     Raises
     ------
@@ -59,6 +61,14 @@ def npz(name: str, file: Path) -> Dataset:
     named = None if given is None else _class_names(given, file)
     flat = {split: _flat_labels(labels, f"{file}: labels of {split}") for split, (_, labels) in parts.items()}
     flat = _named_alike(flat, named or (), file)
+    notes = []
+    if all(_is_one_hot(labels) for labels in flat.values()):
+        width = next(iter(flat.values())).shape[1]
+        flat = {split: labels.argmax(axis=1) for split, labels in flat.items()}
+        named = named or tuple(str(i) for i in range(width))
+        if len(named) != width:
+            raise _unfit(file)
+        notes.append(f"{file}: every row has one flag of {width}, so these are {width} classes that exclude each other")
     classes = _npz_classes(list(flat.values()), named, file)
     splits: list[Split] = []
     for split, (images, _) in parts.items():
@@ -72,7 +82,7 @@ def npz(name: str, file: Path) -> Dataset:
             )
         splits.append(ArraySplit(split, classes, _to_labels(labels, classes, named), images, (file,)))
     texts = {split: set(labels.tolist()) for split, labels in flat.items() if labels.dtype.kind == "U"}
-    return fixed(name, splits, alike(texts))
+    return fixed(name, splits, [*notes, *alike(texts)])
 
 
 def idx(name: str, root: Path) -> Dataset:
@@ -224,6 +234,15 @@ def _flat_labels(labels: npt.NDArray[Any], what: str) -> npt.NDArray[Any]:
     return _texts(labels, what) if labels.dtype.kind == "S" else labels
 
 
+def _is_one_hot(labels: npt.NDArray[Any]) -> bool:
+    """Say whether labels are flags of which every row has exactly one, as ``to_categorical`` gives them."""
+    return labels.ndim == 2 and labels.shape[1] > 1 and len(labels) > 0 and bool((labels.sum(axis=1) == 1).all())
+
+
+def _unfit(file: Path) -> BadInput:
+    return BadInput(f"{file}: the labels do not fit the class names.", hint="Name every class.", key=str(file))
+
+
 def _texts(array: npt.NDArray[Any], what: str) -> npt.NDArray[Any]:
     """Return an array of strings, whichever kind of strings it has."""
     if array.dtype.kind != "S":
@@ -280,8 +299,14 @@ def _npz_classes(labels: list[npt.NDArray[Any]], named: tuple[str, ...] | None, 
     else:
         found = class_order({str(v) for part in labels for v in np.unique(part)})
         valid = named is None or set(found) <= set(named)
+        if named is not None and (shared := repeated(named)):
+            raise BadInput(
+                f"{file}: several classes are called {shared[0]!r}, and labels that are names can't tell them apart.",
+                hint="Save labels that are integers: places in the list of classes.",
+                key=str(file),
+            )
     if not valid:
-        raise BadInput(f"{file}: the labels do not fit the class names.", hint="Name every class.", key=str(file))
+        raise _unfit(file)
     return named or found
 
 

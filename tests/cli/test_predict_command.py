@@ -181,3 +181,17 @@ def test_output_into_a_closed_pipe_is_no_error(folder: Path) -> None:
     assert done.stdout.startswith("path,label,probability\n")
     assert "Traceback" not in done.stderr
     assert "Exception" not in done.stderr
+
+
+@pytest.mark.parametrize("name", ["cr\rlf.png", "line\nfeed.png", 'comma, and "quote".png', "tab\there.png", "\r.png"])
+def test_predict_names(folder: Path, probe: list[str], tmp_path: Path, name: str) -> None:
+    """A file's name stays one field of one row, whatever ends a line in it."""
+    image = tmp_path / name
+    image.write_bytes((folder / "data" / "ash" / "0-000.png").read_bytes())
+    run(*probe, image, folder / "data" / "ash" / "0-001.png", "--output", tmp_path / "p.csv")
+    text = (tmp_path / "p.csv").read_bytes().decode()
+    rows = list(csv.reader(io.StringIO(text, newline="")))
+    assert [len(row) for row in rows] == [3, 3, 3]
+    assert rows[1][0] == str(image)
+    assert not text.endswith("\r\n")
+    assert run(*probe, image).stdout.count('"') >= 2 * any(c in name for c in '\r\n,"')

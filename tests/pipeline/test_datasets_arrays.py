@@ -499,3 +499,34 @@ def test_different_pixels_have_different_bytes(one: npt.NDArray[Any], other: npt
         return array.dtype.itemsize, shape, array.ravel().tolist()
 
     assert (encode_pixels(one) == encode_pixels(other)) == (plain(one) == plain(other))
+
+
+@pytest.mark.parametrize("dtype", [np.int64, np.uint8, bool])
+def test_onehot_npz(tmp_path: Path, dtype: type) -> None:
+    """Flags of which each row of each split has exactly one are single labels, and a note says so."""
+    y = np.array([0, 2, 1, 2, 0, 2])
+    one_hot = np.eye(4)[y].astype(dtype)
+    data = npz(tmp_path, x_train=IMAGES[:4], y_train=one_hot[:4], x_test=IMAGES[4:], y_test=one_hot[4:])
+    assert data.split("train").labels.tolist() == [0, 2, 1, 2]
+    assert data.split("test").labels.tolist() == [0, 2]
+    assert data.split("test").classes == ("0", "1", "2", "3")
+    (note,) = data.notes()
+    assert "every row has one flag of 4" in note
+    named = npz(tmp_path, images=IMAGES, labels=one_hot, classes=list("abcd"))
+    assert (named.split("all").classes, named.split("all").labels.tolist()) == (tuple("abcd"), y.tolist())
+    with pytest.raises(BadInput, match="do not fit the class names"):
+        npz(tmp_path, images=IMAGES, labels=one_hot, classes=list("abc"))
+    # One row with two flags in one split, and all of them are flags.
+    one_hot[5, 0] = 1
+    several = npz(tmp_path, x_train=IMAGES[:4], y_train=one_hot[:4], x_test=IMAGES[4:], y_test=one_hot[4:])
+    assert several.split("train").labels.shape == (4, 4)
+    assert list(several.notes()) == []
+
+
+def test_integer_labels_tell_classes_of_one_name_apart_and_names_do_not(tmp_path: Path) -> None:
+    names = ["crane", "dog", "crane"]
+    split = npz(tmp_path, images=IMAGES[:3], labels=np.array([0, 1, 2]), classes=names).split("all")
+    assert split.classes == tuple(names)
+    assert split.labels.tolist() == [0, 1, 2]
+    with pytest.raises(BadInput, match="several classes are called 'crane'"):
+        npz(tmp_path, images=IMAGES[:3], labels=np.array(names), classes=names)
