@@ -191,7 +191,8 @@ def stratified_holdout(labels: Targets, fraction: float, seed: int) -> tuple[Ind
 
     Every class gives its share, ``fraction`` of its rows; what rounding leaves goes to the classes with the largest
     remainders, so that the total is ``round(fraction * n)`` unless a class would be left without a row. A class always
-    keeps at least one row, so a class with a single row is kept whole. Multi-label rows are drawn at random.
+    keeps at least one row, so a class with a single row is kept whole. Of multi-label rows every flag gives its share,
+    as nearly as rows with several flags allow, and keeps a row too; see `_hold_by_flag`.
 
     Parameters
     ----------
@@ -217,8 +218,7 @@ def stratified_holdout(labels: Targets, fraction: float, seed: int) -> tuple[Ind
     rng = np.random.default_rng(seed)
     order = rng.permutation(n)
     if labels.ndim == 2:
-        is_held = np.zeros(n, dtype=bool)
-        is_held[order[: min(max(round(fraction * n), 1), n - 1)]] = True
+        is_held = _hold_by_flag(labels.astype(bool), order, fraction)
     else:
         is_held = _hold_by_class(labels, order, fraction, rng)
     if not is_held.any():
@@ -248,4 +248,50 @@ def _hold_by_class(labels: Targets, order: Indices, fraction: float, rng: np.ran
     rank = np.arange(n) - np.repeat(np.cumsum(counts) - counts, counts)  # place of each within its class
     is_held = np.zeros(n, dtype=bool)
     is_held[grouped] = rank < np.repeat(quota, counts)
+    return is_held
+
+
+def _hold_by_flag(flags: npt.NDArray[np.bool_], order: Indices, fraction: float) -> npt.NDArray[np.bool_]:
+    """Mark the rows to hold out so that each flag gives its share of its rows, bool [n].
+
+    Iterative stratification (Sechidis, Tsoumakas and Vlahavas 2011, algorithm 1) for two parts: the rows of the flag
+    with the fewest rows left are dealt out first, rows without a flag last. A row goes to the part that is further from
+    its quota, in relative terms, summed over all of the row's flags and the rows themselves; the paper asks the rarest
+    flag alone, which leaves frequent ones to chance if rows have many. Ties keep a row, and so does a flag that would
+    be left without one. The number of rows is exact.
+
+    Parameters
+    ----------
+    flags : ndarray, bool [n, C]
+    order : ndarray, int64 [n]
+        A permutation; in its order the rows of a flag are dealt out.
+    fraction : float
+    """
+    n = len(flags)
+    quota = min(max(round(fraction * n), 1), n - 1)
+    # Two more columns: rows without a flag, and all rows.
+    none = ~flags.any(axis=1, keepdims=True)
+    flags = np.concatenate([flags, none, np.ones_like(none)], axis=1)[order]
+    left = flags.sum(axis=0)  # [C + 2], rows that are not dealt out yet
+    share = quota / n
+    per_row = 1 / np.maximum([(1 - share) * left, share * left], 1e-9)  # [2, C + 2], what a row is of a part's quota
+    need = np.ones_like(per_row)  # what is missing of each
+    kept = np.zeros(len(left), dtype=np.int64)
+    held, dealt = np.zeros(n, dtype=bool), np.zeros(n, dtype=bool)
+    room, to_deal = quota, n
+    while to_deal:
+        open_flags = np.flatnonzero(left[:-1])
+        rarest = open_flags[np.argmin(left[open_flags])]
+        for row in np.flatnonzero(flags[:, rarest] & ~dealt):
+            own = np.flatnonzero(flags[row])  # the last of them is that of all rows
+            last_chance = bool(((left[own] == 1) & (kept[own] == 0))[own < len(left) - 2].any())
+            wants = float((need[1, own] - need[0, own]).sum()) > 1e-9
+            part = int(room > 0 and ((wants and not last_chance) or room >= to_deal))
+            held[row], dealt[row] = part == 1, True
+            need[part, own] -= per_row[part, own]
+            left[own] -= 1
+            kept[own] += part == 0
+            room, to_deal = room - part, to_deal - 1
+    is_held = np.zeros(n, dtype=bool)
+    is_held[order[held]] = True
     return is_held

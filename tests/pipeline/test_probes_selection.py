@@ -47,9 +47,34 @@ def test_a_holdout_depends_on_its_seed_and_on_no_global_state() -> None:
     np.testing.assert_array_equal(before, np.random.get_state()[1])  # type: ignore[index]
 
 
-def test_multilabel_rows_are_drawn_at_random() -> None:
-    flags = np.random.default_rng(0).integers(0, 2, (50, 4)).astype(np.uint8)
-    keep, held = stratified_holdout(flags, 0.3, seed=0)
+@pytest.mark.parametrize("fraction", [0.1, 0.3, 0.8])
+@pytest.mark.parametrize("seed", range(3))
+def test_of_multilabel_rows_every_flag_gives_its_share(fraction: float, seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    flags = (rng.random((1000, 12)) < np.geomspace(0.005, 0.5, 12)).astype(np.uint8)
+    keep, held = stratified_holdout(flags, fraction, seed)
+    np.testing.assert_array_equal(np.sort(np.concatenate([keep, held])), np.arange(1000))
+    assert held.size == round(1000 * fraction)
+    assert (np.abs(flags[held].sum(axis=0) - fraction * flags.sum(axis=0)) < 3).all()
+    bare = ~flags.any(axis=1)
+    assert abs(bare[held].sum() - fraction * bare.sum()) < 3
+    other = stratified_holdout(flags, fraction, seed + 1)[1]
+    assert not np.array_equal(held, other)
+    np.testing.assert_array_equal(held, stratified_holdout(flags, fraction, seed)[1])
+
+
+@pytest.mark.parametrize("fraction", [0.2, 0.5, 0.9])
+def test_a_flag_keeps_a_row_to_train_on(fraction: float) -> None:
+    flags = np.zeros((60, 8), np.uint8)
+    for flag, rows in enumerate([1, 1, 2, 2, 3, 5, 10, 40]):
+        flags[np.random.default_rng(flag).permutation(60)[:rows], flag] = 1
+    keep, held = stratified_holdout(flags, fraction, seed=0)
+    assert flags[keep].any(axis=0).all()
+    assert held.size == round(60 * fraction)
+
+
+def test_multilabel_rows_without_any_flag_are_held_out_by_number() -> None:
+    keep, held = stratified_holdout(np.zeros((50, 4), np.uint8), 0.3, seed=0)
     assert (keep.size, held.size) == (35, 15)
 
 
