@@ -37,6 +37,9 @@ def _load() -> ModuleType:
     image: Any = importlib.import_module(f"{_NAME}.Image")
     # All formats are there from the start: Pillow would load the rarer ones when it needs them, and not safely.
     image.preinit()
+    for plugin in package._plugins:
+        with suppress(ImportError):  # some need packages that are not installed
+            importlib.import_module(f"{_NAME}.{plugin}")
     image.init()
     for module in [m for name, m in sys.modules.items() if name.startswith(f"{_NAME}.")]:
         if hasattr(module, "warnings"):

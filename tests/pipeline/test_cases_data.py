@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import re
 import struct
 from collections.abc import Callable
@@ -16,6 +17,7 @@ import timm
 import torch
 from PIL import Image
 from safetensors.torch import save_file
+from tests_cli import run
 from tests_support import write_images
 
 import cryoprobe
@@ -577,3 +579,15 @@ def test_when_shared_embeddings_are_remarked(of: int, shared: int, largest: int,
     remark = SharedEmbeddings(of=of, shared=shared, largest=largest).remark("train", ())
     assert (remark is None) == (said is None)
     assert said is None or re.search(said, str(remark))
+
+
+def test_layout_and_ignore_on_the_command_line(store: Path, tmp_path: Path) -> None:
+    write_images(tmp_path / "data" / "animals", {"cat": 2, "dog": 2})
+    write_images(tmp_path / "data" / "others", {"cat": 1, "old": 1})
+    words = ["extract", "--model", "timm:test_vit", "--untrained", "--image-size", "32", "--store", store]
+    done = run(*words, "--dataset", f"folder:{tmp_path / 'data'}", "--layout", "split", "--ignore", "old", "--json")
+    assert [(s["split"], s["rows"]) for s in json.loads(done.stdout)["sets"]] == [("animals", 4), ("others", 1)]
+    assert "is read as 2 splits (animals, others) of 2 classes (cat, dog)" in done.stderr
+    assert "Ignored as asked: others/old" in done.stderr
+    refused = run(*words, "--dataset", "sklearn:digits", "--layout", "split", code=2)
+    assert "--layout is for folder:PATH" in refused.stderr
