@@ -74,12 +74,9 @@ def told_of_twins(part: Part, *, ordered: bool) -> list[str]:
 def _digests(x: Matrix | StoredRows) -> npt.NDArray[np.uint64]:
     """Return a number for each row, [n], that rows share if they have the same features.
 
-    Of a matrix, some columns are looked at first: only rows that agree in these can be identical.
+    Some columns are looked at first: only rows that agree in these can be identical.
     """
-    if isinstance(x, StoredRows) or x.shape[1] <= _FIRST_COLUMNS:
-        return _hashes(x)
-    columns = np.linspace(0, x.shape[1] - 1, _FIRST_COLUMNS).astype(np.int64)
-    found = _hashes(x[:, columns])
+    found = _hashes(x, np.unique(np.linspace(0, x.shape[1] - 1, _FIRST_COLUMNS).astype(np.int64)))
     _, group, counts = np.unique(found, return_inverse=True, return_counts=True)
     alike = np.flatnonzero(counts[group] > 1)
     if alike.size:
@@ -87,8 +84,8 @@ def _digests(x: Matrix | StoredRows) -> npt.NDArray[np.uint64]:
     return found
 
 
-def _hashes(x: Matrix | StoredRows) -> npt.NDArray[np.uint64]:
-    """Return a 64-bit hash of the features of each row, [n].
+def _hashes(x: Matrix | StoredRows, columns: npt.NDArray[np.int64] | None = None) -> npt.NDArray[np.uint64]:
+    """Return a 64-bit hash of the features of each row, or of some of them, [n].
 
     Multilinear hashing of their bits (Lemire and Kaser 2014, section 2): of a million rows, the chance that two
     different ones share a hash is about one in a million.
@@ -96,6 +93,8 @@ def _hashes(x: Matrix | StoredRows) -> npt.NDArray[np.uint64]:
     factors = np.random.default_rng(0).integers(2**64, size=2 * x.shape[1], dtype=np.uint64)
     found = []
     for block in blocks_of(x):
+        if columns is not None:
+            block = block[:, columns]
         bits = np.ascontiguousarray(block + block.dtype.type(0)).view(np.uint32)  # adding 0 makes 0 of -0
         found.append(bits.astype(np.uint64) @ factors[: bits.shape[1]])
     return np.concatenate(found)
