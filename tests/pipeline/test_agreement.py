@@ -47,6 +47,7 @@ def test_a_random_problem_fails_by_each_of_its_conditions() -> None:
         "states a gap above 0.0001": {"gap": 2e-4},
         "objective beyond the stated gap": {"excess": 6e-5},
         "accuracy": {"accuracy": 0.906},
+        "too many ties": {"ties": 0.2},
         "reference not certified": {"reference_gap": float("inf")},
     }
     for failure, change in worse.items():
