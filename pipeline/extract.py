@@ -162,6 +162,8 @@ def extract(
     data = dataset
     if isinstance(data, str):
         data = load_dataset(data, data_root=data_root, download=download, layout=layout, ignore=ignore)
+    elif layout is not None or ignore:
+        raise BadInput("layout and ignore are for data sets that are named.", hint="Give them to load_dataset.")
     parts = [data.split(name) for name in splits or data.splits]
     for note in data.notes() if isinstance(data, Noting) else ():
         reporter.note(note)
