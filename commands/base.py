@@ -97,6 +97,10 @@ Sources = Annotated[
         show_default=False,
     ),
 ]
+Trust = Annotated[
+    bool,
+    typer.Option("--trust", help="Let what comes from the other store or file count as the store's own."),
+]
 CacheSize = Annotated[
     str,
     typer.Option(
@@ -157,17 +161,17 @@ def command(panel: str, name: str | None = None) -> Callable[[Command], Command]
     return register
 
 
-def opened(store: str, sources: list[str] | None, cache_size: str = "") -> cryoprobe.Store:
+def opened(store: str, sources: list[str] | None, cache_size: str = "", *, trust: bool = False) -> cryoprobe.Store:
     """Open the store that `--store`, `--from` and `--cache-size` mean together."""
     from ..amounts import parse_bytes
 
     size = parse_bytes(cache_size, "cache-size", least=0) if cache_size else None
-    return cryoprobe.open_store(store, sources=sources or (), cache_size=size)
+    return cryoprobe.open_store(store, sources=sources or (), cache_size=size, trust=trust)
 
 
-def to_write(store: str, sources: list[str] | None) -> str | cryoprobe.Store:
+def to_write(store: str, sources: list[str] | None, *, trust: bool = False) -> str | cryoprobe.Store:
     """Return the same for a command that makes the store itself, when it has what is to be written."""
-    return opened(store, sources) if sources else store
+    return opened(store, sources, trust=trust) if sources else store
 
 
 def split_list(text: str) -> list[str]:

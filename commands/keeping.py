@@ -10,7 +10,7 @@ import typer
 
 import cryoprobe
 
-from .base import Checkpoint, DataRoot, Ignore, Json, Layout, StoreUrl, command
+from .base import Checkpoint, DataRoot, Ignore, Json, Layout, StoreUrl, Trust, command
 
 PANEL = "Keeping a store"
 
@@ -87,6 +87,7 @@ def repair(
         list[str] | None, typer.Argument(metavar="[SET]...", help="Sets; the whole store by default.")
     ] = None,
     source: Annotated[str, typer.Option("--from", help="Another store, which may have what is damaged here.")] = "",
+    trust: Trust = False,
     model: Annotated[str, typer.Option("--model", "-m", help="Encode lost rows again, with this model …")] = "",
     dataset: Annotated[str, typer.Option("--dataset", "-d", help="… from these images.")] = "",
     checkpoint: Checkpoint = None,
@@ -108,7 +109,9 @@ def repair(
         images = cryoprobe.Images(
             model, dataset, checkpoint, data_root, batch_size, workers, device, layout, tuple(ignore or ())
         )
-    done = cryoprobe.repair(store, sets or (), source=source or None, images=images, reporter=console.reporter())
+    done = cryoprobe.repair(
+        store, sets or (), source=source or None, images=images, trust=trust, reporter=console.reporter()
+    )
     if as_json:
         console.out(json.dumps(keeping_tables.as_json(done)))
     else:

@@ -11,7 +11,7 @@ import typer
 
 import cryoprobe
 
-from .base import DatasetPattern, Json, ModelPattern, StoreUrl, command, say_place
+from .base import DatasetPattern, Json, ModelPattern, StoreUrl, Trust, command, say_place
 
 PANEL = "Move sets"
 
@@ -80,6 +80,7 @@ def pull(
     units: Units = False,
     link: Link = False,
     dry_run: DryRun = False,
+    trust: Trust = False,
     as_json: Json = False,
 ) -> None:
     """Copy sets from another store into the store, which is made if there is none."""
@@ -97,6 +98,7 @@ def pull(
         units=units,
         link=link,
         dry_run=dry_run,
+        trust=trust,
         reporter=console.reporter(),
     )
     if as_json:
@@ -116,6 +118,7 @@ def sync(
     units: Units = False,
     link: Link = False,
     dry_run: DryRun = False,
+    trust: Trust = False,
     as_json: Json = False,
 ) -> None:
     """Give each of two stores the sets that only the other has."""
@@ -133,6 +136,7 @@ def sync(
         units=units,
         link=link,
         dry_run=dry_run,
+        trust=trust,
         reporter=console.reporter(),
     )
     if as_json:
@@ -169,12 +173,13 @@ def export(
 def import_(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="What `export` wrote as a zip.")],
     store: StoreUrl,
+    trust: Trust = False,
     as_json: Json = False,
 ) -> None:
     """Check an archive, which need not be trusted, and take its set into the store."""
     from .printing import console
 
-    found = cryoprobe.import_set(store, file, reporter=console.reporter())
+    found = cryoprobe.import_set(store, file, trust=trust, reporter=console.reporter())
     if as_json:
         console.out(json.dumps(asdict(found)))
     else:

@@ -27,6 +27,7 @@ from .base import (
     ModelPattern,
     Sources,
     StoreUrl,
+    Trust,
     command,
     opened,
     split_list,
@@ -42,6 +43,7 @@ def extract(
     dataset: Data,
     store: StoreUrl,
     sources: Sources = None,
+    trust: Trust = False,
     split: Annotated[str, typer.Option(help="Splits, comma-separated; all by default.")] = "",
     tap: Annotated[
         str, typer.Option(help="Taps, comma-separated, filled in one pass; the model's own by default.")
@@ -74,7 +76,7 @@ def extract(
     sets = cryoprobe.extract(
         model,
         dataset,
-        to_write(store, sources),
+        to_write(store, sources, trust=trust),
         splits=split_list(split),
         taps=split_list(tap),
         checkpoint=checkpoint,
@@ -110,6 +112,7 @@ def extract(
 def probe(
     store: StoreUrl,
     sources: Sources = None,
+    trust: Trust = False,
     model: Annotated[str | None, typer.Option("--model", "-m", help="Model, as it was extracted.")] = None,
     dataset: Annotated[str | None, typer.Option("--dataset", "-d", help="Data set, as it was extracted.")] = None,
     train: Annotated[str | None, typer.Option(help="Instead of names: id of the train set.")] = None,
@@ -151,6 +154,9 @@ def probe(
     ] = "",
     jobs: Annotated[int | None, typer.Option(help="Processes for many trials; by default where that helps.")] = None,
     save: Annotated[Path | None, typer.Option(help="Write the trained probe here, for `cryoprobe predict`.")] = None,
+    rerun: Annotated[
+        bool, typer.Option("--rerun", help="Run the trials even if the store has their results; these are replaced.")
+    ] = False,
     cache_size: CacheSize = "",
     per_class: Annotated[bool, typer.Option("--per-class", help="Print every class's scores too.")] = False,
     as_json: Json = False,
@@ -163,7 +169,7 @@ def probe(
     from .printing import console, trial_tables
 
     result = cryoprobe.probe(
-        opened(store, sources, cache_size),
+        opened(store, sources, cache_size, trust=trust),
         model=model,
         dataset=dataset,
         train=train,
@@ -190,6 +196,7 @@ def probe(
         memory=parse_bytes(memory) if memory else None,
         jobs=jobs,
         save=save,
+        rerun=rerun,
         reporter=console.reporter(),
     )
     if as_json:

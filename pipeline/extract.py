@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
+from ..amounts import count
 from ..errors import BadInput, Conflict, CryoprobeError, ReadOnly
 from ..stores import layout
 from ..stores.feature_set import FeatureSet
 from ..stores.manifest import FailedSample
 from ..stores.names import Name, NamedSet
+from ..stores.origins import Origin
 from ..stores.rows import Withdrawn
 from ..stores.sample_index import SampleIndex, fingerprint
 from ..stores.store import Store, open_store
@@ -29,6 +31,7 @@ from .explain import explain_dataset, explain_encoder
 from .extracted import ExtractedSet
 from .extraction import Settings, SplitExtraction
 from .health import SharedEmbeddings, find_shared, recorded
+from .meaning import encoder_view
 from .options import check_ranges
 from .planning import Target
 from .progress import Reporter
@@ -267,6 +270,8 @@ def _extract_once(
     finally:
         reporter.end()
     content = _content(split, ids, run.failed)
+    for note in _unused(targets, store) if run.encoded else ():
+        reporter.note(note)
     extracted = []
     for target in targets:
         name = _name(encoder, dataset, split.name, target, request)
@@ -292,8 +297,22 @@ def _extract_once(
             )
         )
     # A folder without options is listed again by stat calls; all else had to be opened, which `probe` must not do.
-    samples.record_view(name.view, split.sources, state, content.spec.id, keep=not request.listed_again)
+    for view in (name.view, *(encoder_view(name, target.encoder_id) for target in targets)):
+        samples.record_view(view, split.sources, state, content.spec.id, keep=not request.listed_again)
     return extracted
+
+
+def _unused(targets: Sequence[Target], store: Store) -> Iterator[str]:
+    """Say which rows of the encoder the store has and does not use, since they are not trusted."""
+    unused: dict[Origin, int] = {}
+    for target in targets:
+        for origin, n in target.index.unused.items():
+            unused[origin] = unused.get(origin, 0) + n
+    for origin, n in unused.items():
+        yield (
+            f"{count(n, 'row')} of this encoder from {origin.place} {'is' if n == 1 else 'are'} not used, since that "
+            f"is not trusted. To trust it: {origin.remedy(store.url)}"
+        )
 
 
 def _content(split: Split, ids: Sequence[bytes | None], failures: Mapping[int, FailedSample]) -> _Content:

@@ -8,13 +8,14 @@ import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
-from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
 from ..errors import BadInput, ReadOnly, Unavailable
 from ..stores.feature_set import FeatureSet
+from ..stores.names import matching
 from ..stores.store import Store, open_store
+from .answers import answers, origins_of, remarks_on
 from .asking import VAL_FRACTION, other_than_prescribed, plan_of, scored, sets_of, several
 from .datasets import dataset_pattern
 from .options import check_ranges
@@ -22,7 +23,7 @@ from .probes import Draw, ProbeOutcome, make_estimator
 from .progress import Reporter
 from .resolve import Sets, changed_since
 from .saved import check_savable, check_writable, save_probe
-from .stored_trials import check_stored, is_stored
+from .stored_trials import is_stored
 from .sweep import draws_of, seeds_of, summarised
 from .trial_keys import TrialSpec, code_in, specify
 from .trial_rows import TrialRows
@@ -59,6 +60,7 @@ def probe(
     memory: int | None = None,
     jobs: int | None = None,
     save: str | Path | None = None,
+    rerun: bool = False,
     reporter: Reporter | None = None,
 ) -> dict[str, Any]:
     """Train and score a probe, or answer from the store what has been run there.
@@ -67,7 +69,7 @@ def probe(
     ----------
     store : str, Path or Store
     model, dataset : str
-        Names as given to `extract`: the newest sets of that name.
+        Names as given to `extract`; which sets they mean, `meaning` says.
     train, test : str
         Or set ids. Instead of a test set: a fraction to hold out of train, by default `resolve.HOLDOUT`.
     train_split, test_split : str, optional
@@ -96,8 +98,8 @@ def probe(
     seed : int
         Draws the hold-outs, and is the estimator's ``random_state``.
     tap, image_size, limit, untrained, checkpoint, data_root
-        Tell sets of one name apart; see `extract`. Of several that fit, the newest is taken, and a note says so; random
-        weights only where asked for, or where there are no others.
+        Tell sets of one name apart; see `extract`. What is not given means its default, or the only extraction that
+        fits; random weights are taken only if asked for.
     memory : int, optional
         Bytes that this process may take. Where features do not fit, they are read from the store for every pass
         (logistic regression only); the solution is the same.
@@ -105,6 +107,8 @@ def probe(
         Processes for many trials; see `run_all`.
     save : str or Path, optional
         Where to write the trained probe (one trial only); it is fitted anew where the store has only its result.
+    rerun : bool
+        Run the trials even if the store has their results, which are replaced.
     reporter : Reporter, optional
 
     Returns
@@ -156,24 +160,25 @@ def probe(
 
     other_tap = other_than_prescribed(plan, sets)
     remarks = {spec.id: [*departures(plan, sets, spec.draw), *other_tap] for spec in specs}
-    found = {spec.id: opened.trial(spec.id) for spec in specs}
-    for result in found.values():
-        if result is not None:
-            check_stored(result, opened.url)
-    missing = [spec for spec in specs if found[spec.id] is None]
-    results = {i: {**result, **described, "cached": True} for i, result in found.items() if result is not None}
+    origins = origins_of(opened, sets)
+    stored = answers(opened, [spec.id for spec in specs], origins, rerun=rerun)
+    notes += stored.notes
+    missing = [spec for spec in specs if spec.id not in stored.results]
+    results = {i: {**result, **described, "cached": True} for i, result in stored.results.items()}
     if len(specs) > 1:
         reporter.note(f"{len(specs)} trials, {len(specs) - len(missing)} of them in the store")
     todo = missing if save is None else specs
     for spec, body, done in _run(sets, plan, todo, memory=memory, jobs=jobs, keep=save is not None, reporter=reporter):
         result = {"trial": spec.id, **_asked(plan, spec), **described, **body}
-        result["remarks"] = [*remarks[spec.id], *body["remarks"]]
+        result["remarks"] = [*remarks[spec.id], *body["remarks"], *remarks_on(origins)]
+        if origins:
+            result["origins"] = origins
         if save is not None and done is not None:
             _save(save, sets, plan, done, result)
-        if found[spec.id] is not None:
+        if spec.id in stored.results:
             continue  # fitted anew to be saved: the result that the store has stays
         try:
-            opened.record_trial(spec.id, result)
+            opened.record_trial(spec.id, result, replace=spec.id in stored.replaced)
         except (ReadOnly, Unavailable) as e:  # the result is worth more than its place in the store
             notes.append(f"This result could not be stored. {e.message}{_remedy(opened, e)}")
         results[spec.id] = {**result, "cached": False}
@@ -198,16 +203,8 @@ def results(store: str | Path | Store, *, model: str | None = None, dataset: str
     """
     opened = open_store(store)
     wanted = {"model": model, "dataset": dataset_pattern(dataset)}
-    whole = (trial for trial in opened.trials() if is_stored(trial) and _fits(trial, wanted))
+    whole = matching(filter(is_stored, opened.trials()), lambda trial, field: trial.get(field), wanted)
     return sorted(whole, key=lambda t: (str(t.get("dataset")), str(t.get("model")), t.get("created") or 0))
-
-
-def _fits(trial: Mapping[str, Any], patterns: Mapping[str, str | None]) -> bool:
-    """Say whether fields of a trial fit patterns; a trial of a set without a name has none, and fits no pattern."""
-    return all(
-        pattern is None or trial.get(field) == pattern or fnmatchcase(str(trial.get(field) or ""), pattern)
-        for field, pattern in patterns.items()
-    )
 
 
 def _draws(
@@ -346,7 +343,7 @@ def _remedy(store: Store, error: ReadOnly | Unavailable) -> str:
     """Say how to keep results of a store that can only be read: in one of one's own above it."""
     if not isinstance(error, ReadOnly):
         return ""
-    return f" To keep results: --store FOLDER --from {shlex.quote(store.url)}, a store of your own above it."
+    return f" To keep results: --store FOLDER --from {shlex.quote(store.url)} --trust, a store of your own above it."
 
 
 def _line(spec: TrialSpec, result: Mapping[str, Any]) -> str:

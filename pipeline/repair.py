@@ -13,11 +13,13 @@ from pydantic import ValidationError
 
 from ..errors import CryoprobeError
 from ..stores import layout, names
+from ..stores.backends.known import is_trusted
 from ..stores.feature_set import FeatureSet
 from ..stores.keeping.overlay import Overlay
 from ..stores.keeping.restore import Repair, Restorer, mend_marker
 from ..stores.manifest import Manifest, read_manifest
 from ..stores.names import Name
+from ..stores.origins import arriving, origin_of
 from ..stores.rows import RowIndex
 from ..stores.store import Store, open_store
 from ..stores.verify import Damage, verify
@@ -60,6 +62,7 @@ def repair(
     *,
     source: str | Path | Store | None = None,
     images: Images | None = None,
+    trust: bool = False,
     reporter: Reporter | None = None,
 ) -> list[Repair]:
     """Hash every object of a store, and put right what is damaged.
@@ -76,9 +79,12 @@ def repair(
     sets : sequence of str
         Ids of sets, or their first digits; with none, the whole store.
     source : str, Path or Store, optional
-        Another store that may have what is damaged here.
+        Another store that may have what is damaged here. Unless a configuration file lists it, its names and trials
+        are not taken, and a set of which data had to be fetched there is not trusted from then on.
     images : Images, optional
         From what to encode lost rows again.
+    trust : bool
+        Trust the other store.
     reporter : Reporter, optional
 
     Returns
@@ -98,7 +104,9 @@ def repair(
     marker = None if isinstance(store, Store) else mend_marker(store)
     opened = open_store(store).own
     other = None if source is None else open_store(source)
-    restorer = Restorer(opened, other)
+    place = source.url if isinstance(source, Store) else source
+    origin = None if other is None or place is None or trust or is_trusted(place) else arriving(other.url, "pull")
+    restorer = Restorer(opened, other, origin)
     chosen = [layout.stem(opened.manifest_key(s)) for s in sets]
     known: dict[str, Damage] = {}
     done: dict[str, Repair] = {}
@@ -147,7 +155,8 @@ class _Mending(Store):
         index = super().rows_of(encoder_id)
         for wound in self._wounded:
             manifest = wound.manifest
-            if manifest is not None and manifest.encoder_id == encoder_id:
+            own = manifest is not None and origin_of(self.backend, manifest.key, manifest.checksum) is None
+            if manifest is not None and own and manifest.encoder_id == encoder_id:
                 chunks = range(-(-manifest.rows // manifest.chunk_rows))
                 parts = [{f"embeddings/c/{c}/0", f"norms/c/{c}", f"samples/c/{c}/0"} for c in chunks]
                 whole = [c for c in chunks if not parts[c].intersection(wound.damaged())]

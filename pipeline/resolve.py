@@ -11,9 +11,9 @@ from ..stores.feature_set import FeatureSet
 from ..stores.names import NamedSet
 from ..stores.sample_index import SampleIndex, fingerprint
 from ..stores.store import Store
-from .datasets import canonical_name, is_listed, load_dataset
+from . import meaning
+from .datasets import is_listed, load_dataset
 from .datasets.base import ALL
-from .encoders import default_tap, file_sha256
 from .wanted import Request, command, not_extracted, options_of
 
 HOLDOUT = 0.2
@@ -108,7 +108,7 @@ def by_id(store: Store, train: str, test: str | None, choosing: Choosing) -> Set
 def by_name(
     store: Store, request: Request, train_split: str | None, test_split: str | None, choosing: Choosing
 ) -> Sets:
-    """Find the newest sets of a name.
+    """Find the sets that a name means; see `meaning`.
 
     Parameters
     ----------
@@ -125,11 +125,11 @@ def by_name(
     NotFound
         If the store has no such features; the message has the command that would make them.
     Conflict
-        If it has them, but not all of one encoder.
+        If it has them, but not all of one encoder; or several fit, and nothing tells which is meant.
     """
     if train_split is not None and as_fraction(train_split) is not None:
         raise BadInput(f"--train-split is the name of a split, not {train_split}.", key="train-split")
-    candidates = _candidates(store, request)
+    candidates, doubts = meaning.candidates(store, request)
     available = {n.name.split for n in candidates}
     if train_split is None:
         train_split = ALL if ALL in available and "train" not in available else "train"
@@ -139,8 +139,16 @@ def by_name(
     wanted = {"train": train_split, "test": test_split}
     # A split that is trained or scored on cannot choose, whatever it is called.
     free = available - {train_split, test_split} if choosing.official else set()
-    encoder = next((n.encoder for n in candidates if n.name.split == train_split), None)
-    own = {n.name.split for n in candidates if n.encoder == encoder}
+
+    def meant(split: str, like: NamedSet | None = None) -> NamedSet:
+        fitting = [n for n in candidates if n.name.split == split]
+        of_one, notes = meaning.extraction(store, request, fitting, like)
+        (found,), about = meaning.content(store, request, of_one)
+        doubts.extend([*notes, *about])
+        return found
+
+    chosen = meant(train_split) if train_split in available else None
+    own = {n.name.split for n in candidates if chosen is not None and n.encoder == chosen.encoder}
     official = next((name for name in VALIDATION_NAMES if name in free & own), None)
     foreign = [name for name in VALIDATION_NAMES if name in free] if official is None and not choosing.asked else []
     val_split = choosing.asked or official
@@ -151,55 +159,39 @@ def by_name(
         raise BadInput(f"{numbers[0]} is neither the name of a split nor a fraction between 0 and 1.", found=numbers[0])
     if absent:
         raise not_extracted(store, request, list(dict.fromkeys(absent)), candidates)
-    newest = next(n for n in candidates if n.name.split == train_split)
-    train = store.open(newest.set)
+    assert chosen is not None
+    train = store.open(chosen.set)
     found: dict[str, FeatureSet | float | None] = {"val": choosing.fraction}
-    named = {"train": newest}
+    named = {"train": chosen}
     for part in [part for part in wanted if part != "train"]:
         fraction = as_fraction(wanted[part])
         if fraction is not None:
             found[part] = fraction
             continue
-        named[part] = _nearest([n for n in candidates if n.name.split == wanted[part]], newest)
+        named[part] = meant(wanted[part], chosen)
         other = store.open(named[part].set)
         found[part] = other
         if other.encoder_id != train.encoder_id:
-            again = command(store, request, [wanted[part]], newest.name)
+            again = command(store, request, [wanted[part]], chosen.name)
             raise _two_encoders(train, other, part, "Extract both: " + again)
     test = found["test"]
     assert test is not None
     _check_apart(train, test, found["val"])
-    doubts = [*_doubts(candidates, named)]
+    doubts += _doubts(named)
     if foreign:
         doubts.append(f"the store's split {foreign[0]} is of another encoder than the train set, and does not choose")
     if held_out:
-        doubts.append(_held_out(f"{newest.name.dataset}, which has no splits,", "--test-split"))
-    return Sets(train, test, found["val"], named, tuple(doubts))
+        doubts.append(_held_out(f"{chosen.name.dataset}, which has no splits,", "--test-split"))
+    return Sets(train, test, found["val"], named, tuple(dict.fromkeys(doubts)))
 
 
 def _held_out(what: str, option: str) -> str:
     return f"a fifth of {what} is held out as the test; another share: {option} {HOLDOUT}"
 
 
-def _nearest(fitting: Sequence[NamedSet], train: NamedSet) -> NamedSet:
-    """Return the newest set of the train set's encoder, of the same limit where there is one."""
-
-    def distance(n: NamedSet) -> tuple[bool, bool]:
-        same_limit = (n.name.limit, n.name.limit_seed) == (train.name.limit, train.name.limit_seed)
-        return n.encoder != train.encoder, not same_limit
-
-    return min(fitting, key=distance)  # the first of equals is the newest
-
-
-def _doubts(candidates: Sequence[NamedSet], named: Mapping[str, NamedSet]) -> Iterator[str]:
-    """Say what was taken where the names fit more than one extraction."""
+def _doubts(named: Mapping[str, NamedSet]) -> Iterator[str]:
+    """Say where parts were extracted with other options than the train set."""
     train = named["train"].name
-    rivals = [n for n in candidates if n.name.split == train.split and n.name != train]
-    if rivals:
-        yield (
-            f"{len(rivals) + 1} extractions fit; the newest is taken ({options_of(train)}), not: "
-            + "; ".join(dict.fromkeys(options_of(n.name) for n in rivals))
-        )
     for part, other in named.items():
         if (other.name.limit, other.name.limit_seed) != (train.limit, train.limit_seed):
             yield f"the {part} set was extracted with {options_of(other.name)}, the train set with {options_of(train)}"
@@ -226,7 +218,7 @@ def changed_since(feature_set: FeatureSet, named: NamedSet, data_root: Path | No
     name = named.name
     index = SampleIndex()
     try:
-        recorded = index.view(name.view)
+        recorded = index.view(meaning.encoder_view(name, feature_set.encoder_id)) or index.view(name.view)
     finally:
         index.close()
     if recorded is None or recorded.dataset_id != feature_set.dataset_id:
@@ -251,26 +243,6 @@ def changed_since(feature_set: FeatureSet, named: NamedSet, data_root: Path | No
         f"{which} may have changed since these features were extracted: their names, dates or sizes differ. "
         "extract reads them again, and encodes only what differs."
     )
-
-
-def _candidates(store: Store, request: Request) -> list[NamedSet]:
-    """Return named sets that fit, newest first, of one tap."""
-    fitting = store.find(
-        model=request.model,
-        dataset=canonical_name(request.dataset, request.data_root),
-        tap=request.tap,
-        image_size=request.image_size,
-        limit=request.limit,
-        checkpoint=None if request.checkpoint is None else file_sha256(request.checkpoint),
-    )
-    trained = [n for n in fitting if n.name.untrained == request.untrained]
-    fitting = trained or (fitting if not request.untrained else [])
-    taps = {n.name.tap for n in fitting}
-    if len(taps) > 1:
-        default = default_tap(request.model)
-        tap = default if default in taps else fitting[0].name.tap
-        fitting = [n for n in fitting if n.name.tap == tap]
-    return fitting
 
 
 def _two_encoders(train: FeatureSet, other: FeatureSet, part: str, hint: str) -> Conflict:

@@ -25,9 +25,9 @@ class Request:
     ----------
     model, dataset : str
     tap, image_size, limit, checkpoint, data_root
-        As given to `extract`; None fits any, except that of several taps the model's default one is taken.
+        As given to `extract`; None means the default, or the only one that there is; see `meaning`.
     untrained : bool
-        Take random weights; otherwise they are taken only where there are no others.
+        Take random weights, which are taken only if they are asked for.
     """
 
     model: str
@@ -65,7 +65,7 @@ def command(store: Store, request: Request, splits: Sequence[str], like: Name | 
         "--tap": request.tap,
         **(_given(like) if like is not None else {}),
         **({"--checkpoint": None} if request.untrained else {}),
-        **({"--untrained": None, "--seed": None} if request.checkpoint is not None else {}),
+        **({"--untrained": None, "--seed": None} if not request.untrained else {}),
         **request.options,
         "--data-root": request.data_root,
     }
@@ -94,7 +94,8 @@ def not_extracted(store: Store, request: Request, absent: Sequence[str], candida
     if candidates:
         return _no_split(what, store, request, absent, candidates, others, like)
     if others:
-        message = f"{what} with {_said(request.options)}. It has, of this model and data set:\n  {_listed(others)}"
+        asked = _said(request.options) or "trained weights"
+        message = f"{what} with {asked}. It has, of this model and data set:\n  {_listed(others)}"
         hint = f"Give the options of one of these; or make what is asked for:\n  {command(store, request, [], like)}"
         return NotFound(message, hint=hint, key=request.dataset)
     return NotFound(f"{what}.", hint=f"Make them:\n  {command(store, request, [])}", key=request.dataset)
@@ -135,6 +136,17 @@ def _listed(found: Iterable[NamedSet]) -> str:
         words = _said({"--tap": n.name.tap, **_given(n.name)})
         splits.setdefault(words, []).append(n.name.split)
     lines = [f"{words} ({', '.join(sorted(set(names)))})" for words, names in splits.items()]
+    more = len(lines) - _MOST_LISTED
+    return "\n  ".join([*lines[:_MOST_LISTED], *([f"… and {more} more"] if more > 0 else [])])
+
+
+def listed_with_ids(found: Iterable[NamedSet]) -> str:
+    """Return a line for each extraction: its options, and its splits with the first digits of their sets."""
+    splits: dict[str, list[str]] = {}
+    for n in found:
+        words = _said({"--tap": n.name.tap, **_given(n.name)})
+        splits.setdefault(words, []).append(f"{n.name.split} {n.set[:12]}")
+    lines = [f"{words} ({', '.join(dict.fromkeys(names))})" for words, names in splits.items()]
     more = len(lines) - _MOST_LISTED
     return "\n  ".join([*lines[:_MOST_LISTED], *([f"… and {more} more"] if more > 0 else [])])
 

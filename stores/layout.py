@@ -10,6 +10,7 @@
 ``names/<set>.<digest>.json``                          what people call a set
 ``trials/<trial>.json``                                the result of one probe
 ``pins/<set>.json``                                    a set that must not be removed
+``origins/…``                                          what came from elsewhere, see `stores.origins`
 ``gc/…``                                               what is being removed and collected
 ``quarantine/<digits>/<key>``                          a damaged object that `repair` has replaced
 ``signatures/<set>/<key>.json``                        who vouches for a set's manifest

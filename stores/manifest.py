@@ -90,6 +90,8 @@ class Manifest(BaseModel):
     failed : tuple of FailedSample
     provenance : dict
         Who made it, where, when, with what. Never part of an identity.
+    checksum : str
+        Of the manifest as it was read; empty for one that was not.
     """
 
     model_config = ConfigDict(frozen=True, extra="ignore")
@@ -110,6 +112,7 @@ class Manifest(BaseModel):
     units: tuple[str, ...] = ()
     failed: tuple[FailedSample, ...] = ()
     provenance: dict[str, Any] = Field(default_factory=dict)
+    checksum: str = Field(default="", exclude=True)
 
     @property
     def key(self) -> str:

@@ -2,22 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from fnmatch import fnmatchcase
+from typing import Any, TypeVar
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from ..canonical import digest
 from ..errors import Corrupt, NotFound
 from . import layout
 from .backends.backend import Backend
 from .chunks import LATEST, Count, Milliseconds
+from .origins import Marks, Origin
 from .parallel import each
+
+_Item = TypeVar("_Item")
+
+_TOLERANCE = 86_400_000
+"""Milliseconds by which clocks may be apart."""
 
 
 class Name(BaseModel):
-    """One way in which a set was asked for. The newest of that name is what the name means.
+    """One way in which a set was asked for. What a name means is said in `pipeline.resolve`.
 
     Parameters
     ----------
@@ -68,6 +76,10 @@ class NamedSet(BaseModel):
         When, in milliseconds since 1970, by the clock of whoever named it.
     below : bool
         Whether the set is in another store, from which the one that has the name was read too.
+    origin : Origin or None
+        Where the name or its set came from, if that is not trusted. Not part of what is written.
+    checksum : str
+        Of the name as it was read.
     """
 
     model_config = ConfigDict(frozen=True, extra="ignore")
@@ -81,6 +93,26 @@ class NamedSet(BaseModel):
     size: Count
     named: Milliseconds
     below: bool = False
+    origin: Origin | None = None
+    checksum: str = Field(default="", exclude=True)
+
+    def __eq__(self, other: object) -> bool:
+        """Say whether two are the same name of the same set, however it was read."""
+        return isinstance(other, NamedSet) and self.model_dump() == other.model_dump()
+
+    def __hash__(self) -> int:
+        """Return what equal ones have in common."""
+        return hash((self.name, self.set, self.named))
+
+    @property
+    def rank(self) -> tuple[bool, bool, int, str]:
+        """What names are sorted by: one's own first, the newest first; others by when they arrived.
+
+        A date in the future, such as a stranger or a wrong clock gives, has no effect.
+        """
+        if self.origin is not None:
+            return True, False, -self.origin.arrived, self.set
+        return False, is_future(self.named), -self.named, self.set
 
     @property
     def key(self) -> str:
@@ -88,33 +120,48 @@ class NamedSet(BaseModel):
         return _key(self.set, digest(self.name.model_dump(mode="json")))
 
 
-def fits(name: Name, **patterns: str | None) -> bool:
-    """Return whether fields of a name fit patterns: the very text, or with wildcards (``*``, ``?``, ``[…]``).
+def matching(
+    found: Iterable[_Item], field: Callable[[_Item, str], Any], patterns: Mapping[str, str | None]
+) -> list[_Item]:
+    """Return what fits filters: what has the very text, if anything has, else what fits it as a pattern.
+
+    So a folder that is called ``birds [v2]`` can be named, and its signs are not taken for wildcards.
 
     Parameters
     ----------
-    name : Name
-    **patterns
-        By field of `Name`; None fits anything.
+    found : iterable
+    field : callable
+        Returns a field of one of them, by its name; None fits no filter.
+    patterns : mapping
+        By field: a text, or a pattern with ``*``, ``?`` and ``[…]``; None fits anything.
     """
-    return all(
-        pattern is None or getattr(name, field) == pattern or fnmatchcase(getattr(name, field), pattern)
-        for field, pattern in patterns.items()
-    )
+    kept = list(found)
+    for name, pattern in patterns.items():
+        if pattern is not None:
+            exact = [item for item in kept if field(item, name) == pattern]
+            kept = exact or [item for item in kept if fnmatchcase(str(field(item, name) or ""), pattern)]
+    return kept
+
+
+def is_future(named: int) -> bool:
+    """Return whether a time in milliseconds is more than a day ahead of this machine's clock."""
+    return named > time.time_ns() // 1_000_000 + _TOLERANCE
 
 
 def record(backend: Backend, named: NamedSet) -> None:
     """Write a name, last of all: whoever finds it finds the set behind it sealed.
 
-    It gets a later time than every other set of that name, whatever the clocks of their writers said: the one that is
-    named last is the one that is meant.
+    It gets a later time than every other set of that name, if the clocks of their writers were ahead of ours: the one
+    that is named last is the newest. Names that are not trusted, and dates in the future, do not count.
     """
     ending = named.key.removeprefix(f"names/{named.set}")
     same = [key for key in backend.keys("names/") if key.endswith(ending) and key != named.key]
-    others = [found.named for found in each(lambda key: find(backend, key), same) if found is not None]
+    found = [named for named in each(lambda key: find(backend, key), same) if named is not None]
+    marks = Marks(backend, "names/")
+    others = [n.named for n in found if not is_future(n.named) and marks.of(n.key, n.checksum) is None]
     latest = max([named.named, *(min(other + 1, LATEST) for other in others)])
     sealed = named.model_copy(update={"named": latest})
-    content = sealed.model_dump(mode="json", exclude=None if sealed.below else {"below"})
+    content = sealed.model_dump(mode="json", exclude={"origin"} if sealed.below else {"below", "origin"})
     backend.put(named.key, layout.dump_seal(content, layout.SMALL))
     if not backend.exists(layout.manifest_key(named.encoder, named.set)):  # removed this instant, and its names before
         backend.delete(named.key)
@@ -126,7 +173,7 @@ def read_all(backend: Backend) -> Iterator[NamedSet]:
         with suppress(Corrupt, ValueError):
             content = layout.parse_json(data, key, backend.url)
             if isinstance(content, dict) and layout.is_whole(content, data):
-                named = NamedSet.model_validate(content)
+                named = _as_written(content)
                 written = content["name"]
                 # To make the digits of what was read is cheaper than to make them of the model.
                 whole = written.keys() == Name.model_fields.keys()
@@ -149,7 +196,7 @@ def read(backend: Backend, key: str) -> NamedSet:
         "The set goes by the name in its manifest, or is named by extract again: cryoprobe repair sets this one aside.",
     )
     try:
-        named = NamedSet.model_validate(layout.read_sealed(backend, key, what, hint))
+        named = _as_written(layout.read_sealed(backend, key, what, hint))
     except ValidationError as e:
         raise layout.damaged(backend, key, what, layout.first_problem(e), hint) from None
     if named.key != key:
@@ -162,6 +209,11 @@ def find(backend: Backend, key: str) -> NamedSet | None:
     with suppress(Corrupt, NotFound):
         return read(backend, key)
     return None
+
+
+def _as_written(content: Mapping[str, Any]) -> NamedSet:
+    """Return a name; where it came from is never taken from what it says itself."""
+    return NamedSet.model_validate({**content, "origin": None})
 
 
 def _key(set_: str, of_name: str) -> str:

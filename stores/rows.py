@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Container, Sequence
+from collections.abc import Container, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -17,6 +17,7 @@ from .chunks import ObjectRecord, chunk_parts, corrupt
 from .feature_set import FeatureSet
 from .fences import is_hollow
 from .manifest import Manifest, find_manifest, read_manifest
+from .origins import Marks, Origin, origin_of
 from .parallel import each
 from .reading import read_chunk
 from .units import Rows, UnitSeal, read_seal, sample_array
@@ -24,6 +25,10 @@ from .units import Rows, UnitSeal, read_seal, sample_array
 _CACHED_BLOCKS = 8
 
 Array = Literal["embeddings", "norms", "samples"]
+
+
+_Source = TypeVar("_Source", "UnitSeal", FeatureSet)
+_Ids = npt.NDArray[np.uint8]
 
 
 class Withdrawn(NotFound):
@@ -103,6 +108,8 @@ class _Block:
 class RowIndex:
     """Rows of one encoder in sealed units and sealed sets, by sample id.
 
+    What came from elsewhere and is not trusted is left out: its rows do not stand in for one's own.
+
     Memory is 24 bytes a row, plus a few chunks while rows are gathered.
 
     Parameters
@@ -113,6 +120,11 @@ class RowIndex:
         Whether to index units too, or sets alone.
     only : container of str, optional
         Keys of the manifests of the sets to index; all by default.
+
+    Attributes
+    ----------
+    unused : dict of Origin to int
+        Rows that were left out, by where they came from.
     """
 
     def __init__(
@@ -125,6 +137,9 @@ class RowIndex:
         self._sources: list[UnitSeal | FeatureSet] = []
         self._units: dict[str, UnitSeal] = {}
         self._seen: set[str] = set()
+        self._left_out: set[str] = set()
+        self._counted: set[str] = set()  # units whose rows were counted with a set's
+        self.unused: dict[Origin, int] = {}
         self._has_forgotten = False
         # Sorted by `_heads`, the first 8 bytes of a sample id; `_tails` are the next 8.
         self._heads = np.empty(0, np.uint64)
@@ -138,16 +153,39 @@ class RowIndex:
 
     def refresh(self) -> None:
         """Take in what others have sealed since the last look."""
-        for info in list(self._backend.list(f"manifests/{self.encoder_id}/")):
-            if info.key not in self._seen and (self._only is None or info.key in self._only):
-                self._take_in_set(info.key)
+        listed = [info.key for info in self._backend.list(f"manifests/{self.encoder_id}/")]
+        listed = [key for key in listed if self._only is None or key in self._only]
+        sets = [found for key in self._unknown(listed) if (found := self._read_set(key)) is not None]
+        for feature_set, samples in self._trusted(f"manifests/{self.encoder_id}/", sets):
+            self._seen.update(layout.unit_seal_key(self.encoder_id, u) for u in feature_set.manifest.units)
+            self._take_in(feature_set, samples)
+            self._seen.add(feature_set.manifest.key)
         if not self._with_units:
             return
-        listed = self._backend.list(f"unit-seals/{self.encoder_id}/")
-        new = [layout.stem(info.key) for info in listed if info.key not in self._seen]
-        for found in each(self._read_unit, new):
-            if found is not None:
-                self._add(*found)
+        listed = [info.key for info in self._backend.list(f"unit-seals/{self.encoder_id}/")]
+        new = [layout.stem(key) for key in self._unknown(listed)]
+        units = [found for found in each(self._read_unit, new) if found is not None]
+        for seal, samples in self._trusted(f"unit-seals/{self.encoder_id}/", units):
+            self._add(seal, samples)
+
+    def _unknown(self, keys: Sequence[str]) -> list[str]:
+        return [key for key in keys if key not in self._seen and key not in self._left_out]
+
+    def _trusted(self, prefix: str, found: Sequence[tuple[_Source, _Ids]]) -> Iterator[tuple[_Source, _Ids]]:
+        """Yield those of the sets or units that are trusted, and count the rows of the others."""
+        marks = Marks(self._backend, prefix) if found else None  # now: they were marked before they could be read
+        for source, samples in found:
+            seal = source if isinstance(source, UnitSeal) else source.manifest
+            key = layout.unit_seal_key(seal.encoder, seal.unit) if isinstance(seal, UnitSeal) else seal.key
+            origin = marks.of(key, seal.checksum) if marks is not None else None
+            if origin is None:
+                yield source, samples
+            else:
+                self._left_out.add(key)
+                if isinstance(seal, Manifest):
+                    self._counted.update(seal.units)
+                if isinstance(seal, Manifest) or seal.unit not in self._counted:
+                    self.unused[origin] = self.unused.get(origin, 0) + len(samples)
 
     def add(self, seal: UnitSeal) -> None:
         """Take in one sealed unit; raise `Withdrawn` where it has been removed meanwhile."""
@@ -202,29 +240,36 @@ class RowIndex:
             key=self.encoder_id,
         )
 
-    def _take_in_set(self, key: str) -> None:
+    def _read_set(self, key: str) -> tuple[FeatureSet, npt.NDArray[np.uint8]] | None:
         try:
             feature_set = FeatureSet(self._backend, read_manifest(self._backend, key))
         except NotFound:  # removed since the listing
-            return
-        try:
-            samples = feature_set.samples()
+            return None
         except Corrupt:
-            if self._is_gone(feature_set):
-                return
+            if origin_of(self._backend, key, "") is not None:  # in a layer that is not trusted
+                return None
             raise
-        self._seen.update(layout.unit_seal_key(self.encoder_id, u) for u in feature_set.manifest.units)
-        self._take_in(feature_set, samples)
-        self._seen.add(key)
+        try:
+            return feature_set, feature_set.samples()
+        except Corrupt:
+            if self._is_gone(feature_set) or origin_of(self._backend, key, feature_set.manifest.checksum) is not None:
+                return None
+            raise
 
     def _read_unit(self, unit: str) -> tuple[UnitSeal, npt.NDArray[np.uint8]] | None:
-        seal = read_seal(self._backend, self.encoder_id, unit)
+        key = layout.unit_seal_key(self.encoder_id, unit)
+        try:
+            seal = read_seal(self._backend, self.encoder_id, unit)
+        except Corrupt:
+            if origin_of(self._backend, key, "") is not None:  # in a layer that is not trusted
+                return None
+            raise
         if seal is None:
             return None
         try:
             return seal, seal.read(self._backend, "samples")
         except Corrupt:
-            if self._is_gone(seal):
+            if self._is_gone(seal) or origin_of(self._backend, key, seal.checksum) is not None:
                 return None
             raise
 
@@ -262,10 +307,13 @@ class RowIndex:
         return [i for i, at in zip(ids, self.find(ids), strict=True) if at < 0]
 
     def unit(self, unit: str) -> UnitSeal | None:
-        """Return the seal of a unit, if it is sealed."""
+        """Return the seal of a unit, if it is sealed and trusted."""
         if unit not in self._units:
             seal = read_seal(self._backend, self.encoder_id, unit)
             if seal is None:
+                return None
+            key = layout.unit_seal_key(self.encoder_id, unit)
+            if origin_of(self._backend, key, seal.checksum) is not None:
                 return None
             self._units[unit] = seal
         return self._units[unit]

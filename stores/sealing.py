@@ -1,5 +1,7 @@
 """Sealing: of several seals of one set or unit the first one stays, unless nothing is left of what it names.
 
+Or unless it came from elsewhere and is not trusted: it does not stand in for one's own, which is written over it.
+
 A seal without any data is hollow (see `fences`), and worth nothing. Whoever has made the set or unit again writes
 theirs over it. With neither locks nor compare-and-swap, two who do so within the same milliseconds may both take the
 other's seal for the hollow one that they had read; the later then stays, and the data of the earlier are waste.
@@ -13,6 +15,7 @@ from typing import Protocol, TypeVar
 from . import layout
 from .backends.backend import Backend
 from .fences import is_hollow
+from .origins import origin_of
 
 
 class Seal(Protocol):
@@ -21,6 +24,10 @@ class Seal(Protocol):
     @property
     def attempt(self) -> str:
         """Which attempt is sealed."""
+
+    @property
+    def checksum(self) -> str:
+        """Checksum of the seal."""
 
     @property
     def folder(self) -> str:
@@ -48,13 +55,18 @@ def put_seal(
     """
     if not backend.put_if_absent(key, data):
         there = read()
-        if there is not None and (there.attempt in own or is_hollow(backend, there.folder)):
+        if there is not None and (there.attempt in own or is_replaced(backend, key, there)):
             replace_seal(backend, key, data)
     return read()
 
 
+def is_replaced(backend: Backend, key: str, there: Seal) -> bool:
+    """Return whether whoever makes the set or unit writes their seal over that one: it is hollow, or not trusted."""
+    return is_hollow(backend, there.folder) or origin_of(backend, key, there.checksum) is not None
+
+
 def replace_seal(backend: Backend, key: str, data: bytes) -> None:
-    """Write a seal over one whose data are gone. Signatures of a manifest go: they are not of this one."""
+    """Write a seal over one whose data are gone or that is not trusted. Signatures of a manifest go with it."""
     if key.startswith("manifests/"):
         delete_signatures(backend, layout.stem(key))
     backend.put(key, data)

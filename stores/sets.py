@@ -15,10 +15,10 @@ from . import layout
 from .backends.backend import Backend
 from .chunks import ArraySpec, ObjectRecord, encode_chunk, record_of, zarr_documents
 from .claims import Claims
-from .fences import is_hollow
 from .manifest import FailedSample, Manifest, find_manifest
+from .origins import origin_of
 from .rows import RowIndex, SetChunk, copy_array, mixed_forms
-from .sealing import put_seal
+from .sealing import is_replaced, put_seal
 from .units import MOST_ATTEMPTS, SAMPLE_BYTES, Rows, UnitSeal, vanished
 
 _LABEL_CHUNK_ROWS = 1 << 20
@@ -84,8 +84,10 @@ def seal_set(
         raise BadInput("A feature set needs at least one row, and no image of this data set could be encoded.")
     encoder_id, dataset_id = index.encoder_id, digest(dataset)
     set_ = layout.set_id(encoder_id, dataset_id)
-    found = find_manifest(backend, encoder_id, set_)
-    if found is not None and not is_hollow(backend, found.folder):
+    key = layout.manifest_key(encoder_id, set_)
+    # In a layer that is not trusted it is not looked at: it may be damaged.
+    found = find_manifest(backend, encoder_id, set_) if origin_of(backend, key, "") is None else None
+    if found is not None and not is_replaced(backend, found.key, found):
         return found, False
 
     with Claims(backend) as claims:

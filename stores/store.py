@@ -15,6 +15,7 @@ from ..errors import BadInput, Corrupt, Incompatible, NotFound
 from . import layout, names
 from .backends.backend import Backend
 from .backends.cache import cached
+from .backends.known import is_trusted
 from .backends.layered import LayeredBackend
 from .backends.locations import backend_at, layers_at
 from .claims import Claims
@@ -22,13 +23,19 @@ from .feature_set import FeatureSet
 from .keeping.records import read_pin
 from .manifest import FailedSample, read_manifest
 from .names import Name, NamedSet
+from .origins import Marks, Origin, arrival_of, checksum_of, origin_of
 from .parallel import each
 from .rows import RowIndex
 from .sets import seal_set
 
 
 def open_store(
-    url: str | Path | Store, *, create: bool = False, sources: Sequence[str | Path] = (), cache_size: int | None = None
+    url: str | Path | Store,
+    *,
+    create: bool = False,
+    sources: Sequence[str | Path] = (),
+    cache_size: int | None = None,
+    trust: bool = False,
 ) -> Store:
     """Open a feature store.
 
@@ -43,10 +50,14 @@ def open_store(
         Make a store there if there is none: the place must then be empty or absent.
     sources : sequence of str or Path
         Further stores, which are only read: their sets, rows, names and trials are found too, and everything that is
-        written goes to `url`, where a store is then made when the first object is written; see `LayeredStore`.
+        written goes to `url`, where a store is then made when the first object is written; see `LayeredStore`. Those
+        that no configuration file lists are not trusted: see `trust`.
     cache_size : int, optional
         At most so many bytes of remote stores are kept on this machine; 0 keeps none. By default
         ``$CRYOPROBE_CACHE_SIZE``, else what a configuration file says, else 20 GiB.
+    trust : bool
+        Let what all `sources` have count as one's own. By default that is so for the stores of a configuration file;
+        the sets of others can be read, but their rows, names and trials do not stand in for one's own.
 
     Raises
     ------
@@ -83,7 +94,10 @@ def open_store(
         layout.write_marker(upper)
     if not others:
         return Store(upper)
-    return LayeredStore(upper, [Store(cached(backend_at(other), cache_size)) for other in others])
+    below: dict[bool, list[Store]] = {True: [], False: []}
+    for other in others:
+        below[trust or is_trusted(other)].append(Store(cached(backend_at(other), cache_size)))
+    return LayeredStore(upper, below[True], below[False])
 
 
 class Store:
@@ -165,9 +179,10 @@ class Store:
         return FeatureSet(self.backend, read_manifest(self.backend, self.manifest_key(set_id)))
 
     def names(self) -> list[NamedSet]:
-        """Return every name of every set, newest first.
+        """Return every name of every set: the store's own first, newest first; then those that are not trusted.
 
-        A set whose writer was killed before it was named goes by the name in its provenance.
+        A set whose writer was killed before it was named goes by the name in its provenance. `NamedSet.origin` says
+        where a name, or its set, came from that is not trusted.
         """
         sealed = self.set_ids()
         found = [n for n in names.read_all(self.backend) if n.set in sealed]
@@ -186,7 +201,31 @@ class Store:
                         named=manifest.provenance.get("created", 0),
                     )
                 )
-        return sorted(found, key=lambda n: (-n.named, n.set))
+        return sorted(self._with_origins(found), key=lambda n: n.rank)
+
+    def _with_origins(self, found: list[NamedSet]) -> list[NamedSet]:
+        """Return names with where they, or their sets, came from if that is not trusted."""
+        of_names, of_sets = Marks(self.backend, "names/"), Marks(self.backend, "manifests/")
+        if not of_names and not of_sets:
+            return found
+        origins: dict[str, Origin | None] = {}
+        for n in found:
+            key = layout.manifest_key(n.encoder, n.set)
+            if n.set not in origins:
+                origins[n.set] = None
+                if of_sets.may_be(key):
+                    with suppress(Corrupt, Incompatible, NotFound):
+                        origins[n.set] = of_sets.of(key, read_manifest(self.backend, key).checksum)
+        origin = {n: origins[n.set] or (of_names.of(n.key, n.checksum) if n.checksum else None) for n in found}
+        return [n if origin[n] is None else n.model_copy(update={"origin": origin[n]}) for n in found]
+
+    def origin_of(self, feature_set: FeatureSet) -> Origin | None:
+        """Return where a set came from, if it is not trusted; None for the store's own."""
+        return origin_of(self.backend, feature_set.manifest.key, feature_set.manifest.checksum)
+
+    def arrival_of(self, feature_set: FeatureSet) -> Origin | None:
+        """Return where a set came from, trusted or not; None if it was made in this store."""
+        return arrival_of(self.backend, feature_set.manifest.key, feature_set.manifest.checksum)
 
     def describe(self, set_id: str) -> dict[str, Any]:
         """Return everything that is known of a set, as JSON values."""
@@ -201,6 +240,7 @@ class Store:
             "size": m.size,
             "chunk_rows": m.chunk_rows,
             "names": [n.name.model_dump(mode="json") for n in self.names() if n.set == m.set],
+            "origin": None if (origin := self.arrival_of(feature_set)) is None else origin.model_dump(mode="json"),
             "pin": None if (pin := read_pin(self.backend, m.set)) is None else pin.model_dump(mode="json"),
             "encoder_id": m.encoder_id,
             "encoder": m.encoder,
@@ -219,7 +259,7 @@ class Store:
         tap: str | None = None,
         **options: Any,
     ) -> list[NamedSet]:
-        """Return the named sets that fit, newest first.
+        """Return the named sets that fit, in the order of `names`.
 
         Parameters
         ----------
@@ -240,14 +280,16 @@ class Store:
         split: str | None = None,
         tap: str | None = None,
     ) -> list[NamedSet]:
-        """Return the named sets whose names fit patterns such as ``timm:vit*``, newest first.
+        """Return the named sets whose names fit patterns such as ``timm:vit*``, in the order of `names`.
 
         Parameters
         ----------
         model, dataset, split, tap : str, optional
-            The very text, or with wildcards (``*``, ``?``, ``[…]``); what is left out fits anything.
+            The very text, or if nothing has that, with wildcards (``*``, ``?``, ``[…]``); what is left out fits
+            anything.
         """
-        return [n for n in self.names() if names.fits(n.name, model=model, dataset=dataset, split=split, tap=tap)]
+        patterns = {"model": model, "dataset": dataset, "split": split, "tap": tap}
+        return names.matching(self.names(), lambda n, field: getattr(n.name, field), patterns)
 
     def name(self, named: NamedSet) -> None:
         """Give a sealed set a name."""
@@ -287,9 +329,14 @@ class Store:
         )
         return FeatureSet(self.backend, manifest), sealed
 
-    def trial(self, trial_id: str) -> dict[str, Any] | None:
-        """Return the stored result of a trial, or None if it has not been run; raise `Corrupt` where it is damaged."""
+    def trial(self, trial_id: str, *, trusted: bool = False) -> dict[str, Any] | None:
+        """Return the stored result of a trial, or None if it has not been run; raise `Corrupt` where it is damaged.
+
+        With `trusted`, one that came from elsewhere and is not trusted counts as not run.
+        """
         key = f"trials/{trial_id}.json"
+        if trusted and origin_of(self.backend, key, "") is not None:  # in a layer that is not trusted, whatever it is
+            return None
         what, hint = "trial", f"Set it aside, and run the same probe again: cryoprobe repair --store {self.url}"
         try:
             content = layout.read_sealed(self.backend, key, what, hint, layout.LARGE)
@@ -297,20 +344,55 @@ class Store:
             return None
         if content.get("trial") != trial_id:
             raise layout.damaged(self.backend, key, what, "it is another trial", hint)
+        if trusted and origin_of(self.backend, key, content["checksum"]) is not None:
+            return None
         return {k: v for k, v in content.items() if k != "checksum"}
 
-    def record_trial(self, trial_id: str, result: Mapping[str, Any]) -> None:
-        """Store the result of a trial, whose field ``trial`` is its id; the first one stays."""
-        self.backend.put_if_absent(f"trials/{trial_id}.json", layout.dump_seal(result))
+    def origin_of_trial(self, trial_id: str) -> Origin | None:
+        """Return where the stored result of a trial came from, if that is not trusted."""
+        key = f"trials/{trial_id}.json"
+        try:
+            checksum = checksum_of(self.backend.get(key, layout.LARGE), key, self.url)
+        except NotFound:
+            return None
+        except Corrupt:
+            checksum = ""
+        return origin_of(self.backend, key, checksum)
+
+    def arrival_of_trial(self, trial_id: str) -> str | None:
+        """Return from where the stored result of a trial came, trusted or not; None if it was run in this store."""
+        key = f"trials/{trial_id}.json"
+        with suppress(NotFound, Corrupt):
+            checksum = checksum_of(self.backend.get(key, layout.LARGE), key, self.url)
+            if (origin := arrival_of(self.backend, key, checksum)) is not None:
+                return origin.place
+            home = self.backend.home(key)
+            return home if home != self.url else None
+        return None
+
+    def record_trial(self, trial_id: str, result: Mapping[str, Any], *, replace: bool = False) -> None:
+        """Store the result of a trial, whose field ``trial`` is its id; the first one stays, unless told to replace."""
+        key, data = f"trials/{trial_id}.json", layout.dump_seal(result)
+        if replace:
+            self.backend.put(key, data)
+        else:
+            self.backend.put_if_absent(key, data)
 
     def trials(self) -> Iterator[dict[str, Any]]:
-        """Yield every stored trial, ordered by id. A damaged one is left out: `verify` names it."""
+        """Yield every stored trial, ordered by id. A damaged one is left out: `verify` names it.
+
+        One that came from elsewhere and is not trusted has ``origin``, the place.
+        """
+        marks: Marks | None = None
         for key, data in self.backend.read_all("trials/", layout.LARGE):
             with suppress(Corrupt):
                 content = layout.parse_json(data, key, self.url)
                 whole = isinstance(content, dict) and layout.is_whole(content, data)
                 if whole and content.get("trial") == layout.stem(key):
-                    yield {k: v for k, v in content.items() if k != "checksum"}
+                    marks = marks if marks is not None else Marks(self.backend, "trials/")
+                    trial = {k: v for k, v in content.items() if k not in ("checksum", "origin")}
+                    origin = marks.of(key, content["checksum"])
+                    yield trial if origin is None else {**trial, "origin": origin.place}
 
 
 class LayeredStore(Store):
@@ -324,11 +406,15 @@ class LayeredStore(Store):
     upper : Store or Backend
         Where everything is written. Storage that is empty becomes a store when the first object is written.
     lowers : sequence of Store
+    untrusted : sequence of Store
+        Further ones below those: their sets can be listed and read, but their rows, names and trials do not stand in
+        for those of the others.
     """
 
-    def __init__(self, upper: Store | Backend, lowers: Sequence[Store]) -> None:
+    def __init__(self, upper: Store | Backend, lowers: Sequence[Store], untrusted: Sequence[Store] = ()) -> None:
         backend = upper.backend if isinstance(upper, Store) else upper
-        super().__init__(LayeredBackend(backend, [lower.backend for lower in lowers]))
+        below, apart = ([lower.backend for lower in stores] for stores in (lowers, untrusted))
+        super().__init__(LayeredBackend(backend, below, apart))
         self._upper = backend
 
     @property
@@ -339,7 +425,7 @@ class LayeredStore(Store):
     def name(self, named: NamedSet) -> None:
         """Give a sealed set a name; where it lies below and is what the name means already, nothing is written."""
         if not self._upper.exists(layout.manifest_key(named.encoder, named.set)):
-            newest = next((n for n in self.names() if n.name == named.name), None)
+            newest = next((n for n in self.names() if n.name == named.name and n.origin is None), None)
             if newest is not None and newest.set == named.set:
                 return
             named = named.model_copy(update={"below": True})

@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from ..errors import Conflict, NotFound
 from . import layout
@@ -61,6 +61,8 @@ class UnitSeal(BaseModel):
         Of the embeddings.
     objects : dict
         ``embeddings``, ``norms``, ``samples``: the record of each.
+    checksum : str
+        Of the seal as it was read; empty for one that was not.
     """
 
     model_config = ConfigDict(frozen=True, extra="ignore")
@@ -72,6 +74,7 @@ class UnitSeal(BaseModel):
     dim: Count
     dtype: Literal["float16", "float32"]
     objects: dict[str, ObjectRecord]
+    checksum: str = Field(default="", exclude=True)
 
     def dump(self) -> bytes:
         """Return the object to be stored: the seal with a checksum of its own content."""

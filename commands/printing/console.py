@@ -218,7 +218,11 @@ def named_sets(found: Sequence[NamedSet], *, more: str = "a wider terminal or --
         [
             *(n.set[:12], n.name.model, n.name.dataset, n.name.split, n.name.tap),
             *(n.rows, n.dim, size(n.size), when(n.named)),
-            remarks(n.name.model_dump(), f"{n.failed} failed" if n.failed else ""),
+            remarks(
+                n.name.model_dump(),
+                f"{n.failed} failed" if n.failed else "",
+                f"from {n.origin.place}, not trusted" if n.origin else "",
+            ),
         ]
         for n in found
     ]
@@ -287,6 +291,11 @@ def moved(found: Moved) -> None:
     weight = f" ({size(found.bytes)})" if found.bytes else ""
     said = f"{', '.join(travelled)}{weight} {verb}" if travelled else "nothing to move"
     out(f"{said} from {found.source} to {found.target}")
+    if found.remedy is not None and found.sets:
+        err(
+            "Not trusted: what came can be listed, verified and probed by id, and its rows, names and trials do not "
+            f"stand in for the store's own. To trust it: {found.remedy}"
+        )
 
 
 _WOULD = {"moved": "would move", "completed": "would be completed", "adopted": "would be adopted"}

@@ -12,7 +12,7 @@ from ...amounts import count
 from ...errors import BadInput
 from ...stores.layout import stem
 from .console import err, named_sets, out, table
-from .wording import remarks, shell, size, versions, when
+from .wording import came_from, remarks, shell, size, versions, when
 
 if TYPE_CHECKING:
     from ...stores.keeping.compare import Difference
@@ -61,6 +61,8 @@ def history(entries: Sequence[Entry]) -> None:
         encoded = f", {e.encoded:,} encoded" if e.encoded is not None else ""
         out(f"{e.set[:12]}  {when(e.created)}  {e.user or '?'}@{e.host or '?'}{f'  {e.device}' if e.device else ''}")
         out(f"  {what}{f' ({options})' if options else ''}: {count(e.rows, 'row')}{encoded}")
+        if e.origin is not None:
+            out(f"  {came_from(e.origin)}")
         out(f"  {versions(e.versions)}")
         if e.command:
             out(f"  $ {shell(e.command)}")

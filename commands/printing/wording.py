@@ -6,7 +6,10 @@ import datetime
 import re
 import shlex
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from ...stores.origins import Origin
 
 # Control characters of all kinds but line feed and tab, marks that turn the direction of writing, line separators, and
 # halves of a surrogate pair, which cannot be printed at all.
@@ -69,3 +72,9 @@ def remarks(name: Mapping[str, Any], *more: str) -> str:
         *more,
     ]
     return ", ".join(r for r in found if r)
+
+
+def came_from(origin: Origin) -> str:
+    """Return where a set came from, and whether it is trusted."""
+    arrived = f", {when(origin.arrived)}" if origin.arrived else ""
+    return one_line(f"from {origin.place} ({'trusted' if origin.trusted else 'not trusted'}{arrived})")

@@ -131,10 +131,11 @@ def dataset_pattern(pattern: str | None) -> str | None:
     Parameters
     ----------
     pattern : str or None
-        With wildcards (``*``, ``?``, ``[``) it stays as it is. So does what names no data set of the usual kinds: a
-        program can give its own any name.
+        A relative path becomes absolute, also in a pattern (``folder:data/*``), unless that begins with a wildcard
+        (``folder:*/birds``). What names no data set of the usual kinds stays as it is: a program can give its own any
+        name.
     """
-    if pattern is None or set("*?[") & set(pattern):
+    if pattern is None or pattern.partition(":")[2].startswith("*"):
         return pattern
     try:
         return canonical_name(pattern)

@@ -14,8 +14,9 @@ from .backend import Backend, ObjectInfo
 
 Result = TypeVar("Result")
 
-_OWN = "claims/"
-"""Claims are of those who write to one store: others' do not concern whoever writes to another."""
+_OWN = ("claims/", "origins/")
+"""Claims are of those who write to one store: others' do not concern whoever writes to another. Nor do the records of
+what is not trusted."""
 
 
 class LayeredBackend(Backend):
@@ -29,13 +30,17 @@ class LayeredBackend(Backend):
         Where everything is written. It is made a store when the first object is.
     lowers : sequence of Backend
         Stores; they are only read.
+    untrusted : sequence of Backend
+        Further ones below those, whose content does not stand in for that of the others: what is sealed there alone
+        counts as absent when it is to be written.
     """
 
-    def __init__(self, upper: Backend, lowers: Sequence[Backend]) -> None:
+    def __init__(self, upper: Backend, lowers: Sequence[Backend], untrusted: Sequence[Backend] = ()) -> None:
         self.upper = upper
-        self.lowers = tuple(lowers)
+        self.lowers = (*lowers, *untrusted)
+        self.untrusted = tuple(untrusted)
         self.url = upper.url
-        self.remote = any(layer.remote for layer in (upper, *lowers))
+        self.remote = any(layer.remote for layer in (upper, *self.lowers))
         self.near = upper.near
         self._prepared = False
         self._layers: dict[str, Backend] = {}  # of folders whose objects are all in one layer
@@ -56,7 +61,8 @@ class LayeredBackend(Backend):
         self._writable().put(key, data)
 
     def put_if_absent(self, key: str, data: bytes) -> bool:  # noqa: D102
-        if not key.startswith(_OWN) and any(layer.exists(key) for layer in self.lowers):
+        trusted = (layer for layer in self.lowers if layer not in self.untrusted)
+        if not key.startswith(_OWN) and any(layer.exists(key) for layer in trusted):
             return False
         return self._writable().put_if_absent(key, data)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,8 @@ from pydantic import ValidationError
 
 from ...errors import Corrupt, Incompatible, NotFound
 from ..manifest import read_manifest
-from ..names import Name, fits
+from ..names import Name, matching
+from ..origins import Origin, arrival_of
 from ..parallel import each
 from ..store import Store, open_store
 
@@ -36,6 +37,8 @@ class Entry:
         Of Python and the packages.
     command : list of str or None
         The command line, where it was one of Cryoprobe's.
+    origin : Origin or None
+        Where the set came from, if it was not made in this store.
     """
 
     set: str
@@ -48,6 +51,7 @@ class Entry:
     device: str | None
     versions: Mapping[str, str]
     command: list[str] | None
+    origin: Origin | None = None
 
 
 def log(
@@ -84,14 +88,15 @@ def log(
     def entry(key: str) -> Entry | None:
         with suppress(*left_out):
             manifest = read_manifest(opened.backend, key)
-            return _entry(manifest.set, manifest.rows, manifest.provenance)
+            made = _entry(manifest.set, manifest.rows, manifest.provenance)
+            return replace(made, origin=arrival_of(opened.backend, key, manifest.checksum))
         return None
 
     keys = dict.fromkeys(opened.manifest_key(s) for s in sets) if sets else opened.set_ids().values()
     found = [e for e in each(entry, keys) if e is not None]
     if wanted:
         patterns = {"model": model, "dataset": dataset, "split": split, "tap": tap}
-        found = [e for e in found if e.name is not None and fits(e.name, **patterns)]
+        found = matching((e for e in found if e.name is not None), lambda e, field: getattr(e.name, field), patterns)
     return sorted(found, key=lambda e: (-(e.created or 0), e.set))
 
 

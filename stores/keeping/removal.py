@@ -17,6 +17,7 @@ from .. import layout
 from ..backends.backend import Backend
 from ..feature_set import FeatureSet
 from ..manifest import Manifest, read_manifest
+from ..origins import origin_of
 from ..parallel import each
 from ..sealing import delete_signatures
 from ..store import Store, open_store
@@ -151,8 +152,12 @@ def _announce(backend: Backend, key: str) -> Removal:
 
 
 def _units_of(backend: Backend, manifest: Manifest) -> dict[str, str]:
-    """Return the sealed units whose rows are all in a set, and which attempt each is."""
+    """Return the sealed units whose rows are all in a set, and which attempt each is.
+
+    Of a set that is not trusted, none of the store's own units.
+    """
     known = set(manifest.units)
+    own = origin_of(backend, manifest.key, manifest.checksum) is None
     try:
         rows = {s.tobytes() for s in FeatureSet(backend, manifest).samples()}
     except Corrupt:  # it can be removed all the same, and the units that it names with it
@@ -161,7 +166,10 @@ def _units_of(backend: Backend, manifest: Manifest) -> dict[str, str]:
     def attempt(unit: str) -> str | None:
         with suppress(CryoprobeError):
             seal = read_seal(backend, manifest.encoder_id, unit)
-            if seal is not None and (unit in known or all(s.tobytes() in rows for s in seal.read(backend, "samples"))):
+            key = layout.unit_seal_key(manifest.encoder_id, unit)
+            if seal is None or not (own or origin_of(backend, key, seal.checksum) is not None):
+                return None
+            if unit in known or all(s.tobytes() in rows for s in seal.read(backend, "samples")):
                 return seal.attempt
         return None
 

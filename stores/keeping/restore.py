@@ -21,6 +21,7 @@ from ..backends.locations import backend_at, layers_at
 from ..chunks import ObjectRecord, record_of
 from ..manifest import Manifest, read_manifest
 from ..names import Name, NamedSet
+from ..origins import Origin, checksum_of, mark
 from ..sets import documents_of
 from ..store import Store
 from ..units import UnitSeal, read_seal
@@ -97,9 +98,12 @@ class Restorer:
     store : Store
     other : Store or None
         Where to look for what this store has no more.
+    origin : Origin, optional
+        Of what is fetched there, if it is not trusted.
     """
 
-    def __init__(self, store: Store, other: Store | None) -> None:
+    def __init__(self, store: Store, other: Store | None, origin: Origin | None = None) -> None:
+        self._origin = origin
         self._store = store
         self._backend = store.backend
         self._other = other
@@ -184,9 +188,9 @@ class Restorer:
             return None
         with suppress(Corrupt, NotFound):
             manifest = read_manifest(self._other.backend, key)
-            self._fetch(manifest.folder, manifest.objects)
+            fetched = self._fetch(manifest.folder, manifest.objects)
             set_aside(self._backend, key)
-            self._backend.put(key, manifest.dump())
+            self._put_seal(key, manifest.dump(), fetched)
             if not manifest.is_whole(self._backend):
                 raise Corrupt(f"Objects of {key} vanish as they are written.", key=key)
             return f"from {self._other.url}"
@@ -198,15 +202,28 @@ class Restorer:
         with suppress(Corrupt):
             seal = read_seal(self._other.backend, key.split("/")[1], layout.stem(key))
             if seal is not None:
-                self._fetch(seal.folder, seal.objects)
+                fetched = self._fetch(seal.folder, seal.objects)
                 set_aside(self._backend, key)
-                self._backend.put(key, seal.dump())
+                self._put_seal(key, seal.dump(), fetched)
                 return f"from {self._other.url}"
         return None
 
-    def _fetch(self, folder: str, objects: dict[str, ObjectRecord]) -> None:
-        """Bring what a seal of the other store promises, and is not here; raise `Corrupt` where it is not there."""
+    def _put_seal(self, key: str, data: bytes, fetched: bool) -> None:
+        """Write a seal; if it is of data that came from the other store, and that is not trusted, say so first."""
+        if fetched and self._origin is not None:
+            mark(self._backend, key, checksum_of(data, key, self._backend.url), self._origin)
+        self._backend.put(key, data)
+
+    def _fetch(self, folder: str, objects: dict[str, ObjectRecord]) -> bool:
+        """Bring what a seal of the other store promises and is not here; return whether anything was not.
+
+        Raises
+        ------
+        Corrupt
+            If it is not there.
+        """
         assert self._other is not None
+        fetched = False
         for relative, record in objects.items():
             key = f"{folder}/{relative}"
             if self._read(self._backend, key, record) is None:
@@ -214,6 +231,8 @@ class Restorer:
                 if data is None:
                     raise Corrupt(f"{key} in {self._other.url} is damaged too.", key=key)
                 self.put_right(key, record, data)
+                fetched = True
+        return fetched
 
     def _restore_name(self, key: str) -> str | None:
         """Give a set the name that it was made as, if the damaged name was that one; else fetch it."""
@@ -236,14 +255,16 @@ class Restorer:
                     ),
                 )
                 return "from the set's manifest"
-        if self._other is not None and (named := names.find(self._other.backend, key)) is not None:
+        if self._other is None or self._origin is not None:
+            return None
+        if (named := names.find(self._other.backend, key)) is not None:
             set_aside(self._backend, key)
             names.record(self._backend, named)
             return f"from {self._other.url}"
         return None
 
     def _restore_trial(self, key: str) -> str | None:
-        if self._other is None:
+        if self._other is None or self._origin is not None:
             return None
         with suppress(Corrupt):
             trial = self._other.trial(layout.stem(key))

@@ -10,7 +10,7 @@ from pathlib import Path
 from ...errors import CryoprobeError
 from .. import layout
 from ..backends.backend import Backend, ObjectDetails
-from ..names import Name, NamedSet, fits
+from ..names import Name, NamedSet, matching
 from ..parallel import each
 from ..store import Store, open_store
 from ..units import read_seal
@@ -117,13 +117,14 @@ def du(
     for o in (o for members in by_folder.values() for o in members if o.file is not None):
         assert o.file is not None
         owners[o.file] = owners.get(o.file, 0) + 1
+    patterns = {"model": model, "dataset": dataset, "split": split, "tap": tap}
+    fitting = {n.set for n in matching(named.values(), lambda n, field: getattr(n.name, field), patterns)}
     chosen = []
     for folder, set_ in sets.items():
-        name = named[set_].name if set_ in named else None
-        wanted = any(p is not None for p in (model, dataset, split, tap))
-        if not wanted or (name is not None and fits(name, model=model, dataset=dataset, split=split, tap=tap)):
+        if set_ in fitting or not any(p is not None for p in patterns.values()):
             members = by_folder.get(folder, [])
             own = sum(o.size for o in members if o.file is None or owners[o.file] == 1)
+            name = named[set_].name if set_ in named else None
             chosen.append((SetUsage(set_, name, sum(o.size for o in members), own), members))
     chosen.sort(key=lambda c: (-c[0].size, c[0].set))
     models: dict[str, list[ObjectDetails]] = {}

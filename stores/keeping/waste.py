@@ -19,6 +19,7 @@ from ..backends.backend import Backend, ObjectDetails
 from ..claims import is_abandoned
 from ..fences import FENCES, is_hollow, is_left_behind
 from ..manifest import Manifest, read_manifest
+from ..origins import Marks
 from ..parallel import each
 from ..rows import RowIndex
 from ..store import Store
@@ -178,7 +179,9 @@ class _Survey:
                     yield Waste("unit", seal.folder, objects, announced[seal.folder])
 
     def _covered(self, encoder: str, seals: dict[str, UnitSeal], manifests: list[Manifest]) -> set[str]:
-        """Return the units whose rows are all in sets that have all their objects."""
+        """Return the units whose rows are all in sets that have all their objects, and are trusted."""
+        marks = Marks(self._backend, f"manifests/{encoder}/")
+        manifests = [m for m in manifests if marks.of(m.key, m.checksum) is None]
         covered = {unit for m in manifests for unit in m.units if unit in seals}
         rest = [seal for unit, seal in seals.items() if unit not in covered]
         if not rest or not manifests:

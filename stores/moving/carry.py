@@ -9,7 +9,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import Counter
-from collections.abc import Container, Iterable, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Literal
@@ -18,10 +18,11 @@ from ...errors import Corrupt, NotFound, Unavailable
 from .. import fences, layout
 from ..backends.backend import Backend
 from ..chunks import ObjectRecord, check_object, corrupt
+from ..origins import checksum_of, mark, marked, origin_of, trust
 from ..parallel import each, within_memory
 from ..sealing import replace_seal
 from ..store import Store
-from .plan import Freight, Plan, Sealed, Standing, lacking, standing, trial_on
+from .plan import Freight, Plan, Sealed, Standing, lacking, seal_there, standing, trial_on
 from .progress import ByteProgress
 
 Outcome = Literal["moved", "completed", "there", "adopted"]
@@ -71,6 +72,10 @@ class Moved:
         How many the target has got. (Units of which it lacked objects.)
     objects, bytes : int
         Of sets and units.
+    trusted : bool
+        Whether what came counts as the target's own.
+    remedy : str or None
+        The command that makes it so, if not.
     """
 
     source: str
@@ -82,6 +87,8 @@ class Moved:
     trials: int
     objects: int
     bytes: int
+    trusted: bool = True
+    remedy: str | None = None
 
 
 class Carrier:
@@ -119,7 +126,7 @@ class Carrier:
             if watched is not None:
                 watched.end()
         names = {key: data for key, data in self._plan.names.items() if layout.stem(key) in sets}
-        for _ in each(lambda key: self._target.put(key, names[key]), names):
+        for _ in each(lambda key: self._put(key, names[key]), names):
             pass
         for key, data in self._plan.signatures.items():
             if sets.get(key.split("/")[1]) in ("moved", "completed", "there"):  # of another attempt they say nothing
@@ -127,6 +134,7 @@ class Carrier:
         known = {*sets, *self._store.set_ids()} if self._plan.trials else set()
         meant = known if self._plan.everything else sets.keys()
         trials = sum(each(partial(self._carry_trial, known, meant), self._plan.trials))
+        self._settle(sets, units, {*sets, *self._store.set_ids()})
         raise_refused(self._refused)
         return Moved(
             self._source.url,
@@ -138,7 +146,42 @@ class Carrier:
             trials,
             self._objects.total(),
             self._bytes.total(),
+            *trusted_or_how(self._plan, self._target.url),
         )
+
+    def _put(self, key: str, data: bytes) -> bool:
+        """Write a name or trial; return whether it is there now. What is not trusted replaces nothing."""
+        checksum = checksum_of(data, key, self._source.url)
+        origin = self._plan.terms.origin_of(key, checksum)
+        if origin is None:
+            self._target.put(key, data)
+            return True
+        if self._target.exists(key):
+            return False
+        mark(self._target, key, checksum, origin)  # first: it is never there as if it were the store's own
+        return self._target.put_if_absent(key, data)
+
+    def _settle(self, sets: Mapping[str, Outcome], units: Mapping[str, Outcome], known: set[str]) -> None:
+        """Trust what the target had before as not trusted, if it is what arrives; record where sets came from."""
+        terms = self._plan.terms
+        if not terms.origin.trusted:
+            return
+        for freight in self._plan.sets:
+            sealed = freight.sealed
+            if sets.get(sealed.id) == "moved" and terms.origin_of(sealed.key, sealed.checksum) is None:
+                mark(self._target, sealed.key, sealed.checksum, terms.origin)
+        meant = known if self._plan.everything else sets.keys()
+        seals = {f.sealed.key: f.sealed.checksum for f in (*self._plan.sets, *self._plan.units)}
+        for key, digits in marked(self._target):
+            kind, about = key.partition("/")[0], layout.stem(key)
+            if kind in ("manifests", "unit-seals"):
+                checksum = seals.get(key, "") if about in sets or about in units else ""
+            elif about in sets or (kind == "trials" and trial_on(self._source, key, known, meant) is not None):
+                checksum = _checksum_in(self._source, key)
+            else:
+                continue
+            if checksum.startswith(digits) and terms.origin_of(key, checksum) is None:
+                trust(self._target, key, checksum)
 
     def _carry_all(self, freights: Iterable[Freight]) -> dict[str, Outcome]:
         """Carry sets or units; return what became of each that is at the target now."""
@@ -162,6 +205,9 @@ class Carrier:
         outcome = foreseen(freight)
         if outcome in ("there", "adopted"):
             return outcome
+        origin = self._plan.terms.origin_of(sealed.key, sealed.checksum)
+        if origin is not None and outcome == "moved":  # before it can be read
+            mark(self._target, sealed.key, sealed.checksum, origin)
         wanted = freight.lacking
         if outcome == "moved":
             wanted += self._damaged_remains(freight, at_once)
@@ -172,7 +218,8 @@ class Carrier:
             # As with any seal, what can be read back is the truth, whatever we were told.
             now = self._seal(sealed)
             if now == "other":
-                for key in sent:
+                there = seal_there(self._target, sealed)
+                for key in sent if there is None or there.folder != sealed.folder.rstrip("/") else ():
                     self._target.delete(key)
                 return "adopted"
             # Whoever tidied up just before the seal was there took our objects for nobody's.
@@ -187,9 +234,12 @@ class Carrier:
 
     def _seal(self, sealed: Sealed) -> Standing:
         """Seal what has been sent, unless it is sealed; return how it stands then."""
-        if not self._target.put_if_absent(sealed.key, sealed.seal) and standing(self._target, sealed) == "hollow":
+        if not self._target.put_if_absent(sealed.key, sealed.seal) and self._standing(sealed) == "hollow":
             replace_seal(self._target, sealed.key, sealed.seal)
-        return standing(self._target, sealed)
+        return self._standing(sealed)
+
+    def _standing(self, sealed: Sealed) -> Standing:
+        return standing(self._target, sealed, self._plan.terms)
 
     def _lacking_for_good(self, sealed: Sealed) -> tuple[str, ...]:
         """Return the objects that are not there, once no gc run may be deleting them; see `fences`."""
@@ -197,7 +247,7 @@ class Carrier:
         folder, seal = sealed.folder.rstrip("/"), sealed.key
 
         def is_sealed() -> bool:
-            return standing(self._target, sealed) == "sealed"
+            return self._standing(sealed) == "sealed"
 
         while not fences.is_whole(self._target, folder, sealed.objects, seal=seal, is_sealed=is_sealed):
             if wanted := lacking(self._target, sealed):
@@ -249,7 +299,22 @@ class Carrier:
 
     def _carry_trial(self, known: set[str], moved: Container[str], key: str) -> bool:
         data = trial_on(self._source, key, known, moved)
-        return data is not None and self._target.put_if_absent(key, data)
+        if data is None:
+            return False
+        checksum, there = checksum_of(data, key, self._source.url), _checksum_in(self._target, key)
+        if self._plan.terms.origin_of(key, checksum) is None:
+            if there and origin_of(self._target, key, there) is None:
+                return False
+            mark(self._target, key, checksum, self._plan.terms.origin)
+        return self._put(key, data)
+
+
+def _checksum_in(backend: Backend, key: str) -> str:
+    """Return the checksum of a name or trial of a store; empty if there is none."""
+    try:
+        return checksum_of(backend.get(key, layout.LARGE), key, backend.url)
+    except (NotFound, Corrupt):
+        return ""
 
 
 def raise_refused(refused: Sequence[Corrupt]) -> None:
@@ -265,6 +330,12 @@ def raise_refused(refused: Sequence[Corrupt]) -> None:
         expected=first.expected,
         found=first.found,
     )
+
+
+def trusted_or_how(plan: Plan, target: str) -> tuple[bool, str | None]:
+    """Return whether what arrives counts as the target's own, and the command that makes it so."""
+    origin = plan.terms.origin
+    return origin.trusted, None if origin.trusted else origin.remedy(target)
 
 
 def foreseen(freight: Freight) -> Outcome:

@@ -24,7 +24,7 @@ from ..store import Store, open_store
 from .archive import open_archive, write_archive
 from .carry import Moved
 from .progress import ByteProgress
-from .transfer import push
+from .transfer import take_in
 
 Format = Literal["npz", "safetensors", "parquet", "zip"]
 FORMATS: tuple[Format, ...] = ("npz", "safetensors", "parquet", "zip")
@@ -119,14 +119,22 @@ def export_set(
     return Exported(str(file), chosen, feature_set.id, feature_set.rows, feature_set.dim, features, size)
 
 
-def import_set(store: str | Path | Store, file: str | Path, *, reporter: ByteProgress | None = None) -> Moved:
+def import_set(
+    store: str | Path | Store, file: str | Path, *, trust: bool = False, reporter: ByteProgress | None = None
+) -> Moved:
     """Take a set from an archive that `export_set` wrote, which need not be trusted, into a store.
+
+    Unless it is trusted, the set can be listed, read and probed, but its rows and names do not stand in for the store's
+    own; see `pull`.
 
     Parameters
     ----------
     store : str, Path or Store
         Made if there is none.
     file : str or Path
+    trust : bool
+        Let what the archive holds count as the store's own. By default that is so for files that ``[trust]`` in a
+        configuration file lists.
     reporter : ByteProgress, optional
 
     Returns
@@ -151,7 +159,7 @@ def import_set(store: str | Path | Store, file: str | Path, *, reporter: BytePro
     decompressed, and none written under a name other than its object's key.
     """
     with open_archive(Path(file)) as archive:
-        return push(archive, store, reporter=reporter)
+        return take_in(store, archive, trust, reporter)
 
 
 def _by_ending(file: Path) -> Format:

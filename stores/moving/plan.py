@@ -1,7 +1,8 @@
 """What would travel from one store to another: which sets are meant, what belongs to them, and what the target lacks.
 
 Nothing is written here. Seals, names and trials are kept as the bytes that the source has, so that they arrive as they
-were written, whatever else a later version or a signature has put into them.
+were written, whatever else a later version or a signature has put into them. `Terms` say whether what arrives counts as
+the target's own.
 """
 
 from __future__ import annotations
@@ -10,7 +11,6 @@ import re
 from collections.abc import Container, Mapping, Sequence, Set
 from contextlib import suppress
 from dataclasses import dataclass
-from fnmatch import fnmatchcase
 from functools import partial
 from typing import Literal, NamedTuple
 
@@ -21,6 +21,7 @@ from ..backends.memory import MemoryBackend
 from ..chunks import ObjectRecord, corrupt
 from ..fences import is_hollow
 from ..manifest import Manifest, find_manifest, read_manifest
+from ..origins import Marks, Origin, marked, origin_of
 from ..parallel import each
 from ..signatures import signatures_of
 from ..store import Store
@@ -29,6 +30,8 @@ from ..units import UnitSeal, read_seal
 Standing = Literal["absent", "hollow", "sealed", "other"]
 """What the target has of a set or unit: no seal; one of another attempt that has no data left; the same attempt; or
 another attempt, which stays."""
+
+_KINDS = ("manifests/", "unit-seals/", "names/", "trials/")
 
 _ATTEMPT = re.compile(r"[0-9a-f]{12}")
 
@@ -41,7 +44,7 @@ class Choice(NamedTuple):
     sets : sequence of str
         Ids, or first digits that no other set of the store has.
     model, dataset : str, optional
-        Patterns with ``*``, ``?`` and ``[…]`` of the names as `ls` shows them.
+        Names as `ls` shows them, or patterns with ``*``, ``?`` and ``[…]``.
     """
 
     sets: Sequence[str] = ()
@@ -56,6 +59,31 @@ class Choice(NamedTuple):
     def __str__(self) -> str:
         words = [*self.sets, *(f"--{k} {v}" for k, v in (("model", self.model), ("dataset", self.dataset)) if v)]
         return " ".join(words)
+
+
+class Terms:
+    """As what things of a source arrive at a target: as its own, or with an origin that is not trusted.
+
+    Parameters
+    ----------
+    source : Backend
+    origin : Origin
+        Where the source is, and whether it is trusted. What the source itself does not trust is trusted by nobody.
+    """
+
+    def __init__(self, source: Backend, origin: Origin) -> None:
+        self.origin = origin
+        self._marks = [Marks(source, prefix) for prefix in _KINDS] if origin.trusted else []
+
+    def origin_of(self, key: str, checksum: str) -> Origin | None:
+        """Return the origin with which an object arrives that is not trusted; None for what counts as own."""
+        if not self.origin.trusted:
+            return self.origin
+        found = (marks.of(key, checksum) for marks in self._marks)
+        there = next((origin for origin in found if origin is not None), None)
+        if there is None:
+            return None
+        return self.origin.model_copy(update={"place": f"{self.origin.place} (from {there.place})", "trusted": False})
 
 
 @dataclass(frozen=True)
@@ -74,6 +102,8 @@ class Sealed:
         In which all its objects are; ends with ``/``.
     objects : mapping of str to ObjectRecord
         By their keys in the store.
+    checksum : str
+        Of the seal.
     """
 
     kind: Literal["set", "unit"]
@@ -83,6 +113,7 @@ class Sealed:
     seal: bytes
     folder: str
     objects: Mapping[str, ObjectRecord]
+    checksum: str
 
 
 class Freight(NamedTuple):
@@ -113,6 +144,8 @@ class Plan:
         Keys of trials that the target lacks.
     everything : bool
         Whether they may be on any sets that the target has then.
+    terms : Terms
+        As what everything arrives.
     refused : tuple of Corrupt
         One for each seal that is damaged.
     """
@@ -123,6 +156,7 @@ class Plan:
     signatures: Mapping[str, bytes]
     trials: tuple[str, ...]
     everything: bool
+    terms: Terms
     refused: tuple[Corrupt, ...]
 
     @property
@@ -146,12 +180,7 @@ def chosen(store: Store, choice: Choice) -> dict[str, str]:
         keys = [store.manifest_key(s) for s in choice.sets]
         sealed = {layout.stem(key): key for key in keys}
     if choice.model is not None or choice.dataset is not None:
-        patterns = (choice.model or "*", choice.dataset or "*")
-        fitting = {
-            n.set
-            for n in store.names()
-            if fnmatchcase(n.name.model, patterns[0]) and fnmatchcase(n.name.dataset, patterns[1])
-        }
+        fitting = {n.set for n in store.ls(model=choice.model, dataset=choice.dataset)}
         sealed = {s: key for s, key in sealed.items() if s in fitting}
         if not sealed:
             raise NotFound(
@@ -163,7 +192,14 @@ def chosen(store: Store, choice: Choice) -> dict[str, str]:
 
 
 def plan_transfer(
-    source: Store, target: Store, sets: Mapping[str, str], *, trials: bool, units: bool, everything: bool = False
+    source: Store,
+    target: Store,
+    sets: Mapping[str, str],
+    *,
+    origin: Origin,
+    trials: bool,
+    units: bool,
+    everything: bool = False,
 ) -> Plan:
     """Compare two stores.
 
@@ -172,6 +208,8 @@ def plan_transfer(
     source, target : Store
     sets : mapping
         As `chosen` returned them.
+    origin : Origin
+        Where the source is, and whether it is trusted.
     trials, units : bool
         Whether trials on these sets, and all units of their encoders, are to travel too.
     everything : bool
@@ -180,8 +218,9 @@ def plan_transfer(
     encoders = sorted({key.split("/")[1] for key in sets.values()}) if units else []
     seals = [info.key for encoder in encoders for info in source.backend.list(f"unit-seals/{encoder}/")]
     refused: list[Corrupt] = []
+    terms = Terms(source.backend, origin)
     freights: dict[str, list[Freight]] = {"unit": [], "set": []}
-    for found in each(partial(_compare, source.backend, target.backend), [*seals, *sets.values()]):
+    for found in each(partial(_compare, source.backend, target.backend, terms), [*seals, *sets.values()]):
         if isinstance(found, Corrupt):
             refused.append(found)
         else:
@@ -191,10 +230,11 @@ def plan_transfer(
     return Plan(
         units=tuple(freights["unit"]),
         sets=tuple(freights["set"]),
-        names=_names(source.backend, target.backend, arriving),
+        names=_names(source.backend, target.backend, arriving, terms),
         signatures=_signatures(source.backend, target.backend, arriving, hollow),
-        trials=_trials(source.backend, target, arriving, everything=everything) if trials else (),
+        trials=_trials(source.backend, target, arriving, terms, everything=everything) if trials else (),
         everything=everything,
+        terms=terms,
         refused=tuple(refused),
     )
 
@@ -205,19 +245,34 @@ def lacking(backend: Backend, sealed: Sealed) -> tuple[str, ...]:
     return tuple(key for key, record in sealed.objects.items() if sizes.get(key) != record.size)
 
 
-def standing(backend: Backend, sealed: Sealed) -> Standing:
-    """Say how a store has a set or unit; raise `Corrupt` where its seal there is damaged."""
-    encoder = sealed.key.split("/")[1]
-    found: Manifest | UnitSeal | None
-    if sealed.kind == "set":
-        found = find_manifest(backend, encoder, sealed.id)
-    else:
-        found = read_seal(backend, encoder, sealed.id)
+def standing(backend: Backend, sealed: Sealed, terms: Terms) -> Standing:
+    """Say how a store has a set or unit; raise `Corrupt` where its seal there is damaged.
+
+    A seal that is not trusted counts as hollow if the one that arrives is: it is replaced.
+    """
+    found = seal_there(backend, sealed)
     if found is None:
         return "absent"
-    if found.attempt == sealed.attempt:
+    folder = sealed.folder.rstrip("/")
+    own = terms.origin_of(sealed.key, sealed.checksum) is None
+    if own and found.checksum != sealed.checksum and origin_of(backend, sealed.key, found.checksum) is not None:
+        return "hollow"
+    # A stranger can give what they made the name of an attempt of ours: then it is another one all the same.
+    if found.folder == folder and _records(found) == sealed.objects:
         return "sealed"
-    return "hollow" if is_hollow(backend, found.folder) else "other"
+    return "hollow" if found.folder != folder and is_hollow(backend, found.folder) else "other"
+
+
+def seal_there(backend: Backend, sealed: Sealed) -> Manifest | UnitSeal | None:
+    """Return the seal that a store has of a set or unit."""
+    encoder = sealed.key.split("/")[1]
+    if sealed.kind == "set":
+        return find_manifest(backend, encoder, sealed.id)
+    return read_seal(backend, encoder, sealed.id)
+
+
+def _records(seal: Manifest | UnitSeal) -> dict[str, ObjectRecord]:
+    return {f"{seal.folder}/{name}": record for name, record in seal.objects.items()}
 
 
 def read_sealed(backend: Backend, key: str) -> Sealed:
@@ -234,10 +289,10 @@ def read_sealed(backend: Backend, key: str) -> Sealed:
     encoder, id_ = key.split("/")[1], layout.stem(key)
     if key.startswith("manifests/"):
         manifest = read_manifest(held, key)
-        return _sealable(held, "set", manifest.attempt, key, f"{manifest.folder}/", manifest.objects)
+        return _sealable(held, "set", manifest, key)
     seal = read_seal(held, encoder, id_)
     assert seal is not None
-    return _sealable(held, "unit", seal.attempt, key, f"{seal.folder}/", seal.objects)
+    return _sealable(held, "unit", seal, key)
 
 
 def trial_on(backend: Backend, key: str, known: Container[str], moved: Container[str]) -> bytes | None:
@@ -262,12 +317,14 @@ def trial_on(backend: Backend, key: str, known: Container[str], moved: Container
     return None
 
 
-def _compare(source: Backend, target: Backend, key: str) -> Freight | Corrupt:
+def _compare(source: Backend, target: Backend, terms: Terms, key: str) -> Freight | Corrupt:
     try:
         sealed = read_sealed(source, key)
     except Corrupt as e:
         return e
-    there = standing(target, sealed)
+    there = standing(target, sealed, terms)
+    if there == "hollow":  # what a seal that is replaced left may lie where this one's data go
+        return Freight(sealed, there, tuple(sealed.objects))
     return Freight(sealed, there, () if there == "other" else lacking(target, sealed))
 
 
@@ -282,28 +339,22 @@ def _held(backend: Backend, key: str, limit: int = layout.LARGE) -> MemoryBacken
     return held
 
 
-def _sealable(
-    held: Backend,
-    kind: Literal["set", "unit"],
-    attempt: str,
-    key: str,
-    folder: str,
-    objects: Mapping[str, ObjectRecord],
-) -> Sealed:
+def _sealable(held: Backend, kind: Literal["set", "unit"], found: Manifest | UnitSeal, key: str) -> Sealed:
     """Return what a seal says, unless sealing that elsewhere would make something that cannot be read."""
-    if not _ATTEMPT.fullmatch(attempt):
+    if not _ATTEMPT.fullmatch(found.attempt):
         raise Corrupt(
             f"The seal {key} in {held.url} is damaged: its attempt is not 12 hexadecimal digits.",
             hint="Restore it from a copy of the store, or delete it and run extract again.",
             key=key,
         )
-    within = {folder + name: record for name, record in objects.items()}
-    return Sealed(kind, layout.stem(key), attempt, key, held.get(key), folder, within)
+    folder = f"{found.folder}/"
+    return Sealed(kind, layout.stem(key), found.attempt, key, held.get(key), folder, _records(found), found.checksum)
 
 
-def _names(source: Backend, target: Backend, sets: Container[str]) -> dict[str, bytes]:
-    """Return the names of sets that the target lacks, or has with an earlier date."""
+def _names(source: Backend, target: Backend, sets: Container[str], terms: Terms) -> dict[str, bytes]:
+    """Return the names of sets that the target lacks, or has with an earlier date, or (if they are) not as trusted."""
     there = {info.key for info in target.list("names/")}
+    marks = Marks(target, "names/")
 
     def newer(info: ObjectInfo) -> tuple[str, bytes] | None:
         with suppress(Corrupt):
@@ -311,7 +362,15 @@ def _names(source: Backend, target: Backend, sets: Container[str]) -> dict[str, 
             named = names.find(held, info.key)
             if named is not None and named.set == layout.stem(info.key):
                 known = names.find(target, info.key) if info.key in there else None
-                if known is None or known.named < named.named:
+                own = terms.origin_of(info.key, named.checksum) is None
+                newer = known is None or (
+                    own
+                    and (
+                        (known.named < named.named and not names.is_future(named.named))
+                        or marks.of(info.key, known.checksum) is not None
+                    )
+                )
+                if newer:
                     return info.key, held.get(info.key)
         return None
 
@@ -327,8 +386,10 @@ def _signatures(source: Backend, target: Backend, sets: Container[str], hollow: 
     return {key: data for key, data in found if key not in there}
 
 
-def _trials(source: Backend, target: Store, sets: Set[str], *, everything: bool) -> tuple[str, ...]:
+def _trials(source: Backend, target: Store, sets: Set[str], terms: Terms, *, everything: bool) -> tuple[str, ...]:
     there = {info.key for info in target.backend.list("trials/")}
+    if terms.origin.trusted:  # what is there and not trusted may be replaced
+        there -= {key for key, _ in marked(target.backend, "trials/")}
     known = sets | target.set_ids().keys()
     keys = [info.key for info in source.list("trials/") if info.key not in there]
     found = each(lambda key: trial_on(source, key, known, known if everything else sets) is not None, keys)

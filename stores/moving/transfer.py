@@ -14,11 +14,13 @@ from typing import NamedTuple
 
 from ...errors import BadInput, NotFound
 from .. import layout
+from ..backends.known import is_trusted
 from ..backends.local import LocalBackend
 from ..backends.locations import layers_at
 from ..backends.memory import MemoryBackend
+from ..origins import Origin, arriving
 from ..store import Store, open_store
-from .carry import Carrier, Moved, MovedSet, foreseen, raise_refused
+from .carry import Carrier, Moved, MovedSet, foreseen, raise_refused, trusted_or_how
 from .plan import Choice, Plan, chosen, plan_transfer
 from .progress import ByteProgress
 
@@ -82,7 +84,7 @@ def push(
     source, choice = open_store(store), Choice(sets, model, dataset)
     sets_, target = chosen(source, choice), _target(to, source, dry_run)
     how = _How(trials, units, choice.everything, link, dry_run, reporter)
-    return _move(source, target, sets_, how)
+    return _move(source, target, sets_, how, arriving(source.url, "pull", trusted=True))
 
 
 def pull(
@@ -96,13 +98,19 @@ def pull(
     units: bool = False,
     link: bool = False,
     dry_run: bool = False,
+    trust: bool = False,
     reporter: ByteProgress | None = None,
 ) -> Moved:
-    """Copy sets from another store, `source`, into `store`; otherwise as `push`."""
-    options = {"model": model, "dataset": dataset}
-    return push(
-        source, store, sets, **options, trials=trials, units=units, link=link, dry_run=dry_run, reporter=reporter
-    )
+    """Copy sets from another store, `source`, into `store`; otherwise as `push`.
+
+    Unless a configuration file lists the source, or `trust` is given, what arrives is not trusted: its sets can be
+    listed, read and probed, but its rows, names and trials do not stand in for those of `store`. With `trust`, what
+    came from there before counts as the store's own too.
+    """
+    opened, choice = open_store(source), Choice(sets, model, dataset)
+    sets_, target = chosen(opened, choice), _target(store, opened, dry_run)
+    how = _How(trials, units, choice.everything, link, dry_run, reporter)
+    return _move(opened, target, sets_, how, _origin(source, opened, trust))
 
 
 def sync(
@@ -116,9 +124,10 @@ def sync(
     units: bool = False,
     link: bool = False,
     dry_run: bool = False,
+    trust: bool = False,
     reporter: ByteProgress | None = None,
 ) -> tuple[Moved, Moved]:
-    """Give each of two stores what only the other has, as `push` one way and then the other.
+    """Give each of two stores what only the other has, as `push` from `one`, and then `pull` from `other`.
 
     What is chosen need be in one of them. Of a set that both have sealed, each keeps its own attempt.
 
@@ -131,10 +140,11 @@ def sync(
     second = _target(other, first, dry_run)
     here, beyond = (_chosen_of(choice, a, b) for a, b in ((first, second), (second, first)))
     how = _How(trials, units, choice.everything, link, dry_run, reporter)
-    there, back = _move(first, second, here, how), _move(second, first, beyond, how)
+    own, theirs = arriving(first.url, "pull", trusted=True), _origin(other, second, trust)
+    there, back = _move(first, second, here, how, own), _move(second, first, beyond, how, theirs)
     if trials and not dry_run and any(s.outcome == "moved" for s in back.sets):
         # Trials of the first store on sets that have just come: the second knows these, but has not been told.
-        late = _move(first, second, {} if choice.everything else _chosen_of(choice, first, second), how)
+        late = _move(first, second, {} if choice.everything else _chosen_of(choice, first, second), how, own)
         there = replace(there, trials=there.trials + late.trials)
     return there, back
 
@@ -148,6 +158,20 @@ class _How(NamedTuple):
     link: bool
     dry_run: bool
     reporter: ByteProgress | None
+
+
+def take_in(store: str | Path | Store, archive: Store, trust: bool, reporter: ByteProgress | None) -> Moved:
+    """Copy the set of an archive, as `pull` would."""
+    target = _target(store, archive, dry_run=False)
+    file = Path(archive.url).absolute()
+    origin = arriving(str(file), "import", trusted=trust or is_trusted(file))
+    return _move(archive, target, archive.set_ids(), _How(True, False, True, False, False, reporter), origin)
+
+
+def _origin(place: str | Path | Store, source: Store, trust: bool) -> Origin:
+    """Return where a source is, and whether it is trusted: as it was asked for, or by a configuration file."""
+    named = source.url if isinstance(place, Store) else place
+    return arriving(source.url, "pull", trusted=trust or is_trusted(named))
 
 
 def _target(place: str | Path | Store, source: Store, dry_run: bool) -> Store:
@@ -189,8 +213,11 @@ def _move(
     target: Store,
     sets: dict[str, str],
     how: _How,
+    origin: Origin,
 ) -> Moved:
-    plan = plan_transfer(source, target, sets, trials=how.trials, units=how.units, everything=how.everything)
+    plan = plan_transfer(
+        source, target, sets, origin=origin, trials=how.trials, units=how.units, everything=how.everything
+    )
     if how.dry_run:
         return _foretold(source, target, plan)
     return Carrier(source.backend, target, plan, how.reporter, link=how.link).run()
@@ -208,4 +235,5 @@ def _foretold(source: Store, target: Store, plan: Plan) -> Moved:
         len(plan.trials),
         sum(len(f.lacking) for f in (*plan.units, *plan.sets)),
         plan.bytes,
+        *trusted_or_how(plan, target.url),
     )

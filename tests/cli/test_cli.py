@@ -18,8 +18,8 @@ from tests_support import write_images
 
 import cryoprobe
 
-MODEL = ["--model", "timm:test_vit"]
-SMALL = ["--untrained", "--image-size", "32"]
+MODEL = ["--model", "timm:test_vit", "--untrained"]
+SMALL = ["--image-size", "32"]
 
 
 def run_process(*words: str | Path, code: int = 0) -> Done:
@@ -214,7 +214,8 @@ def test_sets_of_two_encoders_are_never_combined(data: Path, store: Path) -> Non
 
 def test_probing_imports_neither_encoders_nor_images(store: Path, data: Path) -> None:
     modules = imported_by(
-        f"import cryoprobe\ncryoprobe.probe({str(store)!r}, model='timm:test_vit', dataset='folder:{data}', C=(1.0,))"
+        f"import cryoprobe\ncryoprobe.probe({str(store)!r}, model='timm:test_vit', dataset='folder:{data}', C=(1.0,),"
+        "untrained=True)"
     )
     assert not modules & {"open_clip", "timm", "torchvision"}  # torch itself solves logistic regression
     assert "sklearn" in modules
@@ -227,12 +228,12 @@ def test_probing_a_torchvision_set_of_files_does_not_open_it(store: Path, tmp_pa
     probe = (
         "import cryoprobe\n"
         f"r = cryoprobe.probe({str(store)!r}, model='timm:test_vit', dataset='torchvision:EuroSAT', C=1.0,"
-        f" data_root={str(tmp_path / 'tv')!r})\n"
+        f" untrained=True, data_root={str(tmp_path / 'tv')!r})\n"
         "print(r['notes'])"
     )
     assert not imported_by(probe) & {"open_clip", "timm", "torchvision", "PIL"}
     write_images(tmp_path / "tv" / "eurosat" / "2750", {"River": 1})  # the first image, written again
-    result = cryoprobe.probe(store, model="timm:test_vit", dataset="torchvision:EuroSAT", C=1.0)
+    result = cryoprobe.probe(store, model="timm:test_vit", dataset="torchvision:EuroSAT", C=1.0, untrained=True)
     assert any("have changed" in note for note in result["notes"])
 
 

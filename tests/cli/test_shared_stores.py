@@ -15,6 +15,7 @@ from tests_servers import serving_folder
 from tests_support import write_images
 
 from cryoprobe import cli
+from cryoprobe.stores.backends.known import config_file
 from cryoprobe.stores.backends.objects import ObjectBackend
 
 SMALL = ["--model", "timm:test_vit", "--untrained", "--image-size", "32"]
@@ -140,7 +141,9 @@ def test_a_private_store_above_a_shared_one_encodes_only_what_is_new(
     before = list(ObjectBackend(s3).list())
     for name, value in READ_ACCESS.items():
         monkeypatch.setenv(name, value)  # whoever may only read
-    both = ["--store", tmp_path / "own", "--from", s3]
+    config_file().parent.mkdir(parents=True)
+    config_file().write_text(f'[stores]\nteam = "{s3}"\n')  # which makes it a place that is trusted
+    both = ["--store", tmp_path / "own", "--from", "team"]
     assert len(run_json("ls", *both)) == 2
     assert not (tmp_path / "own").exists()
     probe = ["probe", "--model", "timm:test_vit", "--untrained", *data, "--C", "1"]

@@ -68,14 +68,15 @@ def test_a_filter_is_a_name_or_a_pattern(tmp_path: Path, monkeypatch: pytest.Mon
     for pattern in (
         "*",
         "csv:*.csv",
-        "folder:a?",
-        "folder:[ab]",
+        "folder:*/birds",
         "my own",
         "photos",
         "hdf5:x",
         "folder:~nobody-at-all/x",
     ):
         assert dataset_pattern(pattern) == pattern
+    for relative in ("data/*", "a?", "birds [v2]"):
+        assert dataset_pattern(f"folder:{relative}") == f"folder:{tmp_path}/{relative}"
 
 
 def test_splits_are_known_where_no_image_need_be_read_for_it(tmp_path: Path) -> None:

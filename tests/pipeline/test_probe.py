@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import json
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from cryoprobe.stores.backends.local import LocalBackend
 from cryoprobe.stores.store import Store
 
 CLASSES = ("ant", "bee", "cat")
+LATER = time.time_ns() // 1_000_000 + 3_600_000
 BY_NAME: dict[str, Any] = {"model": "timm:m", "dataset": "folder:/d"}
 
 
@@ -181,7 +183,7 @@ def test_validation_images_count_as_training_data(split: Store) -> None:
 
 def test_a_name_means_its_newest_set(split: Store) -> None:
     before = cryoprobe.probe(split, **BY_NAME, C=[1.0])
-    grown = put_set(split, *rows(180, 0), classes=CLASSES, split="train", named=2**47)
+    grown = put_set(split, *rows(180, 0), classes=CLASSES, split="train", named=LATER)
     after = cryoprobe.probe(split, **BY_NAME, C=[1.0])
     assert (after["train"], after["rows"]["train"]) == (grown.id, 180)
     assert before["train"] != after["train"]
@@ -189,7 +191,7 @@ def test_a_name_means_its_newest_set(split: Store) -> None:
 
 
 def test_sets_of_two_encoders_are_never_combined(split: Store) -> None:
-    other = put_set(split, *rows(150, 0), classes=CLASSES, split="train", encoder="another", named=2**47)
+    other = put_set(split, *rows(150, 0), classes=CLASSES, split="train", encoder="another", named=LATER)
     with pytest.raises(Conflict, match="two different encoders") as caught:
         cryoprobe.probe(split, **BY_NAME, C=[1.0])
     assert "cryoprobe extract" in str(caught.value)
@@ -198,7 +200,7 @@ def test_sets_of_two_encoders_are_never_combined(split: Store) -> None:
 
 
 def test_the_newest_test_set_of_the_same_encoder_is_taken(split: Store) -> None:
-    train = put_set(split, *rows(150, 0), classes=CLASSES, split="train", encoder="another", named=2**47)
+    train = put_set(split, *rows(150, 0), classes=CLASSES, split="train", encoder="another", named=LATER)
     test = put_set(split, *rows(60, 1), classes=CLASSES, split="test", encoder="another", named=1)
     result = cryoprobe.probe(split, **BY_NAME, C=[1.0])
     assert (result["train"], result["test"]) == (train.id, test.id)
@@ -363,7 +365,7 @@ def test_a_store_that_cannot_be_written_still_gives_results(split: Store) -> Non
     (note,) = (note for note in result["notes"] if "could not be stored" in note)
     assert f"--store FOLDER --from {split.url}" in note
     assert cryoprobe.results(split) == []
-    own = cryoprobe.open_store(Path(split.url).with_name("own"), sources=[split.url])
+    own = cryoprobe.open_store(Path(split.url).with_name("own"), sources=[split.url], trust=True)
     assert cryoprobe.probe(own, **BY_NAME, C=[1.0])["notes"] == []
     assert cryoprobe.probe(split, **BY_NAME, C=[1.0])["metrics"] == result["metrics"]
     assert cryoprobe.probe(read_only, **BY_NAME, C=[1.0])["cached"]
@@ -414,36 +416,83 @@ def test_validation_images_that_stand_in_train_are_told(split: Store) -> None:
 
 def test_random_weights_are_taken_only_where_they_are_asked_for(split: Store) -> None:
     for name, n, seed in (("train", 150, 0), ("test", 60, 1)):
-        put_set(split, *rows(n, seed), classes=CLASSES, split=name, encoder="r", untrained=True, seed=0, named=2**47)
+        put_set(split, *rows(n, seed), classes=CLASSES, split=name, encoder="r", untrained=True, seed=0, named=LATER)
     trained = cryoprobe.probe(split, **BY_NAME, C=[1.0])
     assert not trained["untrained"]
     assert trained["notes"] == []
     assert cryoprobe.probe(split, **BY_NAME, C=[1.0], untrained=True)["untrained"]
+    for n in split.find(untrained=False):
+        split.backend.delete(n.key)
+    with pytest.raises(NotFound, match="--untrained"):
+        cryoprobe.probe(split, **BY_NAME, C=[1.0])
 
 
-def test_where_several_extractions_fit_a_note_says_which_was_taken(split: Store) -> None:
+def test_an_option_that_is_not_given_means_its_default(split: Store) -> None:
     for name, n, seed in (("train", 150, 0), ("test", 60, 1)):
-        put_set(split, *rows(n, seed), classes=CLASSES, split=name, encoder="64", image_size=64, named=2**47)
-    (note,) = cryoprobe.probe(split, **BY_NAME, C=[1.0])["notes"]
-    assert "the newest is taken (--image-size 64), not: no options" in note
-    assert cryoprobe.probe(split, **BY_NAME, C=[1.0], image_size=64)["notes"] == []
+        put_set(split, *rows(n, seed), classes=CLASSES, split=name, encoder="64", image_size=64, named=LATER)
+    usual = cryoprobe.probe(split, **BY_NAME, C=[1.0])
+    assert (usual["notes"], usual["name"]["image_size"]) == ([], None)
+    assert cryoprobe.probe(split, **BY_NAME, C=[1.0], image_size=64)["name"]["image_size"] == 64
 
 
-def test_a_test_set_of_the_train_sets_limit_goes_before_a_newer_one(split: Store) -> None:
-    x, y = rows(60, 1)
-    small = put_set(split, x[:6], y[:6], classes=CLASSES, split="test", limit=6, limit_seed=0, named=2**47)
-    assert cryoprobe.probe(split, **BY_NAME, C=[1.0])["rows"]["test"] == 60
-    limited = put_set(split, *rows(30, 0), classes=CLASSES, split="train", limit=30, limit_seed=0, named=2**47 + 1)
+def test_the_only_extraction_that_fits_is_used_and_said(opened: Store) -> None:
+    for name, n, seed in (("train", 90, 0), ("test", 30, 1)):
+        put_set(opened, *rows(n, seed), classes=CLASSES, split=name, limit=n, limit_seed=0, tap="cls", image_size=64)
+        put_set(opened, *rows(n, seed), classes=CLASSES, split=name, encoder="r", untrained=True, seed=0, tap="cls")
+    notes = cryoprobe.probe(opened, **BY_NAME, C=[1.0])["notes"]
+    assert any("the only one is used (--tap cls)" in note for note in notes)
+    assert any("the only one is used (--image-size 64, --limit 90)" in note for note in notes)
+
+
+@pytest.mark.parametrize("option", [{"tap": "cls"}, {"limit": 80}, {"precision": "bf16"}, {"seed": 1}])
+def test_several_extractions_of_which_none_is_the_default_are_a_conflict_that_lists_them(
+    opened: Store, option: dict[str, Any]
+) -> None:
+    other = {"tap": "patch_mean"} if "tap" in option else {"image_size": 64}
+    for which, options in enumerate((option, other)):
+        for name, n, seed in (("train", 80, 0), ("test", 30, 1)):
+            put_set(opened, *rows(n, seed), classes=CLASSES, split=name, encoder=str(which), **options)
+    with pytest.raises(Conflict, match="Several extractions") as caught:
+        cryoprobe.probe(opened, **BY_NAME, C=[1.0])
+    said = str(caught.value)
+    (name, value), (other_name, other_value) = (*option.items(), *other.items())
+    assert f"--{name.replace('_', '-')} {value}" in said
+    assert f"--{other_name.replace('_', '-')} {other_value}" in said
+    assert all(n.set[:12] in said for n in opened.names() if "tap" in option or n.name.split == "train")
+    given = {k: v for k, v in other.items() if k in ("tap", "image_size")}
+    assert cryoprobe.probe(opened, **BY_NAME, **given, C=[1.0])["trial"]
+
+
+def test_several_contents_of_one_name_are_not_chosen_between_silently(split: Store) -> None:
+    old = split.find(split="train")[0]
+    grown = put_set(split, *rows(180, 0), classes=CLASSES, split="train", named=LATER)
     result = cryoprobe.probe(split, **BY_NAME, C=[1.0])
-    assert (result["train"], result["test"]) == (limited.id, small.id)  # none of its limit: the newest
+    assert result["train"] == grown.id
+    (note,) = result["notes"]
+    assert "2 contents go by the name folder:/d (train)" in note
+    assert old.set[:12] in note
+
+
+def test_a_test_set_of_the_train_sets_options_goes_before_a_newer_one(split: Store) -> None:
+    x, y = rows(60, 1)
+    put_set(split, x[:6], y[:6], classes=CLASSES, split="test", limit=6, limit_seed=0, named=LATER)
+    put_set(split, *rows(30, 0), classes=CLASSES, split="train", limit=30, limit_seed=0, named=LATER + 1)
+    assert cryoprobe.probe(split, **BY_NAME, C=[1.0])["rows"] == {"train": 150, "test": 60, "val": 0}
+    split.backend.delete(next(n.key for n in split.find(split="train") if n.name.limit is None))
+    result = cryoprobe.probe(split, **BY_NAME, C=[1.0])  # none of its limit: the one with the default options
+    assert result["rows"] == {"train": 30, "test": 60, "val": 0}
     assert any("extracted with" in note for note in result["notes"])
 
 
 def test_the_command_for_a_missing_split_has_the_options_of_the_splits_that_are_there(opened: Store) -> None:
     put_set(opened, *rows(90, 0), classes=CLASSES, split="train", untrained=True, seed=3, image_size=32)
     with pytest.raises(NotFound) as caught:
-        cryoprobe.probe(opened, **BY_NAME)
+        cryoprobe.probe(opened, **BY_NAME, untrained=True)
     assert "--split test --image-size 32 --untrained --seed 3" in str(caught.value)
+    with pytest.raises(NotFound) as caught:
+        cryoprobe.probe(opened, **BY_NAME)
+    assert "with trained weights. It has" in str(caught.value)
+    assert "--untrained" not in str(caught.value).splitlines()[-1]
 
 
 @pytest.mark.parametrize(

@@ -194,9 +194,10 @@ class TestFromAnotherStore:
             *keys(store, "names/"),
         ]
         spoil(store, *wanted)
-        done = cryoprobe.repair(store, source=other)
+        done = cryoprobe.repair(store, source=other, trust=True)
         assert {r.action for r in done} == {"restored"}
         assert_same(store, other)
+        assert store.origin_of(only(store)) is None
         assert store.trial("t" * 8) == other.trial("t" * 8)
         assert sorted(k.split("/", 2)[2] for k in keys(store, "quarantine/")) == sorted(wanted)
 
@@ -206,6 +207,21 @@ class TestFromAnotherStore:
         (done,) = cryoprobe.repair(store, source=other)
         assert (done.problem, done.action) == ("missing", "restored")
         assert_same(store, other)
+        assert store.origin_of(only(store)) is not None  # another's data, and no configuration file lists their store
+
+    def test_of_a_store_that_is_not_trusted_no_name_or_trial_is_taken(self, store: Store, other: Store) -> None:
+        for s in (store, other):
+            s.record_trial("t" * 8, {"trial": "t" * 8, "score": 1})
+            s.name(s.names()[0].model_copy(update={"name": s.names()[0].name.model_copy(update={"model": "timm:y"})}))
+        made = only(store).manifest.provenance["name"]["model"]
+        renamed = next(n.key for n in store.names() if n.name.model != made)
+        spoil(store, "trials/tttttttt.json", renamed, only(store).manifest.key)
+        assert actions(cryoprobe.repair(store, source=other)) == {
+            "trials/tttttttt.json": "set aside",
+            renamed: "set aside",
+            only(store).manifest.key: "restored",
+        }
+        assert store.origin_of(only(store)) is None  # all of its data are this store's
 
     def test_a_store_that_is_damaged_too_gives_nothing(self, store: Store, other: Store, tmp_path: Path) -> None:
         worse = cryoprobe.open_store(shutil.copytree(other.url, tmp_path / "worse"))

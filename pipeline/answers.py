@@ -1,0 +1,89 @@
+"""Which stored results a call of `probe` may answer from, and what stored results of others are left unused.
+
+Only results of this store's own, or of a trusted origin, on the very sets that are probed now: a set that came from
+elsewhere and is not trusted may have been replaced by one's own of the same id, and then its results say nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from ..amounts import count
+from ..stores.feature_set import FeatureSet
+from ..stores.origins import Origin
+from ..stores.store import Store
+from .resolve import Sets
+from .stored_trials import check_stored
+
+
+@dataclass(frozen=True)
+class Answers:
+    """What the store has of some trials.
+
+    Parameters
+    ----------
+    results : dict of str to dict
+        By trial: those that may be answered from, with ``origin`` if they came from elsewhere.
+    replaced : set of str
+        Trials of which a result is stored that is not to stay.
+    notes : list of str
+        What is left unused.
+    """
+
+    results: dict[str, dict[str, Any]] = field(default_factory=dict)
+    replaced: set[str] = field(default_factory=set)
+    notes: list[str] = field(default_factory=list)
+
+
+def origins_of(store: Store, sets: Sets) -> dict[str, dict[str, str]]:
+    """Return for each part whose set is not trusted where it came from, and the checksum of its manifest."""
+    found = {}
+    for part, value in (("train", sets.train), ("test", sets.test), ("val", sets.val)):
+        if isinstance(value, FeatureSet) and (origin := store.origin_of(value)) is not None:
+            found[part] = {"from": origin.place, "manifest": value.manifest.checksum}
+    return found
+
+
+def remarks_on(origins: Mapping[str, Mapping[str, str]]) -> list[str]:
+    """Return a remark on each set that is not trusted."""
+    return [f"the {part} set came from {origin['from']}, which is not trusted" for part, origin in origins.items()]
+
+
+def answers(
+    store: Store, trials: Sequence[str], origins: Mapping[str, Mapping[str, str]], *, rerun: bool = False
+) -> Answers:
+    """Look up trials.
+
+    Parameters
+    ----------
+    store : Store
+    trials : sequence of str
+        Ids.
+    origins : mapping
+        Of the sets that are probed, as `origins_of` returned them.
+    rerun : bool
+        Answer from none.
+    """
+    found = Answers()
+    strangers: dict[Origin, int] = {}
+    for trial in dict.fromkeys(trials):
+        stored = store.trial(trial, trusted=True)
+        if stored is not None and not rerun:
+            check_stored(stored, store.url)
+        if stored is not None and not rerun and stored.get("origins", {}) == origins:
+            place = store.arrival_of_trial(trial)
+            found.results[trial] = stored if place is None else {**stored, "origin": place}
+            continue
+        origin = store.origin_of_trial(trial) if stored is None else None
+        if origin is not None:
+            strangers[origin] = strangers.get(origin, 0) + 1
+        if not origins:  # a result on sets of others takes nobody's place
+            found.replaced.update({trial} if stored is not None or origin is not None else ())
+    for origin, n in strangers.items():
+        found.notes.append(
+            f"{count(n, 'stored result')} from {origin.place} {'is' if n == 1 else 'are'} not used, since that is not "
+            f"trusted. To trust it: {origin.remedy(store.url)}"
+        )
+    return found
