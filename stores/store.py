@@ -205,6 +205,8 @@ class Store:
 
     def _with_origins(self, found: list[NamedSet]) -> list[NamedSet]:
         """Return names with where they, or their sets, came from if that is not trusted."""
+        if not found:
+            return found
         of_names, of_sets = Marks(self.backend, "names/"), Marks(self.backend, "manifests/")
         if not of_names and not of_sets:
             return found

@@ -305,7 +305,10 @@ def _endless(url: str, what: str) -> Unavailable:
 
 def _depth(prefix: str) -> int:
     """Return how many folders deep the objects lie that are listed below a prefix."""
-    return _DEPTHS.get(prefix.partition("/")[0], _DEEPEST)
+    kind, _, rest = prefix.partition("/")
+    if kind in ("origins", "trusted"):  # which are about objects of the other kinds, below the same folders
+        return 1 + (_depth(rest) if rest else _DEEPEST - 1)
+    return _DEPTHS.get(kind, _DEEPEST)
 
 
 def _absolute(base: str, link: str) -> str:
