@@ -10,9 +10,11 @@ from typing import Any
 
 import timm  # noqa: F401  imported once for all, by the fork server
 import torch
+from tests_killing import Instant, Operations
 
 import cryoprobe
 from cryoprobe.pipeline.encoders import timm_encoder  # noqa: F401
+from cryoprobe.stores import claims
 
 # A server that has imported torch forks each process: really another one, without the seconds of importing.
 CONTEXT = multiprocessing.get_context("forkserver")
@@ -20,23 +22,45 @@ CONTEXT.set_forkserver_preload([__name__])
 
 
 class Announce(cryoprobe.Reporter):
-    """Tells the parent that the work on a split begins."""
+    """Tells the parent that the work on a split begins, and has the process killed at an instant from then on."""
 
-    def __init__(self, parent: Connection) -> None:
+    def __init__(self, parent: Connection, instant: Instant | None) -> None:
         self._parent = parent
+        self._instant = instant
+        self.operations: Operations | None = None
 
     def begin(self, title: str, total: int) -> None:
         self._parent.send("begin")
+        if self._instant is not None:
+            self.operations = Operations(self._instant)
 
 
 class Extraction:
-    """An extraction that runs in another process."""
+    """An extraction that runs in another process.
 
-    def __init__(self, data: Path, store: Path | str, unit_rows: int) -> None:
+    Parameters
+    ----------
+    data : Path
+    store : Path or str
+    unit_rows : int
+    instant : Instant, optional
+        When it is killed, counted from its begin.
+    silence_seconds : float, optional
+        How long a claim of somebody else may stay unchanged.
+    """
+
+    def __init__(
+        self,
+        data: Path,
+        store: Path | str,
+        unit_rows: int,
+        instant: Instant | None = None,
+        silence_seconds: float | None = None,
+    ) -> None:
         self._answers, child = CONTEXT.Pipe(duplex=False)
         # What leads to a bucket; the server that forks the process was started in another environment.
         environment = {name: value for name, value in os.environ.items() if name.startswith("AWS_")}
-        arguments = (str(data), str(store), unit_rows, child, environment)
+        arguments = (str(data), str(store), unit_rows, child, environment, instant, silence_seconds)
         self.process = CONTEXT.Process(target=_extract, args=arguments)
         self.process.start()
         child.close()
@@ -58,11 +82,24 @@ class Extraction:
         return dict(answer)
 
 
-def _extract(data: str, store: str, unit_rows: int, parent: Connection, environment: dict[str, str]) -> None:
+def _extract(
+    data: str,
+    store: str,
+    unit_rows: int,
+    parent: Connection,
+    environment: dict[str, str],
+    instant: Instant | None,
+    silence_seconds: float | None,
+) -> None:
     os.environ.update(environment)
+    if silence_seconds is not None:
+        claims.Claims.__init__.__defaults__ = (claims.HEARTBEAT_SECONDS, silence_seconds)
     torch.set_num_threads(1)
     encoder = cryoprobe.load_encoder("timm:test_vit", untrained=True, image_size=32)
+    announce = Announce(parent, instant)
     sets = cryoprobe.extract(
-        encoder, f"folder:{data}", store, unit_rows=unit_rows, batch_size=4, workers=1, reporter=Announce(parent)
+        encoder, f"folder:{data}", store, unit_rows=unit_rows, batch_size=4, workers=1, reporter=announce
     )
+    if announce.operations is not None:
+        announce.operations.finish()
     parent.send(cryoprobe.summary(sets))

@@ -2,8 +2,8 @@
 
     python tests_mover.py
 
-reads a line of JSON for each transfer, and answers with lines: its process, ``begin`` when objects begin to travel,
-``done``, and, when it is asked for by another line, how the process ended.
+reads a line of JSON for each transfer, and answers with lines: ``done`` and the number of its operations, and how the
+process ended.
 """
 
 from __future__ import annotations
@@ -13,8 +13,9 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from typing import Any
+
+from tests_killing import Instant, Operations
 
 import cryoprobe
 from cryoprobe.stores.backends import objects  # noqa: F401  imported once, for all
@@ -36,19 +37,26 @@ class Mover:
         self._server.stdout.close()
         self._server.wait()
 
-    def kill(self, verb: str, store: str, other: str, after: float) -> bool:
-        """Kill a transfer `after` seconds from when objects begin to travel; return whether it was still at it."""
-        self._send(json.dumps([verb, store, other]))
-        process = int(self._line())
-        said = self._line()
-        assert said in ("begin", "done"), said
-        if said == "begin":
-            time.sleep(after)
-        os.kill(process, signal.SIGKILL)
-        self._send("wait")
-        while not (said := self._line()).startswith("ended"):
-            assert said == "done", said
-        return said == f"ended {-signal.SIGKILL}"
+    def operations(self, verb: str, store: str, other: str) -> int:
+        """Carry out a transfer; return how many operations on storage it takes once objects begin to travel."""
+        said = self._run(verb, store, other, None)
+        assert said.startswith("done"), said
+        return int(said.removeprefix("done"))
+
+    def kill(self, verb: str, store: str, other: str, instant: Instant) -> bool:
+        """Have a transfer killed at an instant, counted from when objects travel; return whether it was still at it."""
+        return self._run(verb, store, other, instant) == f"ended {-signal.SIGKILL}"
+
+    def _run(self, verb: str, store: str, other: str, instant: Instant | None) -> str:
+        """Run a transfer; return what it says at its end, or how it was ended."""
+        self._send(json.dumps([verb, store, other, instant]))
+        answer, ended = self._line(), ""
+        if answer.startswith("ended"):
+            ended = answer
+        else:
+            assert answer.startswith("done"), answer
+            ended = self._line()
+        return ended if ended != "ended 0" else answer
 
     def _send(self, line: str) -> None:
         assert self._server.stdin is not None
@@ -63,8 +71,12 @@ class Mover:
 
 
 class _Announce(cryoprobe.Reporter):
+    def __init__(self, instant: Instant | None) -> None:
+        self.operations: Operations | None = None
+        self._instant = instant
+
     def begin_bytes(self, title: str, total: int) -> None:
-        _say("begin")
+        self.operations = self.operations or Operations(self._instant)
 
 
 def _serve() -> None:
@@ -72,16 +84,17 @@ def _serve() -> None:
         child = os.fork()
         if not child:
             try:
-                _say(os.getpid())
-                verb, *places = json.loads(line)
+                verb, *places, instant = json.loads(line)
+                announce = _Announce(None if instant is None else Instant(*instant))
                 move: Any = getattr(cryoprobe, verb)
-                move(*places, units=True, reporter=_Announce())
-                _say("done")
+                move(*places, units=True, reporter=announce)
+                if announce.operations is not None:
+                    announce.operations.finish()
+                _say("done", announce.operations.count if announce.operations is not None else 0)
             except BaseException as e:
                 _say(repr(e))
             finally:
                 os._exit(0)
-        sys.stdin.readline()  # until it has been killed, its number must not be given to another process
         _, status = os.waitpid(child, 0)
         _say("ended", os.waitstatus_to_exitcode(status))
 

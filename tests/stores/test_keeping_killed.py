@@ -7,7 +7,7 @@ import os
 import random
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from multiprocessing.connection import Connection
 from pathlib import Path
 
@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 import store_data
 from store_data import class_labels, flip, keys, make_rows, sample_ids, seal, sealed_set, write_units
+from tests_killing import Instant, Operations
 
 from cryoprobe.errors import Corrupt
 from cryoprobe.pipeline.repair import repair
@@ -43,38 +44,47 @@ def _repair(place: str, other: str) -> None:
     repair(place, source=other)
 
 
-def _child(job: Job, place: str, other: str, environment: dict[str, str], parent: Connection) -> None:
+def _child(
+    job: Job, place: str, other: str, environment: dict[str, str], instant: Instant | None, parent: Connection
+) -> None:
     os.environ.update(environment)  # where the S3 server is; the fork server may be older than it
-    parent.send("begin")
+    operations = Operations(instant)
     job(place, other)
-    parent.send("end")
+    operations.finish()
+    parent.send(operations.count)
 
 
-def started(job: Job, place: str, other: Path) -> tuple[multiprocessing.process.BaseProcess, Connection]:
+def started(
+    job: Job, place: str, other: Path, instant: Instant | None = None
+) -> tuple[multiprocessing.process.BaseProcess, Connection]:
     """Begin a job in another process; return the process, and what it answers at its end."""
     answers, child = CONTEXT.Pipe(duplex=False)
-    process = CONTEXT.Process(target=_child, args=(job, place, str(other), dict(os.environ), child))
+    process = CONTEXT.Process(target=_child, args=(job, place, str(other), dict(os.environ), instant, child))
     process.start()
     child.close()
-    assert answers.recv() == "begin"
     return process, answers
 
 
-def killed(job: Job, place: str, other: Path, seconds: float) -> bool:
-    """Run a job in another process and kill it after so many seconds; return whether that came before its end."""
-    process, _ = started(job, place, other)
-    time.sleep(seconds)
-    process.kill()
+def killed(job: Job, place: str, other: Path, instant: Instant) -> bool:
+    """Run a job in another process and kill it at an instant; return whether that came before its end."""
+    process, _ = started(job, place, other, instant)
     process.join()
+    assert process.exitcode in (0, -signal.SIGKILL)
     return process.exitcode == -signal.SIGKILL
 
 
-def seconds_of(job: Job, place: str, other: Path) -> float:
+def operations_of(job: Job, place: str, other: Path) -> int:
     process, answers = started(job, place, other)
-    start = time.monotonic()
-    assert answers.recv() == "end"
+    count = answers.recv()
     process.join()
-    return time.monotonic() - start
+    return int(count)
+
+
+def instants_among(operations: int, seed: int) -> Iterator[Instant]:
+    """Yield instants at the beginning of one of so many operations, or within 5 ms of it."""
+    chance = random.Random(seed)
+    while True:
+        yield Instant(chance.randint(1, operations), chance.choice([0.0, chance.uniform(0, 0.005)]))
 
 
 @pytest.fixture(params=["disk", "s3"])
@@ -107,15 +117,11 @@ def test_gc_killed_at_random_instants(place: str, tmp_path: Path) -> None:
         store.backend.put(f"units/{store_data.ENCODER_ID}/{'0' * 64}/0123456789ab/norms", b"half")
 
     litter()
-    seconds = seconds_of(_collect, place, tmp_path)
-    instants = random.Random(0)
+    instants = instants_among(operations_of(_collect, place, tmp_path), 0)
     early = 0
     while early < KILLS:
         litter()
-        if killed(_collect, place, tmp_path, instants.uniform(0, seconds)):
-            early += 1
-        else:
-            seconds *= 0.7  # it was faster than the run before
+        early += killed(_collect, place, tmp_path, next(instants))
         assert not verify(store, data=True).damages
         assert_kept(store, kept)
         assert set(store.set_ids()) == {kept}
@@ -147,16 +153,12 @@ def test_repair_killed_at_random_instants(place: str, tmp_path: Path) -> None:
             store.backend.put(key, flip(data, int(bits.integers(len(data) * 8))))
 
     damage()
-    seconds = seconds_of(_repair, place, other)
+    instants = instants_among(operations_of(_repair, place, other), 1)
     assert not verify(store, data=True).damages
-    instants = random.Random(1)
     early = 0
     while early < KILLS:
         damage()
-        if killed(_repair, place, other, instants.uniform(0, seconds)):
-            early += 1
-        else:
-            seconds *= 0.7
+        early += killed(_repair, place, other, next(instants))
         with_manifest = kept.manifest.key not in {d.key for d in verify(store).damages}
         if with_manifest:
             assert_kept(store, kept.id, may_be_damaged=True)

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from store_data import keys
+from tests_killing import Instant
 from tests_mover import Mover
 from tests_support import put_set
 
@@ -50,6 +51,9 @@ def test_killed_at_random_instants_it_leaves_nothing_half_readable(
 ) -> None:
     source = s3 if way == "pull from S3" else str(tmp_path / "source")
     sets = fill(source)
+    verb = "pull" if way.startswith("pull") else "push"
+    first = f"{s3}-first" if way == "push to S3" else str(tmp_path / "first")
+    operations = mover.operations(verb, *((first, source) if verb == "pull" else (source, first)))
     instants = random.Random(way)
     killed = half = 0
     target = ""
@@ -57,14 +61,15 @@ def test_killed_at_random_instants_it_leaves_nothing_half_readable(
         if not target or sets <= set(cryoprobe.open_store(target).set_ids()):
             new = f"target{start}"
             target = f"{s3}-{new}" if way == "push to S3" else str(tmp_path / new)
-        verb, ends = ("pull", (target, source)) if way.startswith("pull") else ("push", (source, target))
-        killed += mover.kill(verb, *ends, after=instants.uniform(0, 0.12))
+        ends = (target, source) if verb == "pull" else (source, target)
+        instant = Instant(instants.randint(1, operations // 2), instants.choice([0.0, instants.uniform(0, 0.005)]))
+        killed += mover.kill(verb, *ends, instant)
         found = cryoprobe.open_store(target)
         assert cryoprobe.verify(found, data=True).damages == ()
         half += len(keys(found.backend, "sets/")) > 0 and set(found.set_ids()) < sets
         if killed == KILLS:
             break
-    assert killed == KILLS, "the transfer is too short for these instants"
+    assert killed == KILLS
     assert half >= KILLS // 3, "the instants are not those of the transfer"
 
     moved = getattr(cryoprobe, verb)(*ends, units=True)
