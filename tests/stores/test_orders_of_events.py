@@ -1,0 +1,58 @@
+"""Whatever the order of listings, reads, seals, removals, kills and collections, what somebody was told holds.
+
+``CRYOPROBE_SEARCH_DEPTH=6`` searches as deep from every beginning, which takes hours; 3 takes some minutes.
+"""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+from exploring import BEGINNINGS, EVENTS, Time, play, prepare, search
+
+DEPTH = int(os.environ.get("CRYOPROBE_SEARCH_DEPTH", "0"))
+
+TIMES: tuple[Time, ...] = ("no grace", "a day passes", "a day back")
+
+
+@pytest.fixture(autouse=True)
+def _repeatable(monkeypatch: pytest.MonkeyPatch) -> None:
+    prepare(monkeypatch)
+
+
+@pytest.mark.parametrize("time", TIMES)
+@pytest.mark.parametrize("beginning", BEGINNINGS)
+def test_every_sequence_of_events(beginning: str, time: Time) -> None:
+    depth = DEPTH or (2 if time == "no grace" else 1)
+    searched = search(BEGINNINGS[beginning], time, depth)
+    assert searched.sequences >= len(EVENTS) * (1 + 5 * (depth > 1))
+    assert searched.states >= 5 * depth
+
+
+@pytest.mark.parametrize("time", TIMES)
+@pytest.mark.parametrize(
+    "events",
+    [
+        # d3: what is sealed after a removal has the ids of what was removed.
+        "extract, rm now, seal, kill, gc, extract",
+        # A seal between a collector's listing and its reading of seals.
+        "extract, list, extract B, gc",
+        "extract, rm now, list, seal, gc, seal, kill",
+        # A seal that arrives while a collector deletes its data, of a writer that is dead then.
+        "write, read, seal, extract, kill, gc",
+        # A collector is about to delete what somebody else deletes, and what is then sealed anew.
+        "extract, rm, read, rm now, extract, gc",
+        "extract, half rm, extract, kill, gc, rm now, extract",
+        # A removal that was interrupted, and is not taken for one of what is sealed later.
+        "extract, half rm, kill, extract, gc, rm, seal, gc",
+        # Killed collectors.
+        "seal, extract, read, kill gc, extract, gc",
+        "extract, rm, read, kill gc, extract, rm now, gc",
+    ],
+)
+def test_orders_that_once_went_wrong(events: str, time: Time) -> None:
+    sequence = events.split(", ")
+    seen: set[str] = set()
+    for n in range(1, len(sequence) + 1):
+        play((), time, sequence[:n], seen)
+    assert seen
