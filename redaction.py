@@ -14,12 +14,15 @@ _USER = re.compile(rf"({_START})[^\s'\"<>]*@", re.IGNORECASE)
 _QUERY = re.compile(rf"({_START}[^?#\s'\"<>]*)[?#][^\s'\"<>]*", re.IGNORECASE)
 
 
-def redacted(text: str) -> str:
+def redacted(text: str, *, leave_marks: bool = True) -> str:
     """Return a text without what its URLs hold beside their place: user names, passwords, queries and fragments.
+
+    With `leave_marks`, … says where something was.
 
     >>> redacted("https://me:secret@host/f?token=1 is not a store")
     'https://…@host/f?… is not a store'
     """
     if "/" not in text:
         return text
-    return _QUERY.sub(r"\1?…", _USER.sub(r"\1…@", text))
+    user, query = (r"\1…@", r"\1?…") if leave_marks else (r"\1", r"\1")
+    return _QUERY.sub(query, _USER.sub(user, text))

@@ -24,7 +24,7 @@ def record_command(words: Sequence[str]) -> None:
     business, and may be secrets. What a URL holds beside its place is left out all the same.
     """
     global _command
-    _command = [redacted(word) for word in words]
+    _command = [redacted(word, leave_marks=False) for word in words]
 
 
 def provenance(packages: Sequence[str]) -> dict[str, Any]:
