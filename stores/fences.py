@@ -27,7 +27,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Collection, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 from ..errors import CryoprobeError, NotFound
 from . import layout
@@ -101,6 +101,20 @@ def is_whole(
         if not is_sealed():
             return False
     return set(keys) <= {info.key for info in backend.list(f"{folder}/")}
+
+
+def settle(backend: Backend, folder: str) -> None:
+    """Wait until no gc run is at work that may be deleting the data of an attempt which somebody else has sealed.
+
+    Its writer may have died between its two steps; then what looks whole now is hollow when that run is over.
+    """
+    rivals = []
+    for info in list(backend.list(FENCES)):
+        with suppress(CryoprobeError):
+            content = layout.read_json(backend, info.key, layout.LARGE)
+            if isinstance(content, dict) and folder in content.get("folders", ()):
+                rivals.append(info.key)
+    _outlast(backend, rivals)
 
 
 def _outlast(backend: Backend, fences: Collection[str]) -> None:

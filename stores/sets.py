@@ -15,6 +15,7 @@ from . import layout
 from .backends.backend import Backend
 from .chunks import ArraySpec, ObjectRecord, encode_chunk, record_of, zarr_documents
 from .claims import Claims
+from .fences import settle
 from .manifest import FailedSample, Manifest, find_manifest
 from .origins import origin_of
 from .rows import RowIndex, SetChunk, copy_array, mixed_forms
@@ -87,6 +88,8 @@ def seal_set(
     key = layout.manifest_key(encoder_id, set_)
     # In a layer that is not trusted it is not looked at: it may be damaged.
     found = find_manifest(backend, encoder_id, set_) if origin_of(backend, key, "") is None else None
+    if found is not None:
+        settle(backend, found.folder)
     if found is not None and not is_replaced(backend, found.key, found):
         return found, False
 

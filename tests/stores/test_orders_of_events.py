@@ -38,7 +38,8 @@ def test_every_sequence_of_events(beginning: str, time: Time) -> None:
         # A seal between a collector's listing and its reading of seals.
         "extract, list, extract B, gc",
         "extract, rm now, list, seal, gc, seal, kill",
-        # A seal that arrives while a collector deletes its data, of a writer that is dead then.
+        # A seal that arrives while a collector deletes its data, of a writer that is dead then; and somebody adopts it.
+        "seal, write, write, read, seal, kill, extract, gc",
         "write, read, seal, extract, kill, gc",
         # A collector is about to delete what somebody else deletes, and what is then sealed anew.
         "extract, rm, read, rm now, extract, gc",

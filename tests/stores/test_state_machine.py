@@ -25,7 +25,7 @@ from store_data import ENCODER, ENCODER_ID, class_labels, dataset_of, make_rows,
 from cryoprobe.canonical import digest
 from cryoprobe.errors import Conflict, Corrupt, NotFound
 from cryoprobe.stores import feature_set as feature_set_module
-from cryoprobe.stores import layout, parallel
+from cryoprobe.stores import fences, layout, parallel
 from cryoprobe.stores.backends.backend import Backend, ObjectDetails, ObjectInfo
 from cryoprobe.stores.backends.layered import LayeredBackend
 from cryoprobe.stores.backends.memory import MemoryBackend
@@ -372,6 +372,7 @@ def _one_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(waste, "is_abandoned", lambda content, age: True)
     monkeypatch.setattr(parallel, "ThreadPoolExecutor", lambda at_once, **options: ThreadPoolExecutor(1, **options))
     monkeypatch.setattr(feature_set_module, "_READERS", 1)
+    monkeypatch.setattr(fences, "LONGEST_WAIT_SECONDS", 0)  # for somebody who cannot go on before us
 
 
 def test_the_store_keeps_its_promises_in_any_order_of_events(request: pytest.FixtureRequest) -> None:
