@@ -45,7 +45,7 @@ def test_a_stream_has_the_solution_of_the_matrix(data: tuple[Any, Any], size: in
 
 
 def test_a_small_sample_for_curvature_leads_to_the_same_optimum(data: tuple[Any, Any]) -> None:
-    from cryoprobe.pipeline.probes.logistic import path as module
+    from cryoprobe.pipeline.probes.logistic import problem as module
 
     x, y = data
     with pytest.MonkeyPatch.context() as patch:

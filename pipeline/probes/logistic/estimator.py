@@ -89,7 +89,7 @@ class LogisticProbe(TakesFlags, ClassifierMixin, BaseEstimator):  # type: ignore
         self,
         C: float = 1.0,
         *,
-        tol: float = 8e-5,
+        tol: float = 1e-4,
         max_iter: int = 50,
         class_weight: dict[Any, float] | Literal["balanced"] | None = None,
         precision: Precision | Literal["auto"] = "auto",

@@ -1,4 +1,4 @@
-"""Newton's method for many models at once, with conjugate gradients, and models that drop out when they are done.
+"""Newton's method for many models at once, and models that drop out when their optimum is certified.
 
 Every step evaluates the objective and gradient of all models that are not done in one pass over the rows, and solves
 for their Newton directions together: one product with the features serves every model. Models may learn from each
@@ -12,7 +12,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ..team import Team
+from .certificate import Certificate
+from .conjugate_gradients import Effort, newton_directions
 from .curvature import Curvature
+from .line_search import LineSearch
 from .objective import Evaluation, Models, Point
 from .sample import Sample
 
@@ -21,20 +24,21 @@ if TYPE_CHECKING:
 
 Oracle = Callable[[Models, Point], Evaluation]
 
-_ARMIJO = 1e-4
-
 _ACCURACY = (0.2, 0.5)
 """Of a Newton direction, close to the optimum and far from it: what more products would gain, the next step gains for
 less. Measured: 30,000 rows, ten λ, tol = 1e-4 take 438 products with these, 514 with 0.1 and 0.3."""
 
-_AIM = 0.8
-"""Part of `Rules.gradient` at which a direction is good enough."""
+_AIM = 0.5
+"""Part of the gap at which a direction is good enough."""
 
 _NEAR = 1e-4
 """Relative decrement below which the quadratic model is good, and its minimum worth more products."""
 
 _WORTH_TAKING = 1e-3
 """Relative decrease for which a model takes over another's weights."""
+
+_SMALL_STEP = 0.05
+"""Relative decrease below which a step is not worth taking where rounding hides the optimum."""
 
 
 @dataclass(frozen=True)
@@ -43,11 +47,8 @@ class Rules:
 
     Parameters
     ----------
-    gradient : float
-        A model is done when the largest entry of its gradient is at most so much,
-    loss : float
-        or less in proportion, where its objective is less than this: with little loss left, gradients are small far
-        from the optimum too.
+    gap : float
+        A model is done when its objective is at most by this share above the smallest one, proven.
     decrease : float
         A model that is not done goes on as long as a step lowers its objective by at least this share of it.
     rounding : float
@@ -57,12 +58,30 @@ class Rules:
         With the Hessian, per step; twice as many where the optimum is near.
     """
 
-    gradient: float
-    loss: float
+    gap: float
     decrease: float
     rounding: float
     max_steps: int
     max_products: int
+
+
+@dataclass(frozen=True)
+class Exact:
+    """Where objectives are evaluated that count: on all rows.
+
+    Parameters
+    ----------
+    oracle : callable
+        Evaluates objectives and gradients of some models.
+    certificate : Certificate
+        Of the same rows.
+    noise : float
+        Variance of the gradient by rounding, for weights of norm 1 and a loss of 1.
+    """
+
+    oracle: Oracle
+    certificate: Certificate
+    noise: float
 
 
 class Search:
@@ -78,7 +97,13 @@ class Search:
     ----------
     objective : tensor, float64 [m]
     gradient : Point
+    lower : tensor, float64 [m]
+        No objective is lower; the best bound of all points that were seen.
+    noise : tensor, float64 [m]
+        How much of the distance between `objective` and `lower` rounding may hide.
     done : tensor, bool [m]
+    blurred : tensor, bool [m]
+        Not done, and left because rounding hides the optimum.
     passes, products : tensor, int64 [m]
         Evaluations of the gradient, and products with the Hessian.
     """
@@ -90,19 +115,33 @@ class Search:
         self.models, self.point = models, point
         self.objective = torch.zeros(m, dtype=torch.float64, device=device)
         self.gradient = Point(torch.zeros_like(point.w), torch.zeros_like(point.b))
+        self.lower = torch.full_like(self.objective, -torch.inf)
+        self.noise, self._price, self._rarest = (torch.zeros_like(self.objective) for _ in range(3))
         self.done = torch.zeros(m, dtype=torch.bool, device=device)
+        self.blurred = torch.zeros_like(self.done)
         self.passes = torch.zeros(m, dtype=torch.int64, device=device)
         self.products = torch.zeros(m, dtype=torch.int64, device=device)
 
+    @property
+    def gap(self) -> torch.Tensor:
+        """Bound on the distance of each objective from the smallest one, relative to that; inf where it is not known."""
+        import torch
+
+        above = (self.objective - self.lower).clamp_min(0) + self.noise
+        return torch.where(self.lower > 0, above / self.lower, torch.inf)
+
     def part(self, which: torch.Tensor) -> Search:
         """Return the search for some of the models, from where they are."""
-        return Search(self.models.keep(which), self.point.keep(which))
+        part = Search(self.models.keep(which), self.point.keep(which))
+        part.lower = self.lower[which]
+        return part
 
     def put(self, which: torch.Tensor, part: Search) -> None:
         """Take over the state of some of the models, and add their passes and products to what they took before."""
         self.point.put(which, part.point)
         self.gradient.put(which, part.gradient)
-        self.objective[which], self.done[which] = part.objective, part.done
+        for name in ("objective", "lower", "noise", "done", "blurred"):
+            getattr(self, name)[which] = getattr(part, name)
         self.passes[which] += part.passes
         self.products[which] += part.products
 
@@ -115,14 +154,19 @@ class Search:
             values[which] = torch.tensordot(weights, by_penalty, dims=1).flatten(0, 1)
 
     def run(
-        self, oracle: Oracle, sample: Sample, rules: Rules, team: Team, report: Callable[[str], None] | None = None
+        self,
+        exact: Exact | Oracle,
+        sample: Sample,
+        rules: Rules,
+        team: Team,
+        report: Callable[[str], None] | None = None,
     ) -> None:
         """Take steps until every model is done, stuck, or out of steps.
 
         Parameters
         ----------
-        oracle : callable
-            Evaluates objectives and gradients of some models.
+        exact : Exact or callable
+            An oracle alone finds starts, and no model is ever done.
         sample : Sample
             For curvature.
         rules : Rules
@@ -132,41 +176,30 @@ class Search:
         """
         import torch
 
+        oracle = exact.oracle if isinstance(exact, Exact) else exact
         m = len(self.models)
         self.done.zero_()
-        self._evaluate(oracle, torch.arange(m, device=self.done.device))
+        self.blurred.zero_()
         alive = torch.arange(m, device=self.done.device)
+        self._evaluate(oracle, alive)
         decrease = torch.full_like(self.objective, torch.inf)
         for step in range(rules.max_steps + 1):
             self._learn_from_each_other(alive)
-            largest = self.gradient.keep(alive).largest()
-            bound = rules.gradient * (self.objective[alive] / rules.loss).clamp_max(1)
-            self.done[alive] = largest <= bound
+            if isinstance(exact, Exact):
+                self._certify(exact, alive, rules)
             going = ~self.done[alive] & (decrease[alive] >= rules.decrease)
+            going &= ~self.blurred[alive] | (decrease[alive] >= _SMALL_STEP)
             if report is not None:
-                values = " ".join(f"{float(v):.0e}" for v in largest[:: max(1, len(alive) // 10)])
-                report(f"step {step}: {int(going.sum())} models, largest entries of gradients {values}")
+                values = " ".join(f"{float(v):.0e}" for v in self.gap[alive][:: max(1, len(alive) // 10)])
+                report(f"step {step}: {int(going.sum())} models, gaps {values}")
             if not going.any() or step == rules.max_steps:
                 return
-            alive, bound = alive[going], bound[going]
+            alive = alive[going]
             gradient, before = self.gradient.keep(alive), self.objective[alive]
-            curvature = Curvature(sample, self.models.keep(alive), self.point.keep(alive), team)
-            # Half of gᵀ H⁻¹ g is the distance of a quadratic objective from its minimum; D, the diagonal of H along the
-            # principal axes of rows and classes, stands for H here.
-            decrement = gradient.dot(curvature.precondition(gradient).to(torch.float64))
-            relative = (decrement / before).clamp_min(1e-300)
-            # A direction need not be better than the quadratic model is: roughly far out, closely near the optimum.
-            most = torch.where(relative > _NEAR, rules.max_products, 2 * rules.max_products)
-            direction, products = conjugate_gradients(
-                curvature, gradient, relative.sqrt().clamp(*_ACCURACY), _AIM * bound, most
-            )
-            self.products[alive] += products
-            direction = direction.to(torch.float64)
-            if sample.task.softmax:
-                # What all classes share is zero at the optimum, and rounding in a shorter type must not bring it in.
-                direction = Point(direction.w - direction.w.mean(1, keepdim=True), direction.b)
+            direction = self._directions(alive, gradient, sample, rules, team)
             stuck = self._move(oracle, alive, direction, gradient, rules)
             decrease[alive] = (before - self.objective[alive]) / before
+            self.blurred[alive[stuck]] = isinstance(exact, Exact)
             alive = alive[~stuck]
             if not len(alive):
                 return
@@ -176,6 +209,49 @@ class Search:
         self.objective[which] = found.objective
         self.gradient.put(which, found.gradient)
         self.passes[which] += 1
+
+    def _certify(self, exact: Exact, alive: torch.Tensor, rules: Rules) -> None:
+        """Bound the smallest objectives, and say which models are done and which rounding hides."""
+        models, point = self.models.keep(alive), self.point.keep(alive)
+        at = Evaluation(self.objective[alive], self.gradient.keep(alive))
+        lower, self._price[alive] = exact.certificate.bounds(models, point, at)
+        self._rarest[alive] = exact.certificate.counts.amin(1)[models.columns]
+        self.lower[alive] = lower.maximum(self.lower[alive])
+        squares = point.w.square().sum((1, 2))
+        loss = at.objective - 0.5 * models.penalties * squares
+        self.noise[alive] = exact.noise * squares * loss / (2 * models.penalties)
+        self.done[alive] = self.gap[alive] <= rules.gap
+        self.blurred[alive] = ~self.done[alive] & (self.noise[alive] > 0.5 * rules.gap * at.objective)
+
+    def _directions(
+        self, alive: torch.Tensor, gradient: Point, sample: Sample, rules: Rules, team: Team
+    ) -> Point:
+        """Return Newton directions, each as good as its model can use."""
+        import torch
+
+        models, objective = self.models.keep(alive), self.objective[alive]
+        curvature = Curvature(sample, models, self.point.keep(alive), team)
+        # Half of gᵀ H⁻¹ g is the distance of a quadratic objective from its minimum; D, the diagonal of H along the
+        # principal axes of rows and classes, stands for H here.
+        decrement = gradient.dot(curvature.precondition(gradient).to(torch.float64))
+        relative = (decrement / objective).clamp_min(1e-300)
+        # A direction need not be better than the quadratic model is: roughly far out, closely near the optimum.
+        products = torch.where(relative > _NEAR, rules.max_products, 2 * rules.max_products)
+        above = _AIM * rules.gap * objective
+        least = 0.5 * above / self._price[alive].maximum(objective)
+        effort = Effort(
+            relative.sqrt().clamp(*_ACCURACY),
+            square=2 * models.penalties * above,
+            intercepts=least * self._rarest[alive],
+            products=products,
+        )
+        direction, products = newton_directions(curvature, gradient, effort)
+        self.products[alive] += products
+        direction = direction.to(torch.float64)
+        if sample.task.softmax:
+            # What all classes share is zero at the optimum, and rounding in a shorter type must not bring it in.
+            direction = Point(direction.w - direction.w.mean(1, keepdim=True), direction.b)
+        return direction
 
     def _learn_from_each_other(self, alive: torch.Tensor) -> None:
         """Let each model take over the weights of the one where its own objective is lowest.
@@ -205,96 +281,20 @@ class Search:
     def _move(
         self, oracle: Oracle, alive: torch.Tensor, direction: Point, gradient: Point, rules: Rules
     ) -> torch.Tensor:
-        """Step along the directions, as far as each objective falls; say which did not move at all."""
-        import torch
+        """Step along the directions to about the lowest objective; say which did not move at all."""
+        start = self.point.keep(alive)
+        search = LineSearch(self.objective[alive], gradient.dot(direction), rules.rounding)
 
-        slope = gradient.dot(direction)
-        length = torch.ones_like(slope)
-        todo = torch.arange(len(alive), device=alive.device)
-        start = self.objective[alive]
-        for _ in range(12):
-            which = alive[todo]
-            trial = self.point.keep(which).plus(direction.keep(todo), length[todo])
-            found = oracle(self.models.keep(which), trial)
-            self.passes[which] += 1
-            # nan compares false: it is refused
-            allowed = start[todo] + _ARMIJO * length[todo] * slope[todo] + rules.rounding * start[todo]
-            good = found.objective <= allowed
-            accepted = which[good]
-            self.point.put(accepted, trial.keep(good))
-            self.objective[accepted] = found.objective[good]
-            self.gradient.put(accepted, found.gradient.keep(good))
-            if good.all():
-                return torch.zeros_like(self.done[alive])
-            todo = todo[~good]
-            # Lowest point of the parabola through what is known, within bounds.
-            tried = length[todo]
-            rise = found.objective[~good] - start[todo]
-            bend = ((rise - tried * slope[todo]) / tried.square()).nan_to_num(torch.inf)
-            length[todo] = (-slope[todo] / (2 * bend)).clamp(0.1 * tried, 0.5 * tried)
-        stuck = torch.zeros_like(self.done[alive])
-        stuck[todo] = True
-        return stuck
+        def evaluate(which: torch.Tensor, length: torch.Tensor) -> tuple[Evaluation, torch.Tensor]:
+            along = direction.keep(which)
+            found = oracle(self.models.keep(alive[which]), start.keep(which).plus(along, length))
+            self.passes[alive[which]] += 1
+            return found, found.gradient.dot(along)
 
+        def take(which: torch.Tensor, found_at: torch.Tensor, length: torch.Tensor, found: Evaluation) -> None:
+            self.point.put(alive[which], start.keep(which).plus(direction.keep(which), length))
+            self.objective[alive[which]] = found.objective[found_at]
+            self.gradient.put(alive[which], found.gradient.keep(found_at))
 
-def conjugate_gradients(
-    curvature: Curvature, gradient: Point, accuracy: torch.Tensor, enough: torch.Tensor, most: torch.Tensor
-) -> tuple[Point, torch.Tensor]:
-    """Solve Hessian times direction = -gradient for every model, each to its own accuracy.
-
-    Parameters
-    ----------
-    curvature : Curvature
-        Of the same models; afterwards, of those that were left last.
-    gradient : Point
-    accuracy : tensor [m]
-        Norm of the residual, in the preconditioner's metric, relative to that of the gradient.
-    enough : tensor [m]
-        Largest entry of the residual that is small enough whatever its norm.
-    most : tensor, int64 [m]
-        Products.
-
-    Returns
-    -------
-    direction : Point
-        In the type of the curvature; a direction of descent also where the accuracy was not reached.
-    products : tensor, int64 [m]
-    """
-    import torch
-
-    residual = curvature.precondition(gradient)
-    dtype = residual.w.dtype
-    z = Point(-residual.w, -residual.b)
-    residual = Point(-gradient.w.to(dtype), -gradient.b.to(dtype))
-    direction = Point(torch.zeros_like(z.w), torch.zeros_like(z.b))
-    solution = Point(torch.zeros_like(z.w), torch.zeros_like(z.b))
-    products = torch.zeros(len(z.w), dtype=torch.int64, device=z.w.device)
-    search = z
-    rz = residual.dot(z)
-    small = rz * accuracy.to(dtype).square()
-    alive = torch.arange(len(z.w), device=z.w.device)
-    for product in range(int(most.max())):
-        image = curvature.product(search)
-        products[alive] += 1
-        curved = search.dot(image)
-        # Rounding can make a flat direction look bent the wrong way: stop before it.
-        flat = curved <= 0
-        step = torch.where(flat, torch.zeros_like(rz), rz / curved)
-        direction = direction.plus(search, step)
-        residual = residual.plus(image, -step)
-        z = curvature.precondition(residual)
-        after = residual.dot(z)
-        # The residual is the gradient that is to be expected after the step.
-        going = (after > small) & (residual.largest() > enough) & ~flat & (product + 1 < most)
-        if not going.all():
-            solution.put(alive[~going], direction.keep(~going))
-            if not going.any():
-                return solution, products
-        search = z.plus(search, after / rz)
-        rz = after
-        if not going.all():
-            alive, rz, small, enough, most = alive[going], rz[going], small[going], enough[going], most[going]
-            direction, residual, search = direction.keep(going), residual.keep(going), search.keep(going)
-            curvature.keep(going)
-    solution.put(alive, direction)
-    return solution, products
+        search.run(evaluate, take)
+        return search.best == 0
