@@ -138,18 +138,25 @@ def residuals_(z: torch.Tensor, task: Task, models: Models) -> torch.Tensor:
     if task.softmax:
         # By hand: torch's own softmax over a short last axis is an order of magnitude slower than these steps.
         index = task.targets[:, None, None].expand(-1, len(models), 1)
-        own = z.gather(2, index).squeeze(2)  # [n, m]
         largest = z.amax(2)
-        z.sub_(largest[:, :, None]).exp_()
-        mass = z.sum(2)
-        loss = mass.log().add_(largest).sub_(own)
-        z.mul_(mass.reciprocal_()[:, :, None])
-        z.scatter_add_(2, index, z.new_full((1, 1, 1), -1.0).expand(index.shape))
+        z.sub_(largest[:, :, None])
+        below = z.gather(2, index).squeeze(2)  # [n, m], logit of the label less the largest one
+        own = below.exp()
+        z.exp_()
+        # The label's own share is left out of the sum: what remains of a row that is all but decided is then exact to
+        # the last digit, where 1 - p would have lost it.
+        z.scatter_(2, index, z.new_zeros(1, 1, 1).expand(index.shape))
+        others = z.sum(2)
+        mass = own + others
+        loss = torch.where(below == 0, others.log1p(), mass.log().sub_(below))
+        z.mul_(mass.reciprocal()[:, :, None])
+        z.scatter_(2, index, others.div_(mass).neg_()[:, :, None])
     else:
-        y = task.targets[:, models.columns].to(z.dtype)  # [n, m]
+        sign = (1 - 2 * task.targets[:, models.columns].to(torch.int8)).to(z.dtype)  # [n, m], 1 for 0 and -1 for 1
         flat = z.squeeze(2)
-        loss = torch.nn.functional.softplus((1 - 2 * y) * flat)
-        flat.sigmoid_().sub_(y)
+        flat.mul_(sign)
+        loss = torch.nn.functional.softplus(flat)
+        flat.sigmoid_().mul_(sign)  # p - y, exact to the last digit where it is small
     if weights is not None:
         loss.mul_(weights)
         z.mul_(weights[:, :, None])

@@ -36,6 +36,10 @@ _SMALL = 1 << 22
 """Entries of the features up to which float64 costs milliseconds, and is used from the start."""
 
 _MOST_PRODUCTS = 40
+"""With the Hessian, for one direction of large features: what more of them would gain, the next step gains for less."""
+
+_MOST_OF_SMALL = 1000
+"""The same of small features, whose products are cheap, and whose Hessian may be all but singular."""
 
 _DECREASE = 0.05
 """Share by which a coarse step must lower the objective to be worth another. With 0.2 a fifth more passes in float32
@@ -184,7 +188,8 @@ def fit_path(
                 part = search.part(which)
 
         course = Course(found, penalties, n_columns, approach, descend)
-        fine = Rules(tol, -torch.inf, 0.0, max_steps, _MOST_PRODUCTS)
+        most = _MOST_OF_SMALL if rows.n * rows.d <= _SMALL else _MOST_PRODUCTS
+        fine = Rules(tol, -torch.inf, 0.0, max_steps, most)
         if start is None:
             course.by_levels(fine)
         else:
