@@ -50,8 +50,8 @@ def run(folder: Path, n: int, memory: int | None, queue: Any) -> None:
 
     from cryoprobe.pipeline.probes.logistic import fit_path
     from cryoprobe.pipeline.probes.logistic.objective import Models, Point, evaluate
-    from cryoprobe.pipeline.probes.logistic.path import _task
     from cryoprobe.pipeline.probes.logistic.rows import MatrixRows, StreamRows
+    from cryoprobe.pipeline.probes.logistic.targets import as_task
     from cryoprobe.pipeline.probes.team import Team
 
     torch.set_num_threads(2)
@@ -73,7 +73,8 @@ def run(folder: Path, n: int, memory: int | None, queue: Any) -> None:
     path = fit_path(rows, y, LAMBDAS, memory=limit)
     seconds = time.perf_counter() - start
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    task = _task(rows, y, None)
+    task = as_task(rows, y, None).task
+    assert task is not None
     models = Models(torch.tensor(LAMBDAS, dtype=torch.float64), torch.zeros(3, dtype=torch.int64))
     point = Point(torch.from_numpy(path.coef), torch.from_numpy(path.intercept))
     passes = []

@@ -12,9 +12,9 @@ for all rows, u = n/N - (1 - ε) g / (ε N), keeps it (n: weights of the classes
 
     D(q)  ≥  (1 - ε) Σ w H(p) + ε N H(u) - ‖(1 - ε) Ā + ε R‖² / (2 λ),
 
-with Ā = A - g s ᵀ/ N, s = Σ_i w_i x_i, and R = Σ_i w_i (n/N - y_i) x_iᵀ, the gradient at W = 0. Any ε is valid at which u
-is a distribution. No pass over the rows is needed but one, for R and s. The bound holds for every problem: it
-supposes nothing of the Hessian, of how the point was found, or of how close it is.
+with Ā = A - g sᵀ / N, s = Σ_i w_i x_i, and R = Σ_i w_i (n/N - y_i) x_iᵀ, the gradient at W = 0. Any ε is valid at
+which u is a distribution. R and s take one pass over the rows, and nothing else does. The bound holds for every
+problem: it supposes nothing of the Hessian, of how the point was found, or of how close it is.
 
 Each column of flags is two classes with one head, q in [0, 1], and everything above holds for it by itself.
 """
@@ -110,10 +110,10 @@ def certificate(oracle: Callable[[Models, Point], Evaluation], task: Task, d: in
     import torch
 
     counts = class_weights(task)
-    columns, k = counts.shape
+    columns = len(counts)
     device = counts.device
-    # Two models of a column: class frequencies, and one class for certain. The less frequent it is, the further they lie
-    # apart, and the better their difference tells the sum of the rows.
+    # Two models of a column: class frequencies, and one class for certain. The less frequent that class is, the further
+    # they lie apart, and the more digits their difference has.
     share = counts / counts.sum(1, keepdim=True)
     rare = share.argmin(1)
     every = torch.arange(columns, device=device)

@@ -53,7 +53,7 @@ class LogisticProbe(TakesFlags, ClassifierMixin, BaseEstimator):  # type: ignore
     class_weight : dict, "balanced" or None
         As in scikit-learn. Of flags, only "balanced", for each column by itself.
     precision : {"auto", "float32", "float64"}
-        Of the gradient; "auto" is the type of the features, with float32 for anything shorter.
+        Of the gradient; see `fit_path`.
     warm_start : bool
         Begin with the weights of the last fit, if they have the right shape.
     n_threads : int, optional
@@ -71,6 +71,8 @@ class LogisticProbe(TakesFlags, ClassifierMixin, BaseEstimator):  # type: ignore
     n_iter_ : ndarray, int64 [1]
         Passes over the features.
     objective_, gradient_norm_ : float
+    gap_, proven_gap_ : float
+        How far `objective_` is above the smallest one, relative to that, at most; see `Path`.
     converged_ : bool
         Where it is False, `fit` warns too.
     n_features_in_ : int
@@ -92,7 +94,7 @@ class LogisticProbe(TakesFlags, ClassifierMixin, BaseEstimator):  # type: ignore
         tol: float = 1e-4,
         max_iter: int = 50,
         class_weight: dict[Any, float] | Literal["balanced"] | None = None,
-        precision: Precision | Literal["auto"] = "auto",
+        precision: Precision = "auto",
         warm_start: bool = False,
         n_threads: int | None = None,
         memory: int | None = None,
@@ -144,12 +146,9 @@ class LogisticProbe(TakesFlags, ClassifierMixin, BaseEstimator):  # type: ignore
             weights = np.asarray(_numpy(sample_weight), dtype=np.float64)
         else:
             weights = _check_sample_weight(_numpy(sample_weight), x, dtype=np.float64)
-        varies: slice | npt.NDArray[np.intp] = slice(None)
         if self._flags:
             self.classes_, codes = np.arange(labels.shape[1]), labels
-            # A flag that is the same in every row has its optimum at infinity: it gets no weights, and a sure answer.
-            varies = np.flatnonzero((labels != labels[:1]).any(0))
-            if not len(varies):
+            if not (labels != labels[:1]).any():
                 raise ValueError("LogisticProbe needs a flag that is set in some rows and not in others")
         else:
             if labels.ndim != 1:
@@ -158,24 +157,17 @@ class LogisticProbe(TakesFlags, ClassifierMixin, BaseEstimator):  # type: ignore
             if len(self.classes_) < 2:
                 raise ValueError("LogisticProbe needs rows of at least 2 classes; the data has one class only")
         weights = self._weights(labels, codes, weights)
-        precision = self.precision
-        if precision == "auto":
-            precision = "float64" if str(getattr(x, "dtype", "")).endswith("float64") else "float32"
         heads = len(self.classes_) if self._flags or len(self.classes_) > 2 else 1
         start = None
         if self.warm_start and getattr(self, "coef_", np.empty(0)).shape == (heads, self._width(x)):
             n = len(probes)
-            coef, intercept = self.coef_[varies], self.intercept_[varies]
-            start = (np.repeat(coef[None], n, axis=0), np.repeat(intercept[None], n, axis=0))
-        if self._flags:
-            codes = codes[:, varies]
-            weights = weights[:, varies] if weights is not None and weights.ndim == 2 else weights
+            start = (np.repeat(self.coef_[None], n, axis=0), np.repeat(self.intercept_[None], n, axis=0))
         path = fit_path(
             x,
             codes,
             [1.0 / probe.C for probe in probes],
             sample_weight=weights,
-            precision=precision,
+            precision=self.precision,
             tol=self.tol,
             max_steps=self.max_iter,
             threads=self.n_threads,
@@ -184,15 +176,10 @@ class LogisticProbe(TakesFlags, ClassifierMixin, BaseEstimator):  # type: ignore
         )
         for i, probe in enumerate(probes):
             probe._take(path, i, self)
-            if self._flags:
-                certain = np.where(labels[0] == 1, 1.0, -1.0) * np.log(2.0 * len(labels) + 1)
-                coef = np.zeros((heads, path.coef.shape[2]))
-                coef[varies], certain[varies] = probe.coef_, probe.intercept_
-                probe.coef_, probe.intercept_ = coef, certain
             if not probe.converged_:
                 warnings.warn(
-                    f"LogisticProbe (C = {probe.C:g}) did not converge in {self.max_iter} steps: its largest gradient "
-                    f"entry is {path.gradient_max[i]:.1e} of the sum of weights",
+                    f"LogisticProbe (C = {probe.C:g}) did not converge in {self.max_iter} steps: its objective may be "
+                    f"{_percent(probe.gap_)} above the optimum, where tol = {self.tol:g} asks for {_percent(self.tol)}",
                     ConvergenceWarning,
                     stacklevel=3,
                 )
@@ -204,6 +191,7 @@ class LogisticProbe(TakesFlags, ClassifierMixin, BaseEstimator):  # type: ignore
             self.feature_names_in_ = like.feature_names_in_
         self.coef_, self.intercept_ = path.coef[i], path.intercept[i]
         self.objective_, self.gradient_norm_ = float(path.objective[i]), float(path.gradient_norm[i])
+        self.gap_, self.proven_gap_ = float(path.gap[i]), float(path.proven_gap[i])
         self.n_iter_, self.converged_ = path.passes[i : i + 1], bool(path.converged[i])
 
     def decision_function(self, X: Features) -> Float64:
@@ -283,6 +271,10 @@ class LogisticProbe(TakesFlags, ClassifierMixin, BaseEstimator):  # type: ignore
         else:
             each = compute_class_weight(self.class_weight, classes=self.classes_, y=labels)[codes]
         return each if weights is None else each * weights
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.2g} %" if np.isfinite(share) else "any number of times"
 
 
 def _is_tensor(array: Any) -> TypeGuard[torch.Tensor]:

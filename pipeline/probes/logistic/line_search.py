@@ -3,7 +3,8 @@
 A Newton step from where rows are undecided can overshoot to where all of them are decided: the loss is gone, hence its
 gradient and curvature too, and the penalty on the large weights is all that is left of an objective many times the
 smallest one. The objective there may still be lower than at the start, so that a decrease alone is no reason to stop.
-Convexity says more: from t, going back gains at most t φ'(t), and going on to a known bound t' at most (t' - t) (-φ'(t)).
+Convexity says more of the objective φ(t) along the direction: from t, going back gains at most t φ'(t), and going on
+to a known bound t' at most (t' - t) (-φ'(t)).
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from .objective import Evaluation, Point
+from .objective import Evaluation
 
 if TYPE_CHECKING:
     import torch
@@ -54,7 +55,9 @@ class LineSearch:
         self.length = torch.ones_like(objective)
 
     def run(
-        self, evaluate: Callable[[torch.Tensor, torch.Tensor], tuple[Evaluation, torch.Tensor]], take: Callable[..., None]
+        self,
+        evaluate: Callable[[torch.Tensor, torch.Tensor], tuple[Evaluation, torch.Tensor]],
+        take: Callable[..., None],
     ) -> None:
         """Try lengths until each model has one that is good enough, or none is found.
 

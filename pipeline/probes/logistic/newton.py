@@ -8,12 +8,12 @@ other: one takes over another's weights where its own objective is lower there.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from ..team import Team
 from .certificate import Certificate
-from .conjugate_gradients import Effort, newton_directions
+from .conjugate_gradients import Directions, Effort, newton_directions
 from .curvature import Curvature
 from .line_search import LineSearch
 from .objective import Evaluation, Models, Point
@@ -31,8 +31,20 @@ less. Measured: 30,000 rows, ten λ, tol = 1e-4 take 438 products with these, 51
 _AIM = 0.5
 """Part of the gap at which a direction is good enough."""
 
-_NEAR = 1e-4
-"""Relative decrement below which the quadratic model is good, and its minimum worth more products."""
+_NEAR = 3e-3
+"""Relative decrease from which the minimum of the quadratic model is worth many products, if it has kept its word."""
+
+_LONGER = 10
+"""So many times as many: conjugate gradients that begin anew forget what they have learnt of the Hessian."""
+
+_LEFT = 0.15
+"""Part of the gap that a longer direction may leave."""
+
+_BELOW_RITZ = 0.5
+"""The smallest eigenvalue over the smallest Ritz value, until a step shows that it is smaller."""
+
+_DOUBT = 0.25
+"""What the last is multiplied by then."""
 
 _WORTH_TAKING = 1e-3
 """Relative decrease for which a model takes over another's weights."""
@@ -48,7 +60,9 @@ class Rules:
     Parameters
     ----------
     gap : float
-        A model is done when its objective is at most by this share above the smallest one, proven.
+        A model is done when its objective is at most by this share above the smallest one.
+    trust : bool
+        Whether the quadratic model may say so where no bound proves it; see `Search.model`.
     decrease : float
         A model that is not done goes on as long as a step lowers its objective by at least this share of it.
     rounding : float
@@ -59,6 +73,7 @@ class Rules:
     """
 
     gap: float
+    trust: bool
     decrease: float
     rounding: float
     max_steps: int
@@ -99,6 +114,9 @@ class Search:
     gradient : Point
     lower : tensor, float64 [m]
         No objective is lower; the best bound of all points that were seen.
+    model : tensor, float64 [m]
+        What the quadratic model leaves to gain at the point, twice as much for safety; inf where it is not known or was
+        not borne out by the last step.
     noise : tensor, float64 [m]
         How much of the distance between `objective` and `lower` rounding may hide.
     done : tensor, bool [m]
@@ -116,31 +134,36 @@ class Search:
         self.objective = torch.zeros(m, dtype=torch.float64, device=device)
         self.gradient = Point(torch.zeros_like(point.w), torch.zeros_like(point.b))
         self.lower = torch.full_like(self.objective, -torch.inf)
+        self.model = torch.full_like(self.objective, torch.inf)
         self.noise, self._price, self._rarest = (torch.zeros_like(self.objective) for _ in range(3))
+        self._ritz, self._below = torch.zeros_like(self.objective), torch.full_like(self.objective, _BELOW_RITZ)
+        self._left = torch.full_like(self.objective, torch.inf)
         self.done = torch.zeros(m, dtype=torch.bool, device=device)
-        self.blurred = torch.zeros_like(self.done)
+        self.blurred, self._quadratic = torch.zeros_like(self.done), torch.zeros_like(self.done)
         self.passes = torch.zeros(m, dtype=torch.int64, device=device)
         self.products = torch.zeros(m, dtype=torch.int64, device=device)
 
     @property
-    def gap(self) -> torch.Tensor:
-        """Bound on the distance of each objective from the smallest one, relative to that; inf where it is not known."""
-        import torch
+    def proven(self) -> torch.Tensor:
+        """Bound on the distance of each objective from the smallest one, float64 [m]."""
+        return (self.objective - self.lower).clamp_min(0) + self.noise
 
-        above = (self.objective - self.lower).clamp_min(0) + self.noise
-        return torch.where(self.lower > 0, above / self.lower, torch.inf)
+    @property
+    def above(self) -> torch.Tensor:
+        """The distance as far as it is known: proven, or what the quadratic model says where that is less."""
+        return self.proven.minimum(self.model + self.noise)
 
     def part(self, which: torch.Tensor) -> Search:
         """Return the search for some of the models, from where they are."""
         part = Search(self.models.keep(which), self.point.keep(which))
-        part.lower = self.lower[which]
+        part.lower, part._ritz, part._below = self.lower[which], self._ritz[which], self._below[which]
         return part
 
     def put(self, which: torch.Tensor, part: Search) -> None:
         """Take over the state of some of the models, and add their passes and products to what they took before."""
         self.point.put(which, part.point)
         self.gradient.put(which, part.gradient)
-        for name in ("objective", "lower", "noise", "done", "blurred"):
+        for name in ("objective", "lower", "model", "noise", "done", "blurred", "_ritz", "_below"):
             getattr(self, name)[which] = getattr(part, name)
         self.passes[which] += part.passes
         self.products[which] += part.products
@@ -190,15 +213,18 @@ class Search:
             going = ~self.done[alive] & (decrease[alive] >= rules.decrease)
             going &= ~self.blurred[alive] | (decrease[alive] >= _SMALL_STEP)
             if report is not None:
-                values = " ".join(f"{float(v):.0e}" for v in self.gap[alive][:: max(1, len(alive) // 10)])
-                report(f"step {step}: {int(going.sum())} models, gaps {values}")
+                shares = (self.above / self.objective)[alive][:: max(1, len(alive) // 10)].tolist()
+                report(f"step {step}: {int(going.sum())} models, above by {' '.join(f'{v:.0e}' for v in shares)}")
             if not going.any() or step == rules.max_steps:
                 return
             alive = alive[going]
             gradient, before = self.gradient.keep(alive), self.objective[alive]
-            direction = self._directions(alive, gradient, sample, rules, team)
-            stuck = self._move(oracle, alive, direction, gradient, rules)
-            decrease[alive] = (before - self.objective[alive]) / before
+            found = self._directions(alive, gradient, sample, rules, team)
+            stuck = self._move(oracle, alive, found.direction, gradient, rules)
+            gained = before - self.objective[alive]
+            decrease[alive] = gained / before
+            if rules.trust:
+                self._judge_model(alive, found, gained, rules.rounding * before)
             self.blurred[alive[stuck]] = isinstance(exact, Exact)
             alive = alive[~stuck]
             if not len(alive):
@@ -220,12 +246,32 @@ class Search:
         squares = point.w.square().sum((1, 2))
         loss = at.objective - 0.5 * models.penalties * squares
         self.noise[alive] = exact.noise * squares * loss / (2 * models.penalties)
-        self.done[alive] = self.gap[alive] <= rules.gap
+        above = self.above[alive]
+        self.done[alive] = above <= rules.gap * (at.objective - above)
         self.blurred[alive] = ~self.done[alive] & (self.noise[alive] > 0.5 * rules.gap * at.objective)
 
-    def _directions(
-        self, alive: torch.Tensor, gradient: Point, sample: Sample, rules: Rules, team: Team
-    ) -> Point:
+    def _judge_model(
+        self, alive: torch.Tensor, found: Directions, gained: torch.Tensor, rounding: torch.Tensor
+    ) -> None:
+        """Say what is left to gain after a step: what the quadratic model promised in all, less what it has given.
+
+        In all, that is the decrease along the direction and what a longer direction could still gain. The latter
+        depends on the smallest eigenvalue, and Ritz values are never below it. So what one step has left is compared
+        with the decrease of the next: if that is larger, the eigenvalue is taken to be smaller from then on.
+        """
+        import torch
+
+        seen = self._ritz[alive]
+        self._ritz[alive] = found.smallest.minimum(seen.where(seen > 0, torch.inf))
+        promised = found.decrease + found.left
+        kept = found.decrease <= 2 * self._left[alive] + rounding
+        self._below[alive] *= torch.where(kept, 1.0, _DOUBT)
+        borne_out = (gained - found.decrease).abs() <= 0.2 * found.decrease + rounding
+        self._quadratic[alive] = borne_out & (gained <= _NEAR * self.objective[alive])
+        self.model[alive] = (2 * promised - gained).where(kept & borne_out & self._left[alive].isfinite(), torch.inf)
+        self._left[alive] = found.left.where(borne_out, torch.inf)
+
+    def _directions(self, alive: torch.Tensor, gradient: Point, sample: Sample, rules: Rules, team: Team) -> Directions:
         """Return Newton directions, each as good as its model can use."""
         import torch
 
@@ -236,22 +282,25 @@ class Search:
         decrement = gradient.dot(curvature.precondition(gradient).to(torch.float64))
         relative = (decrement / objective).clamp_min(1e-300)
         # A direction need not be better than the quadratic model is: roughly far out, closely near the optimum.
-        products = torch.where(relative > _NEAR, rules.max_products, 2 * rules.max_products)
+        quadratic = self._quadratic[alive]
+        products = torch.where(quadratic, _LONGER * rules.max_products, rules.max_products)
         above = _AIM * rules.gap * objective
         least = 0.5 * above / self._price[alive].maximum(objective)
         effort = Effort(
-            relative.sqrt().clamp(*_ACCURACY),
+            relative.sqrt().clamp(*_ACCURACY).where(~quadratic, 0.0),
             square=2 * models.penalties * above,
             intercepts=least * self._rarest[alive],
+            smallest=self._below[alive] * self._ritz[alive],
+            left=_LEFT * rules.gap * objective if rules.trust else -objective,
             products=products,
         )
-        direction, products = newton_directions(curvature, gradient, effort)
-        self.products[alive] += products
-        direction = direction.to(torch.float64)
+        found = newton_directions(curvature, gradient, effort)
+        self.products[alive] += found.products
+        direction = found.direction.to(torch.float64)
         if sample.task.softmax:
             # What all classes share is zero at the optimum, and rounding in a shorter type must not bring it in.
             direction = Point(direction.w - direction.w.mean(1, keepdim=True), direction.b)
-        return direction
+        return replace(found, direction=direction)
 
     def _learn_from_each_other(self, alive: torch.Tensor) -> None:
         """Let each model take over the weights of the one where its own objective is lowest.
@@ -277,6 +326,7 @@ class Search:
             self.gradient.put(takers, Point(self.gradient.w[source] + change * point.w, self.gradient.b[source]))
             self.point.put(takers, point)
             self.objective[takers] = lowest[takers]
+            self.model[takers], self._left[takers], self._quadratic[takers] = torch.inf, torch.inf, False
 
     def _move(
         self, oracle: Oracle, alive: torch.Tensor, direction: Point, gradient: Point, rules: Rules

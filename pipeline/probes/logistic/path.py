@@ -33,7 +33,7 @@ _WORTH_A_START = 8192
 
 
 _SMALL = 1 << 22
-"""Entries of the features up to which float64 costs milliseconds, and is used from the start."""
+"""Entries of the features up to which float64 and many products cost little, and every optimum is proven."""
 
 _MOST_PRODUCTS = 40
 """With the Hessian, for one direction of large features: what more of them would gain, the next step gains for less."""
@@ -62,7 +62,11 @@ class Path:
         Σ_i w_i loss_i + (λ/2) ‖W‖², as evaluated in `precision`, summed in float64. Of multi-label targets, the
         sum over columns.
     gap : ndarray, float64 [L]
-        Proven bound on (F - F*) / F*, F the objective and F* the smallest one; what rounding may hide is counted in.
+        (F - F*) / F*, F the objective and F* the smallest one, at most: the lesser of what is proven and, for large
+        features, what the quadratic model of Newton's method says, doubled (`Search.model`). What rounding may hide is
+        counted in.
+    proven_gap : ndarray, float64 [L]
+        What is proven of it, by duality (`certificate`); up to 1,000 times as much as there is.
     gradient_norm : ndarray, float64 [L]
         Euclidean.
     gradient_max : ndarray, float64 [L]
@@ -79,6 +83,7 @@ class Path:
     intercept: Float64
     objective: Float64
     gap: Float64
+    proven_gap: Float64
     gradient_norm: Float64
     gradient_max: Float64
     passes: npt.NDArray[np.int64]
@@ -120,8 +125,8 @@ def fit_path(
         Of the gradient and the objective, and so of the result; sums over rows are float64 in all. "auto" is float64
         for features in float64 and for small ones, else float32 and then, where rounding hides the optimum, float64.
     tol : float
-        A λ is done when its objective is proven to be at most by this share above the smallest one:
-        F - F* ≤ tol F*. See `certificate`.
+        A λ is done when its objective is at most by this share above the smallest one, F - F* ≤ tol F*, as `Path.gap`
+        knows it. For features of up to four million entries that is proven.
     max_steps : int
         Newton steps; a λ that needs more is returned where it got to, with `Path.converged` False. In a long path,
         those that are set aside after twelve begin anew from their neighbours, with as many.
@@ -168,7 +173,7 @@ def fit_path(
             torch.arange(n_columns, device=rows.device).repeat(len(penalties)),
         )
         found = Search(models, _start(problem, models, fitted, start))
-        coarse = Rules(0.0, _DECREASE, 1e-4, 7, 12)
+        coarse = Rules(0.0, False, _DECREASE, 1e-4, 7, 12)
         exact = {dtype: problem.exactly(dtype) for dtype in types}
 
         def approach(search: Search) -> None:
@@ -179,7 +184,13 @@ def fit_path(
         def descend(search: Search, rules: Rules) -> None:
             which, part = torch.arange(len(search.models), device=rows.device), search
             for dtype in types:
-                part.run(exact[dtype], problem.sample, replace(rules, rounding=1e-6 if dtype == torch.float32 else 1e-13), team, report)
+                part.run(
+                    exact[dtype],
+                    problem.sample,
+                    replace(rules, rounding=1e-6 if dtype == torch.float32 else 1e-13),
+                    team,
+                    report,
+                )
                 if part is not search:
                     search.put(which, part)
                 which = search.blurred.nonzero().squeeze(1)
@@ -188,8 +199,8 @@ def fit_path(
                 part = search.part(which)
 
         course = Course(found, penalties, n_columns, approach, descend)
-        most = _MOST_OF_SMALL if rows.n * rows.d <= _SMALL else _MOST_PRODUCTS
-        fine = Rules(tol, -torch.inf, 0.0, max_steps, most)
+        large = rows.n * rows.d > _SMALL
+        fine = Rules(tol, large, -torch.inf, 0.0, max_steps, _MOST_PRODUCTS if large else _MOST_OF_SMALL)
         if start is None:
             course.by_levels(fine)
         else:
@@ -226,7 +237,11 @@ def _start(problem: Problem, models: Models, fitted: Fitted, start: tuple[Float6
             coef = coef - coef.mean(1, keepdim=True)  # the same logits at a lower penalty
         return axes.from_features(Point(coef, intercept), problem.team)
     logs = class_weights(task).log()
-    b = (logs - logs.mean(1, keepdim=True)).expand(m, k) if task.softmax else (logs[:, 1:] - logs[:, :1])[models.columns]
+    b = (
+        (logs - logs.mean(1, keepdim=True)).expand(m, k)
+        if task.softmax
+        else (logs[:, 1:] - logs[:, :1])[models.columns]
+    )
     return Point(torch.zeros(m, k, r, dtype=torch.float64, device=device), b.contiguous().clone())
 
 
@@ -247,14 +262,15 @@ def _path(search: Search, problem: Problem, fitted: Fitted, penalties: Float64) 
     norms = gradient.dot(gradient).sqrt()
     weight = class_weights(task).sum(1)[search.models.columns]
     largest = axes.gradient_of_features(gradient, problem.team).largest() / weight
-    lower = by_penalty(search.lower).sum(1)
-    above = by_penalty((search.objective - search.lower).clamp_min(0) + search.noise).sum(1)
+    above, proven = by_penalty(search.above).sum(1), by_penalty(search.proven).sum(1)
+    objective = by_penalty(search.objective).sum(1)
     return Path(
         lambdas=penalties,
         coef=whole.w.cpu().numpy(),
         intercept=whole.b.cpu().numpy(),
-        objective=by_penalty(search.objective).sum(1),
-        gap=np.divide(above, lower, out=np.full(n, np.inf), where=lower > 0),
+        objective=objective,
+        gap=_share(above, objective),
+        proven_gap=_share(proven, objective),
         gradient_norm=np.sqrt(np.square(by_penalty(norms)).sum(1)),
         gradient_max=by_penalty(largest).max(1),
         passes=by_penalty(search.passes).max(1),
@@ -263,8 +279,15 @@ def _path(search: Search, problem: Problem, fitted: Fitted, penalties: Float64) 
     )
 
 
+def _share(above: Float64, objective: Float64) -> Float64:
+    """Return (F - F*) / F* for objectives F that are so far above F*; inf where F* could be 0."""
+    least = objective - above
+    with np.errstate(invalid="ignore"):  # inf / inf
+        return np.where(least > 0, above / np.where(least > 0, least, 1.0), np.inf)
+
+
 def _without_fit(fitted: Fitted, penalties: Float64, d: int) -> Path:
-    """Return what is known without a fit: intercepts, and an objective that can be brought as near to 0 as one likes."""
+    """Return the path of a problem with nothing to fit: intercepts alone, whose objective tends to 0."""
     n = len(penalties)
     none, once = np.zeros(n), np.zeros(n, dtype=np.int64)
     return Path(
@@ -273,6 +296,7 @@ def _without_fit(fitted: Fitted, penalties: Float64, d: int) -> Path:
         intercept=np.repeat(fitted.rest.cpu().numpy()[None], n, axis=0),
         objective=none,
         gap=none.copy(),
+        proven_gap=none.copy(),
         gradient_norm=none.copy(),
         gradient_max=none.copy(),
         passes=once,

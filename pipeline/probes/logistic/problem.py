@@ -78,9 +78,7 @@ class Problem:
         return oracle
 
 
-def pose(
-    rows: Rows, task: Task, dtype: torch.dtype, team: Team, *, n_penalties: int, memory: int | None
-) -> Problem:
+def pose(rows: Rows, task: Task, dtype: torch.dtype, team: Team, *, n_penalties: int, memory: int | None) -> Problem:
     """Find the principal axes of the rows, and rotate as many as memory allows.
 
     Parameters
