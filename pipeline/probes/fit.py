@@ -56,7 +56,7 @@ class ProbeOutcome:
         Of all fits, those of the grid included.
     solver : dict
         Of the final fit: ``name``, ``rows`` (how many it was fitted on), ``iterations``, ``gradient_norm``,
-        ``objective``; None where it does not say.
+        ``objective``, ``gap``; None where it does not say.
     more : dict
         What else a protocol reports.
     remarks : list of str
@@ -165,7 +165,7 @@ def run_probe(
     if many is not None and best is not None and rows is train:
         final = replace(many[best], seconds=0.0)  # which the curve has already
     else:
-        final = fit(_begin(build(best), None if many is None or best is None else many[best]), rows)
+        final = fit(begin(build(best), None if many is None or best is None else many[best]), rows)
     if progress is not None:
         progress(f"fitted on {len(rows)} rows in {final.seconds:.1f} s")
     chosen = {} if best is None else {request.tune: best}
@@ -191,7 +191,7 @@ def outcome(
 ) -> ProbeOutcome:
     """Score a final fit on `test`, by its prediction if that is given, and put together what is known of it."""
     if not final.converged:
-        warnings = [*warnings, f"the final fit did not converge: gradient norm {final.gradient_norm}"]
+        warnings = [*warnings, f"the final fit did not converge: {_how_far(final)}"]
     prediction = prediction or predict(final.estimator, test.x, n_classes, multilabel=test.multilabel, in_float64=True)
     metrics, intervals = score_test(test, prediction, n_classes)
     warnings = [*warnings, *_told_of_probabilities(metrics, prediction, test)]
@@ -213,9 +213,18 @@ def outcome(
             "iterations": final.iterations,
             "gradient_norm": final.gradient_norm,
             "objective": final.objective,
+            "gap": final.gap,
         },
         more=dict(more or {}),
     )
+
+
+def _how_far(final: Fitted) -> str:
+    if final.gap is not None:
+        return f"its objective may be {100 * final.gap:.2g} % above the optimum"
+    if final.gradient_norm is not None:
+        return f"gradient norm {final.gradient_norm:.3g}"
+    return "how far it is from its optimum is not known"
 
 
 def fit(estimator: Any, part: Part) -> Fitted:
@@ -299,7 +308,7 @@ def _fit_together(
     return dict(zip(grid, fitted, strict=True))
 
 
-def _begin(estimator: Any, like: Fitted | None) -> Any:
+def begin(estimator: Any, like: Fitted | None) -> Any:
     """Return the estimator, or where it can begin with the weights of another fit the one that was fitted so far."""
     if like is None or "warm_start" not in estimator.get_params():
         return estimator

@@ -71,7 +71,7 @@ _PROBES = (
         "logreg",
         f"{_OURS}.logistic.LogisticProbe",
         "Logistic regression, L2 penalty, free intercept; a grid of C is fitted together, in few passes",
-        defaults=MappingProxyType({"tol": 8e-5, "max_iter": 50}),
+        defaults=MappingProxyType({"tol": 1e-4, "max_iter": 50}),
         tune="C",
         grid=DEFAULT_C,
     ),

@@ -16,7 +16,8 @@ Indices = npt.NDArray[np.int64]
 
 CurvePoint = dict[str, Any]
 """One value of the parameter, under its name; its validation scores, None where one does not apply; and its fit:
-``converged``, ``iterations``, ``gradient_norm``, ``objective`` and ``seconds``."""
+``converged``, ``iterations``, ``gradient_norm``, ``objective``,
+``gap`` and ``seconds``."""
 
 Criterion = Literal["nll", "top1", "map", "mean_per_class_recall", "map_11_point", "roc_auc", "mean_top1_top5"]
 
@@ -60,6 +61,7 @@ def curve_point(name: str, value: float, fitted: Fitted, scores: ValidationScore
         "iterations": fitted.iterations,
         "gradient_norm": fitted.gradient_norm,
         "objective": fitted.objective,
+        "gap": fitted.gap,
         "seconds": fitted.seconds,
     }
 

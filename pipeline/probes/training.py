@@ -52,6 +52,8 @@ class Fitted:
         What was said during the fit, each text once.
     gradient_norm, objective : float or None
         Where the fit ended, for an estimator that says so.
+    gap : float or None
+        How far the objective is above the smallest one, relative to that, at most; None where it is not known.
     """
 
     estimator: Any
@@ -61,6 +63,7 @@ class Fitted:
     warnings: tuple[str, ...]
     gradient_norm: float | None = None
     objective: float | None = None
+    gap: float | None = None
 
 
 @dataclass(frozen=True)
@@ -130,7 +133,7 @@ def _fitted(estimator: Any, seconds: float, caught: Sequence[warnings.WarningMes
     from sklearn.exceptions import ConvergenceWarning
 
     stopped = any(issubclass(w.category, ConvergenceWarning) for w in caught)
-    norm, objective = (getattr(estimator, name, None) for name in ("gradient_norm_", "objective_"))
+    norm, objective, gap = (getattr(estimator, name, None) for name in ("gradient_norm_", "objective_", "gap_"))
     return Fitted(
         estimator=estimator,
         converged=bool(getattr(estimator, "converged_", not stopped)),
@@ -139,6 +142,7 @@ def _fitted(estimator: Any, seconds: float, caught: Sequence[warnings.WarningMes
         warnings=tuple(dict.fromkeys(_text(w) for w in caught if _worth_telling(w))),
         gradient_norm=None if norm is None else float(norm),
         objective=None if objective is None else float(objective),
+        gap=None if gap is None or not np.isfinite(gap) else float(gap),
     )
 
 

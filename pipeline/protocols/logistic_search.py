@@ -7,7 +7,7 @@ from typing import Any
 
 from ...errors import BadInput
 from ..probes.checks import check_parts
-from ..probes.fit import ProbeOutcome, fit, outcome, targets_of
+from ..probes.fit import ProbeOutcome, begin, fit, outcome, targets_of
 from ..probes.named import NAMED
 from ..probes.part import Part
 from ..probes.scoring import score_validation
@@ -38,6 +38,7 @@ class LogisticSearch:
         self.curve: list[CurvePoint] = []
         self.told = check_parts(problem.train, problem.val, problem.test, problem.n_classes)
         self._scores: dict[float, float] = {}
+        self._fits: dict[float, Fitted] = {}
 
     def scores(self, values: Sequence[float]) -> list[float]:
         """Return the validation score of each C; those that have not been fitted yet are fitted together."""
@@ -54,7 +55,7 @@ class LogisticSearch:
                         key="val-split",
                     )
                 self.curve.append(point)
-                self._scores[C] = point[self.metric]
+                self._scores[C], self._fits[C] = point[self.metric], fitted
             self.problem.progress(
                 f"{len(new)} values of C: validation {self.metric} "
                 f"{', '.join(f'{C:.3g} {self._scores[C]:.4f}' for C in new)}"
@@ -66,8 +67,8 @@ class LogisticSearch:
         return score_validation(fitted.estimator, p.chosen_on, p.n_classes, also=self.metric)
 
     def finish(self, C: float, fitted_on: Part) -> ProbeOutcome:
-        """Fit once more with the chosen C, and score on test."""
-        final = fit(probe(self.problem, C=C), fitted_on)
+        """Fit once more with the chosen C, from the weights that it has already, and score on test."""
+        final = fit(begin(probe(self.problem, C=C), self._fits.get(C)), fitted_on)
         self.problem.progress(f"C {C:.3g} fitted on {len(fitted_on)} rows in {final.seconds:.1f} s")
         curve = sorted(self.curve, key=lambda point: float(point["C"]))
         told = list(self.told)

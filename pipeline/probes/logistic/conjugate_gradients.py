@@ -135,8 +135,8 @@ def newton_directions(curvature: Curvature, gradient: Point, effort: Effort) -> 
         after = residual.dot(z)
         for kept, value in ((steps, step), (ratios, after / rz)):
             kept.append(torch.zeros_like(left).index_copy_(0, alive, value.double()))
-        # Gauss-Radau quadrature: γ times the square of the residual, halved, bounds what the model has left to gain. A γ
-        # below the step says that there is a smaller eigenvalue after all.
+        # Gauss-Radau quadrature: γ times the square of the residual, halved, bounds what the model has left to gain. If
+        # γ is below the step, there is a smaller eigenvalue after all.
         radau = (radau - step).where(radau > step, torch.inf)
         radau = (radau / (effort.smallest * radau + after / rz)).nan_to_num(torch.inf)
         left[alive] = (0.5 * radau * after).nan_to_num(torch.inf)
