@@ -110,9 +110,9 @@ def test_the_objective_falls_as_c_grows_and_each_is_within_its_gap_of_a_much_tig
     path = fit_path(x, y, 1 / cs)
     assert path.converged.all()
     assert (np.diff(path.objective) < 0).all()
-    tight = fit_path(x, y, 1 / cs, tol=1e-9, max_steps=200)
+    tight = fit_path(x, y, 1 / cs, tol=1e-7, max_steps=200)
     assert tight.converged.all()
-    assert (path.objective >= tight.objective * (1 - 1e-9)).all()
+    assert (path.objective >= tight.objective * (1 - 1e-7)).all()
     assert (path.objective <= tight.objective * (1 + path.gap)).all()
 
 
@@ -161,7 +161,9 @@ def test_no_point_is_below_the_bound_of_any_other(kind: str, weighted: bool) -> 
 
         bounds = certificate(oracle, task, d)
         trials = 60
-        models = Models(torch.full((trials * columns,), 0.3, dtype=torch.float64), torch.arange(columns).repeat(trials))
+        models = Models(
+            torch.full((trials * columns,), 30.0, dtype=torch.float64), torch.arange(columns).repeat(trials)
+        )
         size = torch.logspace(-4, 1, trials, dtype=torch.float64).repeat_interleave(columns)
         point = Point(
             size[:, None, None] * torch.from_numpy(rng.normal(size=(len(models), heads, d))),
@@ -178,17 +180,17 @@ def test_no_point_is_below_the_bound_of_any_other(kind: str, weighted: bool) -> 
 @pytest.mark.parametrize("rotated", [False, True])
 def test_large_features_end_within_the_gap_that_the_quadratic_model_states(rotated: bool) -> None:
     rng = np.random.default_rng(0)
-    n, d, k = 40_000, 128, 6
+    n, d, k = 40_000, 110, 3
     x = (rng.normal(size=(n, d)) * np.arange(1, d + 1) ** -0.7).astype(np.float32)
     y = (4 * x @ rng.normal(size=(d, k)) + rng.gumbel(size=(n, k))).argmax(1)
     cs = np.array([1e-3, 1.0, 1e3])
     path = fit_path(Rotated(x) if rotated else x, y, 1 / cs)
     assert path.converged.all()
     assert (path.gap <= 1e-4).all()
-    tight = fit_path(x, y, 1 / cs, precision="float64", tol=1e-7, max_steps=100)
-    assert (tight.proven_gap < 1e-5).all()
     for i, C in enumerate(cs):
-        above = objective(x, y, path.coef[i], path.intercept[i], C) / tight.objective[i] - 1
+        model = reference(x, y, C)
+        best = objective(x, y, model.coef_, model.intercept_, C)
+        above = objective(x, y, path.coef[i], path.intercept[i], C) / best - 1
         assert -1e-6 <= above <= path.gap[i] + 1e-6
 
 

@@ -95,6 +95,19 @@ class Certificate:
         price = entropy + (ar - aa) / penalties - mixed[:, -1]
         return lower.nan_to_num(-torch.inf).amax(1), price
 
+    def without_weights(self, models: Models) -> tuple[Point, Evaluation]:
+        """Return the point of no weights and the intercepts of the class frequencies, and what it evaluates to."""
+        import torch
+
+        counts = self.counts[models.columns]
+        n = counts.sum(1, keepdim=True)
+        logs = (counts / n).log()
+        gradient = self.at_zero[models.columns]
+        two = gradient.shape[1] == 1
+        b = logs[:, 1:] - logs[:, :1] if two else logs - logs.mean(1, keepdim=True)
+        objective = -(counts * logs).sum(1)
+        return Point(torch.zeros_like(gradient), b), Evaluation(objective, Point(gradient, torch.zeros_like(b)))
+
 
 def certificate(oracle: Callable[[Models, Point], Evaluation], task: Task, d: int) -> Certificate:
     """Measure what the bounds need, by one pass over the rows.

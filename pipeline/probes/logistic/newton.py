@@ -205,6 +205,8 @@ class Search:
         self.blurred.zero_()
         alive = torch.arange(m, device=self.done.device)
         self._evaluate(oracle, alive)
+        if isinstance(exact, Exact):
+            self._drop_poor_starts(exact.certificate)
         decrease = torch.full_like(self.objective, torch.inf)
         for step in range(rules.max_steps + 1):
             self._learn_from_each_other(alive)
@@ -235,6 +237,14 @@ class Search:
         self.objective[which] = found.objective
         self.gradient.put(which, found.gradient)
         self.passes[which] += 1
+
+    def _drop_poor_starts(self, certificate: Certificate) -> None:
+        """Begin without weights where the start is worse than that."""
+        point, found = certificate.without_weights(self.models)
+        worse = ~(self.objective <= found.objective)  # nan too
+        self.point.put(worse, point.keep(worse))
+        self.gradient.put(worse, found.gradient.keep(worse))
+        self.objective[worse] = found.objective[worse]
 
     def _certify(self, exact: Exact, alive: torch.Tensor, rules: Rules) -> None:
         """Bound the smallest objectives, and say which models are done and which rounding hides."""
