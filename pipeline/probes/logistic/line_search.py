@@ -4,7 +4,8 @@ A Newton step from where rows are undecided can overshoot to where all of them a
 gradient and curvature too, and the penalty on the large weights is all that is left of an objective many times the
 smallest one. The objective there may still be lower than at the start, so that a decrease alone is no reason to stop.
 Convexity says more of the objective φ(t) along the direction: from t, going back gains at most t φ'(t), and going on
-to a known bound t' at most (t' - t) (-φ'(t)).
+to t' at most (t' - t) (-φ'(t)). Rows that are all but decided need the latter: the loss falls like exp(-t) there, and
+each Newton step alone would bring it down by a factor of e.
 """
 
 from __future__ import annotations
@@ -94,14 +95,14 @@ class LineSearch:
         self._high[far], self._high_value[far], self._high_slope[far] = length[beyond], value[beyond], slope[beyond]
         near = which[~beyond]
         self._low[near], self._low_value[near], self._low_slope[near] = length[~beyond], value[~beyond], slope[~beyond]
-        room = (self._high[which] - length).where(self._high[which].isfinite(), 0 * length)
+        room = (self._high[which] - length).minimum(length)
         left = (length * slope).where(beyond, -room * slope)
         # A bracket may have shrunk around a length that was tried before: that one is the best there is.
         narrow = (self._high[which] - self._low[which]) < 1e-3 * self._high[which]
         return (falls & (left <= _LEFT * gained)) | (narrow & (self.best[which] > 0))
 
     def _interpolate(self, which: torch.Tensor) -> None:
-        """Set the next lengths: the lowest point of the cubic through both ends of the bracket, well within it."""
+        """Set the next lengths: twice as far, or the lowest point of the cubic through both ends of the bracket."""
         low, high = self._low[which], self._high[which]
         width = high - low
         rise = (self._high_value[which] - self._low_value[which]) / width
@@ -109,4 +110,5 @@ class LineSearch:
         bend = at_low + at_high - 3 * rise
         root = (bend.square() - at_low * at_high).clamp_min(0).sqrt()
         part = 1 - (at_high + root - bend) / (at_high - at_low + 2 * root)
-        self.length[which] = low + width * part.nan_to_num(0.5).clamp(0.05, 0.7)
+        inside = low + width * part.nan_to_num(0.5).clamp(0.05, 0.7)
+        self.length[which] = inside.where(high.isfinite(), 2 * self.length[which])

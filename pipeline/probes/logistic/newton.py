@@ -295,11 +295,12 @@ class Search:
         quadratic = self._quadratic[alive]
         products = torch.where(quadratic, _LONGER * rules.max_products, rules.max_products)
         above = _AIM * rules.gap * objective
-        least = 0.5 * above / self._price[alive].maximum(objective)
+        # What the bound loses by a gradient g of the intercepts b: at most ⟨g, b⟩, and what the mixture costs.
+        loses = self.point.b[alive].abs().sum(1) + self._price[alive].abs().maximum(objective) / self._rarest[alive]
         effort = Effort(
             relative.sqrt().clamp(*_ACCURACY).where(~quadratic, 0.0),
             square=2 * models.penalties * above,
-            intercepts=least * self._rarest[alive],
+            intercepts=0.5 * above / loses,
             smallest=self._below[alive] * self._ritz[alive],
             left=_LEFT * rules.gap * objective if rules.trust else -objective,
             products=products,

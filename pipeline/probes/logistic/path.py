@@ -13,10 +13,11 @@ from ....errors import BadInput
 from ..team import Team
 from .certificate import class_weights
 from .course import Course
-from .newton import Rules, Search
+from .newton import Exact, Rules, Search
 from .objective import Models, Point
 from .problem import Problem, pose
-from .rows import MatrixRows, Rows, as_tensor
+from .rotated import Rotated
+from .rows import MatrixRows, Rows, StreamRows, as_tensor
 from .targets import Fitted, as_task
 
 if TYPE_CHECKING:
@@ -33,10 +34,13 @@ _WORTH_A_START = 8192
 
 
 _SMALL = 1 << 22
-"""Entries of the features up to which float64 and many products cost little, and every optimum is proven."""
+"""Entries of the features up to which many products cost little, and every optimum is proven."""
 
 _MOST_PRODUCTS = 40
 """With the Hessian, for one direction of large features: what more of them would gain, the next step gains for less."""
+
+_STEPS_AT_ONCE = 15
+"""In float32, of small features: what takes more is ill conditioned, and rather done in float64."""
 
 _MOST_OF_SMALL = 1000
 """The same of small features, whose products are cheap, and whose Hessian may be all but singular."""
@@ -123,7 +127,7 @@ def fit_path(
         Not negative.
     precision : {"auto", "float32", "float64"}
         Of the gradient and the objective, and so of the result; sums over rows are float64 in all. "auto" is float64
-        for features in float64 and for small ones, else float32 and then, where rounding hides the optimum, float64.
+        for features in float64, else float32 and then, where that cannot find the optimum, float64.
     tol : float
         A λ is done when its objective is at most by this share above the smallest one, F - F* ≤ tol F*, as `Path.gap`
         knows it. For features of up to four million entries that is proven.
@@ -160,11 +164,12 @@ def fit_path(
     if fitted.task is None:
         return _without_fit(fitted, penalties, rows.d)
     task = fitted.task
-    types = _types(x, rows, precision)
-    small = rows.n * rows.d < _WORTH_A_TEAM
+    types = _types(x, precision)
+    small = rows.n * rows.d <= _SMALL and not isinstance(rows, Rotated | StreamRows)
     count = threads if threads is not None else torch.get_num_threads()
-    with Team(count, workers=not small and rows.device.type == "cpu") as team:
-        problem = pose(rows, task, types[-1] if small else types[0], team, n_penalties=len(penalties), memory=memory)
+    alone = rows.n * rows.d < _WORTH_A_TEAM or rows.device.type != "cpu"
+    with Team(count, workers=not alone) as team:
+        problem = pose(rows, task, types[0], team, orthogonal=types[-1], n_penalties=len(penalties), memory=memory)
         if report is not None:
             report(f"{len(problem.sample)} of {rows.n} rows rotated to their principal axes, {problem.sample.x.dtype}")
         n_columns = problem.columns
@@ -174,7 +179,7 @@ def fit_path(
         )
         found = Search(models, _start(problem, models, fitted, start))
         coarse = Rules(0.0, False, _DECREASE, 1e-4, 7, 12)
-        exact = {dtype: problem.exactly(dtype) for dtype in types}
+        exact: dict[torch.dtype, tuple[Problem, Exact]] = {}
 
         def approach(search: Search) -> None:
             if start is None and len(problem.sample) >= _WORTH_A_START:
@@ -182,25 +187,23 @@ def fit_path(
                 search.passes.zero_()
 
         def descend(search: Search, rules: Rules) -> None:
-            which, part = torch.arange(len(search.models), device=rows.device), search
+            part, which = search, torch.arange(len(search.models), device=rows.device)
             for dtype in types:
-                part.run(
-                    exact[dtype],
-                    problem.sample,
-                    replace(rules, rounding=1e-6 if dtype == torch.float32 else 1e-13),
-                    team,
-                    report,
-                )
+                if dtype not in exact:
+                    posed = problem.in_float64() if small and dtype == torch.float64 else problem
+                    exact[dtype] = posed, posed.exactly(dtype)
+                posed, at = exact[dtype]
+                part.run(at, posed.sample, _rules_in(dtype, rules, types, small=small), team, report)
                 if part is not search:
                     search.put(which, part)
-                which = search.blurred.nonzero().squeeze(1)
+                # What rounding does not hide would not be found in more digits either, but where products are cheap.
+                which = (~search.done if small else search.blurred).nonzero().squeeze(1)
                 if not len(which):
                     return
                 part = search.part(which)
 
         course = Course(found, penalties, n_columns, approach, descend)
-        large = rows.n * rows.d > _SMALL
-        fine = Rules(tol, large, -torch.inf, 0.0, max_steps, _MOST_PRODUCTS if large else _MOST_OF_SMALL)
+        fine = Rules(tol, not small, -torch.inf, 0.0, max_steps, _MOST_PRODUCTS)
         if start is None:
             course.by_levels(fine)
         else:
@@ -208,14 +211,25 @@ def fit_path(
         return _path(found, problem, fitted, penalties)
 
 
-def _types(x: Any, rows: Rows, precision: Precision) -> tuple[torch.dtype, ...]:
-    """Return the types of the gradient, one after the other: the next where rounding in the last hides the optimum."""
+def _types(x: Any, precision: Precision) -> tuple[torch.dtype, ...]:
+    """Return the types of the gradient, one after the other: the next where the last cannot find the optimum."""
     import torch
 
     if precision == "float32":
         return (torch.float32,)
-    exact = str(getattr(x, "dtype", "")).endswith("float64") or rows.n * rows.d <= _SMALL
-    return (torch.float64,) if precision == "float64" or exact else (torch.float32, torch.float64)
+    if precision == "float64" or str(getattr(x, "dtype", "")).endswith("float64"):
+        return (torch.float64,)
+    return (torch.float32, torch.float64)
+
+
+def _rules_in(dtype: torch.dtype, rules: Rules, types: Sequence[torch.dtype], *, small: bool) -> Rules:
+    """Return the rules for steps in a type: of small features, float64 does what float32 cannot do at once."""
+    import torch
+
+    if dtype == torch.float32:
+        steps = min(rules.max_steps, _STEPS_AT_ONCE) if small and len(types) > 1 else rules.max_steps
+        return replace(rules, rounding=1e-6, max_steps=steps)
+    return replace(rules, rounding=1e-13, max_products=_MOST_OF_SMALL if small else rules.max_products)
 
 
 def _start(problem: Problem, models: Models, fitted: Fitted, start: tuple[Float64, Float64] | None) -> Point:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from ....errors import BadInput
@@ -67,6 +67,15 @@ class Problem:
         noise = largest * (torch.finfo(dtype).eps / 4 * square) ** 2
         return Exact(oracle, certificate(oracle, self.task, self.axes.basis.shape[1]), noise)
 
+    def in_float64(self) -> Problem:
+        """Return the same problem with the rows of the sample in float64; all of them are in memory."""
+        import torch
+
+        if self.sample.x.dtype == torch.float64:
+            return self
+        rows = torch.cat([(block.x.double() - self.axes.centre) @ self.axes.basis for block in self.rows.blocks()])
+        return replace(self, sample=replace(self.sample, x=rows, xt=None))
+
     def _on_features(self, dtype: torch.dtype) -> Oracle:
         rows, task, axes, team = self.rows, self.task, self.axes, self.team
 
@@ -78,7 +87,16 @@ class Problem:
         return oracle
 
 
-def pose(rows: Rows, task: Task, dtype: torch.dtype, team: Team, *, n_penalties: int, memory: int | None) -> Problem:
+def pose(
+    rows: Rows,
+    task: Task,
+    dtype: torch.dtype,
+    team: Team,
+    *,
+    orthogonal: torch.dtype,
+    n_penalties: int,
+    memory: int | None,
+) -> Problem:
     """Find the principal axes of the rows, and rotate as many as memory allows.
 
     Parameters
@@ -86,7 +104,9 @@ def pose(rows: Rows, task: Task, dtype: torch.dtype, team: Team, *, n_penalties:
     rows : Rows
     task : Task
     dtype : torch.dtype
-        The most exact one of gradients.
+        Of the first gradients.
+    orthogonal : torch.dtype
+        Of the last ones, which the axes are orthonormal to.
     team : Team
     n_penalties : int
     memory : int or None
@@ -97,7 +117,7 @@ def pose(rows: Rows, task: Task, dtype: torch.dtype, team: Team, *, n_penalties:
     else:
         limit = _sample_rows(rows, task, n_penalties, memory)
         fast = fast_type(rows.n * rows.d, rows.device, dtype)
-        axes, sample = draw(rows, task, limit, fast, team, orthogonal=dtype)
+        axes, sample = draw(rows, task, limit, fast, team, orthogonal=orthogonal)
     return Problem(rows, task, axes, sample, team)
 
 

@@ -70,12 +70,12 @@ class Rotated:
         dtype = fast_type(features.numel(), self.device, exact)
         on_cpu = self.device.type == "cpu"
         with Team(threads if threads is not None else torch.get_num_threads(), workers=on_cpu) as team:
-            centre = features.mean(0, dtype=torch.float64)
-            centred = features.to(exact, copy=True).sub_(centre.to(exact))
+            centre = features.mean(0, dtype=torch.float64).to(exact)
+            centred = features.to(exact, copy=True).sub_(centre)
             squares = torch.linalg.vecdot(centred, centred)
             # Orthonormal to float64, as the penalty of a fit in float64 needs it.
             basis, turned, _ = rotate_(centred, None, dtype, torch.float64, team)
-        self._centre, self._basis, self._turned, self._squares = centre, basis, turned, squares
+        self._centre, self._basis, self._turned, self._squares = centre.double(), basis, turned, squares
 
     def __len__(self) -> int:
         return self.n

@@ -68,7 +68,7 @@ def draw(
 ) -> tuple[Axes, Sample]:
     """Take up to `limit` random rows, find their principal axes and rotate them; one pass.
 
-    The draw comes from a generator of its own with a fixed seed. The mean is that of all the rows.
+    The draw comes from a generator of its own with a fixed seed. The centre is the mean of all the rows, rounded.
 
     Parameters
     ----------
@@ -112,8 +112,9 @@ def draw(
     total = torch.zeros(d, dtype=torch.float64, device=device)
     for part in team.map(take, rows.blocks()):
         total += part
-    centre = total / (n if weights is None else mass(task))
-    shift = centre.to(narrow)
+    # Rounded, for all that follows: rows less a rounded centre are all but exact, however far they lie from the origin.
+    shift = (total / (n if weights is None else mass(task))).to(narrow)
+    centre = shift.double()
     for _ in team.map(lambda start: kept[start : start + PIECE].sub_(shift), range(0, count, PIECE)):
         pass
 
