@@ -71,11 +71,11 @@ def test_the_stated_gap_holds_against_scikit_learn(seed: int) -> None:
     assert path.converged[0], p.what
     assert path.gap[0] <= path.proven_gap[0] <= 1e-4
     ours = objective(p.x, p.y, path.coef[0], path.intercept[0], p.C)
-    assert path.objective[0] == pytest.approx(ours, rel=1e-9)
+    assert path.objective[0] == pytest.approx(ours, rel=1e-5)  # float32, where that is enough
     model = reference(p.x, p.y, p.C)
     # Wherever scikit-learn got to, it is not below the optimum.
     theirs = objective(p.x, p.y, model.coef_, model.intercept_, p.C)
-    assert ours <= (1 + path.gap[0]) * theirs * (1 + 1e-9)
+    assert ours <= (1 + path.gap[0]) * theirs * (1 + 1e-7)
 
 
 @pytest.mark.parametrize(("ratio", "k"), [(1.0, 5), (1.2, 10), (1.6, 15)])

@@ -15,6 +15,7 @@ from ..team import Team
 from .certificate import Certificate
 from .conjugate_gradients import Directions, Effort, newton_directions
 from .curvature import Curvature
+from .dense import MOST_UNKNOWNS, dense_directions
 from .line_search import LineSearch
 from .objective import Evaluation, Models, Point
 from .sample import Sample
@@ -49,6 +50,18 @@ _DOUBT = 0.25
 _WORTH_TAKING = 1e-3
 """Relative decrease for which a model takes over another's weights."""
 
+_LEAST_PENALTY = 1e-5
+"""Share of the objective that the penalty is taken to be at least: proofs go no further."""
+
+_MANY_PRODUCTS = 100
+"""Of one direction of a small model, after which the next ones are solved for directly."""
+
+_MORE_STEPS = 6
+"""For the weights, once the objective is good enough."""
+
+_STEPS_UNSEEN = 3
+"""Evaluations after which a model is good whose progress rounding hides."""
+
 _SMALL_STEP = 0.05
 """Relative decrease below which a step is not worth taking where rounding hides the optimum."""
 
@@ -60,7 +73,14 @@ class Rules:
     Parameters
     ----------
     gap : float
-        A model is done when its objective is at most by this share above the smallest one.
+        A model is good enough when its objective is at most by this share above the smallest one, and by this share of
+        what the weights have gained: with a large penalty, no weights at all are close to the smallest objective.
+    strict : bool
+        Whether a model goes on for some steps until its weights are good too: by strong convexity, an objective that is
+        above the smallest one by ε (λ/2) ‖W‖² has weights that are off by sqrt(ε) at most. Where contradicting rows
+        make up the objective, all others decide on the weights and are lost in it.
+    last : bool
+        Whether no more exact arithmetic follows.
     trust : bool
         Whether the quadratic model may say so where no bound proves it; see `Search.model`.
     decrease : float
@@ -73,6 +93,8 @@ class Rules:
     """
 
     gap: float
+    strict: bool
+    last: bool
     trust: bool
     decrease: float
     rounding: float
@@ -119,7 +141,10 @@ class Search:
         not borne out by the last step.
     noise : tensor, float64 [m]
         How much of the distance between `objective` and `lower` rounding may hide.
+    good : tensor, bool [m]
+        Good enough.
     done : tensor, bool [m]
+        Nothing is left to do.
     blurred : tensor, bool [m]
         Not done, and left because rounding hides the optimum.
     passes, products : tensor, int64 [m]
@@ -139,7 +164,8 @@ class Search:
         self._ritz, self._below = torch.zeros_like(self.objective), torch.full_like(self.objective, _BELOW_RITZ)
         self._left = torch.full_like(self.objective, torch.inf)
         self.done = torch.zeros(m, dtype=torch.bool, device=device)
-        self.blurred, self._quadratic = torch.zeros_like(self.done), torch.zeros_like(self.done)
+        self.good, self.blurred, self._quadratic, self._hard = (torch.zeros_like(self.done) for _ in range(4))
+        self._aim, self._gained, self._more = (torch.zeros_like(self.objective) for _ in range(3))
         self.passes = torch.zeros(m, dtype=torch.int64, device=device)
         self.products = torch.zeros(m, dtype=torch.int64, device=device)
 
@@ -163,7 +189,7 @@ class Search:
         """Take over the state of some of the models, and add their passes and products to what they took before."""
         self.point.put(which, part.point)
         self.gradient.put(which, part.gradient)
-        for name in ("objective", "lower", "model", "noise", "done", "blurred", "_ritz", "_below"):
+        for name in ("objective", "lower", "model", "noise", "good", "done", "blurred", "_ritz", "_below"):
             getattr(self, name)[which] = getattr(part, name)
         self.passes[which] += part.passes
         self.products[which] += part.products
@@ -201,8 +227,8 @@ class Search:
 
         oracle = exact.oracle if isinstance(exact, Exact) else exact
         m = len(self.models)
-        self.done.zero_()
-        self.blurred.zero_()
+        for flags in (self.good, self.done, self.blurred, self._more):
+            flags.zero_()
         alive = torch.arange(m, device=self.done.device)
         self._evaluate(oracle, alive)
         if isinstance(exact, Exact):
@@ -248,6 +274,8 @@ class Search:
 
     def _certify(self, exact: Exact, alive: torch.Tensor, rules: Rules) -> None:
         """Bound the smallest objectives, and say which models are done and which rounding hides."""
+        import torch
+
         models, point = self.models.keep(alive), self.point.keep(alive)
         at = Evaluation(self.objective[alive], self.gradient.keep(alive))
         lower, self._price[alive] = exact.certificate.bounds(models, point, at)
@@ -257,8 +285,21 @@ class Search:
         loss = at.objective - 0.5 * models.penalties * squares
         self.noise[alive] = exact.noise * squares * loss / (2 * models.penalties)
         above = self.above[alive]
-        self.done[alive] = above <= rules.gap * (at.objective - above)
-        self.blurred[alive] = ~self.done[alive] & (self.noise[alive] > 0.5 * rules.gap * at.objective)
+        least = at.objective - above
+        gained = exact.certificate.without_weights(models)[1].objective - at.objective
+        # Where rounding hides what was gained, the penalty is so large that a few steps are all it takes.
+        hidden = gained <= 100 * rules.rounding * at.objective
+        enough = least.minimum(gained.where(~hidden, torch.inf if rules.last else 0.0))
+        self.good[alive] = (above <= rules.gap * enough) & (~hidden | (self.passes[alive] > _STEPS_UNSEEN))
+        strict, self._aim[alive] = enough, at.objective
+        if rules.strict:
+            penalty = (0.5 * models.penalties * squares).maximum(_LEAST_PENALTY * at.objective)
+            strict, self._aim[alive] = enough.minimum(penalty), at.objective.minimum(penalty)
+            self._more[alive] += self.good[alive]
+        self._gained[alive] = gained
+        self.done[alive] = self.good[alive] & ((above <= rules.gap * strict) | (self._more[alive] > _MORE_STEPS))
+        limit = self.noise[alive] > 0.5 * rules.gap * self._aim[alive]
+        self.blurred[alive] = ~self.done[alive] & (limit | hidden)
 
     def _judge_model(
         self, alive: torch.Tensor, found: Directions, gained: torch.Tensor, rounding: torch.Tensor
@@ -282,7 +323,25 @@ class Search:
         self._left[alive] = found.left.where(borne_out, torch.inf)
 
     def _directions(self, alive: torch.Tensor, gradient: Point, sample: Sample, rules: Rules, team: Team) -> Directions:
-        """Return Newton directions, each as good as its model can use."""
+        """Return Newton directions: by iteration, or directly where that takes too many products."""
+        import torch
+
+        hard = self._hard[alive]
+        if not hard.any():
+            return self._iterate(alive, gradient, sample, rules, team)
+        direction = Point(torch.zeros_like(gradient.w), torch.zeros_like(gradient.b))
+        if not hard.all():
+            easy = self._iterate(alive[~hard], gradient.keep(~hard), sample, rules, team)
+            direction.put(~hard, easy.direction)
+        which = alive[hard]
+        direction.put(
+            hard, dense_directions(sample, self.models.keep(which), self.point.keep(which), gradient.keep(hard))
+        )
+        unknown = torch.full_like(self.objective[alive], torch.inf)
+        return Directions(direction, torch.zeros_like(alive), unknown, unknown, torch.zeros_like(unknown))
+
+    def _iterate(self, alive: torch.Tensor, gradient: Point, sample: Sample, rules: Rules, team: Team) -> Directions:
+        """Return Newton directions by conjugate gradients, each as good as its model can use."""
         import torch
 
         models, objective = self.models.keep(alive), self.objective[alive]
@@ -294,7 +353,8 @@ class Search:
         # A direction need not be better than the quadratic model is: roughly far out, closely near the optimum.
         quadratic = self._quadratic[alive]
         products = torch.where(quadratic, _LONGER * rules.max_products, rules.max_products)
-        above = _AIM * rules.gap * objective
+        gained = self._gained[alive].maximum(0.25 * decrement)
+        above = _AIM * rules.gap * self._aim[alive].minimum(gained)
         # What the bound loses by a gradient g of the intercepts b: at most ⟨g, b⟩, and what the mixture costs.
         loses = self.point.b[alive].abs().sum(1) + self._price[alive].abs().maximum(objective) / self._rarest[alive]
         effort = Effort(
@@ -302,11 +362,13 @@ class Search:
             square=2 * models.penalties * above,
             intercepts=0.5 * above / loses,
             smallest=self._below[alive] * self._ritz[alive],
-            left=_LEFT * rules.gap * objective if rules.trust else -objective,
+            left=_LEFT * rules.gap * objective.minimum(gained) if rules.trust else -objective,
             products=products,
         )
         found = newton_directions(curvature, gradient, effort)
         self.products[alive] += found.products
+        if rules.strict and sample.x.dtype == torch.float64 and gradient.w[0].numel() <= MOST_UNKNOWNS:
+            self._hard[alive] = found.products > _MANY_PRODUCTS
         direction = found.direction.to(torch.float64)
         if sample.task.softmax:
             # What all classes share is zero at the optimum, and rounding in a shorter type must not bring it in.

@@ -129,8 +129,9 @@ def fit_path(
         Of the gradient and the objective, and so of the result; sums over rows are float64 in all. "auto" is float64
         for features in float64, else float32 and then, where that cannot find the optimum, float64.
     tol : float
-        A λ is done when its objective is at most by this share above the smallest one, F - F* ≤ tol F*, as `Path.gap`
-        knows it. For features of up to four million entries that is proven.
+        A λ has converged when its objective is at most by this share above the smallest one, F - F* ≤ tol F*, as
+        `Path.gap` knows it, and by this share of what the weights gain over none at all. For features of up to four
+        million entries that is proven, and some more steps are taken for the weights.
     max_steps : int
         Newton steps; a λ that needs more is returned where it got to, with `Path.converged` False. In a long path,
         those that are set aside after twelve begin anew from their neighbours, with as many.
@@ -178,7 +179,7 @@ def fit_path(
             torch.arange(n_columns, device=rows.device).repeat(len(penalties)),
         )
         found = Search(models, _start(problem, models, fitted, start))
-        coarse = Rules(0.0, False, _DECREASE, 1e-4, 7, 12)
+        coarse = Rules(0.0, False, False, False, _DECREASE, 1e-4, 7, 12)
         exact: dict[torch.dtype, tuple[Problem, Exact]] = {}
 
         def approach(search: Search) -> None:
@@ -199,11 +200,12 @@ def fit_path(
                 # What rounding does not hide would not be found in more digits either, but where products are cheap.
                 which = (~search.done if small else search.blurred).nonzero().squeeze(1)
                 if not len(which):
-                    return
+                    break
                 part = search.part(which)
+            search.done = search.good
 
         course = Course(found, penalties, n_columns, approach, descend)
-        fine = Rules(tol, not small, -torch.inf, 0.0, max_steps, _MOST_PRODUCTS)
+        fine = Rules(tol, small, False, not small, -torch.inf, 0.0, max_steps, _MOST_PRODUCTS)
         if start is None:
             course.by_levels(fine)
         else:
@@ -226,10 +228,11 @@ def _rules_in(dtype: torch.dtype, rules: Rules, types: Sequence[torch.dtype], *,
     """Return the rules for steps in a type: of small features, float64 does what float32 cannot do at once."""
     import torch
 
+    last = dtype == types[-1]
     if dtype == torch.float32:
-        steps = min(rules.max_steps, _STEPS_AT_ONCE) if small and len(types) > 1 else rules.max_steps
-        return replace(rules, rounding=1e-6, max_steps=steps)
-    return replace(rules, rounding=1e-13, max_products=_MOST_OF_SMALL if small else rules.max_products)
+        steps = rules.max_steps if last or not small else min(rules.max_steps, _STEPS_AT_ONCE)
+        return replace(rules, last=last, rounding=1e-6, max_steps=steps)
+    return replace(rules, last=last, rounding=1e-13, max_products=_MOST_OF_SMALL if small else rules.max_products)
 
 
 def _start(problem: Problem, models: Models, fitted: Fitted, start: tuple[Float64, Float64] | None) -> Point:
@@ -289,7 +292,7 @@ def _path(search: Search, problem: Problem, fitted: Fitted, penalties: Float64) 
         gradient_max=by_penalty(largest).max(1),
         passes=by_penalty(search.passes).max(1),
         products=by_penalty(search.products).max(1),
-        converged=np.asarray(by_penalty(search.done).all(1)),
+        converged=np.asarray(by_penalty(search.good).all(1)),
     )
 
 
