@@ -61,7 +61,8 @@ def test_of_a_start_only_what_the_rows_see_matters() -> None:
     cold = fit_path(x, y, LAMBDAS, precision="float64", tol=1e-11, max_steps=60)
     rng = np.random.default_rng(0)
     unseen = np.linalg.qr(np.vstack([x - x.mean(0), rng.normal(size=(30, D))]).T)[0][:, 21:]  # orthogonal to all rows
-    beside = cold.coef + rng.normal(size=(len(LAMBDAS), K, unseen.shape[1])) @ unseen.T
+    # Not so large that no weights at all would be the better start.
+    beside = cold.coef + 0.03 * rng.normal(size=(len(LAMBDAS), K, unseen.shape[1])) @ unseen.T
     moved = cold.intercept - (beside - cold.coef) @ x.mean(0)  # the same logits
     warm = fit_path(x, y, LAMBDAS, precision="float64", tol=1e-8, start=(beside, moved))
     # n rows span n - 1 dimensions around their mean: the last of n axes is free, and a step brings it to zero.
