@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -208,14 +209,19 @@ def run_all(
 def _in_process(parent: int, rows: TrialRows, plan: Plan, spec: TrialSpec) -> tuple[TrialSpec, dict[str, Any]]:
     import torch
 
-    _end_with(parent)
+    _begin_process(parent)
     torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "1")))
     return spec, run_trial(rows, plan, spec, lambda line: None)[0]
 
 
 @cache
-def _end_with(parent: int) -> None:
-    """End this process soon after the one that started it: if that is killed, it cannot say so."""
+def _begin_process(parent: int) -> None:
+    """End this process soon after the one that started it: if that is killed, it cannot say so.
+
+    Ctrl-C reaches the processes of a terminal alike. It is the parent's to answer, in one line; each of the others
+    would print a traceback.
+    """
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
     def watch() -> None:
         while os.getppid() == parent:

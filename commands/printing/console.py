@@ -252,6 +252,7 @@ def saved_probe(header: ProbeHeader) -> None:
     out(f"protocol: {header.protocol or '-'}; {chosen or 'no parameters'}; trial {(header.trial or '-')[:12]}")
     if header.metrics:
         metrics = in_order(header.metrics)
+        metrics.pop("nll_rows", None)  # not a score
         table(list(metrics), [list(metrics.values())], more="a wider terminal or --format json has all")
 
 

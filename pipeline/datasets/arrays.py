@@ -70,6 +70,8 @@ def npz(name: str, file: Path) -> Dataset:
             raise _unfit(file)
         notes.append(f"{file}: every row has one flag of {width}, so these are {width} classes that exclude each other")
     classes = _npz_classes(list(flat.values()), named, file)
+    if {"-1", "0"} <= set(classes) and (without := sum(int((labels == -1).sum()) for labels in flat.values())):
+        notes.append(f"{file}: -1, the label of {without:,} rows, is read as a class; leave them out if they have none")
     splits: list[Split] = []
     for split, (images, _) in parts.items():
         _check_images(images, f"{file}: images of {split}")

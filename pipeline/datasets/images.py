@@ -109,6 +109,8 @@ def _with_bytes(image: Any) -> Image.Image:
     own = Image.Image()
     if image.mode in ("P", "PA"):
         own.__setstate__(image.__getstate__())  # with its palette
+        if isinstance(own.info.get("transparency"), bytes):  # changes no pixel of RGB, but PIL warns about it
+            own.info = {key: value for key, value in own.info.items() if key != "transparency"}
         return own
     own = own._new(image.im)  # the pixels are not copied
     own.info = image.info

@@ -57,7 +57,7 @@ class LogisticSearch:
                 self.curve.append(point)
                 self._scores[C], self._fits[C] = point[self.metric], fitted
             self.problem.progress(
-                f"{len(new)} values of C: validation {self.metric} "
+                f"{len(new)} value{'s' if len(new) > 1 else ''} of C: validation {self.metric} "
                 f"{', '.join(f'{C:.3g} {self._scores[C]:.4f}' for C in new)}"
             )
         return [self._scores[C] for C in values]

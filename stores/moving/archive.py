@@ -237,7 +237,7 @@ def _check_directory(file: BinaryIO, path: Path) -> None:
         if zipfile.is_zipfile(file):
             raise _refused(path, "something follows its directory")
         raise BadInput(
-            f"{path} is cut short or is no archive of Cryoprobe's.",
+            f"{path} is cut short, or is not an archive of Cryoprobe's.",
             hint="Copy it again, or make one: cryoprobe export SET FILE.zip",
             key=str(path),
         )

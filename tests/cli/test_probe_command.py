@@ -133,3 +133,23 @@ def test_a_sweep_that_is_killed_goes_on_where_it_stopped(store: Path) -> None:
     assert done["cached"] == stored
     assert len(done["trials"]) == 7
     assert not cryoprobe.verify(store).damages
+
+
+def test_a_sweep_in_processes_is_interrupted_with_one_line(store: Path) -> None:
+    """Ctrl-C in a terminal reaches all processes of a command: none of them prints a traceback."""
+    words = ["probe", *NAMES, "--store", str(store), "--shots", "1,2,4,8", "--seeds", "50", "--jobs", "2"]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "cryoprobe.cli", *words],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    assert process.stderr is not None
+    said = [process.stderr.readline() for _ in range(3)]  # two trials are done: the processes are at work
+    assert said[-1]
+    os.killpg(process.pid, signal.SIGINT)
+    rest = process.stderr.read()
+    assert process.wait() == 130
+    assert "Traceback" not in rest
+    assert "cryoprobe: Interrupted" in rest

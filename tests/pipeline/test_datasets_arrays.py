@@ -530,3 +530,12 @@ def test_integer_labels_tell_classes_of_one_name_apart_and_names_do_not(tmp_path
     assert split.labels.tolist() == [0, 1, 2]
     with pytest.raises(BadInput, match="several classes are called 'crane'"):
         npz(tmp_path, images=IMAGES[:3], labels=np.array(names), classes=names)
+
+
+def test_a_label_that_often_stands_for_none_is_noted(tmp_path: Path) -> None:
+    """-1 beside 0, 1 … is what data sets write for rows without a label; beside 1 alone it is a class."""
+    data = npz(tmp_path, images=IMAGES, labels=np.array([0, 1, -1, 2, -1, 0]))
+    (note,) = data.notes()
+    assert "-1, the label of 2 rows, is read as a class" in note
+    assert list(npz(tmp_path, images=IMAGES, labels=np.array([1, -1, -1, 1, -1, 1])).notes()) == []
+    assert list(npz(tmp_path, images=IMAGES, labels=np.array(list("abcaba"))).notes()) == []

@@ -121,7 +121,7 @@ def reference(path: Path) -> torch.Tensor:
 # Images of the real world
 
 
-@pytest.mark.filterwarnings("ignore:Palette images with Transparency")
+@pytest.mark.filterwarnings("ignore:Palette images with Transparency")  # of the reference
 @pytest.mark.parametrize("kind", KINDS)
 def test_an_image_gives_the_pixels_that_open_clip_would_see(tmp_path: Path, kind: str) -> None:
     mode, make = KINDS[kind]
@@ -130,6 +130,13 @@ def test_an_image_gives_the_pixels_that_open_clip_would_see(tmp_path: Path, kind
     image = decode_file(path.read_bytes())
     assert image.mode == mode
     assert torch.equal(transform()(image), reference(path))
+
+
+def test_a_palette_of_alphas_is_converted_without_a_warning_of_pil() -> None:
+    image = decode_file(KINDS["png with a palette of alphas"][1]())
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert np.array_equal(np.asarray(image.convert("RGB")), np.asarray(PALETTE.convert("RGB")))
 
 
 @pytest.mark.parametrize("ending", ["jpg", "png", "gif", "tif", "webp", "txt", ""])

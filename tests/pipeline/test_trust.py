@@ -137,9 +137,51 @@ def pulled_from_a_trusted_store_that_did_not_trust_it(victim: Victim, evil: Stor
     yield cryoprobe.open_store(victim.folder / "third")
 
 
+@contextmanager
+def pushed_back(victim: Victim, evil: Store) -> Iterator[Store]:
+    """Pull from a stranger, push to the stranger, and pull again."""
+    with pulled(victim, evil) as mine:
+        cryoprobe.push(mine, evil, units=True)
+        cryoprobe.pull(mine, evil.url, units=True)
+        yield mine
+
+
+@contextmanager
+def archived_twice(victim: Victim, evil: Store) -> Iterator[Store]:
+    """Import an archive, export the set that came, and import that archive too."""
+    with imported(victim, evil) as mine:
+        (set_,) = mine.set_ids()
+        cryoprobe.export_set(mine, set_, victim.folder / "again.zip")
+        cryoprobe.import_set(mine, victim.folder / "again.zip")
+        cryoprobe.import_set(victim.folder / "second", victim.folder / "again.zip")
+    yield cryoprobe.open_store(victim.folder / "second", sources=[victim.folder / "mine"])
+
+
+@contextmanager
+def beside_a_trusted_folder(victim: Victim, evil: Store) -> Iterator[Store]:
+    """Read and pull from places whose paths begin as that of a trusted folder does."""
+    (victim.folder / "ev").mkdir()
+    config_file().parent.mkdir(parents=True, exist_ok=True)
+    config_file().write_text(f'[trust]\nfrom = ["{victim.folder / "ev"}"]\n')
+    around = f"{victim.folder}/ev/../{Path(evil.url).name}"
+    cryoprobe.pull(victim.folder / "mine", around, units=True)
+    yield cryoprobe.open_store(victim.folder / "mine", sources=[evil.url, around])
+
+
+@contextmanager
+def collected(victim: Victim, evil: Store) -> Iterator[Store]:
+    """Pull from a stranger, remove the set, collect without grace, and pull again."""
+    with pulled(victim, evil) as mine:
+        cryoprobe.rm(mine, mine.set_ids(), now=True)
+        cryoprobe.gc(mine, delete=True, grace=0)
+        cryoprobe.pull(mine, evil.url)
+        yield mine
+
+
 WAYS = [
     *(imported, pulled, pulled_over_http, beneath, beneath_over_http, synced, signed, passed_on),
     pulled_from_a_trusted_store_that_did_not_trust_it,
+    *(pushed_back, archived_twice, beside_a_trusted_folder, collected),
 ]
 
 
