@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 import probe_agreement as agreement
 import pytest
-from agreement_problems import Outcome
+from agreement_problems import Frame, Outcome
 from certificate import certify, descend, objective
 from sklearn.linear_model import LogisticRegression
 from tests_logistic_problems import TEST_ROWS, problem
@@ -89,3 +89,14 @@ def test_random_problems_are_their_seed_s_and_have_every_class() -> None:
         assert first.x_test.shape == (TEST_ROWS, first.x.shape[1])
         np.testing.assert_array_equal(np.unique(first.y), np.arange(first.y_test.max() + 1))
         assert first.what == again.what
+
+
+def test_from_any_weights_the_reference_is_proven_by_its_own_certificate() -> None:
+    given = problem(4)
+    heads = 1 if given.y.max() == 1 else int(given.y.max()) + 1
+    frame = Frame(given)
+    with threadpool_limits(1, "blas"):
+        coef, best = frame.descend_from(np.ones((heads, given.x.shape[1])), np.ones(heads))
+    found = objective(given.x, given.y, coef, best.intercept, given.C)
+    assert found == pytest.approx(best.objective, rel=1e-9)
+    assert best.relative < 1e-6

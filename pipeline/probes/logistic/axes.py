@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from ....errors import BadInput
 from ..team import Team
 from .objective import Point
 
@@ -81,6 +82,11 @@ def rotate_(
     rotated : tensor [n, r]
     square : float
         Weighted sum of the squares of x.
+
+    Raises
+    ------
+    BadInput
+        If the rows are not finite, or their squares.
     """
     if len(x) < x.shape[1]:
         return _thin(x, weights, dtype, orthogonal)
@@ -96,7 +102,7 @@ def _thin(
     columns, triangle = torch.linalg.qr(x.T.to(orthogonal))
     rows = triangle.T
     gram = triangle @ (rows if weights is None else weights[:, None].to(orthogonal) * rows)
-    turn = torch.linalg.eigh(gram).eigenvectors
+    turn = _principal(gram)
     return (columns @ turn).double(), (rows @ turn).to(dtype), float(gram.trace())
 
 
@@ -119,7 +125,7 @@ def _wide(
     for part in team.map(scatter, pieces):
         gram += part
     # By one thread: torch's own are faster by a third on an idle machine, and 20 times slower on one that is not.
-    basis = torch.linalg.eigh(gram.to(orthogonal)).eigenvectors
+    basis = _principal(gram.to(orthogonal))
     turn = basis.to(dtype)
     rotated = x if dtype == x.dtype else torch.empty(n, d, dtype=dtype, device=x.device)
 
@@ -129,3 +135,16 @@ def _wide(
     for _ in team.map(rotate, pieces):
         pass
     return basis.double(), rotated, float(gram.trace())
+
+
+def _principal(gram: torch.Tensor) -> torch.Tensor:
+    """Return the eigenvectors; a row that is not finite has left its mark on the mean, and so on every entry."""
+    import torch
+
+    if not torch.isfinite(gram).all():
+        raise BadInput(
+            "features, and their weighted squares, must be finite",
+            hint="Look for NaN and infinite values, and scale features and sample weights to about one.",
+        )
+    vectors: torch.Tensor = torch.linalg.eigh(gram).eigenvectors
+    return vectors

@@ -9,7 +9,8 @@ import numpy as np
 import numpy.typing as npt
 
 from .levels import Indices, interpolation, levels, outwards
-from .newton import Rules, Search
+from .newton import Search
+from .rules import Rules
 
 Float64 = npt.NDArray[np.float64]
 

@@ -60,7 +60,7 @@ class LogisticProbe(TakesFlags, ClassifierMixin, BaseEstimator):  # type: ignore
         On a CPU; torch's own number by default.
     memory : int, optional
         Bytes that a fit may take; see `fit_path`. Rows that come block by block (an object with a shape and `blocks`,
-        such as `StoredRows`) are never all in memory. Neither they nor `Rotated` features are checked for NaN.
+        such as `StoredRows`) are never all in memory.
 
     Attributes
     ----------
@@ -260,7 +260,7 @@ class LogisticProbe(TakesFlags, ClassifierMixin, BaseEstimator):  # type: ignore
         if self._flags:
             if self.class_weight != "balanced":
                 raise ValueError('class_weight of flags must be "balanced" or None')
-            positive = np.clip(codes.mean(0), 1e-12, 1 - 1e-12)
+            positive = np.clip(np.average(codes, axis=0, weights=weights), 1e-12, 1 - 1e-12)
             balanced: Float64 = np.where(codes == 1, 0.5 / positive, 0.5 / (1 - positive))
             return balanced if weights is None else balanced * weights[:, None]
         each: Float64

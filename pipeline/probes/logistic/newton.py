@@ -8,7 +8,7 @@ other: one takes over another's weights where its own objective is lower there.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from ..team import Team
@@ -18,12 +18,11 @@ from .curvature import Curvature
 from .dense import MOST_UNKNOWNS, dense_directions
 from .line_search import LineSearch
 from .objective import Evaluation, Models, Point
+from .rules import Exact, Oracle, Rules
 from .sample import Sample
 
 if TYPE_CHECKING:
     import torch
-
-Oracle = Callable[[Models, Point], Evaluation]
 
 _ACCURACY = (0.2, 0.5)
 """Of a Newton direction, close to the optimum and far from it: what more products would gain, the next step gains for
@@ -63,62 +62,7 @@ _STEPS_UNSEEN = 3
 """Evaluations after which a model is good whose progress rounding hides."""
 
 _SMALL_STEP = 0.05
-"""Relative decrease below which a step is not worth taking where rounding hides the optimum."""
-
-
-@dataclass(frozen=True)
-class Rules:
-    """When to stop, and how hard to try.
-
-    Parameters
-    ----------
-    gap : float
-        A model is good enough when its objective is at most by this share above the smallest one, and by this share of
-        what the weights have gained: with a large penalty, no weights at all are close to the smallest objective.
-    strict : bool
-        Whether a model goes on for some steps until its weights are good too: by strong convexity, an objective that is
-        above the smallest one by ε (λ/2) ‖W‖² has weights that are off by sqrt(ε) at most. Where contradicting rows
-        make up the objective, all others decide on the weights and are lost in it.
-    last : bool
-        Whether no more exact arithmetic follows.
-    trust : bool
-        Whether the quadratic model may say so where no bound proves it; see `Search.model`.
-    decrease : float
-        A model that is not done goes on as long as a step lowers its objective by at least this share of it.
-    rounding : float
-        Relative error of an objective: a step is not refused for less.
-    max_steps : int
-    max_products : int
-        With the Hessian, per step; twice as many where the optimum is near.
-    """
-
-    gap: float
-    strict: bool
-    last: bool
-    trust: bool
-    decrease: float
-    rounding: float
-    max_steps: int
-    max_products: int
-
-
-@dataclass(frozen=True)
-class Exact:
-    """Where objectives are evaluated that count: on all rows.
-
-    Parameters
-    ----------
-    oracle : callable
-        Evaluates objectives and gradients of some models.
-    certificate : Certificate
-        Of the same rows.
-    noise : float
-        Variance of the gradient by rounding, for weights of norm 1 and a loss of 1.
-    """
-
-    oracle: Oracle
-    certificate: Certificate
-    noise: float
+"""Relative decrease below which a step is not worth taking where rounding hides the optimum, and more digits follow."""
 
 
 class Search:
@@ -239,7 +183,7 @@ class Search:
             if isinstance(exact, Exact):
                 self._certify(exact, alive, rules)
             going = ~self.done[alive] & (decrease[alive] >= rules.decrease)
-            going &= ~self.blurred[alive] | (decrease[alive] >= _SMALL_STEP)
+            going &= ~self.blurred[alive] | (decrease[alive] >= (rules.gap if rules.last else _SMALL_STEP))
             if report is not None:
                 shares = (self.above / self.objective)[alive][:: max(1, len(alive) // 10)].tolist()
                 report(f"step {step}: {int(going.sum())} models, above by {' '.join(f'{v:.0e}' for v in shares)}")
@@ -299,7 +243,7 @@ class Search:
         self._gained[alive] = gained
         self.done[alive] = self.good[alive] & ((above <= rules.gap * strict) | (self._more[alive] > _MORE_STEPS))
         limit = self.noise[alive] > 0.5 * rules.gap * self._aim[alive]
-        self.blurred[alive] = ~self.done[alive] & (limit | hidden)
+        self.blurred[alive] = ~self.done[alive] & (limit | (hidden & (not rules.last)))
 
     def _judge_model(
         self, alive: torch.Tensor, found: Directions, gained: torch.Tensor, rounding: torch.Tensor
@@ -319,7 +263,9 @@ class Search:
         self._below[alive] *= torch.where(kept, 1.0, _DOUBT)
         borne_out = (gained - found.decrease).abs() <= 0.2 * found.decrease + rounding
         self._quadratic[alive] = borne_out & (gained <= _NEAR * self.objective[alive])
-        self.model[alive] = (2 * promised - gained).where(kept & borne_out & self._left[alive].isfinite(), torch.inf)
+        self.model[alive] = (
+            (2 * promised - gained).clamp_min(0).where(kept & borne_out & self._left[alive].isfinite(), torch.inf)
+        )
         self._left[alive] = found.left.where(borne_out, torch.inf)
 
     def _directions(self, alive: torch.Tensor, gradient: Point, sample: Sample, rules: Rules, team: Team) -> Directions:

@@ -10,10 +10,10 @@ from ..team import Team
 from .axes import Axes
 from .certificate import certificate
 from .machine import fast_type
-from .newton import Exact, Oracle
 from .objective import Evaluation, Models, Point, Task, evaluate
 from .rotated import Rotated
 from .rows import Rows
+from .rules import Exact, Oracle
 from .sample import Sample, draw
 
 if TYPE_CHECKING:
@@ -68,13 +68,13 @@ class Problem:
         return Exact(oracle, certificate(oracle, self.task, self.axes.basis.shape[1]), noise)
 
     def in_float64(self) -> Problem:
-        """Return the same problem with the rows of the sample in float64; all of them are in memory."""
+        """Return the same problem with all rows in the sample, in float64."""
         import torch
 
-        if self.sample.x.dtype == torch.float64:
+        if self.sample.task is self.task and self.sample.x.dtype == torch.float64:
             return self
-        rows = torch.cat([(block.x.double() - self.axes.centre) @ self.axes.basis for block in self.rows.blocks()])
-        return replace(self, sample=replace(self.sample, x=rows, xt=None))
+        x = torch.cat([(block.x.double() - self.axes.centre) @ self.axes.basis for block in self.rows.blocks()])
+        return replace(self, sample=Sample(x, None, self.task, 1.0))
 
     def _on_features(self, dtype: torch.dtype) -> Oracle:
         rows, task, axes, team = self.rows, self.task, self.axes, self.team

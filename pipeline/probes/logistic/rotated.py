@@ -47,7 +47,7 @@ class Rotated:
     Raises
     ------
     BadInput
-        If `x` is not a matrix.
+        If `x` is not a matrix, or not finite.
 
     Examples
     --------

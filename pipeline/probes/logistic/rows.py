@@ -93,8 +93,6 @@ class StreamRows:
 
     def blocks(self) -> Iterator[Block]:
         """Read the rows once more."""
-        import torch
-
         start = 0
         for x in self._read():
             if x.ndim != 2 or x.shape[1] != self.d or start + len(x) > self.n:
@@ -104,7 +102,7 @@ class StreamRows:
                     expected=(self.n - start, self.d),
                     found=x.shape,
                 )
-            yield Block(start, torch.from_numpy(x).to(self.device))
+            yield Block(start, as_tensor(x).to(self.device))
             start += len(x)
         if start != self.n:
             raise BadInput(
