@@ -145,7 +145,7 @@ def optima(given: RaceSet, cache: Path, report: Callable[[str], None] = print) -
         cache.mkdir(parents=True, exist_ok=True)
         start = time.perf_counter()
         wide = given.x.astype(np.float64)
-        fitted = fit_path(wide, given.y, 1 / TEN[missing], precision="float64", tol=CLOSE / 10, max_steps=200)
+        fitted = fit_path(wide, given.y, 1 / TEN[missing], precision="float64", tol=CLOSE / 1e4, max_steps=200)
         for place, i in enumerate(missing):
             C = float(TEN[i])
             coef, intercept = fitted.coef[place], fitted.intercept[place]
