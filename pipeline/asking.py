@@ -12,7 +12,7 @@ from .probes import ProbeRequest
 from .protocols import METRIC, protocol_named
 from .resolve import Choosing, Sets, by_id, by_name
 from .specs import Tap
-from .trials import PLAIN, Plan
+from .trial_plan import PLAIN, Plan
 from .wanted import Request
 
 PROBE = "logreg"

@@ -26,8 +26,9 @@ from .saved import check_savable, check_writable, save_probe
 from .stored_trials import is_stored
 from .sweep import draws_of, seeds_of, summarised
 from .trial_keys import TrialSpec, code_in, specify
+from .trial_plan import PLAIN, Plan
 from .trial_rows import TrialRows
-from .trials import PLAIN, Plan, departures, run_all, run_trial
+from .trials import departures, run_all, run_trial
 from .wanted import Request
 
 

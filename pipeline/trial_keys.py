@@ -9,7 +9,7 @@ from __future__ import annotations
 import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ..canonical import digest
 from ..stores.feature_set import FeatureSet
@@ -18,9 +18,7 @@ from .probes.identity import code_of, plain, request_key, uses_seed
 from .probes.own_code import Code, versions_of
 from .protocols import METRIC
 from .resolve import Sets
-
-if TYPE_CHECKING:
-    from .trials import Plan
+from .trial_plan import Plan
 
 TRIAL_SCHEMA = 3
 """Raised when a change of Cryoprobe changes the results of trials, a default of a probe included."""

@@ -6,84 +6,23 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
 from functools import cache, partial
 from typing import Any
 
-from pydantic import JsonValue
-
-from .probes import Draw, ProbeOutcome, ProbeRequest, needs_validation, run_probe
-from .protocols import MEAN_TOP1_TOP5, Problem, Protocol, protocol_named, with_mean_top1_top5
+from .probes import Draw, ProbeOutcome, run_probe
+from .protocols import MEAN_TOP1_TOP5, Problem, with_mean_top1_top5
 from .provenance import provenance
 from .resolve import Sets
 from .trial_keys import TrialSpec
-from .trial_rows import Carving, TrialParts, TrialRows
-
-PLAIN = "plain"
+from .trial_plan import Plan
+from .trial_rows import TrialParts, TrialRows
 
 _WORTH_PROCESSES = 8
 """Trials from which starting processes pays: each takes some seconds to import what it needs."""
 
 _SMALL_ROWS = 20_000
 """Training rows up to which a fit leaves most of several cores idle, so that several fits at once are faster."""
-
-
-@dataclass(frozen=True)
-class Plan:
-    """What is run in every trial of one call.
-
-    Parameters
-    ----------
-    request : ProbeRequest or None
-        The probe; None where the protocol prescribes it.
-    protocol : str
-        `PLAIN`, or a protocol's name.
-    parameters : dict
-        Of the protocol, complete.
-    test_seed : int
-        See `Carving`.
-    memory : int or None
-        Bytes that a fit may take beside its features, where these are read for every pass.
-    metric : str
-        The score that is reported; see `Protocol.score`. Empty where it is not settled yet, and for a plain probe.
-    """
-
-    request: ProbeRequest | None
-    protocol: str
-    parameters: Mapping[str, JsonValue]
-    test_seed: int
-    memory: int | None = None
-    metric: str = ""
-
-    @property
-    def published(self) -> Protocol | None:
-        """The protocol; None for the plain one."""
-        return None if self.protocol == PLAIN else protocol_named(self.protocol)
-
-    @property
-    def raw(self) -> bool:
-        """Whether features are wanted as the encoder gave them."""
-        return self.published is not None and self.published.features == "raw"
-
-    @property
-    def carving(self) -> Carving:
-        """How rows are drawn and held out."""
-        p = self.published
-        if p is None:
-            return Carving(test_seed=self.test_seed)
-        return Carving(p.draw, p.hold_out, p.val_shots, p.rows, self.test_seed)
-
-    @property
-    def chooses(self) -> bool:
-        """Whether a value is chosen on validation rows; a protocol may do without where there are none."""
-        if self.request is not None:
-            return needs_validation(self.request)
-        return self.published is not None and self.published.validation != "none"
-
-    def choosing(self, sets: Sets) -> bool:
-        """Say whether validation rows are wanted."""
-        return self.chooses and (self.request is not None or sets.val is not None)
 
 
 def departures(plan: Plan, sets: Sets, draw: Draw) -> list[str]:

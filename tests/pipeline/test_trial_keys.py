@@ -21,7 +21,7 @@ from cryoprobe.pipeline.probes import Draw, ProbeRequest, make_estimator, own_co
 from cryoprobe.pipeline.protocols import list_protocols
 from cryoprobe.pipeline.resolve import Sets
 from cryoprobe.pipeline.trial_keys import TRIAL_SCHEMA, code_in, specify
-from cryoprobe.pipeline.trials import PLAIN, Plan
+from cryoprobe.pipeline.trial_plan import PLAIN, Plan
 from cryoprobe.stores.store import Store
 
 CLASSES = tuple("abcdef")
