@@ -195,9 +195,10 @@ class HttpBackend(Backend):
             here = urlsplit(f"{self.url}/{path}")
             if (to.hostname, to.path) == (here.hostname, f"{here.path}/"):  # how servers answer for a folder
                 return self._missing(path)
+            there = "If the store is there, and you trust that host, name that address: --store https://…"
             return Unavailable(
-                f"{self.url} redirects to {to.scheme}://{to.hostname}, which is not followed.",
-                hint="If the store is there, and you trust that host, name that address: --store https://…",
+                f"{self.url} redirects to {to.scheme}://{to.hostname or ''}, which is not followed.",
+                hint=there if to.hostname else "No store of this kind does that.",
                 key=path or self.url,
             )
         if e.code in (401, 403):

@@ -350,6 +350,7 @@ class TestBadServers:
                     with pytest.raises(Unavailable, match=r"redirects to .* not followed") as caught:
                         verb()
                     assert "secret" not in str(caught.value)
+                    assert "None" not in str(caught.value)
 
     @pytest.mark.parametrize("status", [500, 503])
     def test_a_server_that_fails(self, status: int) -> None:
