@@ -65,7 +65,8 @@ def as_task(rows: Rows, y: Any, sample_weight: Any) -> Fitted:
     unlikely = -math.log(2.0 * rows.n + 1)
     if task.softmax:
         which = (counts[0] > 0).nonzero().squeeze(1)
-        rest = torch.full((task.n_classes,), unlikely, dtype=torch.float64, device=rows.device)
+        # All other logits add up to the same at every row, so the largest of them is far above this.
+        rest = torch.full((task.n_classes,), 2 * unlikely, dtype=torch.float64, device=rows.device)
         heads = task.n_classes
         if len(which) < 2:
             rest[which] = 0.0
