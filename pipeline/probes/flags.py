@@ -19,6 +19,10 @@ def _offers(method: str) -> Callable[[Any], bool]:
     return lambda probe: hasattr(probe.estimator, method)
 
 
+CERTAIN = 1000.0
+"""A logit whose sigmoid is exactly 1 in float64: of a flag that every row of the training data had."""
+
+
 class FlagsProbe(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     """One 0/1 flag a class, by an estimator of one label a row, or by one that takes flags itself.
 
@@ -89,11 +93,18 @@ class FlagsProbe(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):  # type: i
 
     @available_if(_offers("decision_function"))  # type: ignore[untyped-decorator]
     def decision_function(self, X: Any) -> Float64:
-        """Return the margin of each flag, float64 [n, C]; 0 or 1 of a constant one."""
+        """Return the margin of each flag, float64 [n, C]; of a constant one, one that is certain."""
         if self.together_:
-            return self._with_constants(np.asarray(self.estimators_[0].decision_function(X), dtype=np.float64))
-        margins = [np.ravel(each.decision_function(X)) for each in self.estimators_]
-        return self._with_constants(np.stack(margins, axis=1, dtype=np.float64))
+            margins = np.asarray(self.estimators_[0].decision_function(X), dtype=np.float64)
+        else:
+            each_one = [np.ravel(each.decision_function(X)) for each in self.estimators_]
+            margins = np.stack(each_one, axis=1, dtype=np.float64)
+        found = self._with_constants(margins)
+        if hasattr(self.estimators_[0], "predict_proba"):
+            # Margins are logits: 0 would rank a flag that no row has above flags that are unlikely.
+            constant = np.setdiff1d(self.classes_, self.varies_)
+            found[:, constant] = CERTAIN * (2.0 * self.constant_[constant] - 1.0)
+        return found
 
     @available_if(_offers("predict_proba"))  # type: ignore[untyped-decorator]
     def predict_proba(self, X: Any) -> Float64:

@@ -24,9 +24,6 @@ SAVABLE = (
     "Pipeline of StandardScaler or Normalizer and one of these."
 )
 
-_CERTAIN = 1000.0
-"""A score whose sigmoid is exactly 1 in float64: of a flag that every row of the training data had."""
-
 
 @dataclass(frozen=True)
 class Parts:
@@ -224,7 +221,9 @@ def _flags(estimator: Any, classes: Tensor) -> Parts:
 
 def _certain(value: float, probability: Probability | None) -> float:
     """Return the intercept of a flag that all (1) or no (0) training rows have."""
-    return value if probability is None else _CERTAIN * (2 * value - 1)
+    from ..probes.flags import CERTAIN
+
+    return value if probability is None else CERTAIN * (2 * value - 1)
 
 
 def _one_vs_rest(

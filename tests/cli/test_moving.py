@@ -102,7 +102,7 @@ def test_what_goes_wrong_is_one_message_and_its_exit_code(store: Path, tmp_path:
         (["export", set_, tmp_path / "no" / "x.npz", *where], 2, "no folder"),
         (["export", set_, tmp_path / "x.zip", "--raw", *where], 2, "Leave --raw out"),
         (["import", tmp_path / "absent.zip", "--store", new], 3, "no file"),
-        (["import", tmp_path / "text", "--store", new], 2, "no archive"),
+        (["import", tmp_path / "text", "--store", new], 2, "not an archive"),
     ):
         assert said in run(*words, code=code).stderr
     assert not new.exists()

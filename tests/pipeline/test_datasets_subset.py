@@ -16,13 +16,15 @@ def rows(labels: Any, classes: int | None = None) -> ArraySplit:
     """Make a split of 1 x 1 images, each of which says which row it is."""
     labels = np.asarray(labels)
     count = classes or (labels.shape[1] if labels.ndim == 2 else int(labels.max(initial=0)) + 1)
-    images = np.arange(len(labels), dtype=np.uint16).reshape(-1, 1, 1)
+    images = np.stack((*np.divmod(np.arange(len(labels)), 256), np.zeros(len(labels), int)), 1).astype(np.uint8)
+    images = images.reshape(-1, 1, 1, 3)
     names = tuple(f"c{i}" for i in range(count))
     return ArraySplit("train", names, labels.astype(np.uint8 if labels.ndim == 2 else np.int64), images)
 
 
 def chosen(split: Split) -> list[int]:
-    return [int(np.asarray(split.decode(split.read(i)))[0, 0]) for i in range(len(split))]
+    pixels = [np.asarray(split.decode(split.read(i)))[0, 0].astype(int) for i in range(len(split))]
+    return [int(256 * pixel[0] + pixel[1]) for pixel in pixels]
 
 
 def counts(split: Split) -> list[int]:
