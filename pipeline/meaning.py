@@ -144,16 +144,27 @@ def content(store: Store, request: Request, named: Sequence[NamedSet]) -> Meant:
     return Meant([newest], notes)
 
 
+def sources_of(view: View, name: Name, data_root: Path | None) -> Sequence[Path] | None:
+    """Return the files of a view; None for a data set that cannot be loaded by its name.
+
+    Raises
+    ------
+    CryoprobeError
+        If the data set has to be loaded to tell, and cannot be.
+    """
+    if view.sources is not None:
+        return view.sources
+    if not is_listed(name.dataset):
+        return None
+    return load_dataset(name.dataset, data_root=data_root).split(name.split).sources
+
+
 def is_changed(view: View, name: Name, data_root: Path | None) -> bool:
     """Return whether the files of a view differ from what they were when it was recorded, or cannot be looked at."""
-    sources: Sequence[Path] | None = view.sources
-    if sources is None:
-        if not is_listed(name.dataset):
-            return True
-        try:
-            sources = load_dataset(name.dataset, data_root=data_root).split(name.split).sources
-        except CryoprobeError:
-            return True
+    try:
+        sources = sources_of(view, name, data_root)
+    except CryoprobeError:
+        return True
     return not sources or fingerprint(sources) != view.fingerprint
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,7 +12,6 @@ from ..stores.names import NamedSet
 from ..stores.sample_index import SampleIndex, fingerprint
 from ..stores.store import Store
 from . import meaning
-from .datasets import is_listed, load_dataset
 from .datasets.base import ALL
 from .wanted import Request, command, not_extracted, options_of
 
@@ -225,16 +224,12 @@ def changed_since(feature_set: FeatureSet, named: NamedSet, data_root: Path | No
         return None
     which = f"The files of {name.dataset} ({name.split})"
     gone = f"{which} are not here any more: it cannot be told whether they have changed since they were extracted."
-    sources: Sequence[Path] | None = recorded.sources
-    if sources is None:
-        if not is_listed(name.dataset):
-            return None
-        try:
-            sources = load_dataset(name.dataset, data_root=data_root).split(name.split).sources
-        except NotFound:
-            return gone
-        except CryoprobeError as e:
-            return f"{which} cannot be looked at: {e.message}"
+    try:
+        sources = meaning.sources_of(recorded, name, data_root)
+    except NotFound:
+        return gone
+    except CryoprobeError as e:
+        return f"{which} cannot be looked at: {e.message}"
     if not sources or fingerprint(sources) == recorded.fingerprint:
         return None
     if not any(p.exists() for p in sources):
