@@ -18,6 +18,7 @@ from tests_logistic_problems import problem
 from threadpoolctl import threadpool_limits
 
 from cryoprobe.pipeline.probes.logistic import LogisticProbe, Path, Rotated, fit_path
+from cryoprobe.pipeline.probes.logistic import path as path_module
 from cryoprobe.pipeline.probes.logistic.certificate import certificate
 from cryoprobe.pipeline.probes.logistic.objective import Evaluation, Models, Point, Task, evaluate
 from cryoprobe.pipeline.probes.logistic.rows import MatrixRows
@@ -238,3 +239,20 @@ def test_a_fit_that_could_not_be_finished_says_how_far_it_is() -> None:
     best = LogisticProbe(C=1e4, tol=1e-8, max_iter=200).fit(x, y)
     assert probe.objective_ <= (1 + probe.gap_) * best.objective_
     assert probe.gap_ > 1e-4
+
+
+@pytest.mark.parametrize("seed", [1, 46, 53, 75, 90, 119])
+@pytest.mark.parametrize("ahead", [False, True])
+def test_the_estimate_for_large_features_holds_on_small_ones(
+    seed: int, ahead: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Problems on which other rules said "done" up to 92 times too far from the optimum.
+    given = problem(seed)
+    best = fit_path(given.x.astype(np.float64), given.y, [1 / given.C], tol=1e-9)
+    monkeypatch.setattr(path_module, "_SMALL", 0)
+    lambdas = np.array([10.0, 3.0, 1.0] if ahead else [1.0]) / given.C
+    path = fit_path(given.x, given.y, lambdas)
+    above = path.objective[-1] / (best.objective[0] * (1 - best.proven_gap[0])) - 1
+    assert path.converged[-1]
+    assert above <= 2 * path.gap[-1] + 1e-7  # float32
+    assert above <= 2e-4

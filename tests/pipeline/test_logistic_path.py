@@ -16,7 +16,9 @@ from threadpoolctl import threadpool_limits
 from cryoprobe.errors import BadInput
 from cryoprobe.pipeline.probes.logistic import course as course_module
 from cryoprobe.pipeline.probes.logistic import fit_path
-from cryoprobe.pipeline.probes.logistic.levels import interpolation, levels, outwards
+from cryoprobe.pipeline.probes.logistic.axes import rotate_
+from cryoprobe.pipeline.probes.logistic.levels import extrapolations, interpolation, levels, outwards
+from cryoprobe.pipeline.probes.team import Team
 
 LAMBDAS = np.array([100.0, 1.0, 0.01])
 Array = npt.NDArray[Any]
@@ -173,6 +175,29 @@ def test_beyond_the_last_known_penalty_a_line_goes_on() -> None:
     values = interpolation(known, np.array([0.125, 2.0])) @ np.log(known)
     np.testing.assert_allclose(values, np.log([0.125, 2.0]), atol=1e-12)
     assert interpolation(np.array([1.0, 0.9]), np.array([1e-3])).tolist() == [[0.0, 1.0]]  # too far for two so close
+
+
+def test_a_path_is_led_by_polynomials_through_the_last_penalties() -> None:
+    known = np.array([10.0, 3.0, 1.0, 1.0, 0.3])  # one of them twice
+    for degree, weights in enumerate(extrapolations(known, np.array([0.1]))[:3]):
+        value = weights @ np.log(known) ** min(degree, 1)
+        assert value == pytest.approx(np.log(0.1) ** min(degree, 1))
+        assert not weights[: len(known) - 1 - degree].any()
+    smooth = np.geomspace(10, 0.1, 6)
+    cubic = extrapolations(smooth, np.array([0.04]))[3] @ (np.log(smooth) ** 3 - np.log(smooth))
+    assert cubic == pytest.approx(np.log(0.04) ** 3 - np.log(0.04))
+
+
+@pytest.mark.parametrize("mixed", [False, True])
+def test_axes_of_independent_features_stay_as_they_are(mixed: bool) -> None:
+    rng = np.random.default_rng(0)
+    x = rng.standard_normal((900, 300)) * np.arange(1, 301) ** -1.0
+    if mixed:
+        x = x @ np.linalg.qr(rng.standard_normal((300, 300)))[0]
+    rows = torch.from_numpy(x)
+    basis, turned, _ = rotate_(rows.clone(), None, torch.float64, torch.float64, Team(1))
+    assert torch.equal(basis, torch.eye(300, dtype=torch.float64)) is not mixed
+    np.testing.assert_allclose(turned, rows @ basis, atol=1e-12)
 
 
 def test_what_is_left_is_fitted_from_the_largest_penalty_down_a_factor_of_e_at_a_time() -> None:

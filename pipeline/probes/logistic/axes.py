@@ -20,6 +20,11 @@ if TYPE_CHECKING:
 PIECE = 2048
 """Rows to rotate at once."""
 
+_ROUND = 2.5
+"""Mean square eigenvalue of the correlations up to which axes stay as they are: it is 1 of independent features, and 2
+of as many rows of them as there are dimensions. Of 2,000 rows of 1,024, eigenvectors take 0.25 s and save no product.
+"""
+
 
 @dataclass(frozen=True)
 class Axes:
@@ -103,6 +108,8 @@ def _thin(
     rows = triangle.T
     gram = triangle @ (rows if weights is None else weights[:, None].to(orthogonal) * rows)
     turn = _principal(gram)
+    if turn is None:
+        return columns.double(), rows.to(dtype).contiguous(), float(gram.trace())
     return (columns @ turn).double(), (rows @ turn).to(dtype), float(gram.trace())
 
 
@@ -126,6 +133,8 @@ def _wide(
         gram += part
     # By one thread: torch's own are faster by a third on an idle machine, and 20 times slower on one that is not.
     basis = _principal(gram.to(orthogonal))
+    if basis is None:
+        return torch.eye(d, dtype=torch.float64, device=x.device), x.to(dtype), float(gram.trace())
     turn = basis.to(dtype)
     rotated = x if dtype == x.dtype else torch.empty(n, d, dtype=dtype, device=x.device)
 
@@ -137,14 +146,19 @@ def _wide(
     return basis.double(), rotated, float(gram.trace())
 
 
-def _principal(gram: torch.Tensor) -> torch.Tensor:
-    """Return the eigenvectors; a row that is not finite has left its mark on the mean, and so on every entry."""
+def _principal(gram: torch.Tensor) -> torch.Tensor | None:
+    """Return the eigenvectors, or None where they would be no better than the axes as they are."""
     import torch
+
+    # A row that is not finite has left its mark on the mean, and so on every entry.
 
     if not torch.isfinite(gram).all():
         raise BadInput(
             "features, and their weighted squares, must be finite",
             hint="Look for NaN and infinite values, and scale features and sample weights to about one.",
         )
+    scale = gram.diagonal().rsqrt()  # inf of a constant feature: then the sum is not finite either
+    if float((scale[:, None] * gram * scale).square().mean()) * len(gram) <= _ROUND:
+        return None
     vectors: torch.Tensor = torch.linalg.eigh(gram).eigenvectors
     return vectors

@@ -4,13 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
-from .levels import Indices, interpolation, levels, outwards
+from .levels import Indices, extrapolations, interpolation, levels, outwards
 from .newton import Search
+from .objective import Point
 from .rules import Rules
+
+if TYPE_CHECKING:
+    import torch
 
 Float64 = npt.NDArray[np.float64]
 
@@ -48,46 +53,105 @@ class Course:
         self._approach = approach
         self._descend = descend
         self._known: list[int] = []
+        self._begun = False
 
     def together(self, rules: Rules) -> None:
-        """Fit all penalties at once."""
+        """Fit all penalties at once, from where they are."""
         self._fit(np.arange(len(self._penalties)), rules)
 
-    def by_levels(self, rules: Rules) -> None:
+    def by_levels(self, rules: Rules, *, ahead: bool) -> None:
         """Fit a few penalties, then those between them; those that would take long from afar come last.
 
         What starts between optima needs few steps; where it does not, its neighbours are not there yet either. From
         afar, the smallest penalties would take hundreds of products: they are set aside until their neighbours are
         known, and then begin anew, with as many steps.
+
+        Parameters
+        ----------
+        rules : Rules
+        ahead : bool
+            Fit the first few one after the other, each from where those before it lead. Together, all of them begin
+            far from their optimum: that takes more products, but fewer passes over the rows.
         """
         first, *others = levels(self._penalties)
+        soon = replace(rules, max_steps=min(rules.max_steps, _SOON)) if others else rules
+        behind = self._along(first, soon) if ahead else self._fit(first, soon)
         if not others:
-            self.together(rules)
             return
         between = replace(rules, max_steps=min(rules.max_steps, max(8, 2 * rules.max_steps // 5)))
-        behind = self._fit(first, replace(rules, max_steps=min(rules.max_steps, _SOON)))
         far = self._penalties[behind].max(initial=0.0)
         for level in others:
             if len(level := level[self._penalties[level] > far]):
+                self._start_between(level)
                 self._fit(level, between)
         left = np.setdiff1d(np.flatnonzero(self._penalties <= far), self._known)
         for group in outwards(self._penalties, left):
+            self._start_between(group)
             self._fit(group, rules)
 
-    def _fit(self, places: Indices, rules: Rules) -> Indices:
-        """Fit some of the penalties, from what is known around them; return those that are not done."""
+    def _along(self, places: Indices, rules: Rules) -> Indices:
+        """Fit penalties one after the other, from the largest down; return those that are not done."""
+        places = places[np.argsort(-self._penalties[places], kind="stable")]
+        for i in range(len(places)):
+            if i:
+                self._start_ahead(places[:i], places[i : i + 1])
+            self._fit(places[i : i + 1], rules)
+        return np.setdiff1d(places, self._known)
+
+    def _start_ahead(self, before: Indices, place: Indices) -> None:
+        """Go on along the polynomial of that degree which would have come closest to the last optimum."""
+        degree = len(before) - 1
+        if degree > 1:
+            last = before[-1:]
+            was = self._found.point.keep(self._models(last))
+            told = [
+                self._mixed(before[:-1], weights[None])
+                for weights in extrapolations(self._penalties[before[:-1]], self._penalties[last])
+            ]
+            off = [point.plus(was, -1.0) for point in told]
+            degree = int(np.argmin([float(part.dot(part).sum()) for part in off]))
+        weights = extrapolations(self._penalties[before], self._penalties[place])[degree]
+        which = self._models(place)
+        self._found.point.put(which, self._mixed(before, weights[None]))
+        # Close to the optimum, few products are made, and they would not show the directions of little curvature.
+        self._found.smallest[which] = self._found.smallest[self._models(before[-1:])]
+
+    def _start_between(self, places: Indices) -> None:
+        if self._known:
+            known = np.array(self._known)
+            weights = interpolation(self._penalties[known], self._penalties[places])
+            self._found.point.put(self._models(places), self._mixed(known, weights))
+
+    def _mixed(self, known: Indices, weights: Float64) -> Point:
+        """Return the points of new penalties as sums of those of others, by weights [new, known]."""
         import torch
 
-        device, columns = self._found.point.w.device, self._n_columns
-        which = torch.from_numpy((places[:, None] * columns + np.arange(columns)).ravel()).to(device)
-        if self._known:
-            around = torch.from_numpy(interpolation(self._penalties[self._known], self._penalties[places])).to(device)
-            self._found.interpolate(which, torch.tensor(self._known, device=device), around, columns)
+        point, columns = self._found.point, self._n_columns
+        mix, which = torch.from_numpy(weights).to(point.w.device), torch.from_numpy(known).to(point.w.device)
+
+        def of(values: torch.Tensor) -> torch.Tensor:
+            by_penalty = values.view(-1, columns, *values.shape[1:])[which]
+            mixed: torch.Tensor = torch.tensordot(mix, by_penalty, dims=1).flatten(0, 1)
+            return mixed
+
+        return Point(of(point.w), of(point.b))
+
+    def _models(self, places: Indices) -> torch.Tensor:
+        import torch
+
+        columns = self._n_columns
+        which = (places[:, None] * columns + np.arange(columns)).ravel()
+        return torch.from_numpy(which).to(self._found.point.w.device)
+
+    def _fit(self, places: Indices, rules: Rules) -> Indices:
+        """Fit some of the penalties, from where they are; return those that are not done."""
+        which = self._models(places)
         search = self._found.part(which)
-        if not self._known:
+        if not self._begun:
             self._approach(search)
+            self._begun = True
         self._descend(search, rules)
         self._found.put(which, search)
-        done = search.done.view(-1, columns).all(1).tolist()
+        done = search.done.view(-1, self._n_columns).all(1).tolist()
         self._known.extend(place for place, is_done in zip(places.tolist(), done, strict=True) if is_done)
         return np.setdiff1d(places, self._known)

@@ -14,6 +14,7 @@ Features may be a sample, and in bfloat16: an approximate Hessian changes the wa
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ..team import Team
@@ -24,8 +25,44 @@ from .sample import Sample
 if TYPE_CHECKING:
     import torch
 
-_ROWS_OF_A_DIAGONAL = 4096
+_ROWS_OF_A_DIAGONAL = 1024
 """Of more, some are left out, seven of eight at most: so many say enough of the diagonal to precondition with."""
+
+
+@dataclass(frozen=True)
+class Preconditioner:
+    """The Hessian's diagonal along the principal axes of the rows and the classes, for m models.
+
+    Parameters
+    ----------
+    turn : tensor [m, K, K]
+        The axes of the classes, in rows.
+    inverse : Point
+        One over the diagonal; 0 where there is nothing to move.
+    """
+
+    turn: torch.Tensor
+    inverse: Point
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Of directions."""
+        return self.turn.dtype
+
+    def keep(self, which: torch.Tensor) -> Preconditioner:
+        """Return that of the chosen models."""
+        return Preconditioner(self.turn[which], self.inverse.keep(which))
+
+    def apply(self, gradient: Point) -> Point:
+        """Return the gradient over the diagonal."""
+        w, b = gradient.w.to(self.dtype), gradient.b.to(self.dtype)
+        w = self.turn.mT @ ((self.turn @ w).mul_(self.inverse.w))
+        b = (self.turn.mT @ (self.turn @ b[:, :, None]).mul_(self.inverse.b[:, :, None])).squeeze(2)
+        return Point(w, b)
+
+    def energy(self, gradient: Point) -> torch.Tensor:
+        """Return how much there was to gain if the diagonal were all of the Hessian, float64 [m]."""
+        return 0.5 * gradient.dot(self.apply(gradient).to(gradient.w.dtype))
 
 
 class Curvature:
@@ -45,29 +82,29 @@ class Curvature:
 
         self._sample, self._models, self._team = sample, models, team
         m, k, d = point.w.shape
-        heads = point.w.reshape(m * k, d).to(sample.x.dtype).T
-        intercepts = point.b.reshape(m * k).to(sample.x.dtype)
-        self._blocks = list(sample.blocks(m * k))
+        heads = point.w.reshape(m * k, d).to(sample.x.dtype)
+        intercepts = point.b.reshape(m * k, 1).to(sample.x.dtype)
+        self._blocks = list(sample.blocks(m * k, team.threads))
         stride = max(1, min(8, len(sample) // _ROWS_OF_A_DIAGONAL))
         softmax, wide = sample.task.softmax, _wide(sample.x.dtype)
 
         def weights_of(block: Block) -> torch.Tensor | None:
             weights = sample.task.rows(block.rows).weights_of(models)
-            return None if weights is None else weights[:, :, None].to(wide)
+            return None if weights is None else weights[:, None].to(wide)
 
         def begin(block: Block) -> tuple[torch.Tensor, torch.Tensor]:
             # Probabilities stay in float32: 1 - p of a row that is all but decided would be lost in fewer digits.
-            z = torch.addmm(intercepts, block.x, heads).to(wide).view(-1, m, k)
+            z = torch.addmm(intercepts, heads, block.x.T).to(wide).view(m, k, -1)
             p = probabilities_(z, softmax=softmax)
             weights = weights_of(block)
             if not softmax:
                 p.mul_(1 - p)
                 if weights is not None:
                     p.mul_(weights)
-                return p, p[::stride].sum(0)[:, :, None]
-            some = p[::stride]
-            weighted = some if weights is None else some * weights[::stride]
-            return p, torch.diag_embed(weighted.sum(0)) - weighted.permute(1, 2, 0) @ some.transpose(0, 1)
+                return p, p[:, :, ::stride].sum(2, keepdim=True)
+            some = p[:, :, ::stride]
+            weighted = some if weights is None else some * weights[:, :, ::stride]
+            return p, torch.diag_embed(weighted.sum(2)) - weighted @ some.mT
 
         # Per block: p for softmax; for a single head, all that the product needs, w p (1 - p).
         self._p: list[torch.Tensor] = []
@@ -79,42 +116,34 @@ class Curvature:
             # Classes that all rise together change nothing: make that the last of the axes, to leave it out below.
             by_class += by_class.diagonal(dim1=1, dim2=2).sum(1)[:, None, None]
         curved, turn = torch.linalg.eigh(by_class)
-        self._turn = turn.mT.contiguous()
+        turned = turn.mT.contiguous()
 
         def along_axes(item: tuple[Block, torch.Tensor]) -> torch.Tensor:
             block, p = item
-            own = p[::stride]
+            own = p[:, :, ::stride]
             if softmax:
-                own = own.transpose(0, 1)  # [m, b, K]
-                own = (own @ turn.square() - (own @ turn).square()).clamp_min_(0).transpose(0, 1)
+                own = (turn.square().mT @ own).sub_((turn.mT @ own).square_()).clamp_min_(0)
                 weights = weights_of(block)
                 if weights is not None:
-                    own = own * weights[::stride]
-            return own.reshape(-1, m * k).to(sample.x.dtype).T @ block.x[::stride].square()
+                    own.mul_(weights[:, :, ::stride])
+            return own.reshape(m * k, -1).to(sample.x.dtype) @ block.x[::stride].square()
 
         diagonal = torch.zeros(m * k, d, dtype=wide, device=sample.x.device)
         for part in team.map(along_axes, zip(self._blocks, self._p, strict=True)):
             diagonal += part
         scale = sample.scale * len(sample) / sum(len(range(0, len(block.x), stride)) for block in self._blocks)
         diagonal = diagonal.view(m, k, d) * scale + models.penalties[:, None, None]
-        self._inverse = Point(diagonal.reciprocal_().to(wide), _pseudo_inverse(curved * scale))
+        inverse = Point(diagonal.reciprocal_().to(wide), _pseudo_inverse(curved * scale))
         if softmax:
-            self._inverse.w[:, -1] = 0
-            self._inverse.b[:, -1] = 0
-
-    def precondition(self, gradient: Point) -> Point:
-        """Return the gradient over the Hessian's diagonal, along the principal axes of the rows and the classes."""
-        w, b = gradient.w.to(self._turn.dtype), gradient.b.to(self._turn.dtype)
-        w = self._turn.mT @ ((self._turn @ w).mul_(self._inverse.w))
-        b = (self._turn.mT @ (self._turn @ b[:, :, None]).mul_(self._inverse.b[:, :, None])).squeeze(2)
-        return Point(w, b)
+            inverse.w[:, -1] = 0
+            inverse.b[:, -1] = 0
+        self.preconditioner = Preconditioner(turned, inverse)
 
     def keep(self, which: torch.Tensor) -> None:
         """Go on with the chosen models, bool [m], only."""
         chosen = which.nonzero().squeeze(1)
         self._models = self._models.keep(which)
-        self._p = list(self._team.map(lambda p: p.index_select(1, chosen), self._p))
-        self._inverse, self._turn = self._inverse.keep(which), self._turn[which]
+        self._p = list(self._team.map(lambda p: p.index_select(0, chosen), self._p))
 
     def product(self, direction: Point) -> Point:
         """Return the Hessian times a direction, for every model."""
@@ -123,20 +152,20 @@ class Curvature:
         m, k, d = direction.w.shape
         sample, models = self._sample, self._models
         dtype = sample.x.dtype
-        heads = direction.w.reshape(m * k, d).to(dtype).T
-        intercepts = direction.b.reshape(m * k).to(dtype)
+        heads = direction.w.reshape(m * k, d).to(dtype)
+        intercepts = direction.b.reshape(m * k, 1).to(dtype)
 
         def one(item: tuple[Block, torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
             block, p = item
-            z = torch.addmm(intercepts, block.x, heads).view(-1, m, k)
+            z = torch.addmm(intercepts, heads, block.x.T).view(m, k, -1)
             u = z.to(p.dtype).mul_(p)
             if sample.task.softmax:
-                u.addcmul_(p, u.sum(2)[:, :, None], value=-1)
+                u.addcmul_(p, u.sum(1, keepdim=True), value=-1)
                 weights = sample.task.rows(block.rows).weights_of(models)
                 if weights is not None:
-                    u.mul_(weights[:, :, None])
-            u = u.view(-1, m * k)
-            return sample.over_rows(u.to(dtype), block), u.sum(0)
+                    u.mul_(weights[:, None])
+            u = u.view(m * k, -1)
+            return sample.over_rows(u.to(dtype), block), u.sum(1)
 
         hw = torch.zeros(m * k, d, dtype=direction.w.dtype, device=direction.w.device)
         hb = torch.zeros(m * k, dtype=direction.w.dtype, device=direction.w.device)

@@ -45,10 +45,11 @@ def _hessian(x: torch.Tensor, sample: Sample, model: Models, point: Point) -> to
     import torch
 
     k, d = point.w.shape[1:]
-    p = (x[:, :-1] @ point.w[0].T + point.b[0])[:, None]
+    z = point.w @ x[:, :-1].T + point.b[:, :, None]
     softmax = sample.task.softmax
-    p = probabilities_(p, softmax=softmax)[:, 0]  # [n, K]
+    p = probabilities_(z, softmax=softmax)[0].T.contiguous()  # [n, K]
     weights = sample.task.weights_of(model)
+    weights = None if weights is None else weights.T
     own = p if softmax else p * (1 - p)
     own = own if weights is None else own * weights
     hessian = torch.zeros(k, d + 1, k, d + 1, dtype=x.dtype, device=x.device)

@@ -1,8 +1,9 @@
-"""Order of a long path: a few penalties first, then those halfway, started from what lies around them.
+"""Order of a path: a few penalties first, from the largest down, then those halfway, started from what lies around.
 
-The optimum is a smooth function of log λ, so between neighbours a factor of two apart a cubic through four optima is
-off by parts in a thousand, and a step or two of Newton's method remain. All penalties of a level are fitted together.
-The smallest, whose optimum is far from any start, come last: a few at a time, each from those above it.
+The optimum is a smooth function of log λ. Beyond the last one, a polynomial through those before it is a start that is
+a few steps of Newton's method away; between neighbours a factor of two apart, a cubic through four optima is off by
+parts in a thousand, and a step or two remain. All penalties between are fitted together. The smallest, whose optimum is
+far from any start, come last: a few at a time, each from those above it.
 """
 
 from __future__ import annotations
@@ -15,6 +16,9 @@ Indices = npt.NDArray[np.int64]
 
 _FIRST = 13
 """At most so many penalties in the first level: the ten of a usual grid at once, and 13 of the 97 of the CLIP paper."""
+
+_DEGREE = 3
+"""Of the polynomial that tells the next optimum, at most."""
 
 _WIDEST = 1.0
 """Neighbours further apart than a factor of e are no guide to what lies between."""
@@ -76,8 +80,32 @@ def interpolation(known: Float64, wanted: Float64) -> Float64:
             other = int(np.argmin(np.abs(np.where(apart > 0, apart, np.inf) - beyond)))
             if beyond / 2 <= apart[other] <= 2 * _WIDEST:
                 near = np.append(near, other)
-        for j in near:
-            others = near[(near != j) & (at[near] != at[j])]
-            row[j] = np.prod((x - at[others]) / (at[j] - at[others]))
-        row /= row.sum()
+        row[near] = _lagrange(at[near], x)
+    return weights
+
+
+def extrapolations(known: Float64, wanted: Float64) -> list[Float64]:
+    """Return the weights [known] of polynomials in log λ through the last one, two, … of the known penalties.
+
+    Parameters
+    ----------
+    known : ndarray, float64
+        In the order in which they were fitted. One that is there twice counts once.
+    wanted : ndarray, float64 [1]
+    """
+    at, found = np.log(known), []
+    for order in range(min(len(known), _DEGREE + 1)):
+        weights = np.zeros(len(known))
+        near = slice(len(known) - 1 - order, None)
+        weights[near] = _lagrange(at[near], float(np.log(wanted[0])))
+        found.append(weights)
+    return found
+
+
+def _lagrange(at: Float64, x: float) -> Float64:
+    """Return the weights of the polynomial through values at `at`, at x; of equal ones, together those of one."""
+    weights = np.ones(len(at))
+    for j, place in enumerate(at):
+        others = np.unique(at[at != place])
+        weights[j] = np.prod((x - others) / (place - others)) / np.count_nonzero(at == place)
     return weights

@@ -49,7 +49,7 @@ class Problem:
         """Return an oracle that evaluates on the sample, in its type."""
         part = self.sample
         return lambda models, point: evaluate(
-            part.blocks(point.b.numel()), part.task, models, point,
+            part.blocks(point.b.numel(), self.team.threads), part.task, models, point,
             dtype=part.x.dtype, scale=part.scale, team=self.team, over_rows=part.over_rows,
         )  # fmt: skip
 
