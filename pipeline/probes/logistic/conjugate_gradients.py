@@ -159,7 +159,7 @@ def newton_directions(curvature: Curvature, gradient: Point, effort: Effort) -> 
             direction, residual, search = direction.keep(going), residual.keep(going), search.keep(going)
             curvature.keep(going)
             kept = kept.keep(going)
-    if (effort.left > 0).any():
+    if (effort.left >= 0).any():
         progress.end()
     decrease = -0.5 * gradient.dot(solution.to(gradient.w.dtype))
     return Directions(solution, expected, products, decrease, left, progress.smallest, preconditioner)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -12,7 +12,7 @@ import numpy.typing as npt
 from .levels import Indices, extrapolations, interpolation, levels, outwards
 from .newton import Search
 from .objective import Point
-from .rules import Rules
+from .rules import Rules, Start
 
 if TYPE_CHECKING:
     import torch
@@ -34,7 +34,7 @@ class Course:
     n_columns : int
         Models of a penalty.
     approach : callable
-        Brings models near their optimum that start where nothing is known around them.
+        Brings models near their optimum; told of another start, which is better than none.
     descend : callable
         Takes steps until they are done, or the rules say that it is enough.
     """
@@ -44,7 +44,7 @@ class Course:
         found: Search,
         penalties: Float64,
         n_columns: int,
-        approach: Callable[[Search], None],
+        approach: Callable[[Search, Start | None], None],
         descend: Callable[[Search, Rules], None],
     ) -> None:
         self._found = found
@@ -53,7 +53,6 @@ class Course:
         self._approach = approach
         self._descend = descend
         self._known: list[int] = []
-        self._begun = False
 
     def together(self, rules: Rules) -> None:
         """Fit all penalties at once, from where they are."""
@@ -70,12 +69,17 @@ class Course:
         ----------
         rules : Rules
         ahead : bool
-            Fit the first few one after the other, each from where those before it lead. Together, all of them begin
-            far from their optimum: that takes more products, but fewer passes over the rows.
+            Fit the first few one after the other to the end. Else they are only brought near their optimum so, and go
+            on together: in fewer passes over the rows, and with many models to a product, but what a solve has learnt
+            of directions of little curvature is lost to the next.
         """
         first, *others = levels(self._penalties)
         soon = replace(rules, max_steps=min(rules.max_steps, _SOON)) if others else rules
-        behind = self._along(first, soon) if ahead else self._fit(first, soon)
+        if ahead:
+            behind = self._along(first, soon, enough=bool(others))
+        else:
+            self._lead(first)
+            behind = self._fit(first, soon)
         if not others:
             return
         between = replace(rules, max_steps=min(rules.max_steps, max(8, 2 * rules.max_steps // 5)))
@@ -89,14 +93,34 @@ class Course:
             self._start_between(group)
             self._fit(group, rules)
 
-    def _along(self, places: Indices, rules: Rules) -> Indices:
-        """Fit penalties one after the other, from the largest down; return those that are not done."""
-        places = places[np.argsort(-self._penalties[places], kind="stable")]
-        for i in range(len(places)):
-            if i:
-                self._start_ahead(places[:i], places[i : i + 1])
-            self._fit(places[i : i + 1], rules)
+    def _lead(self, places: Indices) -> None:
+        """Bring penalties near their optimum one after the other, each from where those before it lead."""
+        for before, place in _one_by_one(self._falling(places)):
+            instead = None
+            if len(before):
+                self._start_ahead(before, place)
+                instead = self._found.at(self._models(before[-1:]), self._models(place))
+            which = self._models(place)
+            search = self._found.part(which)
+            self._approach(search, instead)
+            self._found.put(which, search)
+
+    def _along(self, places: Indices, rules: Rules, *, enough: bool) -> Indices:
+        """Fit penalties one after the other, each from where those before it lead; return those that are not done.
+
+        With `enough`, the first one that is not done is the last that is tried.
+        """
+        places = self._falling(places)
+        self._lead(places[:1])
+        for before, place in _one_by_one(places):
+            if len(before):
+                self._start_ahead(before, place)
+            if len(self._fit(place, rules)) and enough:
+                break
         return np.setdiff1d(places, self._known)
+
+    def _falling(self, places: Indices) -> Indices:
+        return places[np.argsort(-self._penalties[places], kind="stable")]
 
     def _start_ahead(self, before: Indices, place: Indices) -> None:
         """Go on along the polynomial of that degree which would have come closest to the last optimum."""
@@ -147,11 +171,14 @@ class Course:
         """Fit some of the penalties, from where they are; return those that are not done."""
         which = self._models(places)
         search = self._found.part(which)
-        if not self._begun:
-            self._approach(search)
-            self._begun = True
         self._descend(search, rules)
         self._found.put(which, search)
         done = search.done.view(-1, self._n_columns).all(1).tolist()
         self._known.extend(place for place, is_done in zip(places.tolist(), done, strict=True) if is_done)
         return np.setdiff1d(places, self._known)
+
+
+def _one_by_one(places: Indices) -> Iterator[tuple[Indices, Indices]]:
+    """Yield those before each, and it."""
+    for i in range(len(places)):
+        yield places[:i], places[i : i + 1]

@@ -12,13 +12,12 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from ..team import Team
-from .certificate import Certificate
 from .conjugate_gradients import Directions, Effort, newton_directions
 from .curvature import Curvature
 from .dense import MOST_UNKNOWNS, dense_directions
 from .line_search import LineSearch
 from .objective import Evaluation, Models, Point
-from .rules import Exact, Oracle, Rules
+from .rules import Exact, Oracle, Rules, Start
 from .sample import Sample
 
 if TYPE_CHECKING:
@@ -135,6 +134,14 @@ class Search:
         self.passes[which] += part.passes
         self.products[which] += part.products
 
+    def at(self, other: torch.Tensor, which: torch.Tensor) -> Start:
+        """Return the points of other models, and what they evaluate to at the penalties of some."""
+        point = self.point.keep(other)
+        change = self.models.penalties[which] - self.models.penalties[other]
+        objective = self.objective[other] + 0.5 * change * point.w.square().sum((1, 2))
+        gradient = Point(self.gradient.w[other] + change[:, None, None] * point.w, self.gradient.b[other])
+        return point, Evaluation(objective, gradient)
+
     def run(
         self,
         exact: Exact | Oracle,
@@ -142,6 +149,8 @@ class Search:
         rules: Rules,
         team: Team,
         report: Callable[[str], None] | None = None,
+        *,
+        instead: Start | None = None,
     ) -> None:
         """Take steps until every model is done, stuck, or out of steps.
 
@@ -155,6 +164,8 @@ class Search:
         team : Team
         report : callable, optional
             Told a line a step.
+        instead : Start, optional
+            Where to begin if that is better; no weights at all by default.
         """
         import torch
 
@@ -164,8 +175,10 @@ class Search:
             flags.zero_()
         alive = torch.arange(m, device=self.done.device)
         self._evaluate(oracle, alive)
-        if isinstance(exact, Exact):
-            self._drop_poor_starts(exact.certificate)
+        if instead is None and isinstance(exact, Exact):
+            instead = exact.certificate.without_weights(self.models)
+        if instead is not None:
+            self._drop_poor_starts(*instead)
         decrease = torch.full_like(self.objective, torch.inf)
         for step in range(rules.max_steps + 1):
             self._learn_from_each_other(alive)
@@ -197,9 +210,7 @@ class Search:
         self.gradient.put(which, found.gradient)
         self.passes[which] += 1
 
-    def _drop_poor_starts(self, certificate: Certificate) -> None:
-        """Begin without weights where the start is worse than that."""
-        point, found = certificate.without_weights(self.models)
+    def _drop_poor_starts(self, point: Point, found: Evaluation) -> None:
         worse = ~(self.objective <= found.objective)  # nan too
         self.point.put(worse, point.keep(worse))
         self.gradient.put(worse, found.gradient.keep(worse))
@@ -298,7 +309,7 @@ class Search:
             smallest=self.smallest[alive],
             promised=self._promised[alive],
             sure=2 * self._latest[alive],
-            left=_LEFT * rules.gap * objective.minimum(gained) if rules.trust else -objective,
+            left=_LEFT * rules.gap * objective.minimum(gained) if not rules.strict else -objective,
             products=products,
         )
         found = newton_directions(curvature, gradient, effort)
@@ -330,12 +341,10 @@ class Search:
         taking &= lowest < (1 - _WORTH_TAKING) * self.objective
         takers = taking.nonzero().squeeze(1)
         if len(takers):
-            source = at[takers]
-            change = (penalties[takers] - penalties[source])[:, None, None]
-            point = self.point.keep(source)
-            self.gradient.put(takers, Point(self.gradient.w[source] + change * point.w, self.gradient.b[source]))
+            point, found = self.at(at[takers], takers)
+            self.gradient.put(takers, found.gradient)
             self.point.put(takers, point)
-            self.objective[takers] = lowest[takers]
+            self.objective[takers] = found.objective
             self.model[takers], self._promised[takers], self._quadratic[takers] = torch.inf, 0.0, False
 
     def _move(

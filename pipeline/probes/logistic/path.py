@@ -17,7 +17,7 @@ from .newton import Search
 from .objective import Models, Point
 from .problem import Problem, pose
 from .rows import MatrixRows, Rows, StreamRows, as_tensor
-from .rules import Exact, Rules
+from .rules import Exact, Rules, Start
 from .targets import Fitted, as_task
 
 if TYPE_CHECKING:
@@ -28,9 +28,6 @@ Float64 = npt.NDArray[np.float64]
 
 _WORTH_A_TEAM = 1 << 19
 """Entries of the features from which several threads pay."""
-
-_WORTH_A_START = 8192
-"""Rows of the sample from which a start from coarse arithmetic pays."""
 
 _SMALL = 1 << 22
 """Entries of the features up to which many products cost little, and every optimum is proven."""
@@ -44,7 +41,7 @@ _MOST_OF_SMALL = 1000
 _STEPS_AT_ONCE = 15
 """In float32, of small features: what takes more is ill conditioned, and rather done in float64."""
 
-_DECREASE = 0.05
+_DECREASE = 0.02
 """Share by which a coarse step must lower the objective to be worth another. With 0.2 a fifth more passes in float32
 follow, and as many products; with 0.02 more products."""
 
@@ -186,10 +183,9 @@ def fit_path(
         )  # fmt: skip
         exact: dict[torch.dtype, tuple[Problem, Exact]] = {}
 
-        def approach(search: Search) -> None:
-            if start is None and len(problem.sample) >= _WORTH_A_START:
-                search.run(problem.coarsely(), problem.sample, coarse, team, report)
-                search.passes.zero_()
+        def approach(search: Search, instead: Start | None) -> None:
+            search.run(problem.coarsely(), problem.sample, coarse, team, report, instead=instead)
+            search.passes.zero_()
 
         def descend(search: Search, rules: Rules) -> None:
             part, which = search, torch.arange(len(search.models), device=rows.device)
@@ -215,7 +211,7 @@ def fit_path(
             max_products=_MOST_PRODUCTS,
         )  # fmt: skip
         if start is None:
-            course.by_levels(fine, ahead=not isinstance(rows, StreamRows))
+            course.by_levels(fine, ahead=not small and not isinstance(rows, StreamRows))
         else:
             course.together(fine)
         return _path(found, problem, fitted, penalties)

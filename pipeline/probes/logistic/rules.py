@@ -10,6 +10,7 @@ from .certificate import Certificate
 from .objective import Evaluation, Models, Point
 
 Oracle: TypeAlias = Callable[[Models, Point], Evaluation]
+Start: TypeAlias = tuple[Point, Evaluation]
 
 
 @dataclass(frozen=True)
