@@ -241,6 +241,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--budget", type=float, default=150.0, help="seconds for a rival on one set")
+    parser.add_argument("--rivals", help="only those whose name has one of these parts: newton-cg,torch")
     parser.add_argument("--optima-only", action="store_true", help="find the optima that are not in --cache, and end")
     parser.add_argument("--quick", action="store_true", help="small sets, under a minute: does it run at all")
     parser.add_argument("--json", action="store_true", help="end with one line of JSON")
@@ -298,6 +299,8 @@ def main() -> None:
             return
         result["machine"] = machine(arguments.threads, arguments.quick)
         field, absent = rivals(arguments.threads)
+        if arguments.rivals:
+            field = [rival for rival in field if any(part in rival.name for part in arguments.rivals.split(","))]
         print("\n".join([f"Rivals: {', '.join(f'{rival.name} ({rival.kernel})' for rival in field)}", *absent]))
         warm_up(field)
         fit_path(np.eye(64, 8), np.arange(64) % 4, [1.0])

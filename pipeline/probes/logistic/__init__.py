@@ -1,4 +1,4 @@
-"""Logistic regression with an L2 penalty: many penalties at once, in few passes over the features.
+"""Logistic regression with an L2 penalty: many penalties in one go, each from where others lead.
 
 `fit_path` fits a path of penalties; `Rotated` holds features for many fits on subsets of their rows; `LogisticProbe` is
 one penalty as a scikit-learn estimator. Importing this imports neither torch nor scikit-learn.

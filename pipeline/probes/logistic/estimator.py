@@ -120,7 +120,7 @@ class LogisticProbe(TakesFlags, ClassifierMixin, BaseEstimator):  # type: ignore
         return self
 
     def fit_many(self, X: Features, y: Any, Cs: Sequence[float], sample_weight: Any = None) -> list[LogisticProbe]:
-        """Fit a copy of this probe for each C, together: every pass over the features serves all of them.
+        """Fit a copy of this probe for each C, in one go: the features are rotated once, and each leads to the next.
 
         Raises
         ------

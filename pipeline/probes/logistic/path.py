@@ -107,7 +107,7 @@ def fit_path(
     start: tuple[Float64, Float64] | None = None,
     report: Callable[[str], None] | None = None,
 ) -> Path:
-    """Fit L2-regularised logistic regression for every λ, together.
+    """Fit L2-regularised logistic regression for every λ, in one go.
 
     Minimises Σ_i w_i loss_i + (λ/2) ‖W‖² with a free intercept: scikit-learn's objective for C = 1/λ, without
     scikit-learn's division by C.

@@ -1,0 +1,125 @@
+"""How far conjugate gradients have come, and what is left to gain: an estimate from what they have gained so far."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+import scipy.linalg
+
+if TYPE_CHECKING:
+    import torch
+
+Float64 = npt.NDArray[np.float64]
+
+_SURE = 24
+"""Products from which what the last half of them have gained says how much is left."""
+
+
+class Progress:
+    """What products have gained, and so what more of them could, for m models.
+
+    An estimate, and no bound: nobody knows of directions that the gradient hides. It is the larger of two.
+
+    - The energy of the error falls at least as fast as one over the number of products in what was tried, if slowly at
+      first where the gradient lies along directions of little curvature. So no more is left than twice what the last
+      half of the products have gained; the fewer there were, the more is allowed for. After an earlier solve, slow
+      directions are all that there is: what that one left and this one has not gained is still there, until this one
+      is twice as long.
+    - If no eigenvalue of the preconditioned Hessian is below μ, Gauss and Radau's quadrature bounds what is left. The
+      smallest Ritz value is about the smallest eigenvalue that the gradient has a part in, from above; μ is half of it.
+
+    Parameters
+    ----------
+    start : tensor [m]
+        Squares of the gradients in the preconditioner's metric.
+    smallest : tensor, float64 [m]
+        Smallest Ritz value of earlier solves; inf where there were none.
+
+    References
+    ----------
+    Golub and Meurant, Matrices, Moments and Quadrature with Applications, 2010, chapter 12: the coefficients of the
+    iteration are those of the Lanczos matrix, whose eigenvalues are the Ritz values. Meurant and Tichy, On computing
+    quadrature-based bounds for the A-norm of the error in conjugate gradients, Numerical Algorithms 62, 2013.
+    """
+
+    def __init__(self, start: torch.Tensor, smallest: torch.Tensor) -> None:
+        self._smallest = smallest.double().cpu().numpy().copy()
+        self._device = start.device
+        # Before the first product, after it, …: all float64 [m].
+        self._squares = [start.double().cpu().numpy()]
+        self._gained = [np.zeros_like(self._squares[0])]
+        self._steps: list[Float64] = []
+        self._again = np.zeros(len(start), dtype=np.int64)  # products from which it is worth another look
+
+    def see(self, which: torch.Tensor, step: torch.Tensor, square: torch.Tensor) -> None:
+        """Take note of a product: for some models, the length of the step and the square of the residual after it."""
+        at = which.cpu().numpy()
+        steps, squares = np.zeros_like(self._squares[0]), self._squares[-1].copy()
+        steps[at], squares[at] = step.double().cpu().numpy(), square.double().cpu().numpy()
+        self._gained.append(self._gained[-1] + 0.5 * steps * self._squares[-1])
+        self._steps.append(steps)
+        self._squares.append(squares)
+
+    def left(
+        self, which: torch.Tensor, enough: torch.Tensor, promised: torch.Tensor, sure: torch.Tensor
+    ) -> torch.Tensor:
+        """Return what is left to gain, float64, for some models; roughly where it is more than enough.
+
+        Parameters
+        ----------
+        which : tensor, int64
+        enough : tensor, float64
+            So little that it need not be known any better.
+        promised : tensor, float64
+            What the solve before is thought to have left.
+        sure : tensor, int64
+            Products that it takes to say that there is less.
+        """
+        import torch
+
+        at, little = which.cpu().numpy(), enough.cpu().numpy()
+        count, gained = len(self._steps), self._gained[-1][at]
+        left = max(2.0, 2.0 * _SURE / count) * (gained - self._gained[count // 2][at])
+        left = np.where(sure.cpu().numpy() <= count, left, np.maximum(left, promised.cpu().numpy() - gained))
+        for i in np.flatnonzero(left <= little):
+            model = int(at[i])
+            left[i] = max(left[i], self._by_quadrature(model) if count >= self._again[model] else np.inf)
+            if left[i] > little[i] and count >= self._again[model]:
+                self._again[model] = count + 1 + count // 10
+        return torch.from_numpy(left).to(self._device)
+
+    def smallest(self) -> torch.Tensor:
+        """Return the smallest Ritz value of each model, of this solve or those before, float64 [m]."""
+        import torch
+
+        for model in range(len(self._smallest)):
+            self._look(model)
+        return torch.from_numpy(self._smallest).to(self._device)
+
+    def _look(self, model: int) -> tuple[Float64, Float64]:
+        """Take note of the smallest Ritz value; return the steps and the ratios of squares."""
+        steps = np.array([of[model] for of in self._steps])
+        count = int(np.count_nonzero(steps))
+        steps = steps[:count]
+        squares = np.array([of[model] for of in self._squares[: count + 1]])
+        with np.errstate(divide="ignore", invalid="ignore"):
+            ratios = squares[1:] / squares[:-1]
+            diagonal = 1 / steps
+            diagonal[1:] += ratios[:-1] / steps[:-1]
+            beside = np.sqrt(ratios[:-1].clip(0)) / steps[:-1]
+        if count and np.isfinite(diagonal).all() and np.isfinite(beside).all():
+            found = scipy.linalg.eigvalsh_tridiagonal(diagonal, beside, select="i", select_range=(0, 0))[0]
+            self._smallest[model] = min(self._smallest[model], max(float(found), 1e-300))
+        return steps, ratios
+
+    def _by_quadrature(self, model: int) -> float:
+        steps, ratios = self._look(model)
+        mu = 0.5 * self._smallest[model]
+        weight = 1 / mu
+        for step, ratio in zip(steps, ratios, strict=True):
+            if not weight > step:
+                return np.inf  # there is a smaller eigenvalue after all
+            weight = (weight - step) / (mu * (weight - step) + ratio)
+        return float(0.5 * weight * self._squares[-1][model])
