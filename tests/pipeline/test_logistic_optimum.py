@@ -242,15 +242,15 @@ def test_a_fit_that_could_not_be_finished_says_how_far_it_is() -> None:
 
 
 @pytest.mark.parametrize("seed", [1, 46, 53, 75, 90, 119])
-@pytest.mark.parametrize("ahead", [False, True])
+@pytest.mark.parametrize("before", [[], [10.0, 3.0], [3.7, 2.9, 2.2, 1.7, 1.3]])
 def test_the_estimate_for_large_features_holds_on_small_ones(
-    seed: int, ahead: bool, monkeypatch: pytest.MonkeyPatch
+    seed: int, before: list[float], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # Problems on which other rules said "done" up to 92 times too far from the optimum.
     given = problem(seed)
     best = fit_path(given.x.astype(np.float64), given.y, [1 / given.C], tol=1e-9)
     monkeypatch.setattr(path_module, "_SMALL", 0)
-    lambdas = np.array([10.0, 3.0, 1.0] if ahead else [1.0]) / given.C
+    lambdas = np.array([*before, 1.0]) / given.C
     path = fit_path(given.x, given.y, lambdas)
     above = path.objective[-1] / (best.objective[0] * (1 - best.proven_gap[0])) - 1
     assert path.converged[-1]

@@ -224,7 +224,7 @@ def test_a_fit_that_stops_early_is_recorded_and_nothing_is_printed(
     digits: tuple[Part, Part, Part], capfd: pytest.CaptureFixture[str]
 ) -> None:
     train, val, test = digits
-    request = ProbeRequest(probe="logreg", params={"max_iter": 2}, C=(1.0, 100.0))
+    request = ProbeRequest(probe="logreg", params={"max_iter": 1}, C=(1.0, 100.0))
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         outcome = run_probe(request, train, val, test, 10)

@@ -79,8 +79,10 @@ class Directions:
         With the Hessian.
     decrease : tensor, float64 [m]
         Of the quadratic model along the direction: -⟨gradient, direction⟩ / 2.
-    left : tensor, float64 [m]
-        What a longer direction could still gain, by `Progress`.
+    likely, left : tensor, float64 [m]
+        What a longer direction could still gain, by `Progress`: by the first of its estimates, and by the larger one.
+    made : tensor, int64 [m]
+        Products of the solve that `likely` is from.
     smallest : tensor, float64 [m]
         Smallest Ritz value: about the smallest eigenvalue, from above, of the preconditioned Hessian.
     preconditioner : Preconditioner
@@ -90,6 +92,8 @@ class Directions:
     residual: Point
     products: torch.Tensor
     decrease: torch.Tensor
+    likely: torch.Tensor
+    made: torch.Tensor
     left: torch.Tensor
     smallest: torch.Tensor
     preconditioner: Preconditioner
@@ -123,7 +127,7 @@ def newton_directions(curvature: Curvature, gradient: Point, effort: Effort) -> 
     rz = residual.dot(z)
     small = rz * effort.accuracy.to(dtype).square()
     alive = torch.arange(len(z.w), device=z.w.device)
-    smallest = effort.smallest
+    likely, made, smallest = torch.full_like(effort.left, torch.inf), products, effort.smallest
     progress = Progress(rz, smallest) if (effort.left >= 0).any() else None
     left = torch.full_like(effort.left, torch.inf)
     for product in range(int(effort.products.max())):
@@ -154,6 +158,6 @@ def newton_directions(curvature: Curvature, gradient: Point, effort: Effort) -> 
             curvature.keep(going)
             kept = kept.keep(going)
     if progress is not None:
-        smallest = progress.smallest()
+        likely, made, left, smallest = progress.end()
     decrease = -0.5 * gradient.dot(solution.to(gradient.w.dtype))
-    return Directions(solution, expected, products, decrease, left, smallest, preconditioner)
+    return Directions(solution, expected, products, decrease, likely, made, left, smallest, preconditioner)

@@ -24,7 +24,7 @@ _SOON = 12
 
 
 class Course:
-    """Fits penalties level by level, each from those around it that are done.
+    """Fits the first few penalties from the largest down, then level by level, each from those around that are done.
 
     Parameters
     ----------
@@ -34,9 +34,9 @@ class Course:
     n_columns : int
         Models of a penalty.
     approach : callable
-        Brings models near their optimum; told of another start, which is better than none.
+        Brings models near their optimum; also given another start to compare with, or None.
     descend : callable
-        Takes steps until they are done, or the rules say that it is enough.
+        Takes steps until they are done, or the rules say that it is enough; likewise.
     """
 
     def __init__(
@@ -45,7 +45,7 @@ class Course:
         penalties: Float64,
         n_columns: int,
         approach: Callable[[Search, Start | None], None],
-        descend: Callable[[Search, Rules], None],
+        descend: Callable[[Search, Rules, Start | None], None],
     ) -> None:
         self._found = found
         self._penalties = penalties
@@ -113,9 +113,11 @@ class Course:
         places = self._falling(places)
         self._lead(places[:1])
         for before, place in _one_by_one(places):
+            instead = None
             if len(before):
                 self._start_ahead(before, place)
-            if len(self._fit(place, rules)) and enough:
+                instead = self._found.at(self._models(before[-1:]), self._models(place))
+            if len(self._fit(place, rules, instead)) and enough:
                 break
         return np.setdiff1d(places, self._known)
 
@@ -123,7 +125,7 @@ class Course:
         return places[np.argsort(-self._penalties[places], kind="stable")]
 
     def _start_ahead(self, before: Indices, place: Indices) -> None:
-        """Go on along the polynomial of that degree which would have come closest to the last optimum."""
+        """Go on along the polynomial of the degree that would have come closest to the last optimum; first, a line."""
         degree = len(before) - 1
         if degree > 1:
             last = before[-1:]
@@ -137,14 +139,25 @@ class Course:
         weights = extrapolations(self._penalties[before], self._penalties[place])[degree]
         which = self._models(place)
         self._found.point.put(which, self._mixed(before, weights[None]))
-        # Close to the optimum, few products are made, and they would not show the directions of little curvature.
-        self._found.smallest[which] = self._found.smallest[self._models(before[-1:])]
+        self._hand_on(self._models(before[-1:]), which)
 
     def _start_between(self, places: Indices) -> None:
         if self._known:
             known = np.array(self._known)
             weights = interpolation(self._penalties[known], self._penalties[places])
             self._found.point.put(self._models(places), self._mixed(known, weights))
+            apart = np.log(self._penalties[places][:, None] / self._penalties[known])
+            self._hand_on(self._models(known[np.abs(apart).argmin(1)]), self._models(places))
+
+    def _hand_on(self, models: torch.Tensor, to: torch.Tensor) -> None:
+        """Tell models that start from others what those have learnt.
+
+        Close to the optimum, few products are made: they would show neither the directions of little curvature, nor
+        what is left along them. Of that, a line through the last two points has up to four times as much.
+        """
+        found = self._found
+        found.smallest[to], found.made[to] = found.smallest[models], found.made[models]
+        found.promised[to] = 4 * found.promised[models]
 
     def _mixed(self, known: Indices, weights: Float64) -> Point:
         """Return the points of new penalties as sums of those of others, by weights [new, known]."""
@@ -167,11 +180,11 @@ class Course:
         which = (places[:, None] * columns + np.arange(columns)).ravel()
         return torch.from_numpy(which).to(self._found.point.w.device)
 
-    def _fit(self, places: Indices, rules: Rules) -> Indices:
+    def _fit(self, places: Indices, rules: Rules, instead: Start | None = None) -> Indices:
         """Fit some of the penalties, from where they are; return those that are not done."""
         which = self._models(places)
         search = self._found.part(which)
-        self._descend(search, rules)
+        self._descend(search, rules, instead)
         self._found.put(which, search)
         done = search.done.view(-1, self._n_columns).all(1).tolist()
         self._known.extend(place for place, is_done in zip(places.tolist(), done, strict=True) if is_done)

@@ -25,7 +25,7 @@ from .sample import Sample
 if TYPE_CHECKING:
     import torch
 
-_ROWS_OF_A_DIAGONAL = 1024
+_ROWS_OF_A_DIAGONAL = 4096
 """Of more, some are left out, seven of eight at most: so many say enough of the diagonal to precondition with."""
 
 

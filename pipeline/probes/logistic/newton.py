@@ -87,6 +87,10 @@ class Search:
         Not done, and left because rounding hides the optimum.
     smallest : tensor, float64 [m]
         Smallest Ritz value of the preconditioned Hessian that was seen; inf where none was.
+    promised : tensor, float64 [m]
+        What solves so far are thought to have left to gain; 0 where nothing is known.
+    made : tensor, int64 [m]
+        Products of the solve that says so.
     passes, products : tensor, int64 [m]
         Evaluations of the gradient, and products with the Hessian.
     """
@@ -106,8 +110,8 @@ class Search:
         self.good, self.blurred, self._quadratic, self._hard = (torch.zeros_like(self.done) for _ in range(4))
         self._aim, self._gained, self._more = (torch.zeros_like(self.objective) for _ in range(3))
         self.passes = torch.zeros(m, dtype=torch.int64, device=device)
-        self.products, self._latest = (torch.zeros_like(self.passes) for _ in range(2))
-        self._promised = torch.zeros_like(self.objective)
+        self.products, self.made = (torch.zeros_like(self.passes) for _ in range(2))
+        self.promised = torch.zeros_like(self.objective)
 
     @property
     def proven(self) -> torch.Tensor:
@@ -123,13 +127,25 @@ class Search:
         """Return the search for some of the models, from where they are."""
         part = Search(self.models.keep(which), self.point.keep(which))
         part.lower, part.smallest = self.lower[which], self.smallest[which]
+        part.promised, part.made = self.promised[which], self.made[which]
         return part
 
     def put(self, which: torch.Tensor, part: Search) -> None:
         """Take over the state of some of the models, and add their passes and products to what they took before."""
         self.point.put(which, part.point)
         self.gradient.put(which, part.gradient)
-        for name in ("objective", "lower", "model", "noise", "good", "done", "blurred", "smallest"):
+        for name in (
+            "objective",
+            "lower",
+            "model",
+            "noise",
+            "good",
+            "done",
+            "blurred",
+            "smallest",
+            "promised",
+            "made",
+        ):
             getattr(self, name)[which] = getattr(part, name)
         self.passes[which] += part.passes
         self.products[which] += part.products
@@ -165,7 +181,7 @@ class Search:
         report : callable, optional
             Told a line a step.
         instead : Start, optional
-            Where to begin if that is better; no weights at all by default.
+            Where to begin if that is better. No weights at all are tried, too, if `exact` is more than an oracle.
         """
         import torch
 
@@ -175,10 +191,10 @@ class Search:
             flags.zero_()
         alive = torch.arange(m, device=self.done.device)
         self._evaluate(oracle, alive)
-        if instead is None and isinstance(exact, Exact):
-            instead = exact.certificate.without_weights(self.models)
         if instead is not None:
-            self._drop_poor_starts(*instead)
+            self._drop_poor_start(*instead)
+        if isinstance(exact, Exact):
+            self._drop_poor_start(*exact.certificate.without_weights(self.models))
         decrease = torch.full_like(self.objective, torch.inf)
         for step in range(rules.max_steps + 1):
             self._learn_from_each_other(alive)
@@ -210,7 +226,7 @@ class Search:
         self.gradient.put(which, found.gradient)
         self.passes[which] += 1
 
-    def _drop_poor_starts(self, point: Point, found: Evaluation) -> None:
+    def _drop_poor_start(self, point: Point, found: Evaluation) -> None:
         worse = ~(self.objective <= found.objective)  # nan too
         self.point.put(worse, point.keep(worse))
         self.gradient.put(worse, found.gradient.keep(worse))
@@ -259,11 +275,11 @@ class Search:
         borne_out = (gained - found.decrease).abs() <= 0.2 * found.decrease + rounding
         self._quadratic[alive] = borne_out & (gained <= _NEAR * self.objective[alive])
         off = self.gradient.keep(alive).plus(found.residual.to(torch.float64))
-        missed = (found.decrease + found.left) / found.preconditioner.energy(gradient).clamp_min(1e-300)
+        missed = (found.decrease + found.likely) / found.preconditioner.energy(gradient).clamp_min(1e-300)
         bent = found.preconditioner.energy(off) * missed.clamp_min(1.0)
-        left = found.left + 2 * bent
-        self.model[alive] = (2 * left).where(borne_out, torch.inf)
-        self._promised[alive] = left.where(borne_out & left.isfinite(), 0.0)
+        self.model[alive] = (2 * (found.left + 2 * bent)).where(borne_out, torch.inf)
+        likely = found.likely + 2 * bent
+        self.promised[alive] = likely.where(borne_out & likely.isfinite(), 0.0)
 
     def _directions(
         self, alive: torch.Tensor, gradient: Point, sample: Sample, rules: Rules, team: Team
@@ -307,14 +323,14 @@ class Search:
             square=2 * models.penalties * above,
             intercepts=0.5 * above / loses,
             smallest=self.smallest[alive],
-            promised=self._promised[alive],
-            sure=2 * self._latest[alive],
-            left=_LEFT * rules.gap * objective.minimum(gained) if not rules.strict else -objective,
+            promised=self.promised[alive],
+            sure=2 * self.made[alive],
+            left=_LEFT * rules.gap * objective.minimum(gained) if rules.trust else -objective,
             products=products,
         )
         found = newton_directions(curvature, gradient, effort)
         self.products[alive] += found.products
-        self.smallest[alive], self._latest[alive] = found.smallest, found.products
+        self.smallest[alive], self.made[alive] = found.smallest, found.made
         if rules.strict and sample.x.dtype == torch.float64 and gradient.w[0].numel() <= MOST_UNKNOWNS:
             self._hard[alive] = found.products > _MANY_PRODUCTS
         direction = found.direction.to(torch.float64)
@@ -345,7 +361,7 @@ class Search:
             self.gradient.put(takers, found.gradient)
             self.point.put(takers, point)
             self.objective[takers] = found.objective
-            self.model[takers], self._promised[takers], self._quadratic[takers] = torch.inf, 0.0, False
+            self.model[takers], self.promised[takers], self._quadratic[takers] = torch.inf, 0.0, False
 
     def _move(
         self, oracle: Oracle, alive: torch.Tensor, direction: Point, gradient: Point, rules: Rules

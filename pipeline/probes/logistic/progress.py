@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -50,6 +51,7 @@ class Progress:
         # Before the first product, after it, …: all float64 [m].
         self._squares = [start.double().cpu().numpy()]
         self._gained = [np.zeros_like(self._squares[0])]
+        self._likely, self._made = np.full(len(start), np.inf), np.zeros(len(start), dtype=np.int64)
         self._steps: list[Float64] = []
         self._again = np.zeros(len(start), dtype=np.int64)  # products from which it is worth another look
 
@@ -65,7 +67,7 @@ class Progress:
     def left(
         self, which: torch.Tensor, enough: torch.Tensor, promised: torch.Tensor, sure: torch.Tensor
     ) -> torch.Tensor:
-        """Return what is left to gain, float64, for some models; roughly where it is more than enough.
+        """Return what is left to gain, float64, for some models; by the first estimate alone where that is too much.
 
         Parameters
         ----------
@@ -82,7 +84,10 @@ class Progress:
         at, little = which.cpu().numpy(), enough.cpu().numpy()
         count, gained = len(self._steps), self._gained[-1][at]
         left = max(2.0, 2.0 * _SURE / count) * (gained - self._gained[count // 2][at])
-        left = np.where(sure.cpu().numpy() <= count, left, np.maximum(left, promised.cpu().numpy() - gained))
+        before, long = promised.cpu().numpy() - gained, sure.cpu().numpy()
+        kept = (count < long) & (before > left)
+        left = np.where(kept, before, left)
+        self._likely[at], self._made[at] = left, np.where(kept, long // 2, count)
         for i in np.flatnonzero(left <= little):
             model = int(at[i])
             left[i] = max(left[i], self._by_quadrature(model) if count >= self._again[model] else np.inf)
@@ -90,13 +95,16 @@ class Progress:
                 self._again[model] = count + 1 + count // 10
         return torch.from_numpy(left).to(self._device)
 
-    def smallest(self) -> torch.Tensor:
-        """Return the smallest Ritz value of each model, of this solve or those before, float64 [m]."""
+    def end(self) -> tuple[torch.Tensor, ...]:
+        """Return what is left by the first estimate, how long the solve was that it is from, and what is left by both.
+
+        And the smallest Ritz values; [m] each, float64 and int64.
+        """
         import torch
 
-        for model in range(len(self._smallest)):
-            self._look(model)
-        return torch.from_numpy(self._smallest).to(self._device)
+        bounds = np.array([self._by_quadrature(model) for model in range(len(self._smallest))])
+        found = self._likely, self._made, np.maximum(self._likely, bounds), self._smallest
+        return tuple(torch.from_numpy(values).to(self._device) for values in found)
 
     def _look(self, model: int) -> tuple[Float64, Float64]:
         """Take note of the smallest Ritz value; return the steps and the ratios of squares."""
@@ -110,8 +118,9 @@ class Progress:
             diagonal[1:] += ratios[:-1] / steps[:-1]
             beside = np.sqrt(ratios[:-1].clip(0)) / steps[:-1]
         if count and np.isfinite(diagonal).all() and np.isfinite(beside).all():
-            found = scipy.linalg.eigvalsh_tridiagonal(diagonal, beside, select="i", select_range=(0, 0))[0]
-            self._smallest[model] = min(self._smallest[model], max(float(found), 1e-300))
+            with contextlib.suppress(np.linalg.LinAlgError):
+                found = scipy.linalg.eigvalsh_tridiagonal(diagonal, beside, select="i", select_range=(0, 0))[0]
+                self._smallest[model] = min(self._smallest[model], max(float(found), 1e-300))
         return steps, ratios
 
     def _by_quadrature(self, model: int) -> float:
