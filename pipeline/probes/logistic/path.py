@@ -65,7 +65,7 @@ class Path:
         (F - F*) / F*, F the objective and F* the smallest one. For features of up to four million entries it is proven:
         at most so much. For more it is the lesser of that and an estimate: what the quadratic model of Newton's method
         says, doubled (`Search.model`). Tried on 256 small problems, many with contradicting rows and a large C, the
-        estimate was too small in 10, by a factor of 2.8 at most, and no objective was further than 1.2e-4 above the
+        estimate was too small in 9, by a factor of 1.9 at most, and no objective was further than 1.2e-4 above the
         smallest one for a `tol` of 1e-4. What rounding may hide is counted in.
     proven_gap : ndarray, float64 [L]
         What is proven of it, by duality (`certificate`); up to 1,000 times as much as there is.
