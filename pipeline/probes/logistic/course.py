@@ -96,10 +96,7 @@ class Course:
     def _lead(self, places: Indices) -> None:
         """Bring penalties near their optimum one after the other, each from where those before it lead."""
         for before, place in _one_by_one(self._falling(places)):
-            instead = None
-            if len(before):
-                self._start_ahead(before, place)
-                instead = self._found.at(self._models(before[-1:]), self._models(place))
+            instead = self._start_ahead(before, place) if len(before) else None
             which = self._models(place)
             search = self._found.part(which)
             self._approach(search, instead)
@@ -113,10 +110,7 @@ class Course:
         places = self._falling(places)
         self._lead(places[:1])
         for before, place in _one_by_one(places):
-            instead = None
-            if len(before):
-                self._start_ahead(before, place)
-                instead = self._found.at(self._models(before[-1:]), self._models(place))
+            instead = self._start_ahead(before, place) if len(before) else None
             if len(self._fit(place, rules, instead)) and enough:
                 break
         return np.setdiff1d(places, self._known)
@@ -124,8 +118,11 @@ class Course:
     def _falling(self, places: Indices) -> Indices:
         return places[np.argsort(-self._penalties[places], kind="stable")]
 
-    def _start_ahead(self, before: Indices, place: Indices) -> None:
-        """Go on along the polynomial of the degree that would have come closest to the last optimum; first, a line."""
+    def _start_ahead(self, before: Indices, place: Indices) -> Start:
+        """Go on along the polynomial of the degree that would have come closest to the last optimum; first, a line.
+
+        Return the other start that there is: the last optimum itself.
+        """
         degree = len(before) - 1
         if degree > 1:
             last = before[-1:]
@@ -137,9 +134,10 @@ class Course:
             off = [point.plus(was, -1.0) for point in told]
             degree = int(np.argmin([float(part.dot(part).sum()) for part in off]))
         weights = extrapolations(self._penalties[before], self._penalties[place])[degree]
-        which = self._models(place)
+        latest, which = self._models(before[-1:]), self._models(place)
         self._found.point.put(which, self._mixed(before, weights[None]))
-        self._hand_on(self._models(before[-1:]), which)
+        self._hand_on(latest, which)
+        return self._found.at(latest, which)
 
     def _start_between(self, places: Indices) -> None:
         if self._known:
