@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from .levels import Indices, extrapolations, interpolation, levels, outwards
+from .levels import Indices, extrapolations, falling, interpolation, levels, outwards
 from .newton import Search
 from .objective import Point
 from .rules import Rules, Start
@@ -95,7 +95,7 @@ class Course:
 
     def _lead(self, places: Indices) -> None:
         """Bring penalties near their optimum one after the other, each from where those before it lead."""
-        for before, place in _one_by_one(self._falling(places)):
+        for before, place in _one_by_one(falling(self._penalties, places)):
             instead = self._start_ahead(before, place) if len(before) else None
             which = self._models(place)
             search = self._found.part(which)
@@ -107,16 +107,13 @@ class Course:
 
         With `enough`, the first one that is not done is the last that is tried.
         """
-        places = self._falling(places)
+        places = falling(self._penalties, places)
         self._lead(places[:1])
         for before, place in _one_by_one(places):
             instead = self._start_ahead(before, place) if len(before) else None
             if len(self._fit(place, rules, instead)) and enough:
                 break
         return np.setdiff1d(places, self._known)
-
-    def _falling(self, places: Indices) -> Indices:
-        return places[np.argsort(-self._penalties[places], kind="stable")]
 
     def _start_ahead(self, before: Indices, place: Indices) -> Start:
         """Go on along the polynomial of the degree that would have come closest to the last optimum; first, a line.

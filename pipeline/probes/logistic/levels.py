@@ -15,7 +15,7 @@ Float64 = npt.NDArray[np.float64]
 Indices = npt.NDArray[np.int64]
 
 _FIRST = 13
-"""At most so many penalties in the first level: the ten of a usual grid at once, and 13 of the 97 of the CLIP paper."""
+"""At most so many penalties in the first level: the ten of a usual grid, and 13 of the 97 of the CLIP paper."""
 
 _DEGREE = 3
 """Of the polynomial that tells the next optimum, at most."""
@@ -43,6 +43,11 @@ def levels(penalties: Float64) -> list[Indices]:
     return [order[places] for places in found if len(places)]
 
 
+def falling(penalties: Float64, places: Indices) -> Indices:
+    """Return those places from the largest penalty down."""
+    return places[np.argsort(-penalties[places], kind="stable")]
+
+
 def outwards(penalties: Float64, places: Indices) -> list[Indices]:
     """Return those places from the largest penalty down, in groups that span a factor of e.
 
@@ -52,7 +57,7 @@ def outwards(penalties: Float64, places: Indices) -> list[Indices]:
     places : ndarray, int64
     """
     groups = []
-    left = places[np.argsort(-penalties[places], kind="stable")]
+    left = falling(penalties, places)
     while len(left):
         near = np.log(penalties[left[0]] / penalties[left]) <= _WIDEST
         groups.append(left[near])

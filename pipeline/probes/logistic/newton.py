@@ -267,8 +267,8 @@ class Search:
         """Say what is left to gain after a step: what its direction left, and what the model did not foretell.
 
         The gradient after the step is the residual of the direction, and what the Hessian changed along it. The
-        energy of the latter is told from its size in the preconditioner's metric, which misses directions of little
-        curvature: as much as for the gradient before, whose energy the solution has shown.
+        preconditioner gives the energy of the latter, but it misses directions of little curvature. The solution has
+        shown by how much it was too small for the gradient before, and so much is added here.
         """
         import torch
 
