@@ -142,8 +142,9 @@ def newton_directions(curvature: Curvature, gradient: Point, effort: Effort) -> 
         z = kept.apply(residual)
         after = residual.dot(z)
         if progress is not None:
-            progress.see(alive, step, after)
-            left[alive] = progress.left(alive, effort.left, effort.promised, effort.sure)
+            left[alive] = progress.see(
+                alive, step, after, enough=effort.left, promised=effort.promised, sure=effort.sure
+            )
         going = (after > small) & ~effort.suffices(residual, left[alive]) & ~flat & (product + 1 < effort.products)
         if not going.all():
             solution.put(alive[~going], direction.keep(~going))

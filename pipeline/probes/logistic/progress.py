@@ -55,33 +55,43 @@ class Progress:
         self._steps: list[Float64] = []
         self._again = np.zeros(len(start), dtype=np.int64)  # products from which it is worth another look
 
-    def see(self, which: torch.Tensor, step: torch.Tensor, square: torch.Tensor) -> None:
-        """Take note of a product: for some models, the length of the step and the square of the residual after it."""
-        at = which.cpu().numpy()
+    def see(
+        self,
+        which: torch.Tensor,
+        step: torch.Tensor,
+        square: torch.Tensor,
+        *,
+        enough: torch.Tensor,
+        promised: torch.Tensor,
+        sure: torch.Tensor,
+    ) -> torch.Tensor:
+        """Take note of a product; return what is left to gain, by the first estimate alone where that is too much.
+
+        Parameters
+        ----------
+        which : tensor, int64 [a]
+            The models that it was made for.
+        step, square : tensor [a]
+            Length of the step, and square of the residual after it.
+        enough : tensor, float64 [a]
+            So little that it need not be known any better.
+        promised : tensor, float64 [a]
+            What the solve before is thought to have left.
+        sure : tensor, int64 [a]
+            Products that it takes to say that there is less.
+
+        Returns
+        -------
+        tensor, float64 [a]
+        """
+        import torch
+
+        at, little = which.cpu().numpy(), enough.cpu().numpy()
         steps, squares = np.zeros_like(self._squares[0]), self._squares[-1].copy()
         steps[at], squares[at] = step.double().cpu().numpy(), square.double().cpu().numpy()
         self._gained.append(self._gained[-1] + 0.5 * steps * self._squares[-1])
         self._steps.append(steps)
         self._squares.append(squares)
-
-    def left(
-        self, which: torch.Tensor, enough: torch.Tensor, promised: torch.Tensor, sure: torch.Tensor
-    ) -> torch.Tensor:
-        """Return what is left to gain, float64, for some models; by the first estimate alone where that is too much.
-
-        Parameters
-        ----------
-        which : tensor, int64
-        enough : tensor, float64
-            So little that it need not be known any better.
-        promised : tensor, float64
-            What the solve before is thought to have left.
-        sure : tensor, int64
-            Products that it takes to say that there is less.
-        """
-        import torch
-
-        at, little = which.cpu().numpy(), enough.cpu().numpy()
         count, gained = len(self._steps), self._gained[-1][at]
         left = max(2.0, 2.0 * _SURE / count) * (gained - self._gained[count // 2][at])
         before, long = promised.cpu().numpy() - gained, sure.cpu().numpy()
