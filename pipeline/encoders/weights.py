@@ -85,7 +85,7 @@ def load_strictly(
     if missing:
         faults.append(f"{len(missing)} missing: {_some(missing)}")
     if keys.unexpected_keys and not may_exceed:
-        faults.append(f"{len(keys.unexpected_keys)} unexpected: {_some(keys.unexpected_keys)}")
+        faults.append(f"{len(keys.unexpected_keys)} unexpected: {_some(sorted(keys.unexpected_keys))}")
     if faults:
         raise _misfit(model, source, faults)
 
@@ -96,10 +96,10 @@ def check_values(tensors: Mapping[str, torch.Tensor], source: str) -> None:
     Raises
     ------
     BadInput
-        If there is any; it names the tensors.
+        If there is any; it names the tensors, sorted, as a safetensors file may list them in any order.
     """
     counts = {name: int(_wide(t).isnan().sum()) for name, t in tensors.items() if t.is_floating_point()}
-    bad = [f"{name} ({n:,} of {tensors[name].numel():,} values)" for name, n in counts.items() if n]
+    bad = [f"{name} ({n:,} of {tensors[name].numel():,} values)" for name, n in sorted(counts.items()) if n]
     if bad:
         raise BadInput(
             f"{source} has NaN in {len(bad)} of {len(tensors)} tensors: {_some(bad)}.",
