@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from .curvature import Curvature, Preconditioner
 from .objective import Point
-from .progress import Progress
+from .progress import Experience, Progress
 
 if TYPE_CHECKING:
     import torch
@@ -24,12 +24,6 @@ class Effort:
     square, intercepts : tensor, float64 [m]
         Squared norm of the residual of the weights, and largest entry of that of the intercepts, that are small enough
         whatever `accuracy` says. The residual is the gradient that is to be expected after the step.
-    smallest : tensor, float64 [m]
-        Smallest Ritz value of earlier solves; inf where there were none.
-    promised : tensor, float64 [m]
-        What the solve before is thought to have left; 0 where nothing is known.
-    sure : tensor, int64 [m]
-        Products that it takes to say that there is less.
     left : tensor, float64 [m]
         What a longer direction may still gain that is little enough whatever `accuracy` says; negative where nobody
         asks for it.
@@ -40,9 +34,6 @@ class Effort:
     accuracy: torch.Tensor
     square: torch.Tensor
     intercepts: torch.Tensor
-    smallest: torch.Tensor
-    promised: torch.Tensor
-    sure: torch.Tensor
     left: torch.Tensor
     products: torch.Tensor
 
@@ -52,9 +43,6 @@ class Effort:
             self.accuracy[which],
             self.square[which],
             self.intercepts[which],
-            self.smallest[which],
-            self.promised[which],
-            self.sure[which],
             self.left[which],
             self.products[which],
         )
@@ -79,12 +67,10 @@ class Directions:
         With the Hessian.
     decrease : tensor, float64 [m]
         Of the quadratic model along the direction: -⟨gradient, direction⟩ / 2.
-    likely, left : tensor, float64 [m]
-        What a longer direction could still gain, by `Progress`: by the first of its estimates, and by the larger one.
-    made : tensor, int64 [m]
-        Products of the solve that `likely` is from.
-    smallest : tensor, float64 [m]
-        Smallest Ritz value: about the smallest eigenvalue, from above, of the preconditioned Hessian.
+    left : tensor, float64 [m]
+        What a longer direction could still gain, by `Progress`; inf where nobody asked.
+    experience : Experience
+        What the solve has shown; what is left, by the first of the estimates.
     preconditioner : Preconditioner
     """
 
@@ -92,14 +78,12 @@ class Directions:
     residual: Point
     products: torch.Tensor
     decrease: torch.Tensor
-    likely: torch.Tensor
-    made: torch.Tensor
     left: torch.Tensor
-    smallest: torch.Tensor
+    experience: Experience
     preconditioner: Preconditioner
 
 
-def newton_directions(curvature: Curvature, gradient: Point, effort: Effort) -> Directions:
+def newton_directions(curvature: Curvature, gradient: Point, effort: Effort, experience: Experience) -> Directions:
     """Solve Hessian times direction = -gradient for every model, each with its own effort.
 
     Parameters
@@ -108,6 +92,8 @@ def newton_directions(curvature: Curvature, gradient: Point, effort: Effort) -> 
         Of the same models; afterwards, of those that were left last.
     gradient : Point
     effort : Effort
+    experience : Experience
+        Of the solves before.
 
     Returns
     -------
@@ -127,8 +113,7 @@ def newton_directions(curvature: Curvature, gradient: Point, effort: Effort) -> 
     rz = residual.dot(z)
     small = rz * effort.accuracy.to(dtype).square()
     alive = torch.arange(len(z.w), device=z.w.device)
-    likely, made, smallest = torch.full_like(effort.left, torch.inf), products, effort.smallest
-    progress = Progress(rz, smallest) if (effort.left >= 0).any() else None
+    progress = Progress(rz, experience, effort.left) if (effort.left >= 0).any() else None
     left = torch.full_like(effort.left, torch.inf)
     for product in range(int(effort.products.max())):
         image = curvature.product(search)
@@ -142,9 +127,7 @@ def newton_directions(curvature: Curvature, gradient: Point, effort: Effort) -> 
         z = kept.apply(residual)
         after = residual.dot(z)
         if progress is not None:
-            left[alive] = progress.see(
-                alive, step, after, enough=effort.left, promised=effort.promised, sure=effort.sure
-            )
+            left[alive] = progress.see(alive, step, after)
         going = (after > small) & ~effort.suffices(residual, left[alive]) & ~flat & (product + 1 < effort.products)
         if not going.all():
             solution.put(alive[~going], direction.keep(~going))
@@ -159,6 +142,6 @@ def newton_directions(curvature: Curvature, gradient: Point, effort: Effort) -> 
             curvature.keep(going)
             kept = kept.keep(going)
     if progress is not None:
-        likely, made, left, smallest = progress.end()
+        left, experience = progress.end()
     decrease = -0.5 * gradient.dot(solution.to(gradient.w.dtype))
-    return Directions(solution, expected, products, decrease, likely, made, left, smallest, preconditioner)
+    return Directions(solution, expected, products, decrease, left, experience, preconditioner)

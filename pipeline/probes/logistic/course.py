@@ -150,9 +150,8 @@ class Course:
         Close to the optimum, few products are made: they would show neither the directions of little curvature, nor
         what is left along them. Of that, a line through the last two points has up to four times as much.
         """
-        found = self._found
-        found.smallest[to], found.made[to] = found.smallest[models], found.made[models]
-        found.promised[to] = 4 * found.promised[models]
+        before = self._found.experience.keep(models)
+        self._found.experience.put(to, replace(before, left=4 * before.left))
 
     def _mixed(self, known: Indices, weights: Float64) -> Point:
         """Return the points of new penalties as sums of those of others, by weights [new, known]."""

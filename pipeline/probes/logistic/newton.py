@@ -17,6 +17,7 @@ from .curvature import Curvature
 from .dense import MOST_UNKNOWNS, dense_directions
 from .line_search import LineSearch
 from .objective import Evaluation, Models, Point
+from .progress import Experience
 from .rules import Exact, Oracle, Rules, Start
 from .sample import Sample
 
@@ -85,12 +86,8 @@ class Search:
         Nothing is left to do.
     blurred : tensor, bool [m]
         Not done, and left because rounding hides the optimum.
-    smallest : tensor, float64 [m]
-        Smallest Ritz value of the preconditioned Hessian that was seen; inf where none was.
-    promised : tensor, float64 [m]
-        What solves so far are thought to have left to gain; 0 where nothing is known.
-    made : tensor, int64 [m]
-        Products of the solve that says so.
+    experience : Experience
+        What the solves so far have shown.
     passes, products : tensor, int64 [m]
         Evaluations of the gradient, and products with the Hessian.
     """
@@ -105,13 +102,11 @@ class Search:
         self.lower = torch.full_like(self.objective, -torch.inf)
         self.model = torch.full_like(self.objective, torch.inf)
         self.noise, self._price, self._rarest = (torch.zeros_like(self.objective) for _ in range(3))
-        self.smallest = torch.full_like(self.objective, torch.inf)
         self.done = torch.zeros(m, dtype=torch.bool, device=device)
         self.good, self.blurred, self._quadratic, self._hard = (torch.zeros_like(self.done) for _ in range(4))
         self._aim, self._gained, self._more = (torch.zeros_like(self.objective) for _ in range(3))
-        self.passes = torch.zeros(m, dtype=torch.int64, device=device)
-        self.products, self.made = (torch.zeros_like(self.passes) for _ in range(2))
-        self.promised = torch.zeros_like(self.objective)
+        self.experience = Experience.none(m, device)
+        self.passes, self.products = (torch.zeros(m, dtype=torch.int64, device=device) for _ in range(2))
 
     @property
     def proven(self) -> torch.Tensor:
@@ -126,26 +121,15 @@ class Search:
     def part(self, which: torch.Tensor) -> Search:
         """Return the search for some of the models, from where they are."""
         part = Search(self.models.keep(which), self.point.keep(which))
-        part.lower, part.smallest = self.lower[which], self.smallest[which]
-        part.promised, part.made = self.promised[which], self.made[which]
+        part.lower, part.experience = self.lower[which], self.experience.keep(which)
         return part
 
     def put(self, which: torch.Tensor, part: Search) -> None:
         """Take over the state of some of the models, and add their passes and products to what they took before."""
         self.point.put(which, part.point)
         self.gradient.put(which, part.gradient)
-        for name in (
-            "objective",
-            "lower",
-            "model",
-            "noise",
-            "good",
-            "done",
-            "blurred",
-            "smallest",
-            "promised",
-            "made",
-        ):
+        self.experience.put(which, part.experience)
+        for name in ("objective", "lower", "model", "noise", "good", "done", "blurred"):
             getattr(self, name)[which] = getattr(part, name)
         self.passes[which] += part.passes
         self.products[which] += part.products
@@ -275,11 +259,11 @@ class Search:
         borne_out = (gained - found.decrease).abs() <= 0.2 * found.decrease + rounding
         self._quadratic[alive] = borne_out & (gained <= _NEAR * self.objective[alive])
         off = self.gradient.keep(alive).plus(found.residual.to(torch.float64))
-        missed = (found.decrease + found.likely) / found.preconditioner.energy(gradient).clamp_min(1e-300)
+        missed = (found.decrease + found.experience.left) / found.preconditioner.energy(gradient).clamp_min(1e-300)
         bent = found.preconditioner.energy(off) * missed.clamp_min(1.0)
         self.model[alive] = (2 * (found.left + 2 * bent)).where(borne_out, torch.inf)
-        likely = found.likely + 2 * bent
-        self.promised[alive] = likely.where(borne_out & likely.isfinite(), 0.0)
+        likely = found.experience.left + 2 * bent
+        self.experience.left[alive] = likely.where(borne_out & likely.isfinite(), 0.0)
 
     def _directions(
         self, alive: torch.Tensor, gradient: Point, sample: Sample, rules: Rules, team: Team
@@ -322,15 +306,12 @@ class Search:
             relative.sqrt().clamp(*_ACCURACY).where(~quadratic, 0.0),
             square=2 * models.penalties * above,
             intercepts=0.5 * above / loses,
-            smallest=self.smallest[alive],
-            promised=self.promised[alive],
-            sure=2 * self.made[alive],
             left=_LEFT * rules.gap * objective.minimum(gained) if rules.trust else -objective,
             products=products,
         )
-        found = newton_directions(curvature, gradient, effort)
+        found = newton_directions(curvature, gradient, effort, self.experience.keep(alive))
         self.products[alive] += found.products
-        self.smallest[alive], self.made[alive] = found.smallest, found.made
+        self.experience.put(alive, found.experience)
         if rules.strict and sample.x.dtype == torch.float64 and gradient.w[0].numel() <= MOST_UNKNOWNS:
             self._hard[alive] = found.products > _MANY_PRODUCTS
         direction = found.direction.to(torch.float64)
@@ -361,7 +342,7 @@ class Search:
             self.gradient.put(takers, found.gradient)
             self.point.put(takers, point)
             self.objective[takers] = found.objective
-            self.model[takers], self.promised[takers], self._quadratic[takers] = torch.inf, 0.0, False
+            self.model[takers], self.experience.left[takers], self._quadratic[takers] = torch.inf, 0.0, False
 
     def _move(
         self, oracle: Oracle, alive: torch.Tensor, direction: Point, gradient: Point, rules: Rules

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -16,6 +17,42 @@ Float64 = npt.NDArray[np.float64]
 
 _SURE = 24
 """Products from which what the last half of them have gained says how much is left."""
+
+
+@dataclass(frozen=True)
+class Experience:
+    """What the solves so far have shown of m models.
+
+    Parameters
+    ----------
+    smallest : tensor, float64 [m]
+        Smallest Ritz value, which is about the smallest eigenvalue, from above, of the preconditioned Hessian; inf
+        where none was seen.
+    left : tensor, float64 [m]
+        What they are thought to have left to gain; 0 where nothing is known.
+    products : tensor, int64 [m]
+        Of the solve that says so.
+    """
+
+    smallest: torch.Tensor
+    left: torch.Tensor
+    products: torch.Tensor
+
+    @classmethod
+    def none(cls, m: int, device: torch.device) -> Experience:
+        """Return that of m models before their first solve."""
+        import torch
+
+        left = torch.zeros(m, dtype=torch.float64, device=device)
+        return cls(torch.full_like(left, torch.inf), left, torch.zeros(m, dtype=torch.int64, device=device))
+
+    def keep(self, which: torch.Tensor) -> Experience:
+        """Return that of the chosen models."""
+        return Experience(self.smallest[which], self.left[which], self.products[which])
+
+    def put(self, which: torch.Tensor, other: Experience) -> None:
+        """Take over what others have shown as that of the chosen models."""
+        self.smallest[which], self.left[which], self.products[which] = other.smallest, other.left, other.products
 
 
 class Progress:
@@ -35,8 +72,10 @@ class Progress:
     ----------
     start : tensor [m]
         Squares of the gradients in the preconditioner's metric.
-    smallest : tensor, float64 [m]
-        Smallest Ritz value of earlier solves; inf where there were none.
+    before : Experience
+        Of the solves before.
+    enough : tensor, float64 [m]
+        So little that it need not be known any better.
 
     References
     ----------
@@ -45,8 +84,10 @@ class Progress:
     quadrature-based bounds for the A-norm of the error in conjugate gradients, Numerical Algorithms 62, 2013.
     """
 
-    def __init__(self, start: torch.Tensor, smallest: torch.Tensor) -> None:
-        self._smallest = smallest.double().cpu().numpy().copy()
+    def __init__(self, start: torch.Tensor, before: Experience, enough: torch.Tensor) -> None:
+        self._smallest = before.smallest.cpu().numpy().copy()
+        self._promised, self._long = before.left.cpu().numpy(), 2 * before.products.cpu().numpy()
+        self._enough = enough.cpu().numpy()
         self._device = start.device
         # Before the first product, after it, …: all float64 [m].
         self._squares = [start.double().cpu().numpy()]
@@ -55,16 +96,7 @@ class Progress:
         self._steps: list[Float64] = []
         self._again = np.zeros(len(start), dtype=np.int64)  # products from which it is worth another look
 
-    def see(
-        self,
-        which: torch.Tensor,
-        step: torch.Tensor,
-        square: torch.Tensor,
-        *,
-        enough: torch.Tensor,
-        promised: torch.Tensor,
-        sure: torch.Tensor,
-    ) -> torch.Tensor:
+    def see(self, which: torch.Tensor, step: torch.Tensor, square: torch.Tensor) -> torch.Tensor:
         """Take note of a product; return what is left to gain, by the first estimate alone where that is too much.
 
         Parameters
@@ -73,12 +105,6 @@ class Progress:
             The models that it was made for.
         step, square : tensor [a]
             Length of the step, and square of the residual after it.
-        enough : tensor, float64 [a]
-            So little that it need not be known any better.
-        promised : tensor, float64 [a]
-            What the solve before is thought to have left.
-        sure : tensor, int64 [a]
-            Products that it takes to say that there is less.
 
         Returns
         -------
@@ -86,7 +112,8 @@ class Progress:
         """
         import torch
 
-        at, little = which.cpu().numpy(), enough.cpu().numpy()
+        at = which.cpu().numpy()
+        little = self._enough[at]
         steps, squares = np.zeros_like(self._squares[0]), self._squares[-1].copy()
         steps[at], squares[at] = step.double().cpu().numpy(), square.double().cpu().numpy()
         self._gained.append(self._gained[-1] + 0.5 * steps * self._squares[-1])
@@ -94,7 +121,7 @@ class Progress:
         self._squares.append(squares)
         count, gained = len(self._steps), self._gained[-1][at]
         left = max(2.0, 2.0 * _SURE / count) * (gained - self._gained[count // 2][at])
-        before, long = promised.cpu().numpy() - gained, sure.cpu().numpy()
+        before, long = self._promised[at] - gained, self._long[at]
         kept = (count < long) & (before > left)
         left = np.where(kept, before, left)
         self._likely[at], self._made[at] = left, np.where(kept, long // 2, count)
@@ -105,16 +132,14 @@ class Progress:
                 self._again[model] = count + 1 + count // 10
         return torch.from_numpy(left).to(self._device)
 
-    def end(self) -> tuple[torch.Tensor, ...]:
-        """Return what is left by the first estimate, how long the solve was that it is from, and what is left by both.
-
-        And the smallest Ritz values; [m] each, float64 and int64.
-        """
+    def end(self) -> tuple[torch.Tensor, Experience]:
+        """Return what is left to gain, float64 [m], and what the solve has shown: in that, by the first estimate."""
         import torch
 
         bounds = np.array([self._by_quadrature(model) for model in range(len(self._smallest))])
-        found = self._likely, self._made, np.maximum(self._likely, bounds), self._smallest
-        return tuple(torch.from_numpy(values).to(self._device) for values in found)
+        found = np.maximum(self._likely, bounds), self._smallest, self._likely, self._made
+        left, *shown = (torch.from_numpy(values).to(self._device) for values in found)
+        return left, Experience(*shown)
 
     def _look(self, model: int) -> tuple[Float64, Float64]:
         """Take note of the smallest Ritz value; return the steps and the ratios of squares."""
