@@ -18,6 +18,8 @@ from cryoprobe.pipeline.probes.logistic import course as course_module
 from cryoprobe.pipeline.probes.logistic import fit_path
 from cryoprobe.pipeline.probes.logistic.axes import rotate_
 from cryoprobe.pipeline.probes.logistic.levels import extrapolations, interpolation, levels, outwards
+from cryoprobe.pipeline.probes.logistic.newton import Search
+from cryoprobe.pipeline.probes.logistic.objective import Models, Point
 from cryoprobe.pipeline.probes.team import Team
 
 LAMBDAS = np.array([100.0, 1.0, 0.01])
@@ -227,3 +229,23 @@ def test_a_tight_tolerance_is_reached_although_curvature_is_measured_in_a_shorte
     path = fit_path(x, y, [1000.0, 10.0, 1.0], precision="float64", tol=1e-11, max_steps=40)
     assert path.converged.all(), path.gradient_max
     np.testing.assert_allclose(path.coef.mean(1), 0, atol=1e-14)
+
+
+@pytest.mark.parametrize(("m", "n_columns"), [(7, 1), (40, 6), (5, 5)])
+def test_each_model_takes_the_weights_of_its_column_where_its_objective_is_lowest(m: int, n_columns: int) -> None:
+    rng = np.random.default_rng(m)
+    columns = rng.permutation(np.arange(m) % n_columns)
+    penalties, losses = 10.0 ** rng.uniform(-2, 2, m), rng.uniform(1, 2, m)
+    w = rng.normal(size=(m, 1, 3)) * 10.0 ** rng.uniform(-2, 1, m)[:, None, None]
+    squares = np.square(w).sum((1, 2))
+    models = Models(torch.from_numpy(penalties), torch.from_numpy(columns))
+    search = Search(models, Point(torch.from_numpy(w.copy()), torch.zeros(m, 1, dtype=torch.float64)))
+    search.objective = torch.from_numpy(losses + penalties * squares / 2)
+    alive = np.flatnonzero(rng.uniform(size=m) < 0.8)
+    search._learn_from_each_other(torch.from_numpy(alive))
+    for i in range(m):
+        lowest, at = min((losses[j] + penalties[i] * squares[j] / 2, j) for j in range(m) if columns[j] == columns[i])
+        own = losses[i] + penalties[i] * squares[i] / 2
+        taken = at if i in alive and lowest < 0.999 * own else i
+        np.testing.assert_array_equal(search.point.w[i], w[taken])
+        np.testing.assert_allclose(search.objective[i], losses[taken] + penalties[i] * squares[taken] / 2)

@@ -321,24 +321,32 @@ class Search:
         return replace(found, direction=direction)
 
     def _learn_from_each_other(self, alive: torch.Tensor) -> None:
-        """Let each model take over the weights of the one where its own objective is lowest.
+        """Let each model take over the weights of the one, of its column, where its own objective is lowest.
 
         The loss at another's weights is known already, and so is their norm:
         F_i(W_j) = F_j(W_j) + (λ_i - λ_j) ‖W_j‖²/2.
         """
         import torch
 
-        penalties, columns = self.models.penalties, self.models.columns
+        if len(self.models) == 1:
+            return
         half_norms = 0.5 * self.point.w.square().sum((1, 2))
-        table = (self.objective - penalties * half_norms)[None, :] + penalties[:, None] * half_norms  # [of, at]
-        table[columns[:, None] != columns] = torch.inf
-        lowest, at = table.min(1)
+        losses = self.objective - self.models.penalties * half_norms
+        groups = _by_column(self.models.columns)
+        nobody = torch.zeros(1, dtype=losses.dtype, device=losses.device)
+        theirs, square, penalty = (
+            torch.cat((values, nobody + none))[groups]
+            for values, none in ((losses, torch.inf), (half_norms, 0.0), (self.models.penalties, 0.0))
+        )
+        lowest, place = (theirs[:, None] + penalty[:, :, None] * square[:, None]).min(2)  # of [column, at, from]
+        there = groups < len(self.models)
+        at, takers = groups.gather(1, place)[there], groups[there]
         taking = torch.zeros_like(self.done)
         taking[alive] = True
-        taking &= lowest < (1 - _WORTH_TAKING) * self.objective
-        takers = taking.nonzero().squeeze(1)
+        chosen = taking[takers] & (lowest[there] < (1 - _WORTH_TAKING) * self.objective[takers])
+        at, takers = at[chosen], takers[chosen]
         if len(takers):
-            point, found = self.at(at[takers], takers)
+            point, found = self.at(at, takers)
             self.gradient.put(takers, found.gradient)
             self.point.put(takers, point)
             self.objective[takers] = found.objective
@@ -364,3 +372,15 @@ class Search:
 
         search.run(evaluate, take)
         return search.best == 0
+
+
+def _by_column(columns: torch.Tensor) -> torch.Tensor:
+    """Return the places of the models of each column, int64 [C, most of one]; m where there are fewer."""
+    import torch
+
+    order = columns.argsort(stable=True)
+    _, of, counts = torch.unique_consecutive(columns[order], return_inverse=True, return_counts=True)
+    place = torch.arange(len(columns), device=columns.device) - (counts.cumsum(0) - counts)[of]
+    groups = columns.new_full((len(counts), int(counts.max())), len(columns))
+    groups[of, place] = order
+    return groups
