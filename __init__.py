@@ -28,7 +28,9 @@ if TYPE_CHECKING:
         Unavailable,
     )
     from .pipeline.datasets import list_datasets, load_dataset
+    from .pipeline.datasets.own import Dataset
     from .pipeline.encoders import list_models, load_encoder
+    from .pipeline.encoders.own import Encoder
     from .pipeline.extract import extract
     from .pipeline.extracted import ExtractedSet, summary
     from .pipeline.predict import Predicted, predict
@@ -68,7 +70,9 @@ _HOMES = {
         "Unavailable",
     ),
     "pipeline.datasets": ("list_datasets", "load_dataset"),
+    "pipeline.datasets.own": ("Dataset",),
     "pipeline.encoders": ("list_models", "load_encoder"),
+    "pipeline.encoders.own": ("Encoder",),
     "pipeline.extract": ("extract",),
     "pipeline.extracted": ("ExtractedSet", "summary"),
     "pipeline.predict": ("Predicted", "predict"),
@@ -105,7 +109,9 @@ __all__ = [
     "Corrupt",
     "CryoprobeError",
     "Damage",
+    "Dataset",
     "Difference",
+    "Encoder",
     "Entry",
     "Exported",
     "ExtractedSet",

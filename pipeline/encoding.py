@@ -106,9 +106,9 @@ def check_resized(size: tuple[int, int], preprocessing: Preprocessing) -> None:
     UndecodableImage
         If the resized image had more pixels than may be decoded.
     """
-    if preprocessing.resize_mode not in _BY_SHORT_SIDE:
+    if preprocessing.resize_mode not in _BY_SHORT_SIDE or preprocessing.image_size is None:
         return
-    side = int(max(preprocessing.image_size) / preprocessing.crop_fraction)
+    side = int(max(preprocessing.image_size) / (preprocessing.crop_fraction or 1.0))
     short, long = min(size), max(size)
     if side * (side * long // short) > MAX_PIXELS:
         raise UndecodableImage(

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from pydantic import ValidationError
 
 from ..amounts import count
 from ..errors import CryoprobeError
@@ -21,9 +22,8 @@ _CANDIDATES = 50
 def explain_encoder(store: Store, spec: EncoderSpec) -> str | None:
     """Say which fields of `spec` differ from the nearest encoder in the store; None for a store without sets."""
     nearest: tuple[list[str], FeatureSet] | None = None
-    wanted = spec.model_dump(mode="json")
     for feature_set in _one_per_encoder(store):
-        fields = differences(feature_set.manifest.encoder, wanted)
+        fields = differences(feature_set.manifest.encoder, spec)
         if fields and (nearest is None or len(fields) < len(nearest[0])):
             nearest = fields, feature_set
     if nearest is None:
@@ -31,9 +31,13 @@ def explain_encoder(store: Store, spec: EncoderSpec) -> str | None:
     return f"New to the store: the encoder differs from that of set {nearest[1].id[:12]} in " + ", ".join(nearest[0])
 
 
-def differences(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[str]:
-    """Return the fields in which two specs differ, as ``name (before → after)``."""
-    fields = fields_that_differ(before, after)
+def differences(before: Mapping[str, Any], after: EncoderSpec) -> list[str]:
+    """Return the fields in which a stored spec and another differ, as ``name (before → after)``."""
+    try:
+        was: Mapping[str, Any] = EncoderSpec.model_validate(before).model_dump(mode="json")
+    except ValidationError:  # of a later version
+        was = before
+    fields = fields_that_differ(was, after.model_dump(mode="json"))
     return [f"{k} ({_short(old)} → {_short(new)})" for k, (old, new) in fields.items()]
 
 

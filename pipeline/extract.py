@@ -21,9 +21,9 @@ from ..stores.origins import Origin
 from ..stores.rows import Withdrawn
 from ..stores.sample_index import SampleIndex, fingerprint
 from ..stores.store import Store, open_store
-from .datasets import is_listed, limit_split, load_dataset
+from .datasets import as_dataset, is_listed, is_own, limit_split, load_dataset
 from .datasets.base import Dataset, Labels, Noting, Split
-from .encoders import load_encoder
+from .encoders import as_encoder, load_encoder
 from .encoders.allocator import release_memory
 from .encoders.base import Encoder
 from .encoding import default_batch
@@ -50,9 +50,9 @@ class _Request:
     """The options that become part of a set's name or of how the run goes."""
 
     settings: Settings
+    model: str
     stored_dtype: StoredDtype
     image_size: int | None
-    precision: str
     limit: int | None
     limit_seed: int | None
     listed_again: bool
@@ -165,8 +165,10 @@ def extract(
     data = dataset
     if isinstance(data, str):
         data = load_dataset(data, data_root=data_root, download=download, layout=layout, ignore=ignore)
-    elif layout is not None or ignore:
-        raise BadInput("layout and ignore are for data sets that are named.", hint="Give them to load_dataset.")
+    else:
+        data = as_dataset(data)
+        if given := [what for what, value in {"layout": layout, "ignore": ignore}.items() if value]:
+            raise BadInput(f"{given[0]} is for data sets that are named.", hint="Give it to load_dataset.")
     parts = [data.split(name) for name in splits or data.splits]
     for note in data.notes() if isinstance(data, Noting) else ():
         reporter.note(note)
@@ -185,15 +187,23 @@ def extract(
             device=device,
         )
     else:
-        encoder = model
+        encoder = as_encoder(model)
+        options = {"taps": taps, "checkpoint": checkpoint, "image_size": image_size, "untrained": untrained}
+        if given := [what for what, value in options.items() if value]:
+            raise BadInput(
+                f"{given[0]} is for encoders that are named, and {encoder.name} is loaded already.",
+                hint="Give it to what made the encoder, such as load_encoder.",
+                key=given[0],
+            )
     opened = open_store(store, create=True)
     batch_size = batch_size or default_batch(encoder)
     settings = Settings(batch_size, workers or min(8, os.cpu_count() or 1), unit_rows, max_bad)
+    called = dataset if isinstance(dataset, str) and is_own(dataset) else data.name
     request = _Request(
         settings,
+        model if isinstance(model, str) else encoder.name,
         stored_dtype,
         image_size,
-        precision,
         limit,
         None if limit is None else limit_seed,
         listed_again=is_listed(data.name) and layout is None and not ignore,
@@ -209,9 +219,7 @@ def extract(
         return [
             extracted
             for part, state in zip(parts, states, strict=True)
-            for extracted in _extract_split(
-                part, state, data.name, encoder, targets, opened, samples, request, reporter
-            )
+            for extracted in _extract_split(part, state, called, encoder, targets, opened, samples, request, reporter)
         ]
     finally:
         samples.close()
@@ -345,14 +353,14 @@ def _shared(target: Target, content: _Content, store: Store) -> SharedEmbeddings
 
 def _name(encoder: Encoder, dataset: str, split: str, target: Target, request: _Request) -> Name:
     return Name(
-        model=encoder.name,
+        model=request.model,
         dataset=dataset,
         split=split,
         tap=target.spec.tap,
         image_size=request.image_size,
         limit=request.limit,
         limit_seed=request.limit_seed,
-        precision=request.precision,
+        precision=target.spec.precision,
         stored_dtype=request.stored_dtype,
         untrained=encoder.untrained,
         seed=encoder.seed,
@@ -375,8 +383,8 @@ def _seal(
     earlier = store.find(**name.model_dump())
     feature_set, new = store.seal(
         target.index,
-        encoder=target.spec.model_dump(mode="json"),
-        dataset=content.spec.model_dump(mode="json"),
+        encoder=target.spec.written,
+        dataset=content.spec.written,
         ids=content.ids,
         labels=content.labels,
         failed=content.failed,

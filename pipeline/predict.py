@@ -179,7 +179,7 @@ def _encoder_of(
         encoder = model
     found = encoder.spec(tap, dtype)
     if found.id != wanted.id:
-        why = ", ".join(differences(wanted.spec, found.model_dump(mode="json")))
+        why = ", ".join(differences(wanted.spec, found))
         raise Conflict(
             f"{encoder.name} is not the encoder that the probe was trained on: its id is {found.id[:12]}, not "
             f"{wanted.id[:12]}. They differ in {why}.",
@@ -219,12 +219,13 @@ def _load(
         )
 
     encoder = load(None if name is None else name.image_size)
-    height, width = spec.preprocessing.image_size
-    if encoder.spec(spec.tap, spec.stored_dtype).preprocessing.image_size != (height, width) and height == width:
+    size = spec.preprocessing.image_size
+    found = encoder.spec(spec.tap, spec.stored_dtype).preprocessing.image_size
+    if size is not None and found != size and size[0] == size[1]:
         # A name does not have the size of an encoder that a program had loaded. Where this one refuses it, it is
         # another one, and its id will tell.
         with suppress(BadInput):
-            encoder = load(height)
+            encoder = load(size[0])
     return encoder
 
 

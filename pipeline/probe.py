@@ -368,7 +368,7 @@ def _asked(plan: Plan, spec: TrialSpec) -> dict[str, Any]:
         "schema": key["schema"],
         "train": key["train"],
         "test": key["test"],
-        "val": key["val"],
+        "val": key.get("val"),
     }
 
 

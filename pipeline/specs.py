@@ -2,13 +2,16 @@
 
 Whatever changes the numbers is a field here; whatever does not (batch size, device, worker count, host, versions,
 timings, file names) is provenance and stays out.
+
+A field that has its default value is left out of what is hashed, so that a new field with a default changes no id. What
+may still change, and what never will, is said in docs/compatibility.md.
 """
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from typing import Literal
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -16,7 +19,9 @@ from pydantic import BaseModel, ConfigDict
 
 from ..canonical import digest
 
-Tap = Literal["post_projection", "pre_projection", "pooled", "cls", "patch_mean"]
+Tap: TypeAlias = str
+"""Where in an encoder an embedding is read: one of `TAPS`, or what an encoder of somebody's own calls it."""
+
 TAPS: tuple[Tap, ...] = ("post_projection", "pre_projection", "pooled", "cls", "patch_mean")
 
 StoredDtype = Literal["float16", "float32"]
@@ -27,39 +32,48 @@ class _Spec(BaseModel):
 
     @property
     def id(self) -> str:
-        """sha256 of the spec's canonical JSON, 64 hexadecimal digits."""
-        return digest(self.model_dump(mode="json"))
+        """sha256 of the canonical JSON of `written`, 64 hexadecimal digits."""
+        return digest(self.written)
+
+    @property
+    def written(self) -> dict[str, Any]:
+        """The spec as it is hashed and stored: without the fields that have their default value."""
+        return self.model_dump(mode="json", exclude_defaults=True)
 
 
 class Preprocessing(_Spec):
     """Everything between a decoded image and the tensor that enters the encoder.
 
+    A transform that these fields do not describe has more of its own, whose values are JSON.
+
     Parameters
     ----------
     library : str
-        Whose transform it is: ``open_clip`` or ``timm``. The two differ in the order of resize and colour conversion.
-    image_size : tuple of int
+        Whose transform it is: ``open_clip``, ``timm`` … They differ in the order of resize and colour conversion.
+    image_size : tuple of int, optional
         Height and width of the input, in pixels.
-    resize_mode : str
+    resize_mode : str, optional
         How the image is brought to that size, in the library's own word (``shortest``, ``center``, ``squash`` …).
-    crop_fraction : float
+    crop_fraction : float, optional
         Side of the centre crop over the side after resizing; 1.0 where nothing is cut off.
-    interpolation : str
+    interpolation : str, optional
         Resampling filter.
-    mean, std : tuple of float
+    mean, std : tuple of float, optional
         Per channel, on the 0–1 scale.
-    color_mode : str
+    color_mode : str, optional
         What the channels are and when the image is converted to them.
     """
 
-    library: Literal["open_clip", "timm"]
-    image_size: tuple[int, int]
-    resize_mode: str
-    crop_fraction: float
-    interpolation: str
-    mean: tuple[float, ...]
-    std: tuple[float, ...]
-    color_mode: str
+    model_config = ConfigDict(frozen=True, extra="allow")
+
+    library: str
+    image_size: tuple[int, int] | None = None
+    resize_mode: str | None = None
+    crop_fraction: float | None = None
+    interpolation: str | None = None
+    mean: tuple[float, ...] | None = None
+    std: tuple[float, ...] | None = None
+    color_mode: str | None = None
 
 
 class EncoderSpec(_Spec):
@@ -68,7 +82,7 @@ class EncoderSpec(_Spec):
     Parameters
     ----------
     family : str
-        The library that builds the model: ``open_clip`` or ``timm``.
+        The library that builds the model: ``open_clip``, ``timm`` …
     architecture : str
         The library's name of the architecture, without a weights tag.
     weights : str
@@ -82,16 +96,24 @@ class EncoderSpec(_Spec):
         dtype of the embeddings in the store.
     schema_version : int
         Raised when a change of Cryoprobe changes the numbers.
+
+    Examples
+    --------
+    >>> spec = EncoderSpec(
+    ...     family="timm", architecture="vit_tiny", weights="00" * 32, preprocessing={"library": "timm"}, tap="cls"
+    ... )
+    >>> spec.written["preprocessing"], "precision" in spec.written
+    ({'library': 'timm'}, False)
     """
 
-    family: Literal["open_clip", "timm"]
+    family: str
     architecture: str
     weights: str
     preprocessing: Preprocessing
     tap: Tap
-    precision: Literal["fp32"] = "fp32"
+    precision: str = "fp32"
     stored_dtype: StoredDtype = "float16"
-    schema_version: Literal[1] = 1
+    schema_version: int = 1
 
 
 class DatasetSpec(_Spec):
@@ -120,7 +142,7 @@ class DatasetSpec(_Spec):
     split: str
     multilabel: bool = False
     failed: tuple[str, ...] = ()
-    schema_version: Literal[1] = 1
+    schema_version: int = 1
 
 
 def samples_digest(ids: Sequence[bytes], labels: npt.NDArray[np.int64] | npt.NDArray[np.uint8]) -> str:

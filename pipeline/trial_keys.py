@@ -13,9 +13,9 @@ from typing import Any
 
 from ..canonical import digest
 from ..stores.feature_set import FeatureSet
+from .own_code import Code, versions_of
 from .probes import Draw
-from .probes.identity import code_of, plain, request_key, uses_seed
-from .probes.own_code import Code, versions_of
+from .probes.identity import code_of, request_key, uses_seed
 from .protocols import METRIC
 from .resolve import Sets
 from .trial_plan import Plan
@@ -57,14 +57,14 @@ def specify(plan: Plan, sets: Sets, draw: Draw, seed: int, code: Code) -> TrialS
     key: dict[str, Any] = {
         "train": sets.train.id,
         "test": _identity(sets.test, {"seed": plan.test_seed}),
-        "val": _chosen_on(plan, sets, draw),
-        "protocol": plan.protocol,
         "schema": TRIAL_SCHEMA,
     }
+    if sets.val is not None:
+        key["val"] = _chosen_on(plan, sets, draw)
     if plan.request is not None:
         key["request"] = request_key(plan.request)
     else:
-        key["metric"] = plan.metric
+        key |= {"protocol": plan.protocol, "metric": plan.metric}
         if changed := _changed(plan):
             key["parameters"] = changed
     if _is_random(plan, sets, draw):
@@ -84,7 +84,7 @@ def _changed(plan: Plan) -> dict[str, Any]:
     """Return the parameters of a protocol that are not as published; the metric has a place of its own."""
     assert plan.published is not None
     published = plan.published.parameters
-    return {k: plain(v) for k, v in plan.parameters.items() if k != METRIC and v != published[k]}
+    return {k: v for k, v in plan.parameters.items() if k != METRIC and v != published[k]}
 
 
 def _is_random(plan: Plan, sets: Sets, draw: Draw) -> bool:

@@ -126,7 +126,7 @@ class FeatureSet:
     @property
     def multilabel(self) -> bool:
         """Whether labels are uint8 [n, C] flags rather than int64 [n] class indices."""
-        return bool(self.manifest.dataset["multilabel"])
+        return self.manifest.multilabel
 
     @property
     def failed(self) -> tuple[FailedSample, ...]:

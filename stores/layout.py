@@ -44,6 +44,9 @@ FORMAT = "cryoprobe-store"
 FORMAT_VERSION = 1
 MARKER = "cryoprobe.json"
 
+KNOWN_FEATURES: frozenset[str] = frozenset()
+"""What a marker may require of a reader beyond version 1: nothing yet."""
+
 
 def new_attempt() -> str:
     """Return a name that no other writer will choose."""
@@ -127,10 +130,10 @@ def read_sealed(backend: Backend, key: str, what: str, hint: str, limit: int = S
     content = parse_json(data, key, backend.url)
     if not isinstance(content, dict):
         problem = "it is not an object"
-    elif not is_whole(content):
-        problem = "its checksum does not agree with its content"
-    elif canonical_json(content) != data:
+    elif not _is_canonical(content, data):
         problem = "it is not canonical JSON"
+    elif not is_whole(content, data):
+        problem = "its checksum does not agree with its content"
     else:
         return content
     raise damaged(backend, key, what, problem, hint)
@@ -220,13 +223,20 @@ def is_whole(content: Mapping[str, Any], data: bytes | None = None) -> bool:
         for separated in (member + b",", b"," + member):
             if data.count(separated) == 1 and hashlib.sha256(data.replace(separated, b"")).hexdigest() == checksum:
                 return True
+    if data is not None and not _is_canonical(content, data):
+        return False
     try:
-        if data is not None and canonical_json(content) != data:
-            return False
         found = digest({k: v for k, v in content.items() if k != "checksum"})
-    except (ValueError, RecursionError):  # a number that a changed byte made infinite, say
+    except (ValueError, RecursionError):
         return False
     return bool(checksum == found)
+
+
+def _is_canonical(content: Mapping[str, Any], data: bytes) -> bool:
+    try:
+        return canonical_json(content) == data
+    except (ValueError, RecursionError):  # a number that a changed byte made infinite, say
+        return False
 
 
 def write_marker(backend: Backend) -> None:
@@ -247,12 +257,12 @@ def write_marker(backend: Backend) -> None:
             if made:
                 backend.delete(MARKER)
             raise
-        backend.put(MARKER, marker(conditional_put=True))
+        backend.put(MARKER, marker({**read_json(backend, MARKER), "conditional_put": True}))
 
 
-def marker(**also: bool) -> bytes:
+def marker(more: Mapping[str, Any] | None = None) -> bytes:
     """Return the object that says that there is a store, and what more is known of it."""
-    return json.dumps({"format": FORMAT, "version": FORMAT_VERSION, **also}).encode() + b"\n"
+    return json.dumps({"format": FORMAT, "version": FORMAT_VERSION, **(more or {})}).encode() + b"\n"
 
 
 def _is_proven(backend: Backend) -> bool:
@@ -286,7 +296,7 @@ def check_marker(backend: Backend) -> None:
     NotFound
         If there is no store.
     Incompatible
-        If it is something else, or newer.
+        If it is something else, or newer, or requires a feature that this version does not know.
     """
     try:
         marker = read_json(backend, MARKER)
@@ -306,4 +316,15 @@ def check_marker(backend: Backend) -> None:
             key=MARKER,
             expected=FORMAT_VERSION,
             found=version,
+        )
+    requires = marker.get("requires", [])
+    words = requires if isinstance(requires, list) else [requires]
+    if unknown := [word for word in words if not (isinstance(word, str) and word in KNOWN_FEATURES)]:
+        raise Incompatible(
+            f"{backend.url} uses {', '.join(repr(word)[:40] for word in unknown[:8])}, which this version of Cryoprobe "
+            "does not know.",
+            hint="Upgrade Cryoprobe: pip install -U cryoprobe",
+            key=MARKER,
+            expected=sorted(KNOWN_FEATURES),
+            found=requires,
         )

@@ -39,7 +39,7 @@ class _Dataset(BaseModel):
     rows: Count
     classes: list[str]
     split: str
-    multilabel: bool
+    multilabel: bool = False
     failed: list[str] = []
 
 
@@ -125,6 +125,11 @@ class Manifest(BaseModel):
         return layout.set_folder(self.set, self.attempt)
 
     @property
+    def multilabel(self) -> bool:
+        """Whether a sample has any number of classes rather than exactly one."""
+        return bool(self.dataset.get("multilabel", False))
+
+    @property
     def size(self) -> int:
         """Bytes of all objects of the set."""
         return sum(o.size for o in self.objects.values())
@@ -141,10 +146,8 @@ class Manifest(BaseModel):
     def form(self, array: str) -> Form:
         """Return how one of the arrays is cut up."""
         if array == "labels":
-            flags = bool(self.dataset["multilabel"])
-            return Form(
-                "uint8" if flags else "int64", (len(self.dataset["classes"]),) if flags else (), self.label_chunk_rows
-            )
+            flags = (len(self.dataset["classes"]),) if self.multilabel else ()
+            return Form("uint8" if flags else "int64", flags, self.label_chunk_rows)
         dtype, tail = {
             "embeddings": (self.dtype, (self.dim,)),
             "norms": ("float32", ()),

@@ -57,6 +57,16 @@ class Name(BaseModel):
     checkpoint: str | None = None
 
     @property
+    def written(self) -> dict[str, Any]:
+        """The name as it is hashed and stored: without the options that have their default value."""
+        return self.model_dump(mode="json", exclude_defaults=True)
+
+    @property
+    def digits(self) -> str:
+        """What tells the names of a set apart in their keys."""
+        return _digits(self.written)
+
+    @property
     def view(self) -> str:
         """Which part of which data set: the key under which the sample index remembers what it amounted to."""
         return f"{self.dataset} {self.split} {self.limit} {self.limit_seed}"
@@ -117,7 +127,7 @@ class NamedSet(BaseModel):
     @property
     def key(self) -> str:
         """Key of the name in the store."""
-        return _key(self.set, digest(self.name.model_dump(mode="json")))
+        return _key(self.set, self.name.digits)
 
 
 def matching(
@@ -161,7 +171,8 @@ def record(backend: Backend, named: NamedSet) -> None:
     others = [n.named for n in found if not is_future(n.named) and marks.of(n.key, n.checksum) is None]
     latest = max([named.named, *(min(other + 1, LATEST) for other in others)])
     sealed = named.model_copy(update={"named": latest})
-    content = sealed.model_dump(mode="json", exclude={"origin"} if sealed.below else {"below", "origin"})
+    content = sealed.model_dump(mode="json", exclude={"name", "origin", *(() if sealed.below else ("below",))})
+    content["name"] = sealed.name.written
     backend.put(named.key, layout.dump_seal(content, layout.SMALL))
     if not backend.exists(layout.manifest_key(named.encoder, named.set)):  # removed this instant, and its names before
         backend.delete(named.key)
@@ -174,10 +185,8 @@ def read_all(backend: Backend) -> Iterator[NamedSet]:
             content = layout.parse_json(data, key, backend.url)
             if isinstance(content, dict) and layout.is_whole(content, data):
                 named = _as_written(content)
-                written = content["name"]
                 # To make the digits of what was read is cheaper than to make them of the model.
-                whole = written.keys() == Name.model_fields.keys()
-                if key == (_key(named.set, digest(written)) if whole else named.key):
+                if key == _key(named.set, _digits(content["name"])) and content["name"].keys() <= _FIELDS:
                     yield named
 
 
@@ -216,6 +225,12 @@ def _as_written(content: Mapping[str, Any]) -> NamedSet:
     return NamedSet.model_validate({**content, "origin": None})
 
 
-def _key(set_: str, of_name: str) -> str:
-    """Return the key of a name: 16 digits of its digest tell those of a set apart."""
-    return f"names/{set_}.{of_name[:16]}.json"
+def _key(set_: str, digits: str) -> str:
+    return f"names/{set_}.{digits}.json"
+
+
+def _digits(written: Mapping[str, Any]) -> str:
+    return digest(written)[:16]
+
+
+_FIELDS = Name.model_fields.keys()

@@ -128,7 +128,7 @@ def documents_of(manifest: Manifest) -> dict[str, bytes]:
     """Return the ``zarr.json`` documents of a set, by their keys below its folder."""
     m = manifest
     labels = ArraySpec((m.rows,), "int64", m.label_chunk_rows, ("sample",))
-    if m.dataset["multilabel"]:
+    if m.multilabel:
         labels = ArraySpec((m.rows, len(m.dataset["classes"])), "uint8", m.label_chunk_rows, ("sample", "class"))
     arrays = {
         "embeddings": ArraySpec((m.rows, m.dim), m.dtype, m.chunk_rows, ("sample", "feature")),

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from pathlib import Path
+
+import pytest
 
 import cryoprobe
 
@@ -17,3 +20,39 @@ def test_two_people_share_a_store_in_a_bucket(s3: str) -> None:
     assert done.returncode == 0, done.stdout + done.stderr
     assert "132 images: 12 encoded, 120 taken from the store" in done.stdout
     assert done.stdout.splitlines()[-1] == "Everything is what was written."
+
+
+@pytest.mark.parametrize(
+    ("example", "said"),
+    [
+        (
+            "own_encoder.py",
+            ["images: 1797 encoded, 0 taken", "images: 0 encoded, 1797 taken", "lab:tiny: top-1"],
+        ),
+        ("own_dataset.py", ["train: 1200 images, 1200 encoded", "test: 597 images, 0 encoded", "lab:digits: top-1"]),
+    ],
+)
+def test_what_is_ones_own_is_extracted_once_and_probed_by_name(example: str, said: list[str], tmp_path: Path) -> None:
+    command = [sys.executable, str(EXAMPLES / example), str(tmp_path / "store")]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    for line in said:
+        assert line in done.stdout
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        ["--model", "own_encoder:make_encoder", "--dataset", "sklearn:digits", "--test-split", "0.3"],
+        ["--model", "timm:test_vit", "--untrained", "--dataset", "own_dataset:make_dataset"],
+    ],
+)
+def test_so_it_is_on_the_command_line(names: list[str], tmp_path: Path) -> None:
+    words = [sys.executable, "-m", "cryoprobe.cli"]
+    options = [*names, "--store", str(tmp_path / "store"), "--json"]
+    asked = [word for word in options if word not in ("--test-split", "0.3")]
+    for verb, given in (("extract", asked), ("extract", asked), ("probe", options)):
+        done = subprocess.run([*words, verb, *given], capture_output=True, text=True, check=False, cwd=EXAMPLES)
+        assert done.returncode == 0, done.stdout + done.stderr
+    result = json.loads(done.stdout)
+    assert result["metrics"]["top1"] > 0.5

@@ -14,11 +14,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ...class_names import repeated
 from ...errors import BadInput, CryoprobeError, NotFound
 from ..passing import is_passing, patiently, unavailable
-from .base import ALL, Dataset, Labels, Split
-from .class_names import alike, is_missing, one_form
+from .base import ALL, Dataset, Split
+from .label_arrays import read_labels, texts
 from .splits import ArraySplit, LazyDataset, as_labels, class_order, fixed, status
 
 _IDX_DTYPES = {0x08: ">u1", 0x09: ">i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
@@ -29,8 +28,7 @@ def npz(name: str, file: Path) -> Dataset:
     """Open an npz file: ``images`` and ``labels`` [and ``split``], or these per split, or x_train/y_train and so on.
 
     ``train_images``/``train_labels`` is MedMNIST's form, ``x_train``/``y_train`` Keras'. ``classes`` or
-    ``class_names`` names the classes that integer labels index. Flags [n, C] of which every row of every split has
-    exactly one are labels in one-hot form: they are read as one label a row, and a note says so.
+    ``class_names`` names the classes that integer labels index; see `read_labels`.
 
     Raises
     ------
@@ -56,35 +54,46 @@ def npz(name: str, file: Path) -> Dataset:
         ) from None
     # What else is in the zip comes as bytes.
     arrays = {key: array for key, array in members.items() if isinstance(array, np.ndarray)}
-    parts = _npz_parts(arrays, file)
     given = arrays.get("classes", arrays.get("class_names"))
     named = None if given is None else _class_names(given, file)
-    flat = {split: _flat_labels(labels, f"{file}: labels of {split}") for split, (_, labels) in parts.items()}
-    flat = _named_alike(flat, named or (), file)
-    notes = []
-    if all(_is_one_hot(labels) for labels in flat.values()):
-        width = next(iter(flat.values())).shape[1]
-        flat = {split: labels.argmax(axis=1) for split, labels in flat.items()}
-        named = named or tuple(str(i) for i in range(width))
-        if len(named) != width:
-            raise _unfit(file)
-        notes.append(f"{file}: every row has one flag of {width}, so these are {width} classes that exclude each other")
-    classes = _npz_classes(list(flat.values()), named, file)
-    if {"-1", "0"} <= set(classes) and (without := sum(int((labels == -1).sum()) for labels in flat.values())):
-        notes.append(f"{file}: -1, the label of {without:,} rows, is read as a class; leave them out if they have none")
+    splits, notes = array_splits(_npz_parts(arrays, file), named, str(file), (file,))
+    return fixed(name, splits, notes)
+
+
+def array_splits(
+    parts: Mapping[str, tuple[Any, Any]], named: tuple[str, ...] | None, file: str, sources: tuple[Path, ...] = ()
+) -> tuple[list[Split], list[str]]:
+    """Return the splits that pairs of arrays make, and what is to be said of how they were read.
+
+    Parameters
+    ----------
+    parts : mapping of str to (ndarray, ndarray)
+        Images and labels by split, as `npz` takes them.
+    named : tuple of str or None
+        Class names that integer labels index.
+    file : str
+        What they are called in messages.
+    sources : tuple of Path
+        Files that they come from.
+
+    Raises
+    ------
+    BadInput
+        If they are of another kind, or do not fit together.
+    """
+    read = read_labels({split: labels for split, (_, labels) in parts.items()}, named, file)
     splits: list[Split] = []
     for split, (images, _) in parts.items():
         _check_images(images, f"{file}: images of {split}")
-        labels = flat[split]
+        labels = read.labels[split]
         if len(images) != len(labels):
             raise BadInput(
                 f"{file}: {split} has {len(images)} images and {len(labels)} labels.",
                 hint="Save one label per image.",
-                key=str(file),
+                key=file,
             )
-        splits.append(ArraySplit(split, classes, _to_labels(labels, classes, named), images, (file,)))
-    texts = {split: set(labels.tolist()) for split, labels in flat.items() if labels.dtype.kind == "U"}
-    return fixed(name, splits, [*notes, *alike(texts)])
+        splits.append(ArraySplit(split, read.classes, labels, images, sources))
+    return splits, read.notes
 
 
 def idx(name: str, root: Path) -> Dataset:
@@ -204,7 +213,7 @@ def _npz_parts(arrays: Mapping[str, npt.NDArray[Any]], file: Path) -> dict[str, 
         images, labels = arrays["images"], arrays["labels"]
         if "split" not in arrays:
             return {ALL: (images, labels)}
-        which = _texts(arrays["split"], f"{file}: split")
+        which = texts(arrays["split"], f"{file}: split")
         if not which.ndim == 1 <= min(images.ndim, labels.ndim) or not len(which) == len(images) == len(labels):
             raise BadInput(f"{file}: images, labels and split differ in length.", hint="Save one of each per image.")
         return {s: (images[which == s], labels[which == s]) for s in dict.fromkeys(which.tolist())}
@@ -223,56 +232,6 @@ def _npz_parts(arrays: Mapping[str, npt.NDArray[Any]], file: Path) -> dict[str, 
     return parts
 
 
-def _flat_labels(labels: npt.NDArray[Any], what: str) -> npt.NDArray[Any]:
-    if labels.ndim == 2 and labels.shape[1] == 1:
-        labels = labels[:, 0]
-    flags = labels.ndim == 2 and labels.dtype.kind in "biu" and np.isin(labels, (0, 1)).all()
-    if not flags and not (labels.ndim == 1 and labels.dtype.kind in "iuUS"):
-        raise BadInput(
-            f"{what} are {labels.dtype} {list(labels.shape)}.",
-            hint="Labels are integers or strings [n], or 0/1 flags [n, C] for multi-label data.",
-            key=what,
-        )
-    return _texts(labels, what) if labels.dtype.kind == "S" else labels
-
-
-def _is_one_hot(labels: npt.NDArray[Any]) -> bool:
-    """Say whether labels are flags of which every row has exactly one, as ``to_categorical`` gives them."""
-    return labels.ndim == 2 and labels.shape[1] > 1 and len(labels) > 0 and bool((labels.sum(axis=1) == 1).all())
-
-
-def _unfit(file: Path) -> BadInput:
-    return BadInput(f"{file}: the labels do not fit the class names.", hint="Name every class.", key=str(file))
-
-
-def _texts(array: npt.NDArray[Any], what: str) -> npt.NDArray[Any]:
-    """Return an array of strings, whichever kind of strings it has."""
-    if array.dtype.kind != "S":
-        return array.astype(str)
-    try:
-        return np.asarray(np.char.decode(array, "utf-8"))
-    except UnicodeDecodeError:
-        raise BadInput(f"{what}: not all are UTF-8.", hint="Save them as str, not as bytes.", key=what) from None
-
-
-def _named_alike(
-    flat: Mapping[str, npt.NDArray[Any]], named: tuple[str, ...], file: Path
-) -> dict[str, npt.NDArray[Any]]:
-    """Return labels, of which names that differ only in their Unicode form are one; refuse missing ones."""
-    texts = {str(v) for labels in flat.values() if labels.dtype.kind == "U" for v in np.unique(labels)}
-    if missing := sorted(text for text in texts if is_missing(text)):
-        raise BadInput(
-            f"{file}: a label is {missing[0]!r}, as of a missing one.",
-            hint="Leave those rows out, or name their class.",
-            key=str(file),
-        )
-    forms = one_form(texts, named)
-    return {
-        split: np.array([forms[v] for v in labels.tolist()], str) if labels.dtype.kind == "U" else labels
-        for split, labels in flat.items()
-    }
-
-
 def _class_names(given: npt.NDArray[Any], file: Path) -> tuple[str, ...]:
     if given.ndim != 1:
         raise BadInput(
@@ -280,44 +239,7 @@ def _class_names(given: npt.NDArray[Any], file: Path) -> tuple[str, ...]:
             hint="Save a list: one name per class.",
             key=str(file),
         )
-    return tuple(_texts(given, f"{file}: class names").tolist())
-
-
-def _npz_classes(labels: list[npt.NDArray[Any]], named: tuple[str, ...] | None, file: Path) -> tuple[str, ...]:
-    """Return the class names: those given, else the labels that occur, else the columns' numbers."""
-    forms = {(part.shape[1:], part.dtype.kind in "US") for part in labels}
-    if len(forms) > 1:
-        raise BadInput(
-            f"{file}: the labels of one split do not fit those of another.",
-            hint="Save integers for all, strings for all, or equally many flags for all.",
-            key=str(file),
-        )
-    if labels[0].ndim == 2:
-        found = tuple(str(i) for i in range(labels[0].shape[1]))
-        valid = named is None or len(named) == len(found)
-    elif labels[0].dtype.kind in "iu":
-        found = class_order({str(v) for part in labels for v in np.unique(part)})
-        valid = named is None or all(0 <= int(v) < len(named) for v in found)
-    else:
-        found = class_order({str(v) for part in labels for v in np.unique(part)})
-        valid = named is None or set(found) <= set(named)
-        if named is not None and (shared := repeated(named)):
-            raise BadInput(
-                f"{file}: several classes are called {shared[0]!r}, and labels that are names can't tell them apart.",
-                hint="Save labels that are integers: places in the list of classes.",
-                key=str(file),
-            )
-    if not valid:
-        raise _unfit(file)
-    return named or found
-
-
-def _to_labels(labels: npt.NDArray[Any], classes: tuple[str, ...], named: tuple[str, ...] | None) -> Labels:
-    if labels.ndim == 2:
-        return labels.astype(np.uint8)
-    if named is not None and labels.dtype.kind in "iu":
-        return labels.astype(np.int64)
-    return as_labels([str(v) for v in labels], classes)
+    return tuple(texts(given, f"{file}: class names").tolist())
 
 
 def _check_images(images: npt.NDArray[Any], what: str) -> None:

@@ -88,6 +88,7 @@ class Noting(Protocol):
         ...
 
 
+@runtime_checkable
 class Dataset(Protocol):
     """A data set: a name and its splits.
 

@@ -1,18 +1,27 @@
-"""Names of data sets: what ``folder:PATH`` and its kin mean."""
+"""Names of data sets: what ``folder:PATH`` and its kin mean.
+
+Beside the kinds of this package there are those that installed packages announce, and functions of one's own; see
+`doors`.
+"""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NoReturn
 
 from ...errors import BadInput, CryoprobeError
 from ...stores.sample_index import cache_folder
+from .. import doors
 from .base import Dataset
 
 _PATH_KINDS = {"folder": "PATH", "csv": "FILE", "npz": "FILE", "idx": "PATH"}
+
+KINDS = frozenset({*_PATH_KINDS, "torchvision", "sklearn"})
+"""What the names of data sets begin with that this package opens."""
 
 
 @dataclass(frozen=True)
@@ -46,7 +55,8 @@ def load_dataset(
     Parameters
     ----------
     spec : str
-        ``folder:PATH``, ``csv:FILE``, ``npz:FILE``, ``idx:PATH``, ``torchvision:NAME`` or ``sklearn:digits``.
+        ``folder:PATH``, ``csv:FILE``, ``npz:FILE``, ``idx:PATH``, ``torchvision:NAME`` or ``sklearn:digits``;
+        ``KIND:REST`` of an installed package, or ``MODULE:FUNCTION``, a function of your own that returns a data set.
     data_root : Path, optional
         Folder of torchvision's data sets; ``data`` in the cache folder by default.
     download : bool
@@ -63,9 +73,12 @@ def load_dataset(
     """
     name = canonical_name(spec, data_root)
     kind, _, rest = name.partition(":")
+    own = _opener_of(name) if is_own(name) else None
     if kind != "folder" and (layout is not None or ignore):
         option = "ignore" if layout is None else "layout"
         raise BadInput(f"--{option} is for folder:PATH, and {spec} is not a folder.", hint="Leave it out.", key=option)
+    if own is not None:
+        return as_dataset(own(), name)
     if kind == "folder":
         from .folders import folder
 
@@ -100,12 +113,17 @@ def canonical_name(spec: str, data_root: Path | None = None) -> str:
     data_root : Path, optional
         Not part of the name: colleagues keep torchvision's data in different folders.
 
+    Returns
+    -------
+    str
+        A name of another kind is returned as it is: it may be that of somebody's own.
+
     Raises
     ------
     BadInput
-        If the kind, or the home folder of a path, is unknown.
+        If the home folder of a path is unknown.
     """
-    kind, separator, rest = spec.partition(":")
+    kind, _, rest = spec.partition(":")
     if kind in _PATH_KINDS and rest:
         try:
             path = Path(rest).expanduser()
@@ -113,15 +131,46 @@ def canonical_name(spec: str, data_root: Path | None = None) -> str:
             raise BadInput(f"{spec}: {e}", hint="Write the path in full.", key=spec) from None
         # Not `resolve`: a link that a team shares keeps its name wherever it points.
         return f"{kind}:{Path(os.path.abspath(path)).as_posix()}"  # noqa: PTH100
-    if kind == "torchvision" and rest:
-        return spec
-    if spec == "sklearn:digits":
-        return spec
+    return spec
+
+
+def refuse_name(spec: str) -> NoReturn:
+    """Say that a name is that of no data set, and which there are."""
     raise BadInput(
         f"{spec!r} names no data set.",
         hint="Write folder:PATH, csv:FILE, npz:FILE, idx:PATH, torchvision:NAME or sklearn:digits "
-        "(`cryoprobe datasets` lists them)." + ("" if separator else f" Is it a folder? folder:{spec}"),
+        "(`cryoprobe datasets` lists them), or MODULE:FUNCTION for one of your own."
+        + ("" if ":" in spec else f" Is it a folder? folder:{spec}"),
         key=spec,
+    )
+
+
+def is_own(name: str) -> bool:
+    """Say whether a name is none of the kinds that this package opens."""
+    kind, _, rest = name.partition(":")
+    return kind not in KINDS or not rest or (kind == "sklearn" and rest != "digits")
+
+
+def _opener_of(name: str) -> Callable[[], object]:
+    """Return what opens a data set of somebody's own; refuse a name that is nobody's."""
+    found = None if name.partition(":")[0] in KINDS else doors.opener(name, doors.DATASETS)
+    return found or refuse_name(name)
+
+
+def as_dataset(made: object, name: str = "dataset") -> Dataset:
+    """Return a data set; refuse, with what to do, what is none.
+
+    Raises
+    ------
+    BadInput
+    """
+    if isinstance(made, Dataset) and not isinstance(made, type):
+        return made
+    raise BadInput(
+        f"{name} is a {type(made).__name__}, and no data set.",
+        hint="Wrap arrays, a list of (path, label), or a torch or torchvision data set: cryoprobe.Dataset(source, "
+        "name=…); or name one, such as folder:PATH.",
+        key=name,
     )
 
 
@@ -139,7 +188,7 @@ def dataset_pattern(pattern: str | None) -> str | None:
         return pattern
     try:
         return canonical_name(pattern)
-    except BadInput:
+    except BadInput:  # a home folder of nobody
         return pattern
 
 
@@ -169,4 +218,6 @@ def list_datasets() -> list[DatasetKind]:
     for which, splits in SPLITS.items():
         parts = ", ".join(splits)
         rows.append(DatasetKind(f"torchvision:{which}", f"splits: {parts}", f"torchvision:{which} --data-root DIR"))
+    for kind, package in sorted(doors.announced(doors.DATASETS).items()):
+        rows.append(DatasetKind(f"{kind}:…", f"of the package {package}", f"{kind}:…"))
     return rows

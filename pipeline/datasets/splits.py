@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from ...errors import BadInput, CryoprobeError, NotFound
 from ..passing import patiently
-from .base import ALL, Dataset, Labels, Split
+from .base import ALL, Labels, Split
 from .images import decode_file, decode_pixels, encode_pixels, identified
 
 if TYPE_CHECKING:
@@ -187,7 +187,7 @@ class LazyDataset:
         return self._made[name]
 
 
-def fixed(name: str, splits: Sequence[Split], notes: Sequence[str] = ()) -> Dataset:
+def fixed(name: str, splits: Sequence[Split], notes: Sequence[str] = ()) -> LazyDataset:
     """Return a data set of splits that exist already."""
     return LazyDataset(name, {s.name: partial(_same, s) for s in splits}, lambda: notes)
 

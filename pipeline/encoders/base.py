@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from ..specs import EncoderSpec, StoredDtype, Tap
 
@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from PIL import Image
 
 
+@runtime_checkable
 class Encoder(Protocol):
     """A frozen encoder in evaluation mode, with the preprocessing that its library prescribes.
 

@@ -1,5 +1,8 @@
 """Names of encoders: what can be named, what a name means, and loading what it names.
 
+Beside the families of this package there are those that installed packages announce, and functions of one's own; see
+`doors`.
+
 Importing this module, and `default_tap`, import neither torch nor timm nor open_clip.
 """
 
@@ -10,15 +13,16 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import Literal, NoReturn, get_args
+from typing import Any, NoReturn
 
 from ...errors import BadInput, NotFound
+from .. import doors
 from ..specs import TAPS, Tap
 from .base import Encoder
 
-Family = Literal["open_clip", "timm", "quickstart"]
+FAMILIES = ("open_clip", "timm", "quickstart")
 
-DEFAULT_TAPS: dict[Family, Tap] = {"open_clip": "post_projection", "timm": "pooled", "quickstart": "pooled"}
+DEFAULT_TAPS: dict[str, Tap] = {"open_clip": "post_projection", "timm": "pooled", "quickstart": "pooled"}
 QUICKSTART = "efficientnet_lite0"
 IMAGE_SIZES_PX = range(1, 4097)
 PRECISIONS = ("fp32",)
@@ -34,7 +38,7 @@ class ModelName:
     Parameters
     ----------
     family : str
-        ``open_clip``, ``timm`` or ``quickstart``.
+        ``open_clip``, ``timm``, ``quickstart``, or what an installed package announces.
     architecture : str
         The library's name of the architecture.
     tag : str or None
@@ -43,7 +47,7 @@ class ModelName:
         Whether the name stands for published weights. Otherwise it takes a checkpoint, or random weights.
     """
 
-    family: Family
+    family: str
     architecture: str
     tag: str | None = None
     pretrained: bool = False
@@ -64,7 +68,7 @@ def parse_name(model: str) -> ModelName:
         If `model` is not of that form.
     """
     family, colon, rest = model.partition(":")
-    for known in get_args(Family):
+    for known in FAMILIES:
         if family == known and colon:
             joint = {"open_clip": "/", "timm": "."}.get(known)
             architecture, has_tag, tag = rest.partition(joint) if joint else (rest, "", "")
@@ -72,8 +76,8 @@ def parse_name(model: str) -> ModelName:
                 return ModelName(known, architecture, tag or None)
     raise BadInput(
         f"{model!r} does not name an encoder.",
-        hint="Use open_clip:ARCH/TAG, timm:NAME.TAG or quickstart:efficientnet_lite0; `cryoprobe models PATTERN` "
-        "lists the names.",
+        hint="Use open_clip:ARCH/TAG, timm:NAME.TAG, quickstart:efficientnet_lite0, or MODULE:FUNCTION for one of your "
+        "own; `cryoprobe models PATTERN` lists the names.",
         key=model,
     )
 
@@ -105,7 +109,8 @@ def load_encoder(
     Parameters
     ----------
     model : str
-        ``open_clip:ARCH/TAG``, ``timm:NAME[.TAG]`` or ``quickstart:efficientnet_lite0``.
+        ``open_clip:ARCH/TAG``, ``timm:NAME[.TAG]`` or ``quickstart:efficientnet_lite0``; ``KIND:REST`` of an installed
+        package, or ``MODULE:FUNCTION``, a function of your own that returns an encoder.
     taps : sequence of str
         Where to read; all in one forward pass. Empty means `default_tap`.
     checkpoint : Path, optional
@@ -130,6 +135,10 @@ def load_encoder(
     NotFound
         If the model, the checkpoint file or the published weights are not there.
     """
+    if model.partition(":")[0] not in FAMILIES and (make := doors.opener(model, doors.ENCODERS)) is not None:
+        options = {"checkpoint": checkpoint, "image-size": image_size, "untrained": untrained}
+        options |= {"device": device != "auto"}
+        return _own(model, make(), taps, options)
     named = parse_name(model)
     asked = _check_taps(taps)
     if precision not in PRECISIONS:
@@ -185,7 +194,40 @@ def list_models(pattern: str | None = None) -> list[ModelName]:
     names += [ModelName("timm", architecture, tag or None, True) for architecture, _, tag in tagged]
     bare = set(timm.list_models()) - {architecture for architecture, _, _ in tagged}
     names += [ModelName("timm", architecture) for architecture in sorted(bare)]
+    names += [ModelName(kind, "…", None, True) for kind in sorted(doors.announced(doors.ENCODERS))]
     return [named for named in names if pattern is None or _matches(named.name, pattern)]
+
+
+def _own(model: str, made: object, taps: Sequence[str], options: dict[str, Any]) -> Encoder:
+    """Return an encoder of somebody's own; refuse options that have no effect on it."""
+    encoder = as_encoder(made, model)
+    if given := [option for option, value in options.items() if value]:
+        raise BadInput(
+            f"{model} makes its encoder by itself: --{given[0]} has no effect on it.",
+            hint="Leave it out, and set it in the code that the name stands for.",
+            key=given[0],
+        )
+    if missing := [tap for tap in taps if tap not in encoder.taps]:
+        have = ", ".join(encoder.taps)
+        raise BadInput(f"{model} has no tap {missing[0]}.", hint=f"It has: {have}", key=missing[0], expected=have)
+    return encoder
+
+
+def as_encoder(made: object, name: str = "model") -> Encoder:
+    """Return an encoder; refuse, with what to do, what is none.
+
+    Raises
+    ------
+    BadInput
+    """
+    if isinstance(made, Encoder) and not isinstance(made, type):
+        return made
+    raise BadInput(
+        f"{name} is a {type(made).__name__}, and no encoder.",
+        hint="Wrap a module or function: cryoprobe.Encoder(module, preprocess, name=…, version=…); or name one of the "
+        "libraries', such as timm:vit_small_patch14_dinov2.",
+        key=name,
+    )
 
 
 def _matches(name: str, pattern: str) -> bool:
@@ -195,7 +237,7 @@ def _matches(name: str, pattern: str) -> bool:
     return fnmatchcase(name, pattern) or fnmatchcase(name.partition(":")[2], pattern)
 
 
-def _bare(named: ModelName) -> tuple[Family, str]:
+def _bare(named: ModelName) -> tuple[str, str]:
     return named.family, named.architecture
 
 

@@ -7,9 +7,9 @@ from typing import Any
 
 from pydantic import JsonValue
 
+from ..own_code import Code, code_of_modules, installed_code, versions_of
 from .estimators import load, make_estimator, valid_parameters
 from .named import NAMED
-from .own_code import Code, code_of_modules, installed_code, versions_of
 from .request import ProbeRequest
 
 _WORK_ONLY = frozenset({"n_threads", "memory", "block_size", "warm_start"})
@@ -36,7 +36,7 @@ def request_key(request: ProbeRequest) -> dict[str, JsonValue]:
         params[request.tune] = request.grid[0]
     defaults, idle = _defaults(request), _idle(request)
     told = {
-        name: plain(value)
+        name: value
         for name, value in params.items()
         if name.split("__")[-1] not in idle and not (name in defaults and _same(value, defaults[name]))
     }
@@ -44,7 +44,7 @@ def request_key(request: ProbeRequest) -> dict[str, JsonValue]:
     if told:
         key["params"] = told
     if len(request.grid) > 1:
-        key |= {"tune": request.tune, "grid": [plain(value) for value in request.grid], "choose_by": request.choose_by}
+        key |= {"tune": request.tune, "grid": list(request.grid), "choose_by": request.choose_by}
     return key
 
 
@@ -114,9 +114,3 @@ def _same(value: JsonValue, default: object) -> bool:
     if isinstance(value, int | float):
         return isinstance(default, int | float) and value == default
     return type(value) is type(default) and bool(value == default)
-
-
-def plain(value: JsonValue) -> JsonValue:
-    """Return a whole number as an int, so that 1 and 1.0 are one value."""
-    whole = isinstance(value, float) and value.is_integer() and abs(value) < 2**53
-    return int(value) if whole and isinstance(value, float) else value

@@ -13,7 +13,6 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from ...canonical import digest
 from ...errors import Corrupt, CryoprobeError, NotFound
 from .. import layout, names
 from ..backends.backend import Backend
@@ -239,7 +238,7 @@ class Restorer:
         with suppress(CryoprobeError, ValidationError):
             manifest = self._store.open(layout.stem(key)).manifest
             name = Name.model_validate(manifest.provenance.get("name"))
-            if key.endswith(f".{digest(name.model_dump(mode='json'))[:16]}.json"):
+            if key.endswith(f".{name.digits}.json"):
                 set_aside(self._backend, key)
                 names.record(
                     self._backend,

@@ -14,6 +14,7 @@ from cryoprobe.pipeline.datasets import (
     known_splits,
     list_datasets,
     load_dataset,
+    refuse_name,
 )
 from cryoprobe.pipeline.datasets.torchvision_sets import SPLITS
 
@@ -52,7 +53,7 @@ def test_names_without_a_path_stay_as_they_are_wherever_the_data_lie(name: str, 
     ],
 )
 def test_what_names_no_data_set_is_met_with_all_kinds(spec: str) -> None:
-    for function in (canonical_name, load_dataset):
+    for function in (load_dataset, refuse_name):
         with pytest.raises(BadInput, match="names no data set") as refused:
             function(spec)
         for kind in ("folder:", "csv:", "npz:", "idx:", "torchvision:", "sklearn:digits"):
@@ -93,7 +94,7 @@ def test_splits_are_known_where_no_image_need_be_read_for_it(tmp_path: Path) -> 
 
 def test_a_bare_path_is_met_with_the_name_that_was_probably_meant() -> None:
     with pytest.raises(BadInput, match=r"Is it a folder\? folder:/data/photos"):
-        canonical_name("/data/photos")
+        load_dataset("/data/photos")
 
 
 def test_a_home_that_does_not_exist_is_an_error_that_names_it() -> None:

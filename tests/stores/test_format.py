@@ -46,7 +46,7 @@ def read(root: Path, set_id: str) -> dict[str, npt.NDArray[Any]]:
         data = (folder / key).read_bytes()
         assert (len(data), hashlib.sha256(data).hexdigest()) == (record["size"], record["sha256"])
     n, classes = manifest["rows"], len(manifest["dataset"]["classes"])
-    flags = manifest["dataset"]["multilabel"]
+    flags = manifest["dataset"].get("multilabel", False)
     forms = {
         "embeddings": (manifest["dtype"], (manifest["dim"],), manifest["chunk_rows"]),
         "norms": ("float32", (), manifest["chunk_rows"]),

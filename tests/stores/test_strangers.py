@@ -157,7 +157,7 @@ MANIFESTS: dict[str, Callable[[Content], object]] = {
     "a provenance that is none": set_to("provenance", value=[]),
     "a name that is a list": set_to("provenance", "name", value=["timm"]),
     "a day of creation in words": set_to("provenance", "created", value="yesterday"),
-    "a creation in the far future": set_to("provenance", "created", value=10**30),
+    "a creation in the far future": set_to("provenance", "created", value=2**100),
     "a newer version": set_to("version", value=2),
     "a version beyond 64 bits": set_to("version", value=2**80),
     "a version in words": set_to("version", value="two"),
@@ -290,10 +290,11 @@ def test_a_units_seal_that_lies_is_refused(root: Path, case: str) -> None:
 
 @pytest.mark.parametrize("case", NAMES)
 def test_a_name_that_lies_is_no_name(root: Path, case: str) -> None:
+    path = only(root, "names")
     rewrite(root, "names", NAMES[case])
     assert as_before(use(root))
     assert sorted(n.rows for n in cryoprobe.open_store(root).names()) == [3, 8]
-    assert only(root, "names").relative_to(root).as_posix() in {d.key for d in cryoprobe.verify(root).damages}
+    assert path.relative_to(root).as_posix() in {d.key for d in cryoprobe.verify(root).damages}
 
 
 @pytest.mark.parametrize("case", TRIALS)
@@ -491,7 +492,7 @@ def test_the_worst_end_in_little_memory_and_time(root: Path, case: str) -> None:
     assert not done.stdout.startswith("[]")
 
 
-POOL: list[Any] = [None, True, -1, 0, 2**63, 10**30, 1.5, -0.0, "", "..", "/", "\0", ESCAPE, "a" * 5000, [], {}, [[]]]
+POOL: list[Any] = [None, True, -1, 0, 2**63, 2**100, 1.5, -0.0, "", "..", "/", "\0", ESCAPE, "a" * 5000, [], {}, [[]]]
 POOL += [{"a": []}, "é" * 50, "1", "0" * 64, ["", 1], {"": None}, 2**53, -(2**40)]
 
 

@@ -74,6 +74,19 @@ def test_a_store_of_a_newer_format_asks_for_an_upgrade_and_is_left_alone(
     assert "pip install -U cryoprobe" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("requires", [["fp8-rows"], ["fp8-rows", "x"], "fp8-rows", [{"fp8-rows": 1}], 7])
+def test_a_store_that_requires_what_this_version_does_not_know_is_refused_by_name(root: Path, requires: object) -> None:
+    marker = json.dumps({"format": "cryoprobe-store", "version": 1, "requires": requires})
+    (root / "cryoprobe.json").write_text(marker)
+    for create in (False, True):
+        with pytest.raises(cryoprobe.Incompatible, match=r"fp8-rows|7") as caught:
+            cryoprobe.open_store(root, create=create)
+        assert "Upgrade" in str(caught.value.hint)
+    assert (root / "cryoprobe.json").read_text() == marker
+    (root / "cryoprobe.json").write_text(marker.replace(json.dumps(requires), "[]"))
+    assert len(cryoprobe.open_store(root).names()) == 2
+
+
 def test_a_newer_manifest_is_refused_and_the_rest_of_the_store_is_read(
     root: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -1,0 +1,95 @@
+"""Where other people's kinds come in: installed packages announce them, and a module of one's own is named.
+
+A package that is installed announces what it brings under an entry point, such as `cryoprobe.encoders`: the name of the
+entry point is the kind, and ``KIND:REST`` is opened by calling what it points to with ``REST``. Without installing
+anything, ``MODULE:FUNCTION`` names a function that takes no arguments.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.metadata
+import importlib.util
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from ..errors import BadInput
+
+ENCODERS = "cryoprobe.encoders"
+DATASETS = "cryoprobe.datasets"
+
+
+def announced(group: str) -> dict[str, str]:
+    """Return the kinds that installed packages announce, and the package of each."""
+    points = importlib.metadata.entry_points(group=group)
+    return {point.name: point.dist.name if point.dist is not None else point.value for point in points}
+
+
+def opener(spec: str, group: str) -> Callable[[], Any] | None:
+    """Return what makes an object of somebody's own; None if the name is nobody's.
+
+    Parameters
+    ----------
+    spec : str
+        ``KIND:REST`` of an installed package, or ``MODULE:FUNCTION``.
+    group : str
+        Of entry points.
+
+    Returns
+    -------
+    callable or None
+        Raises `BadInput` if what is named cannot be imported, or ends with an error of its own.
+    """
+    kind, colon, rest = spec.partition(":")
+    if not colon or not kind or not rest:
+        return None
+    point = next(iter(importlib.metadata.entry_points(group=group, name=kind)), None)
+    if point is not None:
+        return lambda: _called(spec, lambda: point.load()(rest))
+    if not all(part.isidentifier() for part in kind.split(".")) or not rest.isidentifier():
+        return None
+    with _here():
+        try:
+            found = importlib.util.find_spec(kind)
+        except (ImportError, ValueError):  # of a parent that is none
+            return None
+        return None if found is None else lambda: _called(spec, lambda: _attribute(kind, rest, spec)())
+
+
+def _attribute(module: str, name: str, spec: str) -> Any:
+    with _here():
+        found = getattr(importlib.import_module(module), name, None)
+    if not callable(found):
+        what = "has none" if found is None else f"has a {type(found).__name__}"
+        raise BadInput(f"{spec}: the module {module} {what} of that name.", hint="Name a function in it.", key=spec)
+    return found
+
+
+def _called(spec: str, make: Callable[[], Any]) -> Any:
+    try:
+        return make()
+    except BadInput:
+        raise
+    except Exception as error:  # a stranger's code
+        raise BadInput(
+            f"{spec} ends with {type(error).__name__}: {' '.join(str(error).split()) or 'no message'}",
+            hint="Correct the code that the name stands for.",
+            key=spec,
+        ) from error
+
+
+@contextmanager
+def _here() -> Iterator[None]:
+    """Let modules of the working folder be found, as `python` does and an installed command does not."""
+    here = str(Path.cwd())
+    if here in sys.path or "" in sys.path:
+        yield
+        return
+    sys.path.insert(0, here)
+    try:
+        yield
+    finally:
+        sys.path.remove(here)
