@@ -54,7 +54,6 @@ if TYPE_CHECKING:
     from .stores.moving.carry import Moved, MovedSet
     from .stores.moving.export import Exported, export_set, import_set
     from .stores.moving.transfer import pull, push, sync
-    from .stores.signatures import SetSignatures, Signed, check_signatures, generate_key, sign_sets
     from .stores.store import LayeredStore, Store, open_store
     from .stores.verify import Damage, Verification, verify
 
@@ -97,7 +96,6 @@ _HOMES = {
     "stores.keeping.removal": ("rm",),
     "stores.keeping.restore": ("Repair",),
     "stores.keeping.usage": ("Usage", "du"),
-    "stores.signatures": ("SetSignatures", "Signed", "check_signatures", "generate_key", "sign_sets"),
     "stores.verify": ("Damage", "Verification", "verify"),
 }
 _HOME = {name: home for home, names in _HOMES.items() for name in names}
@@ -132,22 +130,18 @@ __all__ = [
     "Repair",
     "Reporter",
     "SavedProbe",
-    "SetSignatures",
-    "Signed",
     "Store",
     "Unavailable",
     "Usage",
     "Verification",
     "__version__",
     "cache_state",
-    "check_signatures",
     "clear_cache",
     "diff",
     "du",
     "export_set",
     "extract",
     "gc",
-    "generate_key",
     "import_set",
     "list_datasets",
     "list_models",
@@ -169,7 +163,6 @@ __all__ = [
     "results",
     "rm",
     "save_probe",
-    "sign_sets",
     "summary",
     "sync",
     "verify",

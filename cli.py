@@ -18,7 +18,6 @@ from cryoprobe.commands import store as _store  # noqa: F401
 from cryoprobe.commands import cache as _cache  # noqa: F401
 from cryoprobe.commands import transfer as _transfer  # noqa: F401
 from cryoprobe.commands import keeping as _keeping  # noqa: F401
-from cryoprobe.commands import signing as _signing  # noqa: F401
 from cryoprobe.commands import catalogue as _catalogue  # noqa: F401
 # isort: on
 

@@ -93,8 +93,5 @@ class Unavailable(CryoprobeError, OSError):
     exit_code = 8
 
 
-UNSIGNED = 9
-"""Exit code of `verify --key` where a set is whole, and not signed by the key."""
-
 INTERRUPTED = 130
 """Exit code after Ctrl-C, as shells have it (128 + SIGINT)."""

@@ -20,7 +20,7 @@ from ..redaction import redacted
 
 _EXIT_CODES = """
 Exit codes: 0 done · 1 any other error · 2 wrong arguments or unusable input · 3 not found · 4 corrupt · 5 read-only ·
-6 format too new · 7 conflict · 8 storage failed · 9 not signed · 130 interrupted (run the same command again to go on).
+6 format too new · 7 conflict · 8 storage failed · 130 interrupted (run the same command again to go on).
 """
 
 _INTERRUPTED = "Interrupted: run the same command again to go on. What was sealed in a store is kept."

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
 import cryoprobe
-from cryoprobe.errors import UNSIGNED
 
 from .base import DatasetPattern, Json, ModelPattern, Sources, SplitPattern, StoreUrl, TapPattern, command, opened
 
@@ -145,27 +143,18 @@ def verify(
     data: Annotated[bool, typer.Option("--data", help="Read and hash every object; sizes only by default.")] = False,
     subset: Annotated[str, typer.Option(help="With --data: read a random part of the objects only, such as 5%.")] = "",
     seed: Annotated[int, typer.Option(help="Draws that part.")] = 0,
-    key: Annotated[
-        list[Path] | None, typer.Option("--key", "-k", help="Public key that should have signed the sets; repeatable.")
-    ] = None,
     as_json: Json = False,
 ) -> None:
-    """Check that every object is what was sealed; exit 4 where one is not, 9 where a set is not signed by --key."""
+    """Check that every object is what was sealed; exit 4 where one is not."""
     from cryoprobe.pipeline.options import parse_share
 
     from .printing import console
 
     share = parse_share(subset, "subset") if subset else 1.0
     found = cryoprobe.verify(store, sets or (), data=data, share=share, seed=seed)
-    signatures = cryoprobe.check_signatures(store, key, sets or ()) if key else []
     if as_json:
-        signed = {"signatures": [asdict(s) for s in signatures]} if key else {}
-        console.out(json.dumps({**asdict(found), **signed}))
+        console.out(json.dumps(asdict(found)))
     else:
-        console.signatures(signatures)
         console.verification(found)
-    statuses = {s.status for s in signatures}
-    if found.damages or "bad signature" in statuses:
+    if found.damages:
         raise typer.Exit(cryoprobe.Corrupt.exit_code)
-    if "not signed" in statuses:
-        raise typer.Exit(UNSIGNED)

@@ -13,7 +13,6 @@
 ``origins/…``                                          what came from elsewhere, see `stores.origins`
 ``gc/…``                                               what is being removed and collected
 ``quarantine/<digits>/<key>``                          a damaged object that `repair` has replaced
-``signatures/<set>/<key>.json``                        who vouches for a set's manifest
 =====================================================  =========================================================
 """
 
@@ -32,7 +31,7 @@ from ..errors import BadInput, Corrupt, Incompatible, NotFound
 from .backends.backend import Backend
 
 SMALL = 1 << 20
-"""Bytes that a marker, name, claim, signature or unit's seal may have: some hundred times what they do have."""
+"""Bytes that a marker, name, claim or unit's seal may have: some hundred times what they do have."""
 
 LARGE = 32 << 20
 """Bytes that a manifest or trial may have. A manifest has some 160 for each object: it suffices for 70,000 chunks."""

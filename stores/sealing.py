@@ -12,7 +12,6 @@ from __future__ import annotations
 from collections.abc import Callable, Container
 from typing import Protocol, TypeVar
 
-from . import layout
 from .backends.backend import Backend
 from .fences import is_hollow
 from .origins import origin_of
@@ -56,23 +55,10 @@ def put_seal(
     if not backend.put_if_absent(key, data):
         there = read()
         if there is not None and (there.attempt in own or is_replaced(backend, key, there)):
-            replace_seal(backend, key, data)
+            backend.put(key, data)
     return read()
 
 
 def is_replaced(backend: Backend, key: str, there: Seal) -> bool:
     """Return whether whoever makes the set or unit writes their seal over that one: it is hollow, or not trusted."""
     return is_hollow(backend, there.folder) or origin_of(backend, key, there.checksum) is not None
-
-
-def replace_seal(backend: Backend, key: str, data: bytes) -> None:
-    """Write a seal over one whose data are gone or that is not trusted. Signatures of a manifest go with it."""
-    if key.startswith("manifests/"):
-        delete_signatures(backend, layout.stem(key))
-    backend.put(key, data)
-
-
-def delete_signatures(backend: Backend, set_: str) -> None:
-    """Delete the signatures of a set, which are of its manifest."""
-    for key in list(backend.keys(f"signatures/{set_}/")):
-        backend.delete(key)

@@ -149,8 +149,6 @@ def verify(
             opened.trial(layout.stem(info.key))
         except Corrupt as e:
             damages.append(Damage(info.key, layout.stem(info.key), "changed", "a whole trial", e.message, info.key))
-    for of_signature in [] if sets else each(partial(_of_signature, backend), list(backend.keys("signatures/"))):
-        damages += of_signature
 
     sizes = {i.key: i.size for folder in ("sets/", "units/") for i in backend.list(folder)}
     read = _drawn(wanted, share, seed) if data else set()
@@ -179,17 +177,6 @@ def _of_name(backend: Backend, key: str) -> tuple[list[names.NamedSet], list[Dam
         return [], []
     except Corrupt as e:
         return [], [Damage(key, layout.stem(key), "changed", "a whole name", e.message, key)]
-
-
-def _of_signature(backend: Backend, key: str) -> list[Damage]:
-    """Return the damage of a signature that cannot be read; whether it holds is for who has the key."""
-    try:
-        layout.read_sealed(backend, key, "signature", "")
-    except NotFound:
-        pass
-    except Corrupt as e:
-        return [Damage(key, key.split("/")[1], "changed", "a whole signature", e.message, key)]
-    return []
 
 
 def _of_set(backend: Backend, key: str) -> tuple[list[_Wanted], list[Damage]]:

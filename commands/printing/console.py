@@ -36,7 +36,6 @@ if TYPE_CHECKING:
     from ...stores.moving.carry import Moved
     from ...stores.moving.export import Exported
     from ...stores.names import NamedSet
-    from ...stores.signatures import SetSignatures
     from ...stores.verify import Verification
 
 _LINE_SECONDS = 10.0
@@ -307,16 +306,6 @@ def exported(done: Exported) -> None:
     """Print `cryoprobe export`."""
     what = "" if done.format == "zip" else f", {done.features} embeddings"
     out(f"{done.file}: set {done.set[:12]}, {count(done.rows, 'row')}, d = {done.dim:,}{what} ({size(done.bytes)})")
-
-
-def signatures(found: Sequence[SetSignatures]) -> None:
-    """Print what `cryoprobe verify --key` says of each set."""
-    for s in found:
-        good = ", ".join(mark[:16] for mark in s.by)
-        if s.status == "bad signature":
-            out(f"{s.set[:12]}: {s.status}: {s.problem}{f' (that by {good} holds)' if good else ''}")
-        else:
-            out(f"{s.set[:12]}: {s.status}{f' by {good}' if good else ''}")
 
 
 def quickstart(done: Quickstart) -> None:

@@ -58,7 +58,7 @@ _MOST_EMPTY = 1000
 """Folders into which one listing may look, and without finding files there."""
 
 _DEPTHS = {
-    **{"manifests": 2, "unit-seals": 2, "claims": 2, "signatures": 2, "gc": 2},
+    **{"manifests": 2, "unit-seals": 2, "claims": 2, "gc": 2},
     **{"names": 1, "trials": 1, "pins": 1, "units": 4},
 }
 """How many folders deep objects lie, by the first; elsewhere `_DEEPEST`."""

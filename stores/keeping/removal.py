@@ -19,7 +19,6 @@ from ..feature_set import FeatureSet
 from ..manifest import Manifest, read_manifest
 from ..origins import origin_of
 from ..parallel import each
-from ..sealing import delete_signatures
 from ..store import Store, open_store
 from ..units import read_seal
 from .gc import collect_removed
@@ -102,7 +101,6 @@ def _remove(backend: Backend, key: str) -> Removal:
         removal = _announce(backend, key)
         # Names first: a name whose set is missing would be taken for damage.
         _delete_names(backend, set_)
-        delete_signatures(backend, set_)
         try:
             if (manifest := _sound_manifest(backend, key)) is not None and manifest.attempt != removal.attempt:
                 continue

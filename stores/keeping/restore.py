@@ -134,7 +134,6 @@ class Restorer:
         again = {
             "unit-seals": "extract encodes its rows again, where no set has them",
             "trials": "probe runs it again",
-            "signatures": "sign makes it again",
         }
         return self._done(damage, "set aside", again.get(damage.seal.partition("/")[0], "extract gives it again"))
 

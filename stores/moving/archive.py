@@ -24,7 +24,6 @@ from .. import layout, names
 from ..backends.backend import Backend, ObjectInfo, check_key, check_prefix, is_key, too_large
 from ..chunks import check_object
 from ..parallel import each, within_memory
-from ..signatures import signatures_of
 from ..store import Store
 from .plan import read_sealed
 from .progress import ByteProgress
@@ -93,8 +92,6 @@ def write_archive(file: BinaryIO, backend: Backend, manifest_key: str, watcher: 
             for info in backend.list("names/"):
                 if layout.stem(info.key) == sealed.id and names.find(backend, info.key) is not None:
                     add(info.key, backend.get(info.key, layout.SMALL))
-            for key, data in signatures_of(backend, sealed.id):
-                add(key, data)
             at_once = within_memory(record.size for record in sealed.objects.values())
             for key, data in each(read, sealed.objects, at_once):
                 add(key, data)
@@ -257,7 +254,7 @@ def _check_content(backend: ArchiveBackend, path: Path) -> None:
     """Compare the members with the manifest: which there are, their sizes, and every byte."""
     members = {info.key: info.size for info in backend.list()}
     manifests = [key for key in members if key.startswith("manifests/")]
-    named = [key for key in members if key.startswith(("names/", "signatures/"))]
+    named = [key for key in members if key.startswith("names/")]
     if len(members) > MOST_MEMBERS or len(named) > _MOST_NAMES:
         raise _refused(path, f"it has too many members ({len(members)})")
     if len(manifests) != 1 or manifests[0].count("/") != 2:
@@ -273,12 +270,11 @@ def _check_content(backend: ArchiveBackend, path: Path) -> None:
     sealed = read_sealed(backend, manifests[0])
     expected = {layout.MARKER: members[layout.MARKER], sealed.key: len(sealed.seal)}
     expected |= {key: record.size for key, record in sealed.objects.items()}
-    for key in (key for key in named if key.startswith("names/")):
+    for key in named:
         found = names.find(backend, key)
         if found is None or found.set != sealed.id:
             raise _refused(path, "it is no name of the set", key)
         expected[key] = members[key]
-    expected |= {key: len(data) for key, data in signatures_of(backend, sealed.id)}
     for key in sorted(expected.keys() ^ members.keys()):
         raise _refused(path, "it is not in the manifest" if key in members else "it is missing", key)
     for key, size in expected.items():

@@ -20,7 +20,6 @@ from ..backends.backend import Backend
 from ..chunks import ObjectRecord, check_object, corrupt
 from ..origins import checksum_of, mark, marked, origin_of, trust
 from ..parallel import each, within_memory
-from ..sealing import replace_seal
 from ..store import Store
 from .plan import Freight, Plan, Sealed, Standing, lacking, seal_there, standing, trial_on
 from .progress import ByteProgress
@@ -128,9 +127,6 @@ class Carrier:
         names = {key: data for key, data in self._plan.names.items() if layout.stem(key) in sets}
         for _ in each(lambda key: self._put(key, names[key]), names):
             pass
-        for key, data in self._plan.signatures.items():
-            if sets.get(key.split("/")[1]) in ("moved", "completed", "there"):  # of another attempt they say nothing
-                self._target.put_if_absent(key, data)
         known = {*sets, *self._store.set_ids()} if self._plan.trials else set()
         meant = known if self._plan.everything else sets.keys()
         trials = sum(each(partial(self._carry_trial, known, meant), self._plan.trials))
@@ -235,7 +231,7 @@ class Carrier:
     def _seal(self, sealed: Sealed) -> Standing:
         """Seal what has been sent, unless it is sealed; return how it stands then."""
         if not self._target.put_if_absent(sealed.key, sealed.seal) and self._standing(sealed) == "hollow":
-            replace_seal(self._target, sealed.key, sealed.seal)
+            self._target.put(sealed.key, sealed.seal)
         return self._standing(sealed)
 
     def _standing(self, sealed: Sealed) -> Standing:

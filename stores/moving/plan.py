@@ -1,7 +1,7 @@
 """What would travel from one store to another: which sets are meant, what belongs to them, and what the target lacks.
 
 Nothing is written here. Seals, names and trials are kept as the bytes that the source has, so that they arrive as they
-were written, whatever else a later version or a signature has put into them. `Terms` say whether what arrives counts as
+were written, whatever else a later version has put into them. `Terms` say whether what arrives counts as
 the target's own.
 """
 
@@ -23,7 +23,6 @@ from ..fences import is_hollow
 from ..manifest import Manifest, find_manifest, read_manifest
 from ..origins import Marks, Origin, marked, origin_of
 from ..parallel import each
-from ..signatures import signatures_of
 from ..store import Store
 from ..units import UnitSeal, read_seal
 
@@ -138,8 +137,6 @@ class Plan:
     units, sets : tuple of Freight
     names : dict of str to bytes
         Keys and contents of names that the target lacks, or has with an earlier date.
-    signatures : dict of str to bytes
-        Keys and contents of signatures that the target lacks, or will lack.
     trials : tuple of str
         Keys of trials that the target lacks.
     everything : bool
@@ -153,7 +150,6 @@ class Plan:
     units: tuple[Freight, ...]
     sets: tuple[Freight, ...]
     names: Mapping[str, bytes]
-    signatures: Mapping[str, bytes]
     trials: tuple[str, ...]
     everything: bool
     terms: Terms
@@ -226,12 +222,10 @@ def plan_transfer(
         else:
             freights[found.sealed.kind].append(found)
     arriving = {f.sealed.id for f in freights["set"]}
-    hollow = {f.sealed.id for f in freights["set"] if f.standing == "hollow"}
     return Plan(
         units=tuple(freights["unit"]),
         sets=tuple(freights["set"]),
         names=_names(source.backend, target.backend, arriving, terms),
-        signatures=_signatures(source.backend, target.backend, arriving, hollow),
         trials=_trials(source.backend, target, arriving, terms, everything=everything) if trials else (),
         everything=everything,
         terms=terms,
@@ -376,14 +370,6 @@ def _names(source: Backend, target: Backend, sets: Container[str], terms: Terms)
 
     found = each(newer, (info for info in source.list("names/") if layout.stem(info.key) in sets))
     return dict(name for name in found if name is not None)
-
-
-def _signatures(source: Backend, target: Backend, sets: Container[str], hollow: Container[str]) -> dict[str, bytes]:
-    """Return the signatures of sets that the target lacks; those it has of hollow ones go when these are replaced."""
-    there = {key for key in target.keys("signatures/") if key.split("/")[1] not in hollow}
-    signed = sorted({key.split("/")[1] for key in source.keys("signatures/") if key not in there})
-    found = (pair for set_ in signed if set_ in sets for pair in signatures_of(source, set_))
-    return {key: data for key, data in found if key not in there}
 
 
 def _trials(source: Backend, target: Store, sets: Set[str], terms: Terms, *, everything: bool) -> tuple[str, ...]:

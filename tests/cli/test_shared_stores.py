@@ -187,33 +187,3 @@ def test_what_was_read_from_a_bucket_is_cached_shown_and_cleared(data: list[str]
     assert run_json("cache")["bytes"] == 0
     _, said = run(*probe, "--cache-size", "plenty", code=2)
     assert "'plenty' is no amount for cache-size" in said
-
-
-def test_sets_are_signed_and_whoever_reads_them_sees_by_whom(
-    data: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    pytest.importorskip("cryptography")
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("CRYOPROBE_STORE", "store")
-    run("extract", *SMALL, *data)
-    made = run_json("keygen", "team.key")
-    assert "exists" in run("keygen", "team.key", code=2)[1]
-    assert "not signed" in run("verify", "--key", "team.key.pub", code=9)[0]
-    first, second = (n["set"] for n in run_json("ls"))
-    assert [s["set"] for s in run_json("sign", "--key", "team.key", first[:12])] == [first]
-    statuses = {s["set"]: s["status"] for s in run_json("verify", "--key", "team.key.pub", code=9)["signatures"]}
-    assert statuses == {first: "signed", second: "not signed"}
-    assert "signed before" in run("sign", "--key", "team.key")[0]
-    assert run("verify", "--data", "--key", "team.key.pub")[0].count(f"signed by {made['key'][:16]}") == 2
-    (signature,) = Path("store/signatures", first).iterdir()
-    signature.write_bytes(signature.read_bytes().replace(b'"signature":"', b'"signature":"0'))
-    said, _ = run("verify", "--key", "team.key.pub", code=4)
-    assert f"{first[:12]}: bad signature" in said
-    for words, code, hint in (
-        (["sign", "--key", "none"], 3, "There is no key"),
-        (["sign", "--key", "team.key.pub"], 2, "is a public key"),
-        (["verify", "--key", "team.key"], 2, "is a private key"),
-        (["sign", "--key", "team.key", "ffff"], 3, "There is no set"),
-        (["sign", "--key", "team.key", "--store", "nothing"], 3, "no feature store"),
-    ):
-        assert hint in run(*words, code=code)[1]

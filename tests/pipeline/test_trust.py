@@ -114,15 +114,6 @@ def synced(victim: Victim, evil: Store) -> Iterator[Store]:
 
 
 @contextmanager
-def signed(victim: Victim, evil: Store) -> Iterator[Store]:
-    pytest.importorskip("cryptography")
-    cryoprobe.generate_key(victim.folder / "stranger.key")
-    cryoprobe.sign_sets(evil, victim.folder / "stranger.key")
-    with imported(victim, evil) as mine:
-        yield mine
-
-
-@contextmanager
 def passed_on(victim: Victim, evil: Store) -> Iterator[Store]:
     """Pull from a stranger, and push to a third store, in which the victim works."""
     with pulled(victim, evil) as colleagues:
@@ -179,7 +170,7 @@ def collected(victim: Victim, evil: Store) -> Iterator[Store]:
 
 
 WAYS = [
-    *(imported, pulled, pulled_over_http, beneath, beneath_over_http, synced, signed, passed_on),
+    *(imported, pulled, pulled_over_http, beneath, beneath_over_http, synced, passed_on),
     pulled_from_a_trusted_store_that_did_not_trust_it,
     *(pushed_back, archived_twice, beside_a_trusted_folder, collected),
 ]

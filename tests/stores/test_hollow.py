@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -22,7 +21,6 @@ from cryoprobe.stores.keeping.pins import pin
 from cryoprobe.stores.keeping.removal import rm
 from cryoprobe.stores.manifest import Manifest, read_manifest
 from cryoprobe.stores.moving.transfer import push
-from cryoprobe.stores.signatures import check_signatures, generate_key, sign_sets
 from cryoprobe.stores.store import Store
 from cryoprobe.stores.verify import verify
 
@@ -162,24 +160,6 @@ def test_a_transfer_tells_that_it_moved_a_set_only_where_the_set_is_there() -> N
         if view.operations < instant:
             break
     assert 10 < instant < 199
-
-
-def test_signatures_go_with_it_and_come_with_what_replaces_it(tmp_path: Path) -> None:
-    generate_key(tmp_path / "key")
-    signed, again, pushed = whole(), whole(), whole()
-    for backend in (signed, again, pushed):
-        sign_sets(Store(backend), tmp_path / "key")
-    for backend in (again, pushed):
-        for key in keys(backend, "sets/"):
-            backend.delete(key)
-
-    def status(backend: Backend) -> str:
-        return check_signatures(Store(backend), [tmp_path / "key.pub"])[0].status
-
-    make("set", again)
-    assert status(again) == "not signed"
-    push(Store(signed), Store(pushed))
-    assert status(pushed) == "signed"
 
 
 def test_a_set_that_is_made_again_and_pinned_while_the_hollow_one_is_removed_stays() -> None:

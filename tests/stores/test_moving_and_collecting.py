@@ -1,4 +1,4 @@
-"""Where moving, signing, removing and collecting meet."""
+"""Where moving, removing and collecting meet."""
 
 from __future__ import annotations
 
@@ -23,30 +23,6 @@ def source(tmp_path: Path) -> Store:
     store = open_store(tmp_path / "source", create=True)
     sealed_set(store.backend, IDS)
     return store
-
-
-def test_signatures_travel_with_their_set_and_go_with_it(source: Store, tmp_path: Path) -> None:
-    pytest.importorskip("cryptography")
-    cryoprobe.generate_key(tmp_path / "key")
-    (signed,) = cryoprobe.sign_sets(source, tmp_path / "key")
-    cryoprobe.push(source, tmp_path / "target")
-    cryoprobe.export_set(source, signed.set, tmp_path / "set.zip")
-    cryoprobe.import_set(tmp_path / "imported", tmp_path / "set.zip")
-    for place in ("target", "imported"):
-        store = open_store(tmp_path / place)
-        assert [s.status for s in cryoprobe.check_signatures(store, [tmp_path / "key.pub"])] == ["signed"]
-        cryoprobe.rm(store, [signed.set])
-        assert not keys(store.backend, "signatures/")
-
-
-def test_a_signature_of_another_attempt_stays_where_it_is(source: Store, tmp_path: Path) -> None:
-    pytest.importorskip("cryptography")
-    cryoprobe.generate_key(tmp_path / "key")
-    cryoprobe.sign_sets(source, tmp_path / "key")
-    target = open_store(tmp_path / "target", create=True)
-    sealed_set(target.backend, IDS)  # the same set, of an attempt of its own
-    assert [s.outcome for s in cryoprobe.push(source, target).sets] == ["adopted"]
-    assert not keys(target.backend, "signatures/")
 
 
 def test_what_arrives_waits_for_a_gc_run_that_may_delete_it(source: Store, monkeypatch: pytest.MonkeyPatch) -> None:
