@@ -156,15 +156,10 @@ def for_multilabel(estimator: Any) -> Any:
 
 def _is_multilabel(estimator: Any) -> bool:
     from sklearn.base import BaseEstimator
+    from sklearn.utils import get_tags
 
     if not isinstance(estimator, BaseEstimator):
         return False
-    try:
-        from sklearn.utils import get_tags
-    except ImportError:  # scikit-learn 1.5
-        from sklearn.utils._tags import _safe_tags
-
-        return bool(_safe_tags(estimator, key="multilabel"))
     tags = get_tags(estimator).classifier_tags
     return tags is not None and bool(tags.multi_label)
 

@@ -52,9 +52,6 @@ class TakesFlags:
         tags.classifier_tags.multi_label = True
         return tags
 
-    def _more_tags(self) -> dict[str, bool]:  # scikit-learn 1.5
-        return {"multilabel": True}
-
 
 def as_numpy(values: Any) -> Any:
     """Return a tensor as an array and halves as float32; anything else, data frames included, as it is.
@@ -197,8 +194,6 @@ def _validated(estimator: Any, X: Any, y: Any = None, *, multilabel: bool = Fals
         how["reset"] = False
     else:
         how.update(y=y, multi_output=multilabel)
-    try:
-        from sklearn.utils.validation import validate_data
-    except ImportError:  # scikit-learn 1.5
-        return estimator._validate_data(X, **how)
+    from sklearn.utils.validation import validate_data
+
     return validate_data(estimator, X, **how)

@@ -103,14 +103,10 @@ class GradientProbe(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
 
 def _validated(estimator: Any, X: npt.ArrayLike, y: npt.ArrayLike | None = None) -> tuple[Features, Any]:
     """Check X, and y when fitting, as scikit-learn does; float32 stays float32, all else becomes float64."""
-    kind = {"dtype": [np.float64, np.float32], "reset": y is not None}
+    from sklearn.utils.validation import validate_data
+
     given = (X,) if y is None else (X, y)
-    try:
-        from sklearn.utils.validation import validate_data
-    except ImportError:  # scikit-learn 1.5
-        checked = estimator._validate_data(*given, **kind)
-    else:
-        checked = validate_data(estimator, *given, **kind)
+    checked = validate_data(estimator, *given, dtype=[np.float64, np.float32], reset=y is not None)
     return (checked, None) if y is None else checked
 
 

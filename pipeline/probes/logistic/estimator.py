@@ -12,21 +12,12 @@ from sklearn.base import BaseEstimator, ClassifierMixin, clone
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils.class_weight import compute_class_weight
 from sklearn.utils.multiclass import check_classification_targets, type_of_target
-from sklearn.utils.validation import _check_sample_weight, check_array, check_is_fitted
+from sklearn.utils.validation import _check_sample_weight, check_array, check_is_fitted, validate_data
 
 from ..labelled_rows import TakesFlags
 from .path import Path, Precision, fit_path
 from .rotated import Rotated
 from .rows import Stored, StreamRows, stream
-
-try:
-    from sklearn.utils.validation import validate_data
-except ImportError:  # scikit-learn 1.5
-
-    def validate_data(estimator: Any, *args: Any, **options: Any) -> Any:
-        """Call what this was before it became a function."""
-        return estimator._validate_data(*args, **options)
-
 
 if TYPE_CHECKING:
     import torch
