@@ -39,7 +39,6 @@ if TYPE_CHECKING:
     from .pipeline.progress import Reporter
     from .pipeline.protocols import list_protocols
     from .pipeline.quickstart import Quickstart, quickstart
-    from .pipeline.repair import Images, repair
     from .pipeline.saved import ProbeHeader, SavedProbe, load_probe, save_probe
     from .stores.backends.cache import cache_state, clear_cache
     from .stores.feature_set import FeatureSet
@@ -49,6 +48,7 @@ if TYPE_CHECKING:
     from .stores.keeping.pins import pin, pins
     from .stores.keeping.records import Pin, Removal
     from .stores.keeping.removal import rm
+    from .stores.keeping.repair import repair
     from .stores.keeping.restore import Repair
     from .stores.keeping.usage import Usage, du
     from .stores.moving.carry import Moved, MovedSet
@@ -80,7 +80,6 @@ _HOMES = {
     "pipeline.progress": ("Reporter",),
     "pipeline.protocols": ("list_protocols",),
     "pipeline.quickstart": ("Quickstart", "quickstart"),
-    "pipeline.repair": ("Images", "repair"),
     "pipeline.saved": ("ProbeHeader", "SavedProbe", "load_probe", "save_probe"),
     "stores.backends.cache": ("cache_state", "clear_cache"),
     "stores.feature_set": ("FeatureSet",),
@@ -94,6 +93,7 @@ _HOMES = {
     "stores.keeping.pins": ("pin", "pins"),
     "stores.keeping.records": ("Pin", "Removal"),
     "stores.keeping.removal": ("rm",),
+    "stores.keeping.repair": ("repair",),
     "stores.keeping.restore": ("Repair",),
     "stores.keeping.usage": ("Usage", "du"),
     "stores.verify": ("Damage", "Verification", "verify"),
@@ -115,7 +115,6 @@ __all__ = [
     "ExtractedSet",
     "FeatureSet",
     "Garbage",
-    "Images",
     "Incompatible",
     "LayeredStore",
     "Moved",

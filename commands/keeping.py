@@ -10,7 +10,7 @@ import typer
 
 import cryoprobe
 
-from .base import Checkpoint, DataRoot, Ignore, Json, Layout, StoreUrl, Trust, command
+from .base import Json, StoreUrl, Trust, command
 
 PANEL = "Keeping a store"
 
@@ -88,30 +88,12 @@ def repair(
     ] = None,
     source: Annotated[str, typer.Option("--from", help="Another store, which may have what is damaged here.")] = "",
     trust: Trust = False,
-    model: Annotated[str, typer.Option("--model", "-m", help="Encode lost rows again, with this model …")] = "",
-    dataset: Annotated[str, typer.Option("--dataset", "-d", help="… from these images.")] = "",
-    checkpoint: Checkpoint = None,
-    data_root: DataRoot = None,
-    layout: Layout = None,
-    ignore: Ignore = None,
-    batch_size: Annotated[int | None, typer.Option(help="Images in one forward pass; as before by default.")] = None,
-    workers: Annotated[int | None, typer.Option(help="Threads that read and decode.")] = None,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 …")] = "auto",
     as_json: Json = False,
 ) -> None:
     """Hash every object, and put right what is damaged; exit 4 where that cannot be done."""
     from .printing import console, keeping_tables
 
-    if bool(model) != bool(dataset):
-        raise cryoprobe.BadInput("To encode lost rows again, both are needed: --model and --dataset.")
-    images = None
-    if model:
-        images = cryoprobe.Images(
-            model, dataset, checkpoint, data_root, batch_size, workers, device, layout, tuple(ignore or ())
-        )
-    done = cryoprobe.repair(
-        store, sets or (), source=source or None, images=images, trust=trust, reporter=console.reporter()
-    )
+    done = cryoprobe.repair(store, sets or (), source=source or None, trust=trust)
     if as_json:
         console.out(json.dumps(keeping_tables.as_json(done)))
     else:

@@ -197,13 +197,6 @@ class RowIndex:
             raise
         self._add(seal, samples)
 
-    def add_chunks(self, feature_set: FeatureSet, chunks: Sequence[int]) -> None:
-        """Take in some chunks of a set: those that are whole of one that is not."""
-        for chunk in chunks:
-            start = chunk * feature_set.chunk_rows
-            samples = SetChunk(feature_set, chunk).read(self._backend, "samples")[: feature_set.rows - start]
-            self._take_in(feature_set, samples, start)
-
     def forget_if_gone(self, source: UnitSeal | SetChunk | FeatureSet) -> bool:
         """Forget the rows of a unit or set if it is no longer sealed; return whether that is so."""
         origin = source.feature_set if isinstance(source, SetChunk) else source

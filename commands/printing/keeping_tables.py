@@ -192,7 +192,7 @@ def repaired(done: Sequence[Repair]) -> None:
     elif left:
         still = "is" if left == 1 else "are"
         out(f"{left:,} of {count(len(done), 'object')} {still} still damaged: name a copy of the store with --from,")
-        out("or the images with --model and --dataset; or remove the set with `cryoprobe rm`.")
+        out("or remove the set with `cryoprobe rm` and extract it again.")
     else:
         dealt = "It is" if len(done) == 1 else f"All {len(done):,} are"
         out(f"{dealt} dealt with. What was damaged is in the store's quarantine/, until gc.")

@@ -38,7 +38,7 @@ class Repair:
         As in `Damage`.
     action : str
         ``restored``: the object is what was sealed again. ``set aside``: it is in quarantine, and nothing refers to it
-        any more; what it held is made again when it is needed. ``made anew``: the set is sealed again with other bytes.
+        any more; what it held is made again when it is needed.
         ``not repaired``.
     how : str
         From where, or why not.

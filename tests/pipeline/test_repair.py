@@ -11,7 +11,6 @@ from tests_support import write_images
 
 import cryoprobe
 from cryoprobe.pipeline.encoders import Encoder
-from cryoprobe.stores.chunks import record_of
 from cryoprobe.stores.store import Store
 
 MODEL = "timm:test_vit"
@@ -47,11 +46,6 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def images(made: Path) -> cryoprobe.Images:
-    return cryoprobe.Images(MODEL, f"folder:{made / 'data'}")
-
-
-@pytest.fixture
 def other(made: Path) -> Store:
     return cryoprobe.open_store(made / "store")
 
@@ -79,9 +73,9 @@ def actions(done: list[cryoprobe.Repair]) -> dict[str, str]:
     return {r.key: r.action for r in done}
 
 
-def test_a_whole_store_is_left_alone(store: Store, images: cryoprobe.Images) -> None:
+def test_a_whole_store_is_left_alone(store: Store) -> None:
     before = keys(store)
-    assert cryoprobe.repair(store, images=images) == []
+    assert cryoprobe.repair(store) == []
     assert keys(store) == before
 
 
@@ -249,70 +243,15 @@ class TestFromAnotherStore:
         assert_same(there, other)
 
 
-class TestFromTheImages:
-    @pytest.mark.parametrize(
-        "damaged", [["embeddings/c/1/0"], ["norms/c/0", "norms/c/2"], ["samples/c/1/0", "labels/c/0"]]
-    )
-    def test_lost_rows_are_encoded_again_to_the_last_bit(
-        self, store: Store, other: Store, images: cryoprobe.Images, damaged: list[str]
-    ) -> None:
-        forget_units(store)
-        wanted = [f"{only(store).manifest.folder}/{k}" for k in damaged]
-        spoil(store, *wanted)
-        told: list[int] = []
-
-        class Counting(cryoprobe.Reporter):
-            def advance(self, *, encoded: int = 0, reused: int = 0, failed: int = 0) -> None:
-                told.append(encoded)
-
-        done = cryoprobe.repair(store, images=images, reporter=Counting())
-        assert actions(done) == dict.fromkeys(wanted, "restored")
-        assert sum(told) == {1: 4, 2: 6}[len(damaged)] - 2 * ("labels/c/0" in damaged)  # and no row more
-        assert_same(store, other)
-        assert not keys(store, "units/")
-
-    def test_other_bits_make_the_set_anew_and_leave_the_old_manifest_aside(
-        self, store: Store, other: Store, images: cryoprobe.Images
-    ) -> None:
-        """Seals say of a chunk what this machine does not compute: as if another one had encoded it."""
-        forget_units(store)
-        old = only(store).manifest
-        chunk = "norms/c/1"
-        strange = bytearray(store.backend.get(f"{old.folder}/{chunk}"))
-        strange[0] ^= 1
-        record = record_of(bytes(strange), chunk=True)
-        sealed = old.model_copy(update={"objects": {**old.objects, chunk: record}})
-        store.backend.put(old.key, sealed.dump())
-        (done,) = cryoprobe.repair(store, images=images)
-        assert (done.action, done.key) == ("made anew", f"{old.folder}/{chunk}")
-        assert not cryoprobe.verify(store, data=True).damages
-        new = only(store).manifest
-        assert new.attempt != old.attempt
-        assert new.objects[chunk] == old.objects[chunk]
-        np.testing.assert_array_equal(only(store).load()[0], only(other).load()[0])
-        (aside,) = keys(store, "quarantine/")
-        assert store.backend.get(aside) == sealed.dump()
-        assert keys(store, f"{old.folder}/")  # until gc
-        assert store.names()[0].set == new.set
-
-    def test_a_damaged_or_lost_manifest(self, store: Store, other: Store, images: cryoprobe.Images) -> None:
-        manifest = only(store).manifest
-        for lose in (False, True):
-            store.backend.delete(manifest.key) if lose else spoil(store, manifest.key)
-            (done,) = cryoprobe.repair(store, images=images)
-            assert done.action == "made anew"
-            assert not cryoprobe.verify(store, data=True).damages
-            assert only(store).id == manifest.set
-            np.testing.assert_array_equal(only(store).load()[0], only(other).load()[0])
-
-    def test_other_images_repair_nothing(self, store: Store, images: cryoprobe.Images, tmp_path: Path) -> None:
-        forget_units(store)
-        spoil(store, f"{only(store).manifest.folder}/norms/c/0")
-        write_images(tmp_path / "others", {"a": 5, "b": 5}, seed=9)
-        before = keys(store)
-        (done,) = cryoprobe.repair(store, images=cryoprobe.Images(MODEL, f"folder:{tmp_path / 'others'}"))
-        assert done.action == "not repaired"
-        assert "another set" in done.how
-        (done,) = cryoprobe.repair(store, images=cryoprobe.Images(MODEL, f"folder:{tmp_path / 'nowhere'}"))
-        assert done.action == "not repaired"
-        assert keys(store) == before
+def test_what_has_no_copy_is_made_again_by_rm_and_extract(store: Store, other: Store, made: Path) -> None:
+    forget_units(store)
+    lost = only(store)
+    spoil(store, f"{lost.manifest.folder}/norms/c/0")
+    (done,) = cryoprobe.repair(store)
+    assert done.action == "not repaired"
+    cryoprobe.rm(store, [lost.id], now=True)
+    options = {"untrained": True, "image_size": 32, "unit_rows": 4, "batch_size": 4}
+    (again,) = cryoprobe.extract(MODEL, f"folder:{made / 'data'}", store, **options)
+    assert (again.set, again.encoded) == (lost.id, 10)
+    assert not cryoprobe.verify(store, data=True).damages
+    np.testing.assert_array_equal(only(store).load()[0], only(other).load()[0])

@@ -18,17 +18,17 @@ from store_data import class_labels, flip, keys, make_rows, sample_ids, seal, se
 from tests_killing import Instant, Operations
 
 from cryoprobe.errors import Corrupt
-from cryoprobe.pipeline.repair import repair
 from cryoprobe.stores.backends.local import LocalBackend
 from cryoprobe.stores.keeping.gc import gc
 from cryoprobe.stores.keeping.removal import rm
+from cryoprobe.stores.keeping.repair import repair
 from cryoprobe.stores.store import Store, open_store
 from cryoprobe.stores.verify import verify
 
 KILLS = 20  # of each, on each kind of storage
 CONTEXT = multiprocessing.get_context("forkserver")
 CONTEXT.set_forkserver_preload(
-    ["cryoprobe.pipeline.repair", "cryoprobe.stores.keeping.gc", "cryoprobe.stores.backends.objects"]
+    ["cryoprobe.stores.keeping.repair", "cryoprobe.stores.keeping.gc", "cryoprobe.stores.backends.objects"]
 )
 KEPT, REMOVED, UNFINISHED = sample_ids(24), sample_ids(16, seed=1), sample_ids(8, seed=2)
 
