@@ -43,9 +43,9 @@ class SavedProbe:
 
     Examples
     --------
-    >>> probe = cryoprobe.load_probe("probe.safetensors")
-    >>> x, _ = store.open(probe.header.train).load(raw=probe.header.features == "raw")
-    >>> [probe.classes[i] for i in probe.predict(x)]
+    >>> probe = cryoprobe.load_probe("probe.safetensors")  # doctest: +SKIP
+    >>> x, _ = store.open(probe.header.train).load(raw=probe.header.features == "raw")  # doctest: +SKIP
+    >>> [probe.classes[i] for i in probe.predict(x)]  # doctest: +SKIP
     """
 
     def __init__(self, header: ProbeHeader, tensors: Tensors, source: str = "in memory") -> None:

@@ -51,9 +51,14 @@ class Rotated:
 
     Examples
     --------
+    >>> from cryoprobe.pipeline.probes.logistic import fit_path
+    >>> x = np.random.default_rng(0).normal(size=(40, 3))
+    >>> y = (x[:, 0] > 0).astype(int)
     >>> rotated = Rotated(x)
-    >>> held_out = fit_path(rotated.rows(train), y[train], lambdas)
-    >>> refit = fit_path(rotated, y, [best])
+    >>> held_out = fit_path(rotated.rows(np.arange(30)), y[:30], [1.0, 0.1])
+    >>> refit = fit_path(rotated, y, [0.1])
+    >>> refit.coef.shape
+    (1, 1, 3)
     """
 
     def __init__(self, x: npt.NDArray[np.floating[Any]] | torch.Tensor, *, threads: int | None = None) -> None:
