@@ -1,4 +1,7 @@
-"""Canonical JSON (RFC 8785) and the hashes made of it: one value, one byte string, one identity in any language."""
+"""Canonical JSON (RFC 8785) and the hashes made of it: one value, one byte string, one identity in any language.
+
+What is stored is written by `plain_json`, which keeps 1.0 and 1 apart, so that whoever reads it has the types again.
+"""
 
 from __future__ import annotations
 
@@ -49,9 +52,25 @@ def canonical_json(value: Any) -> bytes:
     >>> canonical_json({"b": [1.0, 1e-7, True], "a": "ü"})
     b'{"a":"\xc3\xbc","b":[1,1e-7,true]}'
     """
-    data = _ENCODER.encode(value).encode()  # in C
+    data = plain_json(value)  # in C
     differs = isinstance(value, int | float) or _NUMBER.search(data) or (not data.isascii() and _RARE.search(data))
     return rfc8785.dumps(_in_doubles(value)) if differs else data
+
+
+def plain_json(value: Any) -> bytes:
+    """Return JSON as documents are stored: keys sorted by code point, no white space, UTF-8, floats with their point.
+
+    Raises
+    ------
+    ValueError, TypeError
+        As `canonical_json`.
+
+    Examples
+    --------
+    >>> plain_json({"b": [1.0, 1], "a": None})
+    b'{"a":null,"b":[1.0,1]}'
+    """
+    return _ENCODER.encode(value).encode()
 
 
 def digest(value: Any) -> str:

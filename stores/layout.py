@@ -26,7 +26,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from ..canonical import canonical_json, digest
+from ..canonical import digest, plain_json
 from ..errors import BadInput, Corrupt, Incompatible, NotFound
 from .backends.backend import Backend
 
@@ -129,8 +129,8 @@ def read_sealed(backend: Backend, key: str, what: str, hint: str, limit: int = S
     content = parse_json(data, key, backend.url)
     if not isinstance(content, dict):
         problem = "it is not an object"
-    elif not _is_canonical(content, data):
-        problem = "it is not canonical JSON"
+    elif not _is_as_written(content, data):
+        problem = "it is not JSON as it is written"
     elif not is_whole(content, data):
         problem = "its checksum does not agree with its content"
     else:
@@ -197,7 +197,7 @@ def dump_seal(content: Mapping[str, Any], limit: int = LARGE) -> bytes:
     BadInput
         If it would be larger than a reader takes.
     """
-    data = canonical_json({**content, "checksum": digest(content)})
+    data = plain_json({**content, "checksum": digest(content)})
     if len(data) > limit or _parts(data) > _MOST_PARTS:
         raise BadInput(
             f"A JSON object of {len(data):,} bytes is more than a store holds ({limit:,}).",
@@ -213,8 +213,8 @@ def is_whole(content: Mapping[str, Any], data: bytes | None = None) -> bool:
     ----------
     content : mapping
     data : bytes, optional
-        What it was parsed from. As `dump_seal` writes it, the checksum is that of these bytes without itself, which
-        spares making them anew.
+        What it was parsed from. As `dump_seal` writes it, the checksum is that of these bytes without itself (if no
+        float is among them, which spares making them anew).
     """
     checksum = content.get("checksum")
     if data is not None and isinstance(checksum, str):
@@ -222,7 +222,7 @@ def is_whole(content: Mapping[str, Any], data: bytes | None = None) -> bool:
         for separated in (member + b",", b"," + member):
             if data.count(separated) == 1 and hashlib.sha256(data.replace(separated, b"")).hexdigest() == checksum:
                 return True
-    if data is not None and not _is_canonical(content, data):
+    if data is not None and not _is_as_written(content, data):
         return False
     try:
         found = digest({k: v for k, v in content.items() if k != "checksum"})
@@ -231,9 +231,9 @@ def is_whole(content: Mapping[str, Any], data: bytes | None = None) -> bool:
     return bool(checksum == found)
 
 
-def _is_canonical(content: Mapping[str, Any], data: bytes) -> bool:
+def _is_as_written(content: Mapping[str, Any], data: bytes) -> bool:
     try:
-        return canonical_json(content) == data
+        return plain_json(content) == data
     except (ValueError, RecursionError):  # a number that a changed byte made infinite, say
         return False
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import importlib.metadata
+import json
 import os
 import shutil
 import unicodedata
@@ -519,6 +520,38 @@ def test_a_harmless_change_gives_the_same_trial(change: str, filled: Store) -> N
     one = cryoprobe.probe(filled, **{**ASKED, **first})
     other = cryoprobe.probe(filled, **{**ASKED, **first, **then})
     assert (other["cached"], other["trial"]) == (True, one["trial"])
+
+
+WHOLE: list[dict[str, Any]] = [
+    {"C": 1.0},
+    {"C": (0.1, 1.0, 10.0), "val_split": "held"},
+    {"probe": "knn"},
+    {"probe": "knn", "grid": {"k": (1, 3)}, "val_split": "held"},
+    {"protocol": "clip", "val_split": "held"},
+    {"protocol": "dinov2-knn"},
+    {"probe": "sgd", "params": {"epochs": 1}},
+    {"probe": "nearest-mean"},
+]
+
+
+@pytest.mark.parametrize("asked", WHOLE)
+def test_a_result_that_is_answered_is_that_of_the_run_to_the_type(asked: dict[str, Any], store: Path) -> None:
+    """Canonical JSON writes 1.0 as 1: here every score is whole, or close."""
+    opened = cryoprobe.open_store(store, create=True)
+    for split, seed in (("train", 0), ("test", 1), ("held", 2)):
+        y = np.arange(30) % 3
+        x = 100 * np.eye(3, 8)[y] + np.random.default_rng(seed).normal(size=(30, 8))
+        put_set(opened, x, y, classes=CLASSES, split=split)
+    run, answered = (cryoprobe.probe(opened, **ASKED, **asked) for _ in range(2))
+    assert (run["cached"], answered["cached"]) == (False, True)
+    (listed,) = cryoprobe.results(opened)
+
+    def text(result: dict[str, Any]) -> str:
+        kept = {k: v for k, v in result.items() if k not in ("cached", "seconds", "notes")}
+        return json.dumps(kept, sort_keys=True)
+
+    assert text(answered) == text(run)
+    assert text(listed) == text(run)
 
 
 def test_the_tables_are_as_long_as_they_should_be() -> None:
