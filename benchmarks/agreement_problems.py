@@ -15,7 +15,7 @@ scaled along: the same problem, better conditioned.
 
 Held-out rows whose two largest logits differ, at the optimum, by less than the optimum is known or than float32 can
 represent are counted as ties: they can go either way, and neither side gets the credit. If they are too many because
-the optimum is not known well enough, SciPy's L-BFGS begins once more, from the probe's weights. That favours nobody:
+the optimum is not known well enough, both begin once more, from the probe's weights. That favours nobody:
 `certificate` proves how far any weights are from the optimum, however they were found, so that the class of a row that
 is not a tie is proven to be the optimum's. A probe whose weights are wrong gives a start that leads to no better proof,
 or to weights that are right and differ from its own.
@@ -57,8 +57,8 @@ _ROUNDING = 1e-9
 """Of an objective in float64, relative."""
 _LOST_IN_FLOAT32 = 2.0**-22
 """Of a logit's terms: a few units in the last place."""
-_LARGEST_CHOLESKY = 4100
-"""Parameters up to which a dense Hessian is factorised."""
+_LARGEST_CHOLESKY, _LARGEST_LAST = 4100, 8200
+"""Parameters up to which a dense Hessian is factorised; and where there would be too many ties without."""
 
 
 @dataclass(frozen=True)
@@ -119,7 +119,21 @@ class Frame:
     def descend_from(self, coef: Array, intercept: Array) -> tuple[Array, Certificate]:
         """Return what SciPy's L-BFGS finds from the given weights for the rows as they are."""
         start = coef @ self.axes.T * self.scale, intercept + coef @ self.mean
-        return self.back(*descend(self.rotated, self.given.y, *start, self.C, steps=500, wanted=_POLISHED))
+        coef, best = descend(self.rotated, self.given.y, *start, self.C, steps=500, wanted=_POLISHED)
+        if best.relative > _POLISHED and coef.size <= _LARGEST_LAST:
+            coef, best = self.by_cholesky(coef, best)
+        return self.back(coef, best)
+
+    def by_cholesky(self, coef: Array, best: Certificate) -> tuple[Array, Certificate]:
+        """Return what scikit-learn's newton-cholesky makes of weights for the rotated rows, if that is better."""
+        # Its tolerance is absolute as well: with this one it goes on until rounding stops it.
+        steps = 100 if coef.size <= _LARGEST_CHOLESKY else 4  # each of which takes seconds, from close by
+        model = LogisticRegression(C=self.C, solver="newton-cholesky", warm_start=True, tol=1e-20, max_iter=steps)
+        model.classes_ = np.unique(self.given.y)
+        model.coef_, model.intercept_ = coef, best.intercept
+        model.fit(self.rotated, self.given.y)
+        found = certify(self.rotated, self.given.y, model.coef_, model.intercept_, self.C)
+        return (model.coef_, found) if found.relative < best.relative else (coef, best)
 
 
 def optimum(frame: Frame) -> tuple[Array, Certificate]:
@@ -128,12 +142,7 @@ def optimum(frame: Frame) -> tuple[Array, Certificate]:
     model = LogisticRegression(C=C, tol=1e-10, max_iter=3000).fit(rotated, given.y)
     coef, best = descend(rotated, given.y, model.coef_, model.intercept_, C, steps=500, wanted=_POLISHED)
     if best.relative > _POLISHED and coef.size <= _LARGEST_CHOLESKY:
-        # Its tolerance is absolute as well: with this one it goes on until rounding stops it.
-        model.coef_, model.intercept_ = coef, best.intercept
-        model.set_params(solver="newton-cholesky", warm_start=True, tol=1e-20, max_iter=100).fit(rotated, given.y)
-        second = certify(rotated, given.y, model.coef_, model.intercept_, C)
-        if second.relative < best.relative:
-            best, coef = second, model.coef_
+        coef, best = frame.by_cholesky(coef, best)
     if best.relative > 0.1 * CERTIFIED:
         coef, best = descend(rotated, given.y, coef, best.intercept, C, steps=3000, wanted=0.1 * CERTIFIED)
     return frame.back(coef, best)

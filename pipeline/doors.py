@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from ..errors import BadInput
+from ..errors import BadInput, CryoprobeError
 
 ENCODERS = "cryoprobe.encoders"
 DATASETS = "cryoprobe.datasets"
@@ -26,6 +26,12 @@ def announced(group: str) -> dict[str, str]:
     """Return the kinds that installed packages announce, and the package of each."""
     points = importlib.metadata.entry_points(group=group)
     return {point.name: point.dist.name if point.dist is not None else point.value for point in points}
+
+
+def may_be_own(spec: str, group: str) -> bool:
+    """Say whether a name has the form of somebody's own; imports nothing."""
+    kind, _, rest = spec.partition(":")
+    return kind in announced(group) or (all(p.isidentifier() for p in kind.split(".")) and rest.isidentifier())
 
 
 def opener(spec: str, group: str) -> Callable[[], Any] | None:
@@ -46,22 +52,23 @@ def opener(spec: str, group: str) -> Callable[[], Any] | None:
     kind, colon, rest = spec.partition(":")
     if not colon or not kind or not rest:
         return None
+    if not may_be_own(spec, group):
+        return None
     point = next(iter(importlib.metadata.entry_points(group=group, name=kind)), None)
     if point is not None:
         return lambda: _called(spec, lambda: point.load()(rest))
-    if not all(part.isidentifier() for part in kind.split(".")) or not rest.isidentifier():
-        return None
     with _here():
         try:
             found = importlib.util.find_spec(kind)
         except (ImportError, ValueError):  # of a parent that is none
             return None
+        except Exception:  # a stranger's code: what is wrong is said when it is called
+            return lambda: _called(spec, lambda: _attribute(kind, rest, spec)())
         return None if found is None else lambda: _called(spec, lambda: _attribute(kind, rest, spec)())
 
 
 def _attribute(module: str, name: str, spec: str) -> Any:
-    with _here():
-        found = getattr(importlib.import_module(module), name, None)
+    found = getattr(importlib.import_module(module), name, None)
     if not callable(found):
         what = "has none" if found is None else f"has a {type(found).__name__}"
         raise BadInput(f"{spec}: the module {module} {what} of that name.", hint="Name a function in it.", key=spec)
@@ -70,8 +77,9 @@ def _attribute(module: str, name: str, spec: str) -> Any:
 
 def _called(spec: str, make: Callable[[], Any]) -> Any:
     try:
-        return make()
-    except BadInput:
+        with _here():
+            return make()
+    except CryoprobeError:
         raise
     except Exception as error:  # a stranger's code
         raise BadInput(

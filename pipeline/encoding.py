@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from ..errors import BadInput
+from ..errors import BadInput, CryoprobeError
 from .datasets.base import MAX_PIXELS, UndecodableImage
 from .encoders.base import Encoder
 from .passing import is_passing, patiently
@@ -80,6 +80,8 @@ def _load_image(encoder: Encoder, decode: Callable[[bytes], Image.Image], raw: b
     check_resized(image.size, encoder.spec(encoder.taps[0]).preprocessing)
     try:
         return encoder.preprocess(image)
+    except CryoprobeError:
+        raise
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as e:  # of a crop: not the image's fault
         raise BadInput(
             f"PIL.Image.MAX_IMAGE_PIXELS is {Image.MAX_IMAGE_PIXELS} in this program, less than the encoder's input.",
@@ -134,9 +136,20 @@ def encode_images(
         Which images have an embedding at every tap; see `NOT_USABLE`.
     embeddings : list of Embeddings
         Of the usable images, for each of `outputs`.
+
+    Raises
+    ------
+    BadInput
+        If the images have several shapes.
     """
     import torch
 
+    if len(shapes := {tuple(image.shape) for image in images}) > 1:
+        raise BadInput(
+            f"The preprocessing of {encoder.name} gives tensors of several shapes: {sorted(shapes)[:4]}.",
+            hint="Bring all images to one size and mode: convert to RGB, resize, crop.",
+            key=encoder.name,
+        )
     encoded = encoder.encode(torch.stack(list(images)))
     raw = [encoded[tap].numpy().astype(np.float32, copy=False) for tap, _ in outputs]  # each [n, d]
     lengths = [np.sqrt(np.einsum("nd,nd->n", x, x, dtype=np.float64)) for x in raw]

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -167,11 +168,14 @@ def extract(
         data = load_dataset(data, data_root=data_root, download=download, layout=layout, ignore=ignore)
     else:
         data = as_dataset(data)
-        if given := [what for what, value in {"layout": layout, "ignore": ignore}.items() if value]:
+        options = {"layout": layout, "ignore": ignore, "data_root": data_root, "download": download}
+        if given := [what for what, value in options.items() if value]:
             raise BadInput(f"{given[0]} is for data sets that are named.", hint="Give it to load_dataset.")
     parts = [data.split(name) for name in splits or data.splits]
     for note in data.notes() if isinstance(data, Noting) else ():
         reporter.note(note)
+    for part in parts:
+        _check_labels(part, data.name)
     states = [fingerprint(part.sources) for part in parts]  # before anything is read
     if limit is not None:
         parts = [limit_split(part, limit, limit_seed) for part in parts]
@@ -188,8 +192,9 @@ def extract(
         )
     else:
         encoder = as_encoder(model)
-        options = {"taps": taps, "checkpoint": checkpoint, "image_size": image_size, "untrained": untrained}
-        if given := [what for what, value in options.items() if value]:
+        asked: dict[str, Any] = {"taps": taps, "checkpoint": checkpoint, "image_size": image_size, "seed": seed}
+        asked |= {"untrained": untrained, "precision": precision != "fp32", "device": device != "auto"}
+        if given := [what for what, value in asked.items() if value]:
             raise BadInput(
                 f"{given[0]} is for encoders that are named, and {encoder.name} is loaded already.",
                 hint="Give it to what made the encoder, such as load_encoder.",
@@ -224,6 +229,20 @@ def extract(
     finally:
         samples.close()
         release_memory()
+
+
+def _check_labels(part: Split, dataset: str) -> None:
+    """Refuse labels of somebody's own data set that no set can hold, before anything is written."""
+    labels, n = part.labels, len(part.classes)
+    one = labels.ndim == 1 and labels.dtype == np.int64 and bool(((labels >= 0) & (labels < n)).all())
+    flags = labels.ndim == 2 and labels.dtype == np.uint8 and labels.shape[1] == n
+    if not (one or flags) or len(labels) != len(part):
+        form = f"{labels.dtype} {list(labels.shape)}"
+        raise BadInput(
+            f"The labels of {dataset} ({part.name}) are {form}; it has {len(part)} samples and {n} classes.",
+            hint="Labels are int64 [n], places in the list of classes, or uint8 flags [n, classes].",
+            key=dataset,
+        )
 
 
 def _extract_split(

@@ -86,7 +86,8 @@ class EncoderSpec(_Spec):
     architecture : str
         The library's name of the architecture, without a weights tag.
     weights : str
-        sha256 over the state dict's tensors (names, dtypes, shapes, bytes), 64 hexadecimal digits.
+        sha256 over the state dict's tensors (names, dtypes, shapes, bytes), 64 hexadecimal digits; of an encoder of
+        somebody's own, over all that it holds.
     preprocessing : Preprocessing
     tap : str
         Where in the encoder the embedding is read.

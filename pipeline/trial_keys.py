@@ -13,9 +13,9 @@ from typing import Any
 
 from ..canonical import digest
 from ..stores.feature_set import FeatureSet
-from .own_code import Code, versions_of
 from .probes import Draw
 from .probes.identity import code_of, request_key, uses_seed
+from .probes.own_code import Code, versions_of
 from .protocols import METRIC
 from .resolve import Sets
 from .trial_plan import Plan

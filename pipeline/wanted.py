@@ -12,7 +12,7 @@ from ..errors import NotFound
 from ..stores.names import Name, NamedSet
 from ..stores.store import Store
 from .datasets import canonical_name, is_own, known_splits, refuse_name
-from .doors import DATASETS, opener
+from .doors import DATASETS, may_be_own
 
 _MOST_LISTED = 6
 """Extractions that a message lists; `cryoprobe ls` has all."""
@@ -99,7 +99,7 @@ def not_extracted(store: Store, request: Request, absent: Sequence[str], candida
         message = f"{what} with {asked}. It has, of this model and data set:\n  {_listed(others)}"
         hint = f"Give the options of one of these; or make what is asked for:\n  {command(store, request, [], like)}"
         return NotFound(message, hint=hint, key=request.dataset)
-    if is_own(request.dataset) and opener(request.dataset, DATASETS) is None:
+    if is_own(request.dataset) and not may_be_own(request.dataset, DATASETS):
         refuse_name(request.dataset)  # unless a program has named it so, and this store has it
     return NotFound(f"{what}.", hint=f"Make them:\n  {command(store, request, [])}", key=request.dataset)
 

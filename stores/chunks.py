@@ -204,7 +204,7 @@ def corrupt(key: str, url: str, what: str, expected: str, found: str) -> Corrupt
     return Corrupt(
         f"{key} in {url} {what}: expected {expected}, found {found}.",
         hint=f"See what is damaged, and which seals need it: cryoprobe verify --data --store {url}\n"
-        f"and put it right, from a copy of the store or from the images: cryoprobe repair --store {url}",
+        f"and put it right from whole copies: cryoprobe repair --store {url}",
         key=key,
         expected=expected,
         found=found,

@@ -160,7 +160,7 @@ def parse_json(data: bytes, key: str, url: str) -> Any:
     except (ValueError, RecursionError, MemoryError) as e:
         raise Corrupt(
             f"{key} in {url} is not JSON ({str(e)[:200] or type(e).__name__}).",
-            hint=f"Put it right, from a copy of the store or from the images: cryoprobe repair --store {url}",
+            hint=f"Put it right from whole copies: cryoprobe repair --store {url}",
             key=key,
         ) from None
     return content

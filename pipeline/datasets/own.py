@@ -11,9 +11,11 @@ import numpy as np
 
 from ...errors import BadInput
 from .base import ALL, Split
+from .images import encode_image
 from .label_arrays import LabelArrays, read_labels
 from .registry import KINDS
-from .splits import FileSplit, fixed
+from .splits import ArraySplit, FileSplit, as_flags, class_order, fixed
+from .torchvision_sets import Decoded
 
 _WANTED = (
     "Give a pair of arrays (images, labels), a list of (path, label), or a data set whose items are (image, label), "
@@ -56,7 +58,7 @@ class Dataset:
         parts = dict(source) if isinstance(source, Mapping) else {split: source}
         if not parts or not all(isinstance(part, str) and part for part in parts):
             raise BadInput(f"{name} has no splits.", hint=_WANTED, key=name)
-        named = None if classes is None else tuple(str(c) for c in classes)
+        named = _checked_classes(name, classes)
         made, notes = _splits(name, parts, named)
         self._fixed = fixed(name, made, notes)
         self.splits = tuple(self._fixed.splits)
@@ -74,6 +76,18 @@ class Dataset:
     def notes(self) -> Sequence[str]:
         """Return how the data were read."""
         return self._fixed.notes()
+
+
+def _checked_classes(name: str, classes: Sequence[str] | None) -> tuple[str, ...] | None:
+    if classes is None:
+        return None
+    if not isinstance(classes, list | tuple) or not classes or not all(isinstance(c, str) for c in classes):
+        raise BadInput(
+            f"classes of {name} are {classes!r}"[:200] + ".",
+            hint="Give a list of texts; an integer label is a place in it.",
+            key="classes",
+        )
+    return tuple(classes)
 
 
 def _checked_name(name: str) -> str:
@@ -98,11 +112,11 @@ def _splits(
     if kind == "arrays":
         from .arrays import array_splits
 
-        pairs = {split: (_array(images), _array(labels)) for split, (images, labels) in parts.items()}
+        pairs = {split: (_array(images), _label_array(name, labels)) for split, (images, labels) in parts.items()}
         return array_splits(pairs, named, name)
     if kind == "files":
         return _files(name, parts, named)
-    return _items(name, parts, named), []
+    return _items(name, parts, named)
 
 
 def _kind(name: str, source: Any) -> str:
@@ -121,7 +135,14 @@ def _kind(name: str, source: Any) -> str:
         raise BadInput(f"{name} has no samples.", hint=_WANTED, key=name)
     from PIL import Image
 
-    first = source[0]
+    try:
+        first = source[0]
+    except Exception as error:  # somebody's code, or a table whose rows have names
+        raise BadInput(
+            f"The first item of {name}, a {type(source).__name__}, cannot be read: {type(error).__name__}.",
+            hint=_WANTED,
+            key=name,
+        ) from error
     if not isinstance(first, tuple | list) or len(first) != 2:
         raise BadInput(f"An item of {name} is a {type(first).__name__}.", hint=_WANTED, key=name)
     if isinstance(first[0], str | os.PathLike):
@@ -130,7 +151,8 @@ def _kind(name: str, source: Any) -> str:
         return "images"
     raise BadInput(
         f"The images of {name} are of the kind {type(first[0]).__name__}.",
-        hint="Leave the transform out, so that they are PIL's images: an encoder brings its own. " + _WANTED,
+        hint="They must be PIL's images, as they are before a transform: an encoder brings its own. Tensors of whole "
+        "images go in as a pair (images [n, h, w, c], labels).",
         key=name,
     )
 
@@ -143,23 +165,12 @@ def _array(values: Any) -> np.ndarray[Any, Any]:
 def _files(
     name: str, parts: Mapping[str, Sequence[tuple[Any, Any]]], named: tuple[str, ...] | None
 ) -> tuple[Sequence[Split], Sequence[str]]:
-    several = any(isinstance(label, set | frozenset | list | tuple) for rows in parts.values() for _, label in rows)
-    given = {split: [label for _, label in rows] for split, rows in parts.items()}
-    if several:
-        if not all(isinstance(label, set | frozenset | list | tuple) for labels in given.values() for label in labels):
-            raise BadInput(f"Some images of {name} have a label, and some a set of labels.", hint=_WANTED, key=name)
-        named = named or tuple(sorted({str(c) for labels in given.values() for label in labels for c in label}))
-        place = {c: i for i, c in enumerate(named)}
-        flags = {split: np.zeros((len(labels), len(named)), np.uint8) for split, labels in given.items()}
-        for split, labels in given.items():
-            for row, label in enumerate(labels):
-                for c in label:
-                    if str(c) not in place:
-                        raise BadInput(f"{name}: {c!r} is none of its classes.", hint="Name every class.", key=name)
-                    flags[split][row, place[str(c)]] = 1
-        read = LabelArrays(named, dict(flags), [])
-    else:
-        read = read_labels({split: np.asarray(labels) for split, labels in given.items()}, named, name)
+    for rows in parts.values():
+        if wrong := [row for row in rows if len(row) != 2 or not isinstance(row[0], str | os.PathLike)]:
+            raise BadInput(
+                f"{name} has the item {wrong[0]!r}"[:200] + ", and no (path, label).", hint=_WANTED, key=name
+            )
+    read = _labels(name, {split: [label for _, label in rows] for split, rows in parts.items()}, named)
     made: list[Split] = []
     for split, rows in parts.items():
         paths = [Path(path).expanduser().absolute() for path, _ in rows]
@@ -168,12 +179,87 @@ def _files(
     return made, read.notes
 
 
-def _items(name: str, parts: Mapping[str, Any], named: tuple[str, ...] | None) -> Sequence[Split]:
-    from .torchvision_sets import split_of
+def _items(name: str, parts: Mapping[str, Any], named: tuple[str, ...] | None) -> tuple[Sequence[Split], Sequence[str]]:
+    """Return the splits of objects that give (image, label).
 
-    made = [split_of(name, split, data, named) for split, data in parts.items()]
-    if len({split.classes for split in made}) > 1:
+    What the object itself decodes is taken, in its order, and the label of every item is asked for: a transform or an
+    item of its own may have changed either.
+    """
+    own = {tuple(found) for data in parts.values() if (found := _class_names(data)) is not None}
+    if named is None and len(own) == 1 and all(_class_names(data) is not None for data in parts.values()):
+        (named,) = own
+    read = _labels(
+        name, {split: [_label(name, data, i) for i in range(len(data))] for split, data in parts.items()}, named
+    )
+    made = [
+        ArraySplit(split, read.classes, read.labels[split], Decoded(data), encode=encode_image)
+        for split, data in parts.items()
+    ]
+    return made, read.notes
+
+
+def _label(name: str, data: Any, index: int) -> Any:
+    try:
+        _, label = data[index]
+    except Exception as error:  # somebody's code
         raise BadInput(
-            f"The splits of {name} have different classes.", hint="Name them: classes=[…], for all splits.", key=name
+            f"Item {index} of {name} cannot be read: {type(error).__name__}: {' '.join(str(error).split())[:200]}",
+            hint="Every item is (image, label). Leave out what cannot be read.",
+            key=name,
+        ) from error
+    return label
+
+
+def _class_names(data: Any) -> list[str] | None:
+    """Return the class names of an object that has some, also of a part of it; none if it renumbers its labels."""
+    while hasattr(data, "dataset") and hasattr(data, "indices"):
+        data = data.dataset
+    if getattr(data, "target_transform", None) is not None:
+        return None
+    found: Any = getattr(data, "classes", None)
+    fits = isinstance(found, list | tuple) and bool(found) and all(isinstance(c, str) for c in found)
+    return list(found) if fits and len(set(found)) == len(found) else None
+
+
+def _labels(name: str, given: Mapping[str, Sequence[Any]], named: tuple[str, ...] | None) -> LabelArrays:
+    """Read labels of any kind: one a sample, flags, or sets of classes."""
+    several = {split: [_is_set(label) for label in labels] for split, labels in given.items()}
+    if not any(any(of) for of in several.values()):
+        return read_labels({split: _label_array(name, labels) for split, labels in given.items()}, named, name)
+    if not all(all(of) for of in several.values()):
+        raise BadInput(f"Some images of {name} have a label, and some a set of labels.", hint=_WANTED, key=name)
+    present = {c for labels in given.values() for label in labels for c in label}
+    if named is not None and all(isinstance(c, int) for c in present):
+        if wrong := [c for c in present if not 0 <= c < len(named)]:
+            raise BadInput(f"{name}: the label {wrong[0]} has no class name.", hint="Name every class.", key=name)
+        sets = {split: [{named[c] for c in label} for label in labels] for split, labels in given.items()}
+    else:
+        sets = {split: [{str(c) for c in label} for label in labels] for split, labels in given.items()}
+    classes = named or class_order({str(c) for c in present})
+    if unknown := sorted({c for labels in sets.values() for label in labels for c in label} - set(classes)):
+        raise BadInput(f"{name}: {unknown[0]!r} is none of its classes.", hint="Name every class.", key=name)
+    return LabelArrays(classes, {split: as_flags(labels, classes) for split, labels in sets.items()}, [])
+
+
+def _is_set(label: Any) -> bool:
+    """Say whether a label is a set of classes, rather than one class or flags."""
+    if isinstance(label, set | frozenset):
+        return True
+    return isinstance(label, list | tuple) and bool(label) and all(isinstance(c, str) for c in label)
+
+
+def _label_array(name: str, labels: Sequence[Any]) -> np.ndarray[Any, Any]:
+    try:
+        whole = hasattr(labels, "shape")
+        found = _array(labels) if whole else np.asarray([_array(label) for label in labels])
+    except ValueError:  # of several lengths
+        found = np.empty(0, object)
+    if found.dtype == bool and found.ndim == 1:
+        found = found.astype(np.int64)
+    if found.dtype.kind == "O" or found.ndim > 2:
+        raise BadInput(
+            f"The labels of {name} are no labels: such as {labels[0]!r}"[:200] + ".",
+            hint="A label is an integer, a text, 0/1 flags of one length, or a set of class names.",
+            key=name,
         )
-    return made
+    return found

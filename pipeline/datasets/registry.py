@@ -78,6 +78,9 @@ def load_dataset(
         option = "ignore" if layout is None else "layout"
         raise BadInput(f"--{option} is for folder:PATH, and {spec} is not a folder.", hint="Leave it out.", key=option)
     if own is not None:
+        if data_root is not None or download:
+            option = "data-root" if data_root is not None else "download"
+            raise BadInput(f"--{option} has no effect on {spec}.", hint="Leave it out.", key=option)
         return as_dataset(own(), name)
     if kind == "folder":
         from .folders import folder

@@ -143,7 +143,7 @@ def torchvision_set(name: str, which: str, root: Path, download: bool) -> Datase
         )
 
     def make(split: str) -> Split:
-        return split_of(which, split, _construct(which, SPLITS[which][split], root, download))
+        return _split(which, split, _construct(which, SPLITS[which][split], root, download))
 
     return LazyDataset(name, {split: partial(make, split) for split in SPLITS[which]})
 
@@ -186,50 +186,28 @@ def _construct(which: str, options: Options, root: Path, download: bool) -> Any:
         ) from e
 
 
-def split_of(which: str, split: str, data: Any, named: tuple[str, ...] | None = None) -> Split:
-    """Return the split that an object makes whose items are (image, label), such as torchvision's.
-
-    Files and arrays that it was read from are taken instead of what it decodes, if they agree.
-
-    Parameters
-    ----------
-    which : str
-        What the data set is called.
-    split : str
-    data : object
-        With a length, and items that are (PIL image, label).
-    named : tuple of str, optional
-        Class names instead of the object's own.
-
-    Raises
-    ------
-    BadInput
-        If it has no labels, or they do not fit the names.
-    """
+def _split(which: str, split: str, data: Any) -> Split:
     labels = _labels(which, data)
-    classes = named or _classes(data, labels, _CLASS_COUNTS.get(which, 0))
-    if named and (labels.shape[1] != len(named) if labels.ndim == 2 else not 0 <= labels.max(initial=0) < len(named)):
-        raise BadInput(f"{which}: the labels do not fit the class names.", hint="Name every class.", key=which)
+    classes = _classes(data, labels, _CLASS_COUNTS.get(which, 0))
     if which == "Omniglot":  # numbers its classes in the order in which the file system lists them
         order = np.argsort(classes)
         labels, classes = np.argsort(order)[labels], tuple(classes[i] for i in order)
     elif which == "LSUN":  # bedroom_train and bedroom_val are one class
         classes = tuple(c.rpartition("_")[0] for c in classes)
-    root = getattr(data, "root", None)
-    folder = Path(root or ".")
+    folder = Path(getattr(data, "root", None) or ".")
     paths = _paths(which, data)
     if paths is not None and _agree(data, paths, lambda p: _open(p)):
         # torchvision may list files as the file system does.
         rank = sorted(range(len(paths)), key=lambda i: os.fsencode(paths[i]))
         return FileSplit(split, classes, labels[rank], [paths[i] for i in rank], folder)
-    files = () if which == "FakeData" or not root else _files_below(_home(data, folder))
+    files = () if which == "FakeData" else _files_below(_home(data, folder))
     rows = _rows(data)
     if rows is not None and _agree(data, rows, np.asarray):
         return ArraySplit(split, classes, labels, rows, files)
-    return ArraySplit(split, classes, labels, _Decoded(data), files, encode_image)
+    return ArraySplit(split, classes, labels, Decoded(data), files, encode_image)
 
 
-class _Decoded(Sequence[Any]):
+class Decoded(Sequence[Any]):
     """The images as the data set itself decodes them, one at a time."""
 
     def __init__(self, data: Any) -> None:

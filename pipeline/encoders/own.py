@@ -1,25 +1,22 @@
 """An encoder of one's own: any torch module or function, and what turns an image into its input.
 
-Its identity has what fixes its numbers, as far as it can be seen: the weights, the structure of the module with the
-settings that its parts keep, and the code of the module and of the preprocessing with all that they import. A `version`
-stands for the code, for whoever says themselves when it has changed.
+Its identity has the weights, and all that module and preprocessing hold and refer to. A `version` stands for the code.
 """
 
 from __future__ import annotations
 
-import types
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import torch
 
 from ...canonical import digest
 from ...errors import BadInput
-from ..own_code import code_of_modules
 from ..specs import EncoderSpec, Preprocessing, StoredDtype, Tap
+from .described import describe, modules_in, qualified
 from .frozen import choose_device, full_fp32
 from .registry import FAMILIES
-from .weights import check_values, weights_digest
+from .weights import check_values
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -38,22 +35,24 @@ class Encoder:
     Parameters
     ----------
     module : torch.nn.Module or callable
-        Maps images [n, …], as `preprocess` gives them, to embeddings [n, d]. A module is put into evaluation mode,
-        moved to the device, and its parameters frozen; batches have the type of its parameters.
+        Maps images [n, …], as `preprocess` gives them, to embeddings [n, d]. Modules, also those that a function is a
+        method of or refers to, are put into evaluation mode and moved to the device, and their parameters frozen;
+        batches have the type of the parameters.
     preprocess : callable
         Maps a PIL image to a tensor of a fixed shape, such as float32 [3, h, w]. Called from several threads at once.
     name : str
         What people call it, and `probe` finds it by; not part of its identity. Not a name of open_clip's or timm's.
-    version : str, optional
-        Stands for the code of `module` and `preprocess`: raise it when that changes what comes out. By default their
-        sources are part of the identity, with all that they import: any edit makes another encoder.
+    version : str
+        Stands for the code of `module` and `preprocess`: raise it when that changes what comes out, or features that
+        were made by the old code are taken for those of the new. What both hold (weights, buffers, settings, values
+        that functions refer to) is part of the identity by itself.
     device : str
         ``auto`` (CUDA, else MPS, else CPU) or a torch device.
 
     Raises
     ------
     BadInput
-        If an argument is of another kind, the weights hold NaN, or the code cannot be seen and `version` is not given.
+        If an argument is of another kind, or the weights hold NaN, are not there yet, or cannot be told.
 
     Examples
     --------
@@ -76,36 +75,48 @@ class Encoder:
         preprocess: Callable[[Image.Image], torch.Tensor],
         *,
         name: str,
-        version: str | None = None,
+        version: str,
         device: str = "auto",
     ) -> None:
         for what, value in (("module", module), ("preprocess", preprocess)):
-            if not callable(value):
+            if not callable(value) or isinstance(value, type):
                 raise BadInput(f"{what} is a {type(value).__name__}, which cannot be called.", key=what)
         self.name = _checked_name(name)
-        self.device = choose_device(device)
-        self.preprocess = preprocess
-        self._module = module
-        if version is not None and not (isinstance(version, str) and version):
+        if not isinstance(version, str) or not version:
             raise BadInput(f"version is a text, such as '1.0', not {version!r}.", key="version")
-        weights, dtype = _freeze(module, self.device, name)
-        self._dtype = dtype
-        self._spec = EncoderSpec(
-            family="own",
-            architecture=_qualified(module),
-            weights=weights,
-            preprocessing=_preprocessing(module, preprocess, version),
-            tap=TAP,
-            precision=_PRECISIONS.get(dtype, str(dtype).removeprefix("torch.")),
-        )
+        self.device = choose_device(device)
+        self._module, self._preprocess, self._version = module, preprocess, version
+        self._modules = list(modules_in(module))
+        self._dtype = _freeze(self._modules, self.device, name)
+        self._state = self._seen()
+        self._spec = self._made()
 
     def __repr__(self) -> str:
         """Return the name, the identity and the device."""
-        return f"Encoder({self.name!r}, id {self._spec.id[:12]}, on {self.device})"
+        return f"Encoder({self.name!r}, id {self.spec(TAP).id[:12]}, on {self.device})"
 
     def spec(self, tap: Tap, stored_dtype: StoredDtype = "float16") -> EncoderSpec:
-        """Return the identity of this encoder."""
+        """Return the identity of this encoder; another one once its weights have been changed."""
+        if (seen := self._seen()) != self._state:
+            self._state, self._spec = seen, self._made()
         return self._spec.model_copy(update={"tap": tap, "stored_dtype": stored_dtype})
+
+    def preprocess(self, image: Image.Image) -> torch.Tensor:
+        """Turn an image as PIL opened it into a tensor.
+
+        Raises
+        ------
+        BadInput
+            If the preprocessing returns anything else.
+        """
+        found = self._preprocess(image)
+        if not isinstance(found, torch.Tensor):
+            raise BadInput(
+                f"The preprocessing of {self.name} returns a {type(found).__name__}, and no tensor.",
+                hint="Return a tensor, such as float32 [3, h, w].",
+                key=self.name,
+            )
+        return found
 
     def encode(self, batch: torch.Tensor) -> Mapping[Tap, torch.Tensor]:
         """Encode a batch [n, …]; return float32 CPU tensors [n, d], not normalised.
@@ -113,10 +124,19 @@ class Encoder:
         Raises
         ------
         BadInput
-            If the module returns anything else.
+            If the module fails, or returns anything else.
         """
         with torch.inference_mode(), full_fp32(), torch.autocast(self.device.type, enabled=False):
-            found = self._module(batch.to(device=self.device, dtype=self._dtype))
+            try:
+                found = self._module(batch.to(device=self.device, dtype=self._dtype))
+            except torch.OutOfMemoryError:
+                raise
+            except Exception as error:  # a stranger's code
+                raise BadInput(
+                    f"{self.name} fails on a batch {list(batch.shape)}: {type(error).__name__}: {_line(error)}",
+                    hint="Does the preprocessing give what the module takes?",
+                    key=self.name,
+                ) from error
             if not isinstance(found, torch.Tensor) or found.ndim != 2 or len(found) != len(batch):
                 got = f"shape {tuple(found.shape)}" if isinstance(found, torch.Tensor) else type(found).__name__
                 raise BadInput(
@@ -124,9 +144,28 @@ class Encoder:
                     hint="Return a tensor [n, d]: one embedding an image. Take one of several outputs, or pool it.",
                     key=self.name,
                 )
-            features = found.to(device="cpu", dtype=torch.float32)
+            if found.is_complex():
+                raise BadInput(f"{self.name} returns complex numbers.", hint="Return real ones.", key=self.name)
+            features = found.to_dense() if found.layout != torch.strided else found
+            features = features.to(device="cpu", dtype=torch.float32)
         # Cloned outside of inference mode, so that callers may normalise in place.
         return {TAP: features.clone(memory_format=torch.contiguous_format)}
+
+    def _seen(self) -> list[tuple[int, int]]:
+        """Return what changes when a weight does: where each lies, and how often it was written."""
+        tensors = [t for m in self._modules for t in (*m.parameters(), *m.buffers())]
+        return [(t.data_ptr(), 0 if t.is_inference() else t._version) for t in tensors]
+
+    def _made(self) -> EncoderSpec:
+        held: dict[str, Any] = {"library": "own", "name": qualified(self._preprocess), "version": self._version}
+        return EncoderSpec(
+            family="own",
+            architecture=qualified(self._module),
+            weights=digest(describe(self._module)),
+            preprocessing=Preprocessing.model_validate({**held, "settings": digest(describe(self._preprocess))}),
+            tap=TAP,
+            precision=_PRECISIONS.get(self._dtype, str(self._dtype).removeprefix("torch.")),
+        )
 
 
 def _checked_name(name: str) -> str:
@@ -141,85 +180,27 @@ def _checked_name(name: str) -> str:
     return name
 
 
-def _freeze(module: Module, device: torch.device, name: str) -> tuple[str, torch.dtype]:
-    """Freeze a module; return the digest of its weights and structure, and the type of its parameters."""
-    if not isinstance(module, torch.nn.Module):
-        return digest({"function": _qualified(module)}), torch.float32
-    module.eval().requires_grad_(False).to(device)
-    tensors = {**dict(module.named_buffers()), **module.state_dict()}  # also those that are not saved
-    tensors = {key: value for key, value in tensors.items() if isinstance(value, torch.Tensor)}
-    check_values(tensors, name)
-    types_ = {p.dtype for p in module.parameters() if p.is_floating_point()}
-    dtype = types_.pop() if len(types_) == 1 else torch.float32
-    return digest({"structure": list(_structure(module)), "tensors": weights_digest(tensors)}), dtype
+def _freeze(modules: list[torch.nn.Module], device: torch.device, name: str) -> torch.dtype:
+    """Freeze modules and move them to the device; return the type of their parameters."""
+    found = set()
+    for module in modules:
+        state = module.state_dict()
+        if opaque := [key for key, value in state.items() if not isinstance(value, torch.Tensor)]:
+            raise BadInput(
+                f"{name} holds {opaque[0]}, whose content cannot be told, as of a quantised module.",
+                hint="Wrap the module as it was before it was quantised.",
+                key=name,
+            )
+        lazy = [key for key, value in state.items() if torch.nn.parameter.is_lazy(value) or value.is_meta]
+        if lazy:
+            raise BadInput(f"{name} has no weights yet: {lazy[0]}.", hint="Load them, or call it once.", key=name)
+        check_values(state, name)
+        module.eval().to(device)
+        for parameter in module.parameters():
+            parameter.requires_grad_(False)
+        found |= {p.dtype for p in module.parameters() if p.is_floating_point()}
+    return found.pop() if len(found) == 1 else torch.float32
 
 
-def _structure(module: torch.nn.Module) -> Iterator[list[Any]]:
-    """Yield the parts of a module by their names: their classes, and the settings that they keep.
-
-    Two modules with equal weights can differ in them: in the number of heads, or a temperature.
-    """
-    for path, part in module.named_modules():
-        kept = {key: _setting(v) for key, v in vars(part).items() if not key.startswith("_") and key != "training"}
-        yield [path, _qualified(part), {key: value for key, value in kept.items() if value is not None}]
-
-
-def _setting(value: Any) -> Any:
-    """Return a setting as JSON, None for what is none: whatever is neither a plain value nor a function."""
-    if isinstance(value, bool | str):
-        return value
-    if isinstance(value, int | float):
-        return repr(value)
-    if isinstance(value, tuple | list):
-        return [_setting(v) for v in value]
-    if isinstance(value, torch.dtype):
-        return str(value)
-    return _qualified(value) if isinstance(value, types.FunctionType | types.BuiltinFunctionType | type) else None
-
-
-def _preprocessing(module: Module, preprocess: Callable[..., Any], version: str | None) -> Preprocessing:
-    """Return what stands for the preprocessing, and for the code of both.
-
-    Raises
-    ------
-    BadInput
-        If the code cannot be seen, and no version stands for it.
-    """
-    described = repr(preprocess)
-    told: dict[str, Any] = {"library": "own", "name": _qualified(preprocess)}
-    if " at 0x" not in described and not isinstance(preprocess, types.FunctionType):
-        told["settings"] = described
-    if version is not None:
-        return Preprocessing.model_validate({**told, "version": version})
-    doubts = [f"of {what}, {doubt}" for what, doubt in _doubts(module, preprocess, told)]
-    code = code_of_modules([module_of for f in (module, preprocess) if (module_of := _module_of(f))])
-    if not code.sources and not code.versions:
-        doubts.append("its source is not in a file")
-    if found := [*doubts, *code.doubts]:
-        raise BadInput(
-            f"A change of the encoder's code could not be seen: {found[0]}.",
-            hint="Give a version (version='1'), and raise it when the code changes what comes out.",
-            key="version",
-        )
-    return Preprocessing.model_validate({**told, "sources": code.sources, "versions": code.versions})
-
-
-def _doubts(module: Module, preprocess: Callable[..., Any], told: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    """Yield what holds values that neither sources nor descriptions show."""
-    for what, function in (("module", module), ("preprocess", preprocess)):
-        if isinstance(function, torch.nn.Module):
-            continue
-        if isinstance(function, types.FunctionType):
-            if function.__closure__ or function.__name__ == "<lambda>":
-                yield what, "the values that the function holds cannot be seen"
-        elif what == "module" or "settings" not in told:
-            yield what, "the settings cannot be seen"
-
-
-def _qualified(value: Any) -> str:
-    owner = value if hasattr(value, "__qualname__") else type(value)
-    return f"{owner.__module__}.{owner.__qualname__}"
-
-
-def _module_of(value: Any) -> str:
-    return str(getattr(value if hasattr(value, "__qualname__") else type(value), "__module__", None) or "")
+def _line(error: BaseException) -> str:
+    return (str(error).strip().splitlines() or ["no message"])[0][:200]

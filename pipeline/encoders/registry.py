@@ -137,7 +137,7 @@ def load_encoder(
     """
     if model.partition(":")[0] not in FAMILIES and (make := doors.opener(model, doors.ENCODERS)) is not None:
         options = {"checkpoint": checkpoint, "image-size": image_size, "untrained": untrained}
-        options |= {"device": device != "auto"}
+        options |= {"device": device != "auto", "seed": seed, "precision": precision != "fp32"}
         return _own(model, make(), taps, options)
     named = parse_name(model)
     asked = _check_taps(taps)

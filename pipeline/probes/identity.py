@@ -7,9 +7,9 @@ from typing import Any
 
 from pydantic import JsonValue
 
-from ..own_code import Code, code_of_modules, installed_code, versions_of
 from .estimators import load, make_estimator, valid_parameters
 from .named import NAMED
+from .own_code import Code, code_of_modules, installed_code, versions_of
 from .request import ProbeRequest
 
 _WORK_ONLY = frozenset({"n_threads", "memory", "block_size", "warm_start"})

@@ -397,7 +397,7 @@ def test_what_is_for_folders_is_refused_for_others(options: dict[str, Any]) -> N
         load_dataset("sklearn:digits", **options)
     with pytest.raises(cryoprobe.BadInput, match="no layout 'depth'"):
         load_dataset("folder:/tmp", layout="depth")
-    with pytest.raises(cryoprobe.BadInput, match="Give them to load_dataset"):
+    with pytest.raises(cryoprobe.BadInput, match="Give it to load_dataset"):
         cryoprobe.extract("timm:test_vit", load_dataset("sklearn:digits"), "nowhere", **options)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import pytest
 import torch
 from PIL import Image
 from tests_support import write_images
+from torchvision.datasets import ImageFolder
 from torchvision.transforms import v2
 
 import cryoprobe
@@ -88,28 +90,108 @@ def test_what_cannot_change_them_makes_the_same_one() -> None:
     assert "id " + identity(again)[:12] in repr(again)
 
 
-def test_without_a_version_the_sources_count(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.syspath_prepend(tmp_path)
-    monkeypatch.setattr(sys, "dont_write_bytecode", True)
-    text = "def prepared(image):\n    import torch\n    return torch.zeros(3, 8, 8){}\n"
-    found = []
-    for more in ("", " + 1", ""):
-        (tmp_path / "labcode.py").write_text(text.format(more))
-        sys.modules.pop("labcode", None)
-        import labcode  # type: ignore[import-not-found]
+class Weighed(torch.nn.Module):
+    """Holds what is no parameter, buffer or plain setting."""
 
-        found.append(identity(made(torch.nn.Flatten(), labcode.prepared, version=None)))
-    assert found[0] == found[2] != found[1]
-    assert identity(made(torch.nn.Flatten(), labcode.prepared)) not in found
-    sys.modules.pop("labcode", None)
+    def __init__(self, held: Any) -> None:
+        super().__init__()
+        self.held = held
+        self._private = held
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x.flatten(1)
 
 
-@pytest.mark.parametrize("preprocess", [lambda image: pixels(image), (lambda k: lambda image: pixels(image) * k)(2)])
-def test_code_that_cannot_be_seen_needs_a_version(preprocess: Any) -> None:
-    with pytest.raises(cryoprobe.BadInput, match="could not be seen") as refused:
-        made(preprocess=preprocess, version=None)
-    assert "version='1'" in str(refused.value.hint)
-    assert identity(made(preprocess=preprocess)) != identity(made(preprocess=preprocess, version="2"))
+class Packed(torch.nn.Module):
+    """Keeps its weights as quantised modules do: in an object of C++ that its state dict has."""
+
+    def _save_to_state_dict(self, destination: Any, prefix: str, keep_vars: bool) -> None:
+        destination[prefix + "packed"] = object()
+
+
+NET = torch.nn.Linear(3, 2)
+
+
+def by_global(batch: torch.Tensor) -> torch.Tensor:
+    found: torch.Tensor = NET(batch.mean((2, 3)))
+    return found
+
+
+def scaled(k: float) -> Callable[[Image.Image], torch.Tensor]:
+    return lambda image: pixels(image) * k
+
+
+class Resizing:
+    def __init__(self, size: int) -> None:
+        self.size = size
+
+    def __call__(self, image: Image.Image) -> torch.Tensor:
+        return pixels(image)
+
+
+def hooked(k: float) -> torch.nn.Module:
+    module = torch.nn.Flatten()
+    module.register_forward_hook(partial(lambda k, m, x, y: y + k, k))
+    return module
+
+
+PAIRS: dict[str, tuple[Callable[[], Encoder], Callable[[], Encoder]]] = {
+    name: (lambda one=one: made(**one), lambda other=other: made(**other))  # type: ignore[misc]
+    for name, one, other in [
+        ("a tensor", {"module": Weighed(torch.zeros(2))}, {"module": Weighed(torch.ones(2))}),
+        ("an array", {"module": Weighed(np.zeros(2))}, {"module": Weighed(np.ones(2))}),
+        ("a number of numpy's", {"module": Weighed(np.int64(1))}, {"module": Weighed(np.int64(2))}),
+        ("a mapping", {"module": Weighed({"a": 1})}, {"module": Weighed({"a": 2})}),
+        ("an object", {"module": Weighed(Resizing(1))}, {"module": Weighed(Resizing(2))}),
+        ("modules in a list", {"module": Weighed([torch.nn.PReLU(init=0.1)])}, {"module": Weighed([torch.nn.PReLU()])}),
+        ("a hook", {"module": hooked(1.0)}, {"module": hooked(2.0)}),
+        ("a method", {"module": attending().forward}, {"module": changed("layer.bias").forward}),
+        ("a partial", {"module": partial(attending())}, {"module": partial(changed("layer.bias"))}),
+        ("a closure", {"preprocess": scaled(1.0)}, {"preprocess": scaled(2.0)}),
+        ("a setting of an object", {"preprocess": Resizing(1)}, {"preprocess": Resizing(2)}),
+        ("an argument", {"preprocess": partial(pixels)}, {"preprocess": partial(pixels, **{"a": 1})}),
+        (
+            "what a transform does not print",
+            {"preprocess": v2.Compose([v2.ToDtype(torch.float32, scale=True)])},
+            {"preprocess": v2.Compose([v2.ToDtype(torch.uint8, scale=True)])},
+        ),
+        (
+            "a traced module",
+            {"module": torch.jit.trace(torch.nn.Hardtanh(0, 1), torch.zeros(1, 3))},
+            {"module": torch.jit.trace(torch.nn.Hardtanh(0, 2), torch.zeros(1, 3))},
+        ),
+    ]
+}
+
+
+@pytest.mark.parametrize("held", PAIRS)
+def test_whatever_is_held_is_part_of_the_identity(held: str) -> None:
+    one, other = PAIRS[held]
+    assert identity(one()) == identity(one())
+    assert identity(one()) != identity(other())
+
+
+def test_a_net_that_a_function_refers_to_is_frozen_and_counts(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = identity(made(by_global))
+    assert not NET.training
+    assert not NET.weight.requires_grad
+    monkeypatch.setitem(by_global.__globals__, "NET", torch.nn.Linear(3, 2))
+    assert identity(made(by_global)) != before
+
+
+def test_dropout_is_off_in_a_method_of_a_module() -> None:
+    module = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Dropout(0.5))
+    encoder = made(module.forward)
+    batch = torch.ones(2, 3, 2, 2)
+    assert torch.equal(encoder.encode(batch)["embedding"], batch.flatten(1))
+
+
+def test_weights_that_change_make_another_encoder() -> None:
+    module = attending()
+    encoder = made(module)
+    before = identity(encoder)
+    module.load_state_dict(changed("layer.bias").state_dict())
+    assert identity(encoder) == identity(made(changed("layer.bias"))) != before
 
 
 def test_it_is_extracted_once_and_found_by_its_name(store: Path, tmp_path: Path) -> None:
@@ -155,12 +237,40 @@ def test_weights_that_hold_nan_are_refused() -> None:
         (torch.nn.Identity(), r"returns shape \(4, 3, 8, 8\) for 4 images"),
         (lambda x: {"embedding": x}, "returns dict for 4 images"),
         (lambda x: x.mean((0, 2, 3))[None], r"returns shape \(1, 3\) for 4 images"),
+        (torch.nn.Linear(7, 2), r"lab:a fails on a batch \[4, 3, 8, 8\]: RuntimeError"),
+        (lambda x: x.flatten(1) * 1j, "returns complex numbers"),
     ],
 )
 def test_what_gives_no_embeddings_is_refused(module: Any, said: str, store: Path, tmp_path: Path) -> None:
     write_images(tmp_path / "data", {"a": 2, "b": 2})
     with pytest.raises(cryoprobe.BadInput, match=said):
         cryoprobe.extract(made(module), f"folder:{tmp_path / 'data'}", store)
+
+
+@pytest.mark.parametrize(
+    ("preprocess", "said"),
+    [
+        (lambda image: np.zeros((3, 8, 8)), "returns a ndarray, and no tensor"),
+        (lambda image: torch.zeros(3, 8, np.asarray(image).sum() % 7 + 1), "several shapes"),
+    ],
+)
+def test_what_gives_no_batch_is_refused(preprocess: Any, said: str, store: Path, tmp_path: Path) -> None:
+    write_images(tmp_path / "data", {"a": 4, "b": 4})
+    with pytest.raises(cryoprobe.BadInput, match=said):
+        cryoprobe.extract(made(preprocess=preprocess), f"folder:{tmp_path / 'data'}", store)
+
+
+@pytest.mark.parametrize(
+    ("module", "said"),
+    [
+        (torch.nn.LazyLinear(2), "has no weights yet"),
+        (torch.nn.Linear(2, 2, device="meta"), "has no weights yet"),
+        (Packed(), "holds packed, whose content cannot be told"),
+    ],
+)
+def test_weights_that_cannot_be_told_are_refused(module: Any, said: str) -> None:
+    with pytest.raises(cryoprobe.BadInput, match=said):
+        made(module)
 
 
 @pytest.mark.parametrize("model", [torch.nn.Linear(2, 2), None, Encoder, 5])
@@ -170,7 +280,13 @@ def test_extract_says_how_to_wrap_what_is_no_encoder(model: Any, store: Path) ->
     assert "cryoprobe.Encoder(" in str(refused.value.hint)
 
 
-@pytest.mark.parametrize("option", [{"taps": ["cls"]}, {"image_size": 32}, {"untrained": True}, {"checkpoint": "x.pt"}])
+@pytest.mark.parametrize(
+    "option",
+    [
+        *({"taps": ["cls"]}, {"image_size": 32}, {"untrained": True}, {"checkpoint": "x.pt"}),
+        *({"seed": 5}, {"device": "cpu"}, {"precision": "fp16"}),
+    ],
+)
 def test_options_of_a_loaded_encoder_are_refused(option: dict[str, Any], store: Path) -> None:
     with pytest.raises(cryoprobe.BadInput, match="is for encoders that are named"):
         cryoprobe.extract(made(), "sklearn:digits", store, **option)
@@ -270,6 +386,104 @@ def test_extract_says_how_to_wrap_what_is_no_data_set(data: Any, store: Path) ->
     assert "cryoprobe.Dataset(" in str(refused.value.hint)
 
 
+class Changing(torch.utils.data.Dataset[tuple[Image.Image, int]]):
+    """Gives other images and labels than its attributes say."""
+
+    classes = ("x", "y", "z")
+    targets = LABELS
+    data = ARRAY
+
+    def __init__(self) -> None:
+        self.target_transform = lambda label: 2 - label
+
+    def __len__(self) -> int:
+        return 6
+
+    def __getitem__(self, index: int) -> tuple[Image.Image, int]:
+        return Image.fromarray(255 - ARRAY[index]).convert("L"), 2 - LABELS[index]
+
+
+def test_what_an_object_gives_is_taken_and_not_what_its_attributes_say() -> None:
+    split = cryoprobe.Dataset(Changing(), name="LSUN").split("all")
+    assert split.labels.tolist() == [2 - label for label in LABELS]
+    assert split.classes == ("0", "1", "2")
+    for i in range(6):
+        expected = np.asarray(Image.fromarray(255 - ARRAY[i]).convert("L"))
+        np.testing.assert_array_equal(np.asarray(split.decode(split.read(i))), expected)
+
+
+@pytest.mark.parametrize("transform", [None, v2.Grayscale()])
+def test_a_torchvision_object_keeps_its_order_names_and_transform(transform: Any, tmp_path: Path) -> None:
+    for path, name in zip(written(tmp_path / "flat"), "babacc", strict=True):
+        (tmp_path / "data" / name).mkdir(parents=True, exist_ok=True)
+        path.rename(tmp_path / "data" / name / path.name)
+    source = ImageFolder(tmp_path / "data", transform=transform)
+    whole = cryoprobe.Dataset(source, name="lab:whole").split("all")
+    part = cryoprobe.Dataset(torch.utils.data.Subset(source, [5, 0]), name="lab:part").split("all")
+    assert (whole.classes, part.classes) == (("a", "b", "c"), ("a", "b", "c"))
+    assert (whole.labels.tolist(), part.labels.tolist()) == (source.targets, [source.targets[5], source.targets[0]])
+    np.testing.assert_array_equal(np.asarray(part.decode(part.read(0))), np.asarray(source[5][0]))
+
+
+ITEMS = [Image.fromarray(x) for x in ARRAY]
+
+
+@pytest.mark.parametrize(
+    ("labels", "classes", "found"),
+    [
+        (["b", "a", "b", "a", "c", "c"], None, [1, 0, 1, 0, 2, 2]),
+        ([True, False] * 3, None, [1, 0] * 3),
+        ([torch.tensor(k) for k in LABELS], None, LABELS),
+        ([[1, 0, 0], [0, 1, 0], [0, 0, 1]] * 2, None, [0, 1, 2] * 2),
+        ([[1, 1, 0], [0, 1, 0], [0, 0, 1]] * 2, ["x", "y", "z"], [[1, 1, 0], [0, 1, 0], [0, 0, 1]] * 2),
+        ([{0}, {0, 2}, {1}] * 2, ["x", "y", "z"], [[1, 0, 0], [1, 0, 1], [0, 1, 0]] * 2),
+        ([["x"], ["z", "x"], []] * 2, None, None),
+        ([{"10"}, {"2"}, {"2"}] * 2, None, [[0, 1], [1, 0], [1, 0]] * 2),
+    ],
+)
+def test_labels_of_items(labels: list[Any], classes: list[str] | None, found: list[Any] | None, tmp_path: Path) -> None:
+    paths = written(tmp_path / "images")
+    for source in (list(zip(ITEMS, labels, strict=True)), list(zip(paths, labels, strict=True))):
+        if found is None:
+            with pytest.raises(cryoprobe.BadInput, match="a set of labels"):
+                cryoprobe.Dataset(source, name="lab:x", classes=classes)
+        else:
+            assert cryoprobe.Dataset(source, name="lab:x", classes=classes).split("all").labels.tolist() == found
+
+
+@pytest.mark.parametrize(
+    ("labels", "classes"),
+    [
+        ([0, 1, 2, 3, 4, 5], ["x", "y"]),
+        ([0, 1, 2, -1, 0, 0], ["x", "y", "z"]),
+        ([(0, 7), (1, 3)] * 3, None),
+        ([np.zeros((4, 4), int)] * 6, None),
+        ([[0, 1], [1]] * 3, None),
+        ([None] * 6, None),
+        ([0.5] * 6, None),
+        ([{5}] * 6, ["x"]),
+    ],
+)
+def test_labels_that_are_none_are_refused_before_anything_is_sealed(labels: list[Any], classes: Any) -> None:
+    with pytest.raises(cryoprobe.BadInput):
+        cryoprobe.Dataset(list(zip(ITEMS, labels, strict=True)), name="lab:x", classes=classes)
+
+
+@pytest.mark.parametrize("classes", [{"dog": 1, "cat": 0}, {"a", "b"}, 2, "ab", [1, 2], []])
+def test_classes_are_a_list_of_texts(classes: Any) -> None:
+    with pytest.raises(cryoprobe.BadInput, match="classes of lab:x"):
+        cryoprobe.Dataset((ARRAY, LABELS), name="lab:x", classes=classes)
+
+
+@pytest.mark.parametrize("labels", [np.zeros((6, 4, 4), np.uint8), np.full(6, -1), np.full(6, 3)])
+def test_labels_that_no_set_can_hold_are_refused_before_anything_is_written(labels: Any, store: Path) -> None:
+    data = cryoprobe.Dataset((ARRAY, LABELS), name="lab:x", classes=["x", "y", "z"])
+    object.__setattr__(data.split("all"), "labels", labels)
+    with pytest.raises(cryoprobe.BadInput, match="The labels of lab:x"):
+        cryoprobe.extract(made(), data, store)
+    assert not store.exists()
+
+
 # Packages of other people, and modules of one's own
 
 PACKAGE = """
@@ -341,7 +555,8 @@ def test_it_is_listed(package: Path) -> None:
 
 
 def test_options_have_no_effect_on_it_and_are_refused(package: Path, store: Path) -> None:
-    for option in ({"image_size": 32}, {"untrained": True}, {"device": "cpu"}, {"taps": ["cls"]}):
+    options = [{"image_size": 32}, {"untrained": True}, {"device": "cpu"}, {"taps": ["cls"]}, {"seed": 1}]
+    for option in (*options, {"precision": "fp16"}, {"data_root": "x"}, {"download": True}):
         with pytest.raises(cryoprobe.BadInput, match=r"has no effect|has no tap"):
             cryoprobe.extract("lab:3", "lab:7", store, **option)
 

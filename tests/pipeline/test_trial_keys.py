@@ -16,9 +16,8 @@ from tests_support import put_set
 
 import cryoprobe
 from cryoprobe.canonical import digest
-from cryoprobe.pipeline import own_code
 from cryoprobe.pipeline.asking import plan_of
-from cryoprobe.pipeline.probes import Draw, ProbeRequest, make_estimator
+from cryoprobe.pipeline.probes import Draw, ProbeRequest, make_estimator, own_code
 from cryoprobe.pipeline.protocols import list_protocols
 from cryoprobe.pipeline.resolve import Sets
 from cryoprobe.pipeline.trial_keys import TRIAL_SCHEMA, code_in, specify
