@@ -10,7 +10,7 @@ _SECONDS = {"": 1, "s": 1, "m": 60, "min": 60, "h": 3600, "d": 86400, "w": 60480
 
 
 def check_ranges(*options: tuple[str, int | None, int]) -> None:
-    """Refuse a number that is below its least value or does not fit into 64 bits.
+    """Refuse a number that is below its least value, or larger than JSON keeps exactly.
 
     Parameters
     ----------
@@ -22,8 +22,8 @@ def check_ranges(*options: tuple[str, int | None, int]) -> None:
     BadInput
     """
     for name, value, least in options:
-        if value is not None and not least <= value < 2**63:
-            raise BadInput(f"--{name} must be {least} or more, and below 2^63, not {value}.", key=name)
+        if value is not None and not least <= value < 2**53:
+            raise BadInput(f"--{name} must be {least} or more, and below 2^53, not {value}.", key=name)
 
 
 def parse_numbers(text: str, name: str, kind: type[int] | type[float]) -> tuple[int | float, ...]:
