@@ -144,9 +144,13 @@ class ObjectBackend(Backend):
 
     def any_key(self, prefix: str = "") -> str | None:  # noqa: D102
         check_prefix(prefix)
-        try:
+
+        def first() -> str | None:
             pages = self._objects.list(prefix or None, chunk_size=1)
             return next((str(m["path"]) for page in pages for m in page if is_key(m["path"])), None)
+
+        try:
+            return self._whole(first)
         except _failures() as e:
             raise self._explained(e, prefix) from None
 

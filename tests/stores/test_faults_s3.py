@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import get_args
 
 import numpy as np
@@ -14,6 +14,7 @@ from tests_support import write_images
 import cryoprobe
 from cryoprobe.errors import CryoprobeError, Unavailable
 from cryoprobe.pipeline.encoders import Encoder
+from cryoprobe.stores.backends.backend import Backend
 from cryoprobe.stores.backends.objects import ObjectBackend
 from cryoprobe.stores.store import Store
 
@@ -127,11 +128,37 @@ def test_a_server_that_fails_for_good_ends_with_one_error_and_the_same_command_g
     assert_right(near, undisturbed)
 
 
+def _until(fault: Fault, network: Network, times: int) -> Callable[[Request], Fault | None]:
+    return lambda _: fault if network.done[fault] < times else None
+
+
 def _after(first: int, fault: Fault):  # type: ignore[no-untyped-def]
     def decide(request: Request) -> Fault | None:
         return fault if request.number >= first else None
 
     return decide
+
+
+@pytest.mark.parametrize("fault", ["cut", "stall"])
+@pytest.mark.parametrize(
+    "ask",
+    [
+        lambda backend: backend.any_key("sets/"),
+        lambda backend: [*backend.list("sets/")],
+        lambda backend: backend.get("sets/a"),
+    ],
+)
+def test_an_answer_that_breaks_off_is_asked_for_again(
+    network: Network, fault: Fault, ask: Callable[[Backend], object]
+) -> None:
+    backend = far(network).backend
+    backend.put("sets/a", b"x" * 1000)
+    expected = ask(backend)
+    for broken in (1, 2):
+        before = network.done[fault]
+        network.decide = _until(fault, network, before + broken)
+        assert ask(backend) == expected
+        assert network.done[fault] == before + broken
 
 
 @pytest.mark.parametrize("fault", ["cut", "stall", "500"])
