@@ -11,11 +11,10 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
-from .errors import BadInput, CryoprobeError, NotFound, ReadOnly, Unavailable
+from .errors import BadInput, CryoprobeError, ReadOnly, Unavailable
 
 _NO_FOLDER = {errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG, errno.ELOOP}
 _READ_ONLY = {errno.EACCES, errno.EPERM, errno.EROFS}
-_SMALL = 64 << 10
 
 
 @contextmanager
@@ -108,58 +107,3 @@ def _unwritable(e: OSError, path: Path) -> CryoprobeError:
             f"{path} cannot be written: {e.strerror}.", hint="Name a file in another folder.", key=str(path)
         )
     return Unavailable(f"{path} cannot be written: {e.strerror or e}.", hint="Make room, or check the disk.")
-
-
-def write_new(path: Path, data: bytes, mode: int) -> None:
-    """Write a file that must not exist yet, with the rights `mode` from the first moment on.
-
-    Raises
-    ------
-    BadInput
-        If it exists, or its folder does not.
-    ReadOnly, Unavailable
-        If nothing can be written there; then there is no such file.
-    """
-    try:
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
-        try:
-            with os.fdopen(descriptor, "wb") as file:
-                file.write(data)
-                file.flush()
-                os.fsync(file.fileno())
-        except BaseException:
-            path.unlink(missing_ok=True)
-            raise
-        _flush_folder(path.parent)
-    except FileExistsError:
-        raise BadInput(f"{path} exists, and is not overwritten.", hint="Name another file.", key=str(path)) from None
-    except ValueError:  # a NUL character
-        raise BadInput(f"{str(path)!r} is no name of a file.", hint="Name another file.", key=str(path)) from None
-    except OSError as e:
-        raise _unwritable(e, path) from e
-
-
-def read_small(path: Path, what: str) -> bytes:
-    """Read a file of at most 64 KiB, such as a key.
-
-    Raises
-    ------
-    NotFound
-        If there is none.
-    BadInput
-        If it is larger, or no file.
-    Unavailable
-        If it cannot be read.
-    """
-    try:
-        if not path.is_file() and path.exists():
-            raise BadInput(f"{path} is no ordinary file.", hint=f"Name the file of the {what}.", key=str(path))
-        with path.open("rb") as file:
-            data = file.read(_SMALL + 1)
-    except (FileNotFoundError, NotADirectoryError, ValueError):
-        raise NotFound(f"There is no {what} {str(path)!r}.", hint="Check the path.", key=str(path)) from None
-    except OSError as e:
-        raise Unavailable(f"Cannot read {path}: {e.strerror or e}.", hint="Check your rights.", key=str(path)) from e
-    if len(data) > _SMALL:
-        raise BadInput(f"{path} is too large to be a {what}.", hint=f"Name the file of the {what}.", key=str(path))
-    return data

@@ -13,6 +13,7 @@ import importlib.util
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +32,8 @@ def announced(group: str) -> dict[str, str]:
 def may_be_own(spec: str, group: str) -> bool:
     """Say whether a name has the form of somebody's own; imports nothing."""
     kind, _, rest = spec.partition(":")
-    return kind in announced(group) or (all(p.isidentifier() for p in kind.split(".")) and rest.isidentifier())
+    module = all(part.isidentifier() for part in kind.split(".")) and rest.isidentifier()
+    return bool(kind and rest) and (module or kind in announced(group))
 
 
 def opener(spec: str, group: str) -> Callable[[], Any] | None:
@@ -49,22 +51,21 @@ def opener(spec: str, group: str) -> Callable[[], Any] | None:
     callable or None
         Raises `BadInput` if what is named cannot be imported, or ends with an error of its own.
     """
-    kind, colon, rest = spec.partition(":")
-    if not colon or not kind or not rest:
-        return None
     if not may_be_own(spec, group):
         return None
+    kind, _, rest = spec.partition(":")
     point = next(iter(importlib.metadata.entry_points(group=group, name=kind)), None)
     if point is not None:
-        return lambda: _called(spec, lambda: point.load()(rest))
+        return partial(_called, spec, lambda: point.load()(rest))
     with _here():
         try:
-            found = importlib.util.find_spec(kind)
+            if importlib.util.find_spec(kind) is None:
+                return None
         except (ImportError, ValueError):  # of a parent that is none
             return None
         except Exception:  # a stranger's code: what is wrong is said when it is called
-            return lambda: _called(spec, lambda: _attribute(kind, rest, spec)())
-        return None if found is None else lambda: _called(spec, lambda: _attribute(kind, rest, spec)())
+            pass
+    return partial(_called, spec, lambda: _attribute(kind, rest, spec)())
 
 
 def _attribute(module: str, name: str, spec: str) -> Any:

@@ -51,13 +51,19 @@ def default_batch(encoder: Encoder) -> int:
 
 
 def load_image(
-    encoder: Encoder, decode: Callable[[bytes], Image.Image], raw: bytes, what: str = "An image"
+    encoder: Encoder,
+    preprocessing: Preprocessing,
+    decode: Callable[[bytes], Image.Image],
+    raw: bytes,
+    what: str = "An image",
 ) -> torch.Tensor:
     """Decode and preprocess one image, float32 [3, h, w]. Called from several threads at once.
 
     Parameters
     ----------
     encoder : Encoder
+    preprocessing : Preprocessing
+        The encoder's, which is asked for once, and not for every image.
     decode : callable
     raw : bytes
     what : str
@@ -70,14 +76,16 @@ def load_image(
     Unavailable
         If it fails because of the machine, also when it is tried again.
     """
-    return patiently(partial(_load_image, encoder, decode, raw), what)
+    return patiently(partial(_load_image, encoder, preprocessing, decode, raw), what)
 
 
-def _load_image(encoder: Encoder, decode: Callable[[bytes], Image.Image], raw: bytes) -> torch.Tensor:
+def _load_image(
+    encoder: Encoder, preprocessing: Preprocessing, decode: Callable[[bytes], Image.Image], raw: bytes
+) -> torch.Tensor:
     from PIL import Image
 
     image = decode(raw)
-    check_resized(image.size, encoder.spec(encoder.taps[0]).preprocessing)
+    check_resized(image.size, preprocessing)
     try:
         return encoder.preprocess(image)
     except CryoprobeError:

@@ -109,6 +109,7 @@ class SplitExtraction:
         self.failed: dict[int, FailedSample] = {}
         self._split = split
         self._encoder = encoder
+        self._preprocessing = targets[0].spec.preprocessing
         self._targets = targets
         self._store = store
         self._samples = samples
@@ -209,7 +210,8 @@ class SplitExtraction:
                 key=what,
             )
         try:
-            return _Decoded(plan, sample_id, row, load_image(self._encoder, self._split.decode, raw, what), None)
+            image = load_image(self._encoder, self._preprocessing, self._split.decode, raw, what)
+            return _Decoded(plan, sample_id, row, image, None)
         except UndecodableImage as e:
             return _Decoded(plan, sample_id, row, None, str(e))
 

@@ -249,6 +249,7 @@ class _Run:
 
     def __post_init__(self) -> None:
         self.failed: list[tuple[Path, str]] = []
+        self._preprocessing = self.encoder.spec(*self.output).preprocessing
 
     def over(self, files: Sequence[Path]) -> Iterator[Predicted]:
         pool = ThreadPoolExecutor(self.workers, thread_name_prefix="cryoprobe-load")
@@ -275,7 +276,8 @@ class _Run:
     def _decode(self, path: Path) -> _Decoded:
         what = _shown(path)
         try:
-            return _Decoded(path, load_image(self.encoder, decode_file, patiently(path.read_bytes, what), what), "")
+            raw = patiently(path.read_bytes, what)
+            return _Decoded(path, load_image(self.encoder, self._preprocessing, decode_file, raw, what), "")
         except CryoprobeError:  # some of them are OSErrors
             raise
         except OSError as e:

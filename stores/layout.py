@@ -213,8 +213,8 @@ def is_whole(content: Mapping[str, Any], data: bytes | None = None) -> bool:
     ----------
     content : mapping
     data : bytes, optional
-        What it was parsed from. As `dump_seal` writes it, the checksum is that of these bytes without itself (if no
-        float is among them, which spares making them anew).
+        What it was parsed from. Without floats, the checksum is that of these bytes without itself, which spares making
+        them anew.
     """
     checksum = content.get("checksum")
     if data is not None and isinstance(checksum, str):

@@ -72,6 +72,9 @@ class Name(BaseModel):
         return f"{self.dataset} {self.split} {self.limit} {self.limit_seed}"
 
 
+_FIELDS = Name.model_fields.keys()
+
+
 class NamedSet(BaseModel):
     """A name given to a set: the summary that listings and look-ups read.
 
@@ -231,6 +234,3 @@ def _key(set_: str, digits: str) -> str:
 
 def _digits(written: Mapping[str, Any]) -> str:
     return digest(written)[:16]
-
-
-_FIELDS = Name.model_fields.keys()

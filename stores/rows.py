@@ -271,12 +271,12 @@ class RowIndex:
         self._units[seal.unit] = seal
         self._take_in(seal, samples)
 
-    def _take_in(self, source: UnitSeal | FeatureSet, samples: npt.NDArray[np.uint8], start: int = 0) -> None:
+    def _take_in(self, source: UnitSeal | FeatureSet, samples: npt.NDArray[np.uint8]) -> None:
         heads, tails = _halves(samples)
         order = np.argsort(heads, kind="stable")
         where = np.empty((len(samples), 2), np.int32)
         where[:, 0] = len(self._sources)
-        where[:, 1] = start + order
+        where[:, 1] = order
         self._sources.append(source)
         at = np.searchsorted(self._heads, heads[order], side="right")
         self._heads = np.insert(self._heads, at, heads[order])

@@ -185,8 +185,8 @@ def _items(name: str, parts: Mapping[str, Any], named: tuple[str, ...] | None) -
     What the object itself decodes is taken, in its order, and the label of every item is asked for: a transform or an
     item of its own may have changed either.
     """
-    own = {tuple(found) for data in parts.values() if (found := _class_names(data)) is not None}
-    if named is None and len(own) == 1 and all(_class_names(data) is not None for data in parts.values()):
+    own = {_class_names(data) for data in parts.values()}
+    if named is None and len(own) == 1:
         (named,) = own
     read = _labels(
         name, {split: [_label(name, data, i) for i in range(len(data))] for split, data in parts.items()}, named
@@ -210,7 +210,7 @@ def _label(name: str, data: Any, index: int) -> Any:
     return label
 
 
-def _class_names(data: Any) -> list[str] | None:
+def _class_names(data: Any) -> tuple[str, ...] | None:
     """Return the class names of an object that has some, also of a part of it; none if it renumbers its labels."""
     while hasattr(data, "dataset") and hasattr(data, "indices"):
         data = data.dataset
@@ -218,7 +218,7 @@ def _class_names(data: Any) -> list[str] | None:
         return None
     found: Any = getattr(data, "classes", None)
     fits = isinstance(found, list | tuple) and bool(found) and all(isinstance(c, str) for c in found)
-    return list(found) if fits and len(set(found)) == len(found) else None
+    return tuple(found) if fits and len(set(found)) == len(found) else None
 
 
 def _labels(name: str, given: Mapping[str, Sequence[Any]], named: tuple[str, ...] | None) -> LabelArrays:

@@ -137,7 +137,7 @@ class Restorer:
         }
         return self._done(damage, "set aside", again.get(damage.seal.partition("/")[0], "extract gives it again"))
 
-    def put_right(self, key: str, record: ObjectRecord, data: bytes) -> None:
+    def _put_right(self, key: str, record: ObjectRecord, data: bytes) -> None:
         """Replace a damaged object by whole bytes, and set it aside; raise `Corrupt` where they are not those."""
         if record_of(data).sha256 != record.sha256:
             raise Corrupt(f"What was found for {key} is not what was sealed.", key=key)
@@ -170,13 +170,13 @@ class Restorer:
         if manifest is not None:
             document = documents_of(manifest).get(damage.key.removeprefix(f"{manifest.folder}/"))
             if document is not None and record_of(document).sha256 == record.sha256:
-                self.put_right(damage.key, record, document)
+                self._put_right(damage.key, record, document)
                 return "from its manifest"
         for key in self._copies_there(damage, record):
             assert self._other is not None
             data = self._read(self._other.backend, key, record)
             if data is not None:
-                self.put_right(damage.key, record, data)
+                self._put_right(damage.key, record, data)
                 return f"from {self._other.url}"
         return None
 
@@ -228,7 +228,7 @@ class Restorer:
                 data = self._read(self._other.backend, key, record)
                 if data is None:
                     raise Corrupt(f"{key} in {self._other.url} is damaged too.", key=key)
-                self.put_right(key, record, data)
+                self._put_right(key, record, data)
                 fetched = True
         return fetched
 
