@@ -4,7 +4,7 @@
 >>> store = cryoprobe.open_store("features", create=True)
 >>> cryoprobe.extract("timm:vit_small_patch14_dinov2", "folder:photos", store)
 >>> result = cryoprobe.probe(store, model="timm:vit_small_patch14_dinov2", dataset="folder:photos")
->>> x, y = store.open(result["train"]).load()  # float32 [n, d], int64 [n]
+>>> x, y = store.open(result.trial.train).load()  # float32 [n, d], int64 [n]
 
 Importing this package imports nothing heavy: every name below is loaded when it is first used.
 """
@@ -32,14 +32,17 @@ if TYPE_CHECKING:
     from .pipeline.encoders import list_models, load_encoder
     from .pipeline.encoders.own import Encoder
     from .pipeline.extract import extract
-    from .pipeline.extracted import ExtractedSet, summary
+    from .pipeline.extraction.result import ExtractedSet, summary
     from .pipeline.predict import Predicted, predict
-    from .pipeline.probe import probe, results
+    from .pipeline.probe import probe
     from .pipeline.probes import list_probes
     from .pipeline.progress import Reporter
     from .pipeline.protocols import list_protocols
     from .pipeline.quickstart import Quickstart, quickstart
+    from .pipeline.results import results
     from .pipeline.saved import ProbeHeader, SavedProbe, load_probe, save_probe
+    from .pipeline.trials.result import Trial
+    from .pipeline.trials.sweep import Sweep
     from .stores.backends.cache import cache_state, clear_cache
     from .stores.feature_set import FeatureSet
     from .stores.keeping.compare import Difference, diff
@@ -73,13 +76,16 @@ _HOMES = {
     "pipeline.encoders": ("list_models", "load_encoder"),
     "pipeline.encoders.own": ("Encoder",),
     "pipeline.extract": ("extract",),
-    "pipeline.extracted": ("ExtractedSet", "summary"),
+    "pipeline.extraction.result": ("ExtractedSet", "summary"),
     "pipeline.predict": ("Predicted", "predict"),
-    "pipeline.probe": ("probe", "results"),
+    "pipeline.probe": ("probe",),
     "pipeline.probes": ("list_probes",),
     "pipeline.progress": ("Reporter",),
     "pipeline.protocols": ("list_protocols",),
     "pipeline.quickstart": ("Quickstart", "quickstart"),
+    "pipeline.results": ("results",),
+    "pipeline.trials.result": ("Trial",),
+    "pipeline.trials.sweep": ("Sweep",),
     "pipeline.saved": ("ProbeHeader", "SavedProbe", "load_probe", "save_probe"),
     "stores.backends.cache": ("cache_state", "clear_cache"),
     "stores.feature_set": ("FeatureSet",),
@@ -130,6 +136,8 @@ __all__ = [
     "Reporter",
     "SavedProbe",
     "Store",
+    "Sweep",
+    "Trial",
     "Unavailable",
     "Usage",
     "Verification",

@@ -69,8 +69,7 @@ def gc(
     as_json: Json = False,
 ) -> None:
     """Find what nobody needs: abandoned attempts, removed sets, rows twice there; delete it after a grace period."""
-    from cryoprobe.pipeline.options import parse_seconds
-
+    from .parsing import parse_seconds
     from .printing import console, keeping_tables
 
     found = cryoprobe.gc(store, delete=delete, grace=parse_seconds(grace, "grace"))

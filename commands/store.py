@@ -146,8 +146,7 @@ def verify(
     as_json: Json = False,
 ) -> None:
     """Check that every object is what was sealed; exit 4 where one is not."""
-    from cryoprobe.pipeline.options import parse_share
-
+    from .parsing import parse_share
     from .printing import console
 
     share = parse_share(subset, "subset") if subset else 1.0

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import json
 import tempfile
-from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal, cast
 
 import typer
 
 import cryoprobe
-from cryoprobe.errors import BadInput
 
 from .base import (
     CacheSize,
@@ -71,8 +69,6 @@ def extract(
     """Encode a data set once, and keep its embeddings and labels in the store."""
     from .printing import console
 
-    if stored_dtype not in ("float16", "float32"):
-        raise BadInput(f"--stored-dtype is float16 or float32, not {stored_dtype}.")
     sets = cryoprobe.extract(
         model,
         dataset,
@@ -90,7 +86,7 @@ def extract(
         ignore=ignore or (),
         data_root=data_root,
         download=download,
-        stored_dtype="float32" if stored_dtype == "float32" else "float16",
+        stored_dtype=cast(Literal["float16", "float32"], stored_dtype),  # checked where it is used
         unit_rows=unit_rows,
         max_bad=max_bad,
         batch_size=batch_size,
@@ -163,9 +159,9 @@ def probe(
 ) -> None:
     """Train and score a probe on stored features; the encoder is not needed."""
     from cryoprobe.amounts import parse_bytes
-    from cryoprobe.pipeline.options import parse_numbers
     from cryoprobe.pipeline.probes import parse_grid, parse_grids, parse_params
 
+    from .parsing import parse_numbers
     from .printing import console, trial_tables
 
     result = cryoprobe.probe(
@@ -200,7 +196,7 @@ def probe(
         reporter=console.reporter(),
     )
     if as_json:
-        console.out(json.dumps(result))
+        console.out(json.dumps(result.document))
     else:
         trial_tables.probed(result, per_class=per_class)
 
@@ -261,7 +257,7 @@ def results(
     looked_at = opened(store, sources)
     trials = cryoprobe.results(looked_at, model=model, dataset=dataset)
     if as_json:
-        console.out(json.dumps(trials))
+        console.out(json.dumps([trial.document for trial in trials]))
     elif trials or (model is None and dataset is None):
         trial_tables.trials(trials)
     else:
@@ -280,6 +276,6 @@ def quickstart(
 
     done = cryoprobe.quickstart(store or tempfile.mkdtemp(prefix="cryoprobe-"), console.reporter())
     if as_json:
-        console.out(json.dumps(asdict(done)))
+        console.out(json.dumps(done.document))
     else:
         console.quickstart(done)

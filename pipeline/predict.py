@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple, Unpack
 
 import numpy as np
 import numpy.typing as npt
@@ -22,10 +22,10 @@ from .datasets.splits import status
 from .encoders import load_encoder
 from .encoders.allocator import release_memory
 from .encoders.base import Encoder
-from .encoding import NOT_USABLE, advice_on_all, default_batch, encode_images, load_image, named_failures
-from .explain import differences
-from .loading import ordered_map
-from .options import check_ranges
+from .encoders.embedding import NOT_USABLE, advice_on_all, default_batch, encode_images, load_image, named_failures
+from .extraction.differences import differences
+from .extraction.sample_ids import ordered_map
+from .options import RunArguments, RunOptions, check_names, read, takes
 from .passing import patiently
 from .progress import Reporter
 from .saved import SavedProbe, load_probe
@@ -73,17 +73,15 @@ class Predicted:
         return [(label, float(self.values[self.classes.index(label)])) for label in self.labels]
 
 
+@takes(RunArguments, RunOptions)
 def predict(
     probe_file: str | Path | SavedProbe,
     paths: str | Path | Sequence[str | Path],
     *,
     model: str | Encoder | None = None,
     checkpoint: str | Path | None = None,
-    device: str = "auto",
-    batch_size: int | None = None,
-    workers: int | None = None,
-    max_bad: int = 0,
     reporter: Reporter | None = None,
+    **options: Unpack[RunArguments],
 ) -> Iterator[Predicted]:
     """Encode images with the encoder that a probe was trained on, and predict their labels.
 
@@ -97,11 +95,10 @@ def predict(
         Instead of the name in the file. It must be the same encoder: what counts is its id.
     checkpoint : str or Path, optional
         The checkpoint file of an encoder that had its weights from one.
-    device, batch_size, workers
-        How to run, as in `extract`.
-    max_bad : int
-        Images that may fail; each is named by ``reporter.note``.
     reporter : Reporter, optional
+        Is told of every image that fails, too.
+    **options
+        How to run, see `RunOptions`.
 
     Yields
     ------
@@ -117,18 +114,19 @@ def predict(
     BadInput
         If more than `max_bad` images failed. After everything else was yielded.
     """
-    check_ranges(("batch-size", batch_size, 1), ("workers", workers, 1), ("max-bad", max_bad, 0))
+    check_names("predict", options, RunOptions)
+    running = read(RunOptions, options)
     probe = probe_file if isinstance(probe_file, SavedProbe) else load_probe(probe_file)
     reporter = reporter or Reporter()
     files = _files([paths] if isinstance(paths, str | Path) else paths, reporter)
-    encoder, spec = _encoder_of(probe.header.encoder, model, checkpoint, device)
+    encoder, spec = _encoder_of(probe.header.encoder, model, checkpoint, running.device)
     run = _Run(
         probe=probe,
         encoder=encoder,
         output=(spec.tap, spec.stored_dtype),
-        batch_size=batch_size or default_batch(encoder),
-        workers=workers or min(8, os.cpu_count() or 1),
-        max_bad=max_bad,
+        batch_size=running.batch_size or default_batch(encoder),
+        workers=running.workers or min(8, os.cpu_count() or 1),
+        max_bad=running.max_bad,
         reporter=reporter,
     )
     return run.over(files)

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import shlex
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from ..stores.store import open_store
 from .extract import extract
-from .extracted import ExtractedSet
+from .extraction.result import ExtractedSet
 from .probe import probe
 from .progress import Reporter
+from .trials.sweep import Sweep
 
 MODEL = "quickstart:efficientnet_lite0"
 DATASET = "sklearn:digits"
@@ -29,8 +30,8 @@ class Quickstart:
         Where the features are.
     first, second : ExtractedSet
         The extraction, and the same one once more: nothing is left to encode.
-    trials : tuple of dict
-        One per probe, as `probe` returns them.
+    trials : tuple of Sweep
+        One per probe, of one trial each.
     commands : tuple of str
         What to try next.
     """
@@ -38,8 +39,15 @@ class Quickstart:
     store: str
     first: ExtractedSet
     second: ExtractedSet
-    trials: tuple[dict[str, Any], ...]
+    trials: tuple[Sweep, ...]
     commands: tuple[str, ...]
+
+    @property
+    def document(self) -> dict[str, Any]:
+        """The JSON form."""
+        trials = [sweep.document for sweep in self.trials]
+        sets = {"first": asdict(self.first), "second": asdict(self.second)}
+        return {"store": self.store, **sets, "trials": trials, "commands": list(self.commands)}
 
 
 def quickstart(store: str | Path, reporter: Reporter | None = None) -> Quickstart:

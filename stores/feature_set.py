@@ -15,6 +15,7 @@ import numpy.typing as npt
 
 from ..class_names import distinct
 from ..errors import BadInput
+from ..notebook import html_table
 from .backends.backend import Backend
 from .chunks import ObjectRecord, aligned, corrupt
 from .manifest import FailedSample, Manifest
@@ -71,6 +72,12 @@ class FeatureSet:
 
     def __repr__(self) -> str:
         return f"<FeatureSet {self.id[:12]} [{self.rows}, {self.dim}] {self.manifest.dtype}>"
+
+    def _repr_html_(self) -> str:
+        name = self.manifest.provenance.get("name", {})
+        known = {field: name.get(field) for field in ("model", "dataset", "split", "tap")}
+        shown = {**known, "rows": self.rows, "dim": self.dim, "classes": len(self.classes), "failed": len(self.failed)}
+        return html_table(f"FeatureSet {self.id[:12]}", [*shown], [[*shown.values()]])
 
     def __len__(self) -> int:
         return self.rows

@@ -67,12 +67,59 @@ class Name(BaseModel):
         return _digits(self.written)
 
     @property
+    def options(self) -> dict[str, Any]:
+        """The options of `extract` that the name stands for, as they are given, but for the tap; see `options_in`."""
+        return options_in(self.model_dump())
+
+    @property
     def view(self) -> str:
         """Which part of which data set: the key under which the sample index remembers what it amounted to."""
         return f"{self.dataset} {self.split} {self.limit} {self.limit_seed}"
 
+    def view_for(self, encoder: str) -> str:
+        """Return the key under which the sample index remembers what the view amounted to for one encoder.
+
+        Samples that one encoder makes nothing of are left out of its sets alone.
+        """
+        return f"{self.view} {encoder}"
+
 
 _FIELDS = Name.model_fields.keys()
+
+
+def options_in(name: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the options of `extract` in the fields of a name, by their name on the command line, but for the tap.
+
+    Options that have their default value are left out.
+
+    Examples
+    --------
+    >>> options_in({"model": "m", "limit": 100, "limit_seed": 0, "untrained": True, "seed": 3})
+    {'limit': 100, 'untrained': True, 'seed': 3}
+    """
+    checkpoint, precision, dtype = name.get("checkpoint"), name.get("precision"), name.get("stored_dtype")
+    options = {
+        "image-size": name.get("image_size"),
+        "limit": name.get("limit"),
+        "limit-seed": name.get("limit_seed"),
+        "untrained": name.get("untrained"),
+        "seed": name.get("seed"),
+        "precision": precision if precision != "fp32" else None,
+        "stored-dtype": dtype if dtype != "float16" else None,
+        "checkpoint": f"FILE with sha256 {str(checkpoint)[:12]}" if checkpoint else None,
+    }
+    return {option: value for option, value in options.items() if value}
+
+
+def spelled(options: Mapping[str, Any], between: str = " ") -> str:
+    """Return options as they are typed.
+
+    Examples
+    --------
+    >>> spelled({"limit": 100, "untrained": True})
+    '--limit 100 --untrained'
+    """
+    return between.join(f"--{option}" if value is True else f"--{option} {value}" for option, value in options.items())
 
 
 class NamedSet(BaseModel):

@@ -11,7 +11,9 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import ValidationError
 
+from ..amounts import count
 from ..errors import BadInput, Corrupt, Incompatible, NotFound
+from ..notebook import Cell, html_table
 from . import layout, names
 from .backends.backend import Backend
 from .backends.cache import cached
@@ -22,11 +24,14 @@ from .claims import Claims
 from .feature_set import FeatureSet
 from .keeping.records import read_pin
 from .manifest import FailedSample, read_manifest
-from .names import Name, NamedSet
+from .names import Name, NamedSet, spelled
 from .origins import Marks, Origin, arrival_of, checksum_of, origin_of
 from .parallel import each
 from .rows import RowIndex
 from .sets import seal_set
+
+_MOST_SHOWN = 50
+"""Names that a notebook shows of a store; `Store.names` has all."""
 
 
 def open_store(
@@ -115,6 +120,18 @@ class Store:
 
     def __repr__(self) -> str:
         return f"<Store {self.url}>"
+
+    def _repr_html_(self) -> str:
+        named = self.names()
+        title = f"Store {self.url}: {count(len({n.set for n in named}), 'set')}"
+        if len(named) > _MOST_SHOWN:
+            title += f", the newest {_MOST_SHOWN} of {len(named)} names"
+        columns = ["set", "model", "dataset", "split", "tap", "rows", "dim", "options"]
+        rows: list[list[Cell]] = [
+            [n.set[:12], n.name.model, n.name.dataset, n.name.split, n.name.tap, n.rows, n.dim, spelled(n.name.options)]
+            for n in named[:_MOST_SHOWN]
+        ]
+        return html_table(title, columns, rows)
 
     @property
     def url(self) -> str:

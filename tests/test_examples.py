@@ -46,6 +46,6 @@ def test_so_they_are_on_the_command_line(tmp_path: Path) -> None:
         command = [sys.executable, "-m", "cryoprobe", verb, *names, "--store", str(tmp_path / "store"), "--json"]
         done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=EXAMPLES)
         assert done.returncode == 0, done.stdout + done.stderr
-    result = json.loads(done.stdout)
+    (result,) = json.loads(done.stdout)["trials"]
     assert result["metrics"]["top1"] > 0.5
     assert result["model"] == "own_encoder:make_encoder"

@@ -324,15 +324,15 @@ def quickstart(done: Quickstart) -> None:
         ["probe", "chosen", "top1", "mean recall", "test images", "seconds", "from the store"],
         [
             [
-                t["probe"],
-                ", ".join(f"{k}={v:g}" for k, v in t["chosen"].items()) or "-",
-                t["metrics"]["top1"],
-                t["metrics"]["mean_per_class_recall"],
-                t["rows"]["test"],
-                t["seconds"],
-                "yes" if t["cached"] else "no",
+                sweep.trial.probe,
+                ", ".join(f"{k}={v:g}" for k, v in sweep.trial.chosen.items()) or "-",
+                sweep.trial.metrics["top1"],
+                sweep.trial.metrics["mean_per_class_recall"],
+                sweep.trial.rows.test,
+                sweep.seconds,
+                "yes" if sweep.cached else "no",
             ]
-            for t in done.trials
+            for sweep in done.trials
         ],
     )
     out(f"\nThe features are in {done.store}. Try next:")

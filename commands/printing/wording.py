@@ -8,6 +8,8 @@ import shlex
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
+from ...stores.names import options_in, spelled
+
 if TYPE_CHECKING:
     from ...stores.origins import Origin
 
@@ -60,18 +62,8 @@ def versions(found: Mapping[str, str]) -> str:
 
 
 def remarks(name: Mapping[str, Any], *more: str) -> str:
-    """Return the options with which a set was extracted, where they are not the usual ones, and further remarks."""
-    checkpoint, limit, side = name.get("checkpoint"), name.get("limit"), name.get("image_size")
-    dtype = name.get("stored_dtype", "float16")
-    found = [
-        f"untrained (seed {name.get('seed')})" if name.get("untrained") else "",
-        f"checkpoint {str(checkpoint)[:8]}" if checkpoint else "",
-        f"limit {limit} (seed {name.get('limit_seed')})" if limit else "",
-        f"image size {side}" if side else "",
-        dtype if dtype != "float16" else "",
-        *more,
-    ]
-    return ", ".join(r for r in found if r)
+    """Return the options with which a set was extracted, if they are not the default ones, and further remarks."""
+    return ", ".join(said for said in (spelled(options_in(name)), *more) if said)
 
 
 def came_from(origin: Origin) -> str:

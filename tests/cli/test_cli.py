@@ -59,19 +59,23 @@ def test_extract_then_probe_then_results(data: Path, tmp_path: Path) -> None:
     assert extracted["rows"] == extracted["encoded"] == 60
     assert extracted["sealed"] is True
 
-    probed = json.loads(run_process("probe", *MODEL, "--dataset", f"folder:{data}", *where, "--json").stdout)
-    assert {"trial", "protocol", "probe", "chosen", "metrics", "cached", "seconds"} <= probed.keys()
+    answer = json.loads(run_process("probe", *MODEL, "--dataset", f"folder:{data}", *where, "--json").stdout)
+    assert {"protocol", "probe", "metric", "summary", "trials", "cached", "seconds", "notes"} <= answer.keys()
+    (probed,) = answer["trials"]
+    assert {"trial", "protocol", "probe", "chosen", "metrics", "cached"} <= probed.keys()
     assert probed["cached"] is False
     assert 0 <= probed["metrics"]["top1"] <= 1
     assert np.sum(probed["metrics"]["confusion"]) == 20
-    again = json.loads(run_process("probe", *MODEL, "--dataset", f"folder:{data}", *where, "--json").stdout)
+    answer = json.loads(run_process("probe", *MODEL, "--dataset", f"folder:{data}", *where, "--json").stdout)
+    (again,) = answer["trials"]
+    assert answer["cached"] == 1
     assert again["cached"] is True
     assert (again["trial"], again["metrics"]) == (probed["trial"], probed["metrics"])
 
     assert probed["trial"][:12] in run("results", *where).stdout
     listed = run("ls", *where).stdout
     assert extracted["set"][:12] in listed
-    assert "untrained (seed 0)" in listed
+    assert "--untrained" in listed
     assert "untrained" in run("results", *where).stdout
     shown = json.loads(run("show", extracted["set"][:10], *where, "--json").stdout)
     assert shown["set"] == extracted["set"]
@@ -82,8 +86,8 @@ def test_by_ids_and_with_parameters(store: Path) -> None:
     ids = {n.name.split: n.set for n in cryoprobe.open_store(store).names()}
     words = ["--store", store, "--train", ids["train"], "--test", ids["test"][:12]]
     ridge = run("probe", *words, "--probe", "sklearn.linear_model.RidgeClassifier", "--param", "alpha=0.5", "--json")
-    assert json.loads(ridge.stdout)["params"] == {"alpha": 0.5}
-    one = json.loads(run("probe", *words, "--C", "0.5", "--json").stdout)
+    assert json.loads(ridge.stdout)["trials"][0]["params"] == {"alpha": 0.5}
+    (one,) = json.loads(run("probe", *words, "--C", "0.5", "--json").stdout)["trials"]
     assert one["chosen"] == {"C": 0.5}
     assert one["curve"] == []
     assert "top1" in run("probe", *words, "--probe", "knn", "--param", "k=3").stdout

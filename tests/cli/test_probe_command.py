@@ -70,7 +70,7 @@ def test_a_protocol_names_itself_and_what_sets_it_apart(store: Path) -> None:
 
 
 def test_grids_of_any_parameter_are_read(store: Path) -> None:
-    done = json.loads(probe(store, "--probe", "ridge", "--grid", "alpha=0.1,10", "--json")[0])
+    (done,) = json.loads(probe(store, "--probe", "ridge", "--grid", "alpha=0.1,10", "--json")[0])["trials"]
     assert [point["alpha"] for point in done["curve"]] == [0.1, 10.0]
     assert done["grid"] == {"alpha": [0.1, 10.0]}
 

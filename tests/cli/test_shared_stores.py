@@ -49,8 +49,8 @@ def test_extract_probe_ls_show_and_verify_on_s3(data: list[str], s3: str, monkey
 
     probe = ["probe", "--model", "timm:test_vit", "--untrained", *data, *where, "--C", "1"]
     first = run_json(*probe)
-    assert first["cached"] is False
-    assert run_json(*probe)["cached"] is True
+    assert first["cached"] == 0
+    assert run_json(*probe)["cached"] == 1
     assert len(run_json("results", *where)) == 1
     # Trials in other processes, to which the sets are sent.
     swept = run_json(*probe, "--shots", "1,2", "--seeds", "2", "--jobs", "2")
@@ -113,7 +113,7 @@ def test_a_store_in_a_folder_is_read_over_http_by_its_name(
         assert f"store team: {url} (by {tmp_path / 'cryoprobe.toml'})" in run("ls", *where)[1]
         assert run_json("verify", "--data", *where)["damages"] == []
         probed = run_json("probe", "--model", "timm:test_vit", "--untrained", *data, *where, "--C", "1")
-        assert 0 <= probed["metrics"]["top1"] <= 1
+        assert 0 <= probed["trials"][0]["metrics"]["top1"] <= 1
         assert "over http it is only read" in " ".join(probed["notes"])
         assert run_json("results", *where) == []
         _, said = run("extract", *SMALL, *data, *where, "--split", "train", "--tap", "cls", code=5)
@@ -160,7 +160,8 @@ def test_a_private_store_above_a_shared_one_encodes_only_what_is_new(
     assert len(run_json("ls", *both)) == 3  # the test set was sealed below, and is not sealed again
     assert len(run_json("ls", "--store", tmp_path / "own")) == 1
     assert run_json("verify", "--data", "--store", tmp_path / "own")["damages"] == []
-    assert run_json(*probe, *both)["rows"]["train"] + run_json(*probe, *both)["rows"]["val"] == 27
+    (trial,) = run_json(*probe, *both)["trials"]
+    assert trial["rows"]["train"] + trial["rows"]["val"] == 27
     assert list(ObjectBackend(s3).list()) == before
 
     monkeypatch.chdir(tmp_path)

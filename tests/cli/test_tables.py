@@ -25,6 +25,8 @@ from tests_cli import run
 import cryoprobe
 from cryoprobe import amounts
 from cryoprobe.commands.printing import console, keeping_tables, tables, trial_tables, wording
+from cryoprobe.pipeline.trials.result import Trial
+from cryoprobe.pipeline.trials.sweep import Sweep, summarised
 from cryoprobe.stores.keeping.compare import Difference
 from cryoprobe.stores.keeping.gc import Collected, Garbage
 from cryoprobe.stores.keeping.records import Pin
@@ -73,30 +75,56 @@ def named_sets() -> list[NamedSet]:
     ]
 
 
-def stored_trials() -> list[dict[str, Any]]:
+def stored_trials(**changed: Any) -> list[Trial]:
     draws: list[dict[str, Any] | None] = [None, {"shots": 16}, {"fraction": 0.01}]
     return [
-        {
-            "trial": id_of(i),
-            "name": name.model_dump(),
-            "dataset": name.dataset,
-            "model": name.model,
-            "tap": name.tap,
-            "probe": ("logreg", "sklearn.linear_model.RidgeClassifier")[i % 2],
-            "protocol": "plain",
-            "params": {},
-            "chosen": {"C": 0.316},
-            "draw": draws[i % 3],
-            "seed": 0,
-            "rows": {"train": 1153051, "val": 128116, "test": 50000},
-            "metric": "mean_per_class_recall",
-            "metrics": {"mean_per_class_recall": 0.7460, "macro_f1": 0.7, "top1": 0.75},
-            "converged": i % 2 == 0,
-            "test_in_train": 1,
-            "created": CREATED,
-        }
+        trial(
+            trial=id_of(i),
+            name=name.model_dump(),
+            dataset=name.dataset,
+            model=name.model,
+            tap=name.tap,
+            probe=("logreg", "sklearn.linear_model.RidgeClassifier")[i % 2],
+            chosen={"C": 0.316},
+            rows={"train": 1153051, "val": 128116, "test": 50000},
+            metric="mean_per_class_recall",
+            metrics={"mean_per_class_recall": 0.7460, "macro_f1": 0.7, "top1": 0.75},
+            converged=i % 2 == 0,
+            test_in_train=1,
+            **{"draw": draws[i % 3], **changed},
+        )
         for i, name in enumerate(names())
     ]
+
+
+def trial(**changed: Any) -> Trial:
+    """Return a trial like those that a store has."""
+    usual: dict[str, Any] = {
+        "trial": "0" * 64,
+        "protocol": "plain",
+        "probe": "logreg",
+        "params": {},
+        "seed": 0,
+        "name": {},
+        "model": "m",
+        "dataset": "d",
+        "tap": "pooled",
+        "features": "unit",
+        "rows": {"train": 3, "val": 0, "test": 3},
+        "dim": 4,
+        "metric": "top1",
+        "metrics": {},
+        "intervals": {},
+        "curve": [],
+        "chosen": {},
+        "chosen_by": None,
+        "converged": True,
+        "warnings": [],
+        "test_in_train": 0,
+        "classes": ["x"],
+        "created": CREATED,
+    }
+    return Trial.model_validate({**usual, **changed})
 
 
 def usage() -> Usage:
@@ -189,7 +217,7 @@ class TestWhatFits:
         assert "…" not in text
 
     def test_columns_that_say_nothing_go_first(self, shown: Shown) -> None:
-        found = [{**t, "draw": None} for t in stored_trials()]
+        found = stored_trials(draw=None)
         assert "draw" not in shown(140, trial_tables.trials, found).splitlines()[0].split()
         assert "draw" in shown(140, trial_tables.trials, stored_trials()).splitlines()[0].split()
 
@@ -405,28 +433,6 @@ class TestDiff:
 
 
 class TestScores:
-    TRIAL: Mapping[str, Any] = {
-        "untrained": False,
-        "probe": "logreg",
-        "protocol": "plain",
-        "model": "m",
-        "tap": "pooled",
-        "features": "unit",
-        "dataset": "d",
-        "rows": {"train": 3, "val": 0, "test": 3},
-        "dim": 4,
-        "metric": "top1",
-        "intervals": {},
-        "curve": [],
-        "chosen": {},
-        "trial": "0" * 64,
-        "seconds": 1.0,
-        "warnings": [],
-        "notes": [],
-        "remarks": [],
-        "classes": ["x"],
-    }
-
     def test_are_listed_in_one_order_whether_computed_or_stored(self, capsys: pytest.CaptureFixture[str]) -> None:
         fresh = ["top1", "top5", "mean_per_class_recall", "macro_f1", "nll", "ece", "roc_auc", "zeal", "own"]
         said = []
@@ -434,7 +440,8 @@ class TestScores:
             each = {name: [0.5] for name in sorted(("recall", "precision", "f1", "support"))}
             metrics = {**dict.fromkeys(names, 0.5), "per_class": each}
             by_k = {k: 0.5 for k in sorted(["5", "10", "100"])}
-            trial_tables.probed({**self.TRIAL, "metrics": metrics, "cached": False, "top1_by_k": by_k}, per_class=True)
+            one = trial(metrics=metrics, top1_by_k=by_k, cached=False)
+            trial_tables.probed(Sweep((one,), summarised([one]), 1.0, ()), per_class=True)
             said.append(capsys.readouterr().out)
         assert said[0] == said[1]
         lines = [line.split()[0] for line in said[0].splitlines()]

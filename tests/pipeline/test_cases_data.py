@@ -25,7 +25,7 @@ from cryoprobe.pipeline.datasets import load_dataset
 from cryoprobe.pipeline.datasets.base import UndecodableImage
 from cryoprobe.pipeline.datasets.images import decode_file, encode_image, encode_pixels, identified
 from cryoprobe.pipeline.encoders import Encoder
-from cryoprobe.pipeline.health import SharedEmbeddings
+from cryoprobe.pipeline.extraction.health import SharedEmbeddings
 
 SIDE = 64
 Y, X = np.mgrid[:SIDE, :SIDE]

@@ -27,8 +27,8 @@ from tests_support import put_set
 
 import cryoprobe
 from cryoprobe.canonical import canonical_json
-from cryoprobe.pipeline import trial_keys
 from cryoprobe.pipeline.specs import DatasetSpec, EncoderSpec, Preprocessing, samples_digest
+from cryoprobe.pipeline.trials import key as trial_keys
 from cryoprobe.stores.layout import set_id, unit_id
 from cryoprobe.stores.names import Name
 from cryoprobe.stores.store import Store
@@ -546,12 +546,11 @@ def test_a_result_that_is_answered_is_that_of_the_run_to_the_type(asked: dict[st
     assert (run["cached"], answered["cached"]) == (False, True)
     (listed,) = cryoprobe.results(opened)
 
-    def text(result: dict[str, Any]) -> str:
-        kept = {k: v for k, v in result.items() if k not in ("cached", "seconds", "notes")}
-        return json.dumps(kept, sort_keys=True)
+    def text(trial: cryoprobe.Trial) -> str:
+        return json.dumps(trial.stored, sort_keys=True)
 
-    assert text(answered) == text(run)
-    assert text(listed) == text(run)
+    assert text(answered.trial) == text(run.trial)
+    assert text(listed) == text(run.trial)
 
 
 def test_the_tables_are_as_long_as_they_should_be() -> None:

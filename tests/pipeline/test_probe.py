@@ -19,7 +19,7 @@ import cryoprobe
 from cryoprobe.errors import BadInput, Conflict, NotFound, ReadOnly
 from cryoprobe.pipeline.encoders import Encoder
 from cryoprobe.pipeline.probes import stratified_holdout
-from cryoprobe.pipeline.resolve import as_fraction
+from cryoprobe.pipeline.trials.find_sets import as_fraction
 from cryoprobe.stores.backends.local import LocalBackend
 from cryoprobe.stores.store import Store
 

@@ -16,12 +16,12 @@ from tests_support import put_set
 
 import cryoprobe
 from cryoprobe.canonical import digest
-from cryoprobe.pipeline.asking import plan_of
+from cryoprobe.pipeline.options import PLAIN, ProbeOptions, read
 from cryoprobe.pipeline.probes import Draw, ProbeRequest, make_estimator, own_code
 from cryoprobe.pipeline.protocols import list_protocols
-from cryoprobe.pipeline.resolve import Sets
-from cryoprobe.pipeline.trial_keys import TRIAL_SCHEMA, code_in, specify
-from cryoprobe.pipeline.trial_plan import PLAIN, Plan
+from cryoprobe.pipeline.trials.key import TRIAL_SCHEMA, code_in, key_of
+from cryoprobe.pipeline.trials.plan import TrialPlan, plan_of
+from cryoprobe.pipeline.trials.sets import TrialSets
 from cryoprobe.stores.store import Store
 
 CLASSES = tuple("abcdef")
@@ -44,17 +44,16 @@ def split(store: Path) -> Store:
 
 
 @pytest.fixture
-def sets() -> Sets:
+def sets() -> TrialSets:
     """Return the train and the test set of the store that an early version wrote."""
     opened = cryoprobe.open_store(FIXTURE)
     train, test = (opened.open(opened.find(split=split)[0].set) for split in ("train", "test"))
-    return Sets(train, test, None, {})
+    return TrialSets(train, test, None, {})
 
 
-def asked(*, protocol: str = PLAIN, metric: str = "", **fields: Any) -> Plan:
-    given = {"probe": None, "params": None, "C": (), "grid": None, "choose_by": None, "seed": 0, **fields}
-    plan = plan_of(protocol, *given.values())
-    return Plan(plan.request, plan.protocol, plan.parameters, plan.test_seed, metric=metric)
+def asked(*, protocol: str = PLAIN, metric: str = "", **fields: Any) -> TrialPlan:
+    plan = plan_of(read(ProbeOptions, {"protocol": protocol, **fields}))
+    return TrialPlan(plan.request, plan.protocol, plan.parameters, plan.test_seed, metric=metric)
 
 
 GOLDEN: list[tuple[dict[str, Any], Draw, str]] = [
@@ -74,9 +73,9 @@ GOLDEN: list[tuple[dict[str, Any], Draw, str]] = [
 
 
 @pytest.mark.parametrize(("given", "draw", "golden"), GOLDEN)
-def test_trial_ids_are_what_they_were(sets: Sets, given: dict[str, Any], draw: Draw, golden: str) -> None:
+def test_trial_ids_are_what_they_were(sets: TrialSets, given: dict[str, Any], draw: Draw, golden: str) -> None:
     plan = asked(**given)
-    assert specify(plan, sets, draw, 1, code_in(plan)).id == golden
+    assert key_of(plan, sets, draw, 1, code_in(plan)).id == golden
 
 
 def test_a_trial_of_an_earlier_schema_is_listed_and_does_not_answer(tmp_path: Path) -> None:
@@ -140,14 +139,14 @@ def test_what_can_change_a_number_is_in_the_key(split: Store, first: dict[str, A
 
 def test_seeds_that_change_nothing_are_one_trial_and_a_note_says_so(split: Store) -> None:
     result = cryoprobe.probe(split, **BY_NAME, probe="nearest-mean", seeds=3)
-    assert "summary" not in result
+    assert len(result) == 1
     assert any("3 trials would be the same as 1" in note for note in result["notes"])
 
 
-def test_scikit_learn_s_version_is_in_the_key_of_its_own_estimators_alone(sets: Sets) -> None:
+def test_scikit_learn_s_version_is_in_the_key_of_its_own_estimators_alone(sets: TrialSets) -> None:
     def versions(**given: Any) -> Any:
         plan = asked(**given)
-        return specify(plan, sets, Draw(), 0, code_in(plan)).key.get("versions")
+        return key_of(plan, sets, Draw(), 0, code_in(plan)).written.get("versions")
 
     installed = {"scikit-learn": sklearn.__version__}
     assert versions(probe="sklearn.naive_bayes.GaussianNB") == installed
@@ -283,18 +282,18 @@ def test_a_helper_that_was_edited_after_its_import_is_not_taken_for_the_new_one(
 
 
 def test_installed_packages_that_an_own_probe_imports_count_by_their_versions(
-    sets: Sets, mine: Callable[..., None]
+    sets: TrialSets, mine: Callable[..., None]
 ) -> None:
     text = "import json\nimport numpy as np\n" + PROBE.format(imports="import helper", inside="pass", flip="False")
     mine(own=text, helper="")
     plan = asked(probe="own.Mine")
-    key = specify(plan, sets, Draw(), 0, code_in(plan)).key
+    key = key_of(plan, sets, Draw(), 0, code_in(plan)).written
     assert key["versions"] == {"numpy": np.__version__, "scikit-learn": sklearn.__version__}
     assert sorted(key["sources"]) == ["helper", "own"]
 
 
 def test_an_installed_package_that_is_installed_again_under_its_version_counts_anew(
-    sets: Sets, mine: Callable[..., None], tmp_path: Path
+    sets: TrialSets, mine: Callable[..., None], tmp_path: Path
 ) -> None:
     def key(file_hash: str) -> dict[str, Any]:
         folder = tmp_path / "mine" / "site-packages"
@@ -309,7 +308,7 @@ def test_an_installed_package_that_is_installed_again_under_its_version_counts_a
         try:
             mine()
             plan = asked(probe="labprobes.Mine")
-            return specify(plan, sets, Draw(), 0, code_in(plan)).key
+            return key_of(plan, sets, Draw(), 0, code_in(plan)).written
         finally:
             sys.path.remove(str(folder))
             own_code._distributions.cache_clear()

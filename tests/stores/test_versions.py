@@ -44,7 +44,7 @@ def test_it_is_whole_and_a_trial_of_an_earlier_schema_is_run_again(root: Path) -
     assert (found.sets, found.units, found.objects, found.damages) == (2, 4, 33, ())
     asked = {"model": "timm:test_vit", "dataset": "folder:/data/birds", "untrained": True}
     assert [cryoprobe.probe(root, **asked, probe="nearest-mean")["cached"] for _ in range(2)] == [False, True]
-    assert cryoprobe.probe(root, **asked, probe="knn", params={"k": 1})["cached"] is False
+    assert cryoprobe.probe(root, **asked, probe="knn", params={"k": 1})["cached"] == 0
     assert cryoprobe.verify(root, data=True).damages == ()
 
 

@@ -6,11 +6,11 @@ from collections.abc import Container, Iterator, Sequence
 from concurrent.futures import Executor, Future
 from dataclasses import dataclass
 
-from ..stores.claims import Claims
-from ..stores.layout import unit_id
-from ..stores.rows import RowIndex
-from .loading import Identified, Identifier
-from .specs import EncoderSpec
+from ...stores.claims import Claims
+from ...stores.layout import unit_id
+from ...stores.rows import RowIndex
+from ..specs import EncoderSpec
+from .sample_ids import Identified, Identifier
 
 _AHEAD = 2
 """Blocks that are identified while an earlier one is encoded."""

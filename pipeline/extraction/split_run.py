@@ -19,18 +19,18 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from ..errors import BadInput, Conflict, CryoprobeError
-from ..stores.manifest import FailedSample
-from ..stores.sample_index import SampleIndex
-from ..stores.store import Store
-from ..stores.units import Rows, sample_array, write_unit
-from .datasets.base import Advising, Split, UndecodableImage
-from .encoders.base import Encoder
-from .encoding import NOT_USABLE, advice_on_all, encode_images, load_image, named_failures
-from .loading import Identifier, ordered_map
-from .passing import patiently
-from .planning import Plan, Planner, Target
-from .progress import Reporter
+from ...errors import BadInput, Conflict, CryoprobeError
+from ...stores.manifest import FailedSample
+from ...stores.sample_index import SampleIndex
+from ...stores.store import Store
+from ...stores.units import Rows, sample_array, write_unit
+from ..datasets.base import Advising, Split, UndecodableImage
+from ..encoders.base import Encoder
+from ..encoders.embedding import NOT_USABLE, advice_on_all, encode_images, load_image, named_failures
+from ..passing import patiently
+from ..progress import Reporter
+from .planner import Plan, Planner, Target
+from .sample_ids import Identifier, ordered_map
 
 if TYPE_CHECKING:
     import torch
@@ -72,7 +72,7 @@ class _Decoded(NamedTuple):
     error: str | None
 
 
-class SplitExtraction:
+class SplitRun:
     """Encodes what a store lacks of one split.
 
     Parameters

@@ -13,10 +13,10 @@ from concurrent.futures import Executor, Future
 from dataclasses import dataclass, field
 from typing import TypeVar
 
-from ..errors import CryoprobeError
-from ..stores.sample_index import SampleIndex, Stamp, now_ns, stamp
-from .datasets.base import Split, UndecodableImage
-from .passing import patiently
+from ...errors import CryoprobeError
+from ...stores.sample_index import SampleIndex, Stamp, now_ns, stamp
+from ..datasets.base import Split, UndecodableImage
+from ..passing import patiently
 
 T = TypeVar("T")
 R = TypeVar("R")

@@ -8,14 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
-from ..amounts import count
-from ..stores.feature_set import FeatureSet
-from ..stores.origins import Origin
-from ..stores.store import Store
-from .resolve import Sets
-from .stored_trials import check_stored
+from ...amounts import count
+from ...stores.origins import Origin
+from ...stores.store import Store
+from .result import Trial, check_stored
+from .sets import TrialSets
 
 
 @dataclass(frozen=True)
@@ -24,24 +22,24 @@ class Answers:
 
     Parameters
     ----------
-    results : dict of str to dict
-        By trial: those that may be answered from, with ``origin`` if they came from elsewhere.
+    results : dict of str to Trial
+        By id: those that may be answered from, with ``origin`` if they came from elsewhere.
     replaced : set of str
         Trials of which a result is stored that is not to stay.
     notes : list of str
         What is left unused.
     """
 
-    results: dict[str, dict[str, Any]] = field(default_factory=dict)
+    results: dict[str, Trial] = field(default_factory=dict)
     replaced: set[str] = field(default_factory=set)
     notes: list[str] = field(default_factory=list)
 
 
-def origins_of(store: Store, sets: Sets) -> dict[str, dict[str, str]]:
+def origins_of(store: Store, sets: TrialSets) -> dict[str, dict[str, str]]:
     """Return for each part whose set is not trusted where it came from, and the checksum of its manifest."""
     found = {}
-    for part, value in (("train", sets.train), ("test", sets.test), ("val", sets.val)):
-        if isinstance(value, FeatureSet) and (origin := store.origin_of(value)) is not None:
+    for part, value in sets.stored():
+        if (origin := store.origin_of(value)) is not None:
             found[part] = {"from": origin.place, "manifest": value.manifest.checksum}
     return found
 
@@ -70,11 +68,10 @@ def answers(
     strangers: dict[Origin, int] = {}
     for trial in dict.fromkeys(trials):
         stored = store.trial(trial, trusted=True)
-        if stored is not None and not rerun:
-            check_stored(stored, store.url)
-        if stored is not None and not rerun and stored.get("origins", {}) == origins:
+        result = None if stored is None or rerun else check_stored(stored, store.url)
+        if result is not None and result.origins == origins:
             place = store.arrival_of_trial(trial)
-            found.results[trial] = stored if place is None else {**stored, "origin": place}
+            found.results[trial] = result if place is None else result.model_copy(update={"origin": place})
             continue
         origin = store.origin_of_trial(trial) if stored is None else None
         if origin is not None:

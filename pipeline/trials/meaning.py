@@ -11,16 +11,16 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from ..amounts import count
-from ..errors import BadInput, Conflict, CryoprobeError
-from ..stores.layout import set_id
-from ..stores.names import Name, NamedSet
-from ..stores.origins import Origin
-from ..stores.sample_index import SampleIndex, View, fingerprint
-from ..stores.store import Store
-from .datasets import canonical_name, is_listed, load_dataset
-from .encoders import default_tap, file_sha256
-from .wanted import Request, command, listed_with_ids, options_of
+from ...amounts import count
+from ...errors import BadInput, Conflict, CryoprobeError
+from ...stores.layout import set_id
+from ...stores.names import Name, NamedSet
+from ...stores.origins import Origin
+from ...stores.sample_index import SampleIndex, View, fingerprint
+from ...stores.store import Store
+from ..datasets import canonical_name, is_listed, load_dataset
+from ..encoders import default_tap, file_sha256
+from .query import FeatureQuery, command, listed_with_ids, options_of
 
 
 class Meant(NamedTuple):
@@ -30,7 +30,7 @@ class Meant(NamedTuple):
     notes: list[str]
 
 
-def candidates(store: Store, request: Request) -> Meant:
+def candidates(store: Store, query: FeatureQuery) -> Meant:
     """Return the named sets that fit what was given, of one tap; the store's own, unless it has none.
 
     Raises
@@ -39,35 +39,35 @@ def candidates(store: Store, request: Request) -> Meant:
         If they are of several taps, none of which is the model's default.
     """
     fitting = store.find(
-        model=request.model,
-        dataset=canonical_name(request.dataset, request.data_root),
-        tap=request.tap,
-        image_size=request.image_size,
-        limit=request.limit,
-        checkpoint=None if request.checkpoint is None else file_sha256(request.checkpoint),
-        untrained=request.untrained,
+        model=query.model,
+        dataset=canonical_name(query.dataset, query.data_root),
+        tap=query.tap,
+        image_size=query.image_size,
+        limit=query.limit,
+        checkpoint=None if query.checkpoint is None else file_sha256(query.checkpoint),
+        untrained=query.untrained,
     )
     own = [n for n in fitting if n.origin is None]
     notes = _on_trust(store, own, [n for n in fitting if n.origin is not None])
     fitting = own or fitting
     taps = {n.name.tap for n in fitting}
-    default = _default_tap(request.model)
-    if request.tap is None and len(taps) > 1:
+    default = _default_tap(query.model)
+    if query.tap is None and len(taps) > 1:
         if default not in taps:
-            raise _several(store, request, fitting, "none of the model's default tap")
+            raise _several(store, query, fitting, "none of the model's default tap")
         fitting = [n for n in fitting if n.name.tap == default]
-    elif request.tap is None and taps and default not in (None, *taps):
+    elif query.tap is None and taps and default not in (None, *taps):
         notes.append(f"no extraction at the default tap ({default}) is there: the only one is used (--tap {min(taps)})")
     return Meant(fitting, notes)
 
 
-def extraction(store: Store, request: Request, fitting: Sequence[NamedSet], like: NamedSet | None = None) -> Meant:
+def extraction(store: Store, query: FeatureQuery, fitting: Sequence[NamedSet], like: NamedSet | None = None) -> Meant:
     """Return the sets of one split that are of one extraction: the same options and the same encoder.
 
     Parameters
     ----------
     store : Store
-    request : Request
+    query : FeatureQuery
     fitting : sequence of NamedSet
         Of one split and tap, in the order of `Store.names`; at least one.
     like : NamedSet, optional
@@ -85,9 +85,9 @@ def extraction(store: Store, request: Request, fitting: Sequence[NamedSet], like
         groups.setdefault(_options(n.name), []).append(n)
     if like is not None and (same := groups.get(_options(like.name))):
         return Meant(same, [])
-    default = [of for name, of in groups.items() if _is_default(name, request)]
+    default = [of for name, of in groups.items() if _is_default(name, query)]
     if not default and len(groups) > 1:
-        raise _several(store, request, fitting, "none with the default options")
+        raise _several(store, query, fitting, "none with the default options")
     (found,) = default or groups.values()
     notes = []
     if not default and like is None:
@@ -95,13 +95,13 @@ def extraction(store: Store, request: Request, fitting: Sequence[NamedSet], like
     return Meant(found, notes)
 
 
-def content(store: Store, request: Request, named: Sequence[NamedSet]) -> Meant:
+def content(store: Store, query: FeatureQuery, named: Sequence[NamedSet]) -> Meant:
     """Return the one set that is meant of several that have one name: the content that this machine has seen.
 
     Parameters
     ----------
     store : Store
-    request : Request
+    query : FeatureQuery
     named : sequence of NamedSet
         In the order of `Store.names`.
 
@@ -125,11 +125,11 @@ def content(store: Store, request: Request, named: Sequence[NamedSet]) -> Meant:
         return Meant([found], [*notes, *([_contents(here)] if len(encoders) > 1 else [])])
     name = newest.name
     view = _view(name, newest.encoder)
-    if view is not None and not is_changed(view, name, request.data_root):
+    if view is not None and not is_changed(view, name, query.data_root):
         raise Conflict(
             f"{name.dataset} ({name.split}) on this machine is not what the store {store.url} has under that name:\n"
             f"  {listed_with_ids(named)}",
-            hint=f"Extract it here:\n  {command(store, request, [name.split], name)}\n"
+            hint=f"Extract it here:\n  {command(store, query, [name.split], name)}\n"
             "Or probe what the store has by id: --train SET --test SET",
             key=name.dataset,
             expected=view.dataset_id,
@@ -168,18 +168,10 @@ def is_changed(view: View, name: Name, data_root: Path | None) -> bool:
     return not sources or fingerprint(sources) != view.fingerprint
 
 
-def encoder_view(name: Name, encoder: str) -> str:
-    """Return the key under which the sample index remembers what a view amounted to for one encoder.
-
-    Samples that one encoder makes nothing of are left out of its sets alone.
-    """
-    return f"{name.view} {encoder}"
-
-
 def _view(name: Name, encoder: str) -> View | None:
     index = SampleIndex()
     try:
-        return index.view(encoder_view(name, encoder)) or index.view(name.view)
+        return index.view(name.view_for(encoder)) or index.view(name.view)
     finally:
         index.close()
 
@@ -229,12 +221,12 @@ def _options(name: Name) -> Name:
     return name.model_copy(update={"split": "", "limit_seed": name.limit_seed or None, "seed": name.seed or None})
 
 
-def _is_default(options: Name, request: Request) -> bool:
+def _is_default(options: Name, query: FeatureQuery) -> bool:
     """Return whether every option that was not given is the default one."""
     return (
-        (request.image_size is not None or options.image_size is None)
-        and (request.limit is not None or options.limit is None)
-        and (request.checkpoint is not None or options.checkpoint is None)
+        (query.image_size is not None or options.image_size is None)
+        and (query.limit is not None or options.limit is None)
+        and (query.checkpoint is not None or options.checkpoint is None)
         and options.limit_seed is None
         and options.seed is None
         and options.precision == "fp32"
@@ -242,11 +234,11 @@ def _is_default(options: Name, request: Request) -> bool:
     )
 
 
-def _several(store: Store, request: Request, fitting: Sequence[NamedSet], which: str) -> Conflict:
+def _several(store: Store, query: FeatureQuery, fitting: Sequence[NamedSet], which: str) -> Conflict:
     return Conflict(
-        f"Several extractions of {request.model} on {request.dataset} in {store.url} fit, {which}:\n"
+        f"Several extractions of {query.model} on {query.dataset} in {store.url} fit, {which}:\n"
         f"  {listed_with_ids(fitting)}",
         hint="Give the options of one of these (--tap, --image-size, --limit, --checkpoint), or its ids: "
         "--train SET --test SET",
-        key=request.dataset,
+        key=query.dataset,
     )

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from ..errors import BadInput, CryoprobeError
-from .datasets.base import MAX_PIXELS, UndecodableImage
-from .encoders.base import Encoder
-from .passing import is_passing, patiently
-from .specs import Preprocessing, StoredDtype, Tap
+from ...errors import BadInput, CryoprobeError
+from ..datasets.base import MAX_PIXELS, UndecodableImage
+from ..passing import is_passing, patiently
+from ..specs import Preprocessing, StoredDtype, Tap
+from .base import Encoder
 
 if TYPE_CHECKING:
     import torch

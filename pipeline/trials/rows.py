@@ -12,13 +12,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ..class_names import almost, distinct, places_of, repeated
-from ..errors import BadInput
-from ..stores.feature_set import FeatureSet
-from .probes.draws import Draw, draw_fraction, draw_shots, first_rows, is_mixed
-from .probes.part import Part, StoredRows, Whole
-from .probes.selection import Indices, stratified_holdout
-from .resolve import Sets
+from ...class_names import almost, distinct, places_of, repeated
+from ...errors import BadInput
+from ...stores.feature_set import FeatureSet
+from ..probes.draws import Draw, draw_fraction, draw_shots, first_rows, is_mixed
+from ..probes.part import Part, StoredRows, Whole
+from ..probes.selection import Indices, stratified_holdout
+from .sets import HeldOut, TrialSets
 
 _COPIES = 3
 """Of the training rows at the height of a fit in memory: as loaded, as drawn or joined, and rotated."""
@@ -30,7 +30,7 @@ Samples = npt.NDArray[np.uint8]
 
 
 @dataclass(frozen=True)
-class Carving:
+class SamplingRule:
     """How the rows of a trial are taken from its sets.
 
     Parameters
@@ -88,7 +88,7 @@ class TrialRows:
 
     Parameters
     ----------
-    sets : Sets
+    sets : TrialSets
     raw : bool
         Undo the normalisation.
     memory : int, optional
@@ -106,20 +106,16 @@ class TrialRows:
         Whether the rows that choose, if there are any, are held out of train.
     """
 
-    def __init__(self, sets: Sets, *, raw: bool, memory: int | None = None) -> None:
+    def __init__(self, sets: TrialSets, *, raw: bool, memory: int | None = None) -> None:
         self._names = list(sets.train.class_names)
         self.told = _shared_names(self._names)
         others = [s for s in (sets.test, sets.val) if isinstance(s, FeatureSet)]
         need = 4 * sets.train.dim * (_COPIES * sets.train.rows + sum(s.rows for s in others))
         self.streamed = memory is not None and need > memory
         self.val_from_train = not isinstance(sets.val, FeatureSet)
-        self._test_fraction = sets.test if isinstance(sets.test, float) else None
-        self._val_fraction = sets.val if isinstance(sets.val, float) else None
-        loaded = {
-            name: (self._load(s, raw), s.samples())
-            for name, s in (("train", sets.train), ("test", sets.test), ("val", sets.val))
-            if isinstance(s, FeatureSet)
-        }
+        self._test_fraction = sets.test.fraction if isinstance(sets.test, HeldOut) else None
+        self._val_fraction = sets.val.fraction if isinstance(sets.val, HeldOut) else None
+        loaded = {name: (self._load(s, raw), s.samples()) for name, s in sets.stored()}
         # Only now are all classes known.
         self.classes = distinct(self._names)
         self._parts = {name: (_widened(part, len(self.classes)), samples) for name, (part, samples) in loaded.items()}
@@ -129,21 +125,21 @@ class TrialRows:
         """Rows that there are to draw from."""
         return len(self._parts["train"][0])
 
-    def parts(self, draw: Draw, seed: int, carving: Carving) -> TrialParts:
+    def parts(self, draw: Draw, seed: int, sampling: SamplingRule) -> TrialParts:
         """Return the rows of one trial.
 
         Parameters
         ----------
         draw : Draw
         seed : int
-        carving : Carving
+        sampling : SamplingRule
         """
         train, samples = self._parts["train"]
         if self._test_fraction is None:
             test, test_samples = self._parts["test"]
         else:
             # The same test rows for every trial of a sweep.
-            keep, held = stratified_holdout(train.y, self._test_fraction, carving.test_seed)
+            keep, held = stratified_holdout(train.y, self._test_fraction, sampling.test_seed)
             test, test_samples = train.take(held), samples[held]
             train, samples = train.take(keep), samples[keep]
         warnings = list(self.told)
@@ -151,21 +147,21 @@ class TrialRows:
         val, val_samples = self._parts.get("val", (None, None))
         if draw.shots is not None:
             remarks += _taken_whole(train, draw.shots)
-            train, samples, val, val_samples = self._few(train, samples, val, val_samples, draw.shots, seed, carving)
+            train, samples, val, val_samples = self._few(train, samples, val, val_samples, draw.shots, seed, sampling)
         else:
             if draw.fraction is not None:
                 rows = draw_fraction(train.y, draw.fraction, seed)
                 train, samples = train.take(rows), samples[rows]
             if val is None and self._val_fraction is not None:
-                keep, held = carving.hold_out(train.y, self._val_fraction, seed)
+                keep, held = sampling.hold_out(train.y, self._val_fraction, seed)
                 val, val_samples = train.take(held), samples[held]
                 train, samples = train.take(keep), samples[keep]
-        if carving.rows is not None and draw.shots is None:
-            warnings += _too_few(train, val, carving.rows)
-            rows = first_rows(train.y, carving.rows[0], seed)
+        if sampling.rows is not None and draw.shots is None:
+            warnings += _too_few(train, val, sampling.rows)
+            rows = first_rows(train.y, sampling.rows[0], seed)
             train, samples = train.take(rows), samples[rows]
             if val is not None and val_samples is not None:
-                rows = first_rows(val.y, carving.rows[1], seed)
+                rows = first_rows(val.y, sampling.rows[1], seed)
                 val, val_samples = val.take(rows), val_samples[rows]
         if val is not None and val_samples is not None:
             if seen := _shared(val_samples, samples):
@@ -184,14 +180,14 @@ class TrialRows:
         val_samples: Samples | None,
         shots: int,
         seed: int,
-        carving: Carving,
+        sampling: SamplingRule,
     ) -> tuple[Part, Samples, Part | None, Samples | None]:
         """Draw few-shot rows, and as many validation rows from the validation set or else from what is left."""
-        then = shots if carving.val_shots is None else min(shots, carving.val_shots)
+        then = shots if sampling.val_shots is None else min(shots, sampling.val_shots)
         # Some references draw both in one go, so a validation set is drawn from together with train.
-        of_set = val is not None and carving.val_shots is not None
+        of_set = val is not None and sampling.val_shots is not None
         count = then if of_set or self._val_fraction is not None else 0
-        rows, further = carving.draw(train.y, shots, seed, count, val.y if val is not None and of_set else None)
+        rows, further = sampling.draw(train.y, shots, seed, count, val.y if val is not None and of_set else None)
         if self.streamed:
             rows, further = np.sort(rows), np.sort(further)
         if val is not None and val_samples is not None:

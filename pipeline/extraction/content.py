@@ -1,0 +1,52 @@
+"""What a split amounts to, once its samples are known: the rows that it has for any encoder."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from ...stores.manifest import FailedSample
+from ..datasets.base import Labels, Split
+from ..specs import DatasetSpec, samples_digest
+
+
+@dataclass(frozen=True)
+class Content:
+    """The rows of a split, and its identity.
+
+    Parameters
+    ----------
+    spec : DatasetSpec
+    ids : list of bytes
+        Sample ids, a row each.
+    labels : ndarray, int64 [n] or uint8 [n, C]
+    failed : list of FailedSample
+        Samples without a row.
+    name_of : callable
+        Returns what a row's sample is called.
+    """
+
+    spec: DatasetSpec
+    ids: list[bytes]
+    labels: Labels
+    failed: list[FailedSample]
+    name_of: Callable[[int], str]
+
+
+def content_of(split: Split, ids: Sequence[bytes | None], failures: Mapping[int, FailedSample]) -> Content:
+    """Leave out the samples that failed; describe the rest."""
+    rows = [row for row in range(len(split)) if row not in failures]
+    kept = [i for row, i in enumerate(ids) if i is not None and row not in failures]
+    labels = split.labels[np.asarray(rows, np.int64)]
+    failed = [f for _, f in sorted(failures.items())]
+    spec = DatasetSpec(
+        samples=samples_digest(kept, labels),
+        rows=len(kept),
+        classes=split.classes,
+        split=split.name,
+        multilabel=labels.ndim == 2,
+        failed=tuple(sorted(f.sample or "" for f in failed)),
+    )
+    return Content(spec, kept, labels, failed, lambda position: split.describe(rows[position]))

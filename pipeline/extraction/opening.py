@@ -1,0 +1,105 @@
+"""The data and the encoder of an extraction: from their names, or as somebody's own objects; checked first of all."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from ...errors import BadInput
+from ...stores.sample_index import fingerprint
+from ..datasets import as_dataset, is_listed, is_own, limit_split, load_dataset
+from ..datasets.base import Dataset, Noting, Split
+from ..encoders import as_encoder, load_encoder
+from ..encoders.base import Encoder
+from ..options import DatasetOptions, EncoderOptions, RunOptions
+from ..progress import Reporter
+
+
+@dataclass(frozen=True)
+class Data:
+    """The splits to extract.
+
+    Parameters
+    ----------
+    name : str
+        By which the sets are found again.
+    parts : list of Split
+    states : list of bytes
+        What the files of each looked like before anything was read.
+    listed_again : bool
+        Whether `probe` can list the files again by stat calls alone, to see whether they have changed.
+    """
+
+    name: str
+    parts: list[Split]
+    states: list[bytes]
+    listed_again: bool
+
+
+def open_data(dataset: str | Dataset, asked: DatasetOptions, reporter: Reporter) -> Data:
+    """Open the splits that are asked for.
+
+    Raises
+    ------
+    BadInput
+        If they are not there, if an option is not for such a data set, or if labels cannot be stored.
+    """
+    if isinstance(dataset, str):
+        data: Dataset = load_dataset(
+            dataset, data_root=asked.data_root, download=asked.download, layout=asked.layout, ignore=asked.ignore
+        )
+    else:
+        data = as_dataset(dataset)
+        for option in ("layout", "ignore", "data_root", "download"):
+            if getattr(asked, option):
+                raise BadInput(f"{option} is for data sets that are named.", hint="Give it to load_dataset.")
+    parts = [data.split(name) for name in asked.splits or data.splits]
+    for note in data.notes() if isinstance(data, Noting) else ():
+        reporter.note(note)
+    for part in parts:
+        _check_labels(part, data.name)
+    states = [fingerprint(part.sources) for part in parts]
+    if (limit := asked.limit) is not None:
+        parts = [limit_split(part, limit, asked.limit_seed) for part in parts]
+    name = dataset if isinstance(dataset, str) and is_own(dataset) else data.name
+    listed_again = is_listed(data.name) and asked.layout is None and not asked.ignore
+    return Data(name, parts, states, listed_again)
+
+
+def _check_labels(part: Split, dataset: str) -> None:
+    """Refuse labels of somebody's own data set that no set can hold."""
+    labels, n = part.labels, len(part.classes)
+    one = labels.ndim == 1 and labels.dtype == np.int64 and bool(((labels >= 0) & (labels < n)).all())
+    flags = labels.ndim == 2 and labels.dtype == np.uint8 and labels.shape[1] == n
+    if not (one or flags) or len(labels) != len(part):
+        form = f"{labels.dtype} {list(labels.shape)}"
+        raise BadInput(
+            f"The labels of {dataset} ({part.name}) are {form}; it has {len(part)} samples and {n} classes.",
+            hint="Labels are int64 [n], places in the list of classes, or uint8 flags [n, classes].",
+            key=dataset,
+        )
+
+
+def open_encoder(model: str | Encoder, asked: EncoderOptions, running: RunOptions) -> Encoder:
+    """Load the encoder that is asked for.
+
+    Raises
+    ------
+    BadInput
+        If it cannot be loaded so, or an option is given for an encoder that is loaded already.
+    """
+    if isinstance(model, str):
+        options = {name: getattr(asked, name) for name in EncoderOptions.model_fields}
+        return load_encoder(model, device=running.device, **options)
+    encoder = as_encoder(model)
+    fields: dict[str, Any] = {**EncoderOptions.model_fields, "device": RunOptions.model_fields["device"]}
+    for option, field in fields.items():
+        if getattr(running if option == "device" else asked, option) != field.default:
+            raise BadInput(
+                f"{option} is for encoders that are named, and {encoder.name} is loaded already.",
+                hint="Give it to what made the encoder, such as load_encoder.",
+                key=option,
+            )
+    return encoder

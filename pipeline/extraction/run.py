@@ -1,0 +1,230 @@
+"""The extraction of one call: each split is encoded where the store lacks it, then sealed and named for each tap."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass, replace
+
+from ...amounts import count
+from ...errors import BadInput, Conflict, CryoprobeError, ReadOnly
+from ...stores import layout
+from ...stores.feature_set import FeatureSet
+from ...stores.names import Name, NamedSet
+from ...stores.origins import Origin
+from ...stores.rows import Withdrawn
+from ...stores.sample_index import SampleIndex
+from ...stores.store import Store
+from ..datasets.base import Split
+from ..encoders.base import Encoder
+from ..options import ExtractionOptions
+from ..progress import Reporter
+from ..provenance import provenance
+from .content import Content, content_of
+from .differences import explain_dataset
+from .health import SharedEmbeddings, find_shared, recorded
+from .opening import Data
+from .planner import Target
+from .result import ExtractedSet
+from .split_run import Settings, SplitRun
+
+_MOST_WITHDRAWALS = 8
+"""How often in a row an extraction may find that rows which it reuses were removed."""
+_PACKAGES = ("torch", "torchvision", "open_clip_torch", "timm", "numpy", "pillow", "zarr")
+"""Whose versions are recorded with a set."""
+
+
+@dataclass(frozen=True)
+class ExtractionRun:
+    """One call of `extract`.
+
+    Parameters
+    ----------
+    model : str
+        Name of the encoder, by which the sets are found again.
+    encoder : Encoder
+    data : Data
+    targets : list of Target
+        One for each tap.
+    store : Store
+    asked : ExtractionOptions
+    settings : Settings
+    reporter : Reporter
+    """
+
+    model: str
+    encoder: Encoder
+    data: Data
+    targets: list[Target]
+    store: Store
+    asked: ExtractionOptions
+    settings: Settings
+    reporter: Reporter
+
+    def run(self, samples: SampleIndex) -> list[ExtractedSet]:
+        """Extract every split; return its sets, in the order of the taps."""
+        splits = zip(self.data.parts, self.data.states, strict=True)
+        return [extracted for split, state in splits for extracted in self._extract(split, state, samples)]
+
+    def _extract(self, split: Split, state: bytes, samples: SampleIndex) -> list[ExtractedSet]:
+        """Extract one split, again if rows that it reused were removed meanwhile."""
+        started = time.monotonic()
+        for _ in range(_MOST_WITHDRAWALS):
+            try:
+                extracted = self._extract_once(split, state, samples)
+            except Withdrawn:
+                self.reporter.note("Rows were removed from the store meanwhile; looking again.")
+                for target in self.targets:
+                    target.index.refresh()
+            else:
+                seconds = round(time.monotonic() - started, 3)
+                return [replace(e, seconds=seconds) for e in extracted]
+        raise Conflict(
+            f"Another process keeps deleting rows from {self.store.url} ({_MOST_WITHDRAWALS} attempts).",
+            hint="Stop rm or gc, then run this command again: what is sealed is kept.",
+            key=self.data.name,
+        )
+
+    def _extract_once(self, split: Split, state: bytes, samples: SampleIndex) -> list[ExtractedSet]:
+        if not len(split):
+            raise BadInput(f"Split {split.name!r} of {self.data.name} has no samples.", key=self.data.name)
+        self.reporter.begin(f"{self.data.name} {split.name}", len(split))
+        try:
+            run = SplitRun(
+                split,
+                self.encoder,
+                self.targets,
+                store=self.store,
+                samples=samples,
+                settings=self.settings,
+                reporter=self.reporter,
+            )
+            ids = run.run()
+        finally:
+            self.reporter.end()
+        content = content_of(split, ids, run.failed)
+        for note in self._unused() if run.encoded else ():
+            self.reporter.note(note)
+        extracted = [self._seal(target, split, content, run.encoded) for target in self.targets]
+        # A folder without options is listed again by stat calls; all else had to be opened, which `probe` must not do.
+        name = self._name(self.targets[0], split)
+        for view in (name.view, *(name.view_for(target.encoder_id) for target in self.targets)):
+            samples.record_view(view, split.sources, state, content.spec.id, keep=not self.data.listed_again)
+        return extracted
+
+    def _unused(self) -> Iterator[str]:
+        """Yield a line for the rows of the encoder that the store has and does not use, since they are not trusted."""
+        unused: dict[Origin, int] = {}
+        for target in self.targets:
+            for origin, n in target.index.unused.items():
+                unused[origin] = unused.get(origin, 0) + n
+        for origin, n in unused.items():
+            yield (
+                f"{count(n, 'row')} of this encoder from {origin.place} {'is' if n == 1 else 'are'} not used, since "
+                f"that is not trusted. To trust it: {origin.remedy(self.store.url)}"
+            )
+
+    def _seal(self, target: Target, split: Split, content: Content, encoded: int) -> ExtractedSet:
+        """Seal and name the set of one target; say what is odd about it."""
+        shared = self._shared(target, content)
+        remark = shared.remark(split.name, [content.name_of(row) for row in shared.example])
+        if remark is not None:
+            self.reporter.note(remark)
+        name = self._name(target, split)
+        feature_set = self._sealed(target, content, name, encoded, shared)
+        return ExtractedSet(
+            set=feature_set.id,
+            split=split.name,
+            tap=target.spec.tap,
+            rows=feature_set.rows,
+            dim=feature_set.dim,
+            encoded=encoded,
+            reused=feature_set.rows - encoded,
+            failed=len(content.failed),
+            sealed=True,
+            seconds=0.0,
+            shared=shared.shared,
+            remarks=() if remark is None else (remark,),
+        )
+
+    def _shared(self, target: Target, content: Content) -> SharedEmbeddings:
+        """Count the different images with one embedding; if the store has the set already, as it was counted then."""
+        set_ = layout.set_id(target.encoder_id, content.spec.id)
+        with suppress(CryoprobeError):  # there is none yet, or it is damaged and will be made again
+            manifest = self.store.open(set_).manifest
+            known = recorded(manifest.provenance.get("shared_embeddings"), manifest.rows)
+            if known is not None:
+                return known
+        return find_shared(target.index, content.ids)
+
+    def _name(self, target: Target, split: Split) -> Name:
+        asked = self.asked
+        return Name(
+            model=self.model,
+            dataset=self.data.name,
+            split=split.name,
+            tap=target.spec.tap,
+            image_size=asked.image_size,
+            limit=asked.limit,
+            limit_seed=None if asked.limit is None else asked.limit_seed,
+            precision=target.spec.precision,
+            stored_dtype=asked.stored_dtype,
+            untrained=self.encoder.untrained,
+            seed=self.encoder.seed,
+            checkpoint=self.encoder.checkpoint_sha256,
+        )
+
+    def _sealed(
+        self, target: Target, content: Content, name: Name, encoded: int, shared: SharedEmbeddings
+    ) -> FeatureSet:
+        """Seal and name the set of one target; say how it differs from the one that had the name before."""
+        earlier = self.store.find(**name.model_dump())
+        feature_set, new = self.store.seal(
+            target.index,
+            encoder=target.spec.written,
+            dataset=content.spec.written,
+            ids=content.ids,
+            labels=content.labels,
+            failed=content.failed,
+            chunk_rows=self.settings.unit_rows,
+            provenance={
+                **provenance(_PACKAGES),
+                "name": name.model_dump(mode="json"),
+                "batch_size": self.settings.batch_size,
+                "workers": self.settings.workers,
+                "device": str(self.encoder.device),
+                "encoded": encoded,
+                "shared_embeddings": shared.model_dump(mode="json"),
+            },
+        )
+        before = next((n.set for n in earlier if n.encoder == target.encoder_id and n.set != feature_set.id), None)
+        if new and before is not None:
+            with suppress(CryoprobeError):  # an explanation is a courtesy: damage is reported where it matters
+                why = explain_dataset(self.store.open(before), content.spec, content.ids, content.labels, name.split)
+                if why:
+                    self.reporter.note(why)
+        self._name_set(feature_set, name, earlier)
+        return feature_set
+
+    def _name_set(self, feature_set: FeatureSet, name: Name, earlier: list[NamedSet]) -> None:
+        if feature_set.home != self.store.url:
+            self.reporter.note(
+                f"set {feature_set.id[:12]} is in {feature_set.home}, and nothing of it is in {self.store.url}: read "
+                f"both, or cryoprobe pull {feature_set.home} {feature_set.id[:12]} --store {self.store.url}"
+            )
+        named = NamedSet(
+            name=name,
+            set=feature_set.id,
+            encoder=feature_set.encoder_id,
+            rows=feature_set.rows,
+            dim=feature_set.dim,
+            failed=len(feature_set.manifest.failed),
+            size=feature_set.manifest.size,
+            named=time.time_ns() // 1_000_000,
+        )
+        try:
+            self.store.name(named)
+        except ReadOnly:
+            if not any((n.name, n.set) == (name, feature_set.id) for n in earlier):
+                raise

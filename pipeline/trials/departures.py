@@ -1,0 +1,42 @@
+"""What sets a trial apart from what its protocol publishes: remarks that the result carries."""
+
+from __future__ import annotations
+
+from ..probes import Draw
+from .plan import TrialPlan, prescribed_tap
+from .sets import HeldOut, TrialSets
+
+
+def departures(plan: TrialPlan, sets: TrialSets, draw: Draw) -> list[str]:
+    """Return a line for everything that is not as published."""
+    protocol = plan.published
+    if protocol is None:
+        return []
+    said = [*protocol.remarks, *protocol.deviations(plan.parameters)]
+    stored = sets.train.manifest.encoder.get("preprocessing")
+    if protocol.transform is not None and (remark := protocol.transform.remark(stored)) is not None:
+        said.append(remark)
+    prescribed = protocol.shots_of(multilabel=sets.train.multilabel)
+    if draw.shots is not None and draw.shots not in prescribed and protocol.name != "dinov2-knn":
+        said.append(f"not as published: {draw.shots} training rows of every class")
+    if draw.fraction is not None:
+        said.append(f"not as published: {100 * draw.fraction:g} % of the training rows")
+    if isinstance(sets.val, HeldOut):
+        if protocol.validation == "official":
+            # An option of the reference (--val_proportion), which draws at random, whatever the classes.
+            said.append(f"chosen on {sets.val.percent} of train, drawn class by class")
+        elif draw.shots is None and sets.val.fraction != protocol.val_fraction:
+            said.append(
+                f"not as published: chosen on {sets.val.percent} of train, not {HeldOut(protocol.val_fraction).percent}"
+            )
+    elif sets.val is not None and protocol.validation == "held":
+        said.append(f"chosen on the split {sets.val.split}, and not on a share of train")  # --finetune-dataset
+    return said + _another_tap(plan, sets)
+
+
+def _another_tap(plan: TrialPlan, sets: TrialSets) -> list[str]:
+    """Return a line if another tap is read than the protocol prescribes."""
+    prescribed, tap = prescribed_tap(plan, sets.model), sets.train.manifest.encoder.get("tap")
+    if prescribed is None or tap == prescribed:
+        return []
+    return [f"not as published: the tap {tap}; protocol {plan.protocol} reads {prescribed} of this model"]

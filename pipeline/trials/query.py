@@ -1,0 +1,136 @@
+"""Which features are asked for by name, and what is said where the store does not have them."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Iterable, Sequence
+
+from ...errors import NotFound
+from ...stores.names import Name, NamedSet, spelled
+from ...stores.store import Store
+from ..datasets import canonical_name, is_own, known_splits, refuse_name
+from ..doors import DATASETS, may_be_own
+from ..options import SetFilter, SetOptions
+
+_MOST_LISTED = 6
+"""Extractions that a message lists; `cryoprobe ls` has all."""
+
+
+class FeatureQuery(SetFilter):
+    """Which features are asked for, by name.
+
+    Parameters
+    ----------
+    model, dataset : str
+        As given to `extract`; see `meaning`.
+    """
+
+    model: str
+    dataset: str
+
+    @classmethod
+    def of(cls, asked: SetOptions, *, tap: str | None) -> FeatureQuery:
+        """Return what is asked for by name, read at a tap."""
+        fields = {name: getattr(asked, name) for name in cls.model_fields}
+        return cls.model_validate({**fields, "tap": tap})
+
+
+def options_of(name: Name) -> str:
+    """Return the options with which a set was extracted, as they are given, but for the tap."""
+    return spelled(name.options, ", ") or "no options"
+
+
+def command(store: Store, query: FeatureQuery, splits: Sequence[str], like: Name | None = None) -> str:
+    """Return the exact command that would make the missing features, with the options of those that are `like` them."""
+    words = ["cryoprobe", "extract", "--model", query.model, "--dataset", query.dataset, "--store", store.url]
+    options = {
+        "split": ",".join(splits) or None,
+        "tap": query.tap,
+        **(like.options if like is not None else {}),
+        **({"checkpoint": None} if query.untrained else {}),
+        **({"untrained": None, "seed": None} if not query.untrained else {}),
+        **query.options,
+        "data-root": query.data_root,
+    }
+    for option, value in options.items():
+        if value is not None:
+            words += [f"--{option}"] if value is True else [f"--{option}", str(value)]
+    return shlex.join(words)
+
+
+def not_extracted(store: Store, query: FeatureQuery, absent: Sequence[str], candidates: Sequence[NamedSet]) -> NotFound:
+    """Return the error that says what the store lacks, what it has instead, and how to make the rest.
+
+    Parameters
+    ----------
+    store : Store
+    query : FeatureQuery
+    absent : sequence of str
+        Splits that are wanted and not there.
+    candidates : sequence of NamedSet
+        What fits the query but for the split, newest first.
+    """
+    of_name = store.find(model=query.model, dataset=canonical_name(query.dataset, query.data_root))
+    others = [n for n in of_name if n not in candidates]
+    what = f"The store {store.url} has no features of {query.model} on {query.dataset}"
+    like = next((n.name for n in (*candidates, *others)), None)
+    if candidates:
+        return _no_split(what, store, query, absent, candidates, others, like)
+    if others:
+        asked = spelled(query.options) or "trained weights"
+        message = f"{what} with {asked}. It has, of this model and data set:\n  {_listed(others)}"
+        hint = f"Give the options of one of these; or make what is asked for:\n  {command(store, query, [], like)}"
+        return NotFound(message, hint=hint, key=query.dataset)
+    if is_own(query.dataset) and not may_be_own(query.dataset, DATASETS):
+        refuse_name(query.dataset)  # unless a program has named it so, and this store has it
+    return NotFound(f"{what}.", hint=f"Make them:\n  {command(store, query, [])}", key=query.dataset)
+
+
+def _no_split(
+    what: str,
+    store: Store,
+    query: FeatureQuery,
+    absent: Sequence[str],
+    candidates: Sequence[NamedSet],
+    others: Sequence[NamedSet],
+    like: Name | None,
+) -> NotFound:
+    """Return the error where the store has features as they are asked for, but of other splits."""
+    which = ", ".join(repr(s) for s in absent)
+    elsewhere = [n for n in others if n.name.split in absent]
+    options = {**({"tap": candidates[0].name.tap} if elsewhere else {}), **query.options}
+    message = f"{what}{f' with {spelled(options)}' if options else ''}, split {which}."
+    message += f" It has: {', '.join(sorted({n.name.split for n in candidates}))}."
+    if elsewhere:
+        message += f"\nWith other options it has:\n  {_listed(elsewhere)}"
+    name = "Name other splits: --train-split, --test-split (a fraction holds out a part of train)."
+    there = known_splits(query.dataset, query.data_root)
+    if there is not None and (unknown := [s for s in absent if s not in there]):
+        hint = f"{query.dataset} has no split {unknown[0]!r}; it has: {', '.join(there)}. {name}"
+    else:
+        # Whether the data set has such a split cannot be told without opening it.
+        if_ = "Make them" if there is not None else f"If the data set has {which}, make them"
+        hint = f"{if_}:\n  {command(store, query, absent, like)}\nOr n{name[1:]}"
+    return NotFound(message, hint=hint, key=query.dataset)
+
+
+def _listed(found: Iterable[NamedSet]) -> str:
+    """Return a line for each extraction, newest first: its options, and its splits."""
+    splits: dict[str, list[str]] = {}
+    for n in found:
+        words = spelled({"tap": n.name.tap, **n.name.options})
+        splits.setdefault(words, []).append(n.name.split)
+    lines = [f"{words} ({', '.join(sorted(set(names)))})" for words, names in splits.items()]
+    more = len(lines) - _MOST_LISTED
+    return "\n  ".join([*lines[:_MOST_LISTED], *([f"… and {more} more"] if more > 0 else [])])
+
+
+def listed_with_ids(found: Iterable[NamedSet]) -> str:
+    """Return a line for each extraction: its options, and its splits with the first digits of their sets."""
+    splits: dict[str, list[str]] = {}
+    for n in found:
+        words = spelled({"tap": n.name.tap, **n.name.options})
+        splits.setdefault(words, []).append(f"{n.name.split} {n.set[:12]}")
+    lines = [f"{words} ({', '.join(dict.fromkeys(names))})" for words, names in splits.items()]
+    more = len(lines) - _MOST_LISTED
+    return "\n  ".join([*lines[:_MOST_LISTED], *([f"… and {more} more"] if more > 0 else [])])
