@@ -9,7 +9,7 @@ from typing import Unpack
 from ..stores.sample_index import SampleIndex
 from ..stores.store import Store, open_store
 from .datasets.base import Dataset
-from .encoders.allocator import release_memory
+from .encoders.allocator import keep_freed_memory, release_memory
 from .encoders.base import Encoder
 from .encoders.embedding import default_batch
 from .extraction.differences import explain_encoder
@@ -60,6 +60,8 @@ def extract(
     reporter = reporter or Reporter()
     data = open_data(dataset, asked, reporter)
     encoder = open_encoder(model, asked, running)
+    if str(encoder.device) == "cpu":
+        keep_freed_memory()
     opened = open_store(store, create=True)
     specs = [encoder.spec(tap, asked.stored_dtype) for tap in encoder.taps]
     targets = [Target(spec, spec.id, opened.rows_of(spec.id)) for spec in specs]

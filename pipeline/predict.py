@@ -20,7 +20,7 @@ from .datasets.folders import images_below
 from .datasets.images import decode_file
 from .datasets.splits import status
 from .encoders import load_encoder
-from .encoders.allocator import release_memory
+from .encoders.allocator import keep_freed_memory, release_memory
 from .encoders.base import Encoder
 from .encoders.embedding import NOT_USABLE, advice_on_all, default_batch, encode_images, load_image, named_failures
 from .extraction.differences import differences
@@ -120,6 +120,8 @@ def predict(
     reporter = reporter or Reporter()
     files = _files([paths] if isinstance(paths, str | Path) else paths, reporter)
     encoder, spec = _encoder_of(probe.header.encoder, model, checkpoint, running.device)
+    if str(encoder.device) == "cpu":
+        keep_freed_memory()
     run = _Run(
         probe=probe,
         encoder=encoder,

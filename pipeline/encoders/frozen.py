@@ -10,14 +10,13 @@ import logging
 import warnings
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from typing import Any, Literal, Protocol
+from typing import Any, Protocol
 
 import torch
 from PIL import Image
 
 from ...errors import BadInput
-from ..encoders import allocator
-from ..specs import EncoderSpec, Preprocessing, StoredDtype, Tap
+from ..specs import EncoderSpec, StoredDtype, Tap
 
 Transform = Callable[[Image.Image], torch.Tensor]
 
@@ -52,8 +51,8 @@ class FrozenEncoder:
         The taps to fill, checked by `choose_taps`.
     transform : callable
         The library's own evaluation transform, image to float32 [3, h, w].
-    family, architecture, weights, preprocessing
-        The fields of `EncoderSpec`.
+    identity : EncoderSpec
+        At one of the taps; those at the others differ in it alone.
     device : str
     seed : int, optional
         Seed of the random weights, where they are.
@@ -67,10 +66,7 @@ class FrozenEncoder:
         tower: Tower,
         taps: Sequence[Tap],
         transform: Transform,
-        family: Literal["open_clip", "timm"],
-        architecture: str,
-        weights: str,
-        preprocessing: Preprocessing,
+        identity: EncoderSpec,
         device: torch.device,
         seed: int | None = None,
         checkpoint_sha256: str | None = None,
@@ -82,15 +78,10 @@ class FrozenEncoder:
         self.device = device
         self._tower = tower
         self._transform = transform
-        self._family: Literal["open_clip", "timm"] = family
-        self._architecture = architecture
-        self._weights = weights
-        self._preprocessing = preprocessing
+        self._identity = identity
         # channels_last doubles the speed of convolutional nets on a CPU and does not slow token models.
         module: Any = tower.module.eval().requires_grad_(False)
         module.to(device=device, dtype=torch.float32, memory_format=torch.channels_last)
-        if device.type == "cpu":
-            allocator.keep_freed_memory()
 
     @property
     def untrained(self) -> bool:
@@ -99,14 +90,7 @@ class FrozenEncoder:
 
     def spec(self, tap: Tap, stored_dtype: StoredDtype = "float16") -> EncoderSpec:
         """Return the identity of this encoder at one tap."""
-        return EncoderSpec(
-            family=self._family,
-            architecture=self._architecture,
-            weights=self._weights,
-            preprocessing=self._preprocessing,
-            tap=tap,
-            stored_dtype=stored_dtype,
-        )
+        return self._identity.model_copy(update={"tap": tap, "stored_dtype": stored_dtype})
 
     def preprocess(self, image: Image.Image) -> torch.Tensor:
         """Turn an image as PIL opened it into a float32 tensor [3, h, w]; safe to call from several threads."""

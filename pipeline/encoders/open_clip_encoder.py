@@ -13,7 +13,7 @@ import torch
 
 from ...errors import BadInput
 from ..encoders import hub
-from ..specs import Preprocessing, Tap
+from ..specs import EncoderSpec, Preprocessing, Tap
 from .checkpoint import read_checkpoint
 from .frozen import (
     FrozenEncoder,
@@ -77,10 +77,13 @@ def load(
         tower=tower,
         taps=chosen,
         transform=open_clip.transform.image_transform_v2(config, is_train=False),
-        family="open_clip",
-        architecture=built,
-        weights=weights_digest(model.state_dict()),
-        preprocessing=_preprocessing(config),
+        identity=EncoderSpec(
+            family="open_clip",
+            architecture=built,
+            weights=weights_digest(model.state_dict()),
+            preprocessing=_preprocessing(config),
+            tap=chosen[0],
+        ),
         device=target,
         seed=seed,
         checkpoint_sha256=None if checkpoint is None or read is None else read.sha256,

@@ -14,7 +14,7 @@ from PIL import Image
 
 from ...errors import BadInput
 from ..encoders import hub
-from ..specs import Preprocessing, Tap
+from ..specs import EncoderSpec, Preprocessing, Tap
 from .checkpoint import read_checkpoint
 from .frozen import (
     FrozenEncoder,
@@ -101,22 +101,29 @@ def freeze(
         tower=tower,
         taps=chosen,
         transform=_rgb_first(data.create_transform(**config, is_training=False)),
-        family="timm",
-        architecture=architecture,
-        weights=weights_digest(model.state_dict()),
-        preprocessing=Preprocessing(
-            library="timm",
-            image_size=tuple(config["input_size"][1:]),
-            resize_mode=config["crop_mode"],
-            crop_fraction=config["crop_pct"],
-            interpolation=config["interpolation"],
-            mean=tuple(config["mean"]),
-            std=tuple(config["std"]),
-            color_mode="RGB, converted before resize and crop",
+        identity=EncoderSpec(
+            family="timm",
+            architecture=architecture,
+            weights=weights_digest(model.state_dict()),
+            preprocessing=_preprocessing(config),
+            tap=chosen[0],
         ),
         device=target,
         seed=seed,
         checkpoint_sha256=checkpoint_sha256,
+    )
+
+
+def _preprocessing(config: dict[str, Any]) -> Preprocessing:
+    return Preprocessing(
+        library="timm",
+        image_size=tuple(config["input_size"][1:]),
+        resize_mode=config["crop_mode"],
+        crop_fraction=config["crop_pct"],
+        interpolation=config["interpolation"],
+        mean=tuple(config["mean"]),
+        std=tuple(config["std"]),
+        color_mode="RGB, converted before resize and crop",
     )
 
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, TypedDict, Unpack
 
 import numpy as np
 import numpy.typing as npt
@@ -87,38 +87,12 @@ def for_batch_size(learning_rates: Sequence[float], batch_size: int) -> tuple[fl
     return tuple(rate * batch_size / 256 for rate in learning_rates)
 
 
-def train_heads(
-    x: Features,
-    y: Labels,
-    n_classes: int,
-    *,
-    learning_rates: Sequence[float],
-    weight_decays: Sequence[float] = (0.0,),
-    optimizer: OptimizerName = "sgd",
-    momentum: float = 0.9,
-    epochs: int | None = None,
-    iterations: int | None = None,
-    batch_size: int = 1024,
-    schedule: Schedule = "cosine",
-    init_std: float | None = 0.01,
-    seed: int = 0,
-    device: str = "cpu",
-) -> Heads:
-    """Train one softmax-regression head for every pair of a learning rate and a weight decay.
-
-    All heads start from the same weights and see the same batches, so that a head does not depend on which others are
-    in the grid, but for rounding.
+@dataclass(frozen=True)
+class HeadOptions:
+    """How heads are trained.
 
     Parameters
     ----------
-    x : ndarray, float32 or float64 [n, d]
-        Copied whole to `device`. Trained in its precision; float16 is widened to float32.
-    y : ndarray, int64 [n]
-        From 0 to n_classes - 1.
-    n_classes : int
-    learning_rates, weight_decays : sequence of float
-        Every pair is a head; those of the first learning rate come first. A decay applies to weights and biases, as
-        torch's optimizers do with a layer's parameters; with "adamw" it is decoupled from the gradient.
     optimizer : {"sgd", "adamw"}
     momentum : float
         Of "sgd". "adamw" has torch's betas and epsilon.
@@ -136,6 +110,59 @@ def train_heads(
     seed : int
         Of two generators of its own, for weights and for order: no global state is read or changed.
     device : str
+    """
+
+    optimizer: OptimizerName = "sgd"
+    momentum: float = 0.9
+    epochs: int | None = None
+    iterations: int | None = None
+    batch_size: int = 1024
+    schedule: Schedule = "cosine"
+    init_std: float | None = 0.01
+    seed: int = 0
+    device: str = "cpu"
+
+
+class HeadArguments(TypedDict, total=False):
+    """Keyword arguments that become `HeadOptions`."""
+
+    optimizer: OptimizerName
+    momentum: float
+    epochs: int | None
+    iterations: int | None
+    batch_size: int
+    schedule: Schedule
+    init_std: float | None
+    seed: int
+    device: str
+
+
+def train_heads(
+    x: Features,
+    y: Labels,
+    n_classes: int,
+    *,
+    learning_rates: Sequence[float],
+    weight_decays: Sequence[float] = (0.0,),
+    **options: Unpack[HeadArguments],
+) -> Heads:
+    """Train one softmax-regression head for every pair of a learning rate and a weight decay.
+
+    All heads start from the same weights and see the same batches, so that a head does not depend on which others are
+    in the grid, but for rounding.
+
+    Parameters
+    ----------
+    x : ndarray, float32 or float64 [n, d]
+        Copied whole to `device`. Trained in its precision; float16 is widened to float32.
+    y : ndarray, int64 [n]
+        From 0 to n_classes - 1.
+    n_classes : int
+    learning_rates, weight_decays : sequence of float
+        Every pair is a head; those of the first learning rate come first. A decay applies to weights and biases, as
+        torch's optimizers do with a layer's parameters; with "adamw" it is decoupled from the gradient.
+    **options
+        See `HeadOptions`.
 
     Returns
     -------
@@ -164,29 +191,30 @@ def train_heads(
         train_heads(x, y, k, optimizer="adamw", learning_rates=[0.1], weight_decays=np.logspace(-6, 2, 97), epochs=10,
                     batch_size=64, init_std=None)
     """
+    how = HeadOptions(**options)
     x = x if x.dtype == np.float64 else x.astype(np.float32, copy=False)
     rates, decays = [float(r) for r in learning_rates], [float(w) for w in weight_decays]
-    _check(x, y, n_classes, rates, decays, {"optimizer": optimizer, "schedule": schedule})
+    _check(x, y, n_classes, rates, decays, how)
     pairs = [(rate, decay) for rate in rates for decay in decays]
-    batches = Batches(len(x), batch_size, epochs, iterations)
+    batches = Batches(len(x), how.batch_size, how.epochs, how.iterations)
 
     import torch
 
-    weight_seed, order_seed = np.random.SeedSequence(seed).spawn(2)
-    start = _initial(x.shape[1], n_classes, init_std, np.random.default_rng(weight_seed))  # [d, K], [K]
-    products = min(batch_size, len(x)) * x.shape[1] * n_classes * len(pairs)
-    threads = max(1, min(torch.get_num_threads(), products // _WORTH_A_THREAD)) if device == "cpu" else 1
+    weight_seed, order_seed = np.random.SeedSequence(how.seed).spawn(2)
+    start = _initial(x.shape[1], n_classes, how.init_std, np.random.default_rng(weight_seed))  # [d, K], [K]
+    products = min(how.batch_size, len(x)) * x.shape[1] * n_classes * len(pairs)
+    threads = max(1, min(torch.get_num_threads(), products // _WORTH_A_THREAD)) if how.device == "cpu" else 1
     with torch.no_grad(), Team(threads) as team:
-        rows, labels = _tensor(x, device), _tensor(y, device)
+        rows, labels = _tensor(x, how.device), _tensor(y, how.device)
         # [d, H K] and [H K]: head after head.
         parameters = [torch.from_numpy(p).to(rows).repeat(*(1,) * (p.ndim - 1), len(pairs)) for p in start]
         rate, decay = (rows.new_tensor(v).repeat_interleave(n_classes) for v in zip(*pairs, strict=True))
-        update: Update = Momentum(parameters, momentum) if optimizer == "sgd" else AdamW(parameters)
+        update: Update = Momentum(parameters, how.momentum) if how.optimizer == "sgd" else AdamW(parameters)
         last_pass = torch.zeros(len(pairs), dtype=torch.float64, device=rows.device)
         for t, chosen in enumerate(batches.draw(np.random.default_rng(order_seed))):
-            picked = torch.from_numpy(chosen).to(device)
+            picked = torch.from_numpy(chosen).to(how.device)
             gradients, losses = _gradients(rows, labels, picked, parameters, len(pairs), team)
-            share = (1 + np.cos(np.pi * t / batches.total)) / 2 if schedule == "cosine" else 1.0
+            share = (1 + np.cos(np.pi * t / batches.total)) / 2 if how.schedule == "cosine" else 1.0
             update.step(gradients, rate * share, decay)
             if t >= batches.total - batches.last_pass:
                 last_pass += losses
@@ -257,7 +285,7 @@ def _check(
     n_classes: int,
     rates: list[float],
     decays: list[float],
-    options: dict[str, object],
+    how: HeadOptions,
 ) -> None:
     problem = None
     if x.ndim != 2 or y.shape != x.shape[:1] or x.size == 0:
@@ -270,9 +298,10 @@ def _check(
         problem = f"need weight decays of at least 0, not {decays}"
     if problem is not None:
         raise BadInput(f"linear heads {problem}", hint="Check the rows and the grid that the heads are trained with.")
-    for name, known in (("optimizer", ("sgd", "adamw")), ("schedule", ("cosine", "constant"))):
-        if options[name] not in known:
-            raise BadInput(f"there is no {name} {options[name]!r}", hint=f"Give one of {', '.join(known)}.", key=name)
+    asked = (("optimizer", how.optimizer, ("sgd", "adamw")), ("schedule", how.schedule, ("cosine", "constant")))
+    for name, value, known in asked:
+        if value not in known:
+            raise BadInput(f"there is no {name} {value!r}", hint=f"Give one of {', '.join(known)}.", key=name)
 
 
 def _initial(

@@ -88,15 +88,11 @@ class Curvature:
         stride = max(1, min(8, len(sample) // _ROWS_OF_A_DIAGONAL))
         softmax, wide = sample.task.softmax, _wide(sample.x.dtype)
 
-        def weights_of(block: Block) -> torch.Tensor | None:
-            weights = sample.task.rows(block.rows).weights_of(models)
-            return None if weights is None else weights[:, None].to(wide)
-
         def begin(block: Block) -> tuple[torch.Tensor, torch.Tensor]:
             # Probabilities stay in float32: 1 - p of a row that is all but decided would be lost in fewer digits.
             z = torch.addmm(intercepts, heads, block.x.T).to(wide).view(m, k, -1)
             p = probabilities_(z, softmax=softmax)
-            weights = weights_of(block)
+            weights = self._weights_of(block, wide)
             if not softmax:
                 p.mul_(1 - p)
                 if weights is not None:
@@ -123,7 +119,7 @@ class Curvature:
             own = p[:, :, ::stride]
             if softmax:
                 own = (turn.square().mT @ own).sub_((turn.mT @ own).square_()).clamp_min_(0)
-                weights = weights_of(block)
+                weights = self._weights_of(block, wide)
                 if weights is not None:
                     own.mul_(weights[:, :, ::stride])
             return own.reshape(m * k, -1).to(sample.x.dtype) @ block.x[::stride].square()
@@ -138,6 +134,10 @@ class Curvature:
             inverse.w[:, -1] = 0
             inverse.b[:, -1] = 0
         self.preconditioner = Preconditioner(turned, inverse)
+
+    def _weights_of(self, block: Block, dtype: torch.dtype) -> torch.Tensor | None:
+        weights = self._sample.task.rows(block.rows).weights_of(self._models)
+        return None if weights is None else weights[:, None].to(dtype)
 
     def keep(self, which: torch.Tensor) -> None:
         """Go on with the chosen models, bool [m], only."""

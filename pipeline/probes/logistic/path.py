@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, TypedDict, Unpack
 
 import numpy as np
 import numpy.typing as npt
@@ -44,6 +45,48 @@ _STEPS_AT_ONCE = 15
 _DECREASE = 0.02
 """Share by which a coarse step must lower the objective to be worth another. Ten λ of 1,000 rows of 768 take 184
 products with it, 176 with 0.005, and 233 with 0.05."""
+
+
+@dataclass(frozen=True)
+class PathOptions:
+    """How to fit a path, and how close to the optimum.
+
+    Parameters
+    ----------
+    precision : {"auto", "float32", "float64"}
+        Of the gradient and the objective, and so of the result; sums over rows are float64 in all. "auto" is float64
+        for features in float64, else float32 and then, where that cannot find the optimum, float64.
+    tol : float
+        A λ has converged when its objective is at most by this share above the smallest one, F - F* ≤ tol F*, as
+        `Path.gap` knows it, and by this share of what the weights gain over none at all. For features of up to four
+        million entries that is proven, and some more steps are taken for the weights.
+    max_steps : int
+        Newton steps, beside those that bring it near, seven at most. A λ that needs more is returned where it got to,
+        with `Path.converged` False. In a long path, those that are set aside after twelve begin anew from their
+        neighbours, with as many.
+    threads : int, optional
+        On a CPU; torch's own number by default.
+    memory : int, optional
+        Bytes that the fit may take, beside what is there before it: features in memory, the interpreter, torch. The
+        fewer, the fewer rows are held for curvature, and the more passes it takes. All rows by default, and of a
+        `Rotated`, which holds them already.
+    """
+
+    precision: Precision = "auto"
+    tol: float = 1e-4
+    max_steps: int = 50
+    threads: int | None = None
+    memory: int | None = None
+
+
+class PathArguments(TypedDict, total=False):
+    """Keyword arguments that become `PathOptions`."""
+
+    precision: Precision
+    tol: float
+    max_steps: int
+    threads: int | None
+    memory: int | None
 
 
 @dataclass(frozen=True)
@@ -99,13 +142,9 @@ def fit_path(
     lambdas: Sequence[float] | Float64,
     *,
     sample_weight: npt.NDArray[np.floating[Any]] | torch.Tensor | None = None,
-    precision: Precision = "auto",
-    tol: float = 1e-4,
-    max_steps: int = 50,
-    threads: int | None = None,
-    memory: int | None = None,
     start: tuple[Float64, Float64] | None = None,
     report: Callable[[str], None] | None = None,
+    **options: Unpack[PathArguments],
 ) -> Path:
     """Fit L2-regularised logistic regression for every λ, in one go.
 
@@ -123,27 +162,12 @@ def fit_path(
         Positive.
     sample_weight : [n] or, for flags, [n, K]; optional
         Not negative.
-    precision : {"auto", "float32", "float64"}
-        Of the gradient and the objective, and so of the result; sums over rows are float64 in all. "auto" is float64
-        for features in float64, else float32 and then, where that cannot find the optimum, float64.
-    tol : float
-        A λ has converged when its objective is at most by this share above the smallest one, F - F* ≤ tol F*, as
-        `Path.gap` knows it, and by this share of what the weights gain over none at all. For features of up to four
-        million entries that is proven, and some more steps are taken for the weights.
-    max_steps : int
-        Newton steps, beside those that bring it near, seven at most. A λ that needs more is returned where it got to,
-        with `Path.converged` False. In a long path, those that are set aside after twelve begin anew from their
-        neighbours, with as many.
-    threads : int, optional
-        On a CPU; torch's own number by default.
-    memory : int, optional
-        Bytes that the fit may take, beside what is there before it: features in memory, the interpreter, torch. The
-        fewer, the fewer rows are held for curvature, and the more passes it takes. All rows by default, and of a
-        `Rotated`, which holds them already.
     start : tuple of ndarray, optional
         coef [L, K, d] and intercept [L, K] to begin with.
     report : callable, optional
         Told a line a step.
+    **options
+        See `PathOptions`.
 
     Returns
     -------
@@ -156,6 +180,7 @@ def fit_path(
     """
     import torch
 
+    asked = PathOptions(**options)
     rows = MatrixRows(as_tensor(x)) if isinstance(x, np.ndarray | torch.Tensor) else x
     penalties = np.array(lambdas, dtype=np.float64, order="C")
     if penalties.ndim != 1 or not len(penalties) or not np.isfinite(penalties).all() or (penalties <= 0).any():
@@ -163,13 +188,13 @@ def fit_path(
     fitted = as_task(rows, y, sample_weight)
     if fitted.task is None:
         return _without_fit(fitted, penalties, rows.d)
-    task = fitted.task
-    types = _types(x, precision)
-    small = rows.n * rows.d <= _SMALL
-    count = threads if threads is not None else torch.get_num_threads()
+    types, task = _types(x, asked.precision), fitted.task
+    count = asked.threads if asked.threads is not None else torch.get_num_threads()
     alone = rows.n * rows.d < _WORTH_A_TEAM or rows.device.type != "cpu"
     with Team(count, workers=not alone) as team:
-        problem = pose(rows, task, types[0], team, orthogonal=types[-1], n_penalties=len(penalties), memory=memory)
+        problem = pose(
+            rows, task, types[0], team, orthogonal=types[-1], n_penalties=len(penalties), memory=asked.memory
+        )
         if report is not None:
             report(f"{len(problem.sample)} of {rows.n} rows rotated to their principal axes, {problem.sample.x.dtype}")
         n_columns = problem.columns
@@ -178,45 +203,84 @@ def fit_path(
             torch.arange(n_columns, device=rows.device).repeat(len(penalties)),
         )
         found = Search(models, _start(problem, models, fitted, start))
-        coarse = Rules(
-            gap=0.0, strict=False, last=False, trust=False, decrease=_DECREASE, rounding=1e-4,
-            max_steps=min(7, max_steps), max_products=12,
-        )  # fmt: skip
-        exact: dict[torch.dtype, tuple[Problem, Exact]] = {}
-
-        def approach(search: Search, instead: Start | None) -> None:
-            search.run(problem.coarsely(), problem.sample, coarse, team, report, instead=instead)
-            if problem.sample.task is not task or problem.sample.x.dtype != types[0]:
-                search.passes.zero_()  # not over all rows, or not in `precision`
-
-        def descend(search: Search, rules: Rules, instead: Start | None) -> None:
-            part, which = search, torch.arange(len(search.models), device=rows.device)
-            for dtype in types:
-                if dtype not in exact:
-                    posed = problem.in_float64() if small and dtype == torch.float64 else problem
-                    exact[dtype] = posed, posed.exactly(dtype)
-                posed, at = exact[dtype]
-                part.run(at, posed.sample, _rules_in(dtype, rules, types, small=small), team, report, instead=instead)
-                if part is not search:
-                    search.put(which, part)
-                # What rounding does not hide would not be found in more digits either, but where products are cheap.
-                which = (~search.done if small else search.blurred).nonzero().squeeze(1)
-                if not len(which):
-                    break
-                part, instead = search.part(which), None
-            search.done = search.good
-
-        course = Course(found, penalties, n_columns, approach, descend)
-        # Steps in a type have its rounding, and know whether it is the last: `_rules_in`.
-        fine = Rules(
-            gap=tol, strict=small, last=False, trust=not small, decrease=-torch.inf, rounding=0.0, max_steps=max_steps,
-            max_products=_MOST_PRODUCTS,
-        )  # fmt: skip
+        steps = _Steps(problem, asked, types, small=rows.n * rows.d <= _SMALL, report=report)
+        course = Course(found, penalties, n_columns, steps.approach, steps.descend)
         if start is None:
-            course.by_levels(fine, ahead=not small and not isinstance(rows, StreamRows))
+            course.by_levels(steps.fine, ahead=not steps.small and not isinstance(rows, StreamRows))
         else:
-            course.together(fine)
+            course.together(steps.fine)
         return _path(found, problem, fitted, penalties)
+
+
+class _Steps:
+    """The two kinds of steps of a path: coarse ones on a sample, and fine ones on all rows, in one type after another.
+
+    Parameters
+    ----------
+    problem : Problem
+    asked : PathOptions
+    types : sequence of dtype
+        Of the gradient; see `_types`.
+    small : bool
+        Whether many products cost little.
+    report : callable or None
+    """
+
+    def __init__(
+        self,
+        problem: Problem,
+        asked: PathOptions,
+        types: Sequence[torch.dtype],
+        *,
+        small: bool,
+        report: Callable[[str], None] | None,
+    ) -> None:
+        self.small = small
+        self._problem, self._types, self._report = problem, types, report
+        self._exact: dict[torch.dtype, tuple[Problem, Exact]] = {}
+        self._coarse = Rules(
+            gap=0.0, strict=False, last=False, trust=False, decrease=_DECREASE, rounding=1e-4,
+            max_steps=min(7, asked.max_steps), max_products=12,
+        )  # fmt: skip
+        # Steps in a type have its rounding, and know whether it is the last: `_rules_in`.
+        self.fine = Rules(
+            gap=asked.tol, strict=small, last=False, trust=not small, decrease=-math.inf, rounding=0.0,
+            max_steps=asked.max_steps, max_products=_MOST_PRODUCTS,
+        )  # fmt: skip
+
+    def approach(self, search: Search, instead: Start | None) -> None:
+        """Bring models near, by coarse steps on the sample."""
+        problem = self._problem
+        search.run(problem.coarsely(), problem.sample, self._coarse, problem.team, self._report, instead=instead)
+        if problem.sample.task is not problem.task or problem.sample.x.dtype != self._types[0]:
+            search.passes.zero_()  # not over all rows, or not in the precision that was asked for
+
+    def descend(self, search: Search, rules: Rules, instead: Start | None) -> None:
+        """Bring models to their optimum, by steps that count all rows."""
+        import torch
+
+        small, types = self.small, self._types
+        part, which = search, torch.arange(len(search.models), device=search.objective.device)
+        for dtype in types:
+            posed, at = self._posed(dtype)
+            within = _rules_in(dtype, rules, types, small=small)
+            part.run(at, posed.sample, within, posed.team, self._report, instead=instead)
+            if part is not search:
+                search.put(which, part)
+            # What rounding does not hide would not be found in more digits either, but where products are cheap.
+            which = (~search.done if small else search.blurred).nonzero().squeeze(1)
+            if not len(which):
+                break
+            part, instead = search.part(which), None
+        search.done = search.good
+
+    def _posed(self, dtype: torch.dtype) -> tuple[Problem, Exact]:
+        import torch
+
+        if dtype not in self._exact:
+            posed = self._problem.in_float64() if self.small and dtype == torch.float64 else self._problem
+            self._exact[dtype] = posed, posed.exactly(dtype)
+        return self._exact[dtype]
 
 
 def _types(x: Any, precision: Precision) -> tuple[torch.dtype, ...]:
