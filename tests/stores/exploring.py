@@ -13,6 +13,7 @@ from __future__ import annotations
 import hashlib
 import itertools
 import math
+import random
 import re
 import threading
 from collections import Counter
@@ -559,8 +560,29 @@ def search(beginning: Sequence[str], time: Time, depth: int, events: Sequence[st
     return searched
 
 
-def play(beginning: Sequence[str], time: Time, sequence: Sequence[str], seen: set[str]) -> bool:
-    """Play a sequence of events, and look whether all holds; return whether it has come to a new state."""
+def wander(beginning: Sequence[str], time: Time, depth: int, walks: int, seed: int) -> Searched:
+    """Try random sequences of events of a depth, and look after each event; raise as `search` does."""
+    rng, searched, seen = random.Random(f"{seed} {time} {[*beginning]}"), Searched(), set[str]()
+    for _ in range(walks):
+        sequence = [rng.choice(EVENTS) for _ in range(depth)]
+        searched.sequences += 1
+        searched.states += play(beginning, time, sequence, seen, each=True)
+    return searched
+
+
+def play(beginning: Sequence[str], time: Time, sequence: Sequence[str], seen: set[str], *, each: bool = False) -> bool:
+    """Play a sequence of events, and look whether all holds at its end; return whether it has come to a new state.
+
+    Parameters
+    ----------
+    beginning, sequence : sequence of str
+        Events.
+    time : str
+    seen : set of str
+        States that have been searched; the new one is added.
+    each : bool
+        Look after each event, too.
+    """
     world = World("no grace")
     try:
         for event in beginning:
@@ -569,6 +591,8 @@ def play(beginning: Sequence[str], time: Time, sequence: Sequence[str], seen: se
         moved = True
         for event in sequence:
             moved = world.happen(event)
+            if each:
+                world.check()
         state = world.state()
         if not moved or state in seen:
             world.abandon()

@@ -1,6 +1,7 @@
 """Whatever the order of listings, reads, seals, removals, kills and collections, what somebody was told holds.
 
-``CRYOPROBE_SEARCH_DEPTH=6`` searches as deep from every beginning, which takes hours; 3 takes some minutes.
+``CRYOPROBE_SEARCH_DEPTH=4`` searches as deep from every beginning, which takes hours; 3 takes some minutes. Deeper
+orders are drawn at random: ``CRYOPROBE_SEARCH_WALKS=1000`` draws so many of each kind, ``CRYOPROBE_SEARCH_SEED`` others.
 """
 
 from __future__ import annotations
@@ -8,9 +9,11 @@ from __future__ import annotations
 import os
 
 import pytest
-from exploring import BEGINNINGS, EVENTS, Time, play, prepare, search
+from exploring import BEGINNINGS, EVENTS, Time, play, prepare, search, wander
 
 DEPTH = int(os.environ.get("CRYOPROBE_SEARCH_DEPTH", "0"))
+WALKS = int(os.environ.get("CRYOPROBE_SEARCH_WALKS", "8"))
+SEED = int(os.environ.get("CRYOPROBE_SEARCH_SEED", "0"))
 
 TIMES: tuple[Time, ...] = ("no grace", "a day passes", "a day back")
 
@@ -27,6 +30,14 @@ def test_every_sequence_of_events(beginning: str, time: Time) -> None:
     searched = search(BEGINNINGS[beginning], time, depth)
     assert searched.sequences >= len(EVENTS) * (1 + 5 * (depth > 1))
     assert searched.states >= 5 * depth
+
+
+@pytest.mark.parametrize("time", TIMES)
+@pytest.mark.parametrize("beginning", BEGINNINGS)
+def test_sequences_of_six_events_drawn_at_random(beginning: str, time: Time) -> None:
+    searched = wander(BEGINNINGS[beginning], time, depth=6, walks=WALKS, seed=SEED)
+    assert searched.sequences == WALKS
+    assert searched.states >= WALKS // 4
 
 
 @pytest.mark.parametrize("time", TIMES)
