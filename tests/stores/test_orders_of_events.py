@@ -1,7 +1,7 @@
 """Whatever the order of listings, reads, seals, removals, kills and collections, what somebody was told holds.
 
 ``CRYOPROBE_SEARCH_DEPTH=4`` searches as deep from every beginning, which takes hours; 3 takes some minutes. Deeper
-orders are drawn at random: ``CRYOPROBE_SEARCH_WALKS=1000`` draws so many of each kind, ``CRYOPROBE_SEARCH_SEED`` others.
+orders are drawn at random: ``CRYOPROBE_SEARCH_WALKS=1000`` draws so many of each, ``CRYOPROBE_SEARCH_SEED`` other ones.
 """
 
 from __future__ import annotations
