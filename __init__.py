@@ -35,9 +35,9 @@ if TYPE_CHECKING:
     from .pipeline.extracted import ExtractedSet, summary
     from .pipeline.predict import Predicted, predict
     from .pipeline.probe import probe, results
-    from .pipeline.probes import list_probes
+    from .pipeline.probes import NamedProbe, ProbeOutcome, list_probes
     from .pipeline.progress import Reporter
-    from .pipeline.protocols import list_protocols
+    from .pipeline.protocols import Problem, Protocol, fit_and_score, list_protocols
     from .pipeline.quickstart import Quickstart, quickstart
     from .pipeline.saved import ProbeHeader, SavedProbe, load_probe, save_probe
     from .stores.backends.cache import cache_state, clear_cache
@@ -76,9 +76,9 @@ _HOMES = {
     "pipeline.extracted": ("ExtractedSet", "summary"),
     "pipeline.predict": ("Predicted", "predict"),
     "pipeline.probe": ("probe", "results"),
-    "pipeline.probes": ("list_probes",),
+    "pipeline.probes": ("NamedProbe", "ProbeOutcome", "list_probes"),
     "pipeline.progress": ("Reporter",),
-    "pipeline.protocols": ("list_protocols",),
+    "pipeline.protocols": ("Problem", "Protocol", "fit_and_score", "list_protocols"),
     "pipeline.quickstart": ("Quickstart", "quickstart"),
     "pipeline.saved": ("ProbeHeader", "SavedProbe", "load_probe", "save_probe"),
     "stores.backends.cache": ("cache_state", "clear_cache"),
@@ -119,10 +119,14 @@ __all__ = [
     "LayeredStore",
     "Moved",
     "MovedSet",
+    "NamedProbe",
     "NotFound",
     "Pin",
     "Predicted",
     "ProbeHeader",
+    "ProbeOutcome",
+    "Problem",
+    "Protocol",
     "Quickstart",
     "ReadOnly",
     "Removal",
@@ -140,6 +144,7 @@ __all__ = [
     "du",
     "export_set",
     "extract",
+    "fit_and_score",
     "gc",
     "import_set",
     "list_datasets",

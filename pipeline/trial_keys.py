@@ -15,8 +15,10 @@ from ..canonical import digest
 from ..stores.feature_set import FeatureSet
 from .probes import Draw
 from .probes.identity import code_of, request_key, uses_seed
-from .probes.own_code import Code, versions_of
+from .probes.own_code import Code
 from .protocols import METRIC
+from .protocols.identity import code_of as code_of_protocol
+from .protocols.identity import prescribed
 from .resolve import Sets
 from .trial_plan import Plan
 
@@ -49,7 +51,7 @@ def code_in(plan: Plan) -> Code:
     if plan.request is not None:
         return code_of(plan.request)
     assert plan.published is not None
-    return Code(versions=versions_of(plan.published.packages))
+    return code_of_protocol(plan.published)
 
 
 def specify(plan: Plan, sets: Sets, draw: Draw, seed: int, code: Code) -> TrialSpec:
@@ -67,6 +69,8 @@ def specify(plan: Plan, sets: Sets, draw: Draw, seed: int, code: Code) -> TrialS
         key |= {"protocol": plan.protocol, "metric": plan.metric}
         if changed := _changed(plan):
             key["parameters"] = changed
+        if plan.published is not None and (own := prescribed(plan.published)):
+            key["prescribed"] = own
     if _is_random(plan, sets, draw):
         key["seed"] = seed
     if draw.drawn:
