@@ -22,7 +22,7 @@ from importlib.metadata import EntryPoint
 from pathlib import Path
 from typing import Any, Generic, Protocol, TypeVar
 
-from ..errors import BadInput, CryoprobeError
+from ..errors import BadInput, CryoprobeError, CryoprobeWarning
 
 ENCODERS = "cryoprobe.encoders"
 DATASETS = "cryoprobe.datasets"
@@ -167,6 +167,7 @@ def _warn_if_taken(name: str, group: str, places: _Places) -> None:
         warnings.warn(
             f"The package {package} announces {name} under {group}. That is a name of Cryoprobe's own, so the "
             "package's is ignored; it needs another name.",
+            CryoprobeWarning,
             stacklevel=4,
         )
 

@@ -82,7 +82,8 @@ class DatasetSuite:
                 assert labels.min() >= 0
                 assert labels.max() < n_classes
             else:
-                assert (labels.dtype, labels.shape) == (np.uint8, (len(split), n_classes))
+                assert labels.dtype == np.uint8
+                assert labels.shape == (len(split), n_classes)
                 assert labels.max() <= 1
 
     def test_samples_are_read_and_decoded(self, dataset: Dataset) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
 import sys
 import warnings
 from collections.abc import Callable, Iterator
@@ -201,6 +203,15 @@ def test_lists_show_the_package_and_survive_what_is_broken(package: Path) -> Non
     assert json.loads(run("probes", "--json").stdout)[-1]["package"] == "labpkg"
 
 
+def test_a_process_of_its_own_lists_them_and_notes_what_is_ignored(package: Path) -> None:
+    path = os.pathsep.join([str(package), os.environ.get("PYTHONPATH", "")])
+    command = [sys.executable, "-m", "cryoprobe", "probes"]
+    done = subprocess.run(command, env={**os.environ, "PYTHONPATH": path}, capture_output=True, text=True, check=True)
+    assert "lab-proto" in done.stdout
+    (note,) = done.stderr.splitlines()
+    assert note.startswith("note: The package labpkg announces logreg under cryoprobe.probes.")
+
+
 @pytest.mark.parametrize(
     ("ask", "said"),
     [
@@ -216,10 +227,10 @@ def test_what_cannot_be_used_is_refused(ask: dict[str, Any], said: str, package:
 
 
 def test_a_name_of_ours_stays_ours_and_the_package_is_named(package: Path, split: Path) -> None:
-    with pytest.warns(UserWarning, match="labpkg announces logreg under cryoprobe.probes"):
+    with pytest.warns(cryoprobe.CryoprobeWarning, match="labpkg announces logreg under cryoprobe.probes"):
         done = cryoprobe.probe(split, **BY_NAME, C=1.0)
     assert done["solver"]["name"] == "LogisticProbe"
-    with pytest.warns(UserWarning, match="labpkg announces clip under cryoprobe.protocols"):
+    with pytest.warns(cryoprobe.CryoprobeWarning, match="labpkg announces clip under cryoprobe.protocols"):
         assert plan_of("clip", None, None, (), None, None, 0).published.description.startswith("logistic")  # type: ignore[union-attr]
     with warnings.catch_warnings():
         warnings.simplefilter("error")
