@@ -126,6 +126,14 @@ class ProbeSuite:
         np.testing.assert_array_equal(train.x, untouched.x)
         np.testing.assert_array_equal(train.y, untouched.y)
 
+    @pytest.mark.parametrize("view", ["reversed", "by columns", "every other"])
+    def test_a_view_of_rows_is_as_good_as_a_copy(self, probe: Any, view: str) -> None:
+        train, test = separable(320), separable(40, seed=1)
+        picked = slice(None, None, {"reversed": -1, "by columns": 1, "every other": 2}[view])
+        x = np.asfortranarray(train.x) if view == "by columns" else train.x[picked]
+        copied = clone(probe).fit(np.ascontiguousarray(x), train.y[picked].copy()).predict(test.x)
+        np.testing.assert_array_equal(probe.fit(x, train.y[picked]).predict(test.x[::-1]), copied[::-1])
+
     @pytest.mark.parametrize("value", [np.nan, np.inf])
     def test_rows_that_are_not_finite_are_refused(self, probe: Any, value: float) -> None:
         if np.isnan(value) and get_tags(probe).input_tags.allow_nan:

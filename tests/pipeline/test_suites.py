@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -41,35 +42,40 @@ def library(model: str, seed: int = 0) -> Encoder:
     return cryoprobe.load_encoder(model, taps=TAPS[model], untrained=True, seed=seed, device="cpu")
 
 
-MAKERS: dict[str, Callable[..., Encoder]] = {
-    "own": own,
-    "timm": lambda seed=0: library("timm:test_vit", seed),
-    "open_clip": lambda seed=0: library("open_clip:ViT-S-32-alt", seed),
-}
+@cache
+def made(kind: str, seed: int = 0, copy: int = 0) -> Encoder:
+    """Load an encoder once for all tests; another `copy` is loaded again."""
+    if kind == "quickstart":
+        return cryoprobe.load_encoder("quickstart:efficientnet_lite0", image_size=64, device="cpu")
+    return own(seed) if kind == "own" else library(kind, seed)
 
 
 class TestEncoders(EncoderSuite):
-    @pytest.fixture(scope="class", params=MAKERS)
-    def make(self, request: pytest.FixtureRequest) -> Callable[..., Encoder]:
-        return MAKERS[request.param]
+    @pytest.fixture(params=["own", *TAPS])
+    def kind(self, request: pytest.FixtureRequest) -> str:
+        return str(request.param)
 
-    @pytest.fixture(scope="class")
-    def encoder(self, make: Callable[..., Encoder]) -> Encoder:
-        return make()
+    @pytest.fixture
+    def encoder(self, kind: str) -> Encoder:
+        return made(kind)
 
-    @pytest.fixture(scope="class")
-    def same_encoder(self, make: Callable[..., Encoder]) -> Encoder:
-        return make()
+    @pytest.fixture
+    def same_encoder(self, kind: str) -> Encoder:
+        return made(kind, copy=1)
 
-    @pytest.fixture(scope="class")
-    def other_encoder(self, make: Callable[..., Encoder]) -> Encoder:
-        return make(seed=1)
+    @pytest.fixture
+    def other_encoder(self, kind: str) -> Encoder:
+        return made(kind, seed=1)
 
 
 class TestQuickstartEncoder(EncoderSuite):
-    @pytest.fixture(scope="class")
+    @pytest.fixture
     def encoder(self) -> Encoder:
-        return cryoprobe.load_encoder("quickstart:efficientnet_lite0", image_size=64, device="cpu")
+        return made("quickstart")
+
+    @pytest.fixture
+    def same_encoder(self) -> Encoder:
+        return made("quickstart", copy=1)
 
 
 class Faulty:
