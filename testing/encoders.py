@@ -156,7 +156,7 @@ class EncoderSuite:
         assert state() == before
 
     def test_each_tap_and_each_stored_dtype_has_an_id_of_its_own(self, encoder: Encoder) -> None:
-        specs = [encoder.spec(tap, dtype) for tap in encoder.taps for dtype in ("float16", "float32")]  # type: ignore[arg-type]
+        specs = [encoder.spec(tap, dtype) for tap in encoder.taps for dtype in ("float16", "float32")]
         assert [spec.tap for spec in specs[::2]] == list(encoder.taps)
         assert len({spec.id for spec in specs}) == len(specs)
         assert encoder.spec(encoder.taps[0]).id == specs[0].id

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import pytest
 
-from ..errors import BadInput, NotFound
+from ..errors import BadInput, Corrupt, NotFound
 from ..stores.backends.backend import Backend, ObjectInfo
 
 _BAD_KEYS = [
@@ -80,6 +80,19 @@ class StorageReadingSuite:
             storage.writer.put(key, data)
             assert storage.reader.get(key) == data
             assert storage.reader.exists(key)
+
+    def test_an_object_of_more_bytes_than_it_may_have_is_corrupt(self, storage: Storage) -> None:
+        storage.writer.put("a", b"four")
+        assert storage.reader.get("a", limit=4) == b"four"
+        with pytest.raises(Corrupt, match="too large"):
+            storage.reader.get("a", limit=3)
+
+    def test_small_objects_are_read_together(self, storage: Storage) -> None:
+        for key in ("a/2", "a/1", "b/1"):
+            storage.writer.put(key, key.encode())
+        storage.writer.put("a/3", b"too large")
+        assert list(storage.reader.read_all("a/", limit=3)) == [("a/1", b"a/1"), ("a/2", b"a/2")]
+        assert list(storage.reader.read_several(["b/1", "absent", "a/1"], 3)) == [("b/1", b"b/1"), ("a/1", b"a/1")]
 
     def test_a_missing_object_is_not_found_under_its_key(self, storage: Storage) -> None:
         storage.writer.put("a/b", b"x")

@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -15,11 +16,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from store_data import files, keys
 
-from cryoprobe.errors import BadInput, ReadOnly, Unavailable
-from cryoprobe.stores.backends.backend import Backend
+from cryoprobe.errors import BadInput, NotFound, ReadOnly, Unavailable
+from cryoprobe.stores.backends.backend import Backend, ObjectInfo
 from cryoprobe.stores.backends.local import LocalBackend
 from cryoprobe.stores.backends.memory import MemoryBackend
-from cryoprobe.testing import StorageReadingSuite, StorageSuite, StorageWritingSuite
+from cryoprobe.testing import Storage, StorageReadingSuite, StorageSuite, StorageWritingSuite
 
 TRAVERSALS = st.text(st.sampled_from("./\\ab~\0\n-_%:"), max_size=12) | st.text(max_size=20)
 
@@ -38,6 +39,77 @@ class TestMemory(StorageSuite):
     @pytest.fixture
     def backend(self) -> Backend:
         return MemoryBackend()
+
+
+class Faulty(MemoryBackend):
+    """Right but for the fault that it is made with."""
+
+    def __init__(self, fault: str = "") -> None:
+        super().__init__()
+        self.fault = fault
+
+    def get(self, key: str, limit: int | None = None) -> bytes:
+        if self.fault == "any key" and key not in self._objects:
+            raise NotFound("?", key=key)
+        if self.fault == "another error" and key not in self._objects:
+            raise Unavailable("?", key=key)
+        if self.fault == "no limit":
+            limit = None
+        return super().get(key, limit)[: 3 if self.fault == "cut short" else None]
+
+    def put_if_absent(self, key: str, data: bytes) -> bool:
+        if self.fault == "last wins":
+            self.put(key, data)
+            return True
+        if self.fault == "races":
+            absent = not self.exists(key)
+            time.sleep(0.01)
+            if absent:
+                self.put(key, data)
+            return absent
+        return super().put_if_absent(key, data)
+
+    def list(self, prefix: str = "") -> Iterator[ObjectInfo]:
+        if self.fault == "prefix of a name" and prefix:
+            prefix = prefix.rstrip("/")
+            yield from (info for info in super().list() if info.key.startswith(prefix))
+        elif self.fault == "unordered":
+            yield from sorted(super().list(prefix), reverse=True)
+        else:
+            yield from super().list(prefix)
+
+    def delete(self, key: str) -> None:
+        if self.fault == "deletes folders":
+            for other in [other for other in self._objects if other.startswith(key[:1])]:
+                super().delete(other)
+        super().delete(key)
+
+
+FAULTS = {
+    "any key": ("a_key_that_is_no_plain_name_is_refused", {"key": "../a"}),
+    "another error": ("a_missing_object_is_not_found_under_its_key", {}),
+    "no limit": ("an_object_of_more_bytes_than_it_may_have_is_corrupt", {}),
+    "cut short": ("what_was_put_is_got", {}),
+    "last wins": ("put_if_absent_writes_once", {}),
+    "races": ("of_eight_racing_writers_one_wins_and_its_bytes_are_read", {"round_": 0}),
+    "prefix of a name": ("a_prefix_is_a_whole_folder", {}),
+    "unordered": ("listings_are_ordered_by_key_and_say_sizes", {}),
+    "deletes folders": ("deleting_removes_one_object_and_nothing_where_there_is_none", {}),
+}
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_faulty_storage_fails(fault: str) -> None:
+    test, more = FAULTS[fault]
+    verb = getattr(StorageSuite(), f"test_{test}")
+    reads = "storage" in verb.__code__.co_varnames[: verb.__code__.co_argcount]
+
+    def run(backend: Backend) -> None:
+        verb(Storage(backend, backend) if reads else backend, **more)
+
+    run(Faulty())
+    with pytest.raises((AssertionError, NotFound, Unavailable, pytest.fail.Exception)):
+        run(Faulty(fault))
 
 
 class TestKeysStayInside:
