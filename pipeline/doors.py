@@ -112,7 +112,7 @@ def brought(name: str, group: str, kind: type[T]) -> Brought[T] | None:
     where = f"{point.value} of the package {_package(point)}"
     try:
         found = point.load()
-    except Exception as error:  # importing runs a stranger's code
+    except (Exception, SystemExit) as error:  # importing runs a stranger's code
         raise BadInput(
             f"{name} cannot be imported from {where}: {_line(error)}",
             hint="Correct the package, or uninstall it.",

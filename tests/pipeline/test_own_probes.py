@@ -74,6 +74,7 @@ POINTS = """
 lab-proto = labprobe.kinds:PROTO
 lab-forest = labprobe.kinds:FOREST
 lab-gone = labprobe.nowhere:PROTO
+lab-exits = labprobe.exits:PROTO
 lab-wrong = labprobe.kinds:run
 lab-misnamed = labprobe.kinds:MISNAMED
 sklearn.svm.SVC = labprobe.kinds:DOTTED
@@ -91,7 +92,7 @@ BY_NAME: dict[str, Any] = {"model": "timm:m", "dataset": "folder:/d"}
 
 def install(folder: Path, points: str = POINTS, package: str = "labpkg", **sources: str) -> Path:
     """Write a package of modules `labprobe`, `labhelp`, which announces what it brings."""
-    files = {"kinds": KINDS, "estimators": ESTIMATORS, **sources}
+    files = {"kinds": KINDS, "estimators": ESTIMATORS, "exits": "raise SystemExit(3)\n", **sources}
     info = folder / f"{package}-1.0.dist-info"
     for made in (info, folder / "labprobe"):
         made.mkdir(parents=True)
@@ -187,6 +188,7 @@ def test_lists_show_the_package_and_survive_what_is_broken(package: Path) -> Non
         "lab-proto": True,
         "lab-forest": True,
         "lab-gone": False,
+        "lab-exits": False,
         "lab-wrong": False,
         "lab-misnamed": False,
         "sklearn.svm.SVC": False,

@@ -7,7 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
-import time
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -47,6 +47,7 @@ class Faulty(MemoryBackend):
     def __init__(self, fault: str = "") -> None:
         super().__init__()
         self.fault = fault
+        self.all_have_looked = threading.Barrier(8)
 
     def get(self, key: str, limit: int | None = None) -> bytes:
         if self.fault == "any key" and key not in self._objects:
@@ -63,7 +64,7 @@ class Faulty(MemoryBackend):
             return True
         if self.fault == "races":
             absent = not self.exists(key)
-            time.sleep(0.01)
+            self.all_have_looked.wait(timeout=60)
             if absent:
                 self.put(key, data)
             return absent
