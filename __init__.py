@@ -22,6 +22,7 @@ if TYPE_CHECKING:
         Conflict,
         Corrupt,
         CryoprobeError,
+        CryoprobeWarning,
         Incompatible,
         NotFound,
         ReadOnly,
@@ -35,9 +36,9 @@ if TYPE_CHECKING:
     from .pipeline.extraction.result import ExtractedSet, summary
     from .pipeline.predict import Predicted, predict
     from .pipeline.probe import probe
-    from .pipeline.probes import list_probes
+    from .pipeline.probes import NamedProbe, ProbeOutcome, list_probes
     from .pipeline.progress import Reporter
-    from .pipeline.protocols import list_protocols
+    from .pipeline.protocols import Problem, Protocol, fit_and_score, list_protocols
     from .pipeline.quickstart import Quickstart, quickstart
     from .pipeline.results import results
     from .pipeline.saved import ProbeHeader, SavedProbe, load_probe, save_probe
@@ -66,6 +67,7 @@ _HOMES = {
         "Conflict",
         "Corrupt",
         "CryoprobeError",
+        "CryoprobeWarning",
         "Incompatible",
         "NotFound",
         "ReadOnly",
@@ -79,9 +81,9 @@ _HOMES = {
     "pipeline.extraction.result": ("ExtractedSet", "summary"),
     "pipeline.predict": ("Predicted", "predict"),
     "pipeline.probe": ("probe",),
-    "pipeline.probes": ("list_probes",),
+    "pipeline.probes": ("NamedProbe", "ProbeOutcome", "list_probes"),
     "pipeline.progress": ("Reporter",),
-    "pipeline.protocols": ("list_protocols",),
+    "pipeline.protocols": ("Problem", "Protocol", "fit_and_score", "list_protocols"),
     "pipeline.quickstart": ("Quickstart", "quickstart"),
     "pipeline.results": ("results",),
     "pipeline.trials.result": ("Trial",),
@@ -112,6 +114,7 @@ __all__ = [
     "Conflict",
     "Corrupt",
     "CryoprobeError",
+    "CryoprobeWarning",
     "Damage",
     "Dataset",
     "Difference",
@@ -125,10 +128,14 @@ __all__ = [
     "LayeredStore",
     "Moved",
     "MovedSet",
+    "NamedProbe",
     "NotFound",
     "Pin",
     "Predicted",
     "ProbeHeader",
+    "ProbeOutcome",
+    "Problem",
+    "Protocol",
     "Quickstart",
     "ReadOnly",
     "Removal",
@@ -148,6 +155,7 @@ __all__ = [
     "du",
     "export_set",
     "extract",
+    "fit_and_score",
     "gc",
     "import_set",
     "list_datasets",

@@ -1,4 +1,4 @@
-"""Every error that Cryoprobe raises on purpose, and the exit code of each.
+"""Every error that Cryoprobe raises on purpose, and the exit code of each; and its warning.
 
 A message says what is wrong, where, and what to do. The parts are attributes too, so that a program need not parse
 the text. Errors that are also built-in ones (``NotFound`` is a ``FileNotFoundError``) are caught by either name.
@@ -91,6 +91,10 @@ class Unavailable(CryoprobeError, OSError):
     """The storage failed or cannot be reached: disk full, share gone, server down. Nothing that was sealed is lost."""
 
     exit_code = 8
+
+
+class CryoprobeWarning(UserWarning):
+    """Something that is ignored or taken in another way than somebody may expect."""
 
 
 INTERRUPTED = 130

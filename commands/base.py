@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import os
 import sys
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -15,7 +16,7 @@ from typer.core import TyperGroup
 
 import cryoprobe
 
-from ..errors import INTERRUPTED, CryoprobeError
+from ..errors import INTERRUPTED, CryoprobeError, CryoprobeWarning
 from ..redaction import redacted
 
 _EXIT_CODES = """
@@ -147,7 +148,8 @@ def command(panel: str, name: str | None = None) -> Callable[[Command], Command]
         @functools.wraps(function)
         def guarded(*args: Any, **kwargs: Any) -> None:
             try:
-                function(*args, **kwargs)
+                with _warnings_as_notes():
+                    function(*args, **kwargs)
             except CryoprobeError as e:
                 _fail(str(e), e.exit_code)
             except KeyboardInterrupt:
@@ -177,6 +179,22 @@ def to_write(store: str, sources: list[str] | None, *, trust: bool = False) -> s
 def split_list(text: str) -> list[str]:
     """Return the parts between commas, without blanks."""
     return [part.strip() for part in text.split(",") if part.strip()]
+
+
+@contextmanager
+def _warnings_as_notes() -> Iterator[None]:
+    """Print Cryoprobe's own warnings as one line, without the place in the code."""
+    usual = warnings.formatwarning
+
+    def formatted(message: Any, category: type[Warning], *place: Any, **more: Any) -> str:
+        own = issubclass(category, CryoprobeWarning)
+        return f"note: {message}\n" if own else usual(message, category, *place, **more)
+
+    warnings.formatwarning = formatted
+    try:
+        yield
+    finally:
+        warnings.formatwarning = usual
 
 
 def _fail(message: str, code: int) -> None:

@@ -45,20 +45,19 @@ def datasets(as_json: Json = False) -> None:
 
 @command(PANEL)
 def probes(as_json: Json = False) -> None:
-    """List the probes that have a short name, with their parameters."""
-    from .printing import console
+    """List the probes that have a short name, with their parameters; installed packages may bring some."""
+    from .printing import console, trial_tables
 
     found = cryoprobe.list_probes()
     if as_json:
         console.out(json.dumps([asdict(p) for p in found]))
-        return
-    rows = [[p.name, " ".join(f"{k}={json.dumps(v)}" for k, v in p.parameters.items()), p.description] for p in found]
-    console.table(["probe", "parameters", "what it is"], rows)
+    else:
+        trial_tables.probes(found)
 
 
 @command(PANEL)
 def protocols(as_json: Json = False) -> None:
-    """List the published protocols: what each prescribes, and where it is published."""
+    """List the protocols: what each prescribes, and where it is published; installed packages may bring some."""
     from .printing import console, trial_tables
 
     found = cryoprobe.list_protocols()

@@ -25,7 +25,7 @@ _TOLERANCE = 86_400_000
 
 
 class Name(BaseModel):
-    """One way in which a set was asked for. What a name means is said in `pipeline.resolve`.
+    """One way in which a set was asked for. What a name means is said in `pipeline.trials.meaning`.
 
     Parameters
     ----------

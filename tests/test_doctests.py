@@ -12,7 +12,7 @@ import pytest
 import cryoprobe
 
 ROOT = Path(cryoprobe.__file__).resolve().parent
-FOLDERS = ("", "pipeline", "stores")
+FOLDERS = ("", "pipeline", "stores", "testing")
 SOURCES = [path for folder in FOLDERS for path in (ROOT / folder).glob("**/*.py" if folder else "*.py")]
 
 

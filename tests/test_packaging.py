@@ -31,7 +31,7 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def _sources() -> list[Path]:
-    modules = [p for folder in ("commands", "pipeline", "stores") for p in (ROOT / folder).rglob("*.py")]
+    modules = [p for folder in ("commands", "pipeline", "stores", "testing") for p in (ROOT / folder).rglob("*.py")]
     return [*modules, *ROOT.glob("*.py"), *(ROOT / n for n in ("pyproject.toml", "README.md", "LICENSE", "py.typed"))]
 
 
@@ -68,5 +68,6 @@ def test_the_metadata_say_what_the_package_needs(wheel: Path) -> None:
     assert "Requires-Python: >=3.11" in metadata
     assert "Provides-Extra: quickstart" in metadata
     assert "Provides-Extra: cloud" in metadata
+    assert "Provides-Extra: testing" in metadata
     assert "cryoprobe = cryoprobe.cli:main" in files["entry_points.txt"]
     assert "MIT License" in files["licenses/LICENSE"]

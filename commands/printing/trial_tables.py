@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -12,6 +13,7 @@ from .wording import remarks, when
 
 if TYPE_CHECKING:
     from ...notebook import Cell
+    from ...pipeline.probes import ProbeInfo
     from ...pipeline.protocols import ProtocolInfo
     from ...pipeline.trials.result import Trial
     from ...pipeline.trials.sweep import Sweep
@@ -156,9 +158,25 @@ def _or_dash(score: float | None) -> float | str:
     return "-" if score is None else score
 
 
+def probes(found: Sequence[ProbeInfo]) -> None:
+    """Print `cryoprobe probes`."""
+    rows = [[p.name, " ".join(f"{k}={json.dumps(v)}" for k, v in p.parameters.items()), _what(p)] for p in found]
+    table(["probe", "parameters", "what it is"], rows)
+
+
 def protocols(found: Sequence[ProtocolInfo]) -> None:
     """Print `cryoprobe protocols`."""
     table(
         ["protocol", "features", "chooses on", "what it is"],
-        [[p.name, p.features + (f", {p.tap}" if p.tap else ""), _JUDGES[p.validation], p.description] for p in found],
+        [
+            [p.name, p.features + (f", {p.tap}" if p.tap else ""), _JUDGES.get(p.validation, ""), _what(p)]
+            for p in found
+        ],
     )
+
+
+def _what(row: ProbeInfo | ProtocolInfo) -> str:
+    """Return what a probe or protocol is, with the package that brings it."""
+    if row.problem is not None:
+        return f"cannot be used: {row.problem}"
+    return row.description if row.package is None else f"{row.description} (package {row.package})"

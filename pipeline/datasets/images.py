@@ -184,10 +184,19 @@ def encode_pixels(pixels: npt.NDArray[Any]) -> bytes:
 
 
 def decode_pixels(raw: bytes) -> Image.Image:
-    """Turn what `encode_pixels` returned into an image: mode L, RGB or RGBA; 16-bit grey is scaled to 8 bits."""
+    """Turn what `encode_pixels` returned into an image: mode L, RGB or RGBA; 16-bit grey is scaled to 8 bits.
+
+    Raises
+    ------
+    UndecodableImage
+        If the bytes are anything else.
+    """
     head, _, body = raw.partition(b"\n")
-    header = json.loads(head)
-    pixels = np.frombuffer(body, np.dtype(header["dtype"])).reshape(header["shape"])
+    try:
+        header = json.loads(head)
+        pixels = np.frombuffer(body, np.dtype(header["dtype"])).reshape(header["shape"])
+    except (ValueError, TypeError, KeyError) as e:
+        raise UndecodableImage(f"is not a row of pixels: {_line(e)}") from e
     return Image.fromarray(pixels if pixels.dtype == np.uint8 else to_8_bits(pixels))
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import difflib
 import importlib
 import os
+import threading
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -208,17 +209,23 @@ def _split(which: str, split: str, data: Any) -> Split:
 
 
 class Decoded(Sequence[Any]):
-    """The images as the data set itself decodes them, one at a time."""
+    """The images as the data set itself decodes them, one at a time.
+
+    Samples are read in threads, and a data set need not bear that, since torch reads in processes: torchvision's
+    FakeData sets the state of one random generator for each image, and others seek in one open file.
+    """
 
     def __init__(self, data: Any) -> None:
         self._data = data
+        self._reading = threading.Lock()
 
     def __len__(self) -> int:
         return len(self._data)
 
     def __getitem__(self, index: Any) -> Any:
         try:
-            return self._data[index][0]
+            with self._reading:
+                return self._data[index][0]
         except Exception as e:  # each data set fails in its own way on a damaged file
             if is_passing(e) or isinstance(e, OSError):
                 raise

@@ -6,7 +6,7 @@ scikit-learn is imported when a probe is built, not before.
 from .draws import Draw, draw_fraction, draw_shots
 from .estimators import make_estimator, needs_validation
 from .fit import ProbeOutcome, run_probe
-from .named import ProbeInfo, list_probes
+from .named import NamedProbe, ProbeInfo, list_probes
 from .part import Part, StoredRows
 from .request import ProbeRequest, parse_grid, parse_grids, parse_params
 from .selection import CurvePoint, stratified_holdout
@@ -14,6 +14,7 @@ from .selection import CurvePoint, stratified_holdout
 __all__ = [
     "CurvePoint",
     "Draw",
+    "NamedProbe",
     "Part",
     "ProbeInfo",
     "ProbeOutcome",

@@ -15,7 +15,7 @@ from typing import Any, cast
 
 from ...class_names import composed
 from ...errors import BadInput
-from .named import NAMED
+from .named import named_probe, probe_names
 from .request import ProbeRequest
 
 _MOST_LISTED = 20
@@ -41,7 +41,7 @@ def make_estimator(request: ProbeRequest, **overrides: Any) -> Any:
     BadInput
         If the name cannot be imported, is not an estimator that classifies, or has no such parameter.
     """
-    named = NAMED.get(request.probe)
+    named = named_probe(request.probe)
     factory = load(named.path if named is not None else request.probe)
     params = {**request.params, **overrides}
     takes = _signature_of(factory)
@@ -169,8 +169,9 @@ def load(path: str) -> Callable[..., Any]:
     module_name, _, name = path.rpartition(".")
     if not module_name:
         raise BadInput(
-            f"there is no probe called {path!r}" + _did_you_mean(path, NAMED),
-            hint=f"Give one of {', '.join(NAMED)}, or a dotted path such as sklearn.linear_model.RidgeClassifier.",
+            f"there is no probe called {path!r}" + _did_you_mean(path, probe_names()),
+            hint=f"Give one of {', '.join(probe_names())}, or a dotted path such as "
+            "sklearn.linear_model.RidgeClassifier.",
             key=path,
         )
     try:

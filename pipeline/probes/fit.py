@@ -18,7 +18,7 @@ from ..metrics.bootstrap import Interval
 from ..metrics.scores import ClassificationMetrics, MultilabelMetrics
 from .checks import check_parts
 from .estimators import at_value, for_multilabel, grid_of, make_estimator, weigh_by_name
-from .named import NAMED
+from .named import named_probe
 from .part import Part
 from .request import ProbeRequest
 from .scoring import score_test, score_validation
@@ -301,7 +301,7 @@ def _fit_together(
     request: ProbeRequest, estimator: Any, train: Part, grid: Sequence[float]
 ) -> dict[float, Fitted] | None:
     """Fit all values at once, where the probe can; None elsewhere."""
-    named = NAMED.get(request.probe)
+    named = named_probe(request.probe)
     if named is None or request.tune != named.tune or not hasattr(estimator, "fit_many"):
         return None
     fitted = fit_grid(estimator, rows_for(estimator, train), targets_of(train), grid)

@@ -8,8 +8,8 @@ from typing import Any
 from pydantic import JsonValue
 
 from .estimators import load, make_estimator, valid_parameters
-from .named import NAMED
-from .own_code import Code, code_of_modules, installed_code, versions_of
+from .named import NAMED, brought_probe
+from .own_code import Code, code_behind, versions_of
 from .request import ProbeRequest
 
 _WORK_ONLY = frozenset({"n_threads", "memory", "block_size", "warm_start"})
@@ -29,7 +29,8 @@ def request_key(request: ProbeRequest) -> dict[str, JsonValue]:
     """Return what stands for a request in a trial's key.
 
     Parameters that have their default value are left out, and so are those that only say how the work is done. A grid
-    of one value is a parameter.
+    of one value is a parameter. Of a probe that a package brings, only the estimator's own defaults are left out: what
+    the package sets may change without a change of its code.
     """
     params = dict(request.params)
     if len(request.grid) == 1:
@@ -41,6 +42,8 @@ def request_key(request: ProbeRequest) -> dict[str, JsonValue]:
         if name.split("__")[-1] not in idle and not (name in defaults and _same(value, defaults[name]))
     }
     key: dict[str, JsonValue] = {"probe": request.probe}
+    if (path := _path(request)) != request.probe and request.probe not in NAMED:
+        key["path"] = path
     if told:
         key["params"] = told
     if len(request.grid) > 1:
@@ -62,6 +65,8 @@ def uses_seed(request: ProbeRequest) -> bool:
 def code_of(request: ProbeRequest) -> Code:
     """Return the code that a request runs beside Cryoprobe's: nothing for its own probes.
 
+    Of a probe that a package brings, that is the module that the entry point leads to, and the estimator's.
+
     Raises
     ------
     BadInput
@@ -71,27 +76,31 @@ def code_of(request: ProbeRequest) -> Code:
         return Code()
     if request.probe.startswith("sklearn."):
         return Code(versions=versions_of(["scikit-learn"]))
-    found = load(request.probe)
-    unwrapped = inspect.unwrap(found)
-    modules = [request.probe.rpartition(".")[0], str(getattr(unwrapped, "__module__", None) or "")]
-    code = code_of_modules([name for name in dict.fromkeys(modules) if name])
-    if not code.sources:
-        code.sources |= installed_code(request.probe.partition(".")[0])
-    if not code.sources and not code.versions:
-        code.doubts.append("its source isn't in a file")
-    return code
+    brought = brought_probe(request.probe)
+    path = request.probe if brought is None else brought.thing.path
+    where = "" if brought is None else brought.module
+    defined = str(getattr(inspect.unwrap(load(path)), "__module__", None) or "")
+    return code_behind([where, path.rpartition(".")[0], defined], [m.partition(".")[0] for m in (where, path) if m])
+
+
+def _path(request: ProbeRequest) -> str:
+    """Return the dotted path of the estimator."""
+    if request.probe in NAMED:
+        return NAMED[request.probe].path
+    brought = brought_probe(request.probe)
+    return request.probe if brought is None else brought.thing.path
 
 
 def _idle(request: ProbeRequest) -> frozenset[str]:
     if request.probe in NAMED:
         return _WORK_ONLY
-    return _WORK_ONLY_OF_SKLEARN if request.probe.startswith("sklearn.") else frozenset()
+    return _WORK_ONLY_OF_SKLEARN if _path(request).startswith("sklearn.") else frozenset()
 
 
 def _defaults(request: ProbeRequest) -> dict[str, Any]:
     """Return the values that parameters have when nothing is said, as far as they can be told."""
     named = NAMED.get(request.probe)
-    factory = load(named.path if named is not None else request.probe)
+    factory = load(_path(request))
     try:
         signature = inspect.signature(factory).parameters
     except ValueError:  # a class written in C

@@ -1,6 +1,7 @@
 """The probes that have a short name: which estimator each one is, and with which parameters.
 
-Data only; `request` reads it to complete a request and `estimators` to build one. Nothing here imports scikit-learn.
+Data only; `request` reads it to complete a request and `estimators` to build one. Installed packages add probes by the
+entry point `cryoprobe.probes`. Nothing here imports scikit-learn.
 """
 
 from __future__ import annotations
@@ -11,6 +12,8 @@ from types import MappingProxyType
 from typing import Literal
 
 from pydantic import JsonValue
+
+from .. import doors
 
 DEFAULT_C: tuple[float, ...] = (0.1, 0.316, 1.0, 3.16, 10.0, 31.6, 100.0, 316.0, 1000.0)
 """Grid of inverse regularisation strengths where the user gives none.
@@ -30,14 +33,18 @@ DEFAULT_LEARNING_RATES: tuple[float, ...] = (0.1, 0.316, 1.0, 3.16, 10.0, 31.6)
 
 @dataclass(frozen=True)
 class NamedProbe:
-    """A short name's meaning.
+    """A probe with a short name: an estimator, and the parameters with which it is used.
+
+    An installed package adds one by an entry point `cryoprobe.probes` that has the probe's name and points to it. Keep
+    its module light: it is imported whenever probes are listed, and the estimator's module only when a probe is built.
 
     Parameters
     ----------
     name : str
-        What the user writes.
+        What the user writes, without dots.
     path : str
-        Dotted path of the estimator.
+        Dotted path of the estimator: a class, or a function that returns one, which fits and predicts as scikit-learn's
+        classifiers do.
     description : str
         One line for `list_probes`.
     defaults : mapping
@@ -52,6 +59,19 @@ class NamedProbe:
         Its values where the user gives none: several to choose from, or the one that is taken.
     choose_by : {"nll", "top1"}
         The validation score that chooses where the user says nothing else.
+
+    Examples
+    --------
+    >>> NamedProbe(
+    ...     "soft-knn",
+    ...     "sklearn.neighbors.KNeighborsClassifier",
+    ...     "Nearest neighbours, weighted by distance",
+    ...     defaults={"weights": "distance"},
+    ...     tune="n_neighbors",
+    ...     grid=(1, 5, 20),
+    ...     choose_by="top1",
+    ... ).tune
+    'n_neighbors'
     """
 
     name: str
@@ -118,23 +138,84 @@ NAMED: Mapping[str, NamedProbe] = MappingProxyType({probe.name: probe for probe 
 
 @dataclass(frozen=True)
 class ProbeInfo:
-    """One row of the table of probes: its name, what it is, and its parameters with their defaults."""
+    """One row of the table of probes.
+
+    Parameters
+    ----------
+    name, description : str
+    parameters : dict
+        Those that the probe sets, with their values.
+    package : str or None
+        Which installed package brings it; None for Cryoprobe's own.
+    problem : str or None
+        Why the package's probe cannot be used; None if it can.
+    """
 
     name: str
     description: str
     parameters: dict[str, JsonValue]
+    package: str | None = None
+    problem: str | None = None
+
+
+def named_probe(name: str) -> NamedProbe | None:
+    """Return the probe with a short name, Cryoprobe's own or an installed package's; None if there is none.
+
+    Raises
+    ------
+    BadInput
+        If the package's probe cannot be used.
+
+    Examples
+    --------
+    >>> named_probe("knn").tune
+    'k'
+    >>> named_probe("sklearn.svm.SVC") is None
+    True
+    """
+    if name in NAMED:
+        doors.warn_if_taken(name, doors.PROBES)
+        return NAMED[name]
+    found = brought_probe(name)
+    return None if found is None else found.thing
+
+
+def brought_probe(name: str) -> doors.Brought[NamedProbe] | None:
+    """Return the probe that an installed package brings; None for Cryoprobe's own, and for dotted paths."""
+    # A package must not be able to stand in for a classifier that is named by its path.
+    return None if name in NAMED or "." in name else doors.brought(name, doors.PROBES, NamedProbe)
+
+
+def probe_names() -> list[str]:
+    """Return all short names; imports nothing of the packages that bring some."""
+    return [*NAMED, *sorted(name for name in doors.announced(doors.PROBES) if name not in NAMED and "." not in name)]
 
 
 def list_probes() -> list[ProbeInfo]:
-    """Return the probes that have a short name, with the defaults that Cryoprobe sets.
+    """Return the probes that have a short name, with the parameters that each of them sets.
 
     Every further parameter of the estimator can be given too, and any scikit-learn classifier can be named by its
-    dotted path.
+    dotted path. A probe of an installed package that cannot be used is a row with its `problem`.
+
+    Examples
+    --------
+    >>> next(probe.parameters for probe in list_probes() if probe.name == "few-shot-ridge")
+    {'alpha': 1024.0}
     """
-    table = []
-    for probe in NAMED.values():
-        parameters: dict[str, JsonValue] = dict(probe.defaults)
-        if probe.grid:
-            parameters[probe.tune] = list(probe.grid) if len(probe.grid) > 1 else probe.grid[0]
-        table.append(ProbeInfo(probe.name, probe.description, parameters))
+    table = [_row(probe) for probe in NAMED.values()]
+    for found in doors.all_brought(doors.PROBES, NamedProbe, NAMED):
+        if isinstance(found, doors.Broken):
+            table.append(ProbeInfo(found.name, "", {}, found.package, found.problem))
+        elif "." in found.thing.name:
+            problem = f"{found.thing.name} has a dot, as the path of a classifier has: the package must rename it."
+            table.append(ProbeInfo(found.thing.name, found.thing.description, {}, found.package, problem))
+        else:
+            table.append(_row(found.thing, found.package))
     return table
+
+
+def _row(probe: NamedProbe, package: str | None = None) -> ProbeInfo:
+    parameters: dict[str, JsonValue] = dict(probe.defaults)
+    if probe.grid:
+        parameters[probe.tune] = list(probe.grid) if len(probe.grid) > 1 else probe.grid[0]
+    return ProbeInfo(probe.name, probe.description, parameters, package)

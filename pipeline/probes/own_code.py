@@ -14,7 +14,7 @@ import importlib.metadata
 import site
 import sys
 import sysconfig
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from importlib.machinery import ModuleSpec
@@ -24,6 +24,8 @@ from weakref import WeakKeyDictionary
 
 _OURS = "cryoprobe"
 """Not followed: what changes its numbers raises the schema of trials."""
+
+_VERSION_SAYS_ALL = frozenset({_OURS, "sklearn"})
 
 _BY_NAME = frozenset({"__import__", "import_module", "exec", "eval", "run_path", "run_module"})
 _READS = frozenset(
@@ -52,6 +54,27 @@ class Code:
     sources: dict[str, str] = field(default_factory=dict)
     versions: dict[str, str] = field(default_factory=dict)
     doubts: list[str] = field(default_factory=list)
+
+
+def code_behind(modules: Iterable[str], packages: Iterable[str] = ()) -> Code:
+    """Return what somebody's own code runs: the sources of modules and of all that they import.
+
+    Parameters
+    ----------
+    modules : iterable of str
+        Which were imported already.
+    packages : iterable of str
+        Top-level modules whose installed files are hashed too, unless their sources are among the own ones: somebody's
+        own package is installed again and again under one version.
+    """
+    code = code_of_modules([name for name in dict.fromkeys(modules) if name])
+    own = {name.partition(".")[0] for name in code.sources}
+    for top in dict.fromkeys(packages):
+        if top not in own and top not in _VERSION_SAYS_ALL:
+            code.sources |= installed_code(top)
+    if not code.sources and not code.versions:
+        code.doubts.append("its source isn't in a file")
+    return code
 
 
 def code_of_modules(names: Sequence[str]) -> Code:

@@ -17,7 +17,7 @@ from pydantic import BaseModel, ConfigDict, JsonValue, field_validator, model_va
 
 from ...canonical import canonical_json
 from ...errors import BadInput
-from .named import NAMED, NamedProbe
+from .named import NamedProbe, named_probe
 
 _GRID_FORMS = "Accepted: one number (0.316), a list (1.0,10), or lo:hi:n log-spaced with both ends (1e-3:1e3:7)."
 _LONGEST_GRID = 1000
@@ -30,7 +30,7 @@ class ProbeRequest(BaseModel):
     Parameters
     ----------
     probe : str
-        ``logreg``, ``knn``, or the dotted path of a scikit-learn classifier.
+        ``logreg``, ``knn``, another short name (`list_probes`), or the dotted path of a scikit-learn classifier.
     params : dict
         Parameters of the estimator, JSON values. ``step__name`` reaches into a pipeline.
     tune : str
@@ -70,7 +70,8 @@ class ProbeRequest(BaseModel):
         """Resolve aliases and fill in defaults; leave every type check to pydantic."""
         if not isinstance(data, dict) or not isinstance(data.get("params", {}), dict):
             return data
-        named = NAMED.get(data.get("probe", ""))
+        probe = data.get("probe", "")
+        named = named_probe(probe) if isinstance(probe, str) else None
         params = dict(data.get("params", {}))
         if named is not None:
             for alias, own in named.aliases.items():

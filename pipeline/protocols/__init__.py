@@ -4,6 +4,7 @@ Which features, which rows choose the hyper-parameters, from which grid, by whic
 """
 
 from .base import MEAN_TOP1_TOP5, METRIC, Problem, Protocol, with_mean_top1_top5
+from .fitting import fit_and_score
 from .registry import PROTOCOLS, ProtocolInfo, list_protocols, protocol_named
 
 __all__ = [
@@ -13,6 +14,7 @@ __all__ = [
     "Problem",
     "Protocol",
     "ProtocolInfo",
+    "fit_and_score",
     "list_protocols",
     "protocol_named",
     "with_mean_top1_top5",

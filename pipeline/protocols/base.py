@@ -146,6 +146,9 @@ class Problem:
 class Protocol:
     """One published way to score frozen features.
 
+    An installed package adds one by an entry point `cryoprobe.protocols` that has the protocol's name and points to it.
+    Its module is imported whenever protocols are listed: let `run` import what is heavy.
+
     Parameters
     ----------
     name, description, source : str
@@ -153,7 +156,7 @@ class Protocol:
     features : {"unit", "raw"}
         Embeddings of unit norm, or as the encoder gave them.
     run : callable
-        From a problem to an outcome.
+        From a `Problem` to a `ProbeOutcome`; `fit_and_score` makes one.
     tap : str or None
         Which tap of open_clip's transformers is read; None for the model's default.
     validation : str

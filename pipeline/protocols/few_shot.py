@@ -17,6 +17,7 @@ from ..probes.selection import end_of_grid
 from ..probes.training import Prediction, predict
 from .base import Problem, Protocol, Transform
 from .draws import draw_as_coop, draw_as_mteb
+from .fitting import fit_and_score
 from .logistic_search import SOLVER, LogisticSearch
 from .search import bisect
 
@@ -31,7 +32,7 @@ def run_bigvision(problem: Problem) -> ProbeOutcome:
     from ..probes.closed_form.few_shot_ridge import FewShotRidgeProbe
 
     strength = float(problem.parameters["l2"])
-    return _plain(problem, FewShotRidgeProbe(strength), {"l2": strength})
+    return fit_and_score(problem, FewShotRidgeProbe(strength), {"l2": strength})
 
 
 def run_coop(problem: Problem) -> ProbeOutcome:
@@ -53,7 +54,7 @@ def run_mieb(problem: Problem) -> ProbeOutcome:
     single = LogisticRegression(C=1.0, max_iter=int(problem.parameters["max_iter"]))
     if problem.train.multilabel:
         return _of_flags(problem, single)
-    done = _plain(problem, single, {"C": 1.0})
+    done = fit_and_score(problem, single, {"C": 1.0})
     found: dict[str, Any] = {**done.metrics, **_of_predicted(problem, done)}
     return replace(done, metrics=cast(ClassificationMetrics, found))
 
@@ -87,12 +88,6 @@ def _of_predicted(problem: Problem, done: ProbeOutcome) -> dict[str, float]:
     if not y.any():
         return {}
     return {"ap": average_precision(y, np.asarray(done.estimator.predict(problem.test.matrix), dtype=np.float64))}
-
-
-def _plain(problem: Problem, estimator: Any, chosen: dict[str, float]) -> ProbeOutcome:
-    told = check_parts(problem.train, None, problem.test, problem.n_classes)
-    final = fit(estimator, problem.train)
-    return outcome(final, problem.train, problem.test, problem.n_classes, chosen=chosen, warnings=told)
 
 
 BIGVISION_FEWSHOT = Protocol(

@@ -17,8 +17,10 @@ from ...canonical import digest
 from ...stores.feature_set import FeatureSet
 from ..probes import Draw
 from ..probes.identity import code_of, request_key, uses_seed
-from ..probes.own_code import Code, versions_of
+from ..probes.own_code import Code
 from ..protocols import METRIC
+from ..protocols.identity import code_of as code_of_protocol
+from ..protocols.identity import prescribed
 from .plan import TrialPlan
 from .sets import HeldOut, TrialSets
 
@@ -40,7 +42,8 @@ class TrialKey:
     test : str or dict
         Id of a set, or the fraction that is held out of train and the seed that draws it.
     what : dict
-        The probe with its parameters; or the protocol, its score, and the parameters that are not as published.
+        The probe with its parameters; or the protocol, its score, the parameters that are not as published, and of a
+        protocol of somebody's own what it prescribes.
     draw : Draw
     seed : int
         As it was asked for.
@@ -91,7 +94,7 @@ def code_in(plan: TrialPlan) -> Code:
     if plan.request is not None:
         return code_of(plan.request)
     assert plan.published is not None
-    return Code(versions=versions_of(plan.published.packages))
+    return code_of_protocol(plan.published)
 
 
 def key_of(plan: TrialPlan, sets: TrialSets, draw: Draw, seed: int, code: Code) -> TrialKey:
@@ -118,7 +121,9 @@ def _what(plan: TrialPlan) -> dict[str, JsonValue]:
     published = plan.published.parameters
     # The metric has a place of its own.
     changed = {k: v for k, v in plan.parameters.items() if k != METRIC and v != published[k]}
-    return {"protocol": plan.protocol, "metric": plan.metric, **({"parameters": changed} if changed else {})}
+    what: dict[str, JsonValue] = {"protocol": plan.protocol, "metric": plan.metric}
+    optional = {"parameters": changed, "prescribed": prescribed(plan.published)}
+    return what | {name: value for name, value in optional.items() if value}
 
 
 def _is_random(plan: TrialPlan, sets: TrialSets, draw: Draw) -> bool:

@@ -17,10 +17,9 @@ from cryoprobe.stores.backends.local import LocalBackend
 from cryoprobe.stores.backends.memory import MemoryBackend
 from cryoprobe.stores.backends.objects import ObjectBackend
 from cryoprobe.stores.store import Store, open_store
+from cryoprobe.testing import Storage
 
 sys.path.insert(0, str(Path(__file__).parent))
-
-from store_data import Storage
 
 # The same examples in every run, and no deadline: the machine may be busy with something else.
 settings.register_profile("stores", deadline=None, derandomize=True, database=None)

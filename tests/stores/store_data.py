@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -23,13 +23,6 @@ DIM = 6
 ENCODER = {"family": "test", "weights": "0" * 64}
 ENCODER_ID = digest(ENCODER)
 CLASSES = ("cat", "dog", "owl")
-
-
-class Storage(NamedTuple):
-    """Storage to write to, and the same storage to read from, which may be reached in another way."""
-
-    writer: Backend
-    reader: Backend
 
 
 def sample_ids(n: int, seed: int = 0) -> list[bytes]:

@@ -36,6 +36,14 @@ def test_no_module_of_the_store_imports_torch_images_or_probes() -> None:
     assert imported_with(MODULES) & HEAVY == set()
 
 
+def test_the_suite_for_storage_imports_neither_torch_nor_images_nor_probes() -> None:
+    assert imported_with(["cryoprobe.testing", "cryoprobe.testing.storage"]) & HEAVY == set()
+
+
+def test_only_the_suites_need_pytest() -> None:
+    assert "pytest" not in imported_with(["cryoprobe", "cryoprobe.cli", "cryoprobe.pipeline.doors", *MODULES])
+
+
 @pytest.mark.parametrize("module", ["cryoprobe.stores.store", "cryoprobe.stores.sample_index"])
 def test_zarr_is_imported_only_to_write_a_set(module: str) -> None:
     assert "zarr" not in imported_with([module])

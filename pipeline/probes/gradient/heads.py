@@ -234,6 +234,8 @@ def _tensor(array: Features | Labels, device: str) -> torch.Tensor:
     """Return a tensor that is only read from: it may share its memory with a read-only array."""
     import torch
 
+    if any(step < 0 for step in array.strides):  # a reversed view, which torch has not
+        array = array.copy()
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "The given NumPy array is not writable")
         return torch.from_numpy(array).to(device)
