@@ -21,7 +21,7 @@ import cryoprobe
 from cryoprobe.pipeline.options import ProbeOptions
 from cryoprobe.pipeline.probes import Draw
 from cryoprobe.pipeline.trials.key import code_in, key_of
-from cryoprobe.pipeline.trials.plan import plan_of
+from cryoprobe.pipeline.trials.plan import TrialPlan, plan_of
 from cryoprobe.pipeline.trials.sets import TrialSets
 
 ESTIMATORS = """
