@@ -249,18 +249,22 @@ def results(
     sources: Sources = None,
     model: ModelPattern = None,
     dataset: DatasetPattern = None,
+    probe: Annotated[str | None, typer.Option(help="Only of this probe, with or without wildcards.")] = None,
+    protocol: Annotated[str | None, typer.Option(help="Only of this protocol, with or without wildcards.")] = None,
+    sort: Annotated[
+        str, typer.Option(help="score, model, dataset, probe or run. Default: data set, model, time.")
+    ] = "",
+    form: Annotated[str, typer.Option("--format", help="table, csv, json, md or latex.")] = "table",
     as_json: Json = False,
 ) -> None:
-    """Tabulate the trials in the store."""
+    """Tabulate the trials in the store: the draws of one setting in a line, with mean ± standard deviation."""
     from .printing import console, trial_tables
 
     looked_at = opened(store, sources)
-    trials = cryoprobe.results(looked_at, model=model, dataset=dataset)
-    if as_json:
-        console.out(json.dumps([trial.document for trial in trials]))
-    elif trials or (model is None and dataset is None):
-        trial_tables.trials(trials)
-    else:
+    filters = {"model": model, "dataset": dataset, "probe": probe, "protocol": protocol}
+    trials = cryoprobe.results(looked_at, **filters)
+    trial_tables.trials(trials, form="json" if as_json else form, sort=sort)
+    if not trials and any(filters.values()):
         console.err(f"No trial in {looked_at.url} fits.")
 
 

@@ -184,7 +184,7 @@ def table(
     more : str
         Where those are found.
     """
-    cells = [[_cell(name, value) for name, value in zip(columns, row, strict=True)] for row in rows]
+    cells = [[cell_text(name, value) for name, value in zip(columns, row, strict=True)] for row in rows]
     numeric = [all(isinstance(row[i], int | float) or row[i] in ("", "-") for row in rows) for i in range(len(columns))]
     screen = terminal()
     if screen is None:
@@ -356,7 +356,8 @@ def err(text: str) -> None:
     print(plain(text), file=sys.stderr, flush=True)
 
 
-def _cell(column: str, value: Any) -> str:
+def cell_text(column: str, value: Any) -> str:
+    """Return a value as a table has it."""
     if isinstance(value, float):
         return f"{value:.1f}" if column == "seconds" else f"{value:.4f}"
     if isinstance(value, int) and not isinstance(value, bool):

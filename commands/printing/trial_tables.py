@@ -7,8 +7,12 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from ...amounts import count
+from ...errors import BadInput
+from ...pipeline.trials.lines import Line, lines_of
 from ...pipeline.trials.sweep import size_of, spread
-from .console import err, in_order, out, table
+from ...pipeline.trials.tables import row_of
+from .console import cell_text, err, in_order, out, table
+from .formats import csv_table, latex_table, markdown_table
 from .wording import remarks, when
 
 if TYPE_CHECKING:
@@ -119,39 +123,90 @@ def _sweep(result: Sweep) -> None:
         err(f"note: {warning}" + (f" ({count(times, 'trial')})" if times > 1 else ""))
 
 
-def trials(found: Sequence[Trial]) -> None:
-    """Print `cryoprobe results`."""
-    columns = ["trial", "dataset", "model", "tap", "probe", "chosen", "draw", "train", "test", "score", "is"]
-    # The least important first. What is left in the end says which trial, and what came of it.
-    spare = ["macro F1", "mean recall", "test", "run", "remarks", "tap", "train", "chosen", "draw", "probe", "is"]
-    table([*columns, "mean recall", "macro F1", "run", "remarks"], [_trial_row(t) for t in found], spare=spare)
+def trials(found: Sequence[Trial], *, form: str = "table", sort: str = "") -> None:
+    """Print `cryoprobe results`: the draws of one setting in a line; in CSV and JSON, every trial with all it has.
+
+    Raises
+    ------
+    BadInput
+        If there is no such form or order.
+    """
+    if form not in _FORMS:
+        raise BadInput(f"There is no format {form!r}.", hint=f"Give one of {', '.join(_FORMS)}.", key="format")
+    lines = lines_of(found, sort)
+    in_order = [trial for line in lines for trial in line.trials]
+    if form == "json":
+        out(json.dumps([trial.document for trial in in_order]))
+        return
+    if form == "csv":
+        out(csv_table([row_of(trial) for trial in in_order]))
+        return
+    rows = [_line_row(line) for line in lines]
+    constant = _constant(rows)
+    if form == "table":
+        # What is the same in all rows goes first, then the least important. In the end is what came of which trial.
+        spare = [*constant, *(name for name in _SPARE if name not in constant)]
+        table(_COLUMNS, rows, spare=spare)
+        return
+    kept = [i for i, name in enumerate(_COLUMNS) if name not in (*constant, "trial", "run")]
+    cells = [[cell_text(_COLUMNS[i], row[i]) for i in kept] for row in rows]
+    out((markdown_table if form == "md" else latex_table)([_COLUMNS[i] for i in kept], cells))
 
 
-def _trial_row(t: Trial) -> list[Cell]:
+_FORMS = ("table", "csv", "json", "md", "latex")
+_COLUMNS = (
+    *("trial", "dataset", "model", "tap", "probe", "chosen", "draw", "draws", "train", "test", "score", "is"),
+    *("mean recall", "macro F1", "run", "remarks"),
+)
+_SPARE = (
+    *("macro F1", "mean recall", "test", "run", "remarks", "tap", "train", "chosen", "draw", "draws", "probe", "is"),
+)
+
+
+def _constant(rows: Sequence[Sequence[Cell]]) -> list[str]:
+    """Return the columns that are the same in all of several rows; which trial, and its score, are always shown."""
+    if len(rows) < 2:
+        return []
+    always = ("trial", "score", "dataset", "model")
+    return [name for name, *cells in zip(_COLUMNS, *rows, strict=True) if len({*cells}) == 1 and name not in always]
+
+
+def _line_row(line: Line) -> list[Cell]:
+    t, several = line.first, len(line.trials) > 1
     said = remarks(
         t.name,
-        "not converged" if not t.converged else "",
+        "not converged" if not all(trial.converged for trial in line.trials) else "",
         f"{count(t.test_in_train, 'test image')} in train" if t.test_in_train else "",
         " ".join(f"{k}={v}" for k, v in t.params.items()) if t.probe not in ("logreg", t.protocol) else "",
-        *t.remarks,
+        *dict.fromkeys(remark for trial in line.trials for remark in trial.remarks),
     )
+    chosen = {_chosen(trial, "=") for trial in line.trials}
     return [
         t.trial[:12],
         str(t.dataset),
         str(t.model),
         str(t.tap),
         t.probe,
-        _chosen(t, "=") or "-",
-        "-" if t.draw is None else f"{size_of(t.get('draw'))}, seed {t.seed}",
+        (chosen.pop() or "-") if len(chosen) == 1 else "several",
+        "-" if t.draw is None else f"{size_of(t.get('draw'))}{'' if several else f', seed {t.seed}'}",
+        len(line.trials),
         t.rows.train + t.rows.val,
         t.rows.test,
-        _or_dash(t.score),
+        _mean(line, t.metric),
         t.metric,
-        t.metrics.get("mean_per_class_recall", "-"),
-        t.metrics.get("macro_f1", "-"),
-        when(t.created),
+        _mean(line, "mean_per_class_recall"),
+        _mean(line, "macro_f1"),
+        when(max(trial.created for trial in line.trials)),
         said,
     ]
+
+
+def _mean(line: Line, score: str) -> float | str:
+    """Return a score; of several draws its mean and standard deviation."""
+    found = line.spread(score)
+    if found is None or found["mean"] is None:
+        return "-"
+    return found["mean"] if found["std"] is None else spread(found)
 
 
 def _or_dash(score: float | None) -> float | str:

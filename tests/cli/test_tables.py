@@ -206,7 +206,7 @@ class TestWhatFits:
         assert text.splitlines()[-1] == "Left out: size, extracted (a wider terminal or --json has all)"
         assert not {"size", "extracted"} & {*heads.split()}
         narrow = shown(60, trial_tables.trials, stored_trials())
-        assert narrow.splitlines()[-1] == "11 columns left out (a wider terminal or --json has all)"
+        assert narrow.splitlines()[-1] == "12 columns left out (a wider terminal or --json has all)"
         assert "left out" not in shown(300, console.named_sets, named_sets()).lower()
 
     def test_a_wide_terminal_has_all_of_it(self, shown: Shown, capsys: pytest.CaptureFixture[str]) -> None:

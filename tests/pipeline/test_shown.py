@@ -11,7 +11,8 @@ import pytest
 from tests_support import put_set
 
 import cryoprobe
-from cryoprobe.errors import NotFound
+from cryoprobe.errors import BadInput, NotFound
+from cryoprobe.pipeline.trials.lines import lines_of
 from cryoprobe.stores.store import Store
 
 NAMES = {"model": "timm:m", "dataset": "folder:/d"}
@@ -82,3 +83,26 @@ def test_notebooks_show_stores_and_sets_with_all_text_escaped(store: Path) -> No
     feature_set = opened.open(opened.names()[0].set)
     assert feature_set.id[:12] in feature_set._repr_html_()
     assert name not in feature_set._repr_html_()
+
+
+def test_draws_of_one_setting_are_one_line(filled: Store) -> None:
+    few = cryoprobe.probe(filled, **NAMES, probe="nearest-mean", shots=[1, 4], seeds=3)
+    whole = cryoprobe.probe(filled, **NAMES, probe="ridge")
+    other = cryoprobe.probe(filled, **NAMES, probe="ridge", params={"alpha": 5.0})
+    lines = lines_of(cryoprobe.results(filled))
+    assert sorted(len(line.trials) for line in lines) == [1, 1, 3, 3]
+    by_draw = {str(line.first.get("draw")): line for line in lines if len(line.trials) == 3}
+    assert by_draw["{'shots': 1}"].spread("top1") == few.summary[0].metrics["top1"]
+    assert {line.mean for line in lines if len(line.trials) == 1} == {whole.trial.score, other.trial.score}
+    best = lines_of(cryoprobe.results(filled), sort="score")
+    assert [line.mean for line in best] == sorted([line.mean for line in best], reverse=True)
+    with pytest.raises(BadInput, match="cannot be sorted by 'luck'"):
+        lines_of(cryoprobe.results(filled), sort="luck")
+
+
+def test_results_are_filtered_by_probe_and_protocol(filled: Store) -> None:
+    for probe in ("ridge", "nearest-mean"):
+        cryoprobe.probe(filled, **NAMES, probe=probe)
+    assert [t.probe for t in cryoprobe.results(filled, probe="rid*")] == ["ridge"]
+    assert len(cryoprobe.results(filled, protocol="plain")) == 2
+    assert cryoprobe.results(filled, protocol="clip*") == []
