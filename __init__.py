@@ -36,10 +36,10 @@ if TYPE_CHECKING:
     from .pipeline.predict import Predicted, predict
     from .pipeline.probe import probe, results
     from .pipeline.probes import list_probes
-    from .pipeline.progress import Reporter
     from .pipeline.protocols import list_protocols
     from .pipeline.quickstart import Quickstart, quickstart
     from .pipeline.saved import ProbeHeader, SavedProbe, load_probe, save_probe
+    from .progress import Reporter
     from .stores.backends.cache import cache_state, clear_cache
     from .stores.feature_set import FeatureSet
     from .stores.keeping.compare import Difference, diff
@@ -77,7 +77,7 @@ _HOMES = {
     "pipeline.predict": ("Predicted", "predict"),
     "pipeline.probe": ("probe", "results"),
     "pipeline.probes": ("list_probes",),
-    "pipeline.progress": ("Reporter",),
+    "progress": ("Reporter",),
     "pipeline.protocols": ("list_protocols",),
     "pipeline.quickstart": ("Quickstart", "quickstart"),
     "pipeline.saved": ("ProbeHeader", "SavedProbe", "load_probe", "save_probe"),

@@ -14,6 +14,7 @@ import numpy as np
 
 from ..amounts import count
 from ..errors import BadInput, Conflict, CryoprobeError, ReadOnly
+from ..progress import Reporter
 from ..stores import layout
 from ..stores.feature_set import FeatureSet
 from ..stores.manifest import FailedSample
@@ -35,7 +36,6 @@ from .health import SharedEmbeddings, find_shared, recorded
 from .meaning import encoder_view
 from .options import check_ranges
 from .planning import Target
-from .progress import Reporter
 from .provenance import provenance
 from .specs import DatasetSpec, StoredDtype, samples_digest
 

@@ -20,6 +20,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..errors import BadInput, Conflict, CryoprobeError
+from ..progress import Reporter
 from ..stores.manifest import FailedSample
 from ..stores.sample_index import SampleIndex
 from ..stores.store import Store
@@ -30,7 +31,6 @@ from .encoding import NOT_USABLE, advice_on_all, encode_images, load_image, name
 from .loading import Identifier, ordered_map
 from .passing import patiently
 from .planning import Plan, Planner, Target
-from .progress import Reporter
 
 if TYPE_CHECKING:
     import torch

@@ -15,6 +15,7 @@ import numpy.typing as npt
 
 from ..amounts import count
 from ..errors import BadInput, Conflict, CryoprobeError, NotFound
+from ..progress import Reporter
 from .datasets.base import UndecodableImage
 from .datasets.folders import images_below
 from .datasets.images import decode_file
@@ -27,7 +28,6 @@ from .explain import differences
 from .loading import ordered_map
 from .options import check_ranges
 from .passing import patiently
-from .progress import Reporter
 from .saved import SavedProbe, load_probe
 from .saved.header import EncoderRecord
 from .specs import EncoderSpec, StoredDtype, Tap

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import BadInput, ReadOnly, Unavailable
+from ..progress import Reporter
 from ..stores.feature_set import FeatureSet
 from ..stores.names import matching
 from ..stores.store import Store, open_store
@@ -20,7 +21,6 @@ from .asking import VAL_FRACTION, other_than_prescribed, plan_of, scored, sets_o
 from .datasets import dataset_pattern
 from .options import check_ranges
 from .probes import Draw, ProbeOutcome, make_estimator
-from .progress import Reporter
 from .resolve import Sets, changed_since
 from .saved import check_savable, check_writable, save_probe
 from .stored_trials import is_stored

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ..progress import Reporter
 from ..stores.store import open_store
 from .extract import extract
 from .extracted import ExtractedSet
 from .probe import probe
-from .progress import Reporter
 
 MODEL = "quickstart:efficientnet_lite0"
 DATASET = "sklearn:digits"

@@ -5,13 +5,14 @@ from __future__ import annotations
 import errno
 import math
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
 from ..errors import BadInput, Corrupt, Incompatible, NotFound, Unavailable
+from ..progress import Reporter, reporter_for
 from . import layout, names
 from .backends.backend import Backend
 from .chunks import ObjectRecord, record_of
@@ -89,7 +90,8 @@ def verify(
     data: bool = False,
     share: float = 1.0,
     seed: int = 0,
-    progress: Callable[[int, int], None] | None = None,
+    progress: bool = True,
+    reporter: Reporter | None = None,
 ) -> Verification:
     """Check sets, the units that future extractions would reuse, and trials.
 
@@ -106,8 +108,10 @@ def verify(
         parts.
     seed : int
         Draws that part.
-    progress : callable, optional
-        Called with (objects done, objects in all).
+    progress : bool
+        Show a bar if standard error is a terminal, or in a notebook.
+    reporter : Reporter, optional
+        Is told instead how far it is.
 
     Returns
     -------
@@ -122,6 +126,7 @@ def verify(
         raise BadInput(f"The part of the objects to read is more than 0 and at most all of them, not {share:g}.")
     if share < 1 and not data:
         raise BadInput("Only with their data can part of the objects be read.", hint="Add --data.", key="data")
+    reporter = reporter_for(progress, reporter)
     opened = open_store(store)
     backend = opened.backend
     damages: list[Damage] = []
@@ -140,8 +145,11 @@ def verify(
             damages.append(Damage(key, n.set, "missing", f"the manifest of {n.name.dataset}", "no object", key))
     seals = [] if sets else [i.key for i in backend.list("unit-seals/")]
     wanted: list[_Wanted] = []
-    for objects_of, sealed in ((_of_set, manifests), (_of_unit, seals)):
-        for promised, damage in each(partial(objects_of, backend), sealed):
+    for title, objects_of, sealed in (
+        ("Reading manifests", _of_set, manifests),
+        ("Reading unit seals", _of_unit, seals),
+    ):
+        for promised, damage in reporter.track(each(partial(objects_of, backend), sealed), title, len(sealed)):
             wanted += promised
             damages += damage
     for info in [] if sets else list(backend.list("trials/")):
@@ -153,11 +161,7 @@ def verify(
     sizes = {i.key: i.size for folder in ("sets/", "units/") for i in backend.list(folder)}
     read = _drawn(wanted, share, seed) if data else set()
     checked = each(lambda w: _check(backend, w, sizes=sizes, data=w.key in read), wanted)
-    for done, found in enumerate(checked, 1):
-        if progress is not None:
-            progress(done, len(wanted))
-        if found is not None:
-            damages.append(found)
+    damages += [found for found in reporter.track(checked, "Verifying", len(wanted)) if found is not None]
     total = sum(w.record.size for w in wanted)
     hashed = [w.record.size for w in wanted if w.key in read]
     return Verification(len(manifests), len(seals), len(wanted), total, data, tuple(damages), len(hashed), sum(hashed))

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from ...errors import BadInput, NotFound
+from ...progress import Reporter, reporter_for
 from .. import layout
 from ..backends.known import is_trusted
 from ..backends.local import LocalBackend
@@ -22,7 +23,6 @@ from ..origins import Origin, arriving
 from ..store import Store, open_store
 from .carry import Carrier, Moved, MovedSet, foreseen, raise_refused, trusted_or_how
 from .plan import Choice, Plan, chosen, plan_transfer
-from .progress import ByteProgress
 
 
 def push(
@@ -36,7 +36,8 @@ def push(
     units: bool = False,
     link: bool = False,
     dry_run: bool = False,
-    reporter: ByteProgress | None = None,
+    progress: bool = True,
+    reporter: Reporter | None = None,
 ) -> Moved:
     """Copy sets to another store, with their names and the trials on them.
 
@@ -58,8 +59,10 @@ def push(
         file of one store then damages the other's. By default each store has its own copy.
     dry_run : bool
         Only compare the stores.
-    reporter : ByteProgress, optional
-        Is told how many bytes have arrived.
+    progress : bool
+        Show a bar if standard error is a terminal, or in a notebook.
+    reporter : Reporter, optional
+        Is told instead how many bytes have arrived.
 
     Returns
     -------
@@ -83,7 +86,7 @@ def push(
     """
     source, choice = open_store(store), Choice(sets, model, dataset)
     sets_, target = chosen(source, choice), _target(to, source, dry_run)
-    how = _How(trials, units, choice.everything, link, dry_run, reporter)
+    how = _How(trials, units, choice.everything, link, dry_run, reporter_for(progress, reporter))
     return _move(source, target, sets_, how, arriving(source.url, "pull", trusted=True))
 
 
@@ -99,7 +102,8 @@ def pull(
     link: bool = False,
     dry_run: bool = False,
     trust: bool = False,
-    reporter: ByteProgress | None = None,
+    progress: bool = True,
+    reporter: Reporter | None = None,
 ) -> Moved:
     """Copy sets from another store, `source`, into `store`; otherwise as `push`.
 
@@ -109,7 +113,7 @@ def pull(
     """
     opened, choice = open_store(source), Choice(sets, model, dataset)
     sets_, target = chosen(opened, choice), _target(store, opened, dry_run)
-    how = _How(trials, units, choice.everything, link, dry_run, reporter)
+    how = _How(trials, units, choice.everything, link, dry_run, reporter_for(progress, reporter))
     return _move(opened, target, sets_, how, _origin(source, opened, trust))
 
 
@@ -125,7 +129,8 @@ def sync(
     link: bool = False,
     dry_run: bool = False,
     trust: bool = False,
-    reporter: ByteProgress | None = None,
+    progress: bool = True,
+    reporter: Reporter | None = None,
 ) -> tuple[Moved, Moved]:
     """Give each of two stores what only the other has, as `push` from `one`, and then `pull` from `other`.
 
@@ -139,7 +144,7 @@ def sync(
     first, choice = open_store(one).own, Choice(sets, model, dataset)
     second = _target(other, first, dry_run)
     here, beyond = (_chosen_of(choice, a, b) for a, b in ((first, second), (second, first)))
-    how = _How(trials, units, choice.everything, link, dry_run, reporter)
+    how = _How(trials, units, choice.everything, link, dry_run, reporter_for(progress, reporter))
     own, theirs = arriving(first.url, "pull", trusted=True), _origin(other, second, trust)
     there, back = _move(first, second, here, how, own), _move(second, first, beyond, how, theirs)
     if trials and not dry_run and any(s.outcome == "moved" for s in back.sets):
@@ -157,10 +162,10 @@ class _How(NamedTuple):
     everything: bool
     link: bool
     dry_run: bool
-    reporter: ByteProgress | None
+    reporter: Reporter
 
 
-def take_in(store: str | Path | Store, archive: Store, trust: bool, reporter: ByteProgress | None) -> Moved:
+def take_in(store: str | Path | Store, archive: Store, trust: bool, reporter: Reporter) -> Moved:
     """Copy the set of an archive, as `pull` would."""
     target = _target(store, archive, dry_run=False)
     file = Path(archive.url).absolute()
