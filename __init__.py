@@ -46,7 +46,6 @@ if TYPE_CHECKING:
     from .stores.keeping.gc import Collected, Garbage, gc
     from .stores.keeping.history import Entry, log
     from .stores.keeping.pins import pin, pins
-    from .stores.keeping.records import Pin, Removal
     from .stores.keeping.removal import rm
     from .stores.keeping.repair import repair
     from .stores.keeping.restore import Repair
@@ -54,6 +53,7 @@ if TYPE_CHECKING:
     from .stores.moving.carry import Moved, MovedSet
     from .stores.moving.export import Exported, export_set, import_set
     from .stores.moving.transfer import pull, push, sync
+    from .stores.pins_and_removals import Pin, Removal
     from .stores.store import LayeredStore, Store, open_store
     from .stores.verify import Damage, Verification, verify
 
@@ -91,7 +91,7 @@ _HOMES = {
     "stores.keeping.gc": ("Collected", "Garbage", "gc"),
     "stores.keeping.history": ("Entry", "log"),
     "stores.keeping.pins": ("pin", "pins"),
-    "stores.keeping.records": ("Pin", "Removal"),
+    "stores.pins_and_removals": ("Pin", "Removal"),
     "stores.keeping.removal": ("rm",),
     "stores.keeping.repair": ("repair",),
     "stores.keeping.restore": ("Repair",),

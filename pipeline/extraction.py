@@ -20,6 +20,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..errors import BadInput, Conflict, CryoprobeError
+from ..parallel import ordered_map
 from ..progress import Reporter
 from ..stores.manifest import FailedSample
 from ..stores.sample_index import SampleIndex
@@ -28,7 +29,7 @@ from ..stores.units import Rows, sample_array, write_unit
 from .datasets.base import Advising, Split, UndecodableImage
 from .encoders.base import Encoder
 from .encoding import NOT_USABLE, advice_on_all, encode_images, load_image, named_failures
-from .loading import Identifier, ordered_map
+from .loading import Identifier
 from .passing import patiently
 from .planning import Plan, Planner, Target
 

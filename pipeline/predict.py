@@ -15,6 +15,7 @@ import numpy.typing as npt
 
 from ..amounts import count
 from ..errors import BadInput, Conflict, CryoprobeError, NotFound
+from ..parallel import ordered_map
 from ..progress import Reporter
 from .datasets.base import UndecodableImage
 from .datasets.folders import images_below
@@ -25,7 +26,6 @@ from .encoders.allocator import release_memory
 from .encoders.base import Encoder
 from .encoding import NOT_USABLE, advice_on_all, default_batch, encode_images, load_image, named_failures
 from .explain import differences
-from .loading import ordered_map
 from .options import check_ranges
 from .passing import patiently
 from .saved import SavedProbe, load_probe

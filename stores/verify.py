@@ -12,13 +12,13 @@ from pathlib import Path
 from typing import NamedTuple
 
 from ..errors import BadInput, Corrupt, Incompatible, NotFound, Unavailable
+from ..parallel import each
 from ..progress import Reporter, reporter_for
 from . import layout, names
 from .backends.backend import Backend
 from .chunks import ObjectRecord, record_of
-from .keeping.records import removals
 from .manifest import read_manifest
-from .parallel import each
+from .pins_and_removals import removals
 from .store import Store, open_store
 from .units import read_seal
 

@@ -29,6 +29,7 @@ from typing import Any, NamedTuple
 
 from ...amounts import parse_bytes
 from ...errors import BadInput, NotFound
+from ..folders import config_file
 
 PROJECT_FILE = "cryoprobe.toml"
 
@@ -51,12 +52,6 @@ class KnownStore(NamedTuple):
 
     place: str
     sources: tuple[str, ...] = ()
-
-
-def config_file() -> Path:
-    """Return the user's own file: ``cryoprobe/config.toml`` in ``$XDG_CONFIG_HOME``, else in ``~/.config``."""
-    base = os.environ.get("XDG_CONFIG_HOME")
-    return (Path(base) if base else Path.home() / ".config") / "cryoprobe" / "config.toml"
 
 
 def project_file() -> Path | None:

@@ -17,13 +17,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ...errors import BadInput, CryoprobeError, NotFound, Unavailable
+from ...parallel import run_each
 from ...progress import Reporter, reporter_for
 from .. import layout
 from ..backends.backend import Backend
 from ..fences import fence, is_hollow
-from ..parallel import each
+from ..pins_and_removals import removals
 from ..store import Store, open_store
-from .records import removals
 from .waste import AT_ONCE, Waste, find_waste, is_left, standings
 
 GRACE_SECONDS = 86400.0
@@ -244,5 +244,4 @@ def _delete_name(backend: Backend, key: str) -> bool:
 
 
 def _delete_keys(backend: Backend, keys: Sequence[str]) -> None:
-    for _ in each(backend.delete, keys):
-        pass
+    run_each(backend.delete, keys)

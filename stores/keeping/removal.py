@@ -13,18 +13,18 @@ from contextlib import suppress
 from pathlib import Path
 
 from ...errors import Conflict, Corrupt, CryoprobeError, NotFound
+from ...parallel import each
 from ...progress import Reporter, reporter_for
 from .. import layout
 from ..backends.backend import Backend
 from ..feature_set import FeatureSet
 from ..manifest import Manifest, read_manifest
 from ..origins import origin_of
-from ..parallel import each
+from ..pins_and_removals import Removal, read_pin, removal_key, removals, whoami
 from ..store import Store, open_store
 from ..units import read_seal
 from .gc import collect_removed
 from .quarantine import set_aside
-from .records import Removal, read_pin, removal_key, removals, whoami
 
 
 def rm(

@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from ...errors import CryoprobeError, NotFound
+from ...parallel import each
 from ...progress import Reporter
 from .. import layout
 from ..backends.backend import Backend, ObjectDetails
@@ -21,12 +22,11 @@ from ..claims import is_abandoned
 from ..fences import FENCES, is_hollow, is_left_behind
 from ..manifest import Manifest, read_manifest
 from ..origins import Marks
-from ..parallel import each
+from ..pins_and_removals import REMOVED, Removal, pinned_ids, removals
 from ..rows import RowIndex
 from ..store import Store
 from ..units import UnitSeal, read_seal
 from .quarantine import QUARANTINE, original_key
-from .records import REMOVED, Removal, pinned_ids, removals
 
 IDLE_SECONDS = 900.0
 """A temporary file that has not grown for so long has no writer."""

@@ -20,11 +20,11 @@ from pathlib import Path
 from typing import BinaryIO
 
 from ...errors import BadInput, Corrupt, NotFound, ReadOnly, Unavailable
+from ...parallel import each, within_memory
 from ...progress import Reporter
 from .. import layout, names
 from ..backends.backend import Backend, ObjectInfo, check_key, check_prefix, is_key, too_large
 from ..chunks import check_object
-from ..parallel import each, within_memory
 from ..store import Store
 from .plan import read_sealed
 

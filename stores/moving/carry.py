@@ -15,12 +15,12 @@ from functools import partial
 from typing import Literal
 
 from ...errors import Corrupt, NotFound, Unavailable
+from ...parallel import each, run_each, within_memory
 from ...progress import Reporter
 from .. import fences, layout
 from ..backends.backend import Backend
 from ..chunks import ObjectRecord, check_object, corrupt
 from ..origins import checksum_of, mark, marked, origin_of, trust
-from ..parallel import each, within_memory
 from ..store import Store
 from .plan import Freight, Plan, Sealed, Standing, lacking, seal_there, standing, trial_on
 
@@ -117,8 +117,7 @@ class Carrier:
                     self._twins |= {record.sha256: key for key, record in freight.sealed.objects.items()}
             sets = self._carry_all(self._plan.sets)
         names = {key: data for key, data in self._plan.names.items() if layout.stem(key) in sets}
-        for _ in each(lambda key: self._put(key, names[key]), names):
-            pass
+        run_each(lambda key: self._put(key, names[key]), names)
         known = {*sets, *self._store.set_ids()} if self._plan.trials else set()
         meant = known if self._plan.everything else sets.keys()
         trials = sum(each(partial(self._carry_trial, known, meant), self._plan.trials))
@@ -201,8 +200,7 @@ class Carrier:
             wanted += self._damaged_remains(freight, at_once)
         sent = wanted
         for _ in range(_ROUNDS):
-            for _ in each(partial(self._carry_object, sealed), wanted, at_once):
-                pass
+            run_each(partial(self._carry_object, sealed), wanted, at_once)
             # As with any seal, what can be read back is the truth, whatever we were told.
             now = self._seal(sealed)
             if now == "other":

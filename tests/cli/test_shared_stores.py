@@ -15,8 +15,8 @@ from tests_servers import serving_folder
 from tests_support import write_images
 
 from cryoprobe import cli
-from cryoprobe.stores.backends.known import config_file
 from cryoprobe.stores.backends.objects import ObjectBackend
+from cryoprobe.stores.folders import config_file
 
 SMALL = ["--model", "timm:test_vit", "--untrained", "--image-size", "32"]
 

@@ -22,13 +22,14 @@ from tests_servers import serving_folder
 from cryoprobe.errors import Corrupt, Unavailable
 from cryoprobe.stores import layout
 from cryoprobe.stores.backends import object_cache as cache_module
-from cryoprobe.stores.backends.cache import CachedBackend, cache_state, cached, clear_cache, objects_folder
+from cryoprobe.stores.backends.cache import CachedBackend, cache_state, cached, clear_cache
 from cryoprobe.stores.backends.local import LocalBackend
 from cryoprobe.stores.backends.memory import MemoryBackend
 from cryoprobe.stores.backends.object_cache import ObjectCache
 from cryoprobe.stores.backends.objects import ObjectBackend
 from cryoprobe.stores.chunks import ObjectRecord, Part, chunk_parts, encode_chunk, record_of
 from cryoprobe.stores.feature_set import FeatureSet
+from cryoprobe.stores.folders import objects_folder
 from cryoprobe.stores.store import Store, open_store
 from cryoprobe.stores.verify import verify
 

@@ -11,13 +11,13 @@ from cryoprobe.errors import BadInput, NotFound
 from cryoprobe.stores.backends.known import (
     KnownStore,
     cache_size,
-    config_file,
     deciding_file,
     is_trusted,
     known_as,
     known_stores,
 )
 from cryoprobe.stores.backends.locations import layers_at
+from cryoprobe.stores.folders import config_file
 from cryoprobe.stores.moving.transfer import push
 from cryoprobe.stores.store import open_store
 
