@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -82,6 +82,13 @@ def put_set(
         )
     )
     return feature_set
+
+
+def wait_until(condition: Callable[[], object], is_alive: Callable[[], object]) -> None:
+    """Wait for what a process or thread brings about; fail if it ends without."""
+    while not condition():
+        assert is_alive() or condition(), "it ended before what was waited for came about"
+        time.sleep(0.01)
 
 
 class Heard(cryoprobe.Reporter):

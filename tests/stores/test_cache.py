@@ -18,6 +18,7 @@ import numpy as np
 import pytest
 from store_data import class_labels, files, flip, make_rows, sample_ids, seal, sealed_set, write_units
 from tests_servers import serving_folder
+from tests_support import wait_until
 
 from cryoprobe.errors import Corrupt, Unavailable
 from cryoprobe.stores import layout
@@ -306,8 +307,7 @@ class TestProcesses:
             workers = [context.Process(target=_read_much, args=(url, found.id, size, i)) for i in range(4)]
             for worker in workers:
                 worker.start()
-            while not objects_folder().exists():
-                workers[0].join(0.01)
+            wait_until(objects_folder().exists, lambda: any(w.is_alive() for w in workers))
             workers[0].kill()
             for worker in workers:
                 worker.join(120)
