@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import math
 import random
-from collections.abc import Sequence
+from collections.abc import Container, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -129,42 +129,40 @@ def verify(
     reporter = reporter_for(progress, reporter)
     opened = open_store(store)
     backend = opened.backend
-    damages: list[Damage] = []
     # Names before manifests: a name is written last, so what it stands for must be there.
-    named: list[names.NamedSet] = []
-    for given, damage in [] if sets else each(partial(_of_name, backend), [i.key for i in backend.list("names/")]):
-        named += given
-        damages += damage
+    found = [] if sets else list(each(partial(_of_name, backend), list(backend.keys("names/"))))
+    named, damages = [n for names_, _ in found for n in names_], [d for _, lost in found for d in lost]
     manifests = [opened.manifest_key(s) for s in sets] or list(opened.set_ids().values())
+    damages += _missing(backend, named, set(manifests))
+    seals, trials = ([] if sets else list(backend.keys(folder)) for folder in ("unit-seals/", "trials/"))
+    wanted: list[_Wanted] = []
+    for what, look, keys in (
+        ("manifests", partial(_of_set, backend), manifests),
+        ("unit seals", partial(_of_unit, backend), seals),
+        ("trials", partial(_of_trial, opened), trials),
+    ):
+        for promised, damage in reporter.track(each(look, keys), f"Reading {what}", len(keys)):
+            wanted += promised
+            damages += damage
+
+    sizes = {i.key: i.size for folder in ("sets/", "units/") for i in backend.list(folder)}
+    read = _drawn(wanted, share, seed) if data else set()
+    checked = each(lambda w: _check(backend, w, sizes=sizes, data=w.key in read), wanted)
+    damages += [d for d in reporter.track(checked, "Verifying", len(wanted)) if d is not None]
+    total = sum(w.record.size for w in wanted)
+    hashed = [w.record.size for w in wanted if w.key in read]
+    return Verification(len(manifests), len(seals), len(wanted), total, data, tuple(damages), len(hashed), sum(hashed))
+
+
+def _missing(backend: Backend, named: Sequence[names.NamedSet], manifests: Container[str]) -> Iterator[Damage]:
+    """Yield the manifests that are missing: those of sets that have a name, and were not removed."""
     removed = {r.set for r in removals(backend).values()} if named else set()
     for n in named:
         if n.set in removed:  # it was given to the set as that was removed
             continue
         # A set that was removed meanwhile has taken its names with it.
         if (key := layout.manifest_key(n.encoder, n.set)) not in manifests and not n.below and backend.exists(n.key):
-            damages.append(Damage(key, n.set, "missing", f"the manifest of {n.name.dataset}", "no object", key))
-    seals = [] if sets else [i.key for i in backend.list("unit-seals/")]
-    wanted: list[_Wanted] = []
-    for title, objects_of, sealed in (
-        ("Reading manifests", _of_set, manifests),
-        ("Reading unit seals", _of_unit, seals),
-    ):
-        for promised, damage in reporter.track(each(partial(objects_of, backend), sealed), title, len(sealed)):
-            wanted += promised
-            damages += damage
-    for info in [] if sets else list(backend.list("trials/")):
-        try:
-            opened.trial(layout.stem(info.key))
-        except Corrupt as e:
-            damages.append(Damage(info.key, layout.stem(info.key), "changed", "a whole trial", e.message, info.key))
-
-    sizes = {i.key: i.size for folder in ("sets/", "units/") for i in backend.list(folder)}
-    read = _drawn(wanted, share, seed) if data else set()
-    checked = each(lambda w: _check(backend, w, sizes=sizes, data=w.key in read), wanted)
-    damages += [found for found in reporter.track(checked, "Verifying", len(wanted)) if found is not None]
-    total = sum(w.record.size for w in wanted)
-    hashed = [w.record.size for w in wanted if w.key in read]
-    return Verification(len(manifests), len(seals), len(wanted), total, data, tuple(damages), len(hashed), sum(hashed))
+            yield Damage(key, n.set, "missing", f"the manifest of {n.name.dataset}", "no object", key)
 
 
 def _drawn(wanted: Sequence[_Wanted], share: float, seed: int) -> set[str]:
@@ -205,6 +203,15 @@ def _of_unit(backend: Backend, key: str) -> tuple[list[_Wanted], list[Damage]]:
     if seal is None:  # deleted since the listing
         return [], []
     return [_Wanted(seal.key(name), seal.unit, r, key) for name, r in seal.objects.items()], []
+
+
+def _of_trial(store: Store, key: str) -> tuple[list[_Wanted], list[Damage]]:
+    """Return no objects, and the damage of a trial that cannot be used."""
+    try:
+        store.trial(layout.stem(key))
+    except Corrupt as e:
+        return [], [Damage(key, layout.stem(key), "changed", "a whole trial", e.message, key)]
+    return [], []
 
 
 def _check(backend: Backend, wanted: _Wanted, *, sizes: dict[str, int], data: bool) -> Damage | None:

@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -63,7 +64,7 @@ def test_every_long_task_of_a_store_tells_how_far_it_is(store: cryoprobe.Store, 
     assert titles(cryoprobe.rm, store, [set_], now=True)[-1] == "Deleting"
 
 
-def test_a_bar_is_shown_only_where_somebody_can_see_it(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_bar_is_shown_only_where_somebody_can_see_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
     assert type(reporter_for(True, None)) is Bar
     assert type(reporter_for(False, None)) is Reporter
@@ -71,6 +72,10 @@ def test_a_bar_is_shown_only_where_somebody_can_see_it(monkeypatch: pytest.Monke
     assert reporter_for(True, own) is own
     monkeypatch.setattr(sys.stderr, "isatty", lambda: False, raising=False)
     assert type(reporter_for(True, None)) is Reporter
+    monkeypatch.setitem(sys.modules, "ipykernel", ModuleType("ipykernel"))  # a notebook; rich needs ipywidgets there
+    (tmp_path / "ipywidgets.py").touch()
+    monkeypatch.syspath_prepend(tmp_path)
+    assert type(reporter_for(True, None)) is Bar
 
 
 def on_a_terminal(*command: str) -> tuple[str, str]:
