@@ -38,7 +38,7 @@ def check(index: RowIndex, known: set[int], asked: list[int]) -> None:
             index.gather(ids)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     steps=st.lists(st.tuples(st.sampled_from(["unit", "set"]), PICKS, st.integers(1, 7)), max_size=7),
     asked=PICKS,

@@ -84,7 +84,7 @@ class TestAssembly:
         assert found.manifest.objects["embeddings/c/0/0"].size == 5 * DIM * 2 + 4
         assert_holds(found, IDS[:5], class_labels(5))
 
-    @settings(max_examples=40, deadline=None)
+    @settings(max_examples=40)
     @given(
         order=st.lists(st.integers(0, 19), min_size=1, max_size=25),
         unit_rows=st.integers(1, 9),
