@@ -37,20 +37,19 @@ if TYPE_CHECKING:
     from .pipeline.predict import Predicted, predict
     from .pipeline.probe import probe
     from .pipeline.probes import NamedProbe, ProbeOutcome, list_probes
-    from .pipeline.progress import Reporter
     from .pipeline.protocols import Problem, Protocol, fit_and_score, list_protocols
     from .pipeline.quickstart import Quickstart, quickstart
     from .pipeline.results import results
     from .pipeline.saved import ProbeHeader, SavedProbe, load_probe, save_probe
     from .pipeline.trials.result import Trial
     from .pipeline.trials.sweep import Sweep
+    from .progress import Reporter
     from .stores.backends.cache import cache_state, clear_cache
     from .stores.feature_set import FeatureSet
     from .stores.keeping.compare import Difference, diff
     from .stores.keeping.gc import Collected, Garbage, gc
     from .stores.keeping.history import Entry, log
     from .stores.keeping.pins import pin, pins
-    from .stores.keeping.records import Pin, Removal
     from .stores.keeping.removal import rm
     from .stores.keeping.repair import repair
     from .stores.keeping.restore import Repair
@@ -58,6 +57,7 @@ if TYPE_CHECKING:
     from .stores.moving.carry import Moved, MovedSet
     from .stores.moving.export import Exported, export_set, import_set
     from .stores.moving.transfer import pull, push, sync
+    from .stores.pins_and_removals import Pin, Removal
     from .stores.store import LayeredStore, Store, open_store
     from .stores.verify import Damage, Verification, verify
 
@@ -82,7 +82,7 @@ _HOMES = {
     "pipeline.predict": ("Predicted", "predict"),
     "pipeline.probe": ("probe",),
     "pipeline.probes": ("NamedProbe", "ProbeOutcome", "list_probes"),
-    "pipeline.progress": ("Reporter",),
+    "progress": ("Reporter",),
     "pipeline.protocols": ("Problem", "Protocol", "fit_and_score", "list_protocols"),
     "pipeline.quickstart": ("Quickstart", "quickstart"),
     "pipeline.results": ("results",),
@@ -99,7 +99,7 @@ _HOMES = {
     "stores.keeping.gc": ("Collected", "Garbage", "gc"),
     "stores.keeping.history": ("Entry", "log"),
     "stores.keeping.pins": ("pin", "pins"),
-    "stores.keeping.records": ("Pin", "Removal"),
+    "stores.pins_and_removals": ("Pin", "Removal"),
     "stores.keeping.removal": ("rm",),
     "stores.keeping.repair": ("repair",),
     "stores.keeping.restore": ("Repair",),

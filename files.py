@@ -1,4 +1,4 @@
-"""Files that people name: written whole or not at all, with one clear message where that cannot be."""
+"""Files that appear whole or not at all; for those that people name, one clear message if they cannot be written."""
 
 from __future__ import annotations
 
@@ -14,7 +14,11 @@ from typing import BinaryIO
 from .errors import BadInput, CryoprobeError, ReadOnly, Unavailable
 
 _NO_FOLDER = {errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG, errno.ELOOP}
-_READ_ONLY = {errno.EACCES, errno.EPERM, errno.EROFS}
+READ_ONLY = {errno.EACCES, errno.EPERM, errno.EROFS}
+"""What writing fails with where one may not write."""
+
+TEMPORARY = ".tmp-"
+"""How the names of unfinished files begin."""
 
 
 @contextmanager
@@ -32,7 +36,7 @@ def replacing(path: str | Path) -> Iterator[BinaryIO]:
     """
     path = Path(path)
     _check_replaceable(path)
-    temporary = path.parent / f".tmp-{secrets.token_hex(8)}"
+    temporary = temporary_beside(path)
     try:
         # 0o666 less the umask, as any other file: others may read it.
         descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
@@ -45,7 +49,8 @@ def replacing(path: str | Path) -> Iterator[BinaryIO]:
         finally:
             with suppress(OSError):
                 temporary.unlink(missing_ok=True)
-        _flush_folder(path.parent)
+        with suppress(PermissionError):  # a folder in which one may write, and which one may not read
+            flush_folder(path.parent)
     except CryoprobeError:  # some of them are OSErrors, of whoever writes into the file
         raise
     except OSError as e:
@@ -62,12 +67,30 @@ def check_writable(path: str | Path) -> None:
     """
     path = Path(path)
     _check_replaceable(path)
-    temporary = path.parent / f".tmp-{secrets.token_hex(8)}"
+    temporary = temporary_beside(path)
     try:
         temporary.touch(exist_ok=False)
         temporary.unlink()
     except OSError as e:
         raise _unwritable(e, path) from e
+
+
+def temporary_beside(path: Path) -> Path:
+    """Return a name of its own beside `path`, to write to before the file is renamed."""
+    return path.parent / f"{TEMPORARY}{secrets.token_hex(8)}"
+
+
+def flush_folder(folder: Path) -> None:
+    """Make names in `folder` durable. Some file systems cannot flush a folder; there is nothing more to do on them."""
+    with suppress(FileNotFoundError):
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        except OSError as e:
+            if e.errno not in (errno.EINVAL, errno.ENOTSUP, errno.EBADF):
+                raise
+        finally:
+            os.close(descriptor)
 
 
 def _check_replaceable(path: Path) -> None:
@@ -85,16 +108,6 @@ def _check_replaceable(path: Path) -> None:
         )
 
 
-def _flush_folder(folder: Path) -> None:
-    """Make a new name durable. Some file systems cannot, and there is nothing more to do on them."""
-    with suppress(OSError):
-        descriptor = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
-
-
 def _unwritable(e: OSError, path: Path) -> CryoprobeError:
     if e.errno in _NO_FOLDER:
         return BadInput(
@@ -102,7 +115,7 @@ def _unwritable(e: OSError, path: Path) -> CryoprobeError:
             hint="Make it, or name another file.",
             key=str(path),
         )
-    if e.errno in _READ_ONLY:
+    if e.errno in READ_ONLY:
         return ReadOnly(
             f"{path} cannot be written: {e.strerror}.", hint="Name a file in another folder.", key=str(path)
         )

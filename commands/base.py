@@ -69,7 +69,7 @@ def say_place(value: Any) -> Any:
     for text in [value] if isinstance(value, str) else value or ():
         with suppress(CryoprobeError):  # the command raises it
             if (file := known.deciding_file(text)) is not None:
-                from .printing.wording import plain
+                from ..printable import plain
 
                 print(plain(f"store {text}: {known.known_as(text).place} (by {file})"), file=sys.stderr, flush=True)
     return value
@@ -198,7 +198,7 @@ def _warnings_as_notes() -> Iterator[None]:
 
 
 def _fail(message: str, code: int) -> None:
-    from .printing.wording import plain
+    from ..printable import plain
 
     print(f"cryoprobe: {plain(message)}", file=sys.stderr, flush=True)
     raise typer.Exit(code)

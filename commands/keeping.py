@@ -30,7 +30,7 @@ def rm(
 
     if not yes:
         keeping_tables.confirm_removal(cryoprobe.open_store(store), sets, sys.stdin)
-    removed = cryoprobe.rm(store, sets, now=now)
+    removed = cryoprobe.rm(store, sets, now=now, reporter=console.reporter(logged=False))
     if as_json:
         console.out(json.dumps(keeping_tables.as_json(removed)))
     else:
@@ -72,7 +72,9 @@ def gc(
     from .parsing import parse_seconds
     from .printing import console, keeping_tables
 
-    found = cryoprobe.gc(store, delete=delete, grace=parse_seconds(grace, "grace"))
+    found = cryoprobe.gc(
+        store, delete=delete, grace=parse_seconds(grace, "grace"), reporter=console.reporter(logged=False)
+    )
     if as_json:
         console.out(json.dumps({**keeping_tables.as_json(found), "freed": found.freed}))
     else:
@@ -92,7 +94,9 @@ def repair(
     """Hash every object, and put right what is damaged; exit 4 where that cannot be done."""
     from .printing import console, keeping_tables
 
-    done = cryoprobe.repair(store, sets or (), source=source or None, trust=trust)
+    done = cryoprobe.repair(
+        store, sets or (), source=source or None, trust=trust, reporter=console.reporter(logged=False)
+    )
     if as_json:
         console.out(json.dumps(keeping_tables.as_json(done)))
     else:

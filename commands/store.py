@@ -150,7 +150,9 @@ def verify(
     from .printing import console
 
     share = parse_share(subset, "subset") if subset else 1.0
-    found = cryoprobe.verify(store, sets or (), data=data, share=share, seed=seed)
+    found = cryoprobe.verify(
+        store, sets or (), data=data, share=share, seed=seed, reporter=console.reporter(logged=False)
+    )
     if as_json:
         console.out(json.dumps(asdict(found)))
     else:

@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 from typing import Unpack
 
+from ..progress import Reporter, reporter_for
 from ..stores.sample_index import SampleIndex
 from ..stores.store import Store, open_store
 from .datasets.base import Dataset
@@ -19,7 +20,6 @@ from .extraction.result import ExtractedSet
 from .extraction.run import ExtractionRun
 from .extraction.split_run import Settings
 from .options import ExtractArguments, ExtractionOptions, ExtractRunOptions, check_names, read, takes
-from .progress import Reporter
 
 
 @takes(ExtractArguments, ExtractionOptions, ExtractRunOptions)
@@ -28,6 +28,7 @@ def extract(
     dataset: str | Dataset,
     store: str | Path | Store,
     *,
+    progress: bool = True,
     reporter: Reporter | None = None,
     **options: Unpack[ExtractArguments],
 ) -> list[ExtractedSet]:
@@ -41,7 +42,10 @@ def extract(
         Such as ``folder:PATH``, ``csv:FILE`` or ``torchvision:CIFAR100``.
     store : str, Path or Store
         Made if there is none.
+    progress : bool
+        Show a bar on a terminal or in a notebook.
     reporter : Reporter, optional
+        Takes the progress instead.
     **options
         Of the encoder, see `EncoderOptions`; of the data set, see `DatasetOptions`; ``stored_dtype``, ``float16`` or
         ``float32``; how to run, see `RunOptions` and `ExtractRunOptions`.
@@ -57,7 +61,7 @@ def extract(
     """
     check_names("extract", options, ExtractionOptions, ExtractRunOptions)
     asked, running = read(ExtractionOptions, options), read(ExtractRunOptions, options)
-    reporter = reporter or Reporter()
+    reporter = reporter_for(progress, reporter)
     data = open_data(dataset, asked, reporter)
     encoder = open_encoder(model, asked, running)
     if str(encoder.device) == "cpu":

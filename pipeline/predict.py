@@ -15,6 +15,8 @@ import numpy.typing as npt
 
 from ..amounts import count
 from ..errors import BadInput, Conflict, CryoprobeError, NotFound
+from ..parallel import ordered_map
+from ..progress import Reporter, reporter_for
 from .datasets.base import UndecodableImage
 from .datasets.folders import images_below
 from .datasets.images import decode_file
@@ -24,10 +26,8 @@ from .encoders.allocator import keep_freed_memory, release_memory
 from .encoders.base import Encoder
 from .encoders.embedding import NOT_USABLE, advice_on_all, default_batch, encode_images, load_image, named_failures
 from .extraction.differences import differences
-from .extraction.sample_ids import ordered_map
 from .options import RunArguments, RunOptions, check_names, read, takes
 from .passing import patiently
-from .progress import Reporter
 from .saved import SavedProbe, load_probe
 from .saved.header import EncoderRecord
 from .specs import EncoderSpec, StoredDtype, Tap
@@ -80,6 +80,7 @@ def predict(
     *,
     model: str | Encoder | None = None,
     checkpoint: str | Path | None = None,
+    progress: bool = True,
     reporter: Reporter | None = None,
     **options: Unpack[RunArguments],
 ) -> Iterator[Predicted]:
@@ -95,8 +96,10 @@ def predict(
         Instead of the name in the file. It must be the same encoder: what counts is its id.
     checkpoint : str or Path, optional
         The checkpoint file of an encoder that had its weights from one.
+    progress : bool
+        Show a bar on a terminal or in a notebook.
     reporter : Reporter, optional
-        Is told of every image that fails, too.
+        Takes the progress instead, and is told of every image that fails.
     **options
         How to run, see `RunOptions`.
 
@@ -117,7 +120,7 @@ def predict(
     check_names("predict", options, RunOptions)
     running = read(RunOptions, options)
     probe = probe_file if isinstance(probe_file, SavedProbe) else load_probe(probe_file)
-    reporter = reporter or Reporter()
+    reporter = reporter_for(progress, reporter)
     files = _files([paths] if isinstance(paths, str | Path) else paths, reporter)
     encoder, spec = _encoder_of(probe.header.encoder, model, checkpoint, running.device)
     if str(encoder.device) == "cpu":

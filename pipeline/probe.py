@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import NamedTuple, Unpack
 
 from ..errors import ReadOnly, Unavailable
+from ..progress import Reporter, reporter_for
 from ..stores.store import Store, open_store
 from .options import ProbeArguments, ProbeOptions, SetOptions, TrialRunOptions, check_names, read, takes
 from .probes import ProbeOutcome
-from .progress import Reporter
 from .saved import save_probe
 from .trials.answers import answers, origins_of, remarks_on
 from .trials.changed_files import changes
@@ -30,13 +30,22 @@ from .trials.sweep import Sweep, summarised
 
 
 @takes(ProbeArguments, SetOptions, ProbeOptions, TrialRunOptions)
-def probe(store: str | Path | Store, *, reporter: Reporter | None = None, **options: Unpack[ProbeArguments]) -> Sweep:
+def probe(
+    store: str | Path | Store,
+    *,
+    progress: bool = True,
+    reporter: Reporter | None = None,
+    **options: Unpack[ProbeArguments],
+) -> Sweep:
     """Train and score a probe, or answer from the store what has been run there.
 
     Parameters
     ----------
     store : str, Path or Store
+    progress : bool
+        Print what is done on a terminal or in a notebook.
     reporter : Reporter, optional
+        Takes the progress instead.
     **options
         On which features, see `SetOptions`; what to fit, see `ProbeOptions`; how to run, see `TrialRunOptions`.
 
@@ -59,7 +68,7 @@ def probe(store: str | Path | Store, *, reporter: Reporter | None = None, **opti
     sets = find_sets(opened, where, plan)
     notes = [*sets.doubts, *changes(sets, where.data_root)]
     planned = plan_trials(plan, sets, asked, where, running.save)
-    call = _Call(opened, planned, running, reporter or Reporter(), [*notes, *planned.notes])
+    call = _Call(opened, planned, running, reporter_for(progress, reporter), [*notes, *planned.notes])
     trials = call.run()
     return Sweep(
         trials,

@@ -7,11 +7,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from ..progress import Reporter, reporter_for
 from ..stores.store import open_store
 from .extract import extract
 from .extraction.result import ExtractedSet
 from .probe import probe
-from .progress import Reporter
 from .trials.sweep import Sweep
 
 MODEL = "quickstart:efficientnet_lite0"
@@ -50,7 +50,7 @@ class Quickstart:
         return {"store": self.store, **sets, "trials": trials, "commands": list(self.commands)}
 
 
-def quickstart(store: str | Path, reporter: Reporter | None = None) -> Quickstart:
+def quickstart(store: str | Path, reporter: Reporter | None = None, *, progress: bool = True) -> Quickstart:
     """Extract scikit-learn's 1,797 scanned digits, probe them twice, and extract them again.
 
     Parameters
@@ -58,13 +58,16 @@ def quickstart(store: str | Path, reporter: Reporter | None = None) -> Quickstar
     store : str or Path
         A new folder, or one that holds a store.
     reporter : Reporter, optional
+        Is told how far it is, instead of the bar.
+    progress : bool
+        Show a bar if standard error is a terminal, or in a notebook.
 
     Raises
     ------
     NotFound
         If the extra ``[quickstart]`` is not installed.
     """
-    reporter = reporter or Reporter()
+    reporter = reporter_for(progress, reporter)
     opened = open_store(store, create=True)
     (first,) = extract(MODEL, DATASET, opened, image_size=IMAGE_SIZE, reporter=reporter)
     trials = []

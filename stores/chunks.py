@@ -20,6 +20,8 @@ from pydantic import BaseModel, ConfigDict, Field
 from ..errors import BadInput, Corrupt
 
 CRC_BYTES = 4
+SAMPLE_BYTES = 32
+"""Of a sample id."""
 _LINE = 64
 
 _RESIDUE = 0x48674BC7
@@ -229,8 +231,8 @@ def zarr_documents(arrays: Mapping[str, ArraySpec], attributes: Mapping[str, Any
     from zarr.codecs import Crc32cCodec
     from zarr.storage import MemoryStore
 
-    store = MemoryStore()
-    group = zarr.create_group(store, attributes=dict(attributes))
+    written: dict[str, Any] = {}
+    group = zarr.create_group(MemoryStore(store_dict=written), attributes=dict(attributes))
     for name, spec in arrays.items():
         group.create_array(
             name,
@@ -242,4 +244,4 @@ def zarr_documents(arrays: Mapping[str, ArraySpec], attributes: Mapping[str, Any
             compressors=[Crc32cCodec()],
             dimension_names=spec.dimensions,
         )
-    return {key: value.to_bytes() for key, value in store._store_dict.items()}
+    return {key: value.to_bytes() for key, value in written.items()}

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator, Sequence
 from contextlib import closing
 from functools import partial
 from typing import Any, Literal, NamedTuple
@@ -16,10 +15,10 @@ import numpy.typing as npt
 from ..class_names import distinct
 from ..errors import BadInput
 from ..notebook import html_table
+from ..parallel import each, run_each
 from .backends.backend import Backend
 from .chunks import ObjectRecord, aligned, corrupt
 from .manifest import FailedSample, Manifest
-from .parallel import each
 from .reading import read_chunk, read_chunk_into
 
 Labels = npt.NDArray[np.int64] | npt.NDArray[np.uint8]
@@ -185,7 +184,7 @@ class FeatureSet:
             if norms is not None:
                 x[part.members] *= norms[part.members, None]
 
-        _at_once(fill, _by_chunk(wanted, self.chunk_rows), self._readers)
+        run_each(fill, _by_chunk(wanted, self.chunk_rows), self._readers)
         return x, self._small("labels", wanted)
 
     def batches(
@@ -271,7 +270,7 @@ class FeatureSet:
         """Read one of the narrow arrays."""
         form = self.manifest.form(name)
         result = self._allocate((len(wanted), *form.tail), form.dtype)
-        _at_once(lambda part: self._read_rows(name, part, result), _by_chunk(wanted, form.chunk_rows), self._readers)
+        run_each(lambda part: self._read_rows(name, part, result), _by_chunk(wanted, form.chunk_rows), self._readers)
         return result
 
     def _allocate(self, shape: tuple[int, ...], dtype: str) -> npt.NDArray[Any]:
@@ -346,16 +345,6 @@ def _by_chunk(wanted: _Rows, chunk_rows: int) -> list[_Part]:
     else:
         chosen = [(int(c), np.flatnonzero(chunks == c)) for c in np.unique(chunks)]
     return [_Part(chunk, members, _local(wanted[members], chunk * chunk_rows)) for chunk, members in chosen]
-
-
-def _at_once(read: Callable[[_Part], None], parts: Sequence[_Part], readers: int) -> None:
-    """Call ``read(part)`` for every part, `readers` at once."""
-    if len(parts) == 1:
-        read(parts[0])
-    elif parts:
-        with ThreadPoolExecutor(min(readers, len(parts)), thread_name_prefix="cryoprobe-read") as pool:
-            for _ in pool.map(read, parts):
-                pass
 
 
 def _floating(dtype: Float) -> Float:

@@ -10,9 +10,8 @@ from ..canonical import digest
 from ..errors import Incompatible, NotFound
 from . import layout
 from .backends.backend import Backend, is_key
-from .chunks import Count, Milliseconds, ObjectRecord, chunk_size
+from .chunks import SAMPLE_BYTES, Count, Milliseconds, ObjectRecord, chunk_size
 from .fences import is_whole
-from .units import SAMPLE_BYTES
 
 MANIFEST_VERSION = 1
 
@@ -185,6 +184,10 @@ class Manifest(BaseModel):
                 if record is None or record.crc32c is None or record.size != size:
                     return f"what it says of {key} does not fit its rows"
         return None
+
+    def is_sealed(self, backend: Backend) -> bool:
+        """Return the same once it is sealed: `gc` deletes seals of units, and no manifest."""
+        return self.is_whole(backend)
 
     def dump(self) -> bytes:
         """Return the object to be stored: the manifest with a checksum of its own content."""

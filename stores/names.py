@@ -12,11 +12,12 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from ..canonical import digest
 from ..errors import Corrupt, NotFound
+from ..parallel import each
 from . import layout
 from .backends.backend import Backend
 from .chunks import LATEST, Count, Milliseconds
+from .manifest import Manifest
 from .origins import Marks, Origin
-from .parallel import each
 
 _Item = TypeVar("_Item")
 
@@ -163,6 +164,26 @@ class NamedSet(BaseModel):
     def __hash__(self) -> int:
         """Return what equal ones have in common."""
         return hash((self.name, self.set, self.named))
+
+    @classmethod
+    def of(cls, manifest: Manifest, name: Name | None = None, named: int | None = None) -> NamedSet:
+        """Return the name `name` of a set, given at the time `named`; by default as the set's provenance has both.
+
+        Raises
+        ------
+        ValidationError
+            If the provenance has no name.
+        """
+        return cls(
+            name=name or Name.model_validate(manifest.provenance.get("name")),
+            set=manifest.set,
+            encoder=manifest.encoder_id,
+            rows=manifest.rows,
+            dim=manifest.dim,
+            failed=len(manifest.failed),
+            size=manifest.size,
+            named=manifest.provenance.get("created", 0) if named is None else named,
+        )
 
     @property
     def rank(self) -> tuple[bool, bool, int, str]:

@@ -23,8 +23,8 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from ..errors import Corrupt, NotFound
 from . import layout
 from .backends.backend import Backend
-from .backends.layered import LayeredBackend
 from .chunks import Milliseconds
+from .layered import LayeredBackend
 
 ORIGINS = "origins/"
 _TRUSTED = "origins/trusted/"

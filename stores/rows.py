@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..errors import Corrupt, NotFound
+from ..parallel import each
 from . import layout
 from .backends.backend import Backend
 from .chunks import ObjectRecord, chunk_parts, corrupt
@@ -18,7 +19,6 @@ from .feature_set import FeatureSet
 from .fences import is_hollow
 from .manifest import Manifest, find_manifest, read_manifest
 from .origins import Marks, Origin, origin_of
-from .parallel import each
 from .reading import read_chunk
 from .units import Rows, UnitSeal, read_seal, sample_array
 

@@ -18,6 +18,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from .folders import cache_folder
+
 RACY_NANOSECONDS = 2_000_000_000
 
 _FAILURES = (sqlite3.Error, UnicodeError, OverflowError)
@@ -35,14 +37,6 @@ CREATE TABLE IF NOT EXISTS views (
 ) WITHOUT ROWID;
 COMMIT;
 """
-
-
-def cache_folder() -> Path:
-    """Return the folder for local state: ``$CRYOPROBE_CACHE``, else ``cryoprobe`` in the user's cache folder."""
-    if explicit := os.environ.get("CRYOPROBE_CACHE"):
-        return Path(explicit).expanduser()
-    base = os.environ.get("XDG_CACHE_HOME")
-    return (Path(base) if base else Path.home() / ".cache") / "cryoprobe"
 
 
 class Stamp(NamedTuple):

@@ -12,9 +12,13 @@ from __future__ import annotations
 from collections.abc import Callable, Container
 from typing import Protocol, TypeVar
 
+from ..errors import Conflict
 from .backends.backend import Backend
 from .fences import is_hollow
 from .origins import origin_of
+
+_MOST_ATTEMPTS = 8
+"""How often in a row what is being written may be deleted before it is sealed."""
 
 
 class Seal(Protocol):
@@ -32,8 +36,72 @@ class Seal(Protocol):
     def folder(self) -> str:
         """Where its data are."""
 
+    def dump(self) -> bytes:
+        """Return the object to be stored."""
+
+    def is_whole(self, backend: Backend) -> bool:
+        """Return whether its data are there to stay, once it is sealed."""
+
+    def is_sealed(self, backend: Backend) -> bool:
+        """Return whether it was sealed, and its data are there to stay."""
+
+    def discard(self, backend: Backend) -> None:
+        """Remove its data."""
+
 
 Found = TypeVar("Found", bound=Seal)
+
+
+def write_and_seal(
+    backend: Backend, key: str, write: Callable[[], Found], read: Callable[[], Found | None]
+) -> tuple[Found, bool]:
+    """Write an attempt and seal it, or adopt what somebody has sealed meanwhile; again if the data are deleted.
+
+    Parameters
+    ----------
+    backend : Backend
+    key : str
+        Of the seal.
+    write : callable
+        Writes the data under an attempt's own name, and returns the seal that they can have.
+    read : callable
+        Returns the seal that is there.
+
+    Returns
+    -------
+    seal : Seal
+    sealed : bool
+        Whether this call sealed it.
+
+    Raises
+    ------
+    Conflict
+        If what it writes is deleted again and again.
+
+    Guarantees
+    ----------
+    Data before seal: a seal is never there without its data, whatever `gc` does meanwhile (see `fences`). Killed at any
+    instant, it leaves either a whole attempt that is sealed, or objects that nothing refers to.
+    """
+    own: set[str] = set()
+    for _ in range(_MOST_ATTEMPTS):
+        made = write()
+        if not made.is_whole(backend):
+            made.discard(backend)
+            continue
+        sealed = put_seal(backend, key, made.dump(), read, own)
+        own.add(made.attempt)
+        if sealed is not None and sealed.attempt not in own:
+            made.discard(backend)
+            return sealed, False
+        if sealed is not None and sealed.attempt == made.attempt and made.is_sealed(backend):
+            return sealed, True
+    raise Conflict(
+        f"{key} and its data vanish from {backend.url} as they are written.",
+        hint="Is somebody deleting objects, or running gc with a grace period of seconds? "
+        "Run the same command again: what is sealed is kept.",
+        key=key,
+    )
 
 
 def put_seal(

@@ -13,14 +13,14 @@ from ..canonical import canonical_json, digest
 from ..errors import BadInput, Corrupt
 from . import layout
 from .backends.backend import Backend
-from .chunks import ArraySpec, ObjectRecord, encode_chunk, record_of, zarr_documents
+from .chunks import SAMPLE_BYTES, ArraySpec, ObjectRecord, encode_chunk, record_of, zarr_documents
 from .claims import Claims
 from .fences import settle
 from .manifest import FailedSample, Manifest, find_manifest
 from .origins import origin_of
 from .rows import RowIndex, SetChunk, copy_array, mixed_forms
-from .sealing import is_replaced, put_seal
-from .units import MOST_ATTEMPTS, SAMPLE_BYTES, Rows, UnitSeal, vanished
+from .sealing import is_replaced, write_and_seal
+from .units import Rows, UnitSeal
 
 _LABEL_CHUNK_ROWS = 1 << 20
 _CHUNKED: tuple[tuple[Literal["embeddings", "norms", "samples"], int], ...] = (
@@ -95,9 +95,10 @@ def seal_set(
 
     with Claims(backend) as claims:
         claims.take(encoder_id, set_)  # advice to gc; if somebody else has it, they are at this very set
-        own: set[str] = set()
-        for _ in range(MOST_ATTEMPTS):
-            manifest = _write_attempt(
+        return write_and_seal(
+            backend,
+            key,
+            write=lambda: _write_attempt(
                 backend,
                 index,
                 set_,
@@ -108,20 +109,9 @@ def seal_set(
                 failed=failed,
                 chunk_rows=chunk_rows,
                 provenance=provenance,
-            )
-            if not manifest.is_whole(backend):
-                manifest.discard(backend)
-                continue
-            sealed = put_seal(
-                backend, manifest.key, manifest.dump(), lambda: find_manifest(backend, encoder_id, set_), own
-            )
-            own.add(manifest.attempt)
-            if sealed is not None and sealed.attempt not in own:
-                manifest.discard(backend)
-                return sealed, False
-            if sealed is not None and sealed.attempt == manifest.attempt and manifest.is_whole(backend):
-                return sealed, True
-    raise vanished(backend, layout.manifest_key(encoder_id, set_))
+            ),
+            read=lambda: find_manifest(backend, encoder_id, set_),
+        )
 
 
 def documents_of(manifest: Manifest) -> dict[str, bytes]:

@@ -14,19 +14,19 @@ from pydantic import ValidationError
 from ..amounts import count
 from ..errors import BadInput, Corrupt, Incompatible, NotFound
 from ..notebook import Cell, html_table
+from ..parallel import each
 from . import layout, names
 from .backends.backend import Backend
 from .backends.cache import cached
 from .backends.known import is_trusted
-from .backends.layered import LayeredBackend
 from .backends.locations import backend_at, layers_at
 from .claims import Claims
 from .feature_set import FeatureSet
-from .keeping.records import read_pin
+from .layered import LayeredBackend
 from .manifest import FailedSample, read_manifest
-from .names import Name, NamedSet, spelled
+from .names import NamedSet, spelled
 from .origins import Marks, Origin, arrival_of, checksum_of, origin_of
-from .parallel import each
+from .pins_and_removals import read_pin
 from .rows import RowIndex
 from .sets import seal_set
 
@@ -203,21 +203,10 @@ class Store:
         """
         sealed = self.set_ids()
         found = [n for n in names.read_all(self.backend) if n.set in sealed]
-        for set_, key in sealed.items() - {(n.set, layout.manifest_key(n.encoder, n.set)) for n in found}:
+        unnamed = sealed.items() - {(n.set, layout.manifest_key(n.encoder, n.set)) for n in found}
+        for _, key in unnamed:
             with suppress(Corrupt, Incompatible, NotFound, ValidationError):  # `verify` names what is damaged
-                manifest = read_manifest(self.backend, key)
-                found.append(
-                    NamedSet(
-                        name=Name.model_validate(manifest.provenance.get("name")),
-                        set=set_,
-                        encoder=manifest.encoder_id,
-                        rows=manifest.rows,
-                        dim=manifest.dim,
-                        failed=len(manifest.failed),
-                        size=manifest.size,
-                        named=manifest.provenance.get("created", 0),
-                    )
-                )
+                found.append(NamedSet.of(read_manifest(self.backend, key)))
         return sorted(self._with_origins(found), key=lambda n: n.rank)
 
     def _with_origins(self, found: list[NamedSet]) -> list[NamedSet]:

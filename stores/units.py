@@ -14,17 +14,13 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from ..errors import Conflict, NotFound
+from ..errors import NotFound
 from . import layout
 from .backends.backend import Backend, is_key
-from .chunks import Count, ObjectRecord, chunk_size, encode_chunk, record_of
+from .chunks import SAMPLE_BYTES, Count, ObjectRecord, chunk_size, encode_chunk, record_of
 from .fences import is_whole
 from .reading import read_chunk
-from .sealing import put_seal
-
-SAMPLE_BYTES = 32
-MOST_ATTEMPTS = 8
-"""How often in a row what is being written may be deleted before it is sealed."""
+from .sealing import write_and_seal
 
 
 @dataclass(frozen=True)
@@ -180,31 +176,13 @@ def write_unit(backend: Backend, encoder_id: str, unit: str, rows: Rows) -> Unit
     Conflict
         If what it writes is deleted again and again.
     """
-    key = layout.unit_seal_key(encoder_id, unit)
-    own: set[str] = set()
-    for _ in range(MOST_ATTEMPTS):
-        seal = _write_attempt(backend, encoder_id, unit, rows)
-        if not seal.is_whole(backend):
-            seal.discard(backend)
-            continue
-        sealed = put_seal(backend, key, seal.dump(), lambda: read_seal(backend, encoder_id, unit), own)
-        own.add(seal.attempt)
-        if sealed is not None and sealed.attempt not in own:
-            seal.discard(backend)
-            return sealed
-        if sealed is not None and sealed.attempt == seal.attempt and seal.is_sealed(backend):
-            return sealed
-    raise vanished(backend, key)
-
-
-def vanished(backend: Backend, key: str) -> Conflict:
-    """Return the error for a seal that does not stay."""
-    return Conflict(
-        f"{key} and its data vanish from {backend.url} as they are written.",
-        hint="Is somebody deleting objects, or running gc with a grace period of seconds? "
-        "Run the same command again: what is sealed is kept.",
-        key=key,
+    seal, _ = write_and_seal(
+        backend,
+        layout.unit_seal_key(encoder_id, unit),
+        write=lambda: _write_attempt(backend, encoder_id, unit, rows),
+        read=lambda: read_seal(backend, encoder_id, unit),
     )
+    return seal
 
 
 def _write_attempt(backend: Backend, encoder_id: str, unit: str, rows: Rows) -> UnitSeal:

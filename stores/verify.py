@@ -5,19 +5,20 @@ from __future__ import annotations
 import errno
 import math
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Container, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
 from ..errors import BadInput, Corrupt, Incompatible, NotFound, Unavailable
+from ..parallel import each
+from ..progress import Reporter, reporter_for
 from . import layout, names
 from .backends.backend import Backend
 from .chunks import ObjectRecord, record_of
-from .keeping.records import removals
 from .manifest import read_manifest
-from .parallel import each
+from .pins_and_removals import removals
 from .store import Store, open_store
 from .units import read_seal
 
@@ -89,7 +90,8 @@ def verify(
     data: bool = False,
     share: float = 1.0,
     seed: int = 0,
-    progress: Callable[[int, int], None] | None = None,
+    progress: bool = True,
+    reporter: Reporter | None = None,
 ) -> Verification:
     """Check sets, the units that future extractions would reuse, and trials.
 
@@ -106,8 +108,10 @@ def verify(
         parts.
     seed : int
         Draws that part.
-    progress : callable, optional
-        Called with (objects done, objects in all).
+    progress : bool
+        Show a bar if standard error is a terminal, or in a notebook.
+    reporter : Reporter, optional
+        Is told instead how far it is.
 
     Returns
     -------
@@ -122,45 +126,43 @@ def verify(
         raise BadInput(f"The part of the objects to read is more than 0 and at most all of them, not {share:g}.")
     if share < 1 and not data:
         raise BadInput("Only with their data can part of the objects be read.", hint="Add --data.", key="data")
+    reporter = reporter_for(progress, reporter)
     opened = open_store(store)
     backend = opened.backend
-    damages: list[Damage] = []
     # Names before manifests: a name is written last, so what it stands for must be there.
-    named: list[names.NamedSet] = []
-    for given, damage in [] if sets else each(partial(_of_name, backend), [i.key for i in backend.list("names/")]):
-        named += given
-        damages += damage
+    found = [] if sets else list(each(partial(_of_name, backend), list(backend.keys("names/"))))
+    named, damages = [n for names_, _ in found for n in names_], [d for _, lost in found for d in lost]
     manifests = [opened.manifest_key(s) for s in sets] or list(opened.set_ids().values())
+    damages += _missing(backend, named, set(manifests))
+    seals, trials = ([] if sets else list(backend.keys(folder)) for folder in ("unit-seals/", "trials/"))
+    wanted: list[_Wanted] = []
+    for what, look, keys in (
+        ("manifests", partial(_of_set, backend), manifests),
+        ("unit seals", partial(_of_unit, backend), seals),
+        ("trials", partial(_of_trial, opened), trials),
+    ):
+        for promised, damage in reporter.track(each(look, keys), f"Reading {what}", len(keys)):
+            wanted += promised
+            damages += damage
+
+    sizes = {i.key: i.size for folder in ("sets/", "units/") for i in backend.list(folder)}
+    read = _drawn(wanted, share, seed) if data else set()
+    checked = each(lambda w: _check(backend, w, sizes=sizes, data=w.key in read), wanted)
+    damages += [d for d in reporter.track(checked, "Verifying", len(wanted)) if d is not None]
+    total = sum(w.record.size for w in wanted)
+    hashed = [w.record.size for w in wanted if w.key in read]
+    return Verification(len(manifests), len(seals), len(wanted), total, data, tuple(damages), len(hashed), sum(hashed))
+
+
+def _missing(backend: Backend, named: Sequence[names.NamedSet], manifests: Container[str]) -> Iterator[Damage]:
+    """Yield the manifests that are missing: those of sets that have a name, and were not removed."""
     removed = {r.set for r in removals(backend).values()} if named else set()
     for n in named:
         if n.set in removed:  # it was given to the set as that was removed
             continue
         # A set that was removed meanwhile has taken its names with it.
         if (key := layout.manifest_key(n.encoder, n.set)) not in manifests and not n.below and backend.exists(n.key):
-            damages.append(Damage(key, n.set, "missing", f"the manifest of {n.name.dataset}", "no object", key))
-    seals = [] if sets else [i.key for i in backend.list("unit-seals/")]
-    wanted: list[_Wanted] = []
-    for objects_of, sealed in ((_of_set, manifests), (_of_unit, seals)):
-        for promised, damage in each(partial(objects_of, backend), sealed):
-            wanted += promised
-            damages += damage
-    for info in [] if sets else list(backend.list("trials/")):
-        try:
-            opened.trial(layout.stem(info.key))
-        except Corrupt as e:
-            damages.append(Damage(info.key, layout.stem(info.key), "changed", "a whole trial", e.message, info.key))
-
-    sizes = {i.key: i.size for folder in ("sets/", "units/") for i in backend.list(folder)}
-    read = _drawn(wanted, share, seed) if data else set()
-    checked = each(lambda w: _check(backend, w, sizes=sizes, data=w.key in read), wanted)
-    for done, found in enumerate(checked, 1):
-        if progress is not None:
-            progress(done, len(wanted))
-        if found is not None:
-            damages.append(found)
-    total = sum(w.record.size for w in wanted)
-    hashed = [w.record.size for w in wanted if w.key in read]
-    return Verification(len(manifests), len(seals), len(wanted), total, data, tuple(damages), len(hashed), sum(hashed))
+            yield Damage(key, n.set, "missing", f"the manifest of {n.name.dataset}", "no object", key)
 
 
 def _drawn(wanted: Sequence[_Wanted], share: float, seed: int) -> set[str]:
@@ -201,6 +203,15 @@ def _of_unit(backend: Backend, key: str) -> tuple[list[_Wanted], list[Damage]]:
     if seal is None:  # deleted since the listing
         return [], []
     return [_Wanted(seal.key(name), seal.unit, r, key) for name, r in seal.objects.items()], []
+
+
+def _of_trial(store: Store, key: str) -> tuple[list[_Wanted], list[Damage]]:
+    """Return no objects, and the damage of a trial that cannot be used."""
+    try:
+        store.trial(layout.stem(key))
+    except Corrupt as e:
+        return [], [Damage(key, layout.stem(key), "changed", "a whole trial", e.message, key)]
+    return [], []
 
 
 def _check(backend: Backend, wanted: _Wanted, *, sizes: dict[str, int], data: bool) -> Damage | None:

@@ -9,9 +9,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 from tests_servers import ACCESS, BUCKET, s3_server, weed
 
 os.environ["HF_HUB_OFFLINE"] = "1"
+
+# No deadline: the machine may be busy. Tests take their profile as they are imported, which is before any fixture runs.
+settings.register_profile("unhurried", deadline=None)
+settings.load_profile("unhurried")
 
 # A script's job in the background begins with Ctrl-C ignored, and so would what tests start and interrupt.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:

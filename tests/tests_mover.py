@@ -75,7 +75,7 @@ class _Announce(cryoprobe.Reporter):
         self.operations: Operations | None = None
         self._instant = instant
 
-    def begin_bytes(self, title: str, total: int) -> None:
+    def begin(self, title: str, total: int, unit: str = "samples") -> None:
         self.operations = self.operations or Operations(self._instant)
 
 

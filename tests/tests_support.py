@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
+import cryoprobe
 from cryoprobe.canonical import digest
 from cryoprobe.stores.feature_set import FeatureSet
 from cryoprobe.stores.layout import unit_id
@@ -81,3 +82,32 @@ def put_set(
         )
     )
     return feature_set
+
+
+def wait_until(condition: Callable[[], object], is_alive: Callable[[], object]) -> None:
+    """Wait for what a process or thread brings about; fail if it ends without."""
+    while not condition():
+        assert is_alive() or condition(), "it ended before what was waited for came about"
+        time.sleep(0.01)
+
+
+class Heard(cryoprobe.Reporter):
+    """Keeps what it is told: of each task, by its title, how many were done at each step, and of how many."""
+
+    def __init__(self) -> None:
+        self.told: dict[str, list[tuple[int, int]]] = {}
+        self.running = ""
+        self._done = self._total = 0
+
+    def begin(self, title: str, total: int, unit: str = "samples") -> None:
+        assert not self.running, "one task runs at a time"
+        self.running = title
+        self._done, self._total = 0, total
+        self.told[title] = []
+
+    def advance(self, n: int = 0, *, encoded: int = 0, reused: int = 0, failed: int = 0) -> None:
+        self._done += n + encoded + reused + failed
+        self.told[self.running].append((self._done, self._total))
+
+    def end(self) -> None:
+        self.running = ""

@@ -1,4 +1,4 @@
-"""What people see: progress bars and lines, tables, and errors. Formatting only."""
+"""What people see: progress, tables, and errors. Formatting only."""
 
 from __future__ import annotations
 
@@ -8,25 +8,16 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    DownloadColumn,
-    MofNCompleteColumn,
-    Progress,
-    ProgressColumn,
-    TaskID,
-    TextColumn,
-    TimeRemainingColumn,
-    TransferSpeedColumn,
-)
 from rich.text import Text
 
 from ...amounts import count
 from ...class_names import distinct
-from ...pipeline.progress import Reporter
+from ...printable import one_line, plain
+from ...progress import Reporter, Unit
+from ...progress_bar import Bar, Counts
 from . import tables
 from .describing import brief, describe
-from .wording import one_line, plain, remarks, size, when
+from .wording import remarks, size, when
 
 if TYPE_CHECKING:
     from ...pipeline.quickstart import Quickstart
@@ -47,122 +38,48 @@ _SCORES = (
 )
 
 
-def reporter() -> Reporter:
-    """Return a bar where a person watches standard error, else lines."""
-    return Bar() if sys.stderr.isatty() else Lines()
-
-
-class Bar(Reporter):
-    """A progress bar with images/s, time left, and how many samples were encoded, reused and failed."""
-
-    def __init__(self) -> None:
-        self._console = Console(stderr=True)
-        self._progress: Progress | None = None
-        self._task = TaskID(0)
-        self._counts = _Counts()
-
-    def begin(self, title: str, total: int) -> None:  # noqa: D102
-        self._counts = _Counts()
-        counts = TextColumn("{task.fields[counts]}")
-        self._start(title, total, MofNCompleteColumn(), TimeRemainingColumn(), counts)
-
-    def _start(self, title: str, total: int, *columns: ProgressColumn) -> None:
-        self._progress = Progress(
-            TextColumn("{task.description}", markup=False),
-            BarColumn(),
-            *columns,
-            console=self._console,
-            redirect_stdout=False,  # rich would print a command's results to standard error
-        )
-        self._progress.start()
-        self._task = self._progress.add_task(one_line(title), total=total, counts="")
-
-    def advance(self, *, encoded: int = 0, reused: int = 0, failed: int = 0) -> None:  # noqa: D102
-        self._counts.add(encoded, reused, failed)
-        if self._progress is not None:
-            self._progress.update(self._task, advance=encoded + reused + failed, counts=str(self._counts))
-
-    def begin_bytes(self, title: str, total: int) -> None:  # noqa: D102
-        self._start(title, total, DownloadColumn(binary_units=True), TransferSpeedColumn(), TimeRemainingColumn())
-
-    def advance_bytes(self, n: int) -> None:  # noqa: D102
-        if self._progress is not None:
-            self._progress.update(self._task, advance=n)
-
-    def end(self) -> None:  # noqa: D102
-        if self._progress is not None:
-            self._progress.stop()
-            self._progress = None
-
-    def note(self, message: str) -> None:  # noqa: D102
-        self._console.print(plain(message), style="dim", markup=False, highlight=False)
+def reporter(*, logged: bool = True) -> Reporter:
+    """Return a bar if a person watches standard error; otherwise lines of what is to be `logged`, or nothing."""
+    if sys.stderr.isatty():
+        return Bar()
+    return Lines() if logged else Reporter()
 
 
 class Lines(Reporter):
     """A line every ten seconds, for logs."""
 
     def __init__(self) -> None:
-        self._title, self._total = "", 0
-        self._counts = _Counts()
-        self._bytes: int | None = None  # done, of a task that counts bytes
+        self._title, self._total, self._unit = "", 0, "samples"
+        self._counts = Counts()
+        self._done = 0
         self._last = 0.0
 
-    def begin(self, title: str, total: int) -> None:  # noqa: D102
-        self._title, self._total = title, total
-        self._counts, self._bytes = _Counts(), None
+    def begin(self, title: str, total: int, unit: Unit = "samples") -> None:  # noqa: D102
+        self._title, self._total, self._unit = title, total, unit
+        self._counts, self._done = Counts(), 0
         self._last = time.monotonic()
 
-    def advance(self, *, encoded: int = 0, reused: int = 0, failed: int = 0) -> None:  # noqa: D102
+    def advance(self, n: int = 0, *, encoded: int = 0, reused: int = 0, failed: int = 0) -> None:  # noqa: D102
         self._counts.add(encoded, reused, failed)
-        self._line_in_time()
-
-    def begin_bytes(self, title: str, total: int) -> None:  # noqa: D102
-        self.begin(title, total)
-        self._bytes = 0
-
-    def advance_bytes(self, n: int) -> None:  # noqa: D102
-        self._bytes = (self._bytes or 0) + n
-        self._line_in_time()
-
-    def end(self) -> None:  # noqa: D102
-        self._line()
-
-    def _line_in_time(self) -> None:
+        self._done += n + encoded + reused + failed
         if time.monotonic() - self._last >= _LINE_SECONDS:
             self._last = time.monotonic()
             self._line()
+
+    def end(self) -> None:  # noqa: D102
+        self._line()
 
     def note(self, message: str) -> None:  # noqa: D102
         err(message)
 
     def _line(self) -> None:
-        if self._bytes is None:
-            done = f"{self._counts.done}/{self._total}  {self._counts}"
+        if self._unit == "samples":
+            done = f"{self._done}/{self._total}  {self._counts}"
+        elif self._unit == "bytes":
+            done = f"{size(self._done)} of {size(self._total)}"
         else:
-            done = f"{size(self._bytes)} of {size(self._total)}"
+            done = f"{self._done:,} of {count(self._total, 'object')}"
         err(f"{self._title}: {done}")
-
-
-class _Counts:
-    """How many samples are done, by how, and how fast the encoder is."""
-
-    def __init__(self) -> None:
-        self.encoded = self.reused = self.failed = 0
-        self._started = time.monotonic()
-
-    @property
-    def done(self) -> int:
-        return self.encoded + self.reused + self.failed
-
-    def add(self, encoded: int, reused: int, failed: int) -> None:
-        self.encoded += encoded
-        self.reused += reused
-        self.failed += failed
-
-    def __str__(self) -> str:
-        speed = self.encoded / max(time.monotonic() - self._started, 1e-9)
-        failed = f", {self.failed} failed" if self.failed else ""
-        return f"{speed:.0f} images/s · {self.encoded} encoded, {self.reused} reused{failed}"
 
 
 def table(

@@ -9,7 +9,8 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from .wording import one_line, shell, size, versions, when
+from ...printable import one_line
+from .wording import shell, size, versions, when
 
 _TIMES = ("created", "pinned", "named")
 _DEEPEST = 4

@@ -18,9 +18,9 @@ if TYPE_CHECKING:
     from ...stores.keeping.compare import Difference
     from ...stores.keeping.gc import Collected
     from ...stores.keeping.history import Entry
-    from ...stores.keeping.records import Pin, Removal
     from ...stores.keeping.restore import Repair
     from ...stores.keeping.usage import Usage
+    from ...stores.pins_and_removals import Pin, Removal
     from ...stores.store import Store
 
 

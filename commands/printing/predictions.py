@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TextIO
 
 from ...errors import BadInput
 from ...files import check_writable, replacing
-from .wording import plain
+from ...printable import plain
 
 if TYPE_CHECKING:
     from ...pipeline.predict import Predicted

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from ...errors import BadInput, CryoprobeError
-from ...stores.sample_index import cache_folder
+from ...stores.folders import cache_folder
 from .. import doors
 from .base import Dataset
 

@@ -8,13 +8,13 @@ from typing import Any
 import numpy as np
 
 from ...errors import BadInput
+from ...progress import Reporter
 from ...stores.sample_index import fingerprint
 from ..datasets import as_dataset, is_listed, is_own, limit_split, load_dataset
 from ..datasets.base import Dataset, Noting, Split
 from ..encoders import as_encoder, load_encoder
 from ..encoders.base import Encoder
 from ..options import DatasetOptions, EncoderOptions, RunOptions
-from ..progress import Reporter
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 
 from ...amounts import count
 from ...errors import BadInput, Conflict, CryoprobeError, ReadOnly
+from ...progress import Reporter
 from ...stores import layout
 from ...stores.feature_set import FeatureSet
 from ...stores.names import Name, NamedSet
@@ -19,7 +20,6 @@ from ...stores.store import Store
 from ..datasets.base import Split
 from ..encoders.base import Encoder
 from ..options import ExtractionOptions
-from ..progress import Reporter
 from ..provenance import provenance
 from .content import Content, content_of
 from .differences import explain_dataset
@@ -213,16 +213,7 @@ class ExtractionRun:
                 f"set {feature_set.id[:12]} is in {feature_set.home}, and nothing of it is in {self.store.url}: read "
                 f"both, or cryoprobe pull {feature_set.home} {feature_set.id[:12]} --store {self.store.url}"
             )
-        named = NamedSet(
-            name=name,
-            set=feature_set.id,
-            encoder=feature_set.encoder_id,
-            rows=feature_set.rows,
-            dim=feature_set.dim,
-            failed=len(feature_set.manifest.failed),
-            size=feature_set.manifest.size,
-            named=time.time_ns() // 1_000_000,
-        )
+        named = NamedSet.of(feature_set.manifest, name, time.time_ns() // 1_000_000)
         try:
             self.store.name(named)
         except ReadOnly:

@@ -1,4 +1,4 @@
-"""Reading and decoding in threads, ahead of the encoder, in order and in bounded memory.
+"""Sample ids of a split: from the sample index, else by reading and hashing files in threads.
 
 Threads rather than processes: reading, hashing, decoding and resizing all leave Python's lock, the store's index is
 shared without copies, and Ctrl-C ends everything at once.
@@ -7,42 +7,15 @@ shared without copies, and Ctrl-C ends everything at once.
 from __future__ import annotations
 
 import hashlib
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Executor, Future
+from collections.abc import Sequence
+from concurrent.futures import Executor
 from dataclasses import dataclass, field
-from typing import TypeVar
 
 from ...errors import CryoprobeError
+from ...parallel import ordered_map
 from ...stores.sample_index import SampleIndex, Stamp, now_ns, stamp
 from ..datasets.base import Split, UndecodableImage
 from ..passing import patiently
-
-T = TypeVar("T")
-R = TypeVar("R")
-
-
-def ordered_map(pool: Executor, function: Callable[[T], R], items: Iterable[T], window: int) -> Iterator[R]:
-    """Map in `pool`, yield results in the order of `items`, with at most `window` of them in memory.
-
-    `items` is consumed lazily, in the caller's thread, as room is made.
-    """
-    pending: deque[Future[R]] = deque()
-    source = iter(items)
-    try:
-        while True:
-            while len(pending) < window:
-                try:
-                    item = next(source)
-                except StopIteration:
-                    break
-                pending.append(pool.submit(function, item))
-            if not pending:
-                return
-            yield pending.popleft().result()
-    finally:
-        for future in pending:
-            future.cancel()
 
 
 @dataclass

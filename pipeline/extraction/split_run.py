@@ -20,6 +20,8 @@ import numpy as np
 import numpy.typing as npt
 
 from ...errors import BadInput, Conflict, CryoprobeError
+from ...parallel import ordered_map
+from ...progress import Reporter
 from ...stores.manifest import FailedSample
 from ...stores.sample_index import SampleIndex
 from ...stores.store import Store
@@ -28,9 +30,8 @@ from ..datasets.base import Advising, Split, UndecodableImage
 from ..encoders.base import Encoder
 from ..encoders.embedding import NOT_USABLE, advice_on_all, encode_images, load_image, named_failures
 from ..passing import patiently
-from ..progress import Reporter
 from .planner import Plan, Planner, Target
-from .sample_ids import Identifier, ordered_map
+from .sample_ids import Identifier
 
 if TYPE_CHECKING:
     import torch

@@ -13,8 +13,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from ...errors import BadInput, Corrupt, NotFound
+from ...parallel import each
 from ..chunks import Checksum, ObjectRecord, Part, check_chunk, corrupt, scatter
-from ..parallel import each
 
 _KEY = re.compile(r"(?:[A-Za-z0-9_-][A-Za-z0-9._-]*/)*[A-Za-z0-9_-][A-Za-z0-9._-]*")
 _LONGEST_KEY = 512

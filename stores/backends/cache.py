@@ -5,25 +5,17 @@ Objects are named by their sha256, so that nothing ever becomes stale, and store
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import NamedTuple
 
 from ...errors import Unavailable
 from ..chunks import Checksum, ObjectRecord, Part, corrupt
-from ..sample_index import cache_folder
+from ..folders import objects_folder
 from .backend import Backend, ObjectDetails, ObjectInfo
 from .known import cache_size
 from .object_cache import ObjectCache, Usage
 
 DEFAULT_SIZE = 20 * 2**30
-
-
-def objects_folder() -> Path:
-    """Return where objects are cached: ``$CRYOPROBE_CACHE_DIR``, else ``objects`` in the folder for local state."""
-    explicit = os.environ.get("CRYOPROBE_CACHE_DIR")
-    return Path(explicit).expanduser() if explicit else cache_folder() / "objects"
 
 
 class CacheState(NamedTuple):

@@ -23,6 +23,7 @@ from typing import IO, Any, TypeVar
 from urllib.parse import unquote, urljoin, urlsplit
 
 from ...errors import NotFound, ReadOnly, Unavailable
+from ...parallel import ordered_map
 from ..chunks import Checksum, Part, scatter
 from .backend import Backend, ObjectInfo, check_key, check_prefix, is_key, too_large
 
@@ -130,7 +131,7 @@ class HttpBackend(Backend):
     def _walk(self, prefix: str, pool: ThreadPoolExecutor, bounds: _Bounds) -> Iterator[ObjectInfo]:
         names = self._names(prefix, bounds)  # a folder sorts as its name with "/" behind it, as its objects' keys do
         files = [n for n in names if not n.endswith("/")]
-        sizes = dict(zip(files, pool.map(self._size, [prefix + n for n in files]), strict=True))
+        sizes = dict(zip(files, ordered_map(pool, self._size, [prefix + n for n in files], 2 * _HEADS), strict=True))
         for name in names:
             if name.endswith("/") and prefix.count("/") < _depth(prefix):
                 yield from self._walk(prefix + name, pool, bounds)

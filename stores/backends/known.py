@@ -25,17 +25,54 @@ from collections.abc import Iterable
 from contextlib import suppress
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Annotated, NamedTuple
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from ...amounts import parse_bytes
 from ...errors import BadInput, NotFound
+from ..folders import config_file
 
 PROJECT_FILE = "cryoprobe.toml"
 
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]*")
 
-_TABLES = ("stores", "cache", "trust")
-_TRUST = ("from", "not", "configs")
+_EXAMPLES = {
+    "stores": 'team = "s3://bucket/features"\nmine = {store = "features", from = ["team"]}',
+    "cache": 'size = "20GiB"',
+    "trust": 'from = ["https://host/features"]',
+}
+
+_Place = Annotated[str, Field(min_length=1)]
+
+
+class _Table(BaseModel):
+    model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
+
+
+class _Store(_Table):
+    store: _Place
+    sources: list[_Place] = Field([], alias="from")
+
+
+class _Cache(_Table):
+    size: str | int | None = None
+
+
+class _Trust(_Table):
+    sources: list[_Place] = Field([], alias="from")
+    excluded: list[_Place] = Field([], alias="not")
+    configs: list[_Place] = []
+
+
+class _Configuration(BaseModel):
+    """What one file says. Tables of other names are a newer version's."""
+
+    model_config = ConfigDict(strict=True, extra="ignore", frozen=True)
+
+    stores: dict[str, Annotated[_Store, BeforeValidator(lambda v: {"store": v} if isinstance(v, str) else v)]] = {}
+    cache: _Cache = _Cache()
+    trust: _Trust = _Trust()
 
 
 class KnownStore(NamedTuple):
@@ -51,12 +88,6 @@ class KnownStore(NamedTuple):
 
     place: str
     sources: tuple[str, ...] = ()
-
-
-def config_file() -> Path:
-    """Return the user's own file: ``cryoprobe/config.toml`` in ``$XDG_CONFIG_HOME``, else in ``~/.config``."""
-    base = os.environ.get("XDG_CONFIG_HOME")
-    return (Path(base) if base else Path.home() / ".config") / "cryoprobe" / "config.toml"
 
 
 def project_file() -> Path | None:
@@ -75,9 +106,9 @@ def known_stores() -> dict[str, KnownStore]:
     BadInput
         If a file is no TOML, or a store in it neither a place nor a table of `store` and `from`.
     """
-    tables = [(file, _stores(file)) for file in _files()]
+    tables = [(file, _read(file).stores) for file in _files()]
     names = {name for _, stores in tables for name in stores}
-    return {name: _known(name, value, names, file) for file, stores in tables for name, value in stores.items()}
+    return {name: _known(table, names, file.parent) for file, stores in tables for name, table in stores.items()}
 
 
 def known_as(text: str, *, create: bool = False) -> KnownStore:
@@ -115,7 +146,7 @@ def deciding_file(text: str | Path) -> Path | None:
     """Return the configuration file that says what the name of a store stands for; None for anything else."""
     if isinstance(text, Path) or not _NAME.fullmatch(text):
         return None
-    return next((file for file in reversed(_files()) if text in _stores(file)), None)
+    return next((file for file in reversed(_files()) if text in _read(file).stores), None)
 
 
 def is_trusted(place: str | Path) -> bool:
@@ -132,14 +163,13 @@ def is_trusted(place: str | Path) -> bool:
     def places(texts: Iterable[str], folder: Path) -> set[str]:
         return {_normal(stores[t].place if t in stores else _absolute(t, folder)) for t in texts}
 
-    def meant(field: str) -> set[str]:
-        return {found for file in _files() for found in places(_trust(file)[field], file.parent)}
-
     listed = {found for known in stores.values() for found in places((known.place, *known.sources), Path.cwd())}
     here = _normal(stores[place].place if isinstance(place, str) and place in stores else str(place))
-    if here in meant("not"):
+    said = [(_read(file).trust, file.parent) for file in _files()]
+    if any(here in places(trust.excluded, folder) for trust, folder in said):
         return False
-    return here in listed or any(_is_within(here, trusted) for trusted in meant("from"))
+    trusted = {found for trust, folder in said for found in places(trust.sources, folder)}
+    return here in listed or any(_is_within(here, place) for place in trusted)
 
 
 def _normal(place: str) -> str:
@@ -166,11 +196,8 @@ def cache_size() -> int | None:
         return parse_bytes(text, "CRYOPROBE_CACHE_SIZE", least=0)
     found = None
     for file in _files():
-        cache = _read(file).get("cache", {})
-        if not isinstance(cache, dict) or not cache.keys() <= {"size"}:
-            raise _misshapen(file, "cache", 'size = "20GiB"')
-        if "size" in cache:
-            found = parse_bytes(str(cache["size"]), f"[cache] size in {file}", least=0)
+        if (size := _read(file).cache.size) is not None:
+            found = parse_bytes(str(size), f"[cache] size in {file}", least=0)
     return found
 
 
@@ -199,7 +226,7 @@ def _check_owner(file: Path) -> None:
     if not strangers:
         return
     own = config_file()
-    if file != own and str(file) in _trust(own)["configs"]:
+    if file != own and str(file) in _read(own).trust.configs:
         return
     raise BadInput(
         f"The configuration file {file} belongs to another user (id {min(strangers)}), and is not read.",
@@ -209,65 +236,54 @@ def _check_owner(file: Path) -> None:
     )
 
 
-def _read(file: Path) -> dict[str, Any]:
+def _read(file: Path) -> _Configuration:
+    """Read a file; one that is not there says nothing."""
     import tomllib
 
     _check_owner(file)
     try:
         found = tomllib.loads(file.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        return {}
+        return _Configuration()
     except (OSError, ValueError) as e:  # of which TOML's and UTF-8's errors are
         problem = e.strerror if isinstance(e, OSError) else e
         raise BadInput(f"{file} cannot be read: {problem}.", hint="Correct it, or remove it.", key=str(file)) from None
-    for table in found.keys() - set(_TABLES):  # others are a newer version's, but for one that is mistyped
-        if meant := get_close_matches(table, _TABLES, n=1, cutoff=0.75):
+    for table in found.keys() - _EXAMPLES.keys():  # others are a newer version's, but for one that is mistyped
+        if meant := get_close_matches(table, _EXAMPLES, n=1, cutoff=0.75):
             raise BadInput(f"{file} has a table [{table}].", hint=f"Did you mean [{meant[0]}]?", key=str(file))
-    return found
+    try:
+        return _Configuration.model_validate(found)
+    except ValidationError as e:
+        first = e.errors()[0]
+        raise _misshapen(file, [str(part) for part in first["loc"]], first["type"]) from None
 
 
-def _stores(file: Path) -> dict[str, Any]:
-    stores = _read(file).get("stores", {})
-    if not isinstance(stores, dict):
-        raise _misshapen(file, "stores", 'team = "s3://bucket/features"')
-    return stores
+def _known(table: _Store, names: set[str], folder: Path) -> KnownStore:
+    absolute = [text if text in names else _absolute(text, folder) for text in table.sources]
+    return KnownStore(_absolute(table.store, folder), tuple(absolute))
 
 
-def _trust(file: Path) -> dict[str, list[str]]:
-    """Return what a file says of trust: places and names of stores, by field."""
-    table = _read(file).get("trust", {})
-    if not isinstance(table, dict) or not table.keys() <= set(_TRUST):
-        raise _misshapen(file, "trust", 'from = ["https://host/features"]')
-    found = {}
-    for field in _TRUST:
-        texts = table.get(field, [])
-        if not isinstance(texts, list) or not all(isinstance(text, str) and text for text in texts):
-            raise _misshapen(file, "trust", f'{field} = ["https://host/features"]')
-        found[field] = texts
-    return found
-
-
-def _known(name: str, value: object, names: set[str], file: Path) -> KnownStore:
-    table: dict[str, Any] = value if isinstance(value, dict) else {"store": value}
-    place, sources = table.get("store"), table.get("from", [])
-    sources = sources if isinstance(sources, list) else [None]
-    texts = [place, *sources]
-    if not table.keys() <= {"store", "from"} or not all(isinstance(text, str) and text for text in texts):
-        example = 'team = "s3://bucket/features"\nmine = {store = "features", from = ["team"]}'
-        raise _misshapen(file, f"stores.{name}", example)
-    absolute = [text if text in names else _absolute(text, file.parent) for text in sources]
-    return KnownStore(_absolute(str(place), file.parent), tuple(absolute))
-
-
-def _misshapen(file: Path, table: str, example: str) -> BadInput:
+def _misshapen(file: Path, path: list[str], problem: str) -> BadInput:
+    """Return the error for a file in which what is at `path` is not what it should be."""
+    heading, *below = path
+    table = f"stores.{below[0]}" if heading == "stores" and below else heading
+    if problem == "extra_forbidden":
+        tables: dict[str, type[_Table]] = {"stores": _Store, "cache": _Cache, "trust": _Trust}
+        known = [field.alias or name for name, field in tables[heading].model_fields.items()]
+        near = get_close_matches(below[-1], known, n=1)
+        return BadInput(
+            f"[{table}] in {file} has no field {below[-1]!r}.",
+            hint=f"Did you mean {near[0]!r}?" if near else f"Its fields are {', '.join(known)}.",
+            key=str(file),
+        )
     whats = {
         "stores": "a table of names and places",
         "cache": "a table with the cache's size",
         "trust": "a table of lists of places (`from`, `not`, `configs`)",
     }
     what = whats.get(table, "a place, or a table of `store` and `from`")
-    heading = table.partition(".")[0]
-    return BadInput(f"[{table}] in {file} is not {what}.", hint=f"Write it so:\n[{heading}]\n{example}", key=str(file))
+    example = f"[{heading}]\n{_EXAMPLES[heading]}"
+    return BadInput(f"[{table}] in {file} is not {what}.", hint=f"Write it so:\n{example}", key=str(file))
 
 
 def _absolute(address: str, folder: Path) -> str:

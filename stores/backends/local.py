@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import os
-import secrets
 import stat
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -14,10 +13,10 @@ from pathlib import Path
 from typing import TypeVar
 
 from ...errors import BadInput, Corrupt, NotFound, ReadOnly, Unavailable
+from ...files import READ_ONLY, TEMPORARY, flush_folder, temporary_beside
 from ..chunks import Checksum, Part
 from .backend import Backend, ObjectDetails, ObjectInfo, check_key, check_prefix, is_key, too_large
 
-_TEMPORARY = ".tmp-"
 _BLOCK = 2**19  # bytes: what is read is still in the processor's cache when its checksum is computed
 _STALE_TRIES = 3
 """How often a file or folder whose handle has gone stale is looked for by its name."""
@@ -25,7 +24,6 @@ _STALE_TRIES = 3
 _FOLDER_RACES = 100
 """How often in a row a folder may vanish before a file can be made in it."""
 
-_READ_ONLY = {errno.EACCES, errno.EPERM, errno.EROFS}
 _FICLONE = 0x40049409 if sys.platform == "linux" else None
 """The request of ioctl_ficlone(2), where there is one."""
 
@@ -91,7 +89,7 @@ class LocalBackend(Backend):
             except BaseException:
                 temporary.unlink(missing_ok=True)
                 raise
-            _flush_folder(target.parent)
+            flush_folder(target.parent)
         except OSError as e:
             raise _unwritable(e, target, self.url) from e
 
@@ -109,7 +107,7 @@ class LocalBackend(Backend):
                 return temporary.stat().st_nlink == 2
             finally:
                 temporary.unlink(missing_ok=True)
-            _flush_folder(target.parent)
+            flush_folder(target.parent)
         except OSError as e:
             raise _unwritable(e, target, self.url) from e
         return True
@@ -132,7 +130,7 @@ class LocalBackend(Backend):
     def discard(self, leftover: ObjectDetails) -> None:  # noqa: D102
         folder, _, name = leftover.key.rpartition("/")
         path = (self._path(folder) if folder else self.root) / name
-        if not name.startswith(_TEMPORARY):
+        if not name.startswith(TEMPORARY):
             raise BadInput(f"{leftover.key} is no temporary file.", key=leftover.key)
         try:
             path.unlink(missing_ok=True)
@@ -235,7 +233,7 @@ class LocalBackend(Backend):
             except BaseException:
                 temporary.unlink(missing_ok=True)
                 raise
-        _flush_folder(target.parent)
+        flush_folder(target.parent)
         return True
 
     def exists(self, key: str) -> bool:  # noqa: D102
@@ -243,7 +241,7 @@ class LocalBackend(Backend):
 
     def _link(self, source: Path, target: Path) -> None:
         """Make `target` another name of the file `source`, in place of whatever has that name."""
-        temporary = _temporary_name(target)
+        temporary = temporary_beside(target)
         for attempts_left in reversed(range(_FOLDER_RACES)):
             try:
                 self._make_folder(target.parent)
@@ -258,7 +256,7 @@ class LocalBackend(Backend):
         finally:
             # Renaming a link onto another link of the same file does nothing and leaves both.
             temporary.unlink(missing_ok=True)
-        _flush_folder(target.parent)
+        flush_folder(target.parent)
 
     def _path(self, key: str) -> Path:
         """Return the file of an object, or the folder of a prefix; refuse what lies behind a symbolic link."""
@@ -282,7 +280,7 @@ class LocalBackend(Backend):
     def _make_temporary(self, target: Path) -> tuple[Path, int]:
         """Make a file beside `target` under a name of its own; return its path, and its descriptor to write to."""
         for attempts_left in reversed(range(_FOLDER_RACES)):
-            temporary = _temporary_name(target)
+            temporary = temporary_beside(target)
             try:
                 self._make_folder(target.parent)
                 return temporary, os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
@@ -320,7 +318,7 @@ class LocalBackend(Backend):
         missing = missing[: next(i for i, parent in enumerate(missing) if parent.is_dir())]
         folder.mkdir(parents=True, exist_ok=True)
         for made in missing:
-            _flush_folder(made.parent)
+            flush_folder(made.parent)
 
 
 def _unless_gone(look: Callable[[], Found], gone: Found) -> Found:
@@ -364,7 +362,7 @@ def _is_file(entry: os.DirEntry[str]) -> bool:
 
 
 def _is_temporary(key: str) -> bool:
-    return key.rpartition("/")[2].startswith(_TEMPORARY)
+    return key.rpartition("/")[2].startswith(TEMPORARY)
 
 
 def _statuses(entries: Iterator[tuple[str, os.DirEntry[str]]]) -> Iterator[tuple[str, os.stat_result]]:
@@ -406,23 +404,6 @@ def _open_without_waiting(path: str, flags: int) -> int:
     return os.open(path, flags | os.O_NONBLOCK)
 
 
-def _temporary_name(target: Path) -> Path:
-    return target.parent / f"{_TEMPORARY}{secrets.token_hex(8)}"
-
-
-def _flush_folder(folder: Path) -> None:
-    """Make names in `folder` durable. Some file systems cannot flush a folder; there is nothing more to do on them."""
-    with suppress(FileNotFoundError):
-        descriptor = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        except OSError as e:
-            if e.errno not in (errno.EINVAL, errno.ENOTSUP, errno.EBADF):
-                raise
-        finally:
-            os.close(descriptor)
-
-
 def _unreadable(e: OSError, path: Path) -> Unavailable:
     return Unavailable(f"Cannot read {path}: {e.strerror or e}.", hint="Check the disk, or your rights.", key=str(path))
 
@@ -434,7 +415,7 @@ def _unwritable(e: OSError, path: Path, url: str) -> ReadOnly | Unavailable:
             hint="Keep the store on another file system (ext4, xfs, btrfs, apfs, NFS …).",
             key=str(path),
         )
-    if e.errno in _READ_ONLY:
+    if e.errno in READ_ONLY:
         return ReadOnly(
             f"The store {url} cannot be written: {e.strerror} ({path}).",
             hint="Ask for write access, or name another folder with --store.",

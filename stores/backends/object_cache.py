@@ -11,7 +11,6 @@ import json
 import logging
 import os
 import re
-import secrets
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -25,11 +24,11 @@ import numpy as np
 
 from ...canonical import canonical_json
 from ...errors import Corrupt
+from ...files import TEMPORARY, temporary_beside
 from ..chunks import CRC_BYTES, Checksum, ObjectRecord, Part, check_chunk, encode_chunk
 from .local import fill_from_file
 
 _SHA256 = re.compile(r"[0-9a-f]{64}")
-_TEMPORARY = ".tmp-"
 _ABANDONED_SECONDS = 3600.0
 _ROOM = 0.9  # of the size, which is left after making room, so that it need not be made for every object
 _SLACK = 0.05  # of the size, which a process writes before it looks anew at what others have written
@@ -138,7 +137,7 @@ class ObjectCache:
             for used, held, path in entries:
                 if self._held <= target:
                     break
-                if path.name.startswith(_TEMPORARY) and used > abandoned:
+                if path.name.startswith(TEMPORARY) and used > abandoned:
                     continue  # somebody is just writing it
                 if _remove(path):
                     self._held -= held
@@ -179,7 +178,7 @@ class ObjectCache:
             folders = [f for f in os.scandir(self.folder) if len(f.name) == 2 and f.is_dir(follow_symlinks=False)]
             for folder in folders:
                 for file in os.scandir(folder):
-                    if _SHA256.fullmatch(file.name) or file.name.startswith(_TEMPORARY):
+                    if _SHA256.fullmatch(file.name) or file.name.startswith(TEMPORARY):
                         with suppress(FileNotFoundError):
                             stat = file.stat(follow_symlinks=False)
                             yield _Entry(stat.st_mtime, stat.st_size, Path(file.path))
@@ -205,7 +204,7 @@ class Arrival(Checksum):
         self._sha256 = hashlib.sha256()
         self._cache = cache
         self._path = path
-        self._temporary = None if path is None else path.parent / f"{_TEMPORARY}{secrets.token_hex(8)}"
+        self._temporary = None if path is None else temporary_beside(path)
         self._size = size
         self._file: FileIO | None = None
 

@@ -17,12 +17,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ...errors import BadInput, CryoprobeError, NotFound, Unavailable
+from ...parallel import run_each
+from ...progress import Reporter, reporter_for
 from .. import layout
 from ..backends.backend import Backend
 from ..fences import fence, is_hollow
-from ..parallel import each
+from ..pins_and_removals import removals
 from ..store import Store, open_store
-from .records import removals
 from .waste import AT_ONCE, Waste, find_waste, is_left, standings
 
 GRACE_SECONDS = 86400.0
@@ -87,7 +88,8 @@ def gc(
     *,
     delete: bool = False,
     grace: float = GRACE_SECONDS,
-    progress: Callable[[int, int], None] | None = None,
+    progress: bool = True,
+    reporter: Reporter | None = None,
 ) -> Collected:
     """Find what nobody needs in a store, and delete what has been so for the grace period.
 
@@ -104,8 +106,10 @@ def gc(
         Seconds for which something must have been found before it is deleted. The first run with `delete` that finds it
         starts the period, but for removed sets, where `rm` does. 0 deletes at once: it costs writers who are at work
         what they have not sealed, and nothing else.
-    progress : callable, optional
-        Called with (things deleted, things to delete).
+    progress : bool
+        Show a bar if standard error is a terminal, or in a notebook.
+    reporter : Reporter, optional
+        Is told instead how far it is.
 
     Returns
     -------
@@ -124,28 +128,29 @@ def gc(
     """
     if not grace >= 0:
         raise BadInput(f"A grace period is 0 seconds or more, not {grace:g}.", key="grace")
+    reporter = reporter_for(progress, reporter)
     opened = open_store(store).own
     backend = opened.backend
     now = storage_time(backend) if delete else time.time()
     recorded = _recorded(backend)
-    waste = find_waste(opened, now)
+    waste = find_waste(opened, now, reporter)
     since = {w.place: w.since if w.since is not None else recorded.get(w.place, now) for w in waste}
     if delete and (since or recorded):
         backend.put(CANDIDATES, layout.dump_seal({"at": now, "since": since}))
     waiting = {w.place: 0.0 if w.kind in AT_ONCE else max(0.0, grace - (now - since[w.place])) for w in waste}
     due = [w for w in waste if not waiting[w.place]]
-    deleted = _delete(backend, due, progress) if delete else set()
+    deleted = _delete(backend, due, reporter) if delete else set()
     garbage = [Garbage(w.kind, w.place, w.size, waiting[w.place], w.place in deleted) for w in waste]
     return Collected(tuple(sorted(garbage, key=lambda g: g.place)), delete, grace)
 
 
-def collect_removed(store: Store, sets: Collection[str]) -> None:
+def collect_removed(store: Store, sets: Collection[str], reporter: Reporter) -> None:
     """Delete the data of removed sets now, and the units that go with them; of what is gone the removal is over."""
     backend = store.backend
     removed = {key: r for key, r in removals(backend).items() if r.set in sets}
     folders = {folder for r in removed.values() for folder in r.folders}
-    waste = find_waste(store, storage_time(backend))
-    _delete(backend, [w for w in waste if w.place in folders])
+    waste = find_waste(store, storage_time(backend), reporter)
+    _delete(backend, [w for w in waste if w.place in folders], reporter)
     for key, removal in removed.items():
         if removal.attempt and not is_left(backend, removal):
             backend.delete(key)
@@ -171,16 +176,32 @@ def _recorded(backend: Backend) -> dict[str, float]:
     return {}
 
 
-def _delete(backend: Backend, due: Collection[Waste], progress: Callable[[int, int], None] | None = None) -> set[str]:
+def _delete(backend: Backend, due: Collection[Waste], reporter: Reporter) -> set[str]:
     """Delete what nobody has sealed or needed meanwhile; return the places of what is gone."""
     deleted: set[str] = set()
 
     def gone(waste: Waste) -> None:
         deleted.add(waste.place)
-        if progress is not None:
-            progress(len(deleted), len(due))
+        reporter.advance(1)
 
-    ordered = sorted((w for w in due if w.kind in ("attempt", "unit")), key=lambda w: w.kind)
+    with reporter.task("Deleting", len(due), "objects"):
+        _delete_folders(backend, [w for w in due if w.kind in ("attempt", "unit")], gone)
+        for w in due:
+            if w.kind == "temporary file":
+                backend.discard(w.objects[0])
+                gone(w)
+            elif w.kind == "name":
+                if _delete_name(backend, w.place):
+                    gone(w)
+            elif w.kind not in ("attempt", "unit"):
+                _delete_keys(backend, [o.key for o in w.objects])
+                gone(w)
+    return deleted
+
+
+def _delete_folders(backend: Backend, due: Sequence[Waste], gone: Callable[[Waste], None]) -> None:
+    """Delete attempts and units behind a fence, of which none is sealed or needed then; call `gone` for each."""
+    ordered = sorted(due, key=lambda w: w.kind)
     for batch in (ordered[i : i + _AT_ONCE] for i in range(0, len(ordered), _AT_ONCE)):
         attempts = [w for w in batch if w.kind == "attempt"]
         units = [w for w in batch if w.kind == "unit"]
@@ -201,17 +222,6 @@ def _delete(backend: Backend, due: Collection[Waste], progress: Callable[[int, i
                     backend.delete(w.objects[0].key)
                     _delete_keys(backend, list(backend.keys(f"{w.place}/")))
                     gone(w)
-    for w in due:
-        if w.kind == "temporary file":
-            backend.discard(w.objects[0])
-            gone(w)
-        elif w.kind == "name":
-            if _delete_name(backend, w.place):
-                gone(w)
-        elif w.kind not in ("attempt", "unit"):
-            _delete_keys(backend, [o.key for o in w.objects])
-            gone(w)
-    return deleted
 
 
 def _delete_name(backend: Backend, key: str) -> bool:
@@ -234,5 +244,4 @@ def _delete_name(backend: Backend, key: str) -> bool:
 
 
 def _delete_keys(backend: Backend, keys: Sequence[str]) -> None:
-    for _ in each(backend.delete, keys):
-        pass
+    run_each(backend.delete, keys)

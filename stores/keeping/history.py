@@ -11,10 +11,10 @@ from typing import Any
 from pydantic import ValidationError
 
 from ...errors import Corrupt, Incompatible, NotFound
+from ...parallel import each
 from ..manifest import read_manifest
 from ..names import Name, matching
 from ..origins import Origin, arrival_of
-from ..parallel import each
 from ..store import Store, open_store
 
 

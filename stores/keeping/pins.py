@@ -6,11 +6,11 @@ import time
 from pathlib import Path
 
 from ...errors import Conflict, NotFound
+from ...parallel import each
 from .. import layout
 from ..manifest import read_manifest
-from ..parallel import each
+from ..pins_and_removals import PINS, Pin, find_removal, pin_key, pinned_ids, read_pin, whoami
 from ..store import Store, open_store
-from .records import PINS, Pin, find_removal, pin_key, pinned_ids, read_pin, whoami
 
 
 def pin(store: str | Path | Store, set_id: str, *, why: str = "", remove: bool = False) -> Pin:

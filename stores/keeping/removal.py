@@ -13,20 +13,28 @@ from contextlib import suppress
 from pathlib import Path
 
 from ...errors import Conflict, Corrupt, CryoprobeError, NotFound
+from ...parallel import each
+from ...progress import Reporter, reporter_for
 from .. import layout
 from ..backends.backend import Backend
 from ..feature_set import FeatureSet
 from ..manifest import Manifest, read_manifest
 from ..origins import origin_of
-from ..parallel import each
+from ..pins_and_removals import Removal, read_pin, removal_key, removals, whoami
 from ..store import Store, open_store
 from ..units import read_seal
 from .gc import collect_removed
 from .quarantine import set_aside
-from .records import Removal, read_pin, removal_key, removals, whoami
 
 
-def rm(store: str | Path | Store, sets: Sequence[str], *, now: bool = False) -> list[Removal]:
+def rm(
+    store: str | Path | Store,
+    sets: Sequence[str],
+    *,
+    now: bool = False,
+    progress: bool = True,
+    reporter: Reporter | None = None,
+) -> list[Removal]:
     """Remove sets: their names and their seals at once, their data at the next `gc` after its grace period.
 
     Rows that no other set has are encoded anew when they are needed again. Trials stay: they are results.
@@ -39,6 +47,10 @@ def rm(store: str | Path | Store, sets: Sequence[str], *, now: bool = False) -> 
     now : bool
         Delete the data at once too. Whoever reads a removed set then finds it damaged; an extractor that reuses its
         rows encodes them.
+    progress : bool
+        Show a bar if standard error is a terminal, or in a notebook.
+    reporter : Reporter, optional
+        Is told instead how far it is.
 
     Returns
     -------
@@ -65,7 +77,7 @@ def rm(store: str | Path | Store, sets: Sequence[str], *, now: bool = False) -> 
         _check_pin(backend, set_)
     done = [_remove(backend, ids[s]) if s in ids else unfinished[s] for s in wanted]
     if now:
-        collect_removed(opened, wanted)
+        collect_removed(opened, wanted, reporter_for(progress, reporter))
     return done
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from ...progress import Reporter, reporter_for
 from .. import layout
 from ..backends.known import is_trusted
 from ..origins import arriving
@@ -19,6 +20,8 @@ def repair(
     *,
     source: str | Path | Store | None = None,
     trust: bool = False,
+    progress: bool = True,
+    reporter: Reporter | None = None,
 ) -> list[Repair]:
     """Hash every object of a store, and put right what is damaged.
 
@@ -37,6 +40,10 @@ def repair(
         are not taken, and a set of which data had to be fetched there is not trusted from then on.
     trust : bool
         Trust the other store.
+    progress : bool
+        Show a bar if standard error is a terminal, or in a notebook.
+    reporter : Reporter, optional
+        Is told instead how far it is.
 
     Returns
     -------
@@ -52,6 +59,7 @@ def repair(
     What is whole is neither changed nor deleted, and what is damaged is not deleted. A reader sees the damage or the
     whole object. Killed at any instant, the same call goes on.
     """
+    reporter = reporter_for(progress, reporter)
     marker = None if isinstance(store, Store) else mend_marker(store)
     opened = open_store(store).own
     other = None if source is None else open_store(source)
@@ -62,7 +70,8 @@ def repair(
     known: dict[str, Damage] = {}
     done: dict[str, Repair] = {}
     for _ in range(2):  # what a restored seal promises can be damaged too
-        fresh = [d for d in verify(opened, chosen, data=True).damages if d.key not in known]
+        found = verify(opened, chosen, data=True, reporter=reporter)
+        fresh = [d for d in found.damages if d.key not in known]
         known.update({d.key: d for d in fresh})
         done.update({d.key: restorer.restore(d) for d in fresh})
         if not any(d.key == d.seal and done[d.key].action == "restored" for d in fresh):

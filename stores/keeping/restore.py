@@ -19,7 +19,7 @@ from ..backends.backend import Backend
 from ..backends.locations import backend_at, layers_at
 from ..chunks import ObjectRecord, record_of
 from ..manifest import Manifest, read_manifest
-from ..names import Name, NamedSet
+from ..names import NamedSet
 from ..origins import Origin, checksum_of, mark
 from ..sets import documents_of
 from ..store import Store
@@ -235,29 +235,16 @@ class Restorer:
     def _restore_name(self, key: str) -> str | None:
         """Give a set the name that it was made as, if the damaged name was that one; else fetch it."""
         with suppress(CryoprobeError, ValidationError):
-            manifest = self._store.open(layout.stem(key)).manifest
-            name = Name.model_validate(manifest.provenance.get("name"))
-            if key.endswith(f".{name.digits}.json"):
+            named = NamedSet.of(self._store.open(layout.stem(key)).manifest)
+            if key == named.key:
                 set_aside(self._backend, key)
-                names.record(
-                    self._backend,
-                    NamedSet(
-                        name=name,
-                        set=manifest.set,
-                        encoder=manifest.encoder_id,
-                        rows=manifest.rows,
-                        dim=manifest.dim,
-                        failed=len(manifest.failed),
-                        size=manifest.size,
-                        named=int(manifest.provenance.get("created", 0)),
-                    ),
-                )
+                names.record(self._backend, named)
                 return "from the set's manifest"
         if self._other is None or self._origin is not None:
             return None
-        if (named := names.find(self._other.backend, key)) is not None:
+        if (there := names.find(self._other.backend, key)) is not None:
             set_aside(self._backend, key)
-            names.record(self._backend, named)
+            names.record(self._backend, there)
             return f"from {self._other.url}"
         return None
 

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ...errors import CryoprobeError
+from ...parallel import each
 from .. import layout
 from ..backends.backend import Backend, ObjectDetails
 from ..names import Name, NamedSet, matching
-from ..parallel import each
 from ..store import Store, open_store
 from ..units import read_seal
 

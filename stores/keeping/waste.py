@@ -14,18 +14,19 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from ...errors import CryoprobeError, NotFound
+from ...parallel import each
+from ...progress import Reporter
 from .. import layout
 from ..backends.backend import Backend, ObjectDetails
 from ..claims import is_abandoned
 from ..fences import FENCES, is_hollow, is_left_behind
 from ..manifest import Manifest, read_manifest
 from ..origins import Marks
-from ..parallel import each
+from ..pins_and_removals import REMOVED, Removal, pinned_ids, removals
 from ..rows import RowIndex
 from ..store import Store
 from ..units import UnitSeal, read_seal
 from .quarantine import QUARANTINE, original_key
-from .records import REMOVED, Removal, pinned_ids, removals
 
 IDLE_SECONDS = 900.0
 """A temporary file that has not grown for so long has no writer."""
@@ -74,7 +75,7 @@ class Waste:
     size: int = 0
 
 
-def find_waste(store: Store, now: float) -> list[Waste]:
+def find_waste(store: Store, now: float, reporter: Reporter) -> list[Waste]:
     """Return all waste of a store.
 
     Parameters
@@ -82,8 +83,9 @@ def find_waste(store: Store, now: float) -> list[Waste]:
     store : Store
     now : float
         Time by the storage's clock, in seconds since 1970.
+    reporter : Reporter
     """
-    survey = _Survey(store, now)
+    survey = _Survey(store, now, reporter)
     waste = list(survey.waste())
     staying = survey.files_beside({o.key for w in waste for o in w.objects})
     sized = []
@@ -97,8 +99,9 @@ def find_waste(store: Store, now: float) -> list[Waste]:
 class _Survey:
     """One look at a store: listings, seals, and what follows from them."""
 
-    def __init__(self, store: Store, now: float) -> None:
+    def __init__(self, store: Store, now: float, reporter: Reporter) -> None:
         self._store = store
+        self._reporter = reporter
         self._backend = backend = store.backend
         self._now = now
         # Data before seals: what is sealed in between is then seen as sealed, and is not looked at any further.
@@ -255,7 +258,8 @@ class _Survey:
             except CryoprobeError:
                 return layout.stem(key)
 
-        found = list(each(read, self._store.set_ids().values()))
+        keys = self._store.set_ids().values()
+        found = list(self._reporter.track(each(read, keys), "Reading manifests", len(keys)))
         return {m.set: m for m in found if isinstance(m, Manifest)}, {m for m in found if isinstance(m, str)}
 
     def _read_seals(self) -> tuple[dict[tuple[str, str], UnitSeal], set[tuple[str, str]]]:
@@ -268,7 +272,8 @@ class _Survey:
             except CryoprobeError:
                 return encoder, unit
 
-        found = list(each(read, self._backend.list("unit-seals/")))
+        seals = list(self._backend.list("unit-seals/"))
+        found = list(self._reporter.track(each(read, seals), "Reading unit seals", len(seals)))
         sealed = {(s.encoder, s.unit): s for s in found if isinstance(s, UnitSeal)}
         return sealed, {s for s in found if isinstance(s, tuple)}
 

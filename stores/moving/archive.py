@@ -20,13 +20,13 @@ from pathlib import Path
 from typing import BinaryIO
 
 from ...errors import BadInput, Corrupt, NotFound, ReadOnly, Unavailable
+from ...parallel import each, within_memory
+from ...progress import Reporter
 from .. import layout, names
 from ..backends.backend import Backend, ObjectInfo, check_key, check_prefix, is_key, too_large
 from ..chunks import check_object
-from ..parallel import each, within_memory
 from ..store import Store
 from .plan import read_sealed
-from .progress import ByteProgress
 
 MOST_MEMBERS = 200_000
 """Of an archive: some 270 million rows in chunks of the usual size."""
@@ -49,7 +49,7 @@ _ASK = "Nothing of it has been imported. Ask whoever sent it for another: cryopr
 _EPOCH = (1980, 1, 1, 0, 0, 0)
 
 
-def write_archive(file: BinaryIO, backend: Backend, manifest_key: str, watcher: ByteProgress | None = None) -> int:
+def write_archive(file: BinaryIO, backend: Backend, manifest_key: str, reporter: Reporter) -> int:
     """Write a set as an archive, object by object; the same set gives the same bytes.
 
     Parameters
@@ -58,7 +58,7 @@ def write_archive(file: BinaryIO, backend: Backend, manifest_key: str, watcher: 
         Seekable.
     backend : Backend
     manifest_key : str
-    watcher : ByteProgress, optional
+    reporter : Reporter
 
     Returns
     -------
@@ -82,24 +82,17 @@ def write_archive(file: BinaryIO, backend: Backend, manifest_key: str, watcher: 
         check_object(data, record, key=key, url=backend.url)
         return key, data
 
-    if watcher is not None:
-        watcher.begin_bytes("Exporting", total)
-    try:
-        with zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
-            add = partial(_add, archive)
-            add(manifest_key, sealed.seal)
-            add(layout.MARKER, layout.marker())
-            for info in backend.list("names/"):
-                if layout.stem(info.key) == sealed.id and names.find(backend, info.key) is not None:
-                    add(info.key, backend.get(info.key, layout.SMALL))
-            at_once = within_memory(record.size for record in sealed.objects.values())
-            for key, data in each(read, sealed.objects, at_once):
-                add(key, data)
-                if watcher is not None:
-                    watcher.advance_bytes(len(data))
-    finally:
-        if watcher is not None:
-            watcher.end()
+    with reporter.task("Exporting", total, "bytes"), zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
+        add = partial(_add, archive)
+        add(manifest_key, sealed.seal)
+        add(layout.MARKER, layout.marker())
+        for info in backend.list("names/"):
+            if layout.stem(info.key) == sealed.id and names.find(backend, info.key) is not None:
+                add(info.key, backend.get(info.key, layout.SMALL))
+        at_once = within_memory(record.size for record in sealed.objects.values())
+        for key, data in each(read, sealed.objects, at_once):
+            add(key, data)
+            reporter.advance(len(data))
     return total
 
 
@@ -110,7 +103,7 @@ def _add(archive: zipfile.ZipFile, key: str, data: bytes) -> None:
 
 
 @contextmanager
-def open_archive(path: Path) -> Iterator[Store]:
+def open_archive(path: Path, reporter: Reporter) -> Iterator[Store]:
     """Open an archive as a store that is only read, after everything in it has been checked.
 
     Raises
@@ -143,7 +136,7 @@ def open_archive(path: Path) -> Iterator[Store]:
         with archive:
             backend = ArchiveBackend(archive, path)
             try:
-                _check_content(backend, path)
+                _check_content(backend, path, reporter)
             except Corrupt as e:
                 raise Corrupt(e.message, hint=_ASK, key=e.key, expected=e.expected, found=e.found) from None
             yield Store(backend)
@@ -250,7 +243,7 @@ def _check_directory(file: BinaryIO, path: Path) -> None:
     file.seek(0)
 
 
-def _check_content(backend: ArchiveBackend, path: Path) -> None:
+def _check_content(backend: ArchiveBackend, path: Path, reporter: Reporter) -> None:
     """Compare the members with the manifest: which there are, their sizes, and every byte."""
     members = {info.key: info.size for info in backend.list()}
     manifests = [key for key in members if key.startswith("manifests/")]
@@ -281,11 +274,13 @@ def _check_content(backend: ArchiveBackend, path: Path) -> None:
         if members[key] != size or size > _MOST_OBJECT_BYTES:
             raise _refused(path, f"it has {members[key]} bytes, and in the manifest {size}", key)
 
-    def check(key: str) -> None:
+    def check(key: str) -> int:
         check_object(backend.get(key), sealed.objects[key], key=key, url=backend.url)
+        return expected[key]
 
-    for _ in each(check, sealed.objects, within_memory(expected.values())):
-        pass
+    with reporter.task("Checking", sum(record.size for record in sealed.objects.values()), "bytes"):
+        for n in each(check, sealed.objects, within_memory(expected.values())):
+            reporter.advance(n)
 
 
 def _refused(path: Path, problem: str, member: str | None = None) -> Corrupt:

@@ -15,14 +15,14 @@ from functools import partial
 from typing import Literal
 
 from ...errors import Corrupt, NotFound, Unavailable
+from ...parallel import each, run_each, within_memory
+from ...progress import Reporter
 from .. import fences, layout
 from ..backends.backend import Backend
 from ..chunks import ObjectRecord, check_object, corrupt
 from ..origins import checksum_of, mark, marked, origin_of, trust
-from ..parallel import each, within_memory
 from ..store import Store
 from .plan import Freight, Plan, Sealed, Standing, lacking, seal_there, standing, trial_on
-from .progress import ByteProgress
 
 Outcome = Literal["moved", "completed", "there", "adopted"]
 
@@ -93,14 +93,12 @@ class Moved:
 class Carrier:
     """Carries out one plan; with `link`, objects share their bytes with the source's where the storage can do that."""
 
-    def __init__(
-        self, source: Backend, target: Store, plan: Plan, watcher: ByteProgress | None, *, link: bool = False
-    ) -> None:
+    def __init__(self, source: Backend, target: Store, plan: Plan, reporter: Reporter, *, link: bool = False) -> None:
         self._source = source
         self._store = target
         self._target = target.backend
         self._plan = plan
-        self._watcher = watcher
+        self._reporter = reporter
         self._link = link
         self._lock = threading.Lock()
         self._refused = list(plan.refused)
@@ -112,21 +110,14 @@ class Carrier:
 
     def run(self) -> Moved:
         """Carry everything, and raise `Corrupt` at the end if anything was refused."""
-        watched = self._watcher if self._plan.bytes else None
-        if watched is not None:
-            watched.begin_bytes("Moving", self._plan.bytes)
-        try:
+        with self._reporter.task("Moving", self._plan.bytes, "bytes"):
             units = self._carry_all(self._plan.units)
             for freight in self._plan.units:
                 if units.get(freight.sealed.id) in ("moved", "completed", "there"):
                     self._twins |= {record.sha256: key for key, record in freight.sealed.objects.items()}
             sets = self._carry_all(self._plan.sets)
-        finally:
-            if watched is not None:
-                watched.end()
         names = {key: data for key, data in self._plan.names.items() if layout.stem(key) in sets}
-        for _ in each(lambda key: self._put(key, names[key]), names):
-            pass
+        run_each(lambda key: self._put(key, names[key]), names)
         known = {*sets, *self._store.set_ids()} if self._plan.trials else set()
         meant = known if self._plan.everything else sets.keys()
         trials = sum(each(partial(self._carry_trial, known, meant), self._plan.trials))
@@ -209,8 +200,7 @@ class Carrier:
             wanted += self._damaged_remains(freight, at_once)
         sent = wanted
         for _ in range(_ROUNDS):
-            for _ in each(partial(self._carry_object, sealed), wanted, at_once):
-                pass
+            run_each(partial(self._carry_object, sealed), wanted, at_once)
             # As with any seal, what can be read back is the truth, whatever we were told.
             now = self._seal(sealed)
             if now == "other":
@@ -283,8 +273,7 @@ class Carrier:
         with self._lock:
             self._objects[sealed.id] += 1
             self._bytes[sealed.id] += record.size
-            if self._watcher is not None:
-                self._watcher.advance_bytes(record.size)
+            self._reporter.advance(record.size)
 
     def _is_whole(self, key: str, record: ObjectRecord) -> bool:
         try:

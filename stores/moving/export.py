@@ -19,11 +19,11 @@ import numpy.typing as npt
 
 from ...errors import BadInput
 from ...files import replacing
+from ...progress import Reporter, reporter_for
 from ..feature_set import FeatureSet, Float, Labels
 from ..store import Store, open_store
 from .archive import open_archive, write_archive
 from .carry import Moved
-from .progress import ByteProgress
 from .transfer import take_in
 
 Format = Literal["npz", "safetensors", "parquet", "zip"]
@@ -65,7 +65,8 @@ def export_set(
     *,
     form: Format | None = None,
     raw: bool = False,
-    reporter: ByteProgress | None = None,
+    progress: bool = True,
+    reporter: Reporter | None = None,
 ) -> Exported:
     """Write a set into one file, replacing a file of that name.
 
@@ -81,7 +82,10 @@ def export_set(
     raw : bool
         Embeddings as the encoder gave them, float32; otherwise of unit norm, and in the dtype in which they are stored
         (in Parquet float32, which holds the same values).
-    reporter : ByteProgress, optional
+    progress : bool
+        Show a bar if standard error is a terminal, or in a notebook.
+    reporter : Reporter, optional
+        Is told instead how far it is.
 
     Returns
     -------
@@ -105,6 +109,7 @@ def export_set(
         raise BadInput("An archive holds a set as it is stored.", hint="Leave --raw out, or name an .npz.", key="raw")
     if chosen == "parquet":
         _parquet()
+    reporter = reporter_for(progress, reporter)
     opened = open_store(store)
     feature_set = opened.open(set_id)
     with replacing(file) as out:
@@ -120,7 +125,12 @@ def export_set(
 
 
 def import_set(
-    store: str | Path | Store, file: str | Path, *, trust: bool = False, reporter: ByteProgress | None = None
+    store: str | Path | Store,
+    file: str | Path,
+    *,
+    trust: bool = False,
+    progress: bool = True,
+    reporter: Reporter | None = None,
 ) -> Moved:
     """Take a set from an archive that `export_set` wrote, which need not be trusted, into a store.
 
@@ -135,7 +145,10 @@ def import_set(
     trust : bool
         Let what the archive holds count as the store's own. By default that is so for files that ``[trust]`` in a
         configuration file lists.
-    reporter : ByteProgress, optional
+    progress : bool
+        Show a bar if standard error is a terminal, or in a notebook.
+    reporter : Reporter, optional
+        Is told instead how far it is.
 
     Returns
     -------
@@ -158,7 +171,8 @@ def import_set(
     Every member is compared with the manifest, by name, size and hash, before the first one is written. No member is
     decompressed, and none written under a name other than its object's key.
     """
-    with open_archive(Path(file)) as archive:
+    reporter = reporter_for(progress, reporter)
+    with open_archive(Path(file), reporter) as archive:
         return take_in(store, archive, trust, reporter)
 
 
@@ -177,14 +191,12 @@ def _by_ending(file: Path) -> Format:
 class _Content:
     """What goes into a file, whatever its format."""
 
-    def __init__(
-        self, feature_set: FeatureSet, named: list[dict[str, Any]], raw: bool, watcher: ByteProgress | None
-    ) -> None:
+    def __init__(self, feature_set: FeatureSet, named: list[dict[str, Any]], raw: bool, reporter: Reporter) -> None:
         self.set = feature_set
         self.raw = raw
         self.dtype: Literal["float16", "float32"] = "float32" if raw else feature_set.manifest.dtype
         self._named = named
-        self._watcher = watcher
+        self._reporter = reporter
 
     def metadata(self) -> dict[str, Any]:
         """Return what is known of the set: ids, specs, class names, names, samples that failed."""
@@ -210,16 +222,11 @@ class _Content:
     def blocks(self, dtype: Float | None = None) -> Iterator[tuple[npt.NDArray[Any], Labels]]:
         """Yield embeddings [≤ chunk, d] and labels from first row to last, and say how far they are."""
         dtype = dtype or self.dtype
-        if self._watcher is not None:
-            self._watcher.begin_bytes("Exporting", self.set.rows * self.set.dim * np.dtype(dtype).itemsize)
-        try:
+        total = self.set.rows * self.set.dim * np.dtype(dtype).itemsize
+        with self._reporter.task("Exporting", total, "bytes"):
             for x, y in self.set.batches(self.set.chunk_rows, dtype, raw=self.raw):
                 yield x, y
-                if self._watcher is not None:
-                    self._watcher.advance_bytes(x.nbytes)
-        finally:
-            if self._watcher is not None:
-                self._watcher.end()
+                self._reporter.advance(x.nbytes)
 
 
 def _write_npz(out: BinaryIO, content: _Content) -> None:

@@ -15,6 +15,7 @@ from functools import partial
 from typing import Literal, NamedTuple
 
 from ...errors import Corrupt, NotFound
+from ...parallel import each
 from .. import layout, names
 from ..backends.backend import Backend, ObjectInfo
 from ..backends.memory import MemoryBackend
@@ -22,7 +23,6 @@ from ..chunks import ObjectRecord, corrupt
 from ..fences import is_hollow
 from ..manifest import Manifest, find_manifest, read_manifest
 from ..origins import Marks, Origin, marked, origin_of
-from ..parallel import each
 from ..store import Store
 from ..units import UnitSeal, read_seal
 

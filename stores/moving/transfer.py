@@ -8,11 +8,13 @@ of its encoder. The first seal of a set wins: where the target has it of another
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
-from typing import NamedTuple
+from typing import TypedDict, Unpack
 
 from ...errors import BadInput, NotFound
+from ...progress import Reporter, reporter_for
 from .. import layout
 from ..backends.known import is_trusted
 from ..backends.local import LocalBackend
@@ -22,21 +24,44 @@ from ..origins import Origin, arriving
 from ..store import Store, open_store
 from .carry import Carrier, Moved, MovedSet, foreseen, raise_refused, trusted_or_how
 from .plan import Choice, Plan, chosen, plan_transfer
-from .progress import ByteProgress
+
+
+class Options(TypedDict, total=False):
+    """What `push`, `pull` and `sync` take by keyword; see `push`."""
+
+    model: str | None
+    dataset: str | None
+    trials: bool
+    units: bool
+    link: bool
+    dry_run: bool
+    progress: bool
+    reporter: Reporter | None
+
+
+@dataclass(frozen=True)
+class TransferOptions:
+    """The same, with the defaults."""
+
+    model: str | None = None
+    dataset: str | None = None
+    trials: bool = True
+    units: bool = False
+    link: bool = False
+    dry_run: bool = False
+    progress: bool = True
+    reporter: Reporter | None = None
+
+    def choice(self, sets: Sequence[str]) -> Choice:
+        """Return which sets are meant, of those that were named."""
+        return Choice(sets, self.model, self.dataset)
 
 
 def push(
     store: str | Path | Store,
     to: str | Path | Store,
     sets: Sequence[str] = (),
-    *,
-    model: str | None = None,
-    dataset: str | None = None,
-    trials: bool = True,
-    units: bool = False,
-    link: bool = False,
-    dry_run: bool = False,
-    reporter: ByteProgress | None = None,
+    **options: Unpack[Options],
 ) -> Moved:
     """Copy sets to another store, with their names and the trials on them.
 
@@ -58,8 +83,10 @@ def push(
         file of one store then damages the other's. By default each store has its own copy.
     dry_run : bool
         Only compare the stores.
-    reporter : ByteProgress, optional
-        Is told how many bytes have arrived.
+    progress : bool
+        Show a bar if standard error is a terminal, or in a notebook.
+    reporter : Reporter, optional
+        Is told instead how many bytes have arrived.
 
     Returns
     -------
@@ -81,10 +108,11 @@ def push(
     its objects. Of several that push one set at once, one seals it. Only what the target lacks travels; where the
     storage can copy by itself (one bucket; a disk whose file system clones files), it does.
     """
-    source, choice = open_store(store), Choice(sets, model, dataset)
-    sets_, target = chosen(source, choice), _target(to, source, dry_run)
-    how = _How(trials, units, choice.everything, link, dry_run, reporter)
-    return _move(source, target, sets_, how, arriving(source.url, "pull", trusted=True))
+    how, source = TransferOptions(**options), open_store(store)
+    choice = how.choice(sets)
+    found, target = chosen(source, choice), _target(to, source, how.dry_run)
+    origin = arriving(source.url, "pull", trusted=True)
+    return _move(source, target, found, how, origin, everything=choice.everything)
 
 
 def pull(
@@ -92,14 +120,8 @@ def pull(
     source: str | Path | Store,
     sets: Sequence[str] = (),
     *,
-    model: str | None = None,
-    dataset: str | None = None,
-    trials: bool = True,
-    units: bool = False,
-    link: bool = False,
-    dry_run: bool = False,
     trust: bool = False,
-    reporter: ByteProgress | None = None,
+    **options: Unpack[Options],
 ) -> Moved:
     """Copy sets from another store, `source`, into `store`; otherwise as `push`.
 
@@ -107,10 +129,10 @@ def pull(
     listed, read and probed, but its rows, names and trials do not stand in for those of `store`. With `trust`, what
     came from there before counts as the store's own too.
     """
-    opened, choice = open_store(source), Choice(sets, model, dataset)
-    sets_, target = chosen(opened, choice), _target(store, opened, dry_run)
-    how = _How(trials, units, choice.everything, link, dry_run, reporter)
-    return _move(opened, target, sets_, how, _origin(source, opened, trust))
+    how, opened = TransferOptions(**options), open_store(source)
+    choice = how.choice(sets)
+    found, target = chosen(opened, choice), _target(store, opened, how.dry_run)
+    return _move(opened, target, found, how, _origin(source, opened, trust), everything=choice.everything)
 
 
 def sync(
@@ -118,14 +140,8 @@ def sync(
     other: str | Path | Store,
     sets: Sequence[str] = (),
     *,
-    model: str | None = None,
-    dataset: str | None = None,
-    trials: bool = True,
-    units: bool = False,
-    link: bool = False,
-    dry_run: bool = False,
     trust: bool = False,
-    reporter: ByteProgress | None = None,
+    **options: Unpack[Options],
 ) -> tuple[Moved, Moved]:
     """Give each of two stores what only the other has, as `push` from `one`, and then `pull` from `other`.
 
@@ -136,36 +152,25 @@ def sync(
     tuple of Moved
         From `one` to `other`, and back.
     """
-    first, choice = open_store(one).own, Choice(sets, model, dataset)
-    second = _target(other, first, dry_run)
+    how, first = TransferOptions(**options), open_store(one).own
+    choice, second = how.choice(sets), _target(other, first, how.dry_run)
+    move = partial(_move, how=how, everything=choice.everything)
     here, beyond = (_chosen_of(choice, a, b) for a, b in ((first, second), (second, first)))
-    how = _How(trials, units, choice.everything, link, dry_run, reporter)
     own, theirs = arriving(first.url, "pull", trusted=True), _origin(other, second, trust)
-    there, back = _move(first, second, here, how, own), _move(second, first, beyond, how, theirs)
-    if trials and not dry_run and any(s.outcome == "moved" for s in back.sets):
+    there, back = move(first, second, here, origin=own), move(second, first, beyond, origin=theirs)
+    if how.trials and not how.dry_run and any(s.outcome == "moved" for s in back.sets):
         # Trials of the first store on sets that have just come: the second knows these, but has not been told.
-        late = _move(first, second, {} if choice.everything else _chosen_of(choice, first, second), how, own)
+        late = move(first, second, {} if choice.everything else _chosen_of(choice, first, second), origin=own)
         there = replace(there, trials=there.trials + late.trials)
     return there, back
 
 
-class _How(NamedTuple):
-    """What travels beside sets, whether all is meant, whether by links, and whether it is only to be said."""
-
-    trials: bool
-    units: bool
-    everything: bool
-    link: bool
-    dry_run: bool
-    reporter: ByteProgress | None
-
-
-def take_in(store: str | Path | Store, archive: Store, trust: bool, reporter: ByteProgress | None) -> Moved:
+def take_in(store: str | Path | Store, archive: Store, trust: bool, reporter: Reporter) -> Moved:
     """Copy the set of an archive, as `pull` would."""
     target = _target(store, archive, dry_run=False)
     file = Path(archive.url).absolute()
     origin = arriving(str(file), "import", trusted=trust or is_trusted(file))
-    return _move(archive, target, archive.set_ids(), _How(True, False, True, False, False, reporter), origin)
+    return _move(archive, target, archive.set_ids(), TransferOptions(reporter=reporter), origin, everything=True)
 
 
 def _origin(place: str | Path | Store, source: Store, trust: bool) -> Origin:
@@ -209,18 +214,12 @@ def _chosen_of(choice: Choice, store: Store, other: Store) -> dict[str, str]:
 
 
 def _move(
-    source: Store,
-    target: Store,
-    sets: dict[str, str],
-    how: _How,
-    origin: Origin,
+    source: Store, target: Store, sets: dict[str, str], how: TransferOptions, origin: Origin, *, everything: bool
 ) -> Moved:
-    plan = plan_transfer(
-        source, target, sets, origin=origin, trials=how.trials, units=how.units, everything=how.everything
-    )
+    plan = plan_transfer(source, target, sets, origin=origin, trials=how.trials, units=how.units, everything=everything)
     if how.dry_run:
         return _foretold(source, target, plan)
-    return Carrier(source.backend, target, plan, how.reporter, link=how.link).run()
+    return Carrier(source.backend, target, plan, reporter_for(how.progress, how.reporter), link=how.link).run()
 
 
 def _foretold(source: Store, target: Store, plan: Plan) -> Moved:

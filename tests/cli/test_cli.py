@@ -7,14 +7,13 @@ import shlex
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from tests_cli import Done, run
-from tests_support import write_images
+from tests_support import wait_until, write_images
 
 import cryoprobe
 
@@ -154,9 +153,7 @@ def test_ctrl_c_stops_cleanly_and_the_same_command_goes_on(tmp_path: Path) -> No
     process = subprocess.Popen(
         [sys.executable, "-m", "cryoprobe.cli", *words], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
-    while not list(tmp_path.glob("s/unit-seals/*/*.json")):
-        assert process.poll() is None
-        time.sleep(0.01)
+    wait_until(lambda: list(tmp_path.glob("s/unit-seals/*/*.json")), lambda: process.poll() is None)
     process.send_signal(signal.SIGINT)
     output, errors = process.communicate()
     assert process.returncode == 130, errors

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from tests_extractor import Extraction
 from tests_killing import Instant
-from tests_support import write_images
+from tests_support import wait_until, write_images
 
 import cryoprobe
 
@@ -113,8 +113,7 @@ def test_a_killed_extractors_claim_holds_nobody_up(data: Path, tmp_path: Path) -
     store = tmp_path / "store"
     extraction = start(data, store)
     extraction.wait_for_begin()
-    while not _claims(store):
-        assert extraction.process.is_alive()
+    wait_until(lambda: _claims(store), extraction.process.is_alive)
     assert extraction.process.pid is not None
     os.kill(extraction.process.pid, signal.SIGSTOP)  # so that it holds still while we look
     extraction.process.kill()

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 from tests_cli import run
-from tests_support import put_set
+from tests_support import put_set, wait_until
 
 import cryoprobe
 
@@ -119,8 +119,7 @@ def test_interrupted_it_says_how_to_go_on_and_the_same_command_does(tmp_path: Pa
     target = tmp_path / "target"
     command = [sys.executable, "-m", "cryoprobe.cli", "push", str(target), "--store", opened.url]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
-        while not list(target.glob("sets/*/*/embeddings/c/*")):
-            assert process.poll() is None
+        wait_until(lambda: list(target.glob("sets/*/*/embeddings/c/*")), lambda: process.poll() is None)
         os.kill(process.pid, signal.SIGINT)
         _, said = process.communicate(timeout=60)
     assert process.returncode == 130, said

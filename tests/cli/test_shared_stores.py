@@ -6,17 +6,17 @@ import io
 import json
 import subprocess
 import sys
-from contextlib import redirect_stderr, redirect_stdout, suppress
+from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 from typing import Any
 
 import pytest
 from tests_servers import serving_folder
-from tests_support import write_images
+from tests_support import wait_until, write_images
 
 from cryoprobe import cli
-from cryoprobe.stores.backends.known import config_file
 from cryoprobe.stores.backends.objects import ObjectBackend
+from cryoprobe.stores.folders import config_file
 
 SMALL = ["--model", "timm:test_vit", "--untrained", "--image-size", "32"]
 
@@ -87,9 +87,7 @@ def test_an_extraction_to_s3_that_was_killed_is_finished_by_the_same_command(tmp
     words = ["extract", *SMALL, "--dataset", f"folder:{tmp_path / 'data'}", "--store", s3, "--unit-rows", "4"]
     backend = ObjectBackend(s3)
     with subprocess.Popen([sys.executable, "-m", "cryoprobe.cli", *words], stderr=subprocess.DEVNULL) as process:
-        while not list(backend.list("unit-seals/")):
-            with suppress(subprocess.TimeoutExpired):
-                raise AssertionError(f"it ended with {process.wait(0.05)}")
+        wait_until(lambda: list(backend.list("unit-seals/")), lambda: process.poll() is None)
         process.kill()
     sealed = len(list(backend.list("unit-seals/")))
     assert 0 < sealed < 50

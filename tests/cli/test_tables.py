@@ -29,10 +29,10 @@ from cryoprobe.pipeline.trials.result import Trial
 from cryoprobe.pipeline.trials.sweep import Sweep, summarised
 from cryoprobe.stores.keeping.compare import Difference
 from cryoprobe.stores.keeping.gc import Collected, Garbage
-from cryoprobe.stores.keeping.records import Pin
 from cryoprobe.stores.keeping.usage import SetUsage, Usage
 from cryoprobe.stores.moving.carry import Moved, MovedSet
 from cryoprobe.stores.names import Name, NamedSet
+from cryoprobe.stores.pins_and_removals import Pin
 from cryoprobe.stores.verify import Verification
 
 WIDTHS = [60, 80, 100, 120, 160]

@@ -13,8 +13,8 @@ from tests_support import put_set
 import cryoprobe
 from cryoprobe.errors import BadInput, NotFound
 from cryoprobe.pipeline.probes import draw_shots
-from cryoprobe.pipeline.progress import Reporter
 from cryoprobe.pipeline.protocols.draws import draw_as_mteb
+from cryoprobe.progress import Reporter
 from cryoprobe.stores import layout
 from cryoprobe.stores.backends.memory import MemoryBackend
 from cryoprobe.stores.store import Store

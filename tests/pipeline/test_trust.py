@@ -16,8 +16,8 @@ from tests_support import write_images
 
 import cryoprobe
 from cryoprobe.pipeline.encoders import Encoder
-from cryoprobe.stores.backends.known import config_file
 from cryoprobe.stores.feature_set import FeatureSet
+from cryoprobe.stores.folders import config_file
 from cryoprobe.stores.store import Store
 
 ROWS = 24

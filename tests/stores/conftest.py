@@ -29,7 +29,7 @@ settings.register_profile("stores", deadline=None, derandomize=True, database=No
 def _hypothesis_profile() -> Iterator[None]:
     settings.load_profile("stores")
     yield
-    settings.load_profile("default")
+    settings.load_profile("unhurried")
 
 
 @pytest.fixture

@@ -29,10 +29,11 @@ import pytest
 from interrupting import Stop
 from store_data import ENCODER, ENCODER_ID, class_labels, dataset_of, make_rows, sample_ids
 
+from cryoprobe import parallel
 from cryoprobe.canonical import digest
 from cryoprobe.errors import NotFound
 from cryoprobe.stores import feature_set as feature_set_module
-from cryoprobe.stores import fences, layout, names, parallel
+from cryoprobe.stores import fences, layout, names
 from cryoprobe.stores.backends.backend import Backend, ObjectDetails, ObjectInfo
 from cryoprobe.stores.backends.memory import MemoryBackend
 from cryoprobe.stores.claims import Claims

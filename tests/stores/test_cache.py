@@ -18,17 +18,19 @@ import numpy as np
 import pytest
 from store_data import class_labels, files, flip, make_rows, sample_ids, seal, sealed_set, write_units
 from tests_servers import serving_folder
+from tests_support import wait_until
 
 from cryoprobe.errors import Corrupt, Unavailable
 from cryoprobe.stores import layout
 from cryoprobe.stores.backends import object_cache as cache_module
-from cryoprobe.stores.backends.cache import CachedBackend, cache_state, cached, clear_cache, objects_folder
+from cryoprobe.stores.backends.cache import CachedBackend, cache_state, cached, clear_cache
 from cryoprobe.stores.backends.local import LocalBackend
 from cryoprobe.stores.backends.memory import MemoryBackend
 from cryoprobe.stores.backends.object_cache import ObjectCache
 from cryoprobe.stores.backends.objects import ObjectBackend
 from cryoprobe.stores.chunks import ObjectRecord, Part, chunk_parts, encode_chunk, record_of
 from cryoprobe.stores.feature_set import FeatureSet
+from cryoprobe.stores.folders import objects_folder
 from cryoprobe.stores.store import Store, open_store
 from cryoprobe.stores.verify import verify
 
@@ -305,8 +307,7 @@ class TestProcesses:
             workers = [context.Process(target=_read_much, args=(url, found.id, size, i)) for i in range(4)]
             for worker in workers:
                 worker.start()
-            while not objects_folder().exists():
-                workers[0].join(0.01)
+            wait_until(objects_folder().exists, lambda: any(w.is_alive() for w in workers))
             workers[0].kill()
             for worker in workers:
                 worker.join(120)

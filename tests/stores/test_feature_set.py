@@ -245,7 +245,7 @@ class TestReadAhead:
         next(batches)
         batches.close()  # type: ignore[attr-defined]
         assert len(backend.asked) <= 10
-        assert not [t for t in threading.enumerate() if t.name.startswith("cryoprobe-store")]
+        assert not [t for t in threading.enumerate() if t.name.startswith("cryoprobe-each")]
 
     def test_a_chunk_that_is_damaged_is_told_when_its_rows_are_due(self, slow: tuple[Slow, FeatureSet]) -> None:
         backend, found = slow

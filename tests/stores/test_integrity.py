@@ -25,7 +25,7 @@ from store_data import (
     sealed_set,
     write_units,
 )
-from tests_support import put_set
+from tests_support import Heard, put_set
 
 from cryoprobe.canonical import canonical_json, digest
 from cryoprobe.errors import BadInput, Corrupt, CryoprobeError, Incompatible, NotFound, Unavailable
@@ -305,8 +305,9 @@ class TestWhatIsVerified:
         assert verify(sets.root).objects == verify(str(sets.root), data=True).objects > 0
 
     def test_progress_counts_every_object(self, sets: Sets) -> None:
-        told: list[tuple[int, int]] = []
-        found = verify(sets.store, data=True, progress=lambda done, total: told.append((done, total)))
+        heard = Heard()
+        found = verify(sets.store, data=True, reporter=heard)
+        told = heard.told["Verifying"]
         assert told == [(i + 1, found.objects) for i in range(found.objects)]
 
     def test_what_no_seal_refers_to_is_not_looked_at(self, sets: Sets) -> None:

@@ -11,13 +11,13 @@ from cryoprobe.errors import BadInput, NotFound
 from cryoprobe.stores.backends.known import (
     KnownStore,
     cache_size,
-    config_file,
     deciding_file,
     is_trusted,
     known_as,
     known_stores,
 )
 from cryoprobe.stores.backends.locations import layers_at
+from cryoprobe.stores.folders import config_file
 from cryoprobe.stores.moving.transfer import push
 from cryoprobe.stores.store import open_store
 
@@ -87,6 +87,23 @@ def test_a_store_that_is_no_place_is_named(project: Path) -> None:
     write_config('[stores]\nteam = "s3://bucket/team"\nmine = {store = "x", frm = ["team"]}\n')
     with pytest.raises(BadInput, match=r"\[stores.mine\]"):
         known_stores()
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ('[stores]\nmine = {store = "x", form = ["team"]}', "[stores.mine] in FILE has no field 'form'"),
+        ('[stores]\nmine = {store = "x", form = ["team"]}', "Did you mean 'from'?"),
+        ('[trust]\nform = ["x"]', "Did you mean 'from'?"),
+        ("[cache]\nsizes = 1", "Did you mean 'size'?"),
+        ("[cache]\nfolder = '/x'", "Its fields are size."),
+    ],
+)
+def test_a_field_that_is_not_known_is_named_with_the_nearest_one(project: Path, text: str, said: str) -> None:
+    file = write_config(text)
+    with pytest.raises(BadInput) as caught:
+        known_stores()
+    assert said.replace("FILE", str(file)) in str(caught.value)
 
 
 @pytest.mark.parametrize("create", [False, True])

@@ -27,9 +27,9 @@ from tests_servers import serving_folder
 from cryoprobe.errors import BadInput, Corrupt, NotFound, ReadOnly
 from cryoprobe.stores import layout
 from cryoprobe.stores.backends.backend import Backend
-from cryoprobe.stores.backends.layered import LayeredBackend
 from cryoprobe.stores.backends.local import LocalBackend
 from cryoprobe.stores.backends.memory import MemoryBackend
+from cryoprobe.stores.layered import LayeredBackend
 from cryoprobe.stores.names import Name, NamedSet
 from cryoprobe.stores.rows import RowIndex
 from cryoprobe.stores.store import LayeredStore, Store, open_store

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import threading
-import time
 from pathlib import Path
 
 import pytest
 from store_data import keys, sample_ids, sealed_set
+from tests_support import wait_until
 
 import cryoprobe
 from cryoprobe.stores.backends.memory import MemoryBackend
@@ -37,8 +37,7 @@ def test_what_arrives_waits_for_a_gc_run_that_may_delete_it(source: Store, monke
     with fence(target.backend, [folder]):
         pushing = threading.Thread(target=push)
         pushing.start()
-        while not target.set_ids():
-            time.sleep(0.01)
+        wait_until(target.set_ids, pushing.is_alive)
         assert not done.wait(3 * carry._PAUSE_SECONDS)
         for key in keys(target.backend, f"{folder}/")[:2]:  # gc had looked before the set was sealed
             target.backend.delete(key)

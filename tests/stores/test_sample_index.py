@@ -16,12 +16,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from cryoprobe.stores.folders import cache_folder
 from cryoprobe.stores.sample_index import (
     RACY_NANOSECONDS,
     SampleIndex,
     Stamp,
     View,
-    cache_folder,
     fingerprint,
     now_ns,
     stamp,

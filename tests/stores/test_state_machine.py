@@ -22,18 +22,19 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 from interrupting import Interrupting, Stop
 from store_data import ENCODER, ENCODER_ID, class_labels, dataset_of, make_rows, sample_ids, write_units
 
+from cryoprobe import parallel
 from cryoprobe.canonical import digest
 from cryoprobe.errors import Conflict, Corrupt, NotFound
 from cryoprobe.stores import feature_set as feature_set_module
-from cryoprobe.stores import fences, layout, parallel
+from cryoprobe.stores import fences, layout
 from cryoprobe.stores.backends.backend import Backend, ObjectDetails, ObjectInfo
-from cryoprobe.stores.backends.layered import LayeredBackend
 from cryoprobe.stores.backends.memory import MemoryBackend
 from cryoprobe.stores.feature_set import FeatureSet
 from cryoprobe.stores.keeping import waste
 from cryoprobe.stores.keeping.gc import gc
 from cryoprobe.stores.keeping.pins import pin
 from cryoprobe.stores.keeping.removal import rm
+from cryoprobe.stores.layered import LayeredBackend
 from cryoprobe.stores.manifest import read_manifest
 from cryoprobe.stores.rows import RowIndex, Withdrawn
 from cryoprobe.stores.sets import seal_set

@@ -629,10 +629,10 @@ def test_progress_adds_up_to_all_bytes(store: Store) -> None:
     heard: list[tuple[str, int]] = []
 
     class Listening(cryoprobe.Reporter):
-        def begin_bytes(self, title: str, total: int) -> None:
+        def begin(self, title: str, total: int, unit: str = "samples") -> None:
             heard.append(("begin", total))
 
-        def advance_bytes(self, n: int) -> None:
+        def advance(self, n: int = 0, **counts: int) -> None:
             heard.append(("advance", n))
 
         def end(self) -> None:

@@ -9,10 +9,10 @@ from contextlib import suppress
 
 from pydantic import BaseModel, ConfigDict, ValidationError, field_validator
 
-from ...errors import CryoprobeError, NotFound
-from .. import layout
-from ..backends.backend import Backend
+from ..errors import CryoprobeError, NotFound
 from ..parallel import each
+from . import layout
+from .backends.backend import Backend
 
 PINS = "pins/"
 REMOVED = "gc/removed/"

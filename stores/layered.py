@@ -7,10 +7,10 @@ import itertools
 from collections.abc import Callable, Iterator, Sequence
 from typing import TypeVar
 
-from ...errors import NotFound
-from .. import layout
-from ..chunks import Checksum, ObjectRecord, Part
-from .backend import Backend, ObjectInfo
+from ..errors import NotFound
+from . import layout
+from .backends.backend import Backend, ObjectInfo
+from .chunks import Checksum, ObjectRecord, Part
 
 Result = TypeVar("Result")
 
