@@ -103,6 +103,16 @@ def is_whole(
     return set(keys) <= {info.key for info in backend.list(f"{folder}/")}
 
 
+def is_fenced(backend: Backend, folder: str) -> bool:
+    """Return whether a gc run has announced that it deletes the data of an attempt."""
+    for info in list(backend.list(FENCES)):
+        with suppress(CryoprobeError):
+            content = layout.read_json(backend, info.key, layout.LARGE)
+            if isinstance(content, dict) and folder in content.get("folders", ()):
+                return True
+    return False
+
+
 def settle(backend: Backend, folder: str) -> None:
     """Wait until no gc run is at work that may be deleting the data of an attempt which somebody else has sealed.
 

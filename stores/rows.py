@@ -16,7 +16,7 @@ from . import layout
 from .backends.backend import Backend
 from .chunks import ObjectRecord, chunk_parts, corrupt
 from .feature_set import FeatureSet
-from .fences import is_hollow
+from .fences import is_fenced, is_hollow
 from .manifest import Manifest, find_manifest, read_manifest
 from .origins import Marks, Origin, origin_of
 from .reading import read_chunk
@@ -217,14 +217,26 @@ class RowIndex:
         return True
 
     def _is_gone(self, origin: UnitSeal | FeatureSet) -> bool:
-        """Return whether a unit or set, whose data cannot be read, has been removed or replaced, or is hollow."""
+        """Return whether a unit or set, whose data cannot be read, has been removed or replaced, or is hollow.
+
+        Or soon will be: its writer sealed what a gc run is deleting, and is about to find that out (see `fences`).
+        Meanwhile a part of the data is there, and the set is left out from now on.
+        """
         read: UnitSeal | Manifest
         now: UnitSeal | Manifest | None
         if isinstance(origin, UnitSeal):
             read, now = origin, read_seal(self._backend, origin.encoder, origin.unit)
         else:
             read, now = origin.manifest, find_manifest(self._backend, self.encoder_id, origin.id)
-        return now is None or now.attempt != read.attempt or is_hollow(self._backend, now.folder)
+        if now is None or now.attempt != read.attempt or is_hollow(self._backend, now.folder):
+            return True
+        if is_fenced(self._backend, now.folder):
+            if isinstance(origin, UnitSeal):
+                self._left_out.add(layout.unit_seal_key(origin.encoder, origin.unit))
+            else:
+                self._left_out.add(origin.manifest.key)
+            return True
+        return False
 
     def _withdrawn(self) -> Withdrawn:
         return Withdrawn(
