@@ -29,7 +29,7 @@ def parse_bytes(text: str, name: str = "memory", *, least: int = 1) -> int:
     amount = int(float(found[1]) * _UNITS[found[2]]) if found is not None else -1
     if amount < least:
         raise BadInput(
-            f"{text!r} is no amount for {name}.", hint="Write for example 2GiB or 512MiB.", key=name, found=text
+            f"{text!r} is not an amount for {name}.", hint="Write for example 2GiB or 512MiB.", key=name, found=text
         )
     return amount
 

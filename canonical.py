@@ -87,6 +87,6 @@ def _in_doubles(value: Any) -> Any:
     if isinstance(value, int) and abs(value) >= _EXACT:
         double = float(value) if abs(value) < _LARGEST else math.inf
         if double != value and (double == math.inf or rfc8785.dumps(double) != str(value).encode()):
-            raise ValueError(f"{str(value)[:40]} is an integer that JSON cannot keep: it is no double")
+            raise ValueError(f"{str(value)[:40]} is an integer that JSON cannot keep: it is not a double")
         return double
     return value

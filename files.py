@@ -97,7 +97,7 @@ def _check_replaceable(path: Path) -> None:
     try:
         mode = path.stat().st_mode
     except ValueError:  # a NUL character
-        raise BadInput(f"{str(path)!r} is no name of a file.", hint="Name another file.", key=str(path)) from None
+        raise BadInput(f"{str(path)!r} is not the name of a file.", hint="Name another file.", key=str(path)) from None
     except OSError:  # missing, or as unusable as its folder, which is tried next
         return
     if not stat.S_ISREG(mode):

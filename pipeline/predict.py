@@ -170,7 +170,7 @@ def _encoder_of(
         spec = EncoderSpec.model_validate(wanted.spec)
     except ValueError as e:
         raise BadInput(
-            f"The probe's encoder is none that this version of Cryoprobe can load: {str(e).splitlines()[-1].strip()}",
+            f"This version of Cryoprobe cannot load the probe's encoder: {str(e).splitlines()[-1].strip()}",
             hint="Upgrade Cryoprobe: pip install -U cryoprobe",
         ) from None
     tap, dtype = spec.tap, spec.stored_dtype

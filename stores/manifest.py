@@ -168,9 +168,9 @@ class Manifest(BaseModel):
         if dataset.rows != self.rows:
             return "it has not as many rows as its data set"
         if "/" in self.attempt:
-            return "its attempt is no name"
+            return "its attempt is not a name"
         if (bad := next((k for k in self.objects if not is_key(f"{self.folder}/{k}")), None)) is not None:
-            return f"{bad[:80]!r} is no object of it"
+            return f"{bad[:80]!r} is not one of its objects"
         if max(self.chunk_rows, self.label_chunk_rows) > self.rows:
             return "its chunks are longer than its arrays"
         for array in ARRAYS:

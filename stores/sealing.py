@@ -97,9 +97,9 @@ def write_and_seal(
         if sealed is not None and sealed.attempt == made.attempt and made.is_sealed(backend):
             return sealed, True
     raise Conflict(
-        f"{key} and its data vanish from {backend.url} as they are written.",
-        hint="Is somebody deleting objects, or running gc with a grace period of seconds? "
-        "Run the same command again: what is sealed is kept.",
+        f"{key} or its data was deleted from {backend.url} while it was being written ({_MOST_ATTEMPTS} attempts).",
+        hint="Stop whoever deletes objects or runs gc with a short grace period, then run the same command again: "
+        "what is sealed is kept.",
         key=key,
     )
 

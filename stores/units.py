@@ -130,7 +130,7 @@ class UnitSeal(BaseModel):
         """Return what of the seal does not fit together, so that no unit can be as it says; None for a sound one."""
         folder = layout.unit_folder(self.encoder, self.unit, self.attempt)
         if "/" in self.attempt or not is_key(folder):
-            return "its attempt is no name"
+            return "its attempt is not a name"
         for name, form in self._forms.items():
             record = self.objects.get(name)
             if record is None or record.crc32c is None or record.size != chunk_size(*form):

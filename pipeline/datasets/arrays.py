@@ -158,7 +158,9 @@ def read_idx(file: Path) -> npt.NDArray[Any]:
         raise BadInput(f"{file} cannot be read: {e}.", hint="Fetch the file again.", key=str(file)) from None
     header = 4 + 4 * raw[3] if len(raw) > 3 else 4
     if len(raw) < header or raw[:2] != b"\0\0" or raw[2] not in _IDX_DTYPES or not 0 < raw[3] <= 8:
-        raise BadInput(f"{file} is no IDX file (magic {raw[:4].hex()}).", hint="Fetch the file again.", key=str(file))
+        raise BadInput(
+            f"{file} is not an IDX file (magic {raw[:4].hex()}).", hint="Fetch the file again.", key=str(file)
+        )
     shape = tuple(int.from_bytes(raw[i : i + 4], "big") for i in range(4, header, 4))
     dtype = np.dtype(_IDX_DTYPES[raw[2]])
     expected = header + math.prod(shape) * dtype.itemsize

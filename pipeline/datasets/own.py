@@ -92,7 +92,9 @@ def _checked_classes(name: str, classes: Sequence[str] | None) -> tuple[str, ...
 
 def _checked_name(name: str) -> str:
     if not isinstance(name, str) or not name.strip() or not name.isprintable():
-        raise BadInput(f"{name!r} is no name for a data set.", hint="Give it one, such as lab:birds.", key="name")
+        raise BadInput(
+            f"{name!r} cannot be the name of a data set.", hint="Give it one, such as lab:birds.", key="name"
+        )
     if (kind := name.partition(":")[0]) in KINDS and ":" in name:
         raise BadInput(
             f"{name} would be taken for a {kind} data set.", hint="Give it another name, such as lab:birds.", key="name"
@@ -237,7 +239,7 @@ def _labels(name: str, given: Mapping[str, Sequence[Any]], named: tuple[str, ...
         sets = {split: [{str(c) for c in label} for label in labels] for split, labels in given.items()}
     classes = named or class_order({str(c) for c in present})
     if unknown := sorted({c for labels in sets.values() for label in labels for c in label} - set(classes)):
-        raise BadInput(f"{name}: {unknown[0]!r} is none of its classes.", hint="Name every class.", key=name)
+        raise BadInput(f"{name}: {unknown[0]!r} is not one of its classes.", hint="Name every class.", key=name)
     return LabelArrays(classes, {split: as_flags(labels, classes) for split, labels in sets.items()}, [])
 
 
@@ -258,7 +260,8 @@ def _label_array(name: str, labels: Sequence[Any]) -> np.ndarray[Any, Any]:
         found = found.astype(np.int64)
     if found.dtype.kind == "O" or found.ndim > 2:
         raise BadInput(
-            f"The labels of {name} are no labels: such as {labels[0]!r}"[:200] + ".",
+            f"The labels of {name} are neither class indices nor names nor flags; for example {labels[0]!r}"[:200]
+            + ".",
             hint="A label is an integer, a text, 0/1 flags of one length, or a set of class names.",
             key=name,
         )

@@ -170,7 +170,9 @@ class Encoder:
 
 def _checked_name(name: str) -> str:
     if not isinstance(name, str) or not name.strip() or not name.isprintable():
-        raise BadInput(f"{name!r} is no name for an encoder.", hint="Give it one, such as lab:birdnet.", key="name")
+        raise BadInput(
+            f"{name!r} cannot be the name of an encoder.", hint="Give it one, such as lab:birdnet.", key="name"
+        )
     if (family := name.partition(":")[0]) in FAMILIES:
         raise BadInput(
             f"{name} would be taken for one of {family}'s encoders.",

@@ -73,7 +73,7 @@ def draw_as_mteb(
     n, none = len(labels), np.empty(0, dtype=np.int64)
     if labels.ndim == 2:
         if seed >= _EXPERIMENTS:
-            raise BadInput(f"mteb's experiments are numbered from 0, and {seed} is none of them.", key="seed")
+            raise BadInput(f"mteb's experiments are numbered from 0, and {seed} is not one of them.", key="seed")
         rng = np.random.default_rng(_MTEB_SEED)
         for _ in range(seed + 1):
             order = np.arange(n)

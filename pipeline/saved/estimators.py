@@ -125,7 +125,11 @@ def _refusal(estimator: Any, multilabel: bool) -> str | None:
         odd = getattr(estimator, "loss", None) == "modified_huber"
         return "its probabilities are neither a softmax nor a sigmoid" if odd else None
     linear = CentredLinear | LogisticProbe | NearestMeanProbe | SGDProbe
-    return None if isinstance(estimator, linear | KNNProbe) else "it is none of those whose predictions can be stored"
+    return (
+        None
+        if isinstance(estimator, linear | KNNProbe)
+        else "it is not one of the estimators whose predictions can be stored"
+    )
 
 
 def _parts(estimator: Any, multilabel: bool) -> Parts:

@@ -127,7 +127,7 @@ def load_probe(path: str | Path) -> SavedProbe:
             text = (file.metadata() or {}).get(METADATA_KEY)
             if text is None:
                 raise BadInput(
-                    f"{name} is a safetensors file, but no probe of Cryoprobe's.",
+                    f"{name} is a safetensors file, but not a probe of Cryoprobe.",
                     hint="Make one: cryoprobe probe … --save FILE",
                     key=name,
                 )
@@ -137,7 +137,7 @@ def load_probe(path: str | Path) -> SavedProbe:
         if isinstance(e, CryoprobeError):
             raise
         raise BadInput(
-            f"{name} is cut short or is no probe file ({str(e).strip() or type(e).__name__}).",
+            f"{name} is incomplete or is not a probe file ({str(e).strip() or type(e).__name__}).",
             hint="Copy it again, or make one: cryoprobe probe … --save FILE",
             key=name,
         ) from e

@@ -48,7 +48,11 @@ def find_sets(store: Store, asked: SetOptions, plan: TrialPlan) -> TrialSets:
         )
     given = {"train-split": asked.train_split, **asked.options}
     if ignored := [f"--{option}" for option, value in given.items() if value is not None]:
-        raise BadInput(f"{', '.join(ignored)} cannot go with --train: an id says it all.", key=ignored[0])
+        raise BadInput(
+            f"{', '.join(ignored)} cannot be combined with --train: a set id already fixes it.",
+            hint="Remove it, or name the sets by --model and --dataset.",
+            key=ignored[0],
+        )
     if asked.test is not None and asked.test_split is not None:
         raise BadInput("--test and --test-split are the same here.", hint="Give one of them.", key="test")
     return by_id(store, asked.train, asked.test or asked.test_split, rule)
@@ -216,7 +220,7 @@ def _check_apart(sets: TrialSets) -> None:
     same = {part.id: name for name, part in parts.items()}
     if val is not None and val.id in same:
         raise BadInput(
-            f"The validation set is the {same[val.id]} set: what is chosen on it would be worth nothing.",
+            f"The validation set is the {same[val.id]} set: a value that is chosen on it would be biased.",
             hint="Name a split of its own, or a fraction of train: --val-split 0.1",
             key="val-split",
         )

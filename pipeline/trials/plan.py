@@ -84,7 +84,9 @@ class TrialPlan:
         rule = protocol.validation if protocol is not None else ("either" if self.chooses else "held")
         if rule == "none" and asked is not None:
             raise BadInput(
-                f"--val-split cannot go with --protocol {self.protocol}, which chooses nothing.", key="val-split"
+                f"--val-split has no effect with --protocol {self.protocol}, which chooses nothing.",
+                hint="Remove it.",
+                key="val-split",
             )
         share = HeldOut(protocol.val_fraction if protocol is not None else VAL_FRACTION)
         return ValidationRule(
@@ -107,8 +109,8 @@ def plan_of(asked: ProbeOptions) -> TrialPlan:
         prescribed |= {"choose-by": asked.choose_by}
         if given := [f"--{name}" for name, value in prescribed.items() if value is not None]:
             raise BadInput(
-                f"{', '.join(given)} cannot go with --protocol {asked.protocol}, which prescribes it.",
-                hint="Leave it out, or the protocol. What a protocol lets be changed is --param.",
+                f"{', '.join(given)} cannot be combined with --protocol {asked.protocol}, which prescribes that.",
+                hint="Remove one or the other. --param changes what a protocol lets be changed.",
                 key="protocol",
             )
         parameters = protocol_named(asked.protocol).completed(asked.params or {})

@@ -138,7 +138,7 @@ class Trial(Asked, Probed, Measured):
             for point in self.curve:
                 scores = [point[kind] for kind in _CURVE_SCORES]
                 if not _is_number(point[chosen]) or not all(v is None or _is_number(v) for v in scores):
-                    raise ValueError("its curve is no table of numbers")
+                    raise ValueError("its curve is not a table of numbers")
         return self
 
     @classmethod

@@ -60,7 +60,9 @@ def is_key(key: str) -> bool:
 def check_key(key: str) -> str:
     """Return `key` if it is a plain relative name; raise `BadInput` where it could leave the store's folder."""
     if not is_key(key):
-        raise BadInput(f"{key[:80]!r} is no object key: segments of letters, digits, '.', '_' and '-'.", key=key[:80])
+        raise BadInput(
+            f"{key[:80]!r} is not an object key: segments of letters, digits, '.', '_' and '-'.", key=key[:80]
+        )
     return key
 
 
@@ -69,7 +71,7 @@ def check_prefix(prefix: str) -> str:
     if prefix:
         check_key(prefix[:-1])
         if not prefix.endswith("/"):
-            raise BadInput(f"{prefix[:80]!r} is no prefix of object keys: it must end with '/'.", key=prefix[:80])
+            raise BadInput(f"{prefix[:80]!r} is not a prefix of object keys: it must end with '/'.", key=prefix[:80])
     return prefix
 
 

@@ -46,7 +46,7 @@ def check_environment(scheme: str) -> None:
             )
         if not _is_endpoint(endpoint):
             raise BadInput(
-                f"{name} is no address: {endpoint!r}.",
+                f"{name} is not an address: {endpoint!r}.",
                 hint=f"Write {name}=https://HOST:PORT (or http://…), or unset it.",
                 key=name,
             )

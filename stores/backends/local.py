@@ -131,7 +131,7 @@ class LocalBackend(Backend):
         folder, _, name = leftover.key.rpartition("/")
         path = (self._path(folder) if folder else self.root) / name
         if not name.startswith(TEMPORARY):
-            raise BadInput(f"{leftover.key} is no temporary file.", key=leftover.key)
+            raise BadInput(f"{leftover.key} is not a temporary file.", key=leftover.key)
         try:
             path.unlink(missing_ok=True)
         except NotADirectoryError:

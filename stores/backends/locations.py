@@ -137,7 +137,7 @@ def _bucket_url(url: str) -> str:
     prefix = parts.path.strip("/")
     if not _BUCKET.fullmatch(parts.netloc) or (prefix and not is_key(prefix)):
         raise BadInput(
-            f"{url} is no place for a store.",
+            f"{url} is not a place for a store.",
             hint=f"Write {parts.scheme}://BUCKET/PREFIX, of letters, digits, '.', '_' and '-'.",
             key="store",
         )

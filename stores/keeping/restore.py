@@ -190,7 +190,7 @@ class Restorer:
             set_aside(self._backend, key)
             self._put_seal(key, manifest.dump(), fetched)
             if not manifest.is_whole(self._backend):
-                raise Corrupt(f"Objects of {key} vanish as they are written.", key=key)
+                raise Corrupt(f"Objects of {key} were deleted while they were being written.", key=key)
             return f"from {self._other.url}"
         return None
 

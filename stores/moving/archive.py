@@ -169,7 +169,7 @@ class ArchiveBackend(Backend):
             name = info.orig_filename  # `filename` ends at the first NUL
             kind = stat.S_IFMT(info.external_attr >> 16)
             if not is_key(name) or name != info.filename:
-                raise _refused(path, "its name is no object key", name)
+                raise _refused(path, "its name is not an object key", name)
             if name in self._members:
                 raise _refused(path, "there are two of that name", name)
             if kind not in (0, stat.S_IFREG):
@@ -266,7 +266,7 @@ def _check_content(backend: ArchiveBackend, path: Path, reporter: Reporter) -> N
     for key in named:
         found = names.find(backend, key)
         if found is None or found.set != sealed.id:
-            raise _refused(path, "it is no name of the set", key)
+            raise _refused(path, "it is not a name of the set", key)
         expected[key] = members[key]
     for key in sorted(expected.keys() ^ members.keys()):
         raise _refused(path, "it is not in the manifest" if key in members else "it is missing", key)

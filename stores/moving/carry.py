@@ -213,8 +213,8 @@ class Carrier:
             if now == "sealed" and not wanted:
                 return outcome
         raise Unavailable(
-            f"{sealed.key} and its data vanish from {self._target.url} as they are written.",
-            hint="Is somebody deleting objects of this store? Run the same command again.",
+            f"{sealed.key} or its data was deleted from {self._target.url} while it was being written.",
+            hint="Stop whoever deletes objects of this store, then run the same command again.",
             key=sealed.key,
         )
 

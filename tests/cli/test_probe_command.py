@@ -89,11 +89,11 @@ def test_the_protocols_and_probes_are_listed() -> None:
     [
         (("--shots", "one"), "--shots takes numbers"),
         (("--fraction", "0.1;0.2"), "--fraction takes numbers"),
-        (("--memory", "much"), "is no amount for memory"),
+        (("--memory", "much"), "is not an amount for memory"),
         (("--memory", "1KiB", "--probe", "knn"), "needs all its rows at once"),
         (("--grid", "alpha"), "is not a grid"),
         (("--grid", "alpha=1,2", "--C", "1,2"), "Only one parameter"),
-        (("--protocol", "clip", "--probe", "knn"), "cannot go with --protocol clip"),
+        (("--protocol", "clip", "--probe", "knn"), "cannot be combined with --protocol clip"),
         (("--protocol", "clip", "--param", "depth=3"), "no parameter 'depth'"),
         (("--save", "nowhere/probe.safetensors"), "nowhere"),
         (("--probe", "sklearn.ensemble.RandomForestClassifier", "--save", "p.safetensors"), "RandomForest"),

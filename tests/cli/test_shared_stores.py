@@ -185,4 +185,4 @@ def test_what_was_read_from_a_bucket_is_cached_shown_and_cleared(data: list[str]
     assert "removed 7 objects" in run("cache", "--clear")[0]
     assert run_json("cache")["bytes"] == 0
     _, said = run(*probe, "--cache-size", "plenty", code=2)
-    assert "'plenty' is no amount for cache-size" in said
+    assert "'plenty' is not an amount for cache-size" in said

@@ -212,7 +212,7 @@ def test_it_is_extracted_once_and_found_by_its_name(store: Path, tmp_path: Path)
     [
         (7, {}, "module is a int, which cannot be called"),
         (None, {"preprocess": "resize"}, "preprocess is a str, which cannot be called"),
-        (None, {"name": ""}, "is no name for an encoder"),
+        (None, {"name": ""}, "cannot be the name of an encoder"),
         (None, {"name": "timm:mine"}, "would be taken for one of timm's encoders"),
         (None, {"version": 1}, "version is a text"),
         (None, {"device": "abacus"}, "cannot be used"),

@@ -184,7 +184,7 @@ def test_the_size_of_the_cache_is_what_the_environment_says_then_the_project_the
     monkeypatch.setenv("CRYOPROBE_CACHE_SIZE", "1k")
     assert cache_size() == 1024
     monkeypatch.setenv("CRYOPROBE_CACHE_SIZE", "much")
-    with pytest.raises(BadInput, match="'much' is no amount for CRYOPROBE_CACHE_SIZE"):
+    with pytest.raises(BadInput, match="'much' is not an amount for CRYOPROBE_CACHE_SIZE"):
         cache_size()
 
 

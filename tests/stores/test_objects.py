@@ -235,7 +235,7 @@ class TestRefusals:
         self, s3: str, monkeypatch: pytest.MonkeyPatch, address: str
     ) -> None:
         monkeypatch.setenv("AWS_ENDPOINT_URL", address)
-        with pytest.raises(BadInput, match="AWS_ENDPOINT_URL is no address"):
+        with pytest.raises(BadInput, match="AWS_ENDPOINT_URL is not an address"):
             open_store(s3)
 
     def test_a_line_break_in_a_credential_is_refused_and_not_repeated(

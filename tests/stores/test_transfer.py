@@ -396,7 +396,7 @@ class TestDamage:
         content["objects"][name] = content["objects"]["zarr.json"]
         overwrite(Path(store.url), manifest.key, layout.dump_seal(content))
         target = memory_store()
-        with pytest.raises(Corrupt, match="is no object of it"):
+        with pytest.raises(Corrupt, match="is not one of its objects"):
             cryoprobe.push(store, target)
         assert keys(target.backend) == ["cryoprobe.json"]
 
