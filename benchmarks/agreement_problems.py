@@ -39,7 +39,7 @@ from sklearn.linear_model import LogisticRegression
 from cryoprobe.pipeline.probes.logistic import LogisticProbe
 
 sys.path.append(str(Path(__file__).parents[1] / "tests"))
-from tests_logistic_problems import COUNT, Problem, problem
+from support.logistic_problems import COUNT, Problem, problem
 
 __all__ = ["COUNT", "Outcome", "report", "solve"]
 

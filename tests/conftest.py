@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from hypothesis import settings
-from tests_servers import ACCESS, BUCKET, s3_server, weed
+from support.servers import ACCESS, BUCKET, s3_server, weed
 
 os.environ["HF_HUB_OFFLINE"] = "1"
 
@@ -21,6 +21,14 @@ settings.load_profile("unhurried")
 # A script's job in the background begins with Ctrl-C ignored, and so would what tests start and interrupt.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark the tests that need the S3 server."""
+    for item in items:
+        names = {*getattr(item, "fixturenames", ()), *getattr(getattr(item, "callspec", None), "params", {}).values()}
+        if {"s3", "s3_endpoint"} & {name for name in names if isinstance(name, str)}:
+            item.add_marker(pytest.mark.s3)
 
 
 @pytest.fixture(autouse=True)

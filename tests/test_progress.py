@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from tests_support import Heard, put_set
+from support.data import Heard, put_set
 
 import cryoprobe
 from cryoprobe.progress import Reporter, reporter_for

@@ -12,8 +12,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from tests_cli import Done, run
-from tests_support import wait_until, write_images
+from support.cli import Done, run
+from support.data import wait_until, write_images
 
 import cryoprobe
 

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tests_extractor import Extraction
-from tests_killing import Instant
-from tests_support import wait_until, write_images
+from support.data import wait_until, write_images
+from support.extractor import Extraction
+from support.killing import Instant
 
 import cryoprobe
 

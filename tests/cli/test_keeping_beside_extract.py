@@ -9,8 +9,8 @@ import time
 from pathlib import Path
 
 import numpy as np
-from tests_extractor import Extraction
-from tests_support import write_images
+from support.data import write_images
+from support.extractor import Extraction
 
 import cryoprobe
 

@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests_cli import run
-from tests_servers import serving_folder
-from tests_support import write_images
+from support.cli import run
+from support.data import write_images
+from support.servers import serving_folder
 
 import cryoprobe
 from cryoprobe import cli

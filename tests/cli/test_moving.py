@@ -12,8 +12,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from tests_cli import run
-from tests_support import put_set, wait_until
+from support.cli import run
+from support.data import put_set, wait_until
 
 import cryoprobe
 

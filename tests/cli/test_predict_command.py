@@ -13,9 +13,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-from tests_cli import Done
-from tests_cli import run as run_command
-from tests_support import write_images
+from support.cli import Done
+from support.cli import run as run_command
+from support.data import write_images
 
 import cryoprobe
 from cryoprobe.pipeline.probes.closed_form.ridge import RidgeProbe

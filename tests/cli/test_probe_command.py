@@ -12,8 +12,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tests_cli import run
-from tests_support import put_set
+from support.cli import run
+from support.data import put_set
 
 import cryoprobe
 

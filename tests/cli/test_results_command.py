@@ -8,8 +8,8 @@ import json
 
 import numpy as np
 import pytest
-from tests_cli import run
-from tests_support import put_set
+from support.cli import run
+from support.data import put_set
 
 import cryoprobe
 

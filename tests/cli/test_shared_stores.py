@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests_servers import serving_folder
-from tests_support import wait_until, write_images
+from support.data import wait_until, write_images
+from support.servers import serving_folder
 
 from cryoprobe import cli
 from cryoprobe.stores.backends.objects import ObjectBackend
@@ -133,7 +133,7 @@ def test_secrets_in_a_url_are_not_repeated() -> None:
 def test_a_private_store_above_a_shared_one_encodes_only_what_is_new(
     data: list[str], tmp_path: Path, s3: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from tests_servers import READ_ACCESS
+    from support.servers import READ_ACCESS
 
     extracted = run_json("extract", *SMALL, *data, "--store", s3)
     before = list(ObjectBackend(s3).list())

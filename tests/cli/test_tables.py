@@ -20,7 +20,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.cells import cell_len
 from rich.console import Console
-from tests_cli import run
+from support.cli import run
 
 import cryoprobe
 from cryoprobe import amounts

@@ -17,8 +17,8 @@ import timm
 import torch
 from PIL import Image
 from safetensors.torch import save_file
-from tests_cli import run
-from tests_support import write_images
+from support.cli import run
+from support.data import write_images
 
 import cryoprobe
 from cryoprobe.pipeline.datasets import load_dataset

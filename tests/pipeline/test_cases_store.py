@@ -17,7 +17,7 @@ import pytest
 import timm
 import torch
 from PIL import GifImagePlugin, Image, ImageFile
-from tests_support import write_images
+from support.data import write_images
 
 import cryoprobe
 from cryoprobe.errors import Unavailable

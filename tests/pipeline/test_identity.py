@@ -23,7 +23,7 @@ import timm
 import torch
 from PIL import Image
 from safetensors.torch import save_file
-from tests_support import put_set
+from support.data import put_set
 
 import cryoprobe
 from cryoprobe.canonical import canonical_json

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from tests_support import write_images
+from support.data import write_images
 from torchvision.datasets import ImageFolder
 from torchvision.transforms import v2
 

@@ -14,8 +14,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from tests_cli import run
-from tests_support import put_set
+from support.cli import run
+from support.data import put_set
 
 import cryoprobe
 from cryoprobe.pipeline.options import ProbeOptions

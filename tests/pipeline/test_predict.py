@@ -16,7 +16,7 @@ import torch
 from safetensors.torch import save_file
 from sklearn.linear_model import RidgeClassifier
 from sklearn.multiclass import OneVsRestClassifier
-from tests_support import write_images
+from support.data import write_images
 
 import cryoprobe
 from cryoprobe.pipeline.encoders import Encoder

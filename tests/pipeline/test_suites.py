@@ -16,7 +16,7 @@ from PIL import Image
 from sklearn.base import BaseEstimator, ClassifierMixin, clone
 from sklearn.ensemble import RandomForestClassifier
 from sklearn.naive_bayes import GaussianNB
-from tests_support import write_images
+from support.data import write_images
 from torchvision.transforms import v2
 
 import cryoprobe

@@ -1,14 +1,13 @@
-"""Puts this folder's helpers within reach, and gives the tests storage and sealed sets."""
+"""Gives the tests of stores storage and sealed sets."""
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from hypothesis import settings
-from tests_servers import serving_folder
+from support.servers import serving_folder
 
 from cryoprobe.stores import layout
 from cryoprobe.stores.backends.backend import Backend
@@ -18,8 +17,6 @@ from cryoprobe.stores.backends.memory import MemoryBackend
 from cryoprobe.stores.backends.objects import ObjectBackend
 from cryoprobe.stores.store import Store, open_store
 from cryoprobe.testing import Storage
-
-sys.path.insert(0, str(Path(__file__).parent))
 
 # The same examples in every run, and no deadline: the machine may be busy with something else.
 settings.register_profile("stores", deadline=None, derandomize=True, database=None)

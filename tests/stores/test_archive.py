@@ -13,8 +13,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from store_data import flip, keys, sample_ids, sealed_set
-from tests_support import put_set
+from support.data import put_set
+from support.store_data import flip, keys, sample_ids, sealed_set
 
 import cryoprobe
 from cryoprobe.errors import BadInput, Corrupt, CryoprobeError, Incompatible, NotFound

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from store_data import files, keys
+from support.store_data import files, keys
 
 from cryoprobe.errors import BadInput, NotFound, ReadOnly, Unavailable
 from cryoprobe.stores.backends.backend import Backend, ObjectInfo

@@ -16,9 +16,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from store_data import class_labels, files, flip, make_rows, sample_ids, seal, sealed_set, write_units
-from tests_servers import serving_folder
-from tests_support import wait_until
+from support.data import wait_until
+from support.servers import serving_folder
+from support.store_data import class_labels, files, flip, make_rows, sample_ids, seal, sealed_set, write_units
 
 from cryoprobe.errors import Corrupt, Unavailable
 from cryoprobe.stores import layout

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from store_data import ENCODER_ID, keys
+from support.store_data import ENCODER_ID, keys
 
 from cryoprobe.canonical import canonical_json
 from cryoprobe.stores import claims as claims_module

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from tests_support import put_set
+from support.data import put_set
 
 import cryoprobe
 from cryoprobe.errors import BadInput, Corrupt, NotFound

@@ -13,8 +13,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from store_data import files
-from tests_support import write_images
+from support.data import write_images
+from support.store_data import files
 
 import cryoprobe
 from cryoprobe.errors import CryoprobeError, ReadOnly, Unavailable

@@ -8,8 +8,8 @@ from typing import get_args
 
 import numpy as np
 import pytest
-from tests_faults import Fault, Network, Request, bad_network, sometimes
-from tests_support import write_images
+from support.data import write_images
+from support.faults import Fault, Network, Request, bad_network, sometimes
 
 import cryoprobe
 from cryoprobe.errors import CryoprobeError, Unavailable

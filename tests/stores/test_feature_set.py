@@ -12,7 +12,7 @@ import numpy.typing as npt
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from store_data import CLASSES, DIM, ENCODER_ID, class_labels, make_rows, sample_ids, sealed_set
+from support.store_data import CLASSES, DIM, ENCODER_ID, class_labels, make_rows, sample_ids, sealed_set
 from torch.utils.data import DataLoader, Subset
 
 from cryoprobe.errors import BadInput, Corrupt

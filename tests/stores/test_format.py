@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pytest
-from tests_support import put_set
+from support.data import put_set
 
 import cryoprobe
 

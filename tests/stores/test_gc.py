@@ -9,8 +9,9 @@ from time import sleep
 
 import numpy as np
 import pytest
-from interrupting import Interrupting
-from store_data import (
+from support.data import put_set
+from support.interrupting import Interrupting
+from support.store_data import (
     ENCODER_ID,
     class_labels,
     flip,
@@ -21,7 +22,6 @@ from store_data import (
     sealed_set,
     write_units,
 )
-from tests_support import put_set
 
 from cryoprobe.errors import BadInput, Conflict, Corrupt, NotFound
 from cryoprobe.stores import layout

@@ -7,8 +7,8 @@ import threading
 
 import numpy as np
 import pytest
-from interrupting import Interrupting, Stop
-from store_data import ENCODER_ID, class_labels, keys, make_rows, sample_ids, seal, sealed_set, write_units
+from support.interrupting import Interrupting, Stop
+from support.store_data import ENCODER_ID, class_labels, keys, make_rows, sample_ids, seal, sealed_set, write_units
 
 from cryoprobe.errors import Conflict, Corrupt, NotFound
 from cryoprobe.stores import layout

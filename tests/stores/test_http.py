@@ -14,9 +14,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-from store_data import keys, make_rows, overwrite, sample_ids, sealed_set
-from tests_cli import run
-from tests_servers import serving, serving_folder
+from support.cli import run
+from support.servers import serving, serving_folder
+from support.store_data import keys, make_rows, overwrite, sample_ids, sealed_set
 
 from cryoprobe.errors import NotFound, ReadOnly, Unavailable
 from cryoprobe.stores import layout

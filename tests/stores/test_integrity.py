@@ -13,7 +13,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 import pytest
-from store_data import (
+from support.data import Heard, put_set
+from support.store_data import (
     ENCODER_ID,
     class_labels,
     flip,
@@ -25,7 +26,6 @@ from store_data import (
     sealed_set,
     write_units,
 )
-from tests_support import Heard, put_set
 
 from cryoprobe.canonical import canonical_json, digest
 from cryoprobe.errors import BadInput, Corrupt, CryoprobeError, Incompatible, NotFound, Unavailable

@@ -13,9 +13,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import store_data
-from store_data import class_labels, flip, keys, make_rows, sample_ids, seal, sealed_set, write_units
-from tests_killing import Instant, Operations
+from support import store_data
+from support.killing import Instant, Operations
+from support.store_data import class_labels, flip, keys, make_rows, sample_ids, seal, sealed_set, write_units
 
 from cryoprobe.errors import Corrupt
 from cryoprobe.stores.backends.local import LocalBackend

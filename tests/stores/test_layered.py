@@ -10,7 +10,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from store_data import (
+from support.servers import serving_folder
+from support.store_data import (
     CLASSES,
     ENCODER_ID,
     class_labels,
@@ -22,7 +23,6 @@ from store_data import (
     sealed_set,
     write_units,
 )
-from tests_servers import serving_folder
 
 from cryoprobe.errors import BadInput, Corrupt, NotFound, ReadOnly
 from cryoprobe.stores import layout

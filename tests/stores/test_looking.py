@@ -7,8 +7,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from store_data import flip, keys, overwrite, sample_ids, seal, sealed_set, write_units
-from tests_support import put_set
+from support.data import put_set
+from support.store_data import flip, keys, overwrite, sample_ids, seal, sealed_set, write_units
 
 from cryoprobe.canonical import digest
 from cryoprobe.errors import BadInput, NotFound

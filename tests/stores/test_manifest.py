@@ -8,7 +8,17 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from store_data import CLASSES, DIM, ENCODER, ENCODER_ID, class_labels, dataset_of, sample_ids, seal, write_units
+from support.store_data import (
+    CLASSES,
+    DIM,
+    ENCODER,
+    ENCODER_ID,
+    class_labels,
+    dataset_of,
+    sample_ids,
+    seal,
+    write_units,
+)
 
 from cryoprobe.canonical import canonical_json, digest
 from cryoprobe.errors import Corrupt, Incompatible, NotFound

@@ -6,8 +6,8 @@ import threading
 from pathlib import Path
 
 import pytest
-from store_data import keys, sample_ids, sealed_set
-from tests_support import wait_until
+from support.data import wait_until
+from support.store_data import keys, sample_ids, sealed_set
 
 import cryoprobe
 from cryoprobe.stores.backends.memory import MemoryBackend

@@ -14,7 +14,8 @@ from multiprocessing.connection import Connection
 
 import numpy as np
 import pytest
-from store_data import (
+from support.servers import ACCESS, BUCKET, READ_ACCESS, serving
+from support.store_data import (
     class_labels,
     keys,
     make_rows,
@@ -23,8 +24,7 @@ from store_data import (
     sealed_set,
     write_units,
 )
-from tests_servers import ACCESS, BUCKET, READ_ACCESS, serving
-from tiny_s3 import Faults, tiny_s3
+from support.tiny_s3 import Faults, tiny_s3
 
 from cryoprobe.errors import BadInput, CryoprobeError, Incompatible, NotFound, ReadOnly, Unavailable
 from cryoprobe.stores import layout

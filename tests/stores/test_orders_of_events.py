@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 
 import pytest
-from exploring import BEGINNINGS, EVENTS, Time, play, prepare, search, wander
+from support.exploring import BEGINNINGS, EVENTS, Time, play, prepare, search, wander
 
 DEPTH = int(os.environ.get("CRYOPROBE_SEARCH_DEPTH", "0"))
 WALKS = int(os.environ.get("CRYOPROBE_SEARCH_WALKS", "8"))

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from interrupting import Interrupting, Stop
-from store_data import overwrite
-from tests_support import put_set
+from support.data import put_set
+from support.interrupting import Interrupting, Stop
+from support.store_data import overwrite
 
 import cryoprobe
 from cryoprobe.stores import layout

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from store_data import ENCODER_ID, flip, make_rows, sample_ids, seal, write_units
+from support.store_data import ENCODER_ID, flip, make_rows, sample_ids, seal, write_units
 
 from cryoprobe.errors import Corrupt
 from cryoprobe.stores import layout

@@ -15,7 +15,7 @@ import pytest
 import zarr
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from store_data import (
+from support.store_data import (
     CLASSES,
     DIM,
     ENCODER,

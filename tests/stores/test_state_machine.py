@@ -19,8 +19,8 @@ import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
-from interrupting import Interrupting, Stop
-from store_data import ENCODER, ENCODER_ID, class_labels, dataset_of, make_rows, sample_ids, write_units
+from support.interrupting import Interrupting, Stop
+from support.store_data import ENCODER, ENCODER_ID, class_labels, dataset_of, make_rows, sample_ids, write_units
 
 from cryoprobe import parallel
 from cryoprobe.canonical import digest

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from store_data import (
+from support.store_data import (
     DIM,
     ENCODER,
     ENCODER_ID,

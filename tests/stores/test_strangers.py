@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from tests_strangers import Content, copy_of_store, only, resealed, rewrite, use
+from support.strangers import Content, copy_of_store, only, resealed, rewrite, use
 
 import cryoprobe
 from cryoprobe.errors import CryoprobeError

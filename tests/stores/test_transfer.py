@@ -14,9 +14,19 @@ from typing import Any
 
 import numpy as np
 import pytest
-from store_data import CLASSES, Storage, flip, keys, make_rows, overwrite, sample_ids, seal, sealed_set, write_units
-from tests_servers import serving, serving_folder
-from tests_support import put_set
+from support.data import put_set
+from support.servers import serving, serving_folder
+from support.store_data import (
+    CLASSES,
+    flip,
+    keys,
+    make_rows,
+    overwrite,
+    sample_ids,
+    seal,
+    sealed_set,
+    write_units,
+)
 
 import cryoprobe
 from cryoprobe.canonical import digest
@@ -25,6 +35,7 @@ from cryoprobe.stores import layout
 from cryoprobe.stores.backends.local import LocalBackend
 from cryoprobe.stores.backends.memory import MemoryBackend
 from cryoprobe.stores.store import Store
+from cryoprobe.testing import Storage
 
 ROWS, D = 20, 6
 

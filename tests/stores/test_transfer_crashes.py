@@ -8,10 +8,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from store_data import keys
-from tests_killing import Instant
-from tests_mover import Mover
-from tests_support import put_set
+from support.data import put_set
+from support.killing import Instant
+from support.mover import Mover
+from support.store_data import keys
 
 import cryoprobe
 

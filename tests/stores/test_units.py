@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from store_data import DIM, ENCODER_ID, flip, keys, make_rows, sample_ids, write_units
+from support.store_data import DIM, ENCODER_ID, flip, keys, make_rows, sample_ids, write_units
 
 from cryoprobe.canonical import canonical_json
 from cryoprobe.errors import Corrupt, CryoprobeError

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tests_strangers import FIXTURE, copy_of_store, only, resealed, rewrite
+from support.strangers import FIXTURE, copy_of_store, only, resealed, rewrite
 
 import cryoprobe
 from cryoprobe import cli

@@ -26,8 +26,6 @@ from typing import Any, Literal
 
 import numpy as np
 import pytest
-from interrupting import Stop
-from store_data import ENCODER, ENCODER_ID, class_labels, dataset_of, make_rows, sample_ids
 
 from cryoprobe import parallel
 from cryoprobe.canonical import digest
@@ -47,6 +45,8 @@ from cryoprobe.stores.sets import seal_set
 from cryoprobe.stores.store import Store
 from cryoprobe.stores.units import write_unit
 from cryoprobe.stores.verify import verify
+from support.interrupting import Stop
+from support.store_data import ENCODER, ENCODER_ID, class_labels, dataset_of, make_rows, sample_ids
 
 HOUR = 3600.0
 POOL = sample_ids(3)

@@ -18,7 +18,7 @@ from cryoprobe.stores.backends.backend import is_key
 from cryoprobe.stores.claims import Claims
 from cryoprobe.stores.store import open_store
 
-FIXTURE = Path(__file__).parent / "fixtures" / "store-v1"
+FIXTURE = Path(__file__).parents[1] / "fixtures" / "store-v1"
 Content = dict[str, Any]
 
 

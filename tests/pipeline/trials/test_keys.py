@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 import sklearn
-from tests_support import put_set
+from support.data import put_set
 
 import cryoprobe
 from cryoprobe.canonical import digest
@@ -26,7 +26,7 @@ from cryoprobe.stores.store import Store
 
 CLASSES = tuple("abcdef")
 BY_NAME: dict[str, Any] = {"model": "timm:m", "dataset": "folder:/d"}
-FIXTURE = Path(__file__).parents[1] / "fixtures" / "store-v1" / "store"
+FIXTURE = Path(__file__).parents[2] / "fixtures" / "store-v1" / "store"
 
 
 def rows(n: int, seed: int, d: int = 12) -> tuple[np.ndarray, np.ndarray]:

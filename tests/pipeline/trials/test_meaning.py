@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests_support import write_images
+from support.data import write_images
 
 import cryoprobe
 from cryoprobe.errors import Conflict

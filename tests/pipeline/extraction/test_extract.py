@@ -16,7 +16,7 @@ import timm
 import torch
 import zarr
 from PIL import Image
-from tests_support import write_images
+from support.data import write_images
 
 import cryoprobe
 from cryoprobe.pipeline.encoders import Encoder

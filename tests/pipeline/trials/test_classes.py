@@ -11,8 +11,8 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 from sklearn.linear_model import LogisticRegression
-from tests_cli import run
-from tests_support import put_set
+from support.cli import run
+from support.data import put_set
 
 import cryoprobe
 from cryoprobe.class_names import almost, distinct, places_of, repeated

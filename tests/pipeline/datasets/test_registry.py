@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tests_support import write_images
+from support.data import write_images
 
 from cryoprobe.errors import BadInput, NotFound
 from cryoprobe.pipeline.datasets import (

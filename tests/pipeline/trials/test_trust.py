@@ -10,9 +10,9 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 import pytest
-from tests_poison import LATEST, better_scores, poison
-from tests_servers import serving_folder
-from tests_support import write_images
+from support.data import write_images
+from support.poison import LATEST, better_scores, poison
+from support.servers import serving_folder
 
 import cryoprobe
 from cryoprobe.pipeline.encoders import Encoder

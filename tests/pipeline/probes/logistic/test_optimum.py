@@ -14,7 +14,7 @@ from scipy.special import log_softmax
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
-from tests_logistic_problems import problem
+from support.logistic_problems import problem
 from threadpoolctl import threadpool_limits
 
 from cryoprobe.pipeline.probes.logistic import LogisticProbe, Path, Rotated, fit_path

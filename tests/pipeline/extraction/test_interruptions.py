@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tests_support import write_images
+from support.data import write_images
 
 import cryoprobe
 from cryoprobe.pipeline.encoders import Encoder

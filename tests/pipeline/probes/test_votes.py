@@ -9,7 +9,7 @@ import pytest
 from sklearn.ensemble import RandomForestClassifier
 from sklearn.naive_bayes import GaussianNB
 from sklearn.neighbors import KNeighborsClassifier
-from tests_probing import problem
+from support.probing import problem
 
 from cryoprobe.errors import BadInput
 from cryoprobe.pipeline.probes import Draw, Part, ProbeRequest, run_probe

@@ -15,7 +15,7 @@ from http.server import BaseHTTPRequestHandler
 from typing import Literal, NamedTuple
 from urllib.parse import urlsplit
 
-from tests_servers import serving
+from support.servers import serving
 
 Fault = Literal["500", "503", "reset", "pause", "stall", "cut", "lost"]
 """What happens to a request.

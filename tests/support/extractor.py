@@ -10,11 +10,11 @@ from typing import Any
 
 import timm  # noqa: F401  imported once for all, by the fork server
 import torch
-from tests_killing import Instant, Operations
 
 import cryoprobe
 from cryoprobe.pipeline.encoders import timm_encoder  # noqa: F401
 from cryoprobe.stores import claims
+from support.killing import Instant, Operations
 
 # A server that has imported torch forks each process: really another one, without the seconds of importing.
 CONTEXT = multiprocessing.get_context("forkserver")

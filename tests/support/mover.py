@@ -1,6 +1,6 @@
 """Transfers in processes of their own, forked from one that has imported what they need, so that many can be killed.
 
-    python tests_mover.py
+    python -m support.mover       # in tests/
 
 reads a line of JSON for each transfer, and answers with lines: ``done`` and the number of its operations, and how the
 process ended.
@@ -13,13 +13,13 @@ import os
 import signal
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any
-
-from tests_killing import Instant, Operations
 
 import cryoprobe
 from cryoprobe.stores.backends import objects  # noqa: F401  imported once, for all
 from cryoprobe.stores.moving import transfer  # noqa: F401
+from support.killing import Instant, Operations
 
 
 class Mover:
@@ -27,7 +27,11 @@ class Mover:
 
     def __init__(self) -> None:
         self._server = subprocess.Popen(
-            [sys.executable, __file__], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+            [sys.executable, "-m", "support.mover"],
+            cwd=Path(__file__).parents[1],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
         )
 
     def close(self) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 from sklearn.linear_model import LogisticRegression
-from tests_probing import problem, problem_with_flags
+from support.probing import problem, problem_with_flags
 
 from cryoprobe.errors import BadInput
 from cryoprobe.pipeline.probes import Draw, Part

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 from sklearn.linear_model import LogisticRegression
-from tests_support import put_set, write_images
+from support.data import put_set, write_images
 
 import cryoprobe
 from cryoprobe.errors import BadInput, Conflict, NotFound, ReadOnly

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tests_support import put_set
+from support.data import put_set
 
 import cryoprobe
 from cryoprobe.errors import BadInput, NotFound

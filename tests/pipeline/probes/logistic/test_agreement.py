@@ -11,7 +11,7 @@ import pytest
 from agreement_problems import Frame, Outcome
 from certificate import certify, descend, objective
 from sklearn.linear_model import LogisticRegression
-from tests_logistic_problems import TEST_ROWS, problem
+from support.logistic_problems import TEST_ROWS, problem
 from threadpoolctl import threadpool_limits
 
 

@@ -1,0 +1,1 @@
+"""What tests share: made-up data and stores, servers, faults, kills, and the command line."""
