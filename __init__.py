@@ -34,6 +34,16 @@ if TYPE_CHECKING:
     from .pipeline.encoders.own import Encoder
     from .pipeline.extract import extract
     from .pipeline.extraction.result import ExtractedSet, summary
+    from .pipeline.options import (
+        DatasetOptions,
+        EncoderOptions,
+        ExtractionOptions,
+        ExtractRunOptions,
+        ProbeOptions,
+        RunOptions,
+        SetOptions,
+        TrialRunOptions,
+    )
     from .pipeline.predict import Predicted, predict
     from .pipeline.probe import probe
     from .pipeline.probes import NamedProbe, ProbeOutcome, list_probes
@@ -42,7 +52,8 @@ if TYPE_CHECKING:
     from .pipeline.results import results
     from .pipeline.saved import ProbeHeader, SavedProbe, load_probe, save_probe
     from .pipeline.trials.result import Trial
-    from .pipeline.trials.sweep import Sweep
+    from .pipeline.trials.sweep import SizeSummary, Sweep
+    from .pipeline.trials.tables import Trials
     from .progress import Reporter
     from .stores.backends.cache import cache_state, clear_cache
     from .stores.feature_set import FeatureSet
@@ -79,6 +90,16 @@ _HOMES = {
     "pipeline.encoders.own": ("Encoder",),
     "pipeline.extract": ("extract",),
     "pipeline.extraction.result": ("ExtractedSet", "summary"),
+    "pipeline.options": (
+        "DatasetOptions",
+        "EncoderOptions",
+        "ExtractRunOptions",
+        "ExtractionOptions",
+        "ProbeOptions",
+        "RunOptions",
+        "SetOptions",
+        "TrialRunOptions",
+    ),
     "pipeline.predict": ("Predicted", "predict"),
     "pipeline.probe": ("probe",),
     "pipeline.probes": ("NamedProbe", "ProbeOutcome", "list_probes"),
@@ -87,7 +108,8 @@ _HOMES = {
     "pipeline.quickstart": ("Quickstart", "quickstart"),
     "pipeline.results": ("results",),
     "pipeline.trials.result": ("Trial",),
-    "pipeline.trials.sweep": ("Sweep",),
+    "pipeline.trials.sweep": ("SizeSummary", "Sweep"),
+    "pipeline.trials.tables": ("Trials",),
     "pipeline.saved": ("ProbeHeader", "SavedProbe", "load_probe", "save_probe"),
     "stores.backends.cache": ("cache_state", "clear_cache"),
     "stores.feature_set": ("FeatureSet",),
@@ -117,11 +139,15 @@ __all__ = [
     "CryoprobeWarning",
     "Damage",
     "Dataset",
+    "DatasetOptions",
     "Difference",
     "Encoder",
+    "EncoderOptions",
     "Entry",
     "Exported",
+    "ExtractRunOptions",
     "ExtractedSet",
+    "ExtractionOptions",
     "FeatureSet",
     "Garbage",
     "Incompatible",
@@ -133,6 +159,7 @@ __all__ = [
     "Pin",
     "Predicted",
     "ProbeHeader",
+    "ProbeOptions",
     "ProbeOutcome",
     "Problem",
     "Protocol",
@@ -141,10 +168,15 @@ __all__ = [
     "Removal",
     "Repair",
     "Reporter",
+    "RunOptions",
     "SavedProbe",
+    "SetOptions",
+    "SizeSummary",
     "Store",
     "Sweep",
     "Trial",
+    "TrialRunOptions",
+    "Trials",
     "Unavailable",
     "Usage",
     "Verification",

@@ -44,7 +44,7 @@ from cryoprobe.stores.store import Store
 from cryoprobe.stores.units import Rows, sample_array, write_unit
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
-from support.servers import ACCESS, BUCKET, s3_server  # type: ignore[import-not-found]
+from support.servers import ACCESS, BUCKET, s3_server
 
 D, CHUNK = 1024, 4096
 READERS = 8

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import difflib
 import inspect
+import numbers
 import operator
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypedDict, TypeVar
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic_core import PydanticCustomError
 
 from ..errors import BadInput
 from .specs import StoredDtype
@@ -37,23 +39,60 @@ def several(values: Any) -> tuple[Any, ...]:
     >>> several(1.0), several([1, 2]), several("cls")
     ((1.0,), (1, 2), ('cls',))
     """
-    if hasattr(values, "tolist"):  # an array of numbers
-        values = values.tolist()
-    return tuple(values) if isinstance(values, Sequence) and not isinstance(values, str) else (values,)
+    if getattr(values, "ndim", 1) == 0 or isinstance(values, str | bytes | Mapping) or not isinstance(values, Iterable):
+        return (values,)
+    return tuple(values)
+
+
+def _refuse(wanted: str) -> PydanticCustomError:
+    return PydanticCustomError("option", "{wanted}", {"wanted": wanted})
 
 
 def _whole(value: Any) -> Any:
-    """Return any kind of integer, also numpy's, as Python's."""
+    """Return any kind of integer, also numpy's and 1e9, as Python's; booleans are none."""
+    if isinstance(value, float) and value.is_integer():
+        return int(value)
+    if isinstance(value, bool) or type(value).__name__ == "bool":
+        raise _refuse("a whole number")
     try:
         return operator.index(value)
     except TypeError:
-        return value
+        raise _refuse("a whole number") from None
 
 
-_NotNegative = Annotated[int, BeforeValidator(_whole), Field(ge=0, lt=_LARGEST, strict=True)]
-_Positive = Annotated[int, BeforeValidator(_whole), Field(ge=1, lt=_LARGEST, strict=True)]
+def _number(value: Any) -> Any:
+    """Return any kind of number as Python's: numpy's float32 of 0.1 is 0.1."""
+    if isinstance(value, bool) or not isinstance(value, numbers.Real):
+        raise _refuse("a number, or several")
+    return value if isinstance(value, int) else float(str(value)) if hasattr(value, "dtype") else float(value)
+
+
+def _flag(value: Any) -> Any:
+    """Return True or False, also numpy's; texts and numbers are neither."""
+    if type(value).__name__ not in ("bool", "bool_"):
+        raise _refuse("True or False")
+    return bool(value)
+
+
+def _text(value: Any) -> Any:
+    """Return a fraction as text, as it is typed; a device of torch's as its name."""
+    return str(value) if isinstance(value, float) or type(value).__name__ == "device" else value
+
+
+def _mapping(value: Any) -> Any:
+    if not isinstance(value, Mapping) or not all(isinstance(name, str) for name in value):
+        raise _refuse("a mapping from names")
+    return dict(value)
+
+
+_Integer = Annotated[int, BeforeValidator(_whole)]
+_NotNegative = Annotated[int, BeforeValidator(_whole), Field(ge=0, lt=_LARGEST)]
+_Positive = Annotated[int, BeforeValidator(_whole), Field(ge=1, lt=_LARGEST)]
+_Flag = Annotated[bool, BeforeValidator(_flag)]
+_Text = Annotated[str, BeforeValidator(_text)]
 _Names = Annotated[tuple[str, ...], BeforeValidator(several)]
-_Values = Annotated[tuple[Any, ...], BeforeValidator(several)]
+_Numbers = Annotated[tuple[Annotated[Any, BeforeValidator(_number)], ...], BeforeValidator(several)]
+_Integers = Annotated[tuple[_Integer, ...], BeforeValidator(several)]
 
 
 class _Options(BaseModel):
@@ -79,9 +118,9 @@ class EncoderOptions(_Options):
 
     taps: _Names = ()
     checkpoint: Path | None = None
-    image_size: _Positive | None = None
+    image_size: _Integer | None = None
     precision: str = "fp32"
-    untrained: bool = False
+    untrained: _Flag = False
     seed: _NotNegative = 0
 
 
@@ -108,7 +147,7 @@ class DatasetOptions(_Options):
     layout: str | None = None
     ignore: _Names = ()
     data_root: Path | None = None
-    download: bool = False
+    download: _Flag = False
 
 
 class ExtractionOptions(EncoderOptions, DatasetOptions):
@@ -139,7 +178,7 @@ class RunOptions(_Options):
 
     batch_size: _Positive | None = None
     workers: _Positive | None = None
-    device: str = "auto"
+    device: _Text = "auto"
     max_bad: _NotNegative = 0
 
 
@@ -155,7 +194,7 @@ class ExtractRunOptions(RunOptions):
     """
 
     unit_rows: _Positive = UNIT_ROWS
-    rehash: bool = False
+    rehash: _Flag = False
 
 
 class SetFilter(_Options):
@@ -171,9 +210,9 @@ class SetFilter(_Options):
     """
 
     tap: str | None = None
-    image_size: int | None = None
-    limit: int | None = None
-    untrained: bool = False
+    image_size: _Integer | None = None
+    limit: _Positive | None = None
+    untrained: _Flag = False
     checkpoint: Path | None = None
     data_root: Path | None = None
 
@@ -210,10 +249,10 @@ class SetOptions(SetFilter):
     model: str | None = None
     dataset: str | None = None
     train: str | None = None
-    test: str | None = None
+    test: _Text | None = None
     train_split: str | None = None
-    test_split: str | None = None
-    val_split: str | None = None
+    test_split: _Text | None = None
+    val_split: _Text | None = None
 
 
 class ProbeOptions(_Options):
@@ -244,13 +283,13 @@ class ProbeOptions(_Options):
 
     protocol: str = PLAIN
     probe: str | None = None
-    params: dict[str, Any] | None = None
-    C: _Values = ()
-    grid: dict[str, _Values] | None = None
+    params: Annotated[dict[str, Any], BeforeValidator(_mapping)] | None = None
+    C: _Numbers = ()
+    grid: Annotated[dict[str, _Numbers], BeforeValidator(_mapping)] | None = None
     choose_by: str | None = None
-    shots: _Values = ()
-    fractions: _Values = ()
-    seeds: int | None = None
+    shots: _Integers = ()
+    fractions: _Numbers = ()
+    seeds: _Integer | None = None
     seed: _NotNegative = 0
 
 
@@ -273,7 +312,7 @@ class TrialRunOptions(_Options):
     memory: _Positive | None = None
     jobs: _Positive | None = None
     save: Path | None = None
-    rerun: bool = False
+    rerun: _Flag = False
 
 
 # The same options as keyword arguments of the public functions; tests/pipeline/test_options.py holds them together.
@@ -315,10 +354,10 @@ class ProbeArguments(TypedDict, total=False):
     model: str | None
     dataset: str | None
     train: str | None
-    test: str | None
+    test: str | float | None
     train_split: str | None
-    test_split: str | None
-    val_split: str | None
+    test_split: str | float | None
+    val_split: str | float | None
     tap: str | None
     image_size: int | None
     limit: int | None
@@ -347,7 +386,7 @@ def takes(arguments: Any, *models: type[BaseModel]) -> Callable[[Called], Called
     Parameters
     ----------
     arguments : TypedDict
-        The types of the keyword arguments.
+        The types of the keyword arguments, in their order.
     *models
         Their defaults.
     """
@@ -356,9 +395,10 @@ def takes(arguments: Any, *models: type[BaseModel]) -> Callable[[Called], Called
     def shown(function: Called) -> Called:
         signature = inspect.signature(function)
         fixed = [p for p in signature.parameters.values() if p.kind is not p.VAR_KEYWORD]
+        fields = _fields(models)
         named = [
-            inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=field.default, annotation=types[name])
-            for name, field in _fields(models).items()
+            inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=fields[name].default, annotation=type_)
+            for name, type_ in types.items()
         ]
         at = next((i for i, p in enumerate(fixed) if p.kind is p.KEYWORD_ONLY), len(fixed))
         parameters = [*fixed[:at], *named, *fixed[at:]]
@@ -385,6 +425,8 @@ def check_names(function: str, options: Mapping[str, Any], *models: type[BaseMod
 def read(model: type[Model], options: Mapping[str, Any]) -> Model:
     """Make a model of those keyword arguments that it has.
 
+    None stands for the default.
+
     Raises
     ------
     BadInput
@@ -399,25 +441,34 @@ def read(model: type[Model], options: Mapping[str, Any]) -> Model:
         ...
     cryoprobe.errors.BadInput: --limit must be 1 or more, and below 2^53, not 0.
     """
+    given = {name: options[name] for name in model.model_fields if options.get(name) is not None}
     try:
-        return model.model_validate({name: value for name, value in options.items() if name in model.model_fields})
+        return model.model_validate(given)
     except ValidationError as e:
-        raise _stated(e) from None
+        raise _stated(e, given) from None
 
 
-def _stated(error: ValidationError) -> BadInput:
+def _stated(error: ValidationError, given: Mapping[str, Any]) -> BadInput:
     """State the first thing that is wrong."""
     first = error.errors(include_url=False)[0]
-    name, found = str(first["loc"][0]).replace("_", "-"), first["input"]
-    bounds = first.get("ctx", {})
+    option = str(first["loc"][0])
+    name, found = _ON_THE_COMMAND_LINE.get(option, option).replace("_", "-"), first["input"]
     if name == "stored-dtype":
         return BadInput(f"Embeddings are stored as float16 or float32, not {found}.", key=name, found=found)
-    if first["type"] == "greater_than_equal":
-        return BadInput(f"--{name} must be {bounds['ge']} or more, and below 2^53, not {found}.", key=name, found=found)
-    if first["type"] == "less_than":
-        return BadInput(f"--{name} must be below 2^53, not {found}.", key=name, found=found)
-    wanted = first["msg"].removeprefix("Input should be ")
-    return BadInput(f"--{name} must be {wanted}, not {found!r}.", key=name, found=found)
+    bounds = first.get("ctx", {})
+    wanted = {
+        "greater_than_equal": f"{bounds.get('ge')} or more, and below 2^53",
+        "less_than": "below 2^53",
+        "string_type": "text",
+        "path_type": "a path",
+        "option": first["msg"],
+    }.get(first["type"], first["msg"])
+    shown = found if type(found) is int and len(first["loc"]) == 1 else repr(given[option])
+    return BadInput(f"--{name} must be {wanted}, not {shown}.", key=name, found=found)
+
+
+_ON_THE_COMMAND_LINE = {"splits": "split", "taps": "tap", "params": "param", "fractions": "fraction"}
+"""Options that have another name there, where they are repeated or take commas."""
 
 
 def _fields(models: Sequence[type[BaseModel]]) -> dict[str, Any]:

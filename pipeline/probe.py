@@ -103,12 +103,13 @@ class _Call(NamedTuple):
         self.notes.extend(stored.notes)
         # What a set is called now may differ from what it was called when the trial was run.
         probed = planned.probed
-        found = {i: trial.asked_as(probed) for i, trial in stored.results.items()}
+        found = {i: trial.renamed(probed) for i, trial in stored.results.items()}
         if len(keys) > 1:
             self.reporter.note(f"{len(keys)} trials, {len(found)} of them in the store")
-        missing = [key for key in keys if key.id not in found]
-        for done in self._fit(missing if save is None else keys):
-            remarks = [*planned.departures(done.key), *done.measured.remarks, *remarks_on(origins)]
+        todo = [key for key in keys if key.id not in found or save is not None]
+        departures = {key.id: planned.departures(key) for key in todo}  # code of a stranger's protocol: before the work
+        for done in self._fit(todo):
+            remarks = [*departures[done.key.id], *done.measured.remarks, *remarks_on(origins)]
             more = {"remarks": remarks, "cached": False, **({"origins": origins} if origins else {})}
             trial = Trial.made(done.key.id, planned.asked(done.key), probed, done.measured, **more)
             if save is not None and done.outcome is not None:

@@ -23,11 +23,13 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
+@pytest.hookimpl(tryfirst=True)  # before tests are chosen by their marks
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Mark the tests that need the S3 server."""
     for item in items:
-        names = {*getattr(item, "fixturenames", ()), *getattr(getattr(item, "callspec", None), "params", {}).values()}
-        if {"s3", "s3_endpoint"} & {name for name in names if isinstance(name, str)}:
+        chosen = getattr(getattr(item, "callspec", None), "params", {}).values()
+        names = [*getattr(item, "fixturenames", ()), *(value for value in chosen if isinstance(value, str))]
+        if {"s3", "s3_endpoint"} & {*names}:
             item.add_marker(pytest.mark.s3)
 
 

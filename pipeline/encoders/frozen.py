@@ -90,7 +90,7 @@ class FrozenEncoder:
 
     def spec(self, tap: Tap, stored_dtype: StoredDtype = "float16") -> EncoderSpec:
         """Return the identity of this encoder at one tap."""
-        return self._identity.model_copy(update={"tap": tap, "stored_dtype": stored_dtype})
+        return EncoderSpec.model_validate({**dict(self._identity), "tap": tap, "stored_dtype": stored_dtype})
 
     def preprocess(self, image: Image.Image) -> torch.Tensor:
         """Turn an image as PIL opened it into a float32 tensor [3, h, w]; safe to call from several threads."""

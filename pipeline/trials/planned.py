@@ -61,8 +61,7 @@ class Planned:
     def probed(self) -> Probed:
         """What is probed, by its names."""
         sets = self.sets
-        recorded = sets.train.manifest.provenance.get("name", {})
-        name = sets.names["train"].name.model_dump(mode="json") if "train" in sets.names else recorded
+        name = sets.name
         return Probed.model_validate(
             {
                 "model": name.get("model"),
@@ -100,7 +99,7 @@ def plan_trials(plan: TrialPlan, sets: TrialSets, asked: ProbeOptions, where: Se
     draws, seeds = draws_and_seeds(plan, asked, multilabel=sets.train.multilabel)
     if save is not None:
         _check_save(save, len(draws) * len(seeds))
-    sets, notes = _validated(plan, sets, where.val_split, draws)
+    sets, notes = _without_unused_validation(plan, sets, where.val_split, draws)
     named = where.dataset if where.train is None else None
     plan, about_metric = scored(plan, sets, named)
     code = code_in(plan)
@@ -140,7 +139,7 @@ def draws_and_seeds(plan: TrialPlan, asked: ProbeOptions, *, multilabel: bool = 
     return draws, seeds_of(asked.seeds, asked.seed, () if protocol is None else protocol.seeds, drawn=drawn)
 
 
-def _validated(
+def _without_unused_validation(
     plan: TrialPlan, sets: TrialSets, val_split: str | None, draws: Sequence[Draw]
 ) -> tuple[TrialSets, list[str]]:
     """Leave the validation part out if there is nothing to choose; return what is to be said of it."""

@@ -114,23 +114,18 @@ def _no_split(
     return NotFound(message, hint=hint, key=query.dataset)
 
 
-def _listed(found: Iterable[NamedSet]) -> str:
-    """Return a line for each extraction, newest first: its options, and its splits."""
+def _listed(found: Iterable[NamedSet], *, ids: bool = False) -> str:
+    """Return a line for each extraction, newest first: its options, and its splits, with the digits of their ids."""
     splits: dict[str, list[str]] = {}
     for n in found:
         words = spelled({"tap": n.name.tap, **n.name.options})
-        splits.setdefault(words, []).append(n.name.split)
-    lines = [f"{words} ({', '.join(sorted(set(names)))})" for words, names in splits.items()]
+        splits.setdefault(words, []).append(f"{n.name.split} {n.set[:12]}" if ids else n.name.split)
+    each = ((words, dict.fromkeys(names if ids else sorted(names))) for words, names in splits.items())
+    lines = [f"{words} ({', '.join(names)})" for words, names in each]
     more = len(lines) - _MOST_LISTED
     return "\n  ".join([*lines[:_MOST_LISTED], *([f"… and {more} more"] if more > 0 else [])])
 
 
 def listed_with_ids(found: Iterable[NamedSet]) -> str:
     """Return a line for each extraction: its options, and its splits with the first digits of their sets."""
-    splits: dict[str, list[str]] = {}
-    for n in found:
-        words = spelled({"tap": n.name.tap, **n.name.options})
-        splits.setdefault(words, []).append(f"{n.name.split} {n.set[:12]}")
-    lines = [f"{words} ({', '.join(dict.fromkeys(names))})" for words, names in splits.items()]
-    more = len(lines) - _MOST_LISTED
-    return "\n  ".join([*lines[:_MOST_LISTED], *([f"… and {more} more"] if more > 0 else [])])
+    return _listed(found, ids=True)

@@ -6,12 +6,21 @@ may hold more.
 
 from __future__ import annotations
 
-from collections.abc import KeysView, Mapping
+from collections.abc import ItemsView, Iterator, KeysView, Mapping, ValuesView
 from typing import Annotated, Any, Self
 
-from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    JsonValue,
+    ValidationError,
+    ValidatorFunctionWrapHandler,
+    WrapValidator,
+    model_validator,
+)
 
-from ...errors import Corrupt
+from ...errors import BadInput, Corrupt
 from ...notebook import Cell, html_table
 from ...stores.chunks import LATEST
 from ...stores.layout import first_problem
@@ -30,6 +39,20 @@ class Rows(BaseModel):
     train: Count
     test: Count
     val: Count
+
+
+def _lenient(value: Any, check: ValidatorFunctionWrapHandler) -> Any:
+    """Return None for a value of another type: nothing is computed with it, and the trial is worth more."""
+    try:
+        return check(value)
+    except ValidationError:
+        return None
+
+
+Told = Annotated[JsonValue, WrapValidator(_lenient)]
+"""What a trial says of how it came about: of any form, since nothing is computed with it."""
+
+Text = Annotated[str | None, WrapValidator(_lenient)]
 
 
 class Drawn(BaseModel):
@@ -53,31 +76,31 @@ class Asked(BaseModel):
     protocol: str
     probe: str
     params: dict[str, Any]
-    grid: dict[str, list[Any]] = {}
+    grid: Told = None
     draw: Drawn | None = None
     seed: int
-    schema_version: int = Field(0, alias="schema")
-    train: str = ""
-    test: str | dict[str, Any] = ""
-    val: str | dict[str, Any] | None = None
+    schema_version: Told = Field(None, alias="schema")
+    train: Text = None
+    test: Told = None
+    val: Told = None
 
 
 class Probed(BaseModel):
     """What was probed, by its names."""
 
-    model: str | None = None
-    dataset: str | None = None
-    tap: str | None = None
-    untrained: bool = False
+    model: Text = None
+    dataset: Text = None
+    tap: Text = None
+    untrained: Annotated[bool | None, WrapValidator(_lenient)] = None
     name: dict[str, str | bool | Number | None]
-    encoder: str = ""
-    splits: dict[str, str | float | None] = {}
+    encoder: Text = None
+    splits: Told = None
 
 
 class Measured(BaseModel):
-    """What came of it: scores, and how they were reached."""
+    """What came of it: scores, and how they were reached. A protocol may report more, under other names."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="allow")
 
     chosen: dict[str, Number]
     chosen_by: str | None
@@ -86,7 +109,7 @@ class Measured(BaseModel):
     intervals: dict[str, Annotated[list[Number], Field(min_length=2, max_length=2)] | None]
     curve: list[dict[str, Any]]
     features: str
-    solver: dict[str, Any] = {}
+    solver: Told = None
     converged: bool
     warnings: list[str]
     remarks: list[str] = []
@@ -94,20 +117,58 @@ class Measured(BaseModel):
     rows: Rows
     dim: Count
     classes: list[str]
-    fit_seconds: float = 0.0
+    fit_seconds: Told = None
     created: Annotated[int, Field(ge=0, le=LATEST)]
-    host: str | None = None
-    user: str | None = None
-    command: list[str] | None = None
-    versions: dict[str, str] = {}
+    host: Text = None
+    user: Text = None
+    command: Told = None
+    versions: Told = None
     top1_by_k: ByK = {}
     map_by_k: ByK = {}
+
+    @model_validator(mode="after")
+    def _agrees(self) -> Self:
+        if not _is_number_or_none(self.metrics.get(self.metric)):
+            raise ValueError(f"its {self.metric} is not a number")
+        if not isinstance(self.metrics.get("nll_rows", 0), int):
+            raise ValueError("its nll_rows is not a number of rows")
+        for columns in self.metrics.get("per_class", {}).values():
+            if len(columns) != len(self.classes) or not all(map(_is_number_or_none, columns)):
+                raise ValueError("its table of classes does not fit its classes")
+        if len(self.curve) > 1:
+            chosen = next(iter(self.chosen), "")
+            for point in self.curve:
+                scores = [point[kind] for kind in _CURVE_SCORES]
+                if point[chosen] is None or not all(map(_is_number_or_none, [point[chosen], *scores])):
+                    raise ValueError("its curve is not a table of numbers")
+        return self
+
+    @classmethod
+    def of(cls, found: Mapping[str, Any], what: str) -> Measured:
+        """Return what a probe or protocol, called `what`, has measured.
+
+        Raises
+        ------
+        BadInput
+            If it cannot be stored: a protocol of somebody's own may report anything.
+        """
+        try:
+            return cls.model_validate(found)
+        except (ValidationError, KeyError, TypeError, AttributeError) as e:
+            problem = first_problem(e) if isinstance(e, ValidationError) else f"its curve lacks {e}"
+            raise BadInput(
+                f"What {what} reports cannot be stored: {problem}.",
+                hint="See cryoprobe.ProbeOutcome for what its fields hold.",
+                key=what,
+            ) from e
 
 
 class Trial(Asked, Probed, Measured):
     """The result of one trial; docs/trials.md has a table of its fields.
 
-    Fields are attributes, and items as well, in their JSON form: ``trial.metrics["top1"]``, ``trial["rows"]["train"]``.
+    Fields are attributes; and items as well, in their JSON form, so that a trial can be read as a dict:
+    ``trial.metrics["top1"]``, ``trial["rows"]["train"]``. The field ``schema`` is the attribute `schema_version`.
+    ``json.dumps(trial.document)`` writes one.
 
     Parameters
     ----------
@@ -128,19 +189,6 @@ class Trial(Asked, Probed, Measured):
     origin: str | None = None
     cached: bool | None = None
 
-    @model_validator(mode="after")
-    def _agrees(self) -> Self:
-        for columns in self.metrics.get("per_class", {}).values():
-            if len(columns) != len(self.classes) or not all(v is None or _is_number(v) for v in columns):
-                raise ValueError("its table of classes does not fit its classes")
-        if len(self.curve) > 1:
-            chosen = next(iter(self.chosen), "")
-            for point in self.curve:
-                scores = [point[kind] for kind in _CURVE_SCORES]
-                if not _is_number(point[chosen]) or not all(v is None or _is_number(v) for v in scores):
-                    raise ValueError("its curve is not a table of numbers")
-        return self
-
     @classmethod
     def made(cls, trial: str, asked: Asked, probed: Probed, measured: Measured, **more: Any) -> Trial:
         """Put a trial together from what was asked for, probed and measured."""
@@ -158,7 +206,7 @@ class Trial(Asked, Probed, Measured):
         """The probe, or the protocol, in words."""
         return self.probe if self.protocol == "plain" else f"protocol {self.protocol}"
 
-    def asked_as(self, probed: Probed) -> Trial:
+    def renamed(self, probed: Probed) -> Trial:
         """Return the same result under the names by which its sets are asked for now."""
         return self.model_copy(update={**dict(probed), "cached": True})
 
@@ -178,7 +226,23 @@ class Trial(Asked, Probed, Measured):
 
     def __contains__(self, name: object) -> bool:
         """Return whether the JSON form has a field."""
-        return name in self.document
+        return isinstance(name, str) and name in self.document
+
+    def __iter__(self) -> Iterator[str]:  # type: ignore[override]
+        """Iterate over the names of the fields, as a dict does."""
+        return iter(self.document)
+
+    def __len__(self) -> int:
+        """Return the number of fields."""
+        return len(self.document)
+
+    def __eq__(self, other: object) -> bool:
+        """Return whether two are the same result, whichever of them the store had."""
+        return isinstance(other, Trial) and self.stored == other.stored
+
+    def __hash__(self) -> int:
+        """Return the hash of the id."""
+        return hash(self.trial)
 
     def get(self, name: str, default: Any = None) -> Any:
         """Return a field in its JSON form, or a default."""
@@ -187,6 +251,14 @@ class Trial(Asked, Probed, Measured):
     def keys(self) -> KeysView[str]:
         """Return the names of the fields."""
         return self.document.keys()
+
+    def values(self) -> ValuesView[Any]:
+        """Return the fields in their JSON form."""
+        return self.document.values()
+
+    def items(self) -> ItemsView[str, Any]:
+        """Return the names of the fields, each with its JSON form."""
+        return self.document.items()
 
     def __repr__(self) -> str:
         """Say in one line what was probed, and its score."""
@@ -201,6 +273,9 @@ class Trial(Asked, Probed, Measured):
         scores.sort(key=lambda score: score[0] != self.metric)
         rows: list[list[Cell]] = [[name, value, _interval(self.intervals.get(name))] for name, value in scores]
         return html_table(repr(self)[1:-1], ["score", "value", "95 % interval"], rows)
+
+
+Mapping.register(Trial)
 
 
 def check_stored(trial: Mapping[str, Any], where: str) -> Trial:
@@ -241,5 +316,5 @@ def _interval(interval: list[Number] | None) -> str:
     return "-" if interval is None else f"{interval[0]:.4f} to {interval[1]:.4f}"
 
 
-def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
+def _is_number_or_none(value: object) -> bool:
+    return value is None or (isinstance(value, int | float) and not isinstance(value, bool))

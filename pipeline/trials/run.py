@@ -71,4 +71,5 @@ def _measured(rows: TrialRows, plan: TrialPlan, parts: TrialParts, done: ProbeOu
         **done.more,
         **provenance(("scikit-learn", "numpy", "torch")),
     }
-    return Measured.model_validate(found)
+    what = plan.protocol if plan.request is None else plan.request.probe
+    return Measured.of(found, what)

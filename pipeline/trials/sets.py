@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from ...stores.feature_set import FeatureSet
@@ -85,6 +85,14 @@ class TrialSets:
 
     @property
     def model(self) -> str:
-        """Name of the encoder: as it was asked for, else as it was when the train set was made."""
-        recorded = self.train.manifest.provenance.get("name", {})
-        return self.names["train"].name.model if "train" in self.names else str(recorded.get("model", ""))
+        """Name of the encoder; empty if it has none."""
+        return str(self.name.get("model") or "")
+
+    @property
+    def name(self) -> dict[str, str | int | float | bool | None]:
+        """The name of the train set: as it was asked for, else what its manifest says, which can be a stranger's."""
+        if "train" in self.names:
+            return self.names["train"].name.model_dump(mode="json")
+        recorded = self.train.manifest.provenance.get("name")
+        fields = recorded.items() if isinstance(recorded, Mapping) else ()
+        return {str(k): v for k, v in fields if v is None or isinstance(v, str | int | float | bool)}

@@ -84,7 +84,7 @@ class SizeSummary(BaseModel):
     metrics: dict[str, dict[str, float | None]]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, repr=False)
 class Sweep:
     """What `probe` returns: one trial, or many with a summary over their draws.
 
@@ -149,13 +149,13 @@ class Sweep:
         only = self.trials[0].document if len(self.trials) == 1 else {}
         return only | self.document
 
-    def __getitem__(self, name: str) -> Any:
-        """Return a field of the JSON form, or of that of the only trial."""
-        return self._fields[name]
+    def __getitem__(self, name: str | int | slice) -> Any:
+        """Return a field of the JSON form, or of that of the only trial; by a number, a trial."""
+        return self._fields[name] if isinstance(name, str) else self.trials[name]
 
     def __contains__(self, name: object) -> bool:
-        """Return whether there is such a field."""
-        return name in self._fields
+        """Return whether there is such a field, or such a trial."""
+        return name in self._fields if isinstance(name, str) else name in self.trials
 
     def get(self, name: str, default: Any = None) -> Any:
         """Return a field, or a default."""
@@ -246,6 +246,7 @@ def summarised(trials: Sequence[Trial], ddof: int = 1) -> tuple[SizeSummary, ...
             deviation = statistics.stdev if ddof else statistics.pstdev
             std = deviation(values) if len(values) > 1 else None
             metrics[name] = {"mean": statistics.fmean(values), "std": std}
-        draw = same[0].get("draw")
+        drawn = same[0].draw
+        draw = None if drawn is None else drawn.model_dump(exclude_none=True)
         rows.append(SizeSummary(draw=draw, trials=len(same), train=same[0].rows.train, metrics=metrics))
     return tuple(rows)

@@ -9,6 +9,7 @@ import sys
 import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -335,3 +336,39 @@ def test_a_package_that_a_protocol_needs_is_missed_by_name(
     monkeypatch.setattr(kinds, "RULE", replace(kinds.RULE, packages=("no-such-package",)))
     with pytest.raises(cryoprobe.BadInput, match="lab-rule uses the package no-such-package, which is not installed"):
         cryoprobe.probe(split, **BY_NAME, protocol="lab-rule")
+
+
+@pytest.mark.parametrize(
+    ("change", "problem"),
+    [
+        ('more={"alpha_curve": [1, 2]}', None),
+        ("solver=None", None),
+        ('chosen={"kind": "rbf"}', "chosen"),
+        ('curve=[{"C": 1.0}, {"C": 2.0}], chosen={"C": 1.0}', "its curve lacks"),
+        ('more={"rows": 3}', "rows"),
+    ],
+)
+@pytest.mark.filterwarnings("ignore:The package labpkg")
+def test_a_protocol_may_report_more_and_what_cannot_be_stored_is_said(
+    tmp_path: Path, split: Path, monkeypatch: pytest.MonkeyPatch, change: str, problem: str | None
+) -> None:
+    kinds = KINDS.replace(
+        '    return cryoprobe.fit_and_score(problem, Prototype(problem.parameters["shrink"]))',
+        "    import dataclasses\n"
+        '    done = cryoprobe.fit_and_score(problem, Prototype(problem.parameters["shrink"]))\n'
+        f"    return dataclasses.replace(done, {change})",
+    )
+    assert kinds != KINDS
+    monkeypatch.syspath_prepend(install(tmp_path / "site", kinds=kinds))
+    forget()
+    call = partial(cryoprobe.probe, split, **BY_NAME, protocol="lab-rule", shots=2, seeds=1)
+    if problem is not None:
+        with pytest.raises(cryoprobe.BadInput, match=f"What lab-rule reports cannot be stored: .*{problem}"):
+            call()
+        assert cryoprobe.results(split) == []
+        return
+    done, again = call(), call()
+    assert (done.cached, again.cached) == (0, 1)
+    assert done.trial == again.trial
+    if "alpha" in change:
+        assert again["alpha_curve"] == [1, 2]

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import copy
+import json
+import pickle
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import pandas
 import pytest
 from support.data import put_set
 
 import cryoprobe
 from cryoprobe.errors import BadInput, NotFound
 from cryoprobe.pipeline.trials.lines import lines_of
+from cryoprobe.stores import layout
 from cryoprobe.stores.store import Store
 
 NAMES = {"model": "timm:m", "dataset": "folder:/d"}
@@ -106,3 +112,59 @@ def test_results_are_filtered_by_probe_and_protocol(filled: Store) -> None:
     assert [t.probe for t in cryoprobe.results(filled, probe="rid*")] == ["ridge"]
     assert len(cryoprobe.results(filled, protocol="plain")) == 2
     assert cryoprobe.results(filled, protocol="clip*") == []
+
+
+def test_a_trial_can_be_read_as_a_dict_and_a_sweep_as_a_sequence(filled: Store) -> None:
+    sweep = cryoprobe.probe(filled, **NAMES, probe="nearest-mean", shots=[1, 2])
+    trial = sweep[0]
+    assert sweep[:2] == sweep.trials[:2]
+    assert trial in sweep
+    assert dict(trial) == {**trial} == trial.document
+    assert [*trial] == [*trial.keys()] == [name for name, _ in trial.items()]
+    assert json.loads(json.dumps(trial.document)) == trial.document
+    assert {t.trial for t in cryoprobe.results(filled)} == {t.trial for t in sweep}
+    assert {*cryoprobe.results(filled)} == {*sweep}  # whichever of them the store had
+    frame = pandas.DataFrame(cryoprobe.results(filled))
+    assert list(frame["dim"]) == [8] * len(sweep)
+    assert copy.deepcopy(trial) == pickle.loads(pickle.dumps(trial)) == trial
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"metrics": {"top1": "0.99"}},
+        {"metric": "per_class", "metrics": {"per_class": {}}},
+        {"metrics": {"top1": 0.5, "nll_rows": "a"}},
+    ],
+)
+def test_a_stranger_s_score_that_is_no_number_is_left_out_of_lists(filled: Store, change: dict[str, Any]) -> None:
+    one = cryoprobe.probe(filled, **NAMES, probe="nearest-mean").trial
+    filled.record_trial("0" * 64, {**one.stored, **change, "trial": "0" * 64})
+    assert [t.trial for t in cryoprobe.results(filled)] == [one.trial]
+    assert "top1" in repr(cryoprobe.results(filled))
+
+
+def test_what_nothing_is_computed_with_may_have_any_form(filled: Store) -> None:
+    one = cryoprobe.probe(filled, **NAMES, probe="nearest-mean", shots=[2], seeds=1).trial
+    odd = {"solver": None, "versions": 3, "splits": [], "encoder": 1, "draw": {"shots": 2, "fraction": None}}
+    filled.record_trial(one.trial, {**one.stored, **odd}, replace=True)
+    again = cryoprobe.probe(filled, **NAMES, probe="nearest-mean", shots=[2], seeds=1)
+    assert again.cached == 1
+    assert again.summary[0].draw == {"shots": 2}
+
+
+def test_a_set_with_an_odd_name_is_probed_by_its_id(store: Path) -> None:
+    opened = cryoprobe.open_store(store, create=True)
+    rng = np.random.default_rng(0)
+    y = np.arange(60) % 3
+    put_set(opened, np.eye(3, 8)[y] + rng.normal(0, 0.3, (60, 8)), y, classes=CLASSES, split="all")
+    (key,) = [key for key, _ in opened.backend.list("manifests/")]
+    manifest = json.loads(opened.backend.get(key))
+    manifest["provenance"]["name"] = {"model": 5, "dataset": {"deep": 1}, "tap": None}
+    del manifest["checksum"]
+    opened.backend.put(key, layout.dump_seal(manifest))
+    for name in [name for name, _ in opened.backend.list("names/")]:
+        opened.backend.delete(name)
+    result = cryoprobe.probe(opened, train=manifest["set"], probe="nearest-mean")
+    assert result.trial.model is None
+    assert result.trial.score is not None
