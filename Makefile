@@ -4,14 +4,36 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
-.PHONY: quickstart test check clean
+# Tests in several processes; OpenMP's threads must not spin while another process has the core.
+JOBS ?= $(shell $(PYTHON) -c "import os; print((os.cpu_count() or 1) + 1)")
+PYTEST := OMP_WAIT_POLICY=PASSIVE $(BIN)/python -m pytest -n $(JOBS) --dist worksteal
+
+NEWEST ?= $(shell .ci/newest-python)
+STORES := .venv-stores
+
+.PHONY: quickstart test test-fast test-stores check clean
 
 quickstart: $(VENV)/.quickstart
 	$(BIN)/cryoprobe quickstart
 	@echo "(To have cryoprobe on your path: . $(VENV)/bin/activate)"
 
 test: $(VENV)/.dev
-	$(BIN)/python -m pytest
+	$(PYTEST)
+
+# The inner loop: without an S3 server, and without tests that take long.
+test-fast: $(VENV)/.dev
+	$(PYTEST) -m "not slow and not s3"
+
+# The store needs no torch: its tests on the newest Python that is there, with the newest zarr that pip finds for it.
+test-stores:
+ifeq ($(NEWEST),)
+	@echo "test-stores: no Python 3.12 or later is here; left out."
+else
+	$(NEWEST) -m venv $(STORES)
+	$(STORES)/bin/python -m pip --disable-pip-version-check --quiet install --requirement tests/stores/requirements.txt
+	$(STORES)/bin/python -m pip --disable-pip-version-check --quiet install --no-deps --editable .
+	$(STORES)/bin/python -m pytest -n $(JOBS) --dist worksteal -m "not slow and not s3" tests/stores
+endif
 
 check: $(VENV)/.dev
 	mkdir -p .build && ln -sfn .. .build/cryoprobe
@@ -20,7 +42,7 @@ check: $(VENV)/.dev
 	MYPYPATH=.build $(BIN)/mypy -p cryoprobe
 
 clean:
-	rm -rf $(VENV) .build build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) $(STORES) .build build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
 
 $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)

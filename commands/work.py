@@ -263,8 +263,10 @@ def results(
     looked_at = opened(store, sources)
     filters = {"model": model, "dataset": dataset, "probe": probe, "protocol": protocol}
     trials = cryoprobe.results(looked_at, **filters)
-    trial_tables.trials(trials, form="json" if as_json else form, sort=sort)
-    if not trials and any(filters.values()):
+    form = "json" if as_json else form
+    if trials or form != "table" or not any(filters.values()):
+        trial_tables.trials(trials, form=form, sort=sort)
+    else:
         console.err(f"No trial in {looked_at.url} fits.")
 
 

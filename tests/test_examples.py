@@ -11,6 +11,8 @@ import pytest
 
 import cryoprobe
 
+pytestmark = pytest.mark.slow
+
 EXAMPLES = Path(cryoprobe.__file__).resolve().parent / "examples"
 
 

@@ -12,6 +12,8 @@ import pytest
 
 import cryoprobe
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(cryoprobe.__file__).resolve().parent
 
 

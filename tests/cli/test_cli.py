@@ -50,6 +50,7 @@ def store(data: Path, tmp_path: Path) -> Path:
     return tmp_path / "store"
 
 
+@pytest.mark.slow
 def test_extract_then_probe_then_results(data: Path, tmp_path: Path) -> None:
     where = ["--store", tmp_path / "store"]
     extracted = json.loads(
@@ -145,6 +146,7 @@ def test_weights_that_cannot_be_had_are_named_with_the_way_out(data: Path, tmp_p
     assert not (tmp_path / "new").exists()
 
 
+@pytest.mark.slow
 def test_ctrl_c_stops_cleanly_and_the_same_command_goes_on(tmp_path: Path) -> None:
     write_images(tmp_path / "data", {"a": 100, "b": 100})
     words = ["extract", *MODEL, "--dataset", f"folder:{tmp_path / 'data'}", "--store", str(tmp_path / "s")]

@@ -16,6 +16,8 @@ from support.killing import Instant
 
 import cryoprobe
 
+pytestmark = pytest.mark.slow
+
 ROWS = 1600
 UNIT_ROWS = 16
 KILLS = 40

@@ -9,10 +9,13 @@ import time
 from pathlib import Path
 
 import numpy as np
+import pytest
 from support.data import write_images
 from support.extractor import Extraction
 
 import cryoprobe
+
+pytestmark = pytest.mark.slow
 
 ROWS = 96
 UNIT_ROWS = 8

@@ -112,6 +112,7 @@ def test_what_cannot_be_is_one_message_and_exit_code_2(
     assert list(here.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_a_sweep_that_is_killed_goes_on_where_it_stopped(store: Path) -> None:
     words = ["probe", *NAMES, "--store", str(store), "--probe", "mlp", "--fraction", "0.5", "--seeds", "7", "--json"]
     command = [sys.executable, "-m", "cryoprobe.cli", *words, "--jobs", "1"]
@@ -135,6 +136,7 @@ def test_a_sweep_that_is_killed_goes_on_where_it_stopped(store: Path) -> None:
     assert not cryoprobe.verify(store).damages
 
 
+@pytest.mark.slow
 def test_a_sweep_in_processes_is_interrupted_with_one_line(store: Path) -> None:
     """Ctrl-C in a terminal reaches all processes of a command: none of them prints a traceback."""
     words = ["probe", *NAMES, "--store", str(store), "--shots", "1,2,4,8", "--seeds", "50", "--jobs", "2"]

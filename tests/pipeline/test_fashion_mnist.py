@@ -9,6 +9,8 @@ import pytest
 
 import cryoprobe
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path("/usr/share/datasets/fashion-mnist")
 MODEL, DATASET = "quickstart:efficientnet_lite0", f"idx:{ROOT}"
 

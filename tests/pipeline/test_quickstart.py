@@ -4,7 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
 import cryoprobe
+
+pytestmark = pytest.mark.slow
 
 
 def test_the_quickstart_encodes_each_digit_once_and_probes_well(store: Path) -> None:

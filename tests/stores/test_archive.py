@@ -367,6 +367,7 @@ def test_the_members_put_together_again_are_taken(received: Path, tmp_path: Path
     cryoprobe.import_set(tmp_path / "other", received)
 
 
+@pytest.mark.slow
 def test_no_flipped_bit_gets_through(received: Path) -> None:
     """Wherever it is: either the archive is refused, or the bit was none that anything depends on."""
     data = received.read_bytes()

@@ -18,6 +18,8 @@ from cryoprobe.stores.backends.backend import Backend
 from cryoprobe.stores.backends.objects import ObjectBackend
 from cryoprobe.stores.store import Store
 
+pytestmark = pytest.mark.slow
+
 pytest.importorskip("obstore")
 
 UNIT_ROWS = 4

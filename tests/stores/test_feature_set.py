@@ -13,7 +13,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from support.store_data import CLASSES, DIM, ENCODER_ID, class_labels, make_rows, sample_ids, sealed_set
-from torch.utils.data import DataLoader, Subset
 
 from cryoprobe.errors import BadInput, Corrupt
 from cryoprobe.stores.backends.local import LocalBackend
@@ -258,32 +257,37 @@ class TestReadAhead:
             next(batches)
 
 
+def torch_data() -> Any:
+    """Return torch's loaders: the store does without torch, and so do these tests."""
+    return pytest.importorskip("torch.utils.data")
+
+
 class TestAsTorch:
     @pytest.mark.parametrize("batch_size", [1, 4, 5, 50])
     def test_a_loader_gives_every_row_with_its_label_once(self, batch_size: int) -> None:
         found = [
             (tuple(x.tolist()), int(y))
-            for xs, ys in DataLoader(SET.as_torch(), batch_size, shuffle=True)  # type: ignore[arg-type]
+            for xs, ys in torch_data().DataLoader(SET.as_torch(), batch_size, shuffle=True)
             for x, y in zip(xs, ys, strict=True)
         ]
         assert sorted(found) == sorted((tuple(x.tolist()), int(y)) for x, y in zip(X, Y, strict=True))
         assert found != sorted(found)
 
     def test_a_loader_in_order_is_load(self) -> None:
-        loader: DataLoader[Any] = DataLoader(SET.as_torch(raw=True), 6, num_workers=0)  # type: ignore[arg-type]
+        loader: Any = torch_data().DataLoader(SET.as_torch(raw=True), 6, num_workers=0)
         x = np.concatenate([xs.numpy() for xs, _ in loader])
         np.testing.assert_array_equal(x, SET.load(raw=True)[0])
         assert x.dtype == np.float32
 
     def test_flags_and_dtype_reach_the_loader(self) -> None:
         view = FLAG_SET.as_torch("float64")
-        x, y = next(iter(DataLoader(view, N)))  # type: ignore[arg-type]
+        x, y = next(iter(torch_data().DataLoader(view, N)))
         np.testing.assert_array_equal(x.numpy(), X.astype(np.float64))
         np.testing.assert_array_equal(y.numpy(), FLAGS)
 
     def test_a_part_of_it_can_be_loaded(self) -> None:
         view = SET.as_torch()
-        x, _ = next(iter(DataLoader(Subset(view, [20, 0, 7]), 3)))  # type: ignore[arg-type]
+        x, _ = next(iter(torch_data().DataLoader(torch_data().Subset(view, [20, 0, 7]), 3)))
         np.testing.assert_array_equal(x.numpy(), X[[20, 0, 7]])
 
     def test_it_is_a_sequence(self) -> None:

@@ -320,6 +320,7 @@ class TestWhatIsVerified:
         assert (found.sets, found.units, found.objects, found.bytes, found.damages) == (0, 0, 0, 0, ())
 
 
+@pytest.mark.slow
 def test_a_thousand_damages_are_all_found_and_no_wrong_row_is_read() -> None:
     """Flipped bits, truncations, deletions and swaps, each of any object that somebody would miss."""
     backend = MemoryBackend()

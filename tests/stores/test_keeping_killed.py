@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import os
 import random
 import signal
 import time
 from collections.abc import Callable, Iterator
 from multiprocessing.connection import Connection
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 import numpy as np
 import pytest
 from support import store_data
+from support.forking import CONTEXT
 from support.killing import Instant, Operations
 from support.store_data import class_labels, flip, keys, make_rows, sample_ids, seal, sealed_set, write_units
 
@@ -25,11 +26,9 @@ from cryoprobe.stores.keeping.repair import repair
 from cryoprobe.stores.store import Store, open_store
 from cryoprobe.stores.verify import verify
 
+pytestmark = pytest.mark.slow
+
 KILLS = 20  # of each, on each kind of storage
-CONTEXT = multiprocessing.get_context("forkserver")
-CONTEXT.set_forkserver_preload(
-    ["cryoprobe.stores.keeping.repair", "cryoprobe.stores.keeping.gc", "cryoprobe.stores.backends.objects"]
-)
 KEPT, REMOVED, UNFINISHED = sample_ids(24), sample_ids(16, seed=1), sample_ids(8, seed=2)
 
 
@@ -54,9 +53,7 @@ def _child(
     parent.send(operations.count)
 
 
-def started(
-    job: Job, place: str, other: Path, instant: Instant | None = None
-) -> tuple[multiprocessing.process.BaseProcess, Connection]:
+def started(job: Job, place: str, other: Path, instant: Instant | None = None) -> tuple[BaseProcess, Connection]:
     """Begin a job in another process; return the process, and what it answers at its end."""
     answers, child = CONTEXT.Pipe(duplex=False)
     process = CONTEXT.Process(target=_child, args=(job, place, str(other), dict(os.environ), instant, child))

@@ -11,6 +11,8 @@ import os
 import pytest
 from support.exploring import BEGINNINGS, EVENTS, Time, play, prepare, search, wander
 
+pytestmark = pytest.mark.slow
+
 DEPTH = int(os.environ.get("CRYOPROBE_SEARCH_DEPTH", "0"))
 WALKS = int(os.environ.get("CRYOPROBE_SEARCH_WALKS", "8"))
 SEED = int(os.environ.get("CRYOPROBE_SEARCH_SEED", "0"))

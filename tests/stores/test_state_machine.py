@@ -42,6 +42,8 @@ from cryoprobe.stores.store import Store
 from cryoprobe.stores.units import read_seal
 from cryoprobe.stores.verify import verify
 
+pytestmark = pytest.mark.slow
+
 CHUNK = 4
 POOL = sample_ids(14)
 DATA = [POOL[:4], POOL[:8], POOL[2:9], POOL[4:14]]

@@ -22,6 +22,8 @@ import cryoprobe
 from cryoprobe.errors import CryoprobeError
 from cryoprobe.stores.manifest import Manifest
 
+pytestmark = pytest.mark.slow
+
 ESCAPE = "\x1b]0;owned\x07\x1b[2J\u202egnp.exe\x9b31m\r\n"
 HUGE = 10**12
 MIB = 1 << 20

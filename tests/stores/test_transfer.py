@@ -27,6 +27,7 @@ from support.store_data import (
     sealed_set,
     write_units,
 )
+from support.threads import at_once
 
 import cryoprobe
 from cryoprobe.canonical import digest
@@ -306,8 +307,6 @@ class TestTheFirstSealWins:
     def test_of_two_attempts_pushed_at_once_one_is_sealed_and_the_other_leaves_nothing(
         self, two: tuple[Store, Store, str]
     ) -> None:
-        from test_backends import at_once
-
         store, other, set_ = two
         for _ in range(5):
             target = memory_store()

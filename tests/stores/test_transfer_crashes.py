@@ -15,6 +15,8 @@ from support.store_data import keys
 
 import cryoprobe
 
+pytestmark = pytest.mark.slow
+
 SETS, ROWS, CHUNK_ROWS = 3, 48, 4
 KILLS = 15  # of each of the three ways, so 45
 MOST_STARTS = 4 * KILLS

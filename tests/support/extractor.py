@@ -2,23 +2,17 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import os
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
-import timm  # noqa: F401  imported once for all, by the fork server
 import torch
 
 import cryoprobe
-from cryoprobe.pipeline.encoders import timm_encoder  # noqa: F401
 from cryoprobe.stores import claims
+from support.forking import CONTEXT
 from support.killing import Instant, Operations
-
-# A server that has imported torch forks each process: really another one, without the seconds of importing.
-CONTEXT = multiprocessing.get_context("forkserver")
-CONTEXT.set_forkserver_preload([__name__])
 
 
 class Announce(cryoprobe.Reporter):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterator
 
 from cryoprobe.stores.backends.backend import Backend, ObjectDetails, ObjectInfo
@@ -39,6 +40,7 @@ class Interrupting(Backend):
         self.shared = shared
         self.writes = 0
         self.operations = 0
+        self._counting = threading.Lock()
         self._crash_at = crash_at
         self._after = after
         self._pause_at = pause_at
@@ -75,8 +77,10 @@ class Interrupting(Backend):
     def _look(self) -> None:
         if self._crash_at is not None and self.writes >= self._crash_at:
             raise Stop  # nothing is done after the end
-        self.operations += 1
-        if self.operations == self._pause_at and self._meanwhile is not None:
+        with self._counting:  # several threads read at once
+            self.operations += 1
+            now = self.operations == self._pause_at
+        if now and self._meanwhile is not None:
             self._meanwhile()
 
     def _write(self, verb: Callable[[], object]) -> object:

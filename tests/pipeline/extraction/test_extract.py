@@ -106,6 +106,7 @@ def test_a_set_that_is_sealed_but_of_which_nothing_is_left_is_encoded_again(
     assert not cryoprobe.verify(store, data=True).damages
 
 
+@pytest.mark.slow
 def test_a_renamed_folder_encodes_nothing(encoder: Encoder, store: Path, tmp_path: Path) -> None:
     write_images(tmp_path / "data", {"a": 20, "b": 25})
     first = extract(encoder, f"folder:{tmp_path / 'data'}", store)

@@ -14,6 +14,8 @@ from cryoprobe.pipeline.encoders import Encoder
 from cryoprobe.stores.backends.local import LocalBackend
 from cryoprobe.stores.store import Store
 
+pytestmark = pytest.mark.slow
+
 ROWS, UNIT_ROWS = 7, 3
 
 

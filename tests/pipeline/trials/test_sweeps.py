@@ -127,6 +127,7 @@ def test_flags_with_fewer_rows_than_shots_are_told_of(store: Path) -> None:
     assert done["remarks"] == ["5 of 6 classes have fewer than 30 training rows, and are taken whole"]
 
 
+@pytest.mark.slow
 def test_the_same_sweep_again_answers_from_the_store_and_draws_do_not_depend_on_it(
     split: Store, tmp_path: Path
 ) -> None:

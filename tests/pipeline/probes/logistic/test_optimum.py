@@ -65,6 +65,7 @@ def blobs(n: int, d: int, k: int, spread: float, *, seed: int = 0) -> tuple[Arra
     return x, y, x_test, y_test
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(3, 300, 9))
 def test_the_stated_gap_holds_against_scikit_learn(seed: int) -> None:
     p = problem(seed)
@@ -178,6 +179,7 @@ def test_no_point_is_below_the_bound_of_any_other(kind: str, weighted: bool) -> 
         assert float(lower[own].max()) > 0  # and it says something
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("rotated", [False, True])
 def test_large_features_end_within_the_gap_that_the_quadratic_model_states(rotated: bool) -> None:
     rng = np.random.default_rng(0)
