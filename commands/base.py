@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import inspect
 import os
 import sys
 import warnings
@@ -18,6 +19,7 @@ import cryoprobe
 
 from ..errors import INTERRUPTED, CryoprobeError, CryoprobeWarning
 from ..redaction import redacted
+from .quiet import is_quiet, quietly
 
 _EXIT_CODES = """
 Exit codes: 0 done · 1 any other error · 2 wrong arguments or unusable input · 3 not found · 4 corrupt · 5 read-only ·
@@ -130,6 +132,7 @@ DatasetPattern = Annotated[
 ]
 SplitPattern = Annotated[str | None, typer.Option("--split", help="Only this split, with or without wildcards.")]
 TapPattern = Annotated[str | None, typer.Option("--tap", help="Only this tap, with or without wildcards.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print results and errors, no progress and no notes.")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON value and nothing else.")]
 
 
@@ -146,9 +149,9 @@ def command(panel: str, name: str | None = None) -> Callable[[Command], Command]
 
     def register(function: Command) -> Command:
         @functools.wraps(function)
-        def guarded(*args: Any, **kwargs: Any) -> None:
+        def guarded(*args: Any, quiet: bool = False, **kwargs: Any) -> None:
             try:
-                with _warnings_as_notes():
+                with quietly(quiet), _warnings_as_notes():
                     function(*args, **kwargs)
             except CryoprobeError as e:
                 _fail(str(e), e.exit_code)
@@ -157,6 +160,11 @@ def command(panel: str, name: str | None = None) -> Callable[[Command], Command]
             except BrokenPipeError:
                 os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # whoever read our output has left
 
+        # typer makes an option of each parameter: every command has this one.
+        usual = inspect.signature(function, eval_str=True)
+        parameter = inspect.Parameter("quiet", inspect.Parameter.KEYWORD_ONLY, default=False, annotation=Quiet)
+        guarded.__signature__ = usual.replace(parameters=[*usual.parameters.values(), parameter])  # type: ignore[attr-defined]
+        guarded.__annotations__ = {**guarded.__annotations__, "quiet": Quiet}
         app.command(name, rich_help_panel=panel)(guarded)
         return function
 
@@ -188,6 +196,8 @@ def _warnings_as_notes() -> Iterator[None]:
 
     def formatted(message: Any, category: type[Warning], *place: Any, **more: Any) -> str:
         own = issubclass(category, CryoprobeWarning)
+        if own and is_quiet.get():
+            return ""
         return f"note: {message}\n" if own else usual(message, category, *place, **more)
 
     warnings.formatwarning = formatted

@@ -15,6 +15,7 @@ from ...class_names import distinct
 from ...printable import one_line, plain
 from ...progress import Reporter, Unit
 from ...progress_bar import Bar, Counts
+from ..quiet import is_quiet
 from . import tables
 from .describing import brief, describe
 from .wording import remarks, size, when
@@ -39,7 +40,9 @@ _SCORES = (
 
 
 def reporter(*, logged: bool = True) -> Reporter:
-    """Return a bar if a person watches standard error; otherwise lines of what is to be `logged`, or nothing."""
+    """Return a bar if a person watches standard error; else lines of what is `logged`, or nothing. Nothing if quiet."""
+    if is_quiet.get():
+        return Reporter()
     if sys.stderr.isatty():
         return Bar()
     return Lines() if logged else Reporter()
@@ -209,7 +212,7 @@ def moved(found: Moved) -> None:
     said = f"{', '.join(travelled)}{weight} {verb}" if travelled else "nothing to move"
     out(f"{said} from {found.source} to {found.target}")
     if found.remedy is not None and found.sets:
-        err(
+        note(
             "Not trusted: what came can be listed, verified and probed by id, and its rows, names and trials do not "
             f"stand in for the store's own. To trust it: {found.remedy}"
         )
@@ -266,6 +269,12 @@ def in_order(metrics: Mapping[str, Any]) -> dict[str, Any]:
 def out(text: str) -> None:
     """Print to standard output, `plain`."""
     print(plain(text), flush=True)
+
+
+def note(text: str) -> None:
+    """Print what is worth knowing to standard error, unless the command is quiet."""
+    if not is_quiet.get():
+        err(text)
 
 
 def err(text: str) -> None:

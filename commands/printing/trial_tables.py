@@ -11,7 +11,7 @@ from ...errors import BadInput
 from ...pipeline.trials.lines import Line, lines_of
 from ...pipeline.trials.sweep import size_of, spread
 from ...pipeline.trials.tables import row_of
-from .console import cell_text, err, in_order, out, table
+from .console import cell_text, in_order, note, out, table
 from .formats import csv_table, latex_table, markdown_table
 from .wording import remarks, when
 
@@ -39,9 +39,9 @@ def probed(result: Sweep, *, per_class: bool = False) -> None:
         answered = "answered from the store" if first.cached else f"{result.seconds:.1f} s"
         out(f"{_chosen(first, ' = ', ', ')}trial {first.trial[:12]}, {answered}")
         for line in first.warnings:
-            err(f"note: {line}")
+            note(f"note: {line}")
     for line in [*result.notes, *result.remarks]:
-        err(f"note: {line}")
+        note(f"note: {line}")
 
 
 def _trial(trial: Trial, per_class: bool) -> None:
@@ -120,7 +120,7 @@ def _sweep(result: Sweep) -> None:
     warnings = [warning for trial in result for warning in trial.warnings]
     for warning in dict.fromkeys(warnings):
         times = warnings.count(warning)
-        err(f"note: {warning}" + (f" ({count(times, 'trial')})" if times > 1 else ""))
+        note(f"note: {warning}" + (f" ({count(times, 'trial')})" if times > 1 else ""))
 
 
 def trials(found: Sequence[Trial], *, form: str = "table", sort: str = "") -> None:

@@ -68,3 +68,13 @@ def test_what_is_not_there_is_said(where: list[str]) -> None:
     assert "No trial in" in run("results", *where, "--probe", "nothing").stderr
     assert "table, csv, json, md, latex" in run("results", *where, "--format", "xlsx", code=2).stderr
     assert "score, model, dataset" in run("results", *where, "--sort", "luck", code=2).stderr
+
+
+def test_quiet_prints_results_and_errors_and_nothing_else(where: list[str]) -> None:
+    words = ["probe", *where, "--model", "timm:m", "--dataset", "folder:/d", "--shots", "2", "--seeds", "2"]
+    loud, quiet = (run(*words, "--probe", "few-shot-ridge", *more) for more in ([], ["--quiet"]))
+    assert "trials" in loud.stderr
+    assert quiet.stderr == ""
+    assert "2 a class" in quiet.stdout
+    assert "there is no probe called" in run(*words, "-q", "--probe", "nothing", code=2).stderr.lower()
+    assert "trials" in run(*words, "--probe", "few-shot-ridge").stderr
