@@ -80,8 +80,8 @@ def write_and_seal(
 
     Guarantees
     ----------
-    Data before seal: a seal is never there without its data, whatever `gc` does meanwhile (see `fences`). Killed at any
-    instant, it leaves either a whole attempt that is sealed, or objects that nothing refers to.
+    Data before seal. What this returns as sealed has its data, whatever `gc` does meanwhile. Killed at any instant, it
+    leaves a whole attempt that is sealed, or objects that nothing refers to; `fences` tells the one exception.
     """
     own: set[str] = set()
     for _ in range(_MOST_ATTEMPTS):

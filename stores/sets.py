@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import numpy as np
@@ -31,28 +32,12 @@ _CHUNKED: tuple[tuple[Literal["embeddings", "norms", "samples"], int], ...] = (
 """The arrays that units have too, and their numbers of dimensions."""
 
 
-def seal_set(
-    backend: Backend,
-    index: RowIndex,
-    *,
-    encoder: Mapping[str, Any],
-    dataset: Mapping[str, Any],
-    ids: Sequence[bytes],
-    labels: npt.NDArray[np.int64] | npt.NDArray[np.uint8],
-    failed: Sequence[FailedSample],
-    chunk_rows: int,
-    provenance: Mapping[str, Any],
-) -> tuple[Manifest, bool]:
-    """Make the feature set of `encoder` on `dataset`, or adopt the one that is sealed.
-
-    A chunk whose rows are exactly a sealed unit, or a chunk of a sealed set, is linked; any other is gathered row by
-    row. Nothing is encoded.
+@dataclass(frozen=True)
+class SetContent:
+    """What a feature set is to hold.
 
     Parameters
     ----------
-    backend : Backend
-    index : RowIndex
-        Knows a row for every id.
     encoder, dataset : mapping
         The two specs, as JSON values.
     ids : sequence of bytes
@@ -62,6 +47,29 @@ def seal_set(
     chunk_rows : int
         Rows in a chunk.
     provenance : mapping
+    """
+
+    encoder: Mapping[str, Any]
+    dataset: Mapping[str, Any]
+    ids: Sequence[bytes]
+    labels: npt.NDArray[np.int64] | npt.NDArray[np.uint8]
+    failed: Sequence[FailedSample] = ()
+    chunk_rows: int = 4096
+    provenance: Mapping[str, Any] = field(default_factory=dict)
+
+
+def seal_set(backend: Backend, index: RowIndex, content: SetContent) -> tuple[Manifest, bool]:
+    """Make a feature set, or adopt the one that is sealed.
+
+    A chunk whose rows are exactly a sealed unit, or a chunk of a sealed set, is linked; any other is gathered row by
+    row. Nothing is encoded.
+
+    Parameters
+    ----------
+    backend : Backend
+    index : RowIndex
+        Knows a row for every id.
+    content : SetContent
 
     Returns
     -------
@@ -81,9 +89,9 @@ def seal_set(
     Conflict
         If what it writes is deleted again and again.
     """
-    if not len(ids):
+    if not len(content.ids):
         raise BadInput("A feature set needs at least one row, and no image of this data set could be encoded.")
-    encoder_id, dataset_id = index.encoder_id, digest(dataset)
+    encoder_id, dataset_id = index.encoder_id, digest(content.dataset)
     set_ = layout.set_id(encoder_id, dataset_id)
     key = layout.manifest_key(encoder_id, set_)
     # In a layer that is not trusted it is not looked at: it may be damaged.
@@ -98,18 +106,7 @@ def seal_set(
         return write_and_seal(
             backend,
             key,
-            write=lambda: _write_attempt(
-                backend,
-                index,
-                set_,
-                encoder=encoder,
-                dataset=dataset,
-                ids=ids,
-                labels=labels,
-                failed=failed,
-                chunk_rows=chunk_rows,
-                provenance=provenance,
-            ),
+            write=lambda: _write_attempt(backend, index, set_, content),
             read=lambda: find_manifest(backend, encoder_id, set_),
         )
 
@@ -141,23 +138,11 @@ def documents_of(manifest: Manifest) -> dict[str, bytes]:
     return zarr_documents(arrays, json.loads(canonical_json(attributes)))
 
 
-def _write_attempt(
-    backend: Backend,
-    index: RowIndex,
-    set_: str,
-    *,
-    encoder: Mapping[str, Any],
-    dataset: Mapping[str, Any],
-    ids: Sequence[bytes],
-    labels: npt.NDArray[np.int64] | npt.NDArray[np.uint8],
-    failed: Sequence[FailedSample],
-    chunk_rows: int,
-    provenance: Mapping[str, Any],
-) -> Manifest:
+def _write_attempt(backend: Backend, index: RowIndex, set_: str, content: SetContent) -> Manifest:
     """Write a set under an attempt's own name; return the manifest that it can have."""
-    attempt = layout.new_attempt()
+    attempt, ids, labels = layout.new_attempt(), content.ids, content.labels
     writer = _Writer(backend, index, layout.set_folder(set_, attempt))
-    length = min(chunk_rows, len(ids))
+    length = min(content.chunk_rows, len(ids))
     units = []
     forms: set[tuple[int, str]] = set()
     for chunk, start in enumerate(range(0, len(ids), length)):
@@ -185,9 +170,9 @@ def _write_attempt(
     manifest = Manifest(
         set=set_,
         encoder_id=index.encoder_id,
-        dataset_id=digest(dataset),
-        encoder=dict(encoder),
-        dataset=dict(dataset),
+        dataset_id=digest(content.dataset),
+        encoder=dict(content.encoder),
+        dataset=dict(content.dataset),
         attempt=attempt,
         rows=len(ids),
         dim=dim,
@@ -196,8 +181,8 @@ def _write_attempt(
         label_chunk_rows=label_length,
         objects={},
         units=tuple(units),
-        failed=tuple(failed),
-        provenance=dict(provenance),
+        failed=tuple(content.failed),
+        provenance=dict(content.provenance),
     )
     for key, document in documents_of(manifest).items():
         writer.put(key, document, chunk=False)

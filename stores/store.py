@@ -28,7 +28,7 @@ from .names import NamedSet, spelled
 from .origins import Marks, Origin, arrival_of, checksum_of, origin_of
 from .pins_and_removals import read_pin
 from .rows import RowIndex
-from .sets import seal_set
+from .sets import SetContent, seal_set
 
 _MOST_SHOWN = 50
 """Names that a notebook shows of a store; `Store.names` has all."""
@@ -324,17 +324,8 @@ class Store:
         provenance: Mapping[str, Any] | None = None,
     ) -> tuple[FeatureSet, bool]:
         """Assemble and seal a set from rows that the store has; see `stores.sets.seal_set`."""
-        manifest, sealed = seal_set(
-            self.backend,
-            index,
-            encoder=encoder,
-            dataset=dataset,
-            ids=ids,
-            labels=labels,
-            failed=failed,
-            chunk_rows=chunk_rows,
-            provenance=provenance or {},
-        )
+        content = SetContent(encoder, dataset, ids, labels, failed, chunk_rows, provenance or {})
+        manifest, sealed = seal_set(self.backend, index, content)
         return FeatureSet(self.backend, manifest), sealed
 
     def trial(self, trial_id: str, *, trusted: bool = False) -> dict[str, Any] | None:

@@ -22,7 +22,7 @@ from .named import named_probe
 from .part import Part
 from .request import ProbeRequest
 from .scoring import score_test, score_validation
-from .selection import Criterion, CurvePoint, choose, end_of_grid
+from .selection import CurvePoint, choose, end_of_grid
 from .training import Fitted, Prediction, Targets, fit_estimator, fit_grid, predict
 
 _WORTH_SAYING = 0.01
@@ -77,14 +77,32 @@ class ProbeOutcome:
     remarks: list[str] = field(default_factory=list)
 
 
+@dataclass(frozen=True)
+class Choice:
+    """What was chosen, and how.
+
+    Parameters
+    ----------
+    chosen : mapping
+        The value of each parameter that was chosen, or given; empty if there was nothing to choose.
+    by : str or None
+        The validation score that chose it.
+    curve : sequence of CurvePoint
+        Of every value.
+    """
+
+    chosen: Mapping[str, float] = field(default_factory=dict)
+    by: str | None = None
+    curve: Sequence[CurvePoint] = ()
+
+
 def run_probe(
     request: ProbeRequest,
     train: Part,
     val: Part | None,
     test: Part,
-    n_classes: int,
+    classes: int | Sequence[str],
     *,
-    classes: Sequence[str] = (),
     refit: bool = True,
     memory: int | None = None,
     progress: Callable[[str], None] | None = None,
@@ -98,10 +116,8 @@ def run_probe(
     val : Part or None
         Rows to choose on, disjoint from `train`. Needed where `needs_validation(request)`.
     test : Part
-    n_classes : int
-        Number of classes of the data set, K or C.
-    classes : sequence of str
-        Names of the classes, by which a ``class_weight`` may be given.
+    classes : sequence of str, or int
+        Names of the classes of the data set, by which a ``class_weight`` may be given; or only their number, K or C.
     refit : bool
         Fit on train and validation rows together, once a value is chosen; False where the number of training rows is
         what a score stands for, as in few-shot trials.
@@ -120,22 +136,21 @@ def run_probe(
         If a part is empty, misshapen or not finite; if train has a single class, or none of test's; if there is
         something to choose and no validation part; if the estimator refuses its parameters or the data.
     """
+    n_classes, names = (classes, ()) if isinstance(classes, int) else (len(classes), classes)
     neighbours = request.probe == "knn"
     told = check_parts(train, val, test, n_classes, ordered=neighbours)
     grid, cut = _that_can_vote(request, len(train)) if neighbours else (grid_of(request), [])
-    curve: list[CurvePoint] = []
-    criterion: Criterion | None = None
 
     def build(value: float | None) -> Any:
         estimator = make_estimator(request) if value is None else at_value(request, value)
         if memory is not None and _streams(estimator):
             estimator.set_params(memory=memory)
-        weigh_by_name(estimator, classes, multilabel=train.multilabel)
+        weigh_by_name(estimator, names, multilabel=train.multilabel)
         return for_multilabel(estimator) if train.multilabel else estimator
 
     best = grid[0] if grid else None
+    choice = Choice()
     many: dict[float, Fitted] | None = None
-    rows = train
     if len(grid) > 1:
         if val is None:
             raise BadInput(
@@ -143,25 +158,11 @@ def run_probe(
                 hint="Name a validation split, draw fewer shots so that rows are left to choose on, or give one value.",
             )
         many = _fit_together(request, build(grid[0]), train, grid)
-        best, criterion, curve = choose(
-            request.tune,
-            grid,
-            lambda value: fit(build(value), train) if many is None else many[value],
-            lambda fitted: score_validation(fitted.estimator, val, n_classes),
-            prefer=request.choose_by,
-            progress=progress,
-        )
-        if any(point[request.choose_by] is not None for point in curve) and criterion != request.choose_by:
-            told.append(
-                f"{criterion} chooses: for some values of {request.tune} a validation row gives its class the "
-                f"probability 0, and {request.choose_by} is infinite"
-            )
-        told += _doubts_about(request.tune, best, curve)
-        if refit:
-            rows = train.joined(val)
+        best, choice, doubts = _choose(request, grid, train, val, n_classes, build, many, progress)
+        told += doubts
     elif val is not None:
         told.append(f"the {len(val)} validation rows were not used: there is nothing to choose")
-
+    rows = train.joined(val) if refit and len(grid) > 1 and val is not None else train
     if many is not None and best is not None and rows is train:
         final = replace(many[best], seconds=0.0)  # which the curve has already
     else:
@@ -172,8 +173,36 @@ def run_probe(
     if neighbours and final.estimator.k_ < final.estimator.k:  # where another parameter than k is tuned
         chosen["k"] = float(final.estimator.k_)
         cut = [_cut_to([final.estimator.k], len(rows))]
-    done = outcome(final, rows, test, n_classes, curve, chosen, criterion, warnings=told)
+    done = outcome(final, rows, test, n_classes, replace(choice, chosen=chosen), warnings=told)
     return replace(done, remarks=cut)
+
+
+def _choose(
+    request: ProbeRequest,
+    grid: Sequence[float],
+    train: Part,
+    val: Part,
+    n_classes: int,
+    build: Callable[[float | None], Any],
+    many: Mapping[float, Fitted] | None,
+    progress: Callable[[str], None] | None,
+) -> tuple[float, Choice, list[str]]:
+    """Fit each value on train, or take it from `many`; return the one that does best on `val`, and doubts about it."""
+    best, criterion, curve = choose(
+        request.tune,
+        grid,
+        lambda value: fit(build(value), train) if many is None else many[value],
+        lambda fitted: score_validation(fitted.estimator, val, n_classes),
+        prefer=request.choose_by,
+        progress=progress,
+    )
+    doubts = []
+    if any(point[request.choose_by] is not None for point in curve) and criterion != request.choose_by:
+        doubts.append(
+            f"{criterion} chooses: for some values of {request.tune} a validation row gives its class the "
+            f"probability 0, and {request.choose_by} is infinite"
+        )
+    return best, Choice(by=criterion, curve=curve), [*doubts, *_doubts_about(request.tune, best, curve)]
 
 
 def outcome(
@@ -181,9 +210,7 @@ def outcome(
     fitted_on: Part,
     test: Part,
     n_classes: int,
-    curve: Sequence[CurvePoint] = (),
-    chosen: Mapping[str, float] | None = None,
-    chosen_by: str | None = None,
+    choice: Choice,
     *,
     warnings: Sequence[str] = (),
     more: Mapping[str, Any] | None = None,
@@ -198,15 +225,15 @@ def outcome(
     if prediction.tied is not None:
         warnings = [*warnings, *_told_of_votes(final.estimator, prediction, len(fitted_on))]
     return ProbeOutcome(
-        chosen=dict(chosen or {}),
-        chosen_by=chosen_by,
-        curve=list(curve),
+        chosen=dict(choice.chosen),
+        chosen_by=choice.by,
+        curve=list(choice.curve),
         metrics=metrics,
         intervals=intervals,
         converged=final.converged,
         warnings=[*warnings, *final.warnings],
         estimator=final.estimator,
-        fit_seconds=final.seconds + sum(point["seconds"] for point in curve),
+        fit_seconds=final.seconds + sum(point["seconds"] for point in choice.curve),
         solver={
             "name": type(final.estimator).__name__,
             "rows": len(fitted_on),

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from ..probes.checks import check_parts
-from ..probes.fit import ProbeOutcome, outcome
+from ..probes.fit import Choice, ProbeOutcome, outcome
 from ..probes.part import Part
 from ..probes.scoring import score_validation
 from ..probes.selection import CurvePoint, curve_point, end_of_grid
@@ -28,7 +28,7 @@ def run(problem: Problem) -> ProbeOutcome:
     if problem.val is None:
         (final,) = _train(problem, problem.train, [0.0])
         return outcome(
-            final, problem.train, problem.test, problem.n_classes, chosen={"weight_decay": 0.0}, warnings=told
+            final, problem.train, problem.test, problem.n_classes, Choice({"weight_decay": 0.0}), warnings=told
         )
     val, curve = problem.val, list[CurvePoint]()
 
@@ -51,9 +51,7 @@ def run(problem: Problem) -> ProbeOutcome:
         fitted_on,
         problem.test,
         problem.n_classes,
-        curve,
-        {"weight_decay": chosen},
-        "top1",
+        Choice({"weight_decay": chosen}, "top1", curve),
         warnings=told,
     )
 

@@ -14,7 +14,7 @@ import numpy.typing as npt
 from ..metrics.ranking import mean_average_precision
 from ..probes.checks import check_parts
 from ..probes.draws import draw_shots
-from ..probes.fit import ProbeOutcome, fit, outcome
+from ..probes.fit import Choice, ProbeOutcome, fit, outcome
 from ..probes.scoring import score_validation
 from ..probes.selection import Criterion, Indices, best_of, curve_point, end_of_grid
 from ..probes.training import Prediction, without_votes_last
@@ -90,7 +90,7 @@ def run_knn(problem: Problem) -> ProbeOutcome:
         train,
         test,
         problem.n_classes,
-        chosen={"k": float(headline)},
+        Choice({"k": float(headline)}),
         warnings=told,
         more={"map_by_k" if test.multilabel else "top1_by_k": by_k},
         prediction=prediction,
@@ -158,9 +158,7 @@ def _heads(problem: Problem, *, on_test: bool) -> ProbeOutcome:
         problem.train,
         problem.test,
         problem.n_classes,
-        curve,
-        {"learning_rate": rates[best]},
-        f"test {by}" if on_test else by,
+        Choice({"learning_rate": rates[best]}, f"test {by}" if on_test else by, curve),
         warnings=told,
     )
 

@@ -12,7 +12,7 @@ from ..metrics.ranking import average_precision
 from ..metrics.scores import ClassificationMetrics
 from ..probes.checks import check_parts
 from ..probes.estimators import for_multilabel
-from ..probes.fit import ProbeOutcome, fit, outcome
+from ..probes.fit import Choice, ProbeOutcome, fit, outcome
 from ..probes.selection import end_of_grid
 from ..probes.training import Prediction, predict
 from .base import Problem, Protocol, Transform
@@ -74,7 +74,7 @@ def _of_flags(problem: Problem, single: Any) -> ProbeOutcome:
         problem.train,
         test,
         problem.n_classes,
-        chosen={"C": 1.0},
+        Choice({"C": 1.0}),
         warnings=told,
         prediction=prediction,
     )

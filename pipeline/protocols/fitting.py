@@ -7,7 +7,7 @@ from typing import Any
 
 from ..probes.checks import check_parts
 from ..probes.estimators import for_multilabel
-from ..probes.fit import ProbeOutcome, fit, outcome
+from ..probes.fit import Choice, ProbeOutcome, fit, outcome
 from .base import Problem
 
 
@@ -48,4 +48,4 @@ def fit_and_score(problem: Problem, estimator: Any, chosen: Mapping[str, float] 
     """
     told = check_parts(problem.train, None, problem.test, problem.n_classes)
     final = fit(for_multilabel(estimator) if problem.train.multilabel else estimator, problem.train)
-    return outcome(final, problem.train, problem.test, problem.n_classes, chosen=chosen, warnings=told)
+    return outcome(final, problem.train, problem.test, problem.n_classes, Choice(chosen or {}), warnings=told)

@@ -7,7 +7,7 @@ from typing import Any
 
 from ...errors import BadInput
 from ..probes.checks import check_parts
-from ..probes.fit import ProbeOutcome, begin, fit, outcome, targets_of
+from ..probes.fit import Choice, ProbeOutcome, begin, fit, outcome, targets_of
 from ..probes.named import NAMED
 from ..probes.part import Part
 from ..probes.scoring import score_validation
@@ -79,9 +79,7 @@ class LogisticSearch:
             fitted_on,
             self.problem.test,
             self.problem.n_classes,
-            curve,
-            {"C": C},
-            self.metric if curve else None,
+            Choice({"C": C}, self.metric if curve else None, curve),
             warnings=told,
         )
 

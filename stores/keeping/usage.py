@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -97,18 +97,7 @@ def du(
     opened = open_store(store).own
     backend = opened.backend
     sealed, sets = _sealed_folders(backend), opened.sealed_folders()
-    objects = list(backend.inspect())
-    by_folder: dict[str, list[ObjectDetails]] = {}
-    abandoned, rest = [], []
-    for o in objects:
-        segments = o.key.split("/")
-        folder = "/".join(segments[: {"sets": 3, "units": 4}.get(segments[0], 0)])
-        if folder in sets or folder in sealed:
-            by_folder.setdefault(folder, []).append(o)
-        elif folder:
-            abandoned.append(o)
-        else:
-            rest.append(o)
+    by_folder, abandoned, rest = _sorted_out(backend.inspect(), {*sealed, *sets})
 
     named: dict[str, NamedSet] = {}
     for n in reversed(opened.names()):
@@ -150,6 +139,24 @@ def du(
         leftovers=leftovers,
         total=once.total,
     )
+
+
+def _sorted_out(
+    objects: Iterable[ObjectDetails], folders: Collection[str]
+) -> tuple[dict[str, list[ObjectDetails]], list[ObjectDetails], list[ObjectDetails]]:
+    """Return the objects of sealed sets and units by their folder, those of others, and all that is beside them."""
+    by_folder: dict[str, list[ObjectDetails]] = {}
+    abandoned, rest = [], []
+    for o in objects:
+        segments = o.key.split("/")
+        folder = "/".join(segments[: {"sets": 3, "units": 4}.get(segments[0], 0)])
+        if folder in folders:
+            by_folder.setdefault(folder, []).append(o)
+        elif folder:
+            abandoned.append(o)
+        else:
+            rest.append(o)
+    return by_folder, abandoned, rest
 
 
 class _Once:

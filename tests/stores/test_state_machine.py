@@ -37,7 +37,7 @@ from cryoprobe.stores.keeping.removal import rm
 from cryoprobe.stores.layered import LayeredBackend
 from cryoprobe.stores.manifest import read_manifest
 from cryoprobe.stores.rows import RowIndex, Withdrawn
-from cryoprobe.stores.sets import seal_set
+from cryoprobe.stores.sets import SetContent, seal_set
 from cryoprobe.stores.store import Store
 from cryoprobe.stores.units import read_seal
 from cryoprobe.stores.verify import verify
@@ -76,13 +76,15 @@ def extract(backend: Backend, number: int, index: RowIndex | None = None) -> Non
             seal_set(
                 backend,
                 index,
-                encoder=ENCODER,
-                dataset=SPECS[number],
-                ids=ids,
-                labels=LABELS[number],
-                failed=(),
-                chunk_rows=CHUNK,
-                provenance={},
+                SetContent(
+                    encoder=ENCODER,
+                    dataset=SPECS[number],
+                    ids=ids,
+                    labels=LABELS[number],
+                    failed=(),
+                    chunk_rows=CHUNK,
+                    provenance={},
+                ),
             )
             return
     raise AssertionError("it was withdrawn again and again")

@@ -41,7 +41,7 @@ from cryoprobe.stores.keeping.gc import gc
 from cryoprobe.stores.keeping.removal import rm
 from cryoprobe.stores.names import Name, NamedSet
 from cryoprobe.stores.rows import RowIndex, Withdrawn
-from cryoprobe.stores.sets import seal_set
+from cryoprobe.stores.sets import SetContent, seal_set
 from cryoprobe.stores.store import Store
 from cryoprobe.stores.units import write_unit
 from cryoprobe.stores.verify import verify
@@ -264,13 +264,15 @@ class World:
         manifest, _ = seal_set(
             view,
             index,
-            encoder=ENCODER,
-            dataset=SPECS[data],
-            ids=DATA[data],
-            labels=class_labels(len(DATA[data])),
-            failed=(),
-            chunk_rows=UNIT_ROWS[data],
-            provenance={},
+            SetContent(
+                encoder=ENCODER,
+                dataset=SPECS[data],
+                ids=DATA[data],
+                labels=class_labels(len(DATA[data])),
+                failed=(),
+                chunk_rows=UNIT_ROWS[data],
+                provenance={},
+            ),
         )
         if before is not None and before == self.told.since(data):
             self.told.sets.add(data)

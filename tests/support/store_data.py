@@ -16,7 +16,7 @@ from cryoprobe.stores.backends.backend import Backend
 from cryoprobe.stores.feature_set import FeatureSet
 from cryoprobe.stores.manifest import Manifest
 from cryoprobe.stores.rows import RowIndex
-from cryoprobe.stores.sets import seal_set
+from cryoprobe.stores.sets import SetContent, seal_set
 from cryoprobe.stores.units import Rows, UnitSeal, sample_array, write_unit
 
 DIM = 6
@@ -75,12 +75,14 @@ def seal(
     return seal_set(
         backend,
         RowIndex(backend, ENCODER_ID),
-        encoder=ENCODER,
-        dataset=dataset_of(ids, labels, split),
-        ids=ids,
-        labels=labels,
-        chunk_rows=chunk_rows,
-        **{"failed": (), "provenance": {}, **options},
+        SetContent(
+            encoder=ENCODER,
+            dataset=dataset_of(ids, labels, split),
+            ids=ids,
+            labels=labels,
+            chunk_rows=chunk_rows,
+            **{"failed": (), "provenance": {}, **options},
+        ),
     )
 
 
