@@ -2,8 +2,8 @@
 
     python benchmarks/before_after.py 4e4031b HEAD --repeats 5
 
-Each commit is unpacked beside the other; every measurement is a process of its own, the two in turn. Printed are medians
-in seconds, the ratio (above 1: the second is slower), and the processor. Takes some five minutes.
+Each commit is unpacked beside the other; every measurement is a process of its own, the two in turn. Printed are
+medians in seconds, the ratio (above 1: the second is slower), and the processor. Takes some five minutes.
 """
 
 from __future__ import annotations
