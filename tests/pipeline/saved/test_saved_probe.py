@@ -304,7 +304,7 @@ def test_a_place_that_cannot_be_written_is_told_before_the_work(tmp_path: Path) 
         check_writable(tmp_path / "file" / "p")
     with pytest.raises(cryoprobe.BadInput, match="no ordinary file"):
         check_writable("/dev/null")
-    with pytest.raises(cryoprobe.BadInput, match="no name"):
+    with pytest.raises(cryoprobe.BadInput, match="not the name of a file"):
         check_writable("a\0b")
 
 
@@ -350,11 +350,11 @@ def test_a_missing_file_is_not_found(tmp_path: Path) -> None:
 
 def test_other_files_are_told_from_probes(file: Path) -> None:
     save_file({"weight": np.zeros(3)}, file)
-    with pytest.raises(cryoprobe.BadInput, match="no probe of Cryoprobe's"):
+    with pytest.raises(cryoprobe.BadInput, match="not a probe of Cryoprobe"):
         load_probe(file)
     for content in (b"", b"hello", b"\x80\x04K\x01.", b"\xff" * 100):
         file.write_bytes(content)
-        with pytest.raises(cryoprobe.BadInput, match="no probe file"):
+        with pytest.raises(cryoprobe.BadInput, match="not a probe file"):
             load_probe(file)
 
 

@@ -346,7 +346,7 @@ def test_a_store_in_memory_can_be_swept_in_processes() -> None:
     ("given", "text"),
     [
         ({"protocol": "clip", "probe": "knn"}, "--probe cannot be combined with --protocol clip"),
-        ({"protocol": "clip", "C": 1.0}, "--C cannot go"),
+        ({"protocol": "clip", "C": 1.0}, "--C cannot be combined"),
         ({"protocol": "clip-readme", "val_split": "0.1"}, "chooses nothing"),
         ({"protocol": "clop"}, "did you mean"),
         ({"shots": [0]}, "1 or more"),
