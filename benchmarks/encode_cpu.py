@@ -24,8 +24,8 @@ def measure(batch: int, keep: bool, images: int) -> None:
 
     from cryoprobe.pipeline.encoders import allocator, load_encoder
 
-    if not keep:
-        allocator.keep_freed_memory = lambda: False
+    if keep:  # as `extract` does
+        allocator.keep_freed_memory()
     encoder = load_encoder("quickstart:efficientnet_lite0")
     x = torch.randn(batch, 3, 224, 224)
     encoder.encode(x)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Unpack
 
@@ -19,7 +18,8 @@ from .extraction.planner import Target
 from .extraction.result import ExtractedSet
 from .extraction.run import ExtractionRun
 from .extraction.split_run import Settings
-from .options import ExtractArguments, ExtractionOptions, ExtractRunOptions, check_names, read, takes
+from .keywords import check_names, read, takes
+from .options import ExtractArguments, ExtractionOptions, ExtractRunOptions
 
 
 @takes(ExtractArguments, ExtractionOptions, ExtractRunOptions)
@@ -74,7 +74,7 @@ def extract(
             reporter.note(why)
     settings = Settings(
         batch_size=running.batch_size or default_batch(encoder),
-        workers=running.workers or min(8, os.cpu_count() or 1),
+        workers=running.threads,
         unit_rows=running.unit_rows,
         max_bad=running.max_bad,
     )

@@ -1,98 +1,27 @@
 """The options of `extract`, `probe` and `predict`: frozen models, one for each group of options that belong together.
 
-Python callers give keyword arguments, whose types are the `…Arguments` below; commands pass what was typed. `read`
-makes the models from them, and states a wrong value in one message.
+Python callers give keyword arguments, whose types are the `…Arguments` below; commands pass what was typed. `keywords`
+makes the models from them.
 """
 
 from __future__ import annotations
 
-import difflib
-import inspect
-import numbers
-import operator
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import os
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypedDict, TypeVar
+from typing import Annotated, Any, Literal, TypedDict
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
-from pydantic_core import PydanticCustomError
+from pydantic import BaseModel, BeforeValidator, ConfigDict
 
-from ..errors import BadInput
+from .option_values import Flag, Integer, Integers, Names, NotNegative, Numbers, Positive, Text, mapping
 from .specs import StoredDtype
 
 UNIT_ROWS = 4096
 PLAIN = "plain"
 """The protocol that prescribes nothing: the probe is what the options say."""
 
-_LARGEST = 2**53
-"""Larger whole numbers are not exact in JSON."""
-
-Called = TypeVar("Called", bound=Callable[..., Any])
-Model = TypeVar("Model", bound=BaseModel)
-
-
-def several(values: Any) -> tuple[Any, ...]:
-    """Return one value as a tuple of one, and several as a tuple.
-
-    Examples
-    --------
-    >>> several(1.0), several([1, 2]), several("cls")
-    ((1.0,), (1, 2), ('cls',))
-    """
-    if getattr(values, "ndim", 1) == 0 or isinstance(values, str | bytes | Mapping) or not isinstance(values, Iterable):
-        return (values,)
-    return tuple(values)
-
-
-def _refuse(wanted: str) -> PydanticCustomError:
-    return PydanticCustomError("option", "{wanted}", {"wanted": wanted})
-
-
-def _whole(value: Any) -> Any:
-    """Return any kind of integer, also numpy's and 1e9, as Python's; booleans are none."""
-    if isinstance(value, float) and value.is_integer():
-        return int(value)
-    if isinstance(value, bool) or type(value).__name__ == "bool":
-        raise _refuse("a whole number")
-    try:
-        return operator.index(value)
-    except TypeError:
-        raise _refuse("a whole number") from None
-
-
-def _number(value: Any) -> Any:
-    """Return any kind of number as Python's: numpy's float32 of 0.1 is 0.1."""
-    if isinstance(value, bool) or not isinstance(value, numbers.Real):
-        raise _refuse("a number, or several")
-    return value if isinstance(value, int) else float(str(value)) if hasattr(value, "dtype") else float(value)
-
-
-def _flag(value: Any) -> Any:
-    """Return True or False, also numpy's; texts and numbers are neither."""
-    if type(value).__name__ not in ("bool", "bool_"):
-        raise _refuse("True or False")
-    return bool(value)
-
-
-def _text(value: Any) -> Any:
-    """Return a fraction as text, as it is typed; a device of torch's as its name."""
-    return str(value) if isinstance(value, float) or type(value).__name__ == "device" else value
-
-
-def _mapping(value: Any) -> Any:
-    if not isinstance(value, Mapping) or not all(isinstance(name, str) for name in value):
-        raise _refuse("a mapping from names")
-    return dict(value)
-
-
-_Integer = Annotated[int, BeforeValidator(_whole)]
-_NotNegative = Annotated[int, BeforeValidator(_whole), Field(ge=0, lt=_LARGEST)]
-_Positive = Annotated[int, BeforeValidator(_whole), Field(ge=1, lt=_LARGEST)]
-_Flag = Annotated[bool, BeforeValidator(_flag)]
-_Text = Annotated[str, BeforeValidator(_text)]
-_Names = Annotated[tuple[str, ...], BeforeValidator(several)]
-_Numbers = Annotated[tuple[Annotated[Any, BeforeValidator(_number)], ...], BeforeValidator(several)]
-_Integers = Annotated[tuple[_Integer, ...], BeforeValidator(several)]
+_MOST_THREADS = 8
+"""That read and decode, unless more are asked for."""
 
 
 class _Options(BaseModel):
@@ -116,12 +45,12 @@ class EncoderOptions(_Options):
         Random weights, and their seed.
     """
 
-    taps: _Names = ()
+    taps: Names = ()
     checkpoint: Path | None = None
-    image_size: _Integer | None = None
+    image_size: Integer | None = None
     precision: str = "fp32"
-    untrained: _Flag = False
-    seed: _NotNegative = 0
+    untrained: Flag = False
+    seed: NotNegative = 0
 
 
 class DatasetOptions(_Options):
@@ -141,13 +70,13 @@ class DatasetOptions(_Options):
         Of torchvision's data sets.
     """
 
-    splits: _Names = ()
-    limit: _Positive | None = None
-    limit_seed: _NotNegative = 0
+    splits: Names = ()
+    limit: Positive | None = None
+    limit_seed: NotNegative = 0
     layout: str | None = None
-    ignore: _Names = ()
+    ignore: Names = ()
     data_root: Path | None = None
-    download: _Flag = False
+    download: Flag = False
 
 
 class ExtractionOptions(EncoderOptions, DatasetOptions):
@@ -176,10 +105,15 @@ class RunOptions(_Options):
         Samples that may fail.
     """
 
-    batch_size: _Positive | None = None
-    workers: _Positive | None = None
-    device: _Text = "auto"
-    max_bad: _NotNegative = 0
+    batch_size: Positive | None = None
+    workers: Positive | None = None
+    device: Text = "auto"
+    max_bad: NotNegative = 0
+
+    @property
+    def threads(self) -> int:
+        """How many threads read and decode: `workers`, or one for each core up to eight."""
+        return self.workers or min(_MOST_THREADS, os.cpu_count() or 1)
 
 
 class ExtractRunOptions(RunOptions):
@@ -193,8 +127,8 @@ class ExtractRunOptions(RunOptions):
         Read every file, whatever the sample index says.
     """
 
-    unit_rows: _Positive = UNIT_ROWS
-    rehash: _Flag = False
+    unit_rows: Positive = UNIT_ROWS
+    rehash: Flag = False
 
 
 class SetFilter(_Options):
@@ -210,9 +144,9 @@ class SetFilter(_Options):
     """
 
     tap: str | None = None
-    image_size: _Integer | None = None
-    limit: _Positive | None = None
-    untrained: _Flag = False
+    image_size: Integer | None = None
+    limit: Positive | None = None
+    untrained: Flag = False
     checkpoint: Path | None = None
     data_root: Path | None = None
 
@@ -249,10 +183,10 @@ class SetOptions(SetFilter):
     model: str | None = None
     dataset: str | None = None
     train: str | None = None
-    test: _Text | None = None
+    test: Text | None = None
     train_split: str | None = None
-    test_split: _Text | None = None
-    val_split: _Text | None = None
+    test_split: Text | None = None
+    val_split: Text | None = None
 
 
 class ProbeOptions(_Options):
@@ -283,14 +217,14 @@ class ProbeOptions(_Options):
 
     protocol: str = PLAIN
     probe: str | None = None
-    params: Annotated[dict[str, Any], BeforeValidator(_mapping)] | None = None
-    C: _Numbers = ()
-    grid: Annotated[dict[str, _Numbers], BeforeValidator(_mapping)] | None = None
+    params: Annotated[dict[str, Any], BeforeValidator(mapping)] | None = None
+    C: Numbers = ()
+    grid: Annotated[dict[str, Numbers], BeforeValidator(mapping)] | None = None
     choose_by: str | None = None
-    shots: _Integers = ()
-    fractions: _Numbers = ()
-    seeds: _Integer | None = None
-    seed: _NotNegative = 0
+    shots: Integers = ()
+    fractions: Numbers = ()
+    seeds: Integer | None = None
+    seed: NotNegative = 0
 
 
 class TrialRunOptions(_Options):
@@ -309,10 +243,10 @@ class TrialRunOptions(_Options):
         Run the trials even if the store has their results, which are replaced.
     """
 
-    memory: _Positive | None = None
-    jobs: _Positive | None = None
+    memory: Positive | None = None
+    jobs: Positive | None = None
     save: Path | None = None
-    rerun: _Flag = False
+    rerun: Flag = False
 
 
 # The same options as keyword arguments of the public functions; tests/pipeline/test_options.py holds them together.
@@ -378,98 +312,3 @@ class ProbeArguments(TypedDict, total=False):
     jobs: int | None
     save: str | Path | None
     rerun: bool
-
-
-def takes(arguments: Any, *models: type[BaseModel]) -> Callable[[Called], Called]:
-    """Show the fields of `models` in the signature of a function, instead of the ``**options`` that become them.
-
-    Parameters
-    ----------
-    arguments : TypedDict
-        The types of the keyword arguments, in their order.
-    *models
-        Their defaults.
-    """
-    types = {name: getattr(of, "__forward_arg__", of) for name, of in arguments.__annotations__.items()}
-
-    def shown(function: Called) -> Called:
-        signature = inspect.signature(function)
-        fixed = [p for p in signature.parameters.values() if p.kind is not p.VAR_KEYWORD]
-        fields = _fields(models)
-        named = [
-            inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=fields[name].default, annotation=type_)
-            for name, type_ in types.items()
-        ]
-        at = next((i for i, p in enumerate(fixed) if p.kind is p.KEYWORD_ONLY), len(fixed))
-        parameters = [*fixed[:at], *named, *fixed[at:]]
-        function.__signature__ = signature.replace(parameters=parameters)  # type: ignore[attr-defined]
-        return function
-
-    return shown
-
-
-def check_names(function: str, options: Mapping[str, Any], *models: type[BaseModel]) -> None:
-    """Refuse keyword arguments that no model has, as Python does.
-
-    Raises
-    ------
-    TypeError
-    """
-    for name in options:
-        if name not in (known := _fields(models)):
-            close = difflib.get_close_matches(name, known, n=1)
-            better = f". Did you mean {close[0]!r}?" if close else ""
-            raise TypeError(f"{function}() got an unexpected keyword argument {name!r}{better}")
-
-
-def read(model: type[Model], options: Mapping[str, Any]) -> Model:
-    """Make a model of those keyword arguments that it has.
-
-    None stands for the default.
-
-    Raises
-    ------
-    BadInput
-        If a value is wrong.
-
-    Examples
-    --------
-    >>> read(DatasetOptions, {"splits": "test", "limit": 100, "device": "cpu"}).splits
-    ('test',)
-    >>> read(DatasetOptions, {"limit": 0})
-    Traceback (most recent call last):
-        ...
-    cryoprobe.errors.BadInput: --limit must be 1 or more, and below 2^53, not 0.
-    """
-    given = {name: options[name] for name in model.model_fields if options.get(name) is not None}
-    try:
-        return model.model_validate(given)
-    except ValidationError as e:
-        raise _stated(e, given) from None
-
-
-def _stated(error: ValidationError, given: Mapping[str, Any]) -> BadInput:
-    """State the first thing that is wrong."""
-    first = error.errors(include_url=False)[0]
-    option = str(first["loc"][0])
-    name, found = _ON_THE_COMMAND_LINE.get(option, option).replace("_", "-"), first["input"]
-    if name == "stored-dtype":
-        return BadInput(f"Embeddings are stored as float16 or float32, not {found}.", key=name, found=found)
-    bounds = first.get("ctx", {})
-    wanted = {
-        "greater_than_equal": f"{bounds.get('ge')} or more, and below 2^53",
-        "less_than": "below 2^53",
-        "string_type": "text",
-        "path_type": "a path",
-        "option": first["msg"],
-    }.get(first["type"], first["msg"])
-    shown = found if type(found) is int and len(first["loc"]) == 1 else repr(given[option])
-    return BadInput(f"--{name} must be {wanted}, not {shown}.", key=name, found=found)
-
-
-_ON_THE_COMMAND_LINE = {"splits": "split", "taps": "tap", "params": "param", "fractions": "fraction"}
-"""Options that have another name there, where they are repeated or take commas."""
-
-
-def _fields(models: Sequence[type[BaseModel]]) -> dict[str, Any]:
-    return {name: field for model in models for name, field in model.model_fields.items()}

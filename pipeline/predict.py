@@ -26,7 +26,8 @@ from .encoders.allocator import keep_freed_memory, release_memory
 from .encoders.base import Encoder
 from .encoders.embedding import NOT_USABLE, advice_on_all, default_batch, encode_images, load_image, named_failures
 from .extraction.differences import differences
-from .options import RunArguments, RunOptions, check_names, read, takes
+from .keywords import check_names, read, takes
+from .options import RunArguments, RunOptions
 from .passing import patiently
 from .saved import SavedProbe, load_probe
 from .saved.header import EncoderRecord
@@ -130,7 +131,7 @@ def predict(
         encoder=encoder,
         output=(spec.tap, spec.stored_dtype),
         batch_size=running.batch_size or default_batch(encoder),
-        workers=running.workers or min(8, os.cpu_count() or 1),
+        workers=running.threads,
         max_bad=running.max_bad,
         reporter=reporter,
     )

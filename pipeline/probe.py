@@ -12,7 +12,8 @@ from typing import NamedTuple, Unpack
 from ..errors import ReadOnly, Unavailable
 from ..progress import Reporter, reporter_for
 from ..stores.store import Store, open_store
-from .options import ProbeArguments, ProbeOptions, SetOptions, TrialRunOptions, check_names, read, takes
+from .keywords import check_names, read, takes
+from .options import ProbeArguments, ProbeOptions, SetOptions, TrialRunOptions
 from .probes import ProbeOutcome
 from .saved import save_probe
 from .trials.answers import answers, origins_of, remarks_on

@@ -105,12 +105,7 @@ def is_whole(
 
 def is_fenced(backend: Backend, folder: str) -> bool:
     """Return whether a gc run has announced that it deletes the data of an attempt."""
-    for info in list(backend.list(FENCES)):
-        with suppress(CryoprobeError):
-            content = layout.read_json(backend, info.key, layout.LARGE)
-            if isinstance(content, dict) and folder in content.get("folders", ()):
-                return True
-    return False
+    return bool(_fences_of(backend, folder))
 
 
 def settle(backend: Backend, folder: str) -> None:
@@ -118,13 +113,18 @@ def settle(backend: Backend, folder: str) -> None:
 
     Its writer may have died between its two steps; then what looks whole now is hollow when that run is over.
     """
-    rivals = []
+    _outlast(backend, _fences_of(backend, folder))
+
+
+def _fences_of(backend: Backend, folder: str) -> list[str]:
+    """Return the keys of the fences that name an attempt."""
+    found = []
     for info in list(backend.list(FENCES)):
         with suppress(CryoprobeError):
             content = layout.read_json(backend, info.key, layout.LARGE)
             if isinstance(content, dict) and folder in content.get("folders", ()):
-                rivals.append(info.key)
-    _outlast(backend, rivals)
+                found.append(info.key)
+    return found
 
 
 def _outlast(backend: Backend, fences: Collection[str]) -> None:

@@ -32,7 +32,7 @@ def _keys(backend: Backend, prefix: str = "") -> list[str]:
     return [info.key for info in backend.list(prefix)]
 
 
-def _at_once(n: int, call: Callable[[int], object]) -> list[object]:
+def at_once(n: int, call: Callable[[int], object]) -> list[object]:
     """Call ``call(0) … call(n - 1)`` from n threads that start together."""
     barrier = threading.Barrier(n)
 
@@ -169,7 +169,7 @@ class StorageWritingSuite:
     @pytest.mark.parametrize("round_", range(5))
     def test_of_eight_racing_writers_one_wins_and_its_bytes_are_read(self, backend: Backend, round_: int) -> None:
         contents = [f"{i}".encode() * (1000 + i) for i in range(8)]
-        won = _at_once(8, lambda i: backend.put_if_absent(f"seals/{round_}", contents[i]))
+        won = at_once(8, lambda i: backend.put_if_absent(f"seals/{round_}", contents[i]))
         assert won.count(True) == 1
         assert backend.get(f"seals/{round_}") == contents[won.index(True)]
         assert _keys(backend) == [f"seals/{round_}"]
@@ -257,7 +257,7 @@ class StorageWritingSuite:
                 assert backend.exists(f"claims/{i}.{n}")
                 backend.delete(f"claims/{i}.{n}")
 
-        _at_once(8, churn)
+        at_once(8, churn)
         assert _keys(backend) == []
 
     @pytest.mark.parametrize("key", _BAD_KEYS)

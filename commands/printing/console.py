@@ -245,7 +245,7 @@ def quickstart(done: Quickstart) -> None:
         [
             [
                 sweep.trial.probe,
-                ", ".join(f"{k}={v:g}" for k, v in sweep.trial.chosen.items()) or "-",
+                sweep.trial.chosen_values() or "-",
                 sweep.trial.metrics["top1"],
                 sweep.trial.metrics["mean_per_class_recall"],
                 sweep.trial.rows.test,

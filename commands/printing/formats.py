@@ -7,7 +7,7 @@ import io
 import re
 from collections.abc import Mapping, Sequence
 
-Cell = str | int | float | bool | None
+from ...notebook import Cell
 
 _LATEX = {
     "\\": r"\textbackslash{}",

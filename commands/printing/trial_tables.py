@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from ...amounts import count
 from ...errors import BadInput
 from ...pipeline.trials.lines import Line, lines_of
+from ...pipeline.trials.result import interval_text
 from ...pipeline.trials.sweep import size_of, spread
 from ...pipeline.trials.tables import row_of
 from .console import cell_text, in_order, note, out, table
@@ -37,7 +38,7 @@ def probed(result: Sweep, *, per_class: bool = False) -> None:
     else:
         _trial(first, per_class)
         answered = "answered from the store" if first.cached else f"{result.seconds:.1f} s"
-        out(f"{_chosen(first, ' = ', ', ')}trial {first.trial[:12]}, {answered}")
+        out(", ".join([*filter(None, [first.chosen_values(" = ")]), f"trial {first.trial[:12]}", answered]))
         for line in first.warnings:
             note(f"note: {line}")
     for line in [*result.notes, *result.remarks]:
@@ -52,7 +53,7 @@ def _trial(trial: Trial, per_class: bool) -> None:
     scores.sort(key=lambda score: score[0] != trial.metric)  # the one that the protocol reports comes first
     table(
         ["score", "value", "95 % interval"],
-        [[_score_name(name, trial), value, _interval(trial.intervals.get(name))] for name, value in scores],
+        [[_score_name(name, trial), value, interval_text(trial.intervals.get(name))] for name, value in scores],
     )
     for score, values in (("top1", trial.top1_by_k), ("map", trial.map_by_k)):
         if by_k := sorted(values.items(), key=lambda item: int(item[0])):
@@ -68,16 +69,6 @@ def _trial(trial: Trial, per_class: bool) -> None:
             ],
         )
     _curve(trial)
-
-
-def _interval(interval: Sequence[float] | None) -> str:
-    return "{:.4f} to {:.4f}".format(*interval) if interval else "-"
-
-
-def _chosen(trial: Trial, equals: str, end: str = "") -> str:
-    """Return the chosen values, with `end` after them if there is one."""
-    said = ", ".join(f"{k}{equals}{v:g}" for k, v in trial.chosen.items())
-    return f"{said}{end}" if said else ""
 
 
 def _score_name(name: str, trial: Trial) -> str:
@@ -134,12 +125,10 @@ def trials(found: Sequence[Trial], *, form: str = "table", sort: str = "") -> No
     if form not in _FORMS:
         raise BadInput(f"There is no format {form!r}.", hint=f"Give one of {', '.join(_FORMS)}.", key="format")
     lines = lines_of(found, sort)
-    in_order = [trial for line in lines for trial in line.trials]
-    if form == "json":
-        out(json.dumps([trial.document for trial in in_order]))
-        return
-    if form == "csv":
-        out(csv_table([row_of(trial) for trial in in_order]))
+    if form in ("csv", "json"):
+        sorted_ = [trial for line in lines for trial in line.trials]
+        every = json.dumps([t.document for t in sorted_]) if form == "json" else csv_table([row_of(t) for t in sorted_])
+        out(every)
         return
     rows = [_line_row(line) for line in lines]
     constant = _constant(rows)
@@ -159,7 +148,8 @@ _COLUMNS = (
     *("mean recall", "macro F1", "run", "remarks"),
 )
 _SPARE = (
-    *("macro F1", "mean recall", "test", "run", "remarks", "tap", "train", "chosen", "draw", "draws", "probe", "is"),
+    *("macro F1", "mean recall", "test", "run", "remarks", "tap"),
+    *("train", "chosen", "draw", "draws", "probe", "is"),
 )
 
 
@@ -180,7 +170,7 @@ def _line_row(line: Line) -> list[Cell]:
         " ".join(f"{k}={v}" for k, v in t.params.items()) if t.probe not in ("logreg", t.protocol) else "",
         *dict.fromkeys(remark for trial in line.trials for remark in trial.remarks),
     )
-    chosen = {_chosen(trial, "=") for trial in line.trials}
+    chosen = {trial.chosen_values() for trial in line.trials}
     return [
         t.trial[:12],
         str(t.dataset),

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 from ...canonical import plain_json
 from ...errors import BadInput
 from ..protocols import PROTOCOLS
 from .result import Trial
-from .sweep import summarised
+from .sweep import SizeSummary, summarised
 
 ORDERS: dict[str, Callable[[Line], Any]] = {
     "score": lambda line: -line.mean if line.mean is not None else float("inf"),
@@ -38,11 +39,15 @@ class Line:
         """The first of them, which says what all have in common."""
         return self.trials[0]
 
-    def spread(self, score: str) -> dict[str, float | None] | None:
-        """Return the mean and the standard deviation of a score; None unless every trial has it."""
+    @cached_property
+    def _summary(self) -> SizeSummary:
         protocol = PROTOCOLS.get(self.first.protocol)
         (summary,) = summarised(self.trials, 1 if protocol is None else protocol.ddof)
-        return summary.metrics.get(score)
+        return summary
+
+    def spread(self, score: str) -> dict[str, float | None] | None:
+        """Return the mean and the standard deviation of a score; None unless every trial has it."""
+        return self._summary.metrics.get(score)
 
     @property
     def mean(self) -> float | None:
@@ -77,5 +82,5 @@ def lines_of(trials: Sequence[Trial], sort: str = "") -> list[Line]:
 def _setting(trial: Trial) -> bytes:
     """Return what the draws of one setting have in common."""
     fields = ("protocol", "probe", "params", "grid", "draw", "metric", "schema", "train", "test", "name", "features")
-    text = plain_json([trial.get(field) for field in fields])
-    return text if isinstance(text, bytes) else text.encode()
+    document = trial.document
+    return plain_json([document.get(field) for field in fields])

@@ -6,7 +6,7 @@ may hold more.
 
 from __future__ import annotations
 
-from collections.abc import ItemsView, Iterator, KeysView, Mapping, ValuesView
+from collections.abc import ItemsView, Iterator, KeysView, Mapping, Sequence, ValuesView
 from typing import Annotated, Any, Self
 
 from pydantic import (
@@ -198,13 +198,17 @@ class Trial(Asked, Probed, Measured):
     @property
     def score(self) -> float | None:
         """The metric that counts; None if these rows do not define it."""
-        value: float | None = self.metrics.get(self.metric)
-        return value
+        score: float | None = self.metrics.get(self.metric)
+        return score
 
     @property
     def what(self) -> str:
         """The probe, or the protocol, in words."""
         return self.probe if self.protocol == "plain" else f"protocol {self.protocol}"
+
+    def chosen_values(self, equals: str = "=") -> str:
+        """Return the chosen values as text, such as ``C=10``; empty if there was nothing to choose."""
+        return ", ".join(f"{name}{equals}{value:g}" for name, value in self.chosen.items())
 
     def renamed(self, probed: Probed) -> Trial:
         """Return the same result under the names by which its sets are asked for now."""
@@ -262,7 +266,7 @@ class Trial(Asked, Probed, Measured):
 
     def __repr__(self) -> str:
         """Say in one line what was probed, and its score."""
-        chosen = ", ".join(f"{k} = {v:g}" for k, v in self.chosen.items())
+        chosen = self.chosen_values(" = ")
         said = "undefined" if self.score is None else f"{self.score:.4f}"
         return f"<Trial {self.trial[:12]}: {self.what} on {self.model}, {self.dataset}: {self.metric} {said}" + (
             f" ({chosen})>" if chosen else ">"
@@ -271,7 +275,7 @@ class Trial(Asked, Probed, Measured):
     def _repr_html_(self) -> str:
         scores = [(name, value) for name, value in self.metrics.items() if isinstance(value, float)]
         scores.sort(key=lambda score: score[0] != self.metric)
-        rows: list[list[Cell]] = [[name, value, _interval(self.intervals.get(name))] for name, value in scores]
+        rows: list[list[Cell]] = [[name, value, interval_text(self.intervals.get(name))] for name, value in scores]
         return html_table(repr(self)[1:-1], ["score", "value", "95 % interval"], rows)
 
 
@@ -312,7 +316,8 @@ def _given(model: BaseModel) -> dict[str, Any]:
     return model.model_dump(by_alias=True, exclude_unset=True)
 
 
-def _interval(interval: list[Number] | None) -> str:
+def interval_text(interval: Sequence[Number] | None) -> str:
+    """Return the ends of an interval as text; ``-`` for none."""
     return "-" if interval is None else f"{interval[0]:.4f} to {interval[1]:.4f}"
 
 

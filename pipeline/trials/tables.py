@@ -30,7 +30,7 @@ def row_of(trial: Trial) -> dict[str, Cell]:
         "shots": None if draw is None else draw.shots,
         "fraction": None if draw is None else draw.fraction,
         "seed": trial.seed,
-        "chosen": ", ".join(f"{k}={v:g}" for k, v in trial.chosen.items()),
+        "chosen": trial.chosen_values(),
         "train_rows": trial.rows.train + trial.rows.val,
         "test_rows": trial.rows.test,
         "metric": trial.metric,

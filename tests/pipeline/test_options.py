@@ -17,6 +17,7 @@ from pydantic import BaseModel
 import cryoprobe
 from cryoprobe.cli import app
 from cryoprobe.errors import BadInput
+from cryoprobe.pipeline.keywords import read
 from cryoprobe.pipeline.options import (
     DatasetOptions,
     EncoderOptions,
@@ -30,7 +31,6 @@ from cryoprobe.pipeline.options import (
     SetFilter,
     SetOptions,
     TrialRunOptions,
-    read,
 )
 
 GROUPS: list[tuple[Callable[..., Any], type, tuple[type[BaseModel], ...]]] = [

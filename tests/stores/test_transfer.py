@@ -27,7 +27,6 @@ from support.store_data import (
     sealed_set,
     write_units,
 )
-from support.threads import at_once
 
 import cryoprobe
 from cryoprobe.canonical import digest
@@ -37,6 +36,7 @@ from cryoprobe.stores.backends.local import LocalBackend
 from cryoprobe.stores.backends.memory import MemoryBackend
 from cryoprobe.stores.store import Store
 from cryoprobe.testing import Storage
+from cryoprobe.testing.storage import at_once
 
 ROWS, D = 20, 6
 

@@ -16,7 +16,8 @@ from support.data import put_set
 
 import cryoprobe
 from cryoprobe.canonical import digest
-from cryoprobe.pipeline.options import PLAIN, ProbeOptions, read
+from cryoprobe.pipeline.keywords import read
+from cryoprobe.pipeline.options import PLAIN, ProbeOptions
 from cryoprobe.pipeline.probes import Draw, ProbeRequest, make_estimator, own_code
 from cryoprobe.pipeline.protocols import list_protocols
 from cryoprobe.pipeline.trials.key import TRIAL_SCHEMA, code_in, key_of

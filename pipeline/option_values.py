@@ -1,0 +1,79 @@
+"""Values of options: what of many forms is taken, and what is refused rather than guessed."""
+
+from __future__ import annotations
+
+import numbers
+import operator
+from collections.abc import Iterable, Mapping
+from typing import Annotated, Any
+
+from pydantic import BeforeValidator, Field
+from pydantic_core import PydanticCustomError
+
+LARGEST = 2**53
+"""Larger whole numbers are not exact in JSON."""
+
+
+def several(values: Any) -> tuple[Any, ...]:
+    """Return one value as a tuple of one, and several as a tuple.
+
+    Examples
+    --------
+    >>> several(1.0), several([1, 2]), several("cls")
+    ((1.0,), (1, 2), ('cls',))
+    """
+    if getattr(values, "ndim", 1) == 0 or isinstance(values, str | bytes | Mapping) or not isinstance(values, Iterable):
+        return (values,)
+    return tuple(values)
+
+
+def _refuse(wanted: str) -> PydanticCustomError:
+    return PydanticCustomError("option", "{wanted}", {"wanted": wanted})
+
+
+def _whole(value: Any) -> Any:
+    """Return any kind of integer, also numpy's and 1e9, as Python's; booleans are none."""
+    if isinstance(value, float) and value.is_integer():
+        return int(value)
+    if isinstance(value, bool) or type(value).__name__ == "bool":
+        raise _refuse("a whole number")
+    try:
+        return operator.index(value)
+    except TypeError:
+        raise _refuse("a whole number") from None
+
+
+def _number(value: Any) -> Any:
+    """Return any kind of number as Python's: numpy's float32 of 0.1 is 0.1."""
+    if isinstance(value, bool) or not isinstance(value, numbers.Real):
+        raise _refuse("a number, or several")
+    return value if isinstance(value, int) else float(str(value)) if hasattr(value, "dtype") else float(value)
+
+
+def _flag(value: Any) -> Any:
+    """Return True or False, also numpy's; texts and numbers are neither."""
+    if type(value).__name__ not in ("bool", "bool_"):
+        raise _refuse("True or False")
+    return bool(value)
+
+
+def _text(value: Any) -> Any:
+    """Return a fraction as text, as it is typed; a device of torch's as its name."""
+    return str(value) if isinstance(value, float) or type(value).__name__ == "device" else value
+
+
+def mapping(value: Any) -> Any:
+    """Return a dict of any mapping from names."""
+    if not isinstance(value, Mapping) or not all(isinstance(name, str) for name in value):
+        raise _refuse("a mapping from names")
+    return dict(value)
+
+
+Integer = Annotated[int, BeforeValidator(_whole)]
+NotNegative = Annotated[int, BeforeValidator(_whole), Field(ge=0, lt=LARGEST)]
+Positive = Annotated[int, BeforeValidator(_whole), Field(ge=1, lt=LARGEST)]
+Flag = Annotated[bool, BeforeValidator(_flag)]
+Text = Annotated[str, BeforeValidator(_text)]
+Names = Annotated[tuple[str, ...], BeforeValidator(several)]
+Numbers = Annotated[tuple[Annotated[Any, BeforeValidator(_number)], ...], BeforeValidator(several)]
+Integers = Annotated[tuple[Integer, ...], BeforeValidator(several)]
