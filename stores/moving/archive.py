@@ -17,6 +17,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
+from threading import Lock
 from typing import BinaryIO
 
 from ...errors import BadInput, Corrupt, NotFound, ReadOnly, Unavailable
@@ -163,6 +164,8 @@ class ArchiveBackend(Backend):
     def __init__(self, archive: zipfile.ZipFile, path: Path) -> None:
         self.url = str(path)
         self._archive = archive
+        # zipfile skips a member's extra field from where the file stands, and another thread may have moved it (3.13.0).
+        self._one_reads = Lock()
         self._members: dict[str, zipfile.ZipInfo] = {}
         at = 0
         for info in sorted(archive.infolist(), key=lambda i: i.header_offset):
@@ -190,7 +193,8 @@ class ArchiveBackend(Backend):
         if limit is not None and info.file_size > limit:
             raise too_large(key, self.url, limit, info.file_size)
         try:
-            return self._archive.read(info)
+            with self._one_reads:
+                return self._archive.read(info)
         except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError, EOFError, RuntimeError) as e:
             raise _refused(Path(self.url), f"it cannot be read ({e})", key) from None
 
