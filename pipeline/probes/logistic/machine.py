@@ -10,6 +10,9 @@ if TYPE_CHECKING:
 _WORTH_BFLOAT16 = 1 << 21
 """Entries of the features from which the coarser type pays: it halves the time of 2,000 rows of 1,280, not of 1,000."""
 
+_OF_FREE_MEMORY = 0.7
+"""The rest is for intermediate results, which the count of `Problem` leaves out, and for gaps between allocations."""
+
 
 def has_tiles() -> bool:
     """Return whether the processor has matrix units for bfloat16 (AMX)."""
@@ -29,6 +32,17 @@ def has_bfloat16(device: torch.device) -> bool:
     if device.type == "cuda":
         return bool(torch.cuda.is_bf16_supported())
     return device.type == "cpu" and (has_tiles() or bool(getattr(torch.cpu, "_is_avx512_bf16_supported", bool)()))
+
+
+def free_memory(device: torch.device) -> int | None:
+    """Return the bytes that a fit may take on a GPU: most of what is free. None on a CPU, where callers decide."""
+    import torch
+
+    if device.type != "cuda":
+        return None
+    free, _ = torch.cuda.mem_get_info(device)
+    unused = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+    return int(_OF_FREE_MEMORY * (free + unused))
 
 
 def fast_type(entries: int, device: torch.device, exact: torch.dtype) -> torch.dtype:

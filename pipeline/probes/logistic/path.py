@@ -14,6 +14,7 @@ from ....errors import BadInput
 from ..team import Team
 from .certificate import class_weights
 from .course import Course
+from .levels import levels
 from .newton import Search
 from .objective import Models, Point
 from .problem import Problem, pose
@@ -68,8 +69,8 @@ class PathOptions:
         On a CPU; torch's own number by default.
     memory : int, optional
         Bytes that the fit may take, beside what is there before it: features in memory, the interpreter, torch. The
-        fewer, the fewer rows are held for curvature, and the more passes it takes. All rows by default, and of a
-        `Rotated`, which holds them already.
+        fewer, the fewer rows are held for curvature, and the more passes it takes. By default, as many as a GPU's free
+        memory bears, and on a CPU all rows; of a `Rotated`, which holds them already, all.
     """
 
     precision: Precision = "auto"
@@ -193,8 +194,9 @@ def fit_path(
     alone = rows.n * rows.d < _WORTH_A_TEAM or rows.device.type != "cpu"
     with Team(count, workers=not alone) as team:
         problem = pose(
-            rows, task, types[0], team, orthogonal=types[-1], n_penalties=len(penalties), memory=asked.memory
-        )
+            rows, task, types[0], team, orthogonal=types[-1], n_penalties=len(penalties),
+            at_once=len(penalties) if start is not None else max(map(len, levels(penalties))), memory=asked.memory,
+        )  # fmt: skip
         if report is not None:
             report(f"{len(problem.sample)} of {rows.n} rows rotated to their principal axes, {problem.sample.x.dtype}")
         n_columns = problem.columns

@@ -9,7 +9,7 @@ from ....errors import BadInput
 from ..team import Team
 from .axes import Axes
 from .certificate import certificate
-from .machine import fast_type
+from .machine import fast_type, free_memory
 from .objective import Evaluation, Models, Point, Task, evaluate
 from .rotated import Rotated
 from .rows import Rows
@@ -95,6 +95,7 @@ def pose(
     *,
     orthogonal: torch.dtype,
     n_penalties: int,
+    at_once: int,
     memory: int | None,
 ) -> Problem:
     """Find the principal axes of the rows, and rotate as many as memory allows.
@@ -109,19 +110,23 @@ def pose(
         Of the last ones, which the axes are orthonormal to.
     team : Team
     n_penalties : int
+    at_once : int
+        Penalties that are fitted together, at most.
     memory : int or None
         See `fit_path`.
     """
     if isinstance(rows, Rotated):
         axes, sample = rows.sample(task, team)
     else:
-        limit = _sample_rows(rows, task, n_penalties, memory)
+        if memory is None:
+            memory = free_memory(rows.device)
+        limit = _sample_rows(rows, task, n_penalties, at_once, memory)
         fast = fast_type(rows.n * rows.d, rows.device, dtype)
         axes, sample = draw(rows, task, limit, fast, team, orthogonal=orthogonal)
     return Problem(rows, task, axes, sample, team)
 
 
-def _sample_rows(rows: Rows, task: Task, n_penalties: int, memory: int | None) -> int:
+def _sample_rows(rows: Rows, task: Task, n_penalties: int, at_once: int, memory: int | None) -> int:
     """Return how many rows to hold for curvature.
 
     A row takes its features twice in the fast type (4 bytes an entry together in bfloat16), once more in float32 while
@@ -130,8 +135,9 @@ def _sample_rows(rows: Rows, task: Task, n_penalties: int, memory: int | None) -
     """
     if memory is None:
         return rows.n
-    heads = min(n_penalties, 16) * (task.n_classes if task.softmax else task.targets.shape[1])
-    weights = 12 * 8 * n_penalties * heads // min(n_penalties, 16) * rows.d
+    heads = task.n_classes if task.softmax else task.targets.shape[1]
+    weights = 12 * 8 * n_penalties * heads * rows.d
+    heads *= at_once
     fixed = 4 * rows.d * rows.d * 4 + weights + 8 * (32 << 20)
     count = (memory - fixed) // (8 * rows.d + 8 * heads)
     if count < min(rows.n, 2 * rows.d):

@@ -16,6 +16,10 @@ if TYPE_CHECKING:
     import torch
 
 
+_DEVICE_ENTRIES = 1 << 28
+"""Of intermediate results [heads, rows] on a GPU: 1 GiB in float32, many times what keeps it busy."""
+
+
 @dataclass(frozen=True)
 class Sample:
     """Rotated, centred rows of a random sample, in their own order, and their labels and weights.
@@ -42,7 +46,8 @@ class Sample:
     def blocks(self, heads: int, threads: int = 1) -> Iterator[Block]:
         """Yield blocks of a size that suits products with so many columns, and about one for each thread at least."""
         n = len(self)
-        size = n if self.x.device.type != "cpu" else min(block_rows(heads), -(-n // threads))
+        on_cpu = self.x.device.type == "cpu"
+        size = min(block_rows(heads), -(-n // threads)) if on_cpu else max(2048, _DEVICE_ENTRIES // heads)
         for start in range(0, n, size):
             yield Block(start, self.x[start : start + size])
 
