@@ -1,4 +1,4 @@
-"""What a GPU gives: encoders alone and in the whole pipeline, and probes at ImageNet's size. One JSON object at the end.
+"""What a GPU gives: encoders alone and in the pipeline, and probes at ImageNet's size. Ends with one JSON object.
 
     python benchmarks/gpu.py                     # five minutes on one H100; needs no network and no data
     python benchmarks/gpu.py --parts logistic    # some of it
@@ -6,7 +6,8 @@
 
 Models have random weights and images are made here: neither changes the arithmetic. Encoders alone are timed on images
 that are on the device already; the pipeline reads JPEG files of 500 x 375 (in the page cache), hashes, decodes,
-transforms, encodes and seals. A part that fails is reported under its name, and the others run; the exit code is then 1.
+transforms, encodes and seals. A part that fails is reported under its name, and the others run; the exit code is then
+1.
 """
 
 from __future__ import annotations

@@ -14,7 +14,6 @@ from gpu_sizes import Sizes
 from cryoprobe.pipeline.probes.knn.neighbours import KNNProbe
 from cryoprobe.pipeline.probes.logistic import fit_path
 
-_BUDGET = 400.0  # seconds of a fit
 _QUERIES_TIMED = 512
 
 
@@ -60,9 +59,11 @@ def _fit(sizes: Sizes, rows: int) -> dict[str, Any]:
         begin = time.perf_counter()
         last = [""]
 
-        def report(line: str, begin: float = begin, last: list[str] = last) -> None:
+        def report(line: str, label: str = label, begin: float = begin, last: list[str] = last) -> None:
             last[0] = line
-            if time.perf_counter() - begin > _BUDGET:
+            taken = time.perf_counter() - begin
+            print(f"{label} {taken:6.1f} s: {line}", file=sys.stderr, flush=True)
+            if taken > sizes.budget:
                 raise OutOfTime
 
         if x.device.type == "cuda":
@@ -70,7 +71,7 @@ def _fit(sizes: Sizes, rows: int) -> dict[str, Any]:
         try:
             path = fit_path(x, y, 1 / grid, report=report)
         except OutOfTime:
-            found[label] = {"penalties": len(grid), "out_of_time_s": _BUDGET, "last": last[0]}
+            found[label] = {"penalties": len(grid), "out_of_time_s": sizes.budget, "last": last[0]}
             continue
         found[label] = {
             "penalties": len(grid),
@@ -82,6 +83,7 @@ def _fit(sizes: Sizes, rows: int) -> dict[str, Any]:
         }
         if x.device.type == "cuda":
             found[label]["peak_gib"] = round(torch.cuda.max_memory_allocated() / 2**30, 1)
+        print(f"{label}: {found[label]}", file=sys.stderr, flush=True)
     return found
 
 

@@ -28,6 +28,8 @@ class Sizes:
         Of the probes.
     penalties : int
         Values of C.
+    budget : float
+        Seconds after which a fit is given up.
     """
 
     device: torch.device
@@ -47,6 +49,7 @@ class Sizes:
     classes: int = 1000
     queries: int = 50_000
     penalties: int = 45
+    budget: float = 150.0
 
     @classmethod
     def full(cls, device: torch.device) -> Sizes:
