@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -167,6 +168,7 @@ def pipeline(sizes: Sizes, folder: Path) -> dict[str, Any]:
             "idle_share": round(1 - len(paths) / seconds / alone, 3),
             "nvml_busy_share": busy(),
         }
+        print(f"{label}: {found[label]}", file=sys.stderr, flush=True)
     return found
 
 

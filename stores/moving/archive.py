@@ -164,7 +164,7 @@ class ArchiveBackend(Backend):
     def __init__(self, archive: zipfile.ZipFile, path: Path) -> None:
         self.url = str(path)
         self._archive = archive
-        # zipfile skips a member's extra field from where the file stands, and another thread may have moved it (3.13.0).
+        # Of 3.13.0, zipfile skips a member's extra field from where the file stands: another thread may have moved it.
         self._one_reads = Lock()
         self._members: dict[str, zipfile.ZipInfo] = {}
         at = 0

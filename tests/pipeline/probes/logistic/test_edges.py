@@ -12,6 +12,7 @@ import pytest
 
 from cryoprobe.errors import BadInput
 from cryoprobe.pipeline.probes.logistic import LogisticProbe, Rotated, fit_path
+from cryoprobe.pipeline.probes.logistic.levels import levels
 from cryoprobe.pipeline.probes.logistic.rows import stream
 
 Array = npt.NDArray[Any]
@@ -102,6 +103,28 @@ def test_few_rows_of_which_memory_holds_a_part_are_proven_too(dtype: Any) -> Non
     plain = fit_path(x.astype(dtype), y, 1 / cs)
     assert path.converged.all()
     np.testing.assert_allclose(path.objective, plain.objective, rtol=1e-4)
+
+
+class _Enough(Exception):
+    pass
+
+
+def test_memory_counts_all_the_penalties_that_are_fitted_together() -> None:
+    x, y = blobs(20_000, 64, 50)
+    memory = 330 * 2**20
+    lines: list[str] = []
+
+    def first(line: str) -> None:
+        lines.append(line)
+        raise _Enough
+
+    with pytest.raises(_Enough):
+        fit_path(x.astype(np.float32), y, np.logspace(6, -6, 97), memory=memory, report=first)
+    held = int(lines[0].split()[0])
+    together = max(map(len, levels(np.logspace(6, -6, 97))))
+    assert together == 48
+    assert held >= 128
+    assert held * together * 50 * 8 <= memory - 8 * (32 << 20)  # beside blocks on their way
 
 
 def test_rows_that_may_not_be_written_to_are_read_without_a_warning() -> None:
