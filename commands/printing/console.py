@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import textwrap
 import time
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -94,6 +95,8 @@ def table(
 ) -> None:
     """Print a table: fitted to a terminal, whole where it is piped (to be cut and grepped).
 
+    Of columns for which there is no room, those that are the same in all rows are told in a line below.
+
     Parameters
     ----------
     columns : sequence of str
@@ -115,10 +118,21 @@ def table(
     _styled(screen, fitted.head, "bold")
     # Rich is slow for thousands of rows, and they have no style. Its file may be another one than standard output.
     print(*fitted.lines, sep="\n", end="\n" if fitted.lines else "", file=screen.file, flush=True)
-    if fitted.left_out:
-        named = f"Left out: {', '.join(fitted.left_out)} ({more})"
-        counted = f"{count(len(fitted.left_out), 'column')} left out ({more})"
+    same = {head: cells[0][columns.index(head)] for head in fitted.left_out if head in constant(columns, cells)}
+    if told := [f"{head} {value}" for head, value in same.items() if value not in ("", "-")]:
+        for line in textwrap.wrap(f"The same in all rows: {', '.join(told)}", screen.width, subsequent_indent="  "):
+            _styled(screen, line, "dim")
+    if left_out := [head for head in fitted.left_out if head not in same]:
+        named = f"Left out: {', '.join(left_out)} ({more})"
+        counted = f"{count(len(left_out), 'column')} left out ({more})"
         _styled(screen, named if len(named) <= screen.width else counted, "dim")
+
+
+def constant(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> list[str]:
+    """Return the heads of columns that are the same in all of several rows."""
+    if len(rows) < 2:
+        return []
+    return [name for name, *cells in zip(columns, *rows, strict=True) if len({*cells}) == 1]
 
 
 def terminal() -> Console | None:

@@ -12,7 +12,7 @@ from ...pipeline.trials.lines import Line, lines_of
 from ...pipeline.trials.result import interval_text
 from ...pipeline.trials.sweep import size_of, spread
 from ...pipeline.trials.tables import row_of
-from .console import cell_text, in_order, note, out, table
+from .console import cell_text, constant, in_order, note, out, table
 from .formats import csv_table, latex_table, markdown_table
 from .wording import remarks, when
 
@@ -131,13 +131,13 @@ def trials(found: Sequence[Trial], *, form: str = "table", sort: str = "") -> No
         out(every)
         return
     rows = [_line_row(line) for line in lines]
-    constant = _constant(rows)
+    same = [name for name in constant(_COLUMNS, rows) if name not in ("trial", "score")]
     if form == "table":
         # What is the same in all rows goes first, then the least important. In the end is what came of which trial.
-        spare = [*constant, *(name for name in _SPARE if name not in constant)]
-        table(_COLUMNS, rows, spare=spare)
+        table(_COLUMNS, rows, spare=[*same, *(name for name in _SPARE if name not in same)])
         return
-    kept = [i for i, name in enumerate(_COLUMNS) if name not in (*constant, "trial", "run")]
+    left_out = {*same, "trial", "run"} - {"dataset", "model"}
+    kept = [i for i, name in enumerate(_COLUMNS) if name not in left_out]
     cells = [[cell_text(_COLUMNS[i], row[i]) for i in kept] for row in rows]
     out((markdown_table if form == "md" else latex_table)([_COLUMNS[i] for i in kept], cells))
 
@@ -149,16 +149,8 @@ _COLUMNS = (
 )
 _SPARE = (
     *("macro F1", "mean recall", "test", "run", "remarks", "tap"),
-    *("train", "chosen", "draw", "draws", "probe", "is"),
+    *("train", "draws", "chosen", "draw", "probe", "is"),
 )
-
-
-def _constant(rows: Sequence[Sequence[Cell]]) -> list[str]:
-    """Return the columns that are the same in all of several rows; which trial, and its score, are always shown."""
-    if len(rows) < 2:
-        return []
-    always = ("trial", "score", "dataset", "model")
-    return [name for name, *cells in zip(_COLUMNS, *rows, strict=True) if len({*cells}) == 1 and name not in always]
 
 
 def _line_row(line: Line) -> list[Cell]:

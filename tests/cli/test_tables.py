@@ -154,8 +154,11 @@ def shown(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -
 
 
 def body(text: str) -> Iterator[str]:
-    """Yield the rows of a table: what is not its head or the line on what is left out."""
-    yield from (line for line in text.splitlines()[1:] if " left out (" not in line and "Left out: " not in line)
+    """Yield the rows of a table: what is not its head or below it, on what is the same in all and on what is left out."""
+    for line in text.splitlines()[1:]:
+        if line.startswith(("The same in", "Left out: ")) or " left out (" in line:
+            return
+        yield line
 
 
 class TestWhatFits:
@@ -203,11 +206,20 @@ class TestWhatFits:
     def test_what_is_left_out_is_said_in_one_line(self, shown: Shown) -> None:
         text = shown(120, console.named_sets, named_sets())
         heads = text.splitlines()[0]
-        assert text.splitlines()[-1] == "Left out: size, extracted (a wider terminal or --json has all)"
+        assert text.splitlines()[-1] == "The same in all rows: size 2.5 GiB, extracted 2026-11-25 09:18"
         assert not {"size", "extracted"} & {*heads.split()}
         narrow = shown(60, trial_tables.trials, stored_trials())
-        assert narrow.splitlines()[-1] == "12 columns left out (a wider terminal or --json has all)"
+        assert narrow.splitlines()[-1] == "3 columns left out (a wider terminal or --json has all)"
         assert "left out" not in shown(300, console.named_sets, named_sets()).lower()
+
+    def test_of_a_sweep_the_columns_that_differ_stay(self, shown: Shown) -> None:
+        sweep = [
+            trial(trial=id_of(i), model="timm:vit_small_patch14_dinov2", dataset="folder:/data/birds", draw={"shots": i})
+            for i in range(1, 6)
+        ]
+        text = shown(60, trial_tables.trials, sweep)
+        assert [f" {i} a class" in row for i, row in enumerate(body(text), 1)] == [True] * 5
+        assert "dataset folder:/data/birds, model timm:vit_small_patch14_dinov2" in " ".join(text.split())
 
     def test_a_wide_terminal_has_all_of_it(self, shown: Shown, capsys: pytest.CaptureFixture[str]) -> None:
         text = shown(400, trial_tables.trials, stored_trials())
