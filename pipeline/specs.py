@@ -14,9 +14,9 @@ from collections.abc import Sequence
 from typing import Any, Literal, TypeAlias
 
 import numpy as np
-import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict
 
+from ..arrays import Targets
 from ..canonical import digest
 
 Tap: TypeAlias = str
@@ -146,7 +146,7 @@ class DatasetSpec(_Spec):
     schema_version: int = 1
 
 
-def samples_digest(ids: Sequence[bytes], labels: npt.NDArray[np.int64] | npt.NDArray[np.uint8]) -> str:
+def samples_digest(ids: Sequence[bytes], labels: Targets) -> str:
     """Hash ordered (sample id, label) pairs.
 
     Parameters

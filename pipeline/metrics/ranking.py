@@ -9,11 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import numpy as np
-import numpy.typing as npt
 
-Labels = npt.NDArray[np.int64]
-Flags = npt.NDArray[np.uint8] | npt.NDArray[np.bool_]
-Scores = npt.NDArray[np.floating]
+from ...arrays import Flags, Labels, Scores
 
 
 def average_precision(y_true: Flags, scores: Scores) -> float:

@@ -9,8 +9,8 @@ from __future__ import annotations
 from typing import NotRequired, TypedDict
 
 import numpy as np
-import numpy.typing as npt
 
+from ...arrays import Flags, Labels, Mask, Scores
 from ...errors import BadInput
 from .calibration import expected_calibration_error, negative_log_likelihood, seen_rows
 from .per_class import PerClass, mean_f1, per_class_table
@@ -36,11 +36,6 @@ __all__ = [
     "top_k",
     "top_k_hits",
 ]
-
-Labels = npt.NDArray[np.int64]
-Flags = npt.NDArray[np.uint8]
-Scores = npt.NDArray[np.floating]
-
 
 MANY_CLASSES = 128
 """From here on a confusion matrix is nearly empty, and as JSON megabytes of zeros."""
@@ -169,7 +164,7 @@ def top_k(y_true: Labels, scores: Scores, k: int) -> float:
     return float(np.mean(top_k_hits(y_true, scores, k)))
 
 
-def top_k_hits(y_true: Labels, scores: Scores, k: int) -> npt.NDArray[np.bool_]:
+def top_k_hits(y_true: Labels, scores: Scores, k: int) -> Mask:
     """Say of each row whether its true class is among the k highest scores, bool [n].
 
     The rank of the true class is the number of classes with a higher score, plus those with the same score and a
@@ -179,7 +174,7 @@ def top_k_hits(y_true: Labels, scores: Scores, k: int) -> npt.NDArray[np.bool_]:
     earlier = np.arange(scores.shape[1])[None, :] < y_true[:, None]  # [n, K]
     rank = np.sum((scores > own) | ((scores == own) & earlier), axis=1)  # [n]
     # NaN fails the second comparison too, so a broken score is never a hit.
-    hits: npt.NDArray[np.bool_] = (rank < k) & (own[:, 0] > -np.inf)
+    hits: Mask = (rank < k) & (own[:, 0] > -np.inf)
     return hits
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
+from ...arrays import Float32, Mask
 from ...errors import BadInput
 from .part import Part, blocks_of
 from .twins import told_of_twins
@@ -16,8 +16,8 @@ class _Columns(NamedTuple):
     """What one pass over the rows shows: rows that are not finite, and the range of every column [d]."""
 
     not_finite: int
-    low: npt.NDArray[np.float32]
-    high: npt.NDArray[np.float32]
+    low: Float32
+    high: Float32
 
 
 def check_parts(train: Part, val: Part | None, test: Part, n_classes: int, *, ordered: bool = False) -> list[str]:
@@ -88,7 +88,7 @@ def check_parts(train: Part, val: Part | None, test: Part, n_classes: int, *, or
     return [*told, *told_of_twins(train, ordered=ordered)]
 
 
-def present(part: Part, n_classes: int) -> npt.NDArray[np.bool_]:
+def present(part: Part, n_classes: int) -> Mask:
     """Which classes have a row (a positive) in `part`, bool [n_classes]."""
     labels = part.y if part.y.ndim == 1 else np.nonzero(part.y)[1]
     return np.bincount(labels.astype(np.int64), minlength=n_classes) > 0

@@ -10,12 +10,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
+from ...arrays import Indices, Mask, Targets
 from ...errors import BadInput
-from .part import Indices
-
-Targets = npt.NDArray[np.int64] | npt.NDArray[np.uint8]
 
 
 @dataclass(frozen=True)
@@ -123,7 +120,7 @@ def first_rows(labels: Targets, count: int, seed: int) -> Indices:
     return np.sort(np.random.default_rng(seed).permutation(len(labels))[:count])
 
 
-def until_each_has(flags: Targets, enough: int) -> npt.NDArray[np.bool_]:
+def until_each_has(flags: Targets, enough: int) -> Mask:
     """Say which rows are taken when going through them, while one of a row's flags has been taken too seldom."""
     taken = np.zeros(len(flags), dtype=bool)
     counts = np.zeros(flags.shape[1], dtype=np.int64)

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from ...arrays import Targets
 from ...errors import BadInput
 from ..metrics.bootstrap import Interval
 from ..metrics.scores import ClassificationMetrics, MultilabelMetrics
@@ -23,7 +24,7 @@ from .part import Part
 from .request import ProbeRequest
 from .scoring import score_test, score_validation
 from .selection import CurvePoint, choose, end_of_grid
-from .training import Fitted, Prediction, Targets, fit_estimator, fit_grid, predict
+from .training import Fitted, Prediction, fit_estimator, fit_grid, predict
 
 _WORTH_SAYING = 0.01
 """Share of the test rows from which equal votes are told: a few are usual."""

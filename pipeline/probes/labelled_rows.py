@@ -10,13 +10,10 @@ import sys
 from typing import Any, NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 from sklearn.utils.multiclass import check_classification_targets, type_of_target
 from sklearn.utils.validation import check_is_fitted, column_or_1d
 
-Rows = npt.NDArray[np.float32] | npt.NDArray[np.float64]
-Float64 = npt.NDArray[np.float64]
-Indices = npt.NDArray[np.int64]
+from ...arrays import Array, Features, Float64, Indices
 
 _ROWS_AT_ONCE = 8192
 """Rows that are widened to float64 together; at 1,024 dimensions they are 64 MiB."""
@@ -34,9 +31,9 @@ class Labelled(NamedTuple):
         Labels in ascending order; 0 to C - 1 where there are flags.
     """
 
-    x: Rows
+    x: Features
     codes: Indices
-    classes: npt.NDArray[Any]
+    classes: Array
 
     @property
     def multilabel(self) -> bool:
@@ -100,7 +97,7 @@ def check_labelled(estimator: Any, X: Any, y: Any, *, multilabel: bool = False) 
     return Labelled(x, codes.astype(np.int64), classes)
 
 
-def check_rows(estimator: Any, X: Any) -> Rows:
+def check_rows(estimator: Any, X: Any) -> Features:
     """Check what a fitted estimator is asked about.
 
     Raises
@@ -110,7 +107,7 @@ def check_rows(estimator: Any, X: Any) -> Rows:
         If rows are not finite numbers, or do not have the features that the estimator was fitted on.
     """
     check_is_fitted(estimator)
-    x: Rows = _validated(estimator, as_numpy(X))
+    x: Features = _validated(estimator, as_numpy(X))
     return x
 
 
@@ -141,7 +138,7 @@ def blocks(n: int, size: int = _ROWS_AT_ONCE) -> list[slice]:
     return [slice(start, min(start + size, n)) for start in range(0, n, size)]
 
 
-def class_sums(x: Rows, codes: Indices, n_classes: int, inverse_norms: Float64 | None = None) -> Float64:
+def class_sums(x: Features, codes: Indices, n_classes: int, inverse_norms: Float64 | None = None) -> Float64:
     """Return the sum of every class' rows, float64 [C, d], accumulated in float64.
 
     Parameters
@@ -164,7 +161,7 @@ def class_sums(x: Rows, codes: Indices, n_classes: int, inverse_norms: Float64 |
     return sums
 
 
-def squares(x: Rows) -> Float64:
+def squares(x: Features) -> Float64:
     """Return the squared Euclidean norm of every row, float64 [n].
 
     Raises
@@ -180,7 +177,7 @@ def squares(x: Rows) -> Float64:
     return found
 
 
-def norms(x: Rows) -> Float64:
+def norms(x: Features) -> Float64:
     """Return the Euclidean norm of every row, float64 [n]; 1 for a row of zeros, which no factor can scale."""
     found: Float64 = np.sqrt(squares(x))
     found[found == 0] = 1.0

@@ -4,19 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
-import numpy.typing as npt
 
+from ...arrays import Float32, Indices, Targets
 from ...errors import BadInput
 from ...stores.feature_set import FeatureSet
 
 if TYPE_CHECKING:
     from .logistic import Rotated
-
-Matrix = npt.NDArray[np.float32]
-Indices = npt.NDArray[np.int64]
 
 BLOCK_ROWS = 8192
 """Of a matrix, where rows are gone through block by block: at 1,280 dimensions 40 MiB."""
@@ -67,7 +64,7 @@ class StoredRows:
         """Return these rows and then those."""
         return StoredRows((*self._sources, *other._sources), raw=self._raw)
 
-    def blocks(self) -> Iterator[Matrix]:
+    def blocks(self) -> Iterator[Float32]:
         """Yield every row once, float32 [b, d], always in the same blocks."""
         size = max(64, _BLOCK_BYTES // (4 * self.shape[1]))
         for feature_set, rows in self._sources:
@@ -90,7 +87,7 @@ class Whole:
         Not to be changed.
     """
 
-    def __init__(self, matrix: Matrix) -> None:
+    def __init__(self, matrix: Float32) -> None:
         self.matrix = matrix
         self._rotated: Rotated | None = None
 
@@ -106,6 +103,10 @@ class Whole:
 
             self._rotated = Rotated(self.matrix)
         return self._rotated
+
+
+FeatureRows: TypeAlias = Float32 | StoredRows
+"""Features of rows, [n, d]: in memory, or read block by block."""
 
 
 @dataclass(frozen=True)
@@ -124,8 +125,8 @@ class Part:
         Which rows of it they are; None for all.
     """
 
-    x: Matrix | StoredRows
-    y: npt.NDArray[np.int64] | npt.NDArray[np.uint8]
+    x: FeatureRows
+    y: Targets
     whole: Whole | None = None
     rows: Indices | None = None
 
@@ -133,7 +134,7 @@ class Part:
         return len(self.y)
 
     @property
-    def matrix(self) -> Matrix:
+    def matrix(self) -> Float32:
         """The rows in memory.
 
         Raises
@@ -151,7 +152,7 @@ class Part:
         return self.x
 
     @property
-    def for_logistic(self) -> Matrix | StoredRows | Rotated:
+    def for_logistic(self) -> FeatureRows | Rotated:
         """The rows as logistic regression takes them: with the rotation that they share with other parts, if it pays.
 
         A few rows of many are better rotated by themselves, in the space that they span.
@@ -175,7 +176,7 @@ class Part:
 
     def joined(self, other: Part) -> Part:
         """Return these rows and then those."""
-        y: npt.NDArray[np.int64] | npt.NDArray[np.uint8] = np.concatenate([self.y, other.y])
+        y: Targets = np.concatenate([self.y, other.y])
         if isinstance(self.x, StoredRows) and isinstance(other.x, StoredRows):
             return Part(self.x.joined(other.x), y)
         x = np.concatenate([self.matrix, other.matrix])
@@ -184,7 +185,7 @@ class Part:
         return Part(x, y, self.whole, np.concatenate([self.rows, other.rows]))
 
 
-def blocks_of(x: Matrix | StoredRows) -> Iterator[Matrix]:
+def blocks_of(x: FeatureRows) -> Iterator[Float32]:
     """Yield the rows, block by block."""
     if isinstance(x, StoredRows):
         yield from x.blocks()

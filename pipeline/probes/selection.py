@@ -7,12 +7,10 @@ from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 import numpy as np
-import numpy.typing as npt
 
+from ...arrays import Indices, Mask, Targets
 from ...errors import BadInput
-from .training import Fitted, Targets
-
-Indices = npt.NDArray[np.int64]
+from .training import Fitted
 
 CurvePoint = dict[str, Any]
 """One value of the parameter, under its name; its validation scores, None where one does not apply; and its fit:
@@ -232,7 +230,7 @@ def stratified_holdout(labels: Targets, fraction: float, seed: int) -> tuple[Ind
     return np.flatnonzero(~is_held), np.flatnonzero(is_held)
 
 
-def _hold_by_class(labels: Targets, order: Indices, fraction: float, rng: np.random.Generator) -> npt.NDArray[np.bool_]:
+def _hold_by_class(labels: Targets, order: Indices, fraction: float, rng: np.random.Generator) -> Mask:
     """Mark the rows to hold out: the first rows of every class, in `order`."""
     n = len(labels)
     _, codes, counts = np.unique(labels, return_inverse=True, return_counts=True)  # [n], [K]
@@ -253,7 +251,7 @@ def _hold_by_class(labels: Targets, order: Indices, fraction: float, rng: np.ran
     return is_held
 
 
-def _hold_by_flag(flags: npt.NDArray[np.bool_], order: Indices, fraction: float) -> npt.NDArray[np.bool_]:
+def _hold_by_flag(flags: Mask, order: Indices, fraction: float) -> Mask:
     """Mark the rows to hold out so that each flag gives its share of its rows, bool [n].
 
     Iterative stratification (Sechidis, Tsoumakas and Vlahavas 2011, algorithm 1) for two parts: the rows of the flag

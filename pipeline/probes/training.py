@@ -13,19 +13,15 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
-import numpy.typing as npt
 
+from ...arrays import Mask, Scores, Targets
 from ...errors import BadInput
-from .part import Matrix, StoredRows, blocks_of
+from .part import FeatureRows, blocks_of
 
 if TYPE_CHECKING:
     from .logistic import Rotated
 
-    TrainingRows: TypeAlias = Matrix | StoredRows | Rotated
-
-Features: TypeAlias = Matrix | StoredRows
-Targets = npt.NDArray[np.int64] | npt.NDArray[np.uint8]
-FloatArray = npt.NDArray[np.floating]
+    TrainingRows: TypeAlias = FeatureRows | Rotated
 
 _WORTH_THREADS = 1e9
 """Multiplications in one pass over the rows (n d K) from which BLAS may use several threads.
@@ -84,9 +80,9 @@ class Prediction:
     """
 
     labels: Targets
-    scores: FloatArray | None
-    probabilities: FloatArray | None = None
-    tied: npt.NDArray[np.bool_] | None = None
+    scores: Scores | None
+    probabilities: Scores | None = None
+    tied: Mask | None = None
 
 
 def fit_estimator(estimator: Any, x: TrainingRows, y: Targets) -> Fitted:
@@ -146,7 +142,9 @@ def _fitted(estimator: Any, seconds: float, caught: Sequence[warnings.WarningMes
     )
 
 
-def predict(estimator: Any, x: Features, n_classes: int, *, multilabel: bool, in_float64: bool = False) -> Prediction:
+def predict(
+    estimator: Any, x: FeatureRows, n_classes: int, *, multilabel: bool, in_float64: bool = False
+) -> Prediction:
     """Return labels, scores and probabilities of rows x [n, d], block by block.
 
     Parameters
@@ -177,7 +175,7 @@ def predict(estimator: Any, x: Features, n_classes: int, *, multilabel: bool, in
     return Prediction(all_of("labels"), all_of("scores"), all_of("probabilities"), all_of("tied"))
 
 
-def _predict_block(estimator: Any, x: FloatArray, n_classes: int, multilabel: bool) -> Prediction:
+def _predict_block(estimator: Any, x: Scores, n_classes: int, multilabel: bool) -> Prediction:
     probabilities, tied = None, None
     with warnings.catch_warnings(), _refusals(estimator):
         # Such as invalid values in a matrix product of some BLAS builds; the labels are checked below.
@@ -185,7 +183,7 @@ def _predict_block(estimator: Any, x: FloatArray, n_classes: int, multilabel: bo
         if hasattr(estimator, "votes_at"):  # nearest neighbours: one search serves all that is asked
             votes, tied = estimator.votes_at(x, (estimator.k_,))[0]
             labels = np.asarray(estimator.decided(votes))
-            scores: FloatArray | None = votes
+            scores: Scores | None = votes
             if not multilabel:
                 probabilities = _in_columns(estimator, votes, n_classes, np.nan)
                 scores = None if probabilities is None else without_votes_last(probabilities)
@@ -208,12 +206,12 @@ def _predict_block(estimator: Any, x: FloatArray, n_classes: int, multilabel: bo
     return Prediction(targets, scores, probabilities, tied)
 
 
-def without_votes_last(probabilities: FloatArray) -> FloatArray:
+def without_votes_last(probabilities: Scores) -> Scores:
     """Return probabilities as scores: -inf for a class without a vote or a training row, which nothing speaks for."""
     return np.where(probabilities > 0, probabilities, -np.inf)
 
 
-def class_probabilities(estimator: Any, x: FloatArray, n_classes: int) -> FloatArray | None:
+def class_probabilities(estimator: Any, x: Scores, n_classes: int) -> Scores | None:
     """Return probabilities [n, n_classes] of rows x [n, d], or None where the estimator has none.
 
     NaN in the column of a class that was not in training. A probability that comes from margins is never 0: one that
@@ -229,7 +227,7 @@ def class_probabilities(estimator: Any, x: FloatArray, n_classes: int) -> FloatA
     return _in_columns(estimator, raw, n_classes, np.nan)
 
 
-def _in_columns(estimator: Any, raw: FloatArray, n_classes: int, absent: float) -> FloatArray | None:
+def _in_columns(estimator: Any, raw: Scores, n_classes: int, absent: float) -> Scores | None:
     """Scatter columns from the estimator's ``classes_`` to all classes; None where they are not those."""
     classes = np.asarray(getattr(estimator, "classes_", np.arange(n_classes)))
     if raw.shape != (len(raw), classes.size):
@@ -239,7 +237,7 @@ def _in_columns(estimator: Any, raw: FloatArray, n_classes: int, absent: float) 
     return values
 
 
-def _class_scores(estimator: Any, x: FloatArray, n_classes: int, probabilities: FloatArray | None) -> FloatArray | None:
+def _class_scores(estimator: Any, x: Scores, n_classes: int, probabilities: Scores | None) -> Scores | None:
     """Scores of single-label classes.
 
     ``decision_function`` goes first: probabilities of classes far behind round to the same zero, which would tie them.
@@ -261,7 +259,7 @@ def _class_scores(estimator: Any, x: FloatArray, n_classes: int, probabilities: 
     return scores
 
 
-def _multilabel_scores(estimator: Any, x: FloatArray) -> FloatArray | None:
+def _multilabel_scores(estimator: Any, x: Scores) -> Scores | None:
     """Scores of the positive side of every flag."""
     for method in ("decision_function", "predict_proba"):
         if not hasattr(estimator, method):

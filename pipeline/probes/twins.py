@@ -7,7 +7,8 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from .part import Matrix, Part, StoredRows, blocks_of
+from ...arrays import Indices
+from .part import FeatureRows, Part, blocks_of
 
 _WORTH_SAYING = 0.01
 """Share of the rows from which one group of identical ones is told to any probe: such rows often come of images that
@@ -71,7 +72,7 @@ def told_of_twins(part: Part, *, ordered: bool) -> list[str]:
     return told
 
 
-def _digests(x: Matrix | StoredRows) -> npt.NDArray[np.uint64]:
+def _digests(x: FeatureRows) -> npt.NDArray[np.uint64]:
     """Return a number for each row, [n], that rows share if they have the same features.
 
     Some columns are looked at first: only rows that agree in these can be identical.
@@ -84,7 +85,7 @@ def _digests(x: Matrix | StoredRows) -> npt.NDArray[np.uint64]:
     return found
 
 
-def _hashes(x: Matrix | StoredRows, columns: npt.NDArray[np.int64] | None = None) -> npt.NDArray[np.uint64]:
+def _hashes(x: FeatureRows, columns: Indices | None = None) -> npt.NDArray[np.uint64]:
     """Return a 64-bit hash of the features of each row, or of some of them, [n].
 
     Multilinear hashing of their bits (Lemire and Kaser 2014, section 2): of a million rows, the chance that two

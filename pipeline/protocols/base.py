@@ -9,22 +9,22 @@ from typing import Any, Literal, cast
 
 from pydantic import JsonValue
 
+from ...arrays import Indices
 from ...errors import BadInput
 from ..metrics.scores import ClassificationMetrics
 from ..probes.draws import Draw, draw_shots
 from ..probes.fit import ProbeOutcome
 from ..probes.part import Part
-from ..probes.selection import Indices, stratified_holdout
+from ..probes.selection import stratified_holdout
 from ..specs import Tap
 
-Features = Literal["unit", "raw"]
+Normalisation = Literal["unit", "raw"]
 Validation = Literal["none", "official", "either", "held"]
 """Which rows choose: nobody; the data set's own validation split, if it has one; that or else a share of train; or
 always a share of train."""
 
 HoldOut = Callable[[Any, float, int], tuple[Indices, Indices]]
 DrawShots = Callable[[Any, int, int, int, Any], tuple[Indices, Indices]]
-
 
 METRIC = "metric"
 """Name of the parameter that chooses the score, in protocols that leave the choice."""
@@ -200,7 +200,7 @@ class Protocol:
     name: str
     description: str
     source: str
-    features: Features
+    features: Normalisation
     run: Callable[[Problem], ProbeOutcome]
     tap: Tap | None = None
     validation: Validation = "none"

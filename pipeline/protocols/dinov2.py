@@ -9,14 +9,14 @@ from types import MappingProxyType
 from typing import Any, cast
 
 import numpy as np
-import numpy.typing as npt
 
+from ...arrays import Float64, Indices, Mask
 from ..metrics.ranking import mean_average_precision
 from ..probes.checks import check_parts
 from ..probes.draws import draw_shots
 from ..probes.fit import Choice, ProbeOutcome, fit, outcome
 from ..probes.scoring import score_validation
-from ..probes.selection import Criterion, Indices, best_of, curve_point, end_of_grid
+from ..probes.selection import Criterion, best_of, curve_point, end_of_grid
 from ..probes.training import Prediction, without_votes_last
 from .base import METRIC, Problem, Protocol, Transform
 from .heads import fit_heads
@@ -99,8 +99,8 @@ def run_knn(problem: Problem) -> ProbeOutcome:
 
 def _prediction(
     classes: Indices,
-    votes: npt.NDArray[np.float64],
-    tied: npt.NDArray[np.bool_],
+    votes: Float64,
+    tied: Mask,
     n_classes: int,
     *,
     multilabel: bool,

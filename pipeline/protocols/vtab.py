@@ -6,9 +6,10 @@ import math
 
 import numpy as np
 
-from ..probes.draws import Targets, is_mixed
+from ...arrays import Indices, Targets
+from ..probes.draws import is_mixed
 from ..probes.fit import ProbeOutcome
-from ..probes.selection import Indices, end_of_grid, middle_of_best
+from ..probes.selection import end_of_grid, middle_of_best
 from .base import Problem, Protocol
 from .logistic_search import SOLVER, LogisticSearch
 

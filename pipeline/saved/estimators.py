@@ -11,12 +11,10 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
+from ...arrays import Array
 from ...errors import BadInput
 from .header import Kind, Neighbours, Probability, Step
-
-Tensor = npt.NDArray[Any]
 
 SAVABLE = (
     "Probes that can be saved: logreg, logistic, ridge, few-shot-ridge, nearest-mean, lda, sgd, mlp and KNNProbe; "
@@ -43,13 +41,13 @@ class Parts:
     """
 
     kind: Kind
-    tensors: dict[str, Tensor]
-    classes: Tensor
+    tensors: dict[str, Array]
+    classes: Array
     probability: Probability | None
-    before: list[tuple[Step, dict[str, Tensor]]] = field(default_factory=list)
+    before: list[tuple[Step, dict[str, Array]]] = field(default_factory=list)
     neighbours: Neighbours | None = None
 
-    def all_tensors(self) -> dict[str, Tensor]:
+    def all_tensors(self) -> dict[str, Array]:
         """Return the tensors under the names that they have in the file."""
         steps = {f"before.{i}.{n}": t for i, (_, tensors) in enumerate(self.before) for n, t in tensors.items()}
         return {**steps, **self.tensors}
@@ -179,11 +177,11 @@ def _parts(estimator: Any, multilabel: bool) -> Parts:
 
 
 def _linear(
-    weight: Tensor,
-    intercept: Tensor,
-    classes: Tensor,
+    weight: Array,
+    intercept: Array,
+    classes: Array,
     probability: Probability | None,
-    before: list[tuple[Step, dict[str, Tensor]]] | None = None,
+    before: list[tuple[Step, dict[str, Array]]] | None = None,
 ) -> Parts:
     return Parts("linear", {"weight": weight, "intercept": intercept}, classes, probability, before or [])
 
@@ -204,7 +202,7 @@ def _probability(estimator: Any, outputs: int, multilabel: bool) -> Probability 
     return "normalised-sigmoid" if one_by_one else "softmax"
 
 
-def _flags(estimator: Any, classes: Tensor) -> Parts:
+def _flags(estimator: Any, classes: Array) -> Parts:
     """Return what a `FlagsProbe` amounts to: constant flags get a row, or votes, of their own."""
     always = estimator.constant_.astype(np.float64).tolist()
     if not estimator.together_:
@@ -231,7 +229,7 @@ def _certain(value: float, probability: Probability | None) -> float:
 
 
 def _one_vs_rest(
-    estimator: Any, trained: list[Parts | None], always: list[float], classes: Tensor, multilabel: bool
+    estimator: Any, trained: list[Parts | None], always: list[float], classes: Array, multilabel: bool
 ) -> Parts:
     """Stack binary problems, one row each; one that is None has a constant answer, in `always`."""
     first = next((part for part in trained if part is not None), None)
@@ -252,13 +250,13 @@ def _one_vs_rest(
     return _linear(np.stack(weights), np.array(intercepts), classes, probability, first.before)
 
 
-def _same(one: list[tuple[Step, dict[str, Tensor]]], other: list[tuple[Step, dict[str, Tensor]]]) -> bool:
+def _same(one: list[tuple[Step, dict[str, Array]]], other: list[tuple[Step, dict[str, Array]]]) -> bool:
     return [step for step, _ in one] == [step for step, _ in other] and all(
         np.array_equal(a[name], b[name]) for (_, a), (_, b) in zip(one, other, strict=True) for name in a
     )
 
 
-def _step(transformer: Any) -> list[tuple[Step, dict[str, Tensor]]]:
+def _step(transformer: Any) -> list[tuple[Step, dict[str, Array]]]:
     from sklearn.preprocessing import StandardScaler
 
     if transformer in (None, "passthrough"):

@@ -9,9 +9,9 @@ from collections.abc import Mapping
 from typing import Any, Literal, NoReturn, Self
 
 import numpy as np
-import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError, model_validator
 
+from ...arrays import Array
 from ...canonical import digest
 from ...errors import Corrupt, Incompatible
 from ...stores.layout import dump_seal, is_whole
@@ -178,7 +178,7 @@ def damaged(path: str, why: str) -> Corrupt:
     return Corrupt(f"The probe file {path} is damaged: {why}.", hint="Copy it again, or train anew.", key=path)
 
 
-def tensors_digest(tensors: Mapping[str, npt.NDArray[Any]]) -> str:
+def tensors_digest(tensors: Mapping[str, Array]) -> str:
     """Return the sha256 over the tensors in the order of their names: name, a zero byte, little-endian bytes."""
     h = hashlib.sha256()
     for name in sorted(tensors):

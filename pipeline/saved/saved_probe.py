@@ -6,15 +6,13 @@ from collections.abc import Mapping
 from typing import Any, Literal
 
 import numpy as np
-import numpy.typing as npt
 
+from ...arrays import Array, Float64, Targets
 from ...class_names import distinct
 from ...errors import BadInput
 from .header import ProbeHeader, damaged
 
-Tensors = Mapping[str, npt.NDArray[Any]]
-Float64 = npt.NDArray[np.float64]
-Labels = npt.NDArray[np.int64] | npt.NDArray[np.uint8]
+Tensors = Mapping[str, Array]
 
 _ROWS_AT_ONCE = 4096
 """Rows that are widened to float64 together."""
@@ -66,7 +64,7 @@ class SavedProbe:
         """What `outputs` has of every class."""
         return "score" if self.header.probability is None else "probability"
 
-    def predict(self, x: npt.NDArray[Any]) -> Labels:
+    def predict(self, x: Array) -> Targets:
         """Return labels of features [n, d]: int64 [n], places in `classes`; or uint8 [n, K] flags.
 
         Raises
@@ -78,7 +76,7 @@ class SavedProbe:
         """
         return self.outputs(x)[0]
 
-    def probabilities(self, x: npt.NDArray[Any]) -> Float64 | None:
+    def probabilities(self, x: Array) -> Float64 | None:
         """Return the probability of every class, float64 [n, K], or None for a probe that has only scores.
 
         Raises
@@ -88,7 +86,7 @@ class SavedProbe:
         """
         return None if self.header.probability is None else self.outputs(x)[1]
 
-    def outputs(self, x: npt.NDArray[Any]) -> tuple[Labels, Float64]:
+    def outputs(self, x: Array) -> tuple[Targets, Float64]:
         """Return labels, as `predict`, and float64 [n, K] probabilities, or scores where there are none.
 
         Raises
@@ -107,7 +105,7 @@ class SavedProbe:
             raise BadInput("Some features are NaN or infinite.", hint="Check where they come from.")
         n, n_classes = len(x), len(self.classes)
         values = np.empty((n, n_classes))
-        labels: Labels = np.empty((n, n_classes), np.uint8) if self.header.multilabel else np.empty(n, np.int64)
+        labels: Targets = np.empty((n, n_classes), np.uint8) if self.header.multilabel else np.empty(n, np.int64)
         for start in range(0, n, _ROWS_AT_ONCE):
             block = slice(start, start + _ROWS_AT_ONCE)
             with np.errstate(over="ignore", invalid="ignore"):
@@ -118,7 +116,7 @@ class SavedProbe:
                 values[block] = self._values(raw)
         return labels, values
 
-    def raw_outputs(self, x: npt.NDArray[Any]) -> Float64:
+    def raw_outputs(self, x: Array) -> Float64:
         """Return votes [n, K], or scores [n, R] before they become probabilities; R is 1 or 2 for two classes."""
         for i, step in enumerate(self.header.before):
             x = x.astype(np.float64)
@@ -134,7 +132,7 @@ class SavedProbe:
             x = np.maximum(x @ self.tensors["hidden.weight"].T + self.tensors["hidden.intercept"], 0)
         return np.asarray(x @ self.tensors["weight"].T + self.tensors["intercept"], dtype=np.float64)
 
-    def _labels(self, raw: Float64) -> Labels:
+    def _labels(self, raw: Float64) -> Targets:
         if self.header.multilabel:
             # Half of the weights of a softmax may add up to a little less than a half.
             return (raw > 0 if self._knn is None else raw >= 0.5 - 1e-12).astype(np.uint8)

@@ -12,12 +12,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from ...arrays import Indices, SampleIds
 from ...class_names import almost, distinct, places_of, repeated
 from ...errors import BadInput
 from ...stores.feature_set import FeatureSet
 from ..probes.draws import Draw, draw_fraction, draw_shots, first_rows, is_mixed
 from ..probes.part import Part, StoredRows, Whole
-from ..probes.selection import Indices, stratified_holdout
+from ..probes.selection import stratified_holdout
 from .sets import HeldOut, TrialSets
 
 _COPIES = 3
@@ -25,8 +26,6 @@ _COPIES = 3
 
 _MOST_NAMED = 5
 """Class names that a line lists."""
-
-Samples = npt.NDArray[np.uint8]
 
 
 @dataclass(frozen=True)
@@ -175,13 +174,13 @@ class TrialRows:
     def _few(
         self,
         train: Part,
-        samples: Samples,
+        samples: SampleIds,
         val: Part | None,
-        val_samples: Samples | None,
+        val_samples: SampleIds | None,
         shots: int,
         seed: int,
         sampling: SamplingRule,
-    ) -> tuple[Part, Samples, Part | None, Samples | None]:
+    ) -> tuple[Part, SampleIds, Part | None, SampleIds | None]:
         """Draw few-shot rows, and as many validation rows from the validation set or else from what is left."""
         then = shots if sampling.val_shots is None else min(shots, sampling.val_shots)
         # Some references draw both in one go, so a validation set is drawn from together with train.
@@ -279,11 +278,11 @@ def _widened(part: Part, n_classes: int) -> Part:
     return replace(part, y=flags)
 
 
-def _shared(samples: Samples, others: Samples) -> int:
+def _shared(samples: SampleIds, others: SampleIds) -> int:
     """Return how many of `samples` [n, 32] are among `others` [m, 32]."""
     return int(np.isin(_as_void(samples), _as_void(others)).sum())
 
 
-def _as_void(samples: Samples) -> npt.NDArray[np.void]:
+def _as_void(samples: SampleIds) -> npt.NDArray[np.void]:
     """View sample ids [n, 32] as n items that can be compared."""
     return np.ascontiguousarray(samples).view("V32").reshape(-1)

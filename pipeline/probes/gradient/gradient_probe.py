@@ -15,8 +15,7 @@ from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted
 
-Features = npt.NDArray[np.float32] | npt.NDArray[np.float64]
-Labels = npt.NDArray[np.int64]
+from ....arrays import Array, Features, Float64, Labels
 
 _CHUNK_ROWS = 8192
 """Of one product when predicting, so that hidden activations of many rows do not fill the memory."""
@@ -35,7 +34,7 @@ class GradientProbe(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     """
 
     random_state: int | np.random.RandomState | None
-    classes_: npt.NDArray[Any]
+    classes_: Array
 
     @abstractmethod
     def _train(self, x: Features, codes: Labels, n_classes: int, seed: int) -> None:
@@ -76,14 +75,14 @@ class GradientProbe(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         logits = self._all_logits(X)
         return logits[:, 1] - logits[:, 0] if logits.shape[1] == 2 else logits
 
-    def predict_proba(self, X: npt.ArrayLike) -> npt.NDArray[np.float64]:
+    def predict_proba(self, X: npt.ArrayLike) -> Float64:
         """Return class probabilities [n, K] of rows [n, d], the softmax of the logits."""
         logits = self._all_logits(X).astype(np.float64)
-        p: npt.NDArray[np.float64] = np.exp(logits - logits.max(axis=1, keepdims=True))
+        p: Float64 = np.exp(logits - logits.max(axis=1, keepdims=True))
         p /= p.sum(axis=1, keepdims=True)
         return p
 
-    def predict(self, X: npt.ArrayLike) -> npt.NDArray[Any]:
+    def predict(self, X: npt.ArrayLike) -> Array:
         """Return the likeliest label [n] of rows [n, d]."""
         best = self._all_logits(X).argmax(axis=1)
         return np.asarray(self.classes_[best])

@@ -15,8 +15,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, TypedDict, Unpack
 
 import numpy as np
-import numpy.typing as npt
 
+from ....arrays import Features, Float64, Labels, Mask
 from ....errors import BadInput
 from ..team import Team
 from .batches import Batches
@@ -25,8 +25,6 @@ from .updates import AdamW, Momentum, Update
 if TYPE_CHECKING:
     import torch
 
-Features = npt.NDArray[np.float32] | npt.NDArray[np.float64]
-Labels = npt.NDArray[np.int64]
 OptimizerName = Literal["sgd", "adamw"]
 Schedule = Literal["cosine", "constant"]
 
@@ -64,7 +62,7 @@ class Heads:
     biases: Features
     learning_rates: tuple[float, ...]
     weight_decays: tuple[float, ...]
-    losses: npt.NDArray[np.float64]
+    losses: Float64
     iterations: int
 
     def __len__(self) -> int:
@@ -75,10 +73,10 @@ class Heads:
         return np.asarray(x @ self.weights[head].T + self.biases[head])
 
     @property
-    def diverged(self) -> npt.NDArray[np.bool_]:
+    def diverged(self) -> Mask:
         """Whether a head has weights or a loss that are not finite, bool [H]."""
         finite = np.isfinite(self.weights).all(axis=(1, 2)) & np.isfinite(self.biases).all(axis=1)
-        broken: npt.NDArray[np.bool_] = ~(finite & np.isfinite(self.losses))
+        broken: Mask = ~(finite & np.isfinite(self.losses))
         return broken
 
 
@@ -306,9 +304,7 @@ def _check(
             raise BadInput(f"there is no {name} {value!r}", hint=f"Give one of {', '.join(known)}.", key=name)
 
 
-def _initial(
-    d: int, n_classes: int, std: float | None, rng: np.random.Generator
-) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+def _initial(d: int, n_classes: int, std: float | None, rng: np.random.Generator) -> tuple[Float64, Float64]:
     """Weights [d, K] and biases [K] that every head starts from."""
     if std is not None:
         return std * rng.standard_normal((d, n_classes)), np.zeros(n_classes)

@@ -9,13 +9,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
-import numpy.typing as npt
 
+from ....arrays import Features, Float64, Labels
 from ....errors import BadInput
 from ..selection import stratified_holdout
 from ..team import Team
 from .batches import Batches
-from .gradient_probe import Features, GradientProbe, Labels
+from .gradient_probe import GradientProbe
 from .updates import AdamW
 
 if TYPE_CHECKING:
@@ -186,7 +186,7 @@ def _detached(parameters: list[torch.Tensor]) -> list[torch.Tensor]:
     return [p.detach() for p in parameters]
 
 
-def _initial(d: int, hidden: int, n_classes: int, rng: np.random.Generator) -> list[npt.NDArray[np.float64]]:
+def _initial(d: int, hidden: int, n_classes: int, rng: np.random.Generator) -> list[Float64]:
     """Weights N(0, 2 / d) and N(0, 2 / hidden), which keep the variance through rectifiers (He et al. 2015, 2.2)."""
     return [
         rng.normal(0, np.sqrt(2 / d), (d, hidden)),

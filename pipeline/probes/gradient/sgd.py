@@ -8,7 +8,8 @@ import numpy as np
 import numpy.typing as npt
 from sklearn.base import clone
 
-from .gradient_probe import Features, GradientProbe, Labels
+from ....arrays import Features, Labels
+from .gradient_probe import GradientProbe
 from .heads import Heads, OptimizerName, Schedule, train_heads
 
 

@@ -9,12 +9,12 @@ from collections.abc import Iterator, Sequence
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.utils.validation import check_is_fitted
 
+from ....arrays import Array, Features, Float64, Indices, Mask
 from ....errors import BadInput
-from ..labelled_rows import Float64, Indices, Rows, TakesFlags, check_labelled, check_rows
+from ..labelled_rows import TakesFlags, check_labelled, check_rows
 from .nearest import Metric, nearest
 
 
@@ -31,7 +31,7 @@ class Votes(NamedTuple):
     """
 
     shares: Float64
-    tied: npt.NDArray[np.bool_]
+    tied: Mask
 
 
 class KNNProbe(TakesFlags, ClassifierMixin, BaseEstimator):  # type: ignore[misc]
@@ -167,15 +167,15 @@ class KNNProbe(TakesFlags, ClassifierMixin, BaseEstimator):  # type: ignore[misc
                     one.tied[block] = similarities[:, k - 1] == similarities[:, k]
         return votes
 
-    def decided(self, shares: Float64) -> npt.NDArray[Any]:
+    def decided(self, shares: Float64) -> Array:
         """Return the labels [m] or flags [m, C] that shares of the votes [m, C] amount to."""
         if self._codes.ndim == 2:
             # Half of the weights of a softmax may add up to a little less than a half.
             return (shares >= 0.5 - 1e-12).astype(np.int64)
-        labels: npt.NDArray[Any] = self.classes_[shares.argmax(axis=1)]
+        labels: Array = self.classes_[shares.argmax(axis=1)]
         return labels
 
-    def predict(self, X: Any) -> npt.NDArray[Any]:
+    def predict(self, X: Any) -> Array:
         """Return the labels [m] or flags [m, C] of rows [m, d]."""
         x = check_rows(self, X)
         multilabel = self._codes.ndim == 2
@@ -208,5 +208,5 @@ class KNNProbe(TakesFlags, ClassifierMixin, BaseEstimator):  # type: ignore[misc
         # Whole votes are added up before they are divided: tenths would not tie where they should.
         return votes / k if self.weights == "uniform" else votes
 
-    def _search(self, queries: Rows, k: int) -> Iterator[tuple[slice, Float64, Indices]]:
+    def _search(self, queries: Features, k: int) -> Iterator[tuple[slice, Float64, Indices]]:
         return nearest(queries, self._x, k, metric=self.metric, block_size=self.block_size)

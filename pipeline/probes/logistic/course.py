@@ -7,17 +7,15 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
-import numpy.typing as npt
 
-from .levels import Indices, extrapolations, falling, interpolation, levels, outwards
+from ....arrays import Float64, Indices
+from .levels import extrapolations, falling, interpolation, levels, outwards
 from .newton import Search
 from .objective import Point
 from .rules import Rules, Start
 
 if TYPE_CHECKING:
     import torch
-
-Float64 = npt.NDArray[np.float64]
 
 _SOON = 12
 """Steps from the start after which a penalty of a long path is set aside."""

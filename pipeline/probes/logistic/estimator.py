@@ -7,13 +7,13 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypeGuard, cast
 
 import numpy as np
-import numpy.typing as npt
 from sklearn.base import BaseEstimator, ClassifierMixin, clone
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils.class_weight import compute_class_weight
 from sklearn.utils.multiclass import check_classification_targets, type_of_target
 from sklearn.utils.validation import _check_sample_weight, check_array, check_is_fitted, validate_data
 
+from ....arrays import Array, Float64, Scores
 from ..labelled_rows import TakesFlags
 from .path import Path, Precision, fit_path
 from .rotated import Rotated
@@ -22,9 +22,7 @@ from .rows import Stored, StreamRows, stream
 if TYPE_CHECKING:
     import torch
 
-    Features: TypeAlias = npt.NDArray[np.floating[Any]] | torch.Tensor | Rotated | Stored
-
-Float64 = npt.NDArray[np.float64]
+    FitRows: TypeAlias = Scores | torch.Tensor | Rotated | Stored
 
 
 class LogisticProbe(TakesFlags, ClassifierMixin, BaseEstimator):  # type: ignore[misc]
@@ -71,9 +69,9 @@ class LogisticProbe(TakesFlags, ClassifierMixin, BaseEstimator):  # type: ignore
 
     coef_: Float64
     intercept_: Float64
-    classes_: npt.NDArray[Any]
+    classes_: Array
     converged_: bool
-    feature_names_in_: npt.NDArray[Any]
+    feature_names_in_: Array
 
     reads_blocks = True
     """`fit` takes rows that come block by block."""
@@ -99,7 +97,7 @@ class LogisticProbe(TakesFlags, ClassifierMixin, BaseEstimator):  # type: ignore
         self.n_threads = n_threads
         self.memory = memory
 
-    def fit(self, X: Features, y: Any, sample_weight: Any = None) -> LogisticProbe:
+    def fit(self, X: FitRows, y: Any, sample_weight: Any = None) -> LogisticProbe:
         """Fit to features X [n, d] and labels y [n], or flags y [n, K].
 
         Raises
@@ -110,7 +108,7 @@ class LogisticProbe(TakesFlags, ClassifierMixin, BaseEstimator):  # type: ignore
         self._fit_all([self], X, y, sample_weight)
         return self
 
-    def fit_many(self, X: Features, y: Any, Cs: Sequence[float], sample_weight: Any = None) -> list[LogisticProbe]:
+    def fit_many(self, X: FitRows, y: Any, Cs: Sequence[float], sample_weight: Any = None) -> list[LogisticProbe]:
         """Fit a copy of this probe for each C, in one go: the features are rotated once, and each leads to the next.
 
         Raises
@@ -122,7 +120,7 @@ class LogisticProbe(TakesFlags, ClassifierMixin, BaseEstimator):  # type: ignore
         self._fit_all(probes, X, y, sample_weight)
         return probes
 
-    def _fit_all(self, probes: Sequence[LogisticProbe], X: Features, y: Any, sample_weight: Any) -> None:
+    def _fit_all(self, probes: Sequence[LogisticProbe], X: FitRows, y: Any, sample_weight: Any) -> None:
         for C in (probe.C for probe in probes):
             if not (np.isreal(C) and 0 < C < np.inf):
                 raise ValueError(f"C must be positive and finite, not {C!r}")
@@ -185,7 +183,7 @@ class LogisticProbe(TakesFlags, ClassifierMixin, BaseEstimator):  # type: ignore
         self.gap_, self.proven_gap_ = float(path.gap[i]), float(path.proven_gap[i])
         self.n_iter_, self.converged_ = path.passes[i : i + 1], bool(path.converged[i])
 
-    def decision_function(self, X: Features) -> Float64:
+    def decision_function(self, X: FitRows) -> Float64:
         """Return logits: [n] for two classes, [n, K] else."""
         check_is_fitted(self)
         if _is_tensor(X):
@@ -196,7 +194,7 @@ class LogisticProbe(TakesFlags, ClassifierMixin, BaseEstimator):  # type: ignore
         margins: Float64 = z[:, 0] if z.shape[1] == 1 and not self._flags else z
         return margins
 
-    def predict_proba(self, X: Features) -> Float64:
+    def predict_proba(self, X: FitRows) -> Float64:
         """Return probabilities [n, K]; of flags, each column's by itself."""
         z = self.decision_function(X).astype(np.float64)
         if z.ndim == 1:
@@ -209,21 +207,21 @@ class LogisticProbe(TakesFlags, ClassifierMixin, BaseEstimator):  # type: ignore
         p /= p.sum(1, keepdims=True)
         return p
 
-    def predict_log_proba(self, X: Features) -> Float64:
+    def predict_log_proba(self, X: FitRows) -> Float64:
         """Return the logarithms of `predict_proba`."""
         logs: Float64 = np.log(self.predict_proba(X))
         return logs
 
-    def predict(self, X: Features) -> npt.NDArray[Any]:
+    def predict(self, X: FitRows) -> Array:
         """Return labels [n], or flags [n, K]."""
         z = self.decision_function(X)
         if self._flags:
             return (z > 0).astype(np.int64)
         codes = (z > 0).astype(np.int64) if z.ndim == 1 else z.argmax(1)
-        labels: npt.NDArray[Any] = self.classes_[codes]
+        labels: Array = self.classes_[codes]
         return labels
 
-    def _checked(self, X: Features, y: Any) -> tuple[Any, npt.NDArray[Any]]:
+    def _checked(self, X: FitRows, y: Any) -> tuple[Any, Array]:
         if isinstance(X, Rotated) or hasattr(X, "blocks"):
             rows: Any = X if isinstance(X, Rotated) else stream(cast(Stored, X))
             self.n_features_in_ = rows.d
@@ -245,7 +243,7 @@ class LogisticProbe(TakesFlags, ClassifierMixin, BaseEstimator):  # type: ignore
     def _width(self, x: Any) -> int:
         return int(x.d if isinstance(x, StreamRows | Rotated) else x.shape[1])
 
-    def _weights(self, labels: npt.NDArray[Any], codes: npt.NDArray[Any], weights: Float64 | None) -> Float64 | None:
+    def _weights(self, labels: Array, codes: Array, weights: Float64 | None) -> Float64 | None:
         if self.class_weight is None:
             return weights
         if self._flags:

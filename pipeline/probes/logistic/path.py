@@ -8,8 +8,8 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal, TypedDict, Unpack
 
 import numpy as np
-import numpy.typing as npt
 
+from ....arrays import Array, Float64, Int64, Mask, Scores
 from ....errors import BadInput
 from ..team import Team
 from .certificate import class_weights
@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     import torch
 
 Precision = Literal["auto", "float32", "float64"]
-Float64 = npt.NDArray[np.float64]
 
 _WORTH_A_TEAM = 1 << 19
 """Entries of the features from which several threads pay."""
@@ -131,17 +130,17 @@ class Path:
     proven_gap: Float64
     gradient_norm: Float64
     gradient_max: Float64
-    passes: npt.NDArray[np.int64]
-    products: npt.NDArray[np.int64]
-    converged: npt.NDArray[np.bool_]
+    passes: Int64
+    products: Int64
+    converged: Mask
 
 
 def fit_path(
-    x: npt.NDArray[np.floating[Any]] | torch.Tensor | Rows,
-    y: npt.NDArray[Any] | torch.Tensor,
+    x: Scores | torch.Tensor | Rows,
+    y: Array | torch.Tensor,
     lambdas: Sequence[float] | Float64,
     *,
-    sample_weight: npt.NDArray[np.floating[Any]] | torch.Tensor | None = None,
+    sample_weight: Scores | torch.Tensor | None = None,
     start: tuple[Float64, Float64] | None = None,
     report: Callable[[str], None] | None = None,
     **options: Unpack[PathArguments],
@@ -341,8 +340,8 @@ def _path(search: Search, problem: Problem, fitted: Fitted, penalties: Float64) 
     heads = len(fitted.which)
     whole = fitted.complete(Point(point.w.reshape(n, heads, -1), b.reshape(n, heads)))
 
-    def by_penalty(values: torch.Tensor) -> npt.NDArray[Any]:
-        array: npt.NDArray[Any] = values.cpu().numpy().reshape(n, columns)
+    def by_penalty(values: torch.Tensor) -> Array:
+        array: Array = values.cpu().numpy().reshape(n, columns)
         return array
 
     gradient = search.gradient

@@ -8,11 +8,9 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-import numpy as np
-import numpy.typing as npt
-
+from ....arrays import Array, Scores
 from ....errors import BadInput
 from ..team import Team
 from .axes import PIECE, Axes, rotate_
@@ -61,7 +59,7 @@ class Rotated:
     (1, 1, 3)
     """
 
-    def __init__(self, x: npt.NDArray[np.floating[Any]] | torch.Tensor, *, threads: int | None = None) -> None:
+    def __init__(self, x: Scores | torch.Tensor, *, threads: int | None = None) -> None:
         import torch
 
         features = as_tensor(x)
@@ -85,7 +83,7 @@ class Rotated:
     def __len__(self) -> int:
         return self.n
 
-    def rows(self, indices: npt.NDArray[Any] | torch.Tensor | slice) -> Rotated:
+    def rows(self, indices: Array | torch.Tensor | slice) -> Rotated:
         """Return some of the rows, without a copy.
 
         Parameters
