@@ -50,6 +50,7 @@ class Rotated:
     Examples
     --------
     >>> from cryoprobe.pipeline.probes.logistic import fit_path
+    >>> import numpy as np
     >>> x = np.random.default_rng(0).normal(size=(40, 3))
     >>> y = (x[:, 0] > 0).astype(int)
     >>> rotated = Rotated(x)
