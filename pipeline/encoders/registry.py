@@ -254,17 +254,17 @@ def _check_taps(taps: Sequence[str]) -> tuple[Tap, ...]:
 def _load_quickstart(
     named: ModelName, taps: tuple[Tap, ...], checkpoint: Path | None, image_size: int | None, device: str
 ) -> Encoder:
-    from ..encoders import quickstart
+    from ..encoders import efficientnet_lite0
 
     if named.architecture != QUICKSTART:
         _unknown(named.name, named.architecture, [QUICKSTART], "quickstart:")
     if checkpoint is not None:
         raise BadInput(
             f"{named.name} brings its own weights.",
-            hint=f"For a checkpoint, name the architecture: timm:{quickstart.ARCHITECTURE}",
+            hint=f"For a checkpoint, name the architecture: timm:{efficientnet_lite0.ARCHITECTURE}",
             key=named.name,
         )
-    return quickstart.load(taps=taps, image_size=image_size, device=device)
+    return efficientnet_lite0.load(taps=taps, image_size=image_size, device=device)
 
 
 def _resolve(named: ModelName, *, need_weights: bool) -> Callable[..., Encoder]:

@@ -8,7 +8,7 @@ import numpy as np
 
 from ...arrays import Float32, Mask
 from ...errors import BadInput
-from .part import Part, blocks_of
+from .labelled_features import LabelledFeatures, blocks_of
 from .twins import told_of_twins
 
 
@@ -20,12 +20,19 @@ class _Columns(NamedTuple):
     high: Float32
 
 
-def check_parts(train: Part, val: Part | None, test: Part, n_classes: int, *, ordered: bool = False) -> list[str]:
+def check_parts(
+    train: LabelledFeatures,
+    val: LabelledFeatures | None,
+    test: LabelledFeatures,
+    n_classes: int,
+    *,
+    ordered: bool = False,
+) -> list[str]:
     """Refuse what cannot be fitted or scored; return what is merely suspicious.
 
     Parameters
     ----------
-    train, val, test : Part
+    train, val, test : LabelledFeatures
     n_classes : int
     ordered : bool
         Whether the order of the training rows decides between equal ones, as it does for nearest neighbours.
@@ -88,13 +95,13 @@ def check_parts(train: Part, val: Part | None, test: Part, n_classes: int, *, or
     return [*told, *told_of_twins(train, ordered=ordered)]
 
 
-def present(part: Part, n_classes: int) -> Mask:
+def present(part: LabelledFeatures, n_classes: int) -> Mask:
     """Which classes have a row (a positive) in `part`, bool [n_classes]."""
     labels = part.y if part.y.ndim == 1 else np.nonzero(part.y)[1]
     return np.bincount(labels.astype(np.int64), minlength=n_classes) > 0
 
 
-def _check_part(name: str, part: Part, n_classes: int) -> _Columns:
+def _check_part(name: str, part: LabelledFeatures, n_classes: int) -> _Columns:
     x, y = part.x, part.y
     problem, columns = None, None
     if len(x.shape) != 2 or y.ndim not in (1, 2) or x.shape[0] != len(y):
@@ -116,7 +123,7 @@ def _check_part(name: str, part: Part, n_classes: int) -> _Columns:
     return columns
 
 
-def _look(part: Part) -> _Columns:
+def _look(part: LabelledFeatures) -> _Columns:
     bad = 0
     low = np.full(part.x.shape[1], np.inf, np.float32)
     high = np.full(part.x.shape[1], -np.inf, np.float32)

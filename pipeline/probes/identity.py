@@ -7,9 +7,9 @@ from typing import Any
 
 from pydantic import JsonValue
 
-from .estimators import load, make_estimator, valid_parameters
-from .named import NAMED, brought_probe
+from .build import load, make_estimator, valid_parameters
 from .own_code import Code, code_behind, versions_of
+from .registry import NAMED, brought_probe
 from .request import ProbeRequest
 
 _WORK_ONLY = frozenset({"n_threads", "memory", "block_size", "warm_start"})

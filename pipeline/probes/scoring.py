@@ -17,9 +17,9 @@ from ..metrics.scores import (
     negative_log_likelihood,
     top_k,
 )
-from .part import Part
+from .labelled_features import LabelledFeatures
 from .selection import ValidationScores
-from .training import Prediction, predict
+from .sklearn_calls import Prediction, predict
 
 INTERVAL_SEED = 0
 """Of the bootstrap: test sets of one size have the same draws in every trial."""
@@ -32,7 +32,7 @@ class TestScores(NamedTuple):
     intervals: dict[str, Interval | None]
 
 
-def score_test(test: Part, prediction: Prediction, n_classes: int) -> TestScores:
+def score_test(test: LabelledFeatures, prediction: Prediction, n_classes: int) -> TestScores:
     """Score predictions of test rows in every way; see `classification_metrics` and `multilabel_metrics`."""
     scores = prediction.scores
     if test.multilabel:
@@ -49,13 +49,13 @@ def score_test(test: Part, prediction: Prediction, n_classes: int) -> TestScores
     )
 
 
-def score_validation(estimator: Any, val: Part, n_classes: int, *, also: str = "") -> ValidationScores:
+def score_validation(estimator: Any, val: LabelledFeatures, n_classes: int, *, also: str = "") -> ValidationScores:
     """Score an estimator on validation rows in every way that it can be chosen by.
 
     Parameters
     ----------
     estimator : object
-    val : Part
+    val : LabelledFeatures
     n_classes : int
     also : {"", "roc_auc", "mean_top1_top5"}
         A score that is computed only if it chooses; other names change nothing.

@@ -10,7 +10,7 @@ import numpy as np
 
 from ...arrays import Indices, Mask, Targets
 from ...errors import BadInput
-from .training import Fitted
+from .sklearn_calls import Fitted
 
 CurvePoint = dict[str, Any]
 """One value of the parameter, under its name; its validation scores, None where one does not apply; and its fit:

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ...arrays import Indices
-from .part import FeatureRows, Part, blocks_of
+from .labelled_features import FeatureRows, LabelledFeatures, blocks_of
 
 _WORTH_SAYING = 0.01
 """Share of the rows from which one group of identical ones is told to any probe: such rows often come of images that
@@ -37,7 +37,7 @@ class Twins(NamedTuple):
     contradicted: int
 
 
-def twins(part: Part) -> Twins:
+def twins(part: LabelledFeatures) -> Twins:
     """Count rows with identical features, in one pass; features of 0 and -0 are the same."""
     _, group, counts = np.unique(_digests(part.x), return_inverse=True, return_counts=True)  # [n], [g]
     labels = part.y if part.y.ndim == 1 else np.unique(part.y, axis=0, return_inverse=True)[1].reshape(-1)
@@ -47,12 +47,12 @@ def twins(part: Part) -> Twins:
     return Twins(len(several), int(counts.max()), int(contradictory[group[several]].sum()))
 
 
-def told_of_twins(part: Part, *, ordered: bool) -> list[str]:
+def told_of_twins(part: LabelledFeatures, *, ordered: bool) -> list[str]:
     """Say what identical training rows mean for a score.
 
     Parameters
     ----------
-    part : Part
+    part : LabelledFeatures
     ordered : bool
         Whether the order of training rows decides between equals, as it does for nearest neighbours: then any number of
         identical rows is told, and else only a large group.

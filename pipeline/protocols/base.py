@@ -12,9 +12,9 @@ from pydantic import JsonValue
 from ...arrays import Indices
 from ...errors import BadInput
 from ..metrics.scores import ClassificationMetrics
-from ..probes.draws import Draw, draw_shots
-from ..probes.fit import ProbeOutcome
-from ..probes.part import Part
+from ..probes.labelled_features import LabelledFeatures
+from ..probes.run import ProbeOutcome
+from ..probes.sampling import Draw, draw_shots
 from ..probes.selection import stratified_holdout
 from ..specs import Tap
 
@@ -90,8 +90,8 @@ class Problem:
 
     Parameters
     ----------
-    train, test : Part
-    val : Part or None
+    train, test : LabelledFeatures
+    val : LabelledFeatures or None
         Rows to choose on, where the protocol wants some.
     n_classes : int
     metric : str
@@ -109,9 +109,9 @@ class Problem:
         Told one line a fit.
     """
 
-    train: Part
-    val: Part | None
-    test: Part
+    train: LabelledFeatures
+    val: LabelledFeatures | None
+    test: LabelledFeatures
     n_classes: int
     metric: str
     val_from_train: bool
@@ -122,7 +122,7 @@ class Problem:
     progress: Callable[[str], None]
 
     @property
-    def chosen_on(self) -> Part:
+    def chosen_on(self) -> LabelledFeatures:
         """The validation part; `BadInput` where there is none."""
         if self.val is None:
             raise BadInput(
@@ -133,7 +133,7 @@ class Problem:
         return self.val
 
     @property
-    def refit_on(self) -> Part:
+    def refit_on(self) -> LabelledFeatures:
         """Train and validation rows together; the training rows alone if their number is the point of the trial.
 
         That is so of few shots, and of a share of train that is chosen for on another split.

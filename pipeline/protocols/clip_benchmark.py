@@ -10,13 +10,13 @@ from typing import Any
 import numpy as np
 
 from ..probes.checks import check_parts
-from ..probes.fit import Choice, ProbeOutcome, outcome
-from ..probes.part import Part
+from ..probes.labelled_features import LabelledFeatures
+from ..probes.run import Choice, ProbeOutcome, outcome
 from ..probes.scoring import score_validation
 from ..probes.selection import CurvePoint, curve_point, end_of_grid
-from ..probes.training import Fitted
+from ..probes.sklearn_calls import Fitted
 from .base import Problem, Protocol
-from .heads import fit_heads
+from .linear_heads import fit_heads
 from .search import FIRST, coarse_to_fine
 
 WEIGHT_DECAYS = np.logspace(-6, 2, 97)
@@ -56,7 +56,7 @@ def run(problem: Problem) -> ProbeOutcome:
     )
 
 
-def _train(problem: Problem, part: Part, decays: Sequence[float]) -> list[Fitted]:
+def _train(problem: Problem, part: LabelledFeatures, decays: Sequence[float]) -> list[Fitted]:
     """Train heads with several weight decays on the same batches."""
     given: dict[str, Any] = {name: problem.parameters[name] for name in ("epochs", "batch_size")}
     start = time.perf_counter()

@@ -13,13 +13,13 @@ import numpy as np
 from ...arrays import Float64, Indices, Mask
 from ..metrics.ranking import mean_average_precision
 from ..probes.checks import check_parts
-from ..probes.draws import draw_shots
-from ..probes.fit import Choice, ProbeOutcome, fit, outcome
+from ..probes.run import Choice, ProbeOutcome, fit, outcome
+from ..probes.sampling import draw_shots
 from ..probes.scoring import score_validation
 from ..probes.selection import Criterion, best_of, curve_point, end_of_grid
-from ..probes.training import Prediction, without_votes_last
+from ..probes.sklearn_calls import Prediction, without_votes_last
 from .base import METRIC, Problem, Protocol, Transform
-from .heads import fit_heads
+from .linear_heads import fit_heads
 from .logistic_search import SOLVER, LogisticSearch
 
 HEADLINE_K = 20

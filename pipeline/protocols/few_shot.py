@@ -10,11 +10,11 @@ import numpy as np
 
 from ..metrics.ranking import average_precision
 from ..metrics.scores import ClassificationMetrics
+from ..probes.build import for_multilabel
 from ..probes.checks import check_parts
-from ..probes.estimators import for_multilabel
-from ..probes.fit import Choice, ProbeOutcome, fit, outcome
+from ..probes.run import Choice, ProbeOutcome, fit, outcome
 from ..probes.selection import end_of_grid
-from ..probes.training import Prediction, predict
+from ..probes.sklearn_calls import Prediction, predict
 from .base import Problem, Protocol, Transform
 from .draws import draw_as_coop, draw_as_mteb
 from .fitting import fit_and_score

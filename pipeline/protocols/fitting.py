@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from ..probes.build import for_multilabel
 from ..probes.checks import check_parts
-from ..probes.estimators import for_multilabel
-from ..probes.fit import Choice, ProbeOutcome, fit, outcome
+from ..probes.run import Choice, ProbeOutcome, fit, outcome
 from .base import Problem
 
 

@@ -7,12 +7,12 @@ from typing import Any
 
 from ...errors import BadInput
 from ..probes.checks import check_parts
-from ..probes.fit import Choice, ProbeOutcome, begin, fit, outcome, targets_of
-from ..probes.named import NAMED
-from ..probes.part import Part
+from ..probes.labelled_features import LabelledFeatures
+from ..probes.registry import NAMED
+from ..probes.run import Choice, ProbeOutcome, begin, fit, outcome, targets_of
 from ..probes.scoring import score_validation
 from ..probes.selection import CurvePoint, ValidationScores, curve_point
-from ..probes.training import Fitted, fit_grid
+from ..probes.sklearn_calls import Fitted, fit_grid
 from .base import Problem
 
 SOLVER = NAMED["logreg"].defaults
@@ -66,7 +66,7 @@ class LogisticSearch:
         p = self.problem
         return score_validation(fitted.estimator, p.chosen_on, p.n_classes, also=self.metric)
 
-    def finish(self, C: float, fitted_on: Part) -> ProbeOutcome:
+    def finish(self, C: float, fitted_on: LabelledFeatures) -> ProbeOutcome:
         """Fit once more with the chosen C, from the weights that it has already, and score on test."""
         final = fit(begin(probe(self.problem, C=C), self._fits.get(C)), fitted_on)
         self.problem.progress(f"C {C:.3g} fitted on {len(fitted_on)} rows in {final.seconds:.1f} s")

@@ -7,8 +7,8 @@ import math
 import numpy as np
 
 from ...arrays import Indices, Targets
-from ..probes.draws import is_mixed
-from ..probes.fit import ProbeOutcome
+from ..probes.run import ProbeOutcome
+from ..probes.sampling import is_mixed
 from ..probes.selection import end_of_grid, middle_of_best
 from .base import Problem, Protocol
 from .logistic_search import SOLVER, LogisticSearch

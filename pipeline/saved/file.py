@@ -13,7 +13,7 @@ from pydantic import ValidationError
 from ...canonical import digest
 from ...errors import BadInput, CryoprobeError, NotFound
 from ...files import replacing
-from .estimators import Parts, parts_of
+from .from_estimator import Parts, parts_of
 from .header import EncoderRecord, ProbeHeader, damaged, numbers, parse_header, tensors_digest
 from .saved_probe import SavedProbe, problem
 

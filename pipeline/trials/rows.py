@@ -16,8 +16,8 @@ from ...arrays import Indices, SampleIds
 from ...class_names import almost, distinct, places_of, repeated
 from ...errors import BadInput
 from ...stores.feature_set import FeatureSet
-from ..probes.draws import Draw, draw_fraction, draw_shots, first_rows, is_mixed
-from ..probes.part import Part, StoredRows, Whole
+from ..probes.labelled_features import FeatureMatrix, LabelledFeatures, StoredRows
+from ..probes.sampling import Draw, draw_fraction, draw_shots, first_rows, is_mixed
 from ..probes.selection import stratified_holdout
 from .sets import HeldOut, TrialSets
 
@@ -59,8 +59,8 @@ class TrialParts:
 
     Parameters
     ----------
-    train, test : Part
-    val : Part or None
+    train, test : LabelledFeatures
+    val : LabelledFeatures or None
     warnings : list of str
         What the samples have in common that they should not.
     test_in_train : int
@@ -69,9 +69,9 @@ class TrialParts:
         Where the training rows are fewer than were to be drawn.
     """
 
-    train: Part
-    val: Part | None
-    test: Part
+    train: LabelledFeatures
+    val: LabelledFeatures | None
+    test: LabelledFeatures
     warnings: list[str]
     test_in_train: int
     remarks: list[str]
@@ -173,14 +173,14 @@ class TrialRows:
 
     def _few(
         self,
-        train: Part,
+        train: LabelledFeatures,
         samples: SampleIds,
-        val: Part | None,
+        val: LabelledFeatures | None,
         val_samples: SampleIds | None,
         shots: int,
         seed: int,
         sampling: SamplingRule,
-    ) -> tuple[Part, SampleIds, Part | None, SampleIds | None]:
+    ) -> tuple[LabelledFeatures, SampleIds, LabelledFeatures | None, SampleIds | None]:
         """Draw few-shot rows, and as many validation rows from the validation set or else from what is left."""
         then = shots if sampling.val_shots is None else min(shots, sampling.val_shots)
         # Some references draw both in one go, so a validation set is drawn from together with train.
@@ -196,14 +196,14 @@ class TrialRows:
             val, val_samples = train.take(further), samples[further]
         return train.take(rows), samples[rows], val, val_samples
 
-    def _load(self, feature_set: FeatureSet, raw: bool) -> Part:
+    def _load(self, feature_set: FeatureSet, raw: bool) -> LabelledFeatures:
         """Load a set, its labels brought to this object's classes by name; classes that are new join the list."""
         if self.streamed:
             x: Any = StoredRows([(feature_set, None)], raw=raw)
             y = feature_set.labels()
         else:
             x, y = feature_set.load(raw=raw)
-        whole = None if self.streamed else Whole(x)
+        whole = None if self.streamed else FeatureMatrix(x)
         if y.size and not 0 <= y.min() <= y.max() < (len(feature_set.classes) if y.ndim == 1 else 2):
             raise BadInput(
                 f"Set {feature_set.id[:12]} has labels from {y.min()} to {y.max()}, outside its list of "
@@ -213,13 +213,13 @@ class TrialRows:
             )
         names = feature_set.class_names
         if list(names) == self._names:
-            return Part(x, y, whole)
+            return LabelledFeatures(x, y, whole)
         column = np.array(self._places(names, feature_set.split), np.int64)
         if y.ndim == 1:
-            return Part(x, np.asarray(column[y], np.int64), whole)
+            return LabelledFeatures(x, np.asarray(column[y], np.int64), whole)
         flags = np.zeros((len(y), len(self._names)), np.uint8)
         flags[:, column] = y
-        return Part(x, flags, whole)
+        return LabelledFeatures(x, flags, whole)
 
     def _places(self, names: Sequence[str], split: str) -> list[int]:
         """Return the places of another set's classes in this object's list; classes that are new join it."""
@@ -247,7 +247,7 @@ def _shared_names(names: Sequence[str]) -> list[str]:
     return [f"several classes are called {which}: they are told apart, and matched between sets, by their order"]
 
 
-def _too_few(train: Part, val: Part | None, wanted: tuple[int, int]) -> list[str]:
+def _too_few(train: LabelledFeatures, val: LabelledFeatures | None, wanted: tuple[int, int]) -> list[str]:
     """Say where the first rows are not what is prescribed."""
     told = []
     for name, part, count in (("training", train, wanted[0]), ("validation", val, wanted[1])):
@@ -258,7 +258,7 @@ def _too_few(train: Part, val: Part | None, wanted: tuple[int, int]) -> list[str
     return told
 
 
-def _taken_whole(train: Part, shots: int) -> list[str]:
+def _taken_whole(train: LabelledFeatures, shots: int) -> list[str]:
     """Say how many of the classes that train has are too small for so many shots: such a result is of fewer."""
     rows = train.y.sum(axis=0, dtype=np.int64) if train.y.ndim == 2 else np.bincount(train.y)
     small, of = int(np.sum((rows > 0) & (rows < shots))), int(np.sum(rows > 0))
@@ -269,7 +269,7 @@ def _taken_whole(train: Part, shots: int) -> list[str]:
     return [f"{small} of {of} classes have fewer than {shots} training rows, and are taken whole"]
 
 
-def _widened(part: Part, n_classes: int) -> Part:
+def _widened(part: LabelledFeatures, n_classes: int) -> LabelledFeatures:
     """Give multi-label flags a column for every class, also for those that only another part has."""
     if part.y.ndim == 1 or part.y.shape[1] == n_classes:
         return part

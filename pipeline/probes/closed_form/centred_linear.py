@@ -11,7 +11,7 @@ import numpy as np
 from sklearn.base import BaseEstimator, ClassifierMixin
 
 from ....arrays import Array, Features, Float64
-from ..labelled_rows import Labelled, blocks, check_rows
+from ..sklearn_input import Labelled, blocks, check_rows
 
 
 class CentredLinear(ClassifierMixin, BaseEstimator):  # type: ignore[misc]

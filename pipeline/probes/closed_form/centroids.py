@@ -11,7 +11,7 @@ import numpy as np
 from sklearn.base import BaseEstimator, ClassifierMixin
 
 from ....arrays import Array, Features
-from ..labelled_rows import blocks, check_labelled, check_rows, class_sums, norms, squares
+from ..sklearn_input import blocks, check_labelled, check_rows, class_sums, norms, squares
 
 
 class NearestMeanProbe(ClassifierMixin, BaseEstimator):  # type: ignore[misc]

@@ -15,7 +15,7 @@ from typing import Any, Literal
 import numpy as np
 
 from ....arrays import Features, Float64, Indices
-from ..labelled_rows import blocks, check_labelled, class_sums
+from ..sklearn_input import blocks, check_labelled, class_sums
 from .centred_linear import CentredLinear
 
 _EPS = float(np.finfo(np.float64).eps)

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from ....arrays import Features, Float64
-from ..labelled_rows import check_weights
+from ..sklearn_input import check_weights
 from .ridge import (
     RidgePath,
     RidgeProbe,

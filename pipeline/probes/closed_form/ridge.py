@@ -18,7 +18,7 @@ from sklearn.base import clone
 
 from ....arrays import Array, Features, Float64
 from ....errors import BadInput
-from ..labelled_rows import Labelled, TakesFlags, blocks, check_labelled, check_weights
+from ..sklearn_input import Labelled, TakesFlags, blocks, check_labelled, check_weights
 from .centred_linear import CentredLinear
 
 TargetBlocks = Callable[[slice], Float64]

@@ -18,7 +18,7 @@ import numpy as np
 
 from ....arrays import Features, Float64, Labels, Mask
 from ....errors import BadInput
-from ..team import Team
+from ..block_threads import BlockThreads
 from .batches import Batches
 from .updates import AdamW, Momentum, Update
 
@@ -202,7 +202,7 @@ def train_heads(
     start = _initial(x.shape[1], n_classes, how.init_std, np.random.default_rng(weight_seed))  # [d, K], [K]
     products = min(how.batch_size, len(x)) * x.shape[1] * n_classes * len(pairs)
     threads = max(1, min(torch.get_num_threads(), products // _WORTH_A_THREAD)) if how.device == "cpu" else 1
-    with torch.no_grad(), Team(threads) as team:
+    with torch.no_grad(), BlockThreads(threads) as pool:
         rows, labels = _tensor(x, how.device), _tensor(y, how.device)
         # [d, H K] and [H K]: head after head.
         parameters = [torch.from_numpy(p).to(rows).repeat(*(1,) * (p.ndim - 1), len(pairs)) for p in start]
@@ -211,7 +211,7 @@ def train_heads(
         last_pass = torch.zeros(len(pairs), dtype=torch.float64, device=rows.device)
         for t, chosen in enumerate(batches.draw(np.random.default_rng(order_seed))):
             picked = torch.from_numpy(chosen).to(how.device)
-            gradients, losses = _gradients(rows, labels, picked, parameters, len(pairs), team)
+            gradients, losses = _gradients(rows, labels, picked, parameters, len(pairs), pool)
             share = (1 + np.cos(np.pi * t / batches.total)) / 2 if how.schedule == "cosine" else 1.0
             update.step(gradients, rate * share, decay)
             if t >= batches.total - batches.last_pass:
@@ -245,11 +245,11 @@ def _gradients(
     picked: torch.Tensor,
     parameters: list[torch.Tensor],
     n_heads: int,
-    team: Team,
+    pool: BlockThreads,
 ) -> tuple[list[torch.Tensor], torch.Tensor]:
     """Gradients of the mean cross-entropy of a batch, as `parameters`, and the loss of each head, float64 [H].
 
-    In closed form, dL/dlogits = (softmax - onehot) / b: one product forward, one back, and no graph. Each of the team
+    In closed form, dL/dlogits = (softmax - onehot) / b: one product forward, one back, and no graph. Each thread
     takes a share of the batch's rows.
     """
     import torch
@@ -271,7 +271,7 @@ def _gradients(
         flat = z.div_(len(picked)).view(len(x), -1)  # [b, H K]
         return x.T @ flat, flat.sum(dim=0), losses
 
-    (gw, gb, losses), *others = team.map(share, picked.tensor_split(team.threads))
+    (gw, gb, losses), *others = pool.map(share, picked.tensor_split(pool.threads))
     for more_w, more_b, more in others:
         gw += more_w
         gb += more_b

@@ -12,8 +12,8 @@ import numpy as np
 
 from ....arrays import Features, Float64, Labels
 from ....errors import BadInput
+from ..block_threads import BlockThreads
 from ..selection import stratified_holdout
-from ..team import Team
 from .batches import Batches
 from .gradient_probe import GradientProbe
 from .updates import AdamW
@@ -121,7 +121,7 @@ class MLPProbe(GradientProbe):
         if held is not None:
             held_out = (torch.from_numpy(self._scaled(held[0])).to(rows), torch.from_numpy(held[1]).to(self.device))
         # Batches are too small to share out among torch's threads: they would mostly wait.
-        with Team(1, workers=False):
+        with BlockThreads(1, workers=False):
             best = self._descend(parameters, rows, labels, held_out, np.random.default_rng(order_seed))
         self.coefs_, self.intercepts_ = [best[0], best[2]], [best[1], best[3]]
         self._refuse_divergence(all(bool(np.isfinite(p).all()) for p in best))

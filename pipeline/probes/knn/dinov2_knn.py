@@ -12,7 +12,7 @@ import numpy as np
 
 from ....arrays import Array, Float64, Indices, Mask
 from ....errors import BadInput
-from ..labelled_rows import as_numpy
+from ..sklearn_input import as_numpy
 from .neighbours import KNNProbe
 
 DINOV2_KS: tuple[int, ...] = (10, 20, 100, 200)

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ....arrays import Features, Float64, Indices, Mask
-from ..labelled_rows import blocks, norms, squares
+from ..sklearn_input import blocks, norms, squares
 
 Metric = Literal["cosine", "euclidean"]
 

@@ -14,7 +14,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from ....arrays import Array, Features, Float64, Indices, Mask
 from ....errors import BadInput
-from ..labelled_rows import TakesFlags, check_labelled, check_rows
+from ..sklearn_input import TakesFlags, check_labelled, check_rows
 from .nearest import Metric, nearest
 
 

@@ -14,7 +14,7 @@ from sklearn.utils.multiclass import check_classification_targets, type_of_targe
 from sklearn.utils.validation import _check_sample_weight, check_array, check_is_fitted, validate_data
 
 from ....arrays import Array, Float64, Scores
-from ..labelled_rows import TakesFlags
+from ..sklearn_input import TakesFlags
 from .path import Path, Precision, fit_path
 from .rotated import Rotated
 from .rows import Stored, StreamRows, stream

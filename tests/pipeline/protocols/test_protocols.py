@@ -11,7 +11,7 @@ from sklearn.linear_model import LogisticRegression
 from support.probing import problem, problem_with_flags
 
 from cryoprobe.errors import BadInput
-from cryoprobe.pipeline.probes import Draw, Part
+from cryoprobe.pipeline.probes import Draw, LabelledFeatures
 from cryoprobe.pipeline.probes.selection import middle_of_best
 from cryoprobe.pipeline.protocols import PROTOCOLS, Problem, list_protocols, protocol_named
 from cryoprobe.pipeline.protocols.clip import LAMBDAS, headline
@@ -275,7 +275,7 @@ def test_dinov2_logreg_refits_on_the_rows_that_chose_too() -> None:
 
 def test_validation_rows_without_a_label_are_refused() -> None:
     posed = problem_with_flags(protocol_named("clip").completed({}), draw=Draw(), metric="map_11_point")
-    nothing = Part(posed.chosen_on.x, np.zeros_like(posed.chosen_on.y))
+    nothing = LabelledFeatures(posed.chosen_on.x, np.zeros_like(posed.chosen_on.y))
     with pytest.raises(BadInput, match="no map_11_point to choose by"):
         run("clip", replace(posed, val=nothing))
 

@@ -27,11 +27,11 @@ from sklearn.svm import SVC, LinearSVC
 
 import cryoprobe
 from cryoprobe.canonical import digest
+from cryoprobe.pipeline.probes.build import for_multilabel
 from cryoprobe.pipeline.probes.closed_form.centroids import NearestMeanProbe
 from cryoprobe.pipeline.probes.closed_form.discriminant import LDAProbe
 from cryoprobe.pipeline.probes.closed_form.few_shot_ridge import FewShotRidgeProbe
 from cryoprobe.pipeline.probes.closed_form.ridge import RidgeProbe
-from cryoprobe.pipeline.probes.estimators import for_multilabel
 from cryoprobe.pipeline.probes.gradient.mlp import MLPProbe
 from cryoprobe.pipeline.probes.gradient.sgd import SGDProbe
 from cryoprobe.pipeline.probes.knn.neighbours import KNNProbe

@@ -16,7 +16,7 @@ import numpy as np
 
 from ...arrays import Mask, Scores, Targets
 from ...errors import BadInput
-from .part import FeatureRows, blocks_of
+from .labelled_features import FeatureRows, blocks_of
 
 if TYPE_CHECKING:
     from .logistic import Rotated

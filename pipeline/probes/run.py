@@ -17,14 +17,14 @@ from ...arrays import Targets
 from ...errors import BadInput
 from ..metrics.bootstrap import Interval
 from ..metrics.scores import ClassificationMetrics, MultilabelMetrics
+from .build import at_value, for_multilabel, grid_of, make_estimator, weigh_by_name
 from .checks import check_parts
-from .estimators import at_value, for_multilabel, grid_of, make_estimator, weigh_by_name
-from .named import named_probe
-from .part import Part
+from .labelled_features import LabelledFeatures
+from .registry import named_probe
 from .request import ProbeRequest
 from .scoring import score_test, score_validation
 from .selection import CurvePoint, choose, end_of_grid
-from .training import Fitted, Prediction, fit_estimator, fit_grid, predict
+from .sklearn_calls import Fitted, Prediction, fit_estimator, fit_grid, predict
 
 _WORTH_SAYING = 0.01
 """Share of the test rows from which equal votes are told: a few are usual."""
@@ -99,9 +99,9 @@ class Choice:
 
 def run_probe(
     request: ProbeRequest,
-    train: Part,
-    val: Part | None,
-    test: Part,
+    train: LabelledFeatures,
+    val: LabelledFeatures | None,
+    test: LabelledFeatures,
     classes: int | Sequence[str],
     *,
     refit: bool = True,
@@ -113,10 +113,10 @@ def run_probe(
     Parameters
     ----------
     request : ProbeRequest
-    train : Part
-    val : Part or None
+    train : LabelledFeatures
+    val : LabelledFeatures or None
         Rows to choose on, disjoint from `train`. Needed where `needs_validation(request)`.
-    test : Part
+    test : LabelledFeatures
     classes : sequence of str, or int
         Names of the classes of the data set, by which a ``class_weight`` may be given; or only their number, K or C.
     refit : bool
@@ -181,8 +181,8 @@ def run_probe(
 def _choose(
     request: ProbeRequest,
     grid: Sequence[float],
-    train: Part,
-    val: Part,
+    train: LabelledFeatures,
+    val: LabelledFeatures,
     n_classes: int,
     build: Callable[[float | None], Any],
     many: Mapping[float, Fitted] | None,
@@ -208,8 +208,8 @@ def _choose(
 
 def outcome(
     final: Fitted,
-    fitted_on: Part,
-    test: Part,
+    fitted_on: LabelledFeatures,
+    test: LabelledFeatures,
     n_classes: int,
     choice: Choice,
     *,
@@ -255,17 +255,17 @@ def _how_far(final: Fitted) -> str:
     return "how far it is from its optimum is not known"
 
 
-def fit(estimator: Any, part: Part) -> Fitted:
+def fit(estimator: Any, part: LabelledFeatures) -> Fitted:
     """Fit on a part; `BadInput` where its rows are read block by block and the estimator takes a matrix."""
     return fit_estimator(estimator, rows_for(estimator, part), targets_of(part))
 
 
-def targets_of(part: Part) -> Targets:
+def targets_of(part: LabelledFeatures) -> Targets:
     """Return labels as int64: some estimators turn flags into -1 and 1 in place, which uint8 cannot hold."""
     return part.y.astype("int64")
 
 
-def rows_for(estimator: Any, part: Part) -> Any:
+def rows_for(estimator: Any, part: LabelledFeatures) -> Any:
     """Return the rows as the estimator takes them: rotated or block by block if it can use them so, else a matrix."""
     return part.for_logistic if _streams(estimator) else part.matrix
 
@@ -287,7 +287,7 @@ def _cut_to(ks: Sequence[float], rows: int) -> str:
 
 
 def _told_of_probabilities(
-    metrics: ClassificationMetrics | MultilabelMetrics, prediction: Prediction, test: Part
+    metrics: ClassificationMetrics | MultilabelMetrics, prediction: Prediction, test: LabelledFeatures
 ) -> list[str]:
     """Say of which rows the likelihood and calibration are, if not of all, or why there are none."""
     p = prediction.probabilities
@@ -326,7 +326,7 @@ def _told_of_votes(estimator: Any, prediction: Prediction, rows: int) -> list[st
 
 
 def _fit_together(
-    request: ProbeRequest, estimator: Any, train: Part, grid: Sequence[float]
+    request: ProbeRequest, estimator: Any, train: LabelledFeatures, grid: Sequence[float]
 ) -> dict[float, Fitted] | None:
     """Fit all values at once, where the probe can; None elsewhere."""
     named = named_probe(request.probe)

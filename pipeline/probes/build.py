@@ -15,7 +15,7 @@ from typing import Any, cast
 
 from ...class_names import composed
 from ...errors import BadInput
-from .named import named_probe, probe_names
+from .registry import named_probe, probe_names
 from .request import ProbeRequest
 
 _MOST_LISTED = 20
@@ -149,7 +149,7 @@ def for_multilabel(estimator: Any) -> Any:
     together if they can (trees), and else on one after the other.
     """
     from .flags import FlagsProbe
-    from .labelled_rows import TakesFlags
+    from .sklearn_input import TakesFlags
 
     return estimator if isinstance(estimator, TakesFlags) else FlagsProbe(estimator, together=_is_multilabel(estimator))
 

@@ -78,7 +78,7 @@ class StoredRows:
                     yield x
 
 
-class Whole:
+class FeatureMatrix:
     """A matrix that parts are taken of, and its rotation: computed when it is first wanted, for all fits on parts.
 
     Parameters
@@ -110,7 +110,7 @@ FeatureRows: TypeAlias = Float32 | StoredRows
 
 
 @dataclass(frozen=True)
-class Part:
+class LabelledFeatures:
     """Rows and their labels.
 
     Parameters
@@ -119,7 +119,7 @@ class Part:
         Embeddings, of unit norm unless the protocol wants raw ones.
     y : ndarray, int64 [n] or uint8 [n, C]
         Class index, or one 0/1 flag a class.
-    whole : Whole, optional
+    whole : FeatureMatrix, optional
         What the rows were taken of.
     rows : ndarray, int64 [n], optional
         Which rows of it they are; None for all.
@@ -127,7 +127,7 @@ class Part:
 
     x: FeatureRows
     y: Targets
-    whole: Whole | None = None
+    whole: FeatureMatrix | None = None
     rows: Indices | None = None
 
     def __len__(self) -> int:
@@ -169,20 +169,20 @@ class Part:
         """Whether labels are flags."""
         return self.y.ndim == 2
 
-    def take(self, rows: Indices) -> Part:
+    def take(self, rows: Indices) -> LabelledFeatures:
         """Return some of the rows."""
         own = rows if self.rows is None else self.rows[rows]
-        return Part(self.x[rows], self.y[rows], self.whole, None if self.whole is None else own)
+        return LabelledFeatures(self.x[rows], self.y[rows], self.whole, None if self.whole is None else own)
 
-    def joined(self, other: Part) -> Part:
+    def joined(self, other: LabelledFeatures) -> LabelledFeatures:
         """Return these rows and then those."""
         y: Targets = np.concatenate([self.y, other.y])
         if isinstance(self.x, StoredRows) and isinstance(other.x, StoredRows):
-            return Part(self.x.joined(other.x), y)
+            return LabelledFeatures(self.x.joined(other.x), y)
         x = np.concatenate([self.matrix, other.matrix])
         if self.whole is None or self.whole is not other.whole or self.rows is None or other.rows is None:
-            return Part(x, y)
-        return Part(x, y, self.whole, np.concatenate([self.rows, other.rows]))
+            return LabelledFeatures(x, y)
+        return LabelledFeatures(x, y, self.whole, np.concatenate([self.rows, other.rows]))
 
 
 def blocks_of(x: FeatureRows) -> Iterator[Float32]:

@@ -1,4 +1,4 @@
-"""The course of a path: which penalties are fitted when, and from where."""
+"""The order of the fits of a path: which penalties are fitted when, and from where."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _SOON = 12
 """Steps from the start after which a penalty of a long path is set aside."""
 
 
-class Course:
+class PathSchedule:
     """Fits the first few penalties from the largest down, then level by level, each from those around that are done.
 
     Parameters
