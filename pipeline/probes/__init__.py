@@ -8,8 +8,8 @@ from .labelled_features import LabelledFeatures, StoredRows
 from .registry import NamedProbe, ProbeInfo, list_probes
 from .request import ProbeRequest, parse_grid, parse_grids, parse_params
 from .run import ProbeOutcome, run_probe
-from .sampling import Draw, draw_fraction, draw_shots
-from .selection import CurvePoint, stratified_holdout
+from .sampling import Draw, draw_fraction, draw_shots, stratified_holdout
+from .selection import CurvePoint
 
 __all__ = [
     "CurvePoint",

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ...arrays import Float32, Mask
+from ...arrays import Float32
 from ...errors import BadInput
 from .labelled_features import LabelledFeatures, blocks_of
 from .twins import told_of_twins
@@ -46,7 +46,7 @@ def check_parts(
     parts = {"train": train, "test": test} if val is None else {"train": train, "validation": val, "test": test}
     columns = {name: _check_part(name, part, n_classes) for name, part in parts.items()}
     for name, part in parts.items():
-        if part.x.shape[1] != train.x.shape[1] or part.y.ndim != train.y.ndim:
+        if part.x.shape[1] != train.x.shape[1] or part.task is not train.task:
             raise BadInput(
                 f"the {name} part does not match train: other dimensions, or other kind of labels",
                 hint="Take both parts from feature sets of one encoder and one data set.",
@@ -54,20 +54,14 @@ def check_parts(
                 expected=train.x.shape,
                 found=part.x.shape,
             )
-    seen, scored = present(train, n_classes), present(test, n_classes)  # [C] each
-    if train.y.ndim == 1 and seen.sum() < 2:
-        raise BadInput("train has a single class", hint="A probe needs rows of at least two classes.", key="train")
-    if train.y.ndim == 2 and not (train.y != train.y[:1]).any():
-        raise BadInput(
-            "no flag is set in some train rows and not in others",
-            hint="A probe needs rows with a flag and rows without it.",
-            key="train",
-        )
+    task = train.task
+    task.check_trainable(train.y)
+    seen, scored = (task.rows_per_class(part.y, n_classes) > 0 for part in (train, test))  # [C] each
     if not (seen & scored).any():
         raise BadInput(
             "train and test have no class in common", hint="Check that both name their classes alike.", key="test"
         )
-    chosen_on = None if val is None else present(val, n_classes)
+    chosen_on = None if val is None else task.rows_per_class(val.y, n_classes) > 0
     if chosen_on is not None and chosen_on.any() and not (seen & chosen_on).any():
         raise BadInput(
             "train and the validation rows have no class in common: nothing can be chosen on them",
@@ -77,8 +71,7 @@ def check_parts(
     told = []
     if missing := int((~seen).sum()):
         told.append(f"{missing} of {n_classes} classes have no train row")
-    if train.y.ndim == 2 and (always := int(train.y.all(axis=0).sum())):
-        told.append(f"{always} of {n_classes} flags are set in every train row: they are predicted always")
+    told += task.doubts(train.y)
     if unseen := int((scored & ~seen).sum()):
         told.append(f"{unseen} of test's classes have no train row: they cannot be predicted right")
     if unscored := int((seen & ~scored).sum()):
@@ -95,12 +88,6 @@ def check_parts(
     return [*told, *told_of_twins(train, ordered=ordered)]
 
 
-def present(part: LabelledFeatures, n_classes: int) -> Mask:
-    """Which classes have a row (a positive) in `part`, bool [n_classes]."""
-    labels = part.y if part.y.ndim == 1 else np.nonzero(part.y)[1]
-    return np.bincount(labels.astype(np.int64), minlength=n_classes) > 0
-
-
 def _check_part(name: str, part: LabelledFeatures, n_classes: int) -> _Columns:
     x, y = part.x, part.y
     problem, columns = None, None
@@ -108,13 +95,7 @@ def _check_part(name: str, part: LabelledFeatures, n_classes: int) -> _Columns:
         problem = f"needs features [n, d] and as many labels, not {x.shape} and {y.shape}"
     elif 0 in x.shape:
         problem = "has no rows" if len(x) == 0 else "has no features"
-    elif y.dtype.kind not in "biu":
-        problem = f"has labels of dtype {y.dtype}, not integers"
-    elif y.ndim == 2 and (y.shape[1] != n_classes or n_classes < 2):
-        problem = f"has {y.shape[1]} flags a row, not one for each of {n_classes} classes (two at least)"
-    elif y.min() < 0 or y.max() >= (n_classes if y.ndim == 1 else 2):
-        problem = f"has labels from {y.min()} to {y.max()}, outside 0 … {(n_classes if y.ndim == 1 else 2) - 1}"
-    else:
+    elif (problem := part.task.problem(y, n_classes)) is None:
         columns = _look(part)
         if columns.not_finite:
             problem = f"has {columns.not_finite} rows with NaN or infinite features"

@@ -11,6 +11,7 @@ import numpy as np
 from ...arrays import Float32, Indices, Targets
 from ...errors import BadInput
 from ...stores.feature_set import FeatureSet
+from ..tasks import Task, task_of
 
 if TYPE_CHECKING:
     from .logistic import Rotated
@@ -165,9 +166,9 @@ class LabelledFeatures:
         return self.whole.rotated.rows(self.rows) if len(self) >= max(n // 4, d) else self.x
 
     @property
-    def multilabel(self) -> bool:
-        """Whether labels are flags."""
-        return self.y.ndim == 2
+    def task(self) -> Task:
+        """What is asked of the rows: one label each, or flags."""
+        return task_of(self.y)
 
     def take(self, rows: Indices) -> LabelledFeatures:
         """Return some of the rows."""

@@ -17,14 +17,14 @@ from ...arrays import Targets
 from ...errors import BadInput
 from ..metrics.bootstrap import Interval
 from ..metrics.scores import ClassificationMetrics, MultilabelMetrics
-from .build import at_value, for_multilabel, grid_of, make_estimator, weigh_by_name
+from ..tasks import Prediction
+from .build import at_value, for_task, grid_of, make_estimator, weigh_by_name
 from .checks import check_parts
 from .labelled_features import LabelledFeatures
 from .registry import named_probe
 from .request import ProbeRequest
-from .scoring import score_test, score_validation
-from .selection import CurvePoint, choose, end_of_grid
-from .sklearn_calls import Fitted, Prediction, fit_estimator, fit_grid, predict
+from .selection import CurvePoint, choose, end_of_grid, score_validation
+from .sklearn_calls import Fitted, fit_estimator, fit_grid, predict
 
 _WORTH_SAYING = 0.01
 """Share of the test rows from which equal votes are told: a few are usual."""
@@ -146,8 +146,8 @@ def run_probe(
         estimator = make_estimator(request) if value is None else at_value(request, value)
         if memory is not None and _streams(estimator):
             estimator.set_params(memory=memory)
-        weigh_by_name(estimator, names, multilabel=train.multilabel)
-        return for_multilabel(estimator) if train.multilabel else estimator
+        weigh_by_name(estimator, names, train.task)
+        return for_task(estimator, train.task)
 
     best = grid[0] if grid else None
     choice = Choice()
@@ -220,8 +220,8 @@ def outcome(
     """Score a final fit on `test`, by its prediction if that is given, and put together what is known of it."""
     if not final.converged:
         warnings = [*warnings, f"the final fit did not converge: {_how_far(final)}"]
-    prediction = prediction or predict(final.estimator, test.x, n_classes, multilabel=test.multilabel, in_float64=True)
-    metrics, intervals = score_test(test, prediction, n_classes)
+    prediction = prediction or predict(final.estimator, test, n_classes, in_float64=True)
+    metrics, intervals = test.task.test_scores(test.y, prediction, n_classes)
     warnings = [*warnings, *_told_of_probabilities(metrics, prediction, test)]
     if prediction.tied is not None:
         warnings = [*warnings, *_told_of_votes(final.estimator, prediction, len(fitted_on))]

@@ -40,9 +40,9 @@ class Twins(NamedTuple):
 def twins(part: LabelledFeatures) -> Twins:
     """Count rows with identical features, in one pass; features of 0 and -0 are the same."""
     _, group, counts = np.unique(_digests(part.x), return_inverse=True, return_counts=True)  # [n], [g]
-    labels = part.y if part.y.ndim == 1 else np.unique(part.y, axis=0, return_inverse=True)[1].reshape(-1)
+    labels = part.task.codes(part.y)
     several = np.flatnonzero(counts[group] > 1)
-    pairs = np.unique(np.stack([group[several], labels[several].astype(np.int64)]), axis=1)  # group and label, once
+    pairs = np.unique(np.stack([group[several], labels[several]]), axis=1)  # group and label, once
     contradictory = np.bincount(pairs[0], minlength=len(counts)) > 1  # [g]
     return Twins(len(several), int(counts.max()), int(contradictory[group[several]].sum()))
 

@@ -14,9 +14,9 @@ from ...errors import BadInput
 from ..metrics.scores import ClassificationMetrics
 from ..probes.labelled_features import LabelledFeatures
 from ..probes.run import ProbeOutcome
-from ..probes.sampling import Draw, draw_shots
-from ..probes.selection import stratified_holdout
+from ..probes.sampling import Draw, draw_shots, stratified_holdout
 from ..specs import Tap
+from ..tasks import Task
 
 Normalisation = Literal["unit", "raw"]
 Validation = Literal["none", "official", "either", "held"]
@@ -30,8 +30,6 @@ METRIC = "metric"
 """Name of the parameter that chooses the score, in protocols that leave the choice."""
 
 MEAN_TOP1_TOP5 = "mean_top1_top5"
-FLAG_SCORES = ("map", "map_11_point", "lrap", "subset_accuracy")
-"""Scores of multi-label data."""
 
 _TOP5_FROM = 6
 """Classes from which top-5 is reported; see `classification_metrics`."""
@@ -223,9 +221,9 @@ class Protocol:
     packages: tuple[str, ...] = ()
     remarks: tuple[str, ...] = ()
 
-    def shots_of(self, *, multilabel: bool) -> tuple[int, ...]:
+    def shots_of(self, task: Task) -> tuple[int, ...]:
         """Return how many rows of every class are prescribed; empty where all rows are taken."""
-        return self.flag_shots or self.shots if multilabel else self.shots
+        return self.shots if task.exclusive else self.flag_shots or self.shots
 
     def completed(self, given: Mapping[str, JsonValue]) -> dict[str, JsonValue]:
         """Return the protocol's parameters with those that are given.
@@ -267,7 +265,7 @@ class Protocol:
             if name != METRIC and value != self.parameters[name]
         ]
 
-    def score(self, parameters: Mapping[str, Any], dataset: str | None, n_classes: int, *, multilabel: bool) -> str:
+    def score(self, parameters: Mapping[str, Any], dataset: str | None, n_classes: int, task: Task) -> str:
         """Return the score that is reported and chosen by.
 
         Parameters
@@ -277,7 +275,7 @@ class Protocol:
         dataset : str or None
             The name by which the data set is asked for; None for sets that are given by their ids.
         n_classes : int
-        multilabel : bool
+        task : Task
 
         Raises
         ------
@@ -286,16 +284,15 @@ class Protocol:
         """
         asked = parameters.get(METRIC)
         if asked is None or asked == self.parameters[METRIC]:
-            if multilabel:
+            if not task.exclusive:
                 return self.flag_metric
             known = None if self.metric_of is None or dataset is None else self.metric_of(dataset)
             return known or self.metric
         name = self.metrics[str(asked)]
-        if multilabel != (name in FLAG_SCORES):
-            kind = "multi-label" if multilabel else "single-label"
-            fitting = [n for n, score in self.metrics.items() if (score in FLAG_SCORES) == multilabel]
+        if not task.has_score(name):
+            fitting = [n for n, score in self.metrics.items() if task.has_score(score)]
             raise BadInput(
-                f"The metric {asked} does not exist for {kind} data.",
+                f"The metric {asked} does not exist for {task.name} data.",
                 hint=f"For such data: {', '.join(fitting) or 'leave the parameter metric out'}.",
                 key=METRIC,
             )

@@ -12,8 +12,7 @@ import numpy as np
 from ..probes.checks import check_parts
 from ..probes.labelled_features import LabelledFeatures
 from ..probes.run import Choice, ProbeOutcome, outcome
-from ..probes.scoring import score_validation
-from ..probes.selection import CurvePoint, curve_point, end_of_grid
+from ..probes.selection import CurvePoint, curve_point, end_of_grid, score_validation
 from ..probes.sklearn_calls import Fitted
 from .base import Problem, Protocol
 from .linear_heads import fit_heads

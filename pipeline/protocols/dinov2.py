@@ -11,13 +11,12 @@ from typing import Any, cast
 import numpy as np
 
 from ...arrays import Float64, Indices, Mask
-from ..metrics.ranking import mean_average_precision
 from ..probes.checks import check_parts
 from ..probes.run import Choice, ProbeOutcome, fit, outcome
 from ..probes.sampling import draw_shots
-from ..probes.scoring import score_validation
-from ..probes.selection import Criterion, best_of, curve_point, end_of_grid
-from ..probes.sklearn_calls import Prediction, without_votes_last
+from ..probes.selection import Criterion, best_of, curve_point, end_of_grid, score_validation
+from ..tasks import Prediction, Task
+from ..tasks.outputs import without_votes_last
 from .base import METRIC, Problem, Protocol, Transform
 from .linear_heads import fit_heads
 from .logistic_search import SOLVER, LogisticSearch
@@ -77,11 +76,8 @@ def run_knn(problem: Problem) -> ProbeOutcome:
     by_k: dict[str, float | None] = {}
     prediction = None
     for k, classes, votes, tied in dinov2_knn(train.matrix, train.y, test.matrix, ks=ks, temperature=temperature):
-        found = _prediction(classes, votes, tied, problem.n_classes, multilabel=test.multilabel)
-        if test.multilabel:
-            by_k[str(k)] = mean_average_precision(test.y.astype(np.uint8), votes)
-        else:
-            by_k[str(k)] = float(np.mean(found.labels == test.y))
+        found = _prediction(test.task, classes, votes, tied, problem.n_classes)
+        by_k[str(k)] = test.task.score_of(test.y, found)
         prediction = found if k == headline else prediction
     # The weights of the first k neighbours differ from a softmax over those k by a factor, which moves no decision.
     final = fit(KNNProbe(headline, weights="softmax", temperature=temperature), train)
@@ -92,21 +88,14 @@ def run_knn(problem: Problem) -> ProbeOutcome:
         problem.n_classes,
         Choice({"k": float(headline)}),
         warnings=told,
-        more={"map_by_k" if test.multilabel else "top1_by_k": by_k},
+        more={f"{test.task.score}_by_k": by_k},
         prediction=prediction,
     )
 
 
-def _prediction(
-    classes: Indices,
-    votes: Float64,
-    tied: Mask,
-    n_classes: int,
-    *,
-    multilabel: bool,
-) -> Prediction:
+def _prediction(task: Task, classes: Indices, votes: Float64, tied: Mask, n_classes: int) -> Prediction:
     """Turn votes [m, C] for `classes` into labels and scores of all classes; of equal votes the first class wins."""
-    if multilabel:
+    if not task.exclusive:
         return Prediction((votes >= 0.5 - 1e-12).astype(np.uint8), votes, tied=tied)
     share = np.full((len(votes), n_classes), np.nan)
     share[:, classes] = votes / votes.sum(axis=1, keepdims=True)

@@ -11,7 +11,8 @@ import numpy as np
 
 from ...arrays import Indices, Targets
 from ...errors import BadInput
-from ..probes.sampling import draw_shots, until_each_has
+from ..probes.sampling import draw_shots
+from ..tasks.multi_label import until_each_has
 
 _MTEB_SEED = 42
 """Of every task in mteb (AbsTask.__init__)."""

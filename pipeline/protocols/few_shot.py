@@ -10,11 +10,12 @@ import numpy as np
 
 from ..metrics.ranking import average_precision
 from ..metrics.scores import ClassificationMetrics
-from ..probes.build import for_multilabel
+from ..probes.build import for_task
 from ..probes.checks import check_parts
 from ..probes.run import Choice, ProbeOutcome, fit, outcome
 from ..probes.selection import end_of_grid
-from ..probes.sklearn_calls import Prediction, predict
+from ..probes.sklearn_calls import predict
+from ..tasks import Prediction
 from .base import Problem, Protocol, Transform
 from .draws import draw_as_coop, draw_as_mteb
 from .fitting import fit_and_score
@@ -52,7 +53,7 @@ def run_mieb(problem: Problem) -> ProbeOutcome:
 
     # scikit-learn's own: at 100 iterations it may stop before its optimum, and that is what is published.
     single = LogisticRegression(C=1.0, max_iter=int(problem.parameters["max_iter"]))
-    if problem.train.multilabel:
+    if not problem.train.task.exclusive:
         return _of_flags(problem, single)
     done = fit_and_score(problem, single, {"C": 1.0})
     found: dict[str, Any] = {**done.metrics, **_of_predicted(problem, done)}
@@ -66,8 +67,8 @@ def _of_flags(problem: Problem, single: Any) -> ProbeOutcome:
     """
     told = check_parts(problem.train, None, problem.test, problem.n_classes)
     test = problem.test
-    final = fit(for_multilabel(single), problem.train)
-    labels = predict(final.estimator, test.x, problem.n_classes, multilabel=True).labels
+    final = fit(for_task(single, problem.train.task), problem.train)
+    labels = predict(final.estimator, test, problem.n_classes).labels
     prediction = Prediction(labels, np.asarray(final.estimator.predict_proba(test.matrix)))
     return outcome(
         final,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from ..probes.build import for_multilabel
+from ..probes.build import for_task
 from ..probes.checks import check_parts
 from ..probes.run import Choice, ProbeOutcome, fit, outcome
 from .base import Problem
@@ -47,5 +47,5 @@ def fit_and_score(problem: Problem, estimator: Any, chosen: Mapping[str, float] 
     {'alpha': 2.0}
     """
     told = check_parts(problem.train, None, problem.test, problem.n_classes)
-    final = fit(for_multilabel(estimator) if problem.train.multilabel else estimator, problem.train)
+    final = fit(for_task(estimator, problem.train.task), problem.train)
     return outcome(final, problem.train, problem.test, problem.n_classes, Choice(chosen or {}), warnings=told)

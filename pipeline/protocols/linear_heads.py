@@ -25,7 +25,7 @@ def fit_heads(part: LabelledFeatures, n_classes: int, **how: Any) -> list[Fitted
     from ..probes.gradient.heads import train_heads
     from ..probes.gradient.sgd import head_as_probe
 
-    if part.multilabel:
+    if not part.task.exclusive:
         raise BadInput(
             "This protocol trains a softmax over exclusive classes, and these labels are flags.",
             hint="For multi-label data take --protocol clip, or a probe such as logreg.",

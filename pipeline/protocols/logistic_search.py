@@ -10,9 +10,9 @@ from ..probes.checks import check_parts
 from ..probes.labelled_features import LabelledFeatures
 from ..probes.registry import NAMED
 from ..probes.run import Choice, ProbeOutcome, begin, fit, outcome, targets_of
-from ..probes.scoring import score_validation
-from ..probes.selection import CurvePoint, ValidationScores, curve_point
+from ..probes.selection import CurvePoint, curve_point, score_validation
 from ..probes.sklearn_calls import Fitted, fit_grid
+from ..tasks import ValidationScores
 from .base import Problem
 
 SOLVER = NAMED["logreg"].defaults

@@ -8,8 +8,8 @@ import numpy as np
 
 from ...arrays import Indices, Targets
 from ..probes.run import ProbeOutcome
-from ..probes.sampling import is_mixed
 from ..probes.selection import end_of_grid, middle_of_best
+from ..tasks import task_of
 from .base import Problem, Protocol
 from .logistic_search import SOLVER, LogisticSearch
 
@@ -35,7 +35,7 @@ def last_tenth(labels: Targets, fraction: float, seed: int) -> tuple[Indices, In
     """
     n = len(labels)
     order: Indices = np.arange(n, dtype=np.int64)
-    if not is_mixed(labels):
+    if not task_of(labels).is_mixed(labels):
         order = np.random.default_rng(seed).permutation(n)
     # Rounded down: TFDS cuts train[:90%] at 90 * n // 100.
     border = min(math.floor((1 - fraction) * n), n - 1)

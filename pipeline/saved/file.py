@@ -13,6 +13,7 @@ from pydantic import ValidationError
 from ...canonical import digest
 from ...errors import BadInput, CryoprobeError, NotFound
 from ...files import replacing
+from ..tasks import task_named
 from .from_estimator import Parts, parts_of
 from .header import EncoderRecord, ProbeHeader, damaged, numbers, parse_header, tensors_digest
 from .saved_probe import SavedProbe, problem
@@ -65,7 +66,7 @@ def save_probe(
     """
     from safetensors.numpy import save
 
-    parts = parts_of(estimator, multilabel=multilabel)
+    parts = parts_of(estimator, task_named(multilabel=multilabel))
     tensors = {name: _plain(tensor) for name, tensor in parts.all_tensors().items()}
     known = parts.classes
     if known.dtype.kind not in "iu" or len(known) == 0 or known.min() < 0 or known.max() >= len(classes):
@@ -177,7 +178,7 @@ def _check_agreement(saved: SavedProbe, parts: Parts, estimator: Any) -> None:
         found, expected = saved.raw_outputs(x), np.asarray(estimator.decision_function(x))
         if expected.ndim == 1:
             found = found[:, 0] if found.shape[1] == 1 else found[:, 1] - found[:, 0]
-        elif not saved.header.multilabel and found.shape == expected.shape:
+        elif saved.header.task.exclusive and found.shape == expected.shape:
             # What all classes share says nothing, and the nearest mean leaves |x|²/2 out.
             found, expected = (scores - scores.mean(axis=1, keepdims=True) for scores in (found, expected))
         allowed = _TOLERANCE * max(1.0, float(np.abs(expected).max()))

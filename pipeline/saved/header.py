@@ -16,6 +16,7 @@ from ...canonical import digest
 from ...errors import Corrupt, Incompatible
 from ...stores.layout import dump_seal, is_whole
 from ...stores.names import Name
+from ..tasks import Task, task_named
 
 FORMAT_VERSION = 1
 
@@ -129,6 +130,11 @@ class ProbeHeader(_Record):
         if self.multilabel and self.probability in ("softmax", "normalised-sigmoid"):
             raise ValueError(f"flags have no {self.probability}")
         return self
+
+    @property
+    def task(self) -> Task:
+        """What was asked of the rows: one label each, or flags."""
+        return task_named(multilabel=self.multilabel)
 
     def dump(self) -> str:
         """Return the JSON document that is stored, with a checksum of its own content."""

@@ -105,7 +105,7 @@ class SavedProbe:
             raise BadInput("Some features are NaN or infinite.", hint="Check where they come from.")
         n, n_classes = len(x), len(self.classes)
         values = np.empty((n, n_classes))
-        labels: Targets = np.empty((n, n_classes), np.uint8) if self.header.multilabel else np.empty(n, np.int64)
+        labels: Targets = np.empty(self.header.task.shape(n, n_classes), self.header.task.dtype)
         for start in range(0, n, _ROWS_AT_ONCE):
             block = slice(start, start + _ROWS_AT_ONCE)
             with np.errstate(over="ignore", invalid="ignore"):
@@ -133,7 +133,7 @@ class SavedProbe:
         return np.asarray(x @ self.tensors["weight"].T + self.tensors["intercept"], dtype=np.float64)
 
     def _labels(self, raw: Float64) -> Targets:
-        if self.header.multilabel:
+        if not self.header.task.exclusive:
             # Half of the weights of a softmax may add up to a little less than a half.
             return (raw > 0 if self._knn is None else raw >= 0.5 - 1e-12).astype(np.uint8)
         codes = raw.argmax(axis=1) if raw.shape[1] > 1 else raw[:, 0] > 0
@@ -143,7 +143,7 @@ class SavedProbe:
         how = self.header.probability
         if how == "votes":
             return raw
-        if raw.shape[1] == 1 and not self.header.multilabel:  # the margin of the second of two classes
+        if raw.shape[1] == 1 and self.header.task.exclusive:  # the margin of the second of two classes
             both = np.concatenate([-raw, raw], axis=1)
             return both if how is None else _sigmoid(both)
         if how == "softmax":
@@ -173,12 +173,12 @@ def problem(header: ProbeHeader, tensors: Tensors) -> str | None:
             shapes |= {f"before.{i}.mean": (d,), f"before.{i}.scale": (d,)}
     if header.kind == "knn":
         n = len(tensors["rows"]) if "rows" in tensors and tensors["rows"].ndim else None
-        shapes |= {"rows": (n, d)} | ({"flags": (n, k)} if header.multilabel else {"labels": (n,)})
+        shapes |= {"rows": (n, d), header.task.targets: (n,) if header.task.exclusive else (n, k)}
     else:
-        two = k == 2 and not header.multilabel and "weight" in tensors and tensors["weight"].shape[:1] == (1,)
+        two = k == 2 and header.task.exclusive and "weight" in tensors and tensors["weight"].shape[:1] == (1,)
         if two and header.probability not in ("sigmoid", None):
             return f"one margin of two classes has no {header.probability}"
-        if header.probability == "sigmoid" and not (two or header.multilabel):
+        if header.probability == "sigmoid" and not two and header.task.exclusive:
             return "a sigmoid needs flags, or one margin of two classes"
         outputs = 1 if two else k
         width: int | None = d
@@ -209,13 +209,11 @@ def _neighbours(header: ProbeHeader, tensors: Tensors, source: str) -> Any:
     from ..probes.knn.neighbours import KNNProbe
 
     assert header.neighbours is not None
-    k, how = len(header.classes), header.neighbours
-    targets = tensors["flags" if header.multilabel else "labels"]
-    wanted = np.dtype(np.uint8 if header.multilabel else np.int64)
-    allowed = np.arange(2 if header.multilabel else k)
-    if targets.dtype != wanted or not np.isin(targets, allowed).all():
-        raise damaged(source, f"labels are not {wanted} from 0 to {len(allowed) - 1}")
-    if not header.multilabel and len(np.unique(targets)) != k:
+    k, how, task = len(header.classes), header.neighbours, header.task
+    targets = tensors[task.targets]
+    if targets.dtype != task.dtype or not np.isin(targets, np.arange(task.values(k))).all():
+        raise damaged(source, f"labels are not {np.dtype(task.dtype)} from 0 to {task.values(k) - 1}")
+    if task.exclusive and len(np.unique(targets)) != k:
         raise damaged(source, "a class has no row")
     if how.k > len(targets):
         raise damaged(source, f"{how.k} neighbours of {len(targets)} rows")

@@ -17,8 +17,8 @@ from ...class_names import almost, distinct, places_of, repeated
 from ...errors import BadInput
 from ...stores.feature_set import FeatureSet
 from ..probes.labelled_features import FeatureMatrix, LabelledFeatures, StoredRows
-from ..probes.sampling import Draw, draw_fraction, draw_shots, first_rows, is_mixed
-from ..probes.selection import stratified_holdout
+from ..probes.sampling import Draw, draw_fraction, draw_shots, first_rows, stratified_holdout
+from ..tasks import task_of
 from .sets import HeldOut, TrialSets
 
 _COPIES = 3
@@ -117,7 +117,10 @@ class TrialRows:
         loaded = {name: (self._load(s, raw), s.samples()) for name, s in sets.stored()}
         # Only now are all classes known.
         self.classes = distinct(self._names)
-        self._parts = {name: (_widened(part, len(self.classes)), samples) for name, (part, samples) in loaded.items()}
+        self._parts = {
+            name: (replace(part, y=part.task.widened(part.y, len(self.classes))), samples)
+            for name, (part, samples) in loaded.items()
+        }
 
     @property
     def train_rows(self) -> int:
@@ -204,7 +207,8 @@ class TrialRows:
         else:
             x, y = feature_set.load(raw=raw)
         whole = None if self.streamed else FeatureMatrix(x)
-        if y.size and not 0 <= y.min() <= y.max() < (len(feature_set.classes) if y.ndim == 1 else 2):
+        task = task_of(y)
+        if y.size and not 0 <= y.min() <= y.max() < task.values(len(feature_set.classes)):
             raise BadInput(
                 f"Set {feature_set.id[:12]} has labels from {y.min()} to {y.max()}, outside its list of "
                 f"{len(feature_set.classes)} classes.",
@@ -214,12 +218,8 @@ class TrialRows:
         names = feature_set.class_names
         if list(names) == self._names:
             return LabelledFeatures(x, y, whole)
-        column = np.array(self._places(names, feature_set.split), np.int64)
-        if y.ndim == 1:
-            return LabelledFeatures(x, np.asarray(column[y], np.int64), whole)
-        flags = np.zeros((len(y), len(self._names)), np.uint8)
-        flags[:, column] = y
-        return LabelledFeatures(x, flags, whole)
+        places = np.array(self._places(names, feature_set.split), np.int64)
+        return LabelledFeatures(x, task.recoded(y, places, len(self._names)), whole)
 
     def _places(self, names: Sequence[str], split: str) -> list[int]:
         """Return the places of another set's classes in this object's list; classes that are new join it."""
@@ -253,29 +253,20 @@ def _too_few(train: LabelledFeatures, val: LabelledFeatures | None, wanted: tupl
     for name, part, count in (("training", train, wanted[0]), ("validation", val, wanted[1])):
         if part is not None and len(part) < count:
             told.append(f"there are {len(part)} {name} rows, not {count}")
-        if part is not None and not is_mixed(part.y):
+        if part is not None and not part.task.is_mixed(part.y):
             told.append(f"the {name} rows are sorted by class: {count} were drawn instead of the first {count}")
     return told
 
 
 def _taken_whole(train: LabelledFeatures, shots: int) -> list[str]:
     """Say how many of the classes that train has are too small for so many shots: such a result is of fewer."""
-    rows = train.y.sum(axis=0, dtype=np.int64) if train.y.ndim == 2 else np.bincount(train.y)
+    rows = train.task.rows_per_class(train.y, 0)
     small, of = int(np.sum((rows > 0) & (rows < shots))), int(np.sum(rows > 0))
     if not small:
         return []
     if of == 1:
         return [f"the only class has fewer than {shots} training rows, and is taken whole"]
     return [f"{small} of {of} classes have fewer than {shots} training rows, and are taken whole"]
-
-
-def _widened(part: LabelledFeatures, n_classes: int) -> LabelledFeatures:
-    """Give multi-label flags a column for every class, also for those that only another part has."""
-    if part.y.ndim == 1 or part.y.shape[1] == n_classes:
-        return part
-    flags = np.zeros((len(part.y), n_classes), np.uint8)
-    flags[:, : part.y.shape[1]] = part.y
-    return replace(part, y=flags)
 
 
 def _shared(samples: SampleIds, others: SampleIds) -> int:

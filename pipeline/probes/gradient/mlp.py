@@ -13,7 +13,7 @@ import numpy as np
 from ....arrays import Features, Float64, Labels
 from ....errors import BadInput
 from ..block_threads import BlockThreads
-from ..selection import stratified_holdout
+from ..sampling import stratified_holdout
 from .batches import Batches
 from .gradient_probe import GradientProbe
 from .updates import AdamW

@@ -211,7 +211,7 @@ def test_scores_stand_in_the_columns_of_the_classes_that_were_in_train(
         name: LabelledFeatures(part.x, part.y * 3 + 1) for name, part in (("train", train), ("test", test))
     }  # 1, 4, 7
     outcome = run_probe(RIDGE, apart["train"], None, apart["test"], 9)
-    scores = predict(outcome.estimator, test.x, 9, multilabel=False).scores
+    scores = predict(outcome.estimator, test, 9).scores
     assert scores is not None
     assert scores.shape == (len(test.x), 9)
     np.testing.assert_array_equal(np.isfinite(scores).all(axis=0), [c in (1, 4, 7) for c in range(9)])
@@ -224,7 +224,7 @@ def test_the_margin_of_two_classes_becomes_two_columns(
 ) -> None:
     train, _, test = (take(part, np.flatnonzero(part.y > 0)) for part in iris)
     outcome = run_probe(RIDGE, train, None, test, 3)
-    scores = predict(outcome.estimator, test.x, 3, multilabel=False).scores
+    scores = predict(outcome.estimator, test, 3).scores
     assert scores is not None
     np.testing.assert_array_equal(scores[:, 2], -scores[:, 1])
     np.testing.assert_array_equal(scores.argmax(axis=1), outcome.estimator.predict(test.x))

@@ -87,11 +87,11 @@ def test_knn_top5(classes: range) -> None:
 def test_classes_without_a_vote_are_no_hit_for_any_estimator_that_votes() -> None:
     train, test = noise(60, 0, np.arange(60) % K), noise(50, 1, np.arange(50) % K)
     for estimator in (KNeighborsClassifier(1), RandomForestClassifier(2, random_state=0)):
-        found = predict(estimator.fit(train.x, train.y), test.x, K, multilabel=False)
+        found = predict(estimator.fit(train.x, train.y), test, K)
         assert found.scores is not None
         np.testing.assert_array_equal(np.isneginf(found.scores), estimator.predict_proba(test.matrix) == 0)
     far = LabelledFeatures(test.matrix + 50 * np.eye(50, D, dtype=np.float32), test.y)
-    density = predict(GaussianNB(var_smoothing=1e-12).fit(train.x, train.y), far.x, K, multilabel=False)
+    density = predict(GaussianNB(var_smoothing=1e-12).fit(train.x, train.y), far, K)
     assert density.scores is not None
     assert np.isfinite(density.scores).all()  # a density that underflows still ranks
 

@@ -28,6 +28,7 @@ from cryoprobe.pipeline.probes import Draw, LabelledFeatures, draw_shots
 from cryoprobe.pipeline.probes.knn.dinov2_knn import draw_per_class
 from cryoprobe.pipeline.protocols import Problem, protocol_named
 from cryoprobe.pipeline.protocols.draws import draw_as_coop, draw_as_mteb
+from cryoprobe.pipeline.tasks import MULTI_LABEL
 
 pytestmark = pytest.mark.slow
 
@@ -72,8 +73,8 @@ def run(
     protocol = protocol_named(name)
     draw, seed, held = (asked.pop(k, default) for k, default in (("draw", Draw()), ("seed", 0), ("held", False)))
     parameters = protocol.completed(asked)
-    n_classes = train.y.shape[1] if train.multilabel else 10
-    metric = protocol.score(parameters, None, n_classes, multilabel=train.multilabel)
+    n_classes = 10 if train.task.exclusive else train.y.shape[1]
+    metric = protocol.score(parameters, None, n_classes, train.task)
     return protocol.run(
         Problem(train, val, test, n_classes, metric, held, draw, seed, parameters, None, lambda line: None)
     )
@@ -189,7 +190,7 @@ def test_mieb_flags(digits: Digits, experiment: int) -> None:
     whole, test = part(BOTH), part(TEST)
     train = whole.take(draw_as_mteb(whole.y, 8, experiment)[0])
     done = run("mieb", train, test, draw=Draw(shots=8))
-    assert protocol_named("mieb").shots_of(multilabel=True) == (8,)
+    assert protocol_named("mieb").shots_of(MULTI_LABEL) == (8,)
     reference = MultiOutputClassifier(LogisticRegression()).fit(train.matrix, train.y)
     said = reference.predict(test.matrix)
     ranked = np.stack([one.predict_proba(test.matrix)[:, 1] for one in reference.estimators_], axis=1)
