@@ -59,7 +59,7 @@ class CentredLinear(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     def _set_linear(self, labelled: Labelled, coef: Float64, centre: Float64, at_centre: Float64) -> None:
         """Take coefficients [C, d], an origin [d] and the scores [C] there."""
         self.classes_ = labelled.classes
-        self._multilabel = labelled.multilabel
+        self._multilabel = labelled.are_flags
         self._centre, self._at_centre = centre, at_centre
         self.coef_ = coef
         self.intercept_ = at_centre - coef @ centre

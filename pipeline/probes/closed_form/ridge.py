@@ -131,7 +131,7 @@ class RidgeProbe(TakesFlags, CentredLinear):
     def _fit_all(self, probes: Sequence[RidgeProbe], X: Any, y: Any, sample_weight: Any) -> None:
         for probe in probes:
             check_alpha(probe.alpha)
-        labelled = check_labelled(self, X, y, multilabel=True)
+        labelled = check_labelled(self, X, y, flags=True)
         weights = check_weights(sample_weight, len(labelled.x))
         strengths = [probe.alpha for probe in probes]
         mean, coefs, at_mean = self._solve(labelled.x, signed_targets(labelled), strengths, weights)
@@ -148,7 +148,7 @@ class RidgeProbe(TakesFlags, CentredLinear):
 def signed_targets(labelled: Labelled) -> TargetBlocks:
     """Return +1 for a row's class and -1 for the others, [b, C]; of two classes one column, the second's."""
     codes, n_classes = labelled.codes, len(labelled.classes)
-    flagged = np.array([1]) if n_classes == 2 or labelled.multilabel else np.arange(n_classes)
+    flagged = np.array([1]) if n_classes == 2 or labelled.are_flags else np.arange(n_classes)
     return lambda block: np.where(codes[block].reshape(-1, codes[0].size) == flagged, 1.0, -1.0)
 
 

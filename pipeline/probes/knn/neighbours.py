@@ -109,7 +109,7 @@ class KNNProbe(TakesFlags, ClassifierMixin, BaseEstimator):  # type: ignore[misc
             raise ValueError(f"metric must be 'cosine' or 'euclidean', not {self.metric!r}.")
         if not 0 < self.temperature < np.inf:
             raise ValueError(f"temperature must be positive, not {self.temperature!r}.")
-        self._x, self._codes, self.classes_ = check_labelled(self, X, y, multilabel=True)
+        self._x, self._codes, self.classes_ = check_labelled(self, X, y, flags=True)
         self.k_ = int(min(self.k, len(self._x)))
         return self
 
@@ -178,8 +178,7 @@ class KNNProbe(TakesFlags, ClassifierMixin, BaseEstimator):  # type: ignore[misc
     def predict(self, X: Any) -> Array:
         """Return the labels [m] or flags [m, C] of rows [m, d]."""
         x = check_rows(self, X)
-        multilabel = self._codes.ndim == 2
-        found = np.empty((len(x), len(self.classes_)) if multilabel else len(x), dtype=self.classes_.dtype)
+        found = np.empty((len(x), *self._codes.shape[1:]), dtype=self.classes_.dtype)
         for block, similarities, indices in self._search(x, self.k_):
             votes = self._votes(similarities, indices, self.k_)
             found[block] = self.decided(votes)
