@@ -11,10 +11,10 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from typing import Any, Literal, TypeAlias
+from typing import Literal, TypeAlias
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, JsonValue
 
 from ..arrays import Targets
 from ..canonical import digest
@@ -36,7 +36,7 @@ class _Spec(BaseModel):
         return digest(self.written)
 
     @property
-    def written(self) -> dict[str, Any]:
+    def written(self) -> dict[str, JsonValue]:
         """The spec as it is hashed and stored: without the fields that have their default value."""
         return self.model_dump(mode="json", exclude_defaults=True)
 

@@ -198,7 +198,7 @@ def _choose(
         progress=progress,
     )
     doubts = []
-    if any(point[request.choose_by] is not None for point in curve) and criterion != request.choose_by:
+    if any(point.score(request.choose_by) is not None for point in curve) and criterion != request.choose_by:
         doubts.append(
             f"{criterion} chooses: for some values of {request.tune} a validation row gives its class the "
             f"probability 0, and {request.choose_by} is infinite"
@@ -234,7 +234,7 @@ def outcome(
         converged=final.converged,
         warnings=[*warnings, *final.warnings],
         estimator=final.estimator,
-        fit_seconds=final.seconds + sum(point["seconds"] for point in choice.curve),
+        fit_seconds=final.seconds + sum(point.seconds for point in choice.curve),
         solver={
             "name": type(final.estimator).__name__,
             "rows": len(fitted_on),
@@ -344,7 +344,7 @@ def begin(estimator: Any, like: Fitted | None) -> Any:
 
 
 def _doubts_about(name: str, best: float, curve: list[CurvePoint]) -> list[str]:
-    doubts = end_of_grid(name, best, [point[name] for point in curve])
-    if stopped := [f"{point[name]:g}" for point in curve if not point["converged"]]:
+    doubts = end_of_grid(name, best, [point.value for point in curve])
+    if stopped := [f"{point.value:g}" for point in curve if not point.converged]:
         doubts.append(f"validation fits that did not converge: {name} = {', '.join(stopped)}")
     return doubts

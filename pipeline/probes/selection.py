@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import asdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 import numpy as np
@@ -13,17 +13,78 @@ from ..tasks import ValidationScores
 from .labelled_features import LabelledFeatures
 from .sklearn_calls import Fitted, predict
 
-CurvePoint = dict[str, Any]
-"""One value of the parameter, under its name; its validation scores, None where one does not apply; and its fit:
-``converged``, ``iterations``, ``gradient_norm``, ``objective``,
-``gap`` and ``seconds``."""
-
 Criterion = Literal["nll", "top1", "map", "mean_per_class_recall", "map_11_point", "roc_auc", "mean_top1_top5"]
 
 _LOWER_IS_BETTER = ("nll",)
 
+_IF_CHOOSES = ("roc_auc", "mean_top1_top5")
+"""Scores that a point has only if they choose."""
 
-_WHERE_ASKED = ("roc_auc", "mean_top1_top5")
+
+@dataclass(frozen=True)
+class CurvePoint(Mapping[str, float | int | bool | None]):
+    """One value of a parameter: how it scored on validation rows, and how its fit ended.
+
+    Fields are attributes; and items as well, in their JSON form: ``point["C"]``, ``point["nll"]``.
+
+    Parameters
+    ----------
+    name : str
+        Of the parameter.
+    value : float
+    scores : ValidationScores
+    converged : bool
+    iterations : int or None
+    gradient_norm, objective, gap : float or None
+        See `Fitted`.
+    seconds : float
+
+    Examples
+    --------
+    >>> point = CurvePoint("C", 10.0, ValidationScores(nll=0.5, top1=0.9), True, 7, None, None, None, 0.1)
+    >>> point["C"], point["nll"], point["map"]
+    (10.0, 0.5, None)
+    """
+
+    name: str
+    value: float
+    scores: ValidationScores
+    converged: bool
+    iterations: int | None
+    gradient_norm: float | None
+    objective: float | None
+    gap: float | None
+    seconds: float
+
+    @classmethod
+    def of(cls, name: str, value: float, fitted: Fitted, scores: ValidationScores) -> CurvePoint:
+        """Return the point of one value."""
+        f = fitted
+        return cls(name, value, scores, f.converged, f.iterations, f.gradient_norm, f.objective, f.gap, f.seconds)
+
+    def score(self, name: str) -> float | None:
+        """Return one of the scores; None if it does not apply."""
+        found: float | None = getattr(self.scores, name)
+        return found
+
+    @property
+    def document(self) -> dict[str, float | int | bool | None]:
+        """The JSON form: the value under the parameter's name, the scores, and the fit."""
+        scores = {k: v for k, v in asdict(self.scores).items() if v is not None or k not in _IF_CHOOSES}
+        fit = ("converged", "iterations", "gradient_norm", "objective", "gap", "seconds")
+        return {self.name: self.value, **scores, **{k: getattr(self, k) for k in fit}}
+
+    def __getitem__(self, name: str) -> float | int | bool | None:
+        """Return a field of the JSON form."""
+        return self.document[name]
+
+    def __iter__(self) -> Iterator[str]:
+        """Iterate over the names of the JSON form."""
+        return iter(self.document)
+
+    def __len__(self) -> int:
+        """Return the number of fields of the JSON form."""
+        return len(self.document)
 
 
 def score_validation(estimator: Any, val: LabelledFeatures, n_classes: int, *, also: str = "") -> ValidationScores:
@@ -38,20 +99,6 @@ def score_validation(estimator: Any, val: LabelledFeatures, n_classes: int, *, a
         A score that is computed only if it chooses; other names change nothing.
     """
     return val.task.validation_scores(val.y, predict(estimator, val, n_classes), n_classes, also=also)
-
-
-def curve_point(name: str, value: float, fitted: Fitted, scores: ValidationScores) -> CurvePoint:
-    """Return what is recorded of one value."""
-    return {
-        name: value,
-        **{k: v for k, v in asdict(scores).items() if v is not None or k not in _WHERE_ASKED},
-        "converged": fitted.converged,
-        "iterations": fitted.iterations,
-        "gradient_norm": fitted.gradient_norm,
-        "objective": fitted.objective,
-        "gap": fitted.gap,
-        "seconds": fitted.seconds,
-    }
 
 
 def best_of(
@@ -73,13 +120,13 @@ def best_of(
         If there is no score that all points have.
     """
     order: tuple[Criterion, ...] = (prefer, "top1", "map")
-    criterion = next((c for c in order if all(point[c] is not None for point in curve)), None)
+    criterion = next((c for c in order if all(point.score(c) is not None for point in curve)), None)
     if criterion is None:
         raise BadInput(
             "The probe has no score on the validation part to choose by.",
             hint="Choose on rows with positives and with a probe that ranks, or give a single value.",
         )
-    values = np.array([point[criterion] for point in curve], dtype=np.float64)
+    values = np.array([point.score(criterion) for point in curve], dtype=np.float64)
     if criterion in _LOWER_IS_BETTER:
         values = -values
     return (int(np.argmax(values)) if ties == "first" else middle_of_best(values.tolist())), criterion
@@ -167,7 +214,7 @@ def choose(
     for step, value in enumerate(grid, start=1):
         fitted = fit(value)
         scores = score(fitted)
-        curve.append(curve_point(name, value, fitted, scores))
+        curve.append(CurvePoint.of(name, value, fitted, scores))
         if progress is not None:
             state = "" if fitted.converged else ", not converged"
             said = ", ".join(f"{k} {v:.4f}" for k, v in asdict(scores).items() if v is not None)

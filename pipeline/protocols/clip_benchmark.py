@@ -5,14 +5,14 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from types import MappingProxyType
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
 from ..probes.checks import check_parts
 from ..probes.labelled_features import LabelledFeatures
 from ..probes.run import Choice, ProbeOutcome, outcome
-from ..probes.selection import CurvePoint, curve_point, end_of_grid, score_validation
+from ..probes.selection import CurvePoint, end_of_grid, score_validation
 from ..probes.sklearn_calls import Fitted
 from .base import Problem, Protocol
 from .linear_heads import fit_heads
@@ -34,17 +34,17 @@ def run(problem: Problem) -> ProbeOutcome:
     def scores(places: Sequence[int]) -> list[float]:
         decays = WEIGHT_DECAYS[list(places)].tolist()
         points = [
-            curve_point("weight_decay", decay, fitted, score_validation(fitted.estimator, val, problem.n_classes))
+            CurvePoint.of("weight_decay", decay, fitted, score_validation(fitted.estimator, val, problem.n_classes))
             for decay, fitted in zip(decays, _train(problem, problem.train, decays), strict=True)
         ]
         curve.extend(points)
-        return [point["top1"] for point in points]
+        return [cast(float, point.scores.top1) for point in points]  # heads are of single labels, which always have it
 
     chosen = float(WEIGHT_DECAYS[coarse_to_fine(scores, len(WEIGHT_DECAYS), FIRST)])
     told += end_of_grid("weight_decay", chosen, WEIGHT_DECAYS.tolist())
     fitted_on = problem.refit_on
     (final,) = _train(problem, fitted_on, [chosen])
-    curve.sort(key=lambda point: float(point["weight_decay"]))
+    curve.sort(key=lambda point: point.value)
     return outcome(
         final,
         fitted_on,

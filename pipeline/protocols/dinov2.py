@@ -14,7 +14,7 @@ from ...arrays import Float64, Indices, Mask
 from ..probes.checks import check_parts
 from ..probes.run import Choice, ProbeOutcome, fit, outcome
 from ..probes.sampling import draw_shots
-from ..probes.selection import Criterion, best_of, curve_point, end_of_grid, score_validation
+from ..probes.selection import Criterion, CurvePoint, best_of, end_of_grid, score_validation
 from ..tasks import Prediction, Task
 from ..tasks.outputs import without_votes_last
 from .base import METRIC, Problem, Protocol, Transform
@@ -137,7 +137,7 @@ def _heads(problem: Problem, *, on_test: bool) -> ProbeOutcome:
     )
     judge = problem.test if on_test else problem.chosen_on
     curve = [
-        curve_point("learning_rate", rate, fitted, score_validation(fitted.estimator, judge, problem.n_classes))
+        CurvePoint.of("learning_rate", rate, fitted, score_validation(fitted.estimator, judge, problem.n_classes))
         for rate, fitted in zip(rates, fits, strict=True)
     ]
     best, by = best_of(curve, cast(Criterion, problem.metric), ties="first")  # as the reference

@@ -220,7 +220,7 @@ class Trial(Asked, Probed, Measured):
         return {name: value for name, value in self.document.items() if name not in ("cached", "origin")}
 
     @property
-    def document(self) -> dict[str, Any]:
+    def document(self) -> dict[str, JsonValue]:
         """The JSON form, with what is known of this call."""
         return _given(self)
 
@@ -311,7 +311,7 @@ def check_stored(trial: Mapping[str, Any], where: str) -> Trial:
         ) from None
 
 
-def _given(model: BaseModel) -> dict[str, Any]:
+def _given(model: BaseModel) -> dict[str, JsonValue]:
     """Return the fields that a model was given, in their JSON form."""
     return model.model_dump(by_alias=True, exclude_unset=True)
 
