@@ -1,7 +1,7 @@
 """From a request to a scikit-learn estimator, not yet fitted.
 
 Any class, or function that returns an estimator, can be named by its dotted path; it must fit and predict. What a
-user can get wrong here (the name, a parameter) is told with what would have been right.
+user can get wrong here (the name, a parameter) is an error that lists what would have been right.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What is refused, and what is merely told, before anything is fitted."""
+"""What is refused, and what is only warned of, before anything is fitted."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 from ...arrays import Float32
 from ...errors import BadInput
 from .labelled_features import LabelledFeatures, blocks_of
-from .twins import told_of_twins
+from .twins import twin_warnings
 
 
 class _Columns(NamedTuple):
@@ -28,7 +28,7 @@ def check_parts(
     *,
     ordered: bool = False,
 ) -> list[str]:
-    """Refuse what cannot be fitted or scored; return what is merely suspicious.
+    """Refuse what cannot be fitted or scored; return a warning for what is only suspicious.
 
     Parameters
     ----------
@@ -68,24 +68,24 @@ def check_parts(
             hint="Check that both name their classes alike, or take a share of train: --val-split 0.1",
             key="val-split",
         )
-    told = []
+    warnings = []
     if missing := int((~seen).sum()):
-        told.append(f"{missing} of {n_classes} classes have no train row")
-    told += task.doubts(train.y)
+        warnings.append(f"{missing} of {n_classes} classes have no train row")
+    warnings += task.warnings(train.y)
     if unseen := int((scored & ~seen).sum()):
-        told.append(f"{unseen} of test's classes have no train row: they cannot be predicted right")
+        warnings.append(f"{unseen} of test's classes have no train row: they cannot be predicted right")
     if unscored := int((seen & ~scored).sum()):
-        told.append(f"{unscored} of train's classes have no test row: nothing is known of them")
+        warnings.append(f"{unscored} of train's classes have no test row: nothing is known of them")
     if chosen_on is not None:
         if unchosen := int((seen & ~chosen_on).sum()):
-            told.append(f"{unchosen} of train's classes have no validation row")
+            warnings.append(f"{unchosen} of train's classes have no validation row")
         if unknown := int((chosen_on & ~seen).sum()):
-            told.append(f"{unknown} of the validation rows' classes have no train row: they count as wrong")
+            warnings.append(f"{unknown} of the validation rows' classes have no train row: they count as wrong")
     # Of a handful of rows, features that are often 0 are constant as a matter of course.
     constant = int((columns["train"].low == columns["train"].high).sum())
     if constant and len(train) >= train.x.shape[1]:
-        told.append(f"{constant} of {train.x.shape[1]} features are constant over train")
-    return [*told, *told_of_twins(train, ordered=ordered)]
+        warnings.append(f"{constant} of {train.x.shape[1]} features are constant over train")
+    return [*warnings, *twin_warnings(train, ordered=ordered)]
 
 
 def _check_part(name: str, part: LabelledFeatures, n_classes: int) -> _Columns:

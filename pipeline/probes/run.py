@@ -27,7 +27,7 @@ from .selection import CurvePoint, choose, end_of_grid, score_validation
 from .sklearn_calls import Fitted, fit_estimator, fit_grid, predict
 
 _WORTH_SAYING = 0.01
-"""Share of the test rows from which equal votes are told: a few are usual."""
+"""Share of the test rows from which equal votes are worth a warning: a few are usual."""
 
 
 @dataclass(frozen=True)
@@ -139,7 +139,7 @@ def run_probe(
     """
     n_classes, names = (classes, ()) if isinstance(classes, int) else (len(classes), classes)
     neighbours = request.probe == "knn"
-    told = check_parts(train, val, test, n_classes, ordered=neighbours)
+    warnings = check_parts(train, val, test, n_classes, ordered=neighbours)
     grid, cut = _that_can_vote(request, len(train)) if neighbours else (grid_of(request), [])
 
     def build(value: float | None) -> Any:
@@ -159,10 +159,10 @@ def run_probe(
                 hint="Name a validation split, draw fewer shots so that rows are left to choose on, or give one value.",
             )
         many = _fit_together(request, build(grid[0]), train, grid)
-        best, choice, doubts = _choose(request, grid, train, val, n_classes, build, many, progress)
-        told += doubts
+        best, choice, on_choice = _choose(request, grid, train, val, n_classes, build, many, progress)
+        warnings += on_choice
     elif val is not None:
-        told.append(f"the {len(val)} validation rows were not used: there is nothing to choose")
+        warnings.append(f"the {len(val)} validation rows were not used: there is nothing to choose")
     rows = train.joined(val) if refit and len(grid) > 1 and val is not None else train
     if many is not None and best is not None and rows is train:
         final = replace(many[best], seconds=0.0)  # which the curve has already
@@ -174,7 +174,7 @@ def run_probe(
     if neighbours and final.estimator.k_ < final.estimator.k:  # where another parameter than k is tuned
         chosen["k"] = float(final.estimator.k_)
         cut = [_cut_to([final.estimator.k], len(rows))]
-    done = outcome(final, rows, test, n_classes, replace(choice, chosen=chosen), warnings=told)
+    done = outcome(final, rows, test, n_classes, replace(choice, chosen=chosen), warnings=warnings)
     return replace(done, remarks=cut)
 
 
@@ -188,7 +188,7 @@ def _choose(
     many: Mapping[float, Fitted] | None,
     progress: Callable[[str], None] | None,
 ) -> tuple[float, Choice, list[str]]:
-    """Fit each value on train, or take it from `many`; return the one that does best on `val`, and doubts about it."""
+    """Fit each value on train, or take it from `many`; return the one that does best on `val`, and warnings."""
     best, criterion, curve = choose(
         request.tune,
         grid,
@@ -197,13 +197,13 @@ def _choose(
         prefer=request.choose_by,
         progress=progress,
     )
-    doubts = []
+    warnings = []
     if any(point.score(request.choose_by) is not None for point in curve) and criterion != request.choose_by:
-        doubts.append(
+        warnings.append(
             f"{criterion} chooses: for some values of {request.tune} a validation row gives its class the "
             f"probability 0, and {request.choose_by} is infinite"
         )
-    return best, Choice(by=criterion, curve=curve), [*doubts, *_doubts_about(request.tune, best, curve)]
+    return best, Choice(by=criterion, curve=curve), [*warnings, *_curve_warnings(request.tune, best, curve)]
 
 
 def outcome(
@@ -222,9 +222,9 @@ def outcome(
         warnings = [*warnings, f"the final fit did not converge: {_how_far(final)}"]
     prediction = prediction or predict(final.estimator, test, n_classes, in_float64=True)
     metrics, intervals = test.task.test_scores(test.y, prediction, n_classes)
-    warnings = [*warnings, *_told_of_probabilities(metrics, prediction, test)]
+    warnings = [*warnings, *_probability_warnings(metrics, prediction, test)]
     if prediction.tied is not None:
-        warnings = [*warnings, *_told_of_votes(final.estimator, prediction, len(fitted_on))]
+        warnings = [*warnings, *_vote_warnings(final.estimator, prediction, len(fitted_on))]
     return ProbeOutcome(
         chosen=dict(choice.chosen),
         chosen_by=choice.by,
@@ -286,7 +286,7 @@ def _cut_to(ks: Sequence[float], rows: int) -> str:
     return f"k = {', '.join(f'{k:g}' for k in ks)} was cut to {rows}: there are no more training rows that can vote"
 
 
-def _told_of_probabilities(
+def _probability_warnings(
     metrics: ClassificationMetrics | MultilabelMetrics, prediction: Prediction, test: LabelledFeatures
 ) -> list[str]:
     """Say of which rows the likelihood and calibration are, if not of all, or why there are none."""
@@ -294,26 +294,26 @@ def _told_of_probabilities(
     if p is None:
         return []
     n, seen = len(test), int(metrics.get("nll_rows", 0))  # type: ignore[call-overload]
-    told = []
+    warnings = []
     if 0 < seen < n:
-        told.append(f"nll and ece are of {seen:,} of {n:,} test rows: the others' classes have no train row")
+        warnings.append(f"nll and ece are of {seen:,} of {n:,} test rows: the others' classes have no train row")
     if without := int((p[np.arange(n), test.y.astype(np.int64)] == 0).sum()):
-        told.append(
+        warnings.append(
             f"nll and ece are left out: {without:,} of {n:,} test rows give their class no vote, "
             "and the logarithm of 0 is infinite"
         )
-    return told
+    return warnings
 
 
-def _told_of_votes(estimator: Any, prediction: Prediction, rows: int) -> list[str]:
+def _vote_warnings(estimator: Any, prediction: Prediction, rows: int) -> list[str]:
     """Say where votes, or who casts them, are decided by the order of rows or classes."""
     k, tied = int(estimator.k_), prediction.tied
     assert tied is not None
-    n, told = len(tied), []
+    n, warnings = len(tied), []
     if k == rows and estimator.weights == "uniform":
         return [f"all {rows:,} training rows vote on every test row: with so large a k all predictions are the same"]
     if across := int(tied.sum()):
-        told.append(
+        warnings.append(
             f"for {across:,} of {n:,} test rows the neighbours number {k} and {k + 1} are equally near: "
             "the order of the training rows decides which of them votes"
         )
@@ -321,8 +321,10 @@ def _told_of_votes(estimator: Any, prediction: Prediction, rows: int) -> list[st
         votes = np.nan_to_num(prediction.probabilities, nan=-1.0)
         equal = int((np.isclose(votes, votes.max(axis=1, keepdims=True), rtol=0, atol=1e-12).sum(axis=1) > 1).sum())
         if equal >= _WORTH_SAYING * n:
-            told.append(f"for {equal:,} of {n:,} test rows several classes have the most votes: the first is predicted")
-    return told
+            warnings.append(
+                f"for {equal:,} of {n:,} test rows several classes have the most votes: the first is predicted"
+            )
+    return warnings
 
 
 def _fit_together(
@@ -343,8 +345,8 @@ def begin(estimator: Any, like: Fitted | None) -> Any:
     return like.estimator.set_params(warm_start=True)
 
 
-def _doubts_about(name: str, best: float, curve: list[CurvePoint]) -> list[str]:
-    doubts = end_of_grid(name, best, [point.value for point in curve])
+def _curve_warnings(name: str, best: float, curve: list[CurvePoint]) -> list[str]:
+    warnings = end_of_grid(name, best, [point.value for point in curve])
     if stopped := [f"{point.value:g}" for point in curve if not point.converged]:
-        doubts.append(f"validation fits that did not converge: {name} = {', '.join(stopped)}")
-    return doubts
+        warnings.append(f"validation fits that did not converge: {name} = {', '.join(stopped)}")
+    return warnings

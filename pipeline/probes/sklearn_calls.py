@@ -96,8 +96,8 @@ def fit_grid(estimator: Any, x: TrainingRows, y: Targets, grid: Sequence[float])
         probes = estimator.fit_many(x, y, grid)
     seconds = (time.perf_counter() - start) / len(grid)
     # That a fit did not converge each says itself; who said the rest is not known.
-    told = [w for w in caught if not issubclass(w.category, ConvergenceWarning)]
-    return [_fitted(probe, seconds, told) for probe in probes]
+    others = [w for w in caught if not issubclass(w.category, ConvergenceWarning)]
+    return [_fitted(probe, seconds, others) for probe in probes]
 
 
 def _fitted(estimator: Any, seconds: float, caught: Sequence[warnings.WarningMessage]) -> Fitted:

@@ -11,7 +11,7 @@ from ...arrays import Indices
 from .labelled_features import FeatureRows, LabelledFeatures, blocks_of
 
 _WORTH_SAYING = 0.01
-"""Share of the rows from which one group of identical ones is told to any probe: such rows often come of images that
+"""Share of the rows from which one group of identical ones is a warning for any probe: such rows often come of images that
 were decoded wrongly, and weigh as much as there are of them."""
 
 _FEWEST = 3
@@ -47,29 +47,29 @@ def twins(part: LabelledFeatures) -> Twins:
     return Twins(len(several), int(counts.max()), int(contradictory[group[several]].sum()))
 
 
-def told_of_twins(part: LabelledFeatures, *, ordered: bool) -> list[str]:
-    """Say what identical training rows mean for a score.
+def twin_warnings(part: LabelledFeatures, *, ordered: bool) -> list[str]:
+    """Return warnings of what identical training rows mean for a score.
 
     Parameters
     ----------
     part : LabelledFeatures
     ordered : bool
         Whether the order of training rows decides between equals, as it does for nearest neighbours: then any number of
-        identical rows is told, and else only a large group.
+        identical rows is a warning, and else only a large group.
     """
     found, n = twins(part), len(part)
-    told = []
+    warnings = []
     if (ordered and found.rows) or found.largest >= max(_FEWEST, _WORTH_SAYING * n):
         if 2 * found.largest > found.rows:
             more = f" ({found.rows:,} have a twin)" if found.rows > found.largest else ""
-            told.append(f"{found.largest:,} of {n:,} training rows are identical{more}")
+            warnings.append(f"{found.largest:,} of {n:,} training rows are identical{more}")
         else:
-            told.append(f"{found.rows:,} of {n:,} training rows have an identical twin")
+            warnings.append(f"{found.rows:,} of {n:,} training rows have an identical twin")
         if ordered:
-            told[-1] += ": of equally near ones the first votes, so the order of the rows counts"
+            warnings[-1] += ": of equally near ones the first votes, so the order of the rows counts"
     if found.contradicted:
-        told.append(f"{found.contradicted:,} of {n:,} training rows have the features of a row with another label")
-    return told
+        warnings.append(f"{found.contradicted:,} of {n:,} training rows have the features of a row with another label")
+    return warnings
 
 
 def _digests(x: FeatureRows) -> npt.NDArray[np.uint64]:

@@ -50,7 +50,7 @@ def run_clip(problem: Problem) -> ProbeOutcome:
     best = coarse_to_fine(
         lambda places: search.scores(strongest_first[list(places)].tolist()), len(LAMBDAS), FIRST, inward=True
     )
-    search.told += end_of_grid("C", float(strongest_first[best]), strongest_first.tolist())
+    search.warnings += end_of_grid("C", float(strongest_first[best]), strongest_first.tolist())
     return search.finish(float(strongest_first[best]), problem.refit_on)
 
 

@@ -23,11 +23,11 @@ WEIGHT_DECAYS = np.logspace(-6, 2, 97)
 
 def run(problem: Problem) -> ProbeOutcome:
     """Search the weight decay on validation rows, where there are some; without, there is no weight decay."""
-    told = check_parts(problem.train, problem.val, problem.test, problem.n_classes)
+    warnings = check_parts(problem.train, problem.val, problem.test, problem.n_classes)
     if problem.val is None:
         (final,) = _train(problem, problem.train, [0.0])
         return outcome(
-            final, problem.train, problem.test, problem.n_classes, Choice({"weight_decay": 0.0}), warnings=told
+            final, problem.train, problem.test, problem.n_classes, Choice({"weight_decay": 0.0}), warnings=warnings
         )
     val, curve = problem.val, list[CurvePoint]()
 
@@ -41,7 +41,7 @@ def run(problem: Problem) -> ProbeOutcome:
         return [cast(float, point.scores.top1) for point in points]  # heads are of single labels, which always have it
 
     chosen = float(WEIGHT_DECAYS[coarse_to_fine(scores, len(WEIGHT_DECAYS), FIRST)])
-    told += end_of_grid("weight_decay", chosen, WEIGHT_DECAYS.tolist())
+    warnings += end_of_grid("weight_decay", chosen, WEIGHT_DECAYS.tolist())
     fitted_on = problem.refit_on
     (final,) = _train(problem, fitted_on, [chosen])
     curve.sort(key=lambda point: point.value)
@@ -51,7 +51,7 @@ def run(problem: Problem) -> ProbeOutcome:
         problem.test,
         problem.n_classes,
         Choice({"weight_decay": chosen}, "top1", curve),
-        warnings=told,
+        warnings=warnings,
     )
 
 

@@ -64,13 +64,13 @@ def run_knn(problem: Problem) -> ProbeOutcome:
     from ..probes.knn.dinov2_knn import DINOV2_KS, dinov2_knn
     from ..probes.knn.neighbours import KNNProbe
 
-    told = check_parts(problem.train, None, problem.test, problem.n_classes, ordered=True)
+    warnings = check_parts(problem.train, None, problem.test, problem.n_classes, ordered=True)
     train, test = problem.train, problem.test
     shots, temperature = problem.draw.shots, float(problem.parameters["temperature"])
     # As in the reference: with n rows of each class, k is at most n, and n itself is one of them.
     ks = DINOV2_KS if shots is None else [k for k in (*DINOV2_KS, shots) if k <= shots]
     if max(ks) > len(train):
-        told.append(f"there are {len(train)} training rows: larger k were cut to that")
+        warnings.append(f"there are {len(train)} training rows: larger k were cut to that")
     ks = sorted({min(k, len(train)) for k in ks})
     headline = min(HEADLINE_K, ks[-1])
     by_k: dict[str, float | None] = {}
@@ -87,7 +87,7 @@ def run_knn(problem: Problem) -> ProbeOutcome:
         test,
         problem.n_classes,
         Choice({"k": float(headline)}),
-        warnings=told,
+        warnings=warnings,
         more={f"{test.task.score}_by_k": by_k},
         prediction=prediction,
     )
@@ -107,7 +107,7 @@ def run_logreg(problem: Problem) -> ProbeOutcome:
     search = LogisticSearch(problem)
     scores = search.scores(CS)
     best = CS[int(np.argmax(scores))]  # the first of equals: the strongest penalty, as the reference
-    search.told += end_of_grid("C", best, CS)
+    search.warnings += end_of_grid("C", best, CS)
     return search.finish(best, problem.refit_on)
 
 
@@ -124,7 +124,7 @@ def run_linear_testselect(problem: Problem) -> ProbeOutcome:
 def _heads(problem: Problem, *, on_test: bool) -> ProbeOutcome:
     from ..probes.gradient.heads import DINOV2_LEARNING_RATES, for_batch_size
 
-    told = check_parts(problem.train, None if on_test else problem.val, problem.test, problem.n_classes)
+    warnings = check_parts(problem.train, None if on_test else problem.val, problem.test, problem.n_classes)
     batch_size = int(problem.parameters["batch_size"])
     rates = for_batch_size(DINOV2_LEARNING_RATES, batch_size)
     fits = fit_heads(
@@ -141,14 +141,14 @@ def _heads(problem: Problem, *, on_test: bool) -> ProbeOutcome:
         for rate, fitted in zip(rates, fits, strict=True)
     ]
     best, by = best_of(curve, cast(Criterion, problem.metric), ties="first")  # as the reference
-    told += end_of_grid("learning_rate", rates[best], rates)
+    warnings += end_of_grid("learning_rate", rates[best], rates)
     return outcome(
         replace(fits[best], seconds=0.0),  # which the curve has already
         problem.train,
         problem.test,
         problem.n_classes,
         Choice({"learning_rate": rates[best]}, f"test {by}" if on_test else by, curve),
-        warnings=told,
+        warnings=warnings,
     )
 
 

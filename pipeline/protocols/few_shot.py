@@ -43,7 +43,7 @@ def run_coop(problem: Problem) -> ProbeOutcome:
     exponent = bisect(
         lambda ends: search.scores([10.0**end for end in ends]), np.log10(peak) - 1, np.log10(peak) + 1, COOP_STEPS
     )
-    search.told += end_of_grid("C", 10.0**exponent, COOP_FIRST)
+    search.warnings += end_of_grid("C", 10.0**exponent, COOP_FIRST)
     return search.finish(10.0**exponent, problem.train)
 
 
@@ -65,7 +65,7 @@ def _of_flags(problem: Problem, single: Any) -> ProbeOutcome:
 
     The fits are those of scikit-learn's MultiOutputClassifier, which can't fit a flag that all drawn rows have or lack.
     """
-    told = check_parts(problem.train, None, problem.test, problem.n_classes)
+    warnings = check_parts(problem.train, None, problem.test, problem.n_classes)
     test = problem.test
     final = fit(for_task(single, problem.train.task), problem.train)
     labels = predict(final.estimator, test, problem.n_classes).labels
@@ -76,7 +76,7 @@ def _of_flags(problem: Problem, single: Any) -> ProbeOutcome:
         test,
         problem.n_classes,
         Choice({"C": 1.0}),
-        warnings=told,
+        warnings=warnings,
         prediction=prediction,
     )
 

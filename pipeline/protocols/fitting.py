@@ -46,6 +46,6 @@ def fit_and_score(problem: Problem, estimator: Any, chosen: Mapping[str, float] 
     >>> ours.completed({"alpha": 2.0})
     {'alpha': 2.0}
     """
-    told = check_parts(problem.train, None, problem.test, problem.n_classes)
+    warnings = check_parts(problem.train, None, problem.test, problem.n_classes)
     final = fit(for_task(estimator, problem.train.task), problem.train)
-    return outcome(final, problem.train, problem.test, problem.n_classes, Choice(chosen or {}), warnings=told)
+    return outcome(final, problem.train, problem.test, problem.n_classes, Choice(chosen or {}), warnings=warnings)

@@ -36,7 +36,7 @@ class LogisticSearch:
     def __init__(self, problem: Problem) -> None:
         self.problem, self.metric = problem, problem.metric
         self.curve: list[CurvePoint] = []
-        self.told = check_parts(problem.train, problem.val, problem.test, problem.n_classes)
+        self.warnings = check_parts(problem.train, problem.val, problem.test, problem.n_classes)
         self._scores: dict[float, float] = {}
         self._fits: dict[float, Fitted] = {}
 
@@ -71,16 +71,16 @@ class LogisticSearch:
         final = fit(begin(probe(self.problem, C=C), self._fits.get(C)), fitted_on)
         self.problem.progress(f"C {C:.3g} fitted on {len(fitted_on)} rows in {final.seconds:.1f} s")
         curve = sorted(self.curve, key=lambda point: point.value)
-        told = list(self.told)
+        warnings = list(self.warnings)
         if stopped := [f"{point.value:.3g}" for point in curve if not point.converged]:
-            told.append(f"validation fits that did not converge: C = {', '.join(stopped)}")
+            warnings.append(f"validation fits that did not converge: C = {', '.join(stopped)}")
         return outcome(
             final,
             fitted_on,
             self.problem.test,
             self.problem.n_classes,
             Choice({"C": C}, self.metric if curve else None, curve),
-            warnings=told,
+            warnings=warnings,
         )
 
 

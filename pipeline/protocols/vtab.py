@@ -24,7 +24,7 @@ def run(problem: Problem) -> ProbeOutcome:
     """Choose C on the 200 validation rows, and fit all 1,000."""
     search = LogisticSearch(problem)
     best = CS[middle_of_best(search.scores(CS))]
-    search.told += end_of_grid("C", best, CS)
+    search.warnings += end_of_grid("C", best, CS)
     return search.finish(best, problem.refit_on)
 
 

@@ -138,8 +138,8 @@ class Task(ABC):
             If they do not vary.
         """
 
-    def doubts(self, y: Targets) -> list[str]:
-        """Return what is suspicious about targets that a probe is trained on."""
+    def warnings(self, y: Targets) -> list[str]:
+        """Return a warning for what is suspicious about targets that a probe is trained on."""
         return []
 
     @abstractmethod

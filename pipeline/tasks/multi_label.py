@@ -43,7 +43,7 @@ class MultiLabel(Task):
                 key="train",
             )
 
-    def doubts(self, y: Targets) -> list[str]:
+    def warnings(self, y: Targets) -> list[str]:
         if always := int(y.all(axis=0).sum()):
             return [f"{always} of {y.shape[1]} flags are set in every train row: they are predicted always"]
         return []

@@ -99,15 +99,15 @@ class TrialRows:
         Those of train, then those that only another set has; names that several classes share are told apart.
     streamed : bool
         Whether rows are read for every pass.
-    told : list of str
-        What is to be said of the classes: names that are shared, or that differ only in case.
+    warnings : list of str
+        About the classes: names that are shared, or that differ only in case.
     val_from_train : bool
         Whether the rows that choose, if there are any, are held out of train.
     """
 
     def __init__(self, sets: TrialSets, *, raw: bool, memory: int | None = None) -> None:
         self._names = list(sets.train.class_names)
-        self.told = _shared_names(self._names)
+        self.warnings = _shared_names(self._names)
         others = [s for s in (sets.test, sets.val) if isinstance(s, FeatureSet)]
         need = 4 * sets.train.dim * (_COPIES * sets.train.rows + sum(s.rows for s in others))
         self.streamed = memory is not None and need > memory
@@ -144,7 +144,7 @@ class TrialRows:
             keep, held = stratified_holdout(train.y, self._test_fraction, sampling.test_seed)
             test, test_samples = train.take(held), samples[held]
             train, samples = train.take(keep), samples[keep]
-        warnings = list(self.told)
+        warnings = list(self.warnings)
         remarks: list[str] = []
         val, val_samples = self._parts.get("val", (None, None))
         if draw.shots is not None:
@@ -232,9 +232,9 @@ class TrialRows:
                 place = len(self._names)
                 self._names.append(name)
             places.append(place)
-        self.told += [f"{line}: taken as another" for line in alike[:_MOST_NAMED]]
+        self.warnings += [f"{line}: taken as another" for line in alike[:_MOST_NAMED]]
         if (more := len(alike) - _MOST_NAMED) > 0:
-            self.told.append(f"{more} more classes of {split} differ so from one of train")
+            self.warnings.append(f"{more} more classes of {split} differ so from one of train")
         return places
 
 
@@ -249,13 +249,13 @@ def _shared_names(names: Sequence[str]) -> list[str]:
 
 def _too_few(train: LabelledFeatures, val: LabelledFeatures | None, wanted: tuple[int, int]) -> list[str]:
     """Say where the first rows are not what is prescribed."""
-    told = []
+    warnings = []
     for name, part, count in (("training", train, wanted[0]), ("validation", val, wanted[1])):
         if part is not None and len(part) < count:
-            told.append(f"there are {len(part)} {name} rows, not {count}")
+            warnings.append(f"there are {len(part)} {name} rows, not {count}")
         if part is not None and not part.task.is_mixed(part.y):
-            told.append(f"the {name} rows are sorted by class: {count} were drawn instead of the first {count}")
-    return told
+            warnings.append(f"the {name} rows are sorted by class: {count} were drawn instead of the first {count}")
+    return warnings
 
 
 def _taken_whole(train: LabelledFeatures, shots: int) -> list[str]:

@@ -122,11 +122,11 @@ class PathSchedule:
         if degree > 1:
             last = before[-1:]
             was = self._found.point.keep(self._models(last))
-            told = [
+            predicted = [
                 self._mixed(before[:-1], weights[None])
                 for weights in extrapolations(self._penalties[before[:-1]], self._penalties[last])
             ]
-            off = [point.plus(was, -1.0) for point in told]
+            off = [point.plus(was, -1.0) for point in predicted]
             degree = int(np.argmin([float(part.dot(part).sum()) for part in off]))
         weights = extrapolations(self._penalties[before], self._penalties[place])[degree]
         latest, which = self._models(before[-1:]), self._models(place)
