@@ -11,8 +11,8 @@ from ...arrays import Indices
 from .labelled_features import FeatureRows, LabelledFeatures, blocks_of
 
 _WORTH_SAYING = 0.01
-"""Share of the rows from which one group of identical ones is a warning for any probe: such rows often come of images that
-were decoded wrongly, and weigh as much as there are of them."""
+"""Share of the rows from which one group of identical ones is a warning for any probe: such rows often come of images
+that were decoded wrongly, and weigh as much as there are of them."""
 
 _FEWEST = 3
 

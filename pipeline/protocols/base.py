@@ -13,7 +13,7 @@ from ...arrays import Indices
 from ...errors import BadInput
 from ..metrics.scores import ClassificationMetrics
 from ..probes.labelled_features import LabelledFeatures
-from ..probes.run import ProbeOutcome
+from ..probes.outcome import ProbeOutcome
 from ..probes.sampling import Draw, draw_shots, stratified_holdout
 from ..specs import Tap
 from ..tasks import Task

@@ -8,7 +8,7 @@ from types import MappingProxyType
 
 import numpy as np
 
-from ..probes.run import ProbeOutcome
+from ..probes.outcome import ProbeOutcome
 from ..probes.selection import end_of_grid
 from .base import MEAN_TOP1_TOP5, METRIC, Problem, Protocol
 from .logistic_search import SOLVER, LogisticSearch

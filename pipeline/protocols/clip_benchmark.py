@@ -11,7 +11,7 @@ import numpy as np
 
 from ..probes.checks import check_parts
 from ..probes.labelled_features import LabelledFeatures
-from ..probes.run import Choice, ProbeOutcome, outcome
+from ..probes.outcome import Choice, ProbeOutcome, outcome
 from ..probes.selection import CurvePoint, end_of_grid, score_validation
 from ..probes.sklearn_calls import Fitted
 from .base import Problem, Protocol

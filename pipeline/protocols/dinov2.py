@@ -12,7 +12,8 @@ import numpy as np
 
 from ...arrays import Float64, Indices, Mask
 from ..probes.checks import check_parts
-from ..probes.run import Choice, ProbeOutcome, fit, outcome
+from ..probes.outcome import Choice, ProbeOutcome, outcome
+from ..probes.run import fit
 from ..probes.sampling import draw_shots
 from ..probes.selection import Criterion, CurvePoint, best_of, end_of_grid, score_validation
 from ..tasks import Prediction, Task

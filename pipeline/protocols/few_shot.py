@@ -12,7 +12,8 @@ from ..metrics.ranking import average_precision
 from ..metrics.scores import ClassificationMetrics
 from ..probes.build import for_task
 from ..probes.checks import check_parts
-from ..probes.run import Choice, ProbeOutcome, fit, outcome
+from ..probes.outcome import Choice, ProbeOutcome, outcome
+from ..probes.run import fit
 from ..probes.selection import end_of_grid
 from ..probes.sklearn_calls import predict
 from ..tasks import Prediction

@@ -7,7 +7,8 @@ from typing import Any
 
 from ..probes.build import for_task
 from ..probes.checks import check_parts
-from ..probes.run import Choice, ProbeOutcome, fit, outcome
+from ..probes.outcome import Choice, ProbeOutcome, outcome
+from ..probes.run import fit
 from .base import Problem
 
 

@@ -8,8 +8,9 @@ from typing import Any
 from ...errors import BadInput
 from ..probes.checks import check_parts
 from ..probes.labelled_features import LabelledFeatures
+from ..probes.outcome import Choice, ProbeOutcome, outcome
 from ..probes.registry import NAMED
-from ..probes.run import Choice, ProbeOutcome, begin, fit, outcome, targets_of
+from ..probes.run import begin, fit, targets_of
 from ..probes.selection import CurvePoint, score_validation
 from ..probes.sklearn_calls import Fitted, fit_grid
 from ..tasks import ValidationScores

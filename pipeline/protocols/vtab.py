@@ -7,7 +7,7 @@ import math
 import numpy as np
 
 from ...arrays import Indices, Targets
-from ..probes.run import ProbeOutcome
+from ..probes.outcome import ProbeOutcome
 from ..probes.selection import end_of_grid, middle_of_best
 from ..tasks import task_of
 from .base import Problem, Protocol

@@ -13,7 +13,7 @@ from support.probing import problem
 
 from cryoprobe.errors import BadInput
 from cryoprobe.pipeline.probes import Draw, LabelledFeatures, ProbeRequest, run_probe
-from cryoprobe.pipeline.probes.run import ProbeOutcome
+from cryoprobe.pipeline.probes.outcome import ProbeOutcome
 from cryoprobe.pipeline.probes.sklearn_calls import predict
 from cryoprobe.pipeline.probes.twins import Twins, twins
 from cryoprobe.pipeline.protocols import protocol_named
