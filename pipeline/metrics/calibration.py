@@ -37,6 +37,11 @@ def negative_log_likelihood(y_true: Labels, probabilities: Scores) -> float | No
     y_true : ndarray, int64 [n]
     probabilities : ndarray, float [n, n_classes]
         NaN in the column of a class that was not in training.
+
+    Examples
+    --------
+    >>> negative_log_likelihood(np.array([0, 1]), np.array([[0.5, 0.5], [0.5, 0.5]]))
+    0.693...
     """
     each = surprisals(y_true, probabilities)
     each = each[~np.isnan(each)]
@@ -75,6 +80,11 @@ def expected_calibration_error(y_true: Labels, probabilities: Scores, n_bins: in
     ------
     BadInput
         If there are no rows, or a highest probability is not between 0 and 1.
+
+    Examples
+    --------
+    >>> expected_calibration_error(np.array([0, 0]), np.array([[0.75, 0.25], [0.25, 0.75]]))  # one bin: 0.75 - 0.5
+    0.25
     """
     counts, confidence, right = _binned(y_true, probabilities, n_bins)
     return float(np.abs(right - confidence).sum() / counts.sum()) if counts.any() else None

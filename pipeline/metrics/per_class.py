@@ -48,6 +48,11 @@ def mean_f1(hits: Int64, actual: Int64, claimed: Int64) -> float:
     ----------
     hits, actual, claimed : ndarray, int64 [K]
         Right, true and predicted rows of each class.
+
+    Examples
+    --------
+    >>> mean_f1(np.array([1, 2]), actual=np.array([2, 2]), claimed=np.array([1, 3]))  # (2/3 + 4/5) / 2
+    0.733...
     """
     total = actual + claimed
     occurs = total > 0

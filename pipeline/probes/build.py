@@ -41,6 +41,11 @@ def make_estimator(request: ProbeRequest, **overrides: Any) -> Any:
     ------
     BadInput
         If the name cannot be imported, is not an estimator that classifies, or has no such parameter.
+
+    Examples
+    --------
+    >>> make_estimator(ProbeRequest(probe="sklearn.svm.LinearSVC", seed=7), C=0.1).get_params()["random_state"]
+    7
     """
     named = named_probe(request.probe)
     factory = load(named.path if named is not None else request.probe)

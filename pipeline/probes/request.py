@@ -137,6 +137,11 @@ def parse_params(items: Iterable[str]) -> dict[str, JsonValue]:
     ------
     BadInput
         If ``=`` or the name is missing, or a name comes twice.
+
+    Examples
+    --------
+    >>> parse_params(["k=5", "weights=distance", "shrinkage=None"])
+    {'k': 5, 'weights': 'distance', 'shrinkage': None}
     """
     params: dict[str, JsonValue] = {}
     for item in items:
@@ -187,6 +192,11 @@ def parse_grid(text: str) -> tuple[float, ...]:
     ------
     BadInput
         If `text` has another form, or a value is not positive and finite.
+
+    Examples
+    --------
+    >>> parse_grid("10,1.0"), parse_grid("1e-2:1e2:3")
+    ((1.0, 10.0), (0.01, 1.0, 100.0))
     """
     try:
         if ":" in text:

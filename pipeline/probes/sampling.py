@@ -61,6 +61,13 @@ def draw_shots(
     first, further : ndarray, int64
         Of one label a row: class after class, each in the order of its permutation by one ``default_rng(seed)``, which
         is how big_vision draws (big_vision/evaluators/fewshot_lsr.py).
+
+    Examples
+    --------
+    >>> y = np.array([0, 0, 0, 1, 1, 1])
+    >>> first, further = draw_shots(y, shots=1, seed=0, then=1)
+    >>> y[first].tolist(), y[further].tolist(), np.intersect1d(first, further).size
+    ([0, 1], [0, 1], 0)
     """
     if shots < 1:
         raise BadInput(f"{shots} shots cannot be drawn.", hint="Give 1 or more.", key="shots", found=shots)
@@ -83,6 +90,12 @@ def draw_fraction(labels: Targets, fraction: float, seed: int) -> Indices:
     -------
     ndarray, int64
         Ascending.
+
+    Examples
+    --------
+    >>> y = np.array([0, 0, 0, 0, 1, 1])
+    >>> y[draw_fraction(y, 0.5, seed=0)].tolist()
+    [0, 0, 1]
     """
     if not 0 < fraction <= 1:
         raise BadInput(f"A fraction of the rows is above 0 and at most 1, not {fraction}.", key="fraction")
@@ -121,6 +134,13 @@ def stratified_holdout(labels: Targets, fraction: float, seed: int) -> tuple[Ind
     ------
     BadInput
         If `fraction` is not between 0 and 1, or nothing could be held out.
+
+    Examples
+    --------
+    >>> y = np.array([0, 0, 0, 0, 1, 1])
+    >>> keep, held = stratified_holdout(y, 0.5, seed=0)
+    >>> y[keep].tolist(), y[held].tolist()
+    ([0, 0, 1], [0, 0, 1])
     """
     if not 0 < fraction < 1:
         raise BadInput(f"hold-out fraction {fraction} is not between 0 and 1", hint="Give for example 0.2.")

@@ -145,6 +145,11 @@ def middle_of_best(values: Sequence[float], places: Sequence[int] | None = None,
     size : int, optional
         Of the grid. A run of even length has two middles: the one further from the ends of the grid is taken, and the
         first if they are equally far.
+
+    Examples
+    --------
+    >>> middle_of_best([0.8, 0.9, 0.9, 0.9, 0.7])
+    2
     """
     where = range(len(values)) if places is None else places
     last = (len(values) if size is None else size) - 1
@@ -162,7 +167,13 @@ def middle_of_best(values: Sequence[float], places: Sequence[int] | None = None,
 
 
 def end_of_grid(name: str, best: float, grid: Sequence[float]) -> list[str]:
-    """Say that the chosen value is at, or beyond, an end of the grid; nothing for a value inside it."""
+    """Say that the chosen value is at, or beyond, an end of the grid; nothing for a value inside it.
+
+    Examples
+    --------
+    >>> end_of_grid("C", 1.0, (0.1, 1.0, 10.0))
+    []
+    """
     if len(grid) < 2 or min(grid) < best < max(grid):
         return []
     return [f"the best {name}, {best:.6g}, is at the end of the grid: a wider grid may do better"]

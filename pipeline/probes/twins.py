@@ -38,7 +38,14 @@ class Twins(NamedTuple):
 
 
 def twins(part: LabelledFeatures) -> Twins:
-    """Count rows with identical features, in one pass; features of 0 and -0 are the same."""
+    """Count rows with identical features, in one pass; features of 0 and -0 are the same.
+
+    Examples
+    --------
+    >>> x = np.array([[1.0, 0.0], [1.0, 0.0], [0.0, 1.0]], np.float32)
+    >>> twins(LabelledFeatures(x, np.array([0, 1, 1])))
+    Twins(rows=2, largest=2, contradicted=2)
+    """
     _, group, counts = np.unique(_digests(part.x), return_inverse=True, return_counts=True)  # [n], [g]
     labels = part.task.codes(part.y)
     several = np.flatnonzero(counts[group] > 1)

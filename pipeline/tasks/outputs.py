@@ -43,7 +43,13 @@ def in_columns(estimator: Any, raw: Scores, n_classes: int, absent: float) -> Sc
 
 
 def without_votes_last(probabilities: Scores) -> Scores:
-    """Return probabilities as scores: -inf for a class without a vote or a training row, which nothing speaks for."""
+    """Return probabilities as scores: -inf for a class without a vote or a training row, which nothing speaks for.
+
+    Examples
+    --------
+    >>> without_votes_last(np.array([[0.75, 0.25, 0.0]])).tolist()
+    [[0.75, 0.25, -inf]]
+    """
     return np.where(probabilities > 0, probabilities, -np.inf)
 
 

@@ -45,12 +45,12 @@ class CentredLinear(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         scores: Features = np.empty((len(x), len(coef)), dtype=dtype)
         for block in blocks(len(x)):
             scores[block] = (x[block] - centre) @ coef.T + at_centre
-        return scores if self._multilabel or len(self.classes_) > 2 else scores[:, 0]
+        return scores if self._flags or len(self.classes_) > 2 else scores[:, 0]
 
     def predict(self, X: Any) -> Array:
         """Return the labels [m], or flags [m, C], of rows [m, d]; of equal scores the first class."""
         scores = self.decision_function(X)
-        if self._multilabel:
+        if self._flags:
             return (scores > 0).astype(np.int64)
         codes = scores.argmax(axis=1) if scores.ndim == 2 else (scores > 0).astype(np.int64)
         labels: Array = self.classes_[codes]
@@ -59,7 +59,7 @@ class CentredLinear(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     def _set_linear(self, labelled: Labelled, coef: Float64, centre: Float64, at_centre: Float64) -> None:
         """Take coefficients [C, d], an origin [d] and the scores [C] there."""
         self.classes_ = labelled.classes
-        self._multilabel = labelled.are_flags
+        self._flags = labelled.are_flags
         self._centre, self._at_centre = centre, at_centre
         self.coef_ = coef
         self.intercept_ = at_centre - coef @ centre
