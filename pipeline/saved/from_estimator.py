@@ -25,7 +25,7 @@ SAVABLE = (
 
 
 @dataclass(frozen=True)
-class Parts:
+class ProbeTensors:
     """What an estimator amounts to.
 
     Parameters
@@ -73,7 +73,7 @@ def check_savable(estimator: Any, task: Task) -> None:
         raise _unsavable(estimator, why)
 
 
-def parts_of(estimator: Any, task: Task) -> Parts:
+def tensors_of(estimator: Any, task: Task) -> ProbeTensors:
     """Return what a fitted estimator amounts to.
 
     Raises
@@ -88,9 +88,9 @@ def parts_of(estimator: Any, task: Task) -> Parts:
         raise _unsavable(estimator, "it has not been fitted")
     if isinstance(estimator, Pipeline):
         steps = [step for _, transformer in estimator.steps[:-1] for step in _step(transformer)]
-        last = parts_of(estimator.steps[-1][1], task)
+        last = tensors_of(estimator.steps[-1][1], task)
         return replace(last, before=[*steps, *last.before])
-    return _parts(estimator, task)
+    return _tensors(estimator, task)
 
 
 def _refusal(estimator: Any, task: Task) -> str | None:
@@ -131,7 +131,7 @@ def _refusal(estimator: Any, task: Task) -> str | None:
     )
 
 
-def _parts(estimator: Any, task: Task) -> Parts:
+def _tensors(estimator: Any, task: Task) -> ProbeTensors:
     from sklearn.multiclass import OneVsRestClassifier
 
     from ..probes.closed_form.centroids import NearestMeanProbe
@@ -150,7 +150,7 @@ def _parts(estimator: Any, task: Task) -> Parts:
             temperature=float(estimator.temperature),
             metric=estimator.metric,
         )
-        return Parts("knn", {"rows": rows, **targets}, classes, "votes", neighbours=neighbours)
+        return ProbeTensors("knn", {"rows": rows, **targets}, classes, "votes", neighbours=neighbours)
     if isinstance(estimator, MLPProbe):
         scale = np.full_like(estimator.center_, estimator.scale_, dtype=np.float64)
         tensors = {
@@ -159,11 +159,13 @@ def _parts(estimator: Any, task: Task) -> Parts:
             "weight": estimator.coefs_[1].T,
             "intercept": estimator.intercepts_[1],
         }
-        return Parts("mlp", tensors, classes, "softmax", [("standardise", {"mean": estimator.center_, "scale": scale})])
+        return ProbeTensors(
+            "mlp", tensors, classes, "softmax", [("standardise", {"mean": estimator.center_, "scale": scale})]
+        )
     if isinstance(estimator, FlagsProbe):
         return _flags(estimator, classes)
     if isinstance(estimator, OneVsRestClassifier):
-        trained = [None if not hasattr(e, "classes_") else parts_of(e, SINGLE_LABEL) for e in estimator.estimators_]
+        trained = [None if not hasattr(e, "classes_") else tensors_of(e, SINGLE_LABEL) for e in estimator.estimators_]
         always = [float(np.ravel(e.y_)[0]) if hasattr(e, "y_") else 0.0 for e in estimator.estimators_]
         return _one_vs_rest(estimator, trained, always, classes, task)
     if isinstance(estimator, NearestMeanProbe):
@@ -184,8 +186,8 @@ def _linear(
     classes: Array,
     probability: Probability | None,
     before: list[tuple[Step, dict[str, Array]]] | None = None,
-) -> Parts:
-    return Parts("linear", {"weight": weight, "intercept": intercept}, classes, probability, before or [])
+) -> ProbeTensors:
+    return ProbeTensors("linear", {"weight": weight, "intercept": intercept}, classes, probability, before or [])
 
 
 def _probability(estimator: Any, outputs: int, task: Task) -> Probability | None:
@@ -204,15 +206,15 @@ def _probability(estimator: Any, outputs: int, task: Task) -> Probability | None
     return "normalised-sigmoid" if one_by_one else "softmax"
 
 
-def _flags(estimator: Any, classes: Array) -> Parts:
+def _flags(estimator: Any, classes: Array) -> ProbeTensors:
     """Return what a `FlagsProbe` amounts to: constant flags get a row, or votes, of their own."""
     always = estimator.constant_.astype(np.float64).tolist()
     if not estimator.together_:
-        trained: list[Parts | None] = [None] * len(classes)
+        trained: list[ProbeTensors | None] = [None] * len(classes)
         for column, binary in zip(estimator.varies_, estimator.estimators_, strict=True):
-            trained[column] = parts_of(binary, SINGLE_LABEL)
+            trained[column] = tensors_of(binary, SINGLE_LABEL)
         return _one_vs_rest(estimator, trained, always, classes, MULTI_LABEL)
-    inner = parts_of(estimator.estimators_[0], MULTI_LABEL)
+    inner = tensors_of(estimator.estimators_[0], MULTI_LABEL)
     if inner.kind == "knn":
         flags = np.repeat(estimator.constant_[None].astype(np.uint8), len(inner.tensors["flags"]), axis=0)
         flags[:, estimator.varies_] = inner.tensors["flags"]
@@ -230,7 +232,9 @@ def _certain(value: float, probability: Probability | None) -> float:
     return value if probability is None else CERTAIN * (2 * value - 1)
 
 
-def _one_vs_rest(estimator: Any, trained: list[Parts | None], always: list[float], classes: Array, task: Task) -> Parts:
+def _one_vs_rest(
+    estimator: Any, trained: list[ProbeTensors | None], always: list[float], classes: Array, task: Task
+) -> ProbeTensors:
     """Stack binary problems, one row each; one that is None has a constant answer, in `always`."""
     first = next((part for part in trained if part is not None), None)
     if first is None:

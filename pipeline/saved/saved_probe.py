@@ -49,7 +49,7 @@ class SavedProbe:
     def __init__(self, header: ProbeHeader, tensors: Tensors, source: str = "in memory") -> None:
         self.header = header
         self.tensors = dict(tensors)
-        if (wrong := problem(header, self.tensors)) is not None:
+        if (wrong := misfit(header, self.tensors)) is not None:
             raise damaged(source, wrong)
         self._source = source
         self._knn = _neighbours(header, self.tensors, source) if header.kind == "knn" else None
@@ -164,7 +164,7 @@ def _sigmoid(z: Float64) -> Float64:
     return p
 
 
-def problem(header: ProbeHeader, tensors: Tensors) -> str | None:
+def misfit(header: ProbeHeader, tensors: Tensors) -> str | None:
     """Say what is wrong with the tensors of a probe; None where they fit its header."""
     d, k = header.dim, len(header.classes)
     shapes: dict[str, tuple[int | None, ...]] = {}  # None: any length

@@ -31,7 +31,7 @@ ByK = dict[Annotated[str, Field(pattern=r"\A[0-9]{1,9}\z")], Number | None]
 _CURVE_SCORES = ("nll", "top1", "mean_per_class_recall", "map", "map_11_point")
 
 
-class Rows(BaseModel):
+class RowCounts(BaseModel):
     """How many rows a trial was trained, scored and chosen on."""
 
     model_config = ConfigDict(extra="ignore", strict=True, frozen=True)
@@ -114,7 +114,7 @@ class Measured(BaseModel):
     warnings: list[str]
     remarks: list[str] = []
     test_in_train: Count
-    rows: Rows
+    rows: RowCounts
     dim: Count
     classes: list[str]
     fit_seconds: Told = None
