@@ -109,7 +109,8 @@ class KNNProbe(TakesFlags, ClassifierMixin, BaseEstimator):  # type: ignore[misc
             raise ValueError(f"metric must be 'cosine' or 'euclidean', not {self.metric!r}.")
         if not 0 < self.temperature < np.inf:
             raise ValueError(f"temperature must be positive, not {self.temperature!r}.")
-        self._x, self._codes, self.classes_ = check_labelled(self, X, y, flags=True)
+        self._x, codes, self.classes_ = check_labelled(self, X, y, flags=True)
+        self._codes = codes.copy()  # flags may be the caller's own array
         self.k_ = int(min(self.k, len(self._x)))
         return self
 
