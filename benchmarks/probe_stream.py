@@ -48,11 +48,11 @@ def run(folder: Path, n: int, memory: int | None, queue: Any) -> None:
     """Fit, and put what came of it on the queue."""
     import torch
 
+    from cryoprobe.pipeline.probes.block_threads import BlockThreads
     from cryoprobe.pipeline.probes.logistic import fit_path
     from cryoprobe.pipeline.probes.logistic.objective import Models, Point, evaluate
     from cryoprobe.pipeline.probes.logistic.rows import MatrixRows, StreamRows
-    from cryoprobe.pipeline.probes.logistic.targets import as_task
-    from cryoprobe.pipeline.probes.team import Team
+    from cryoprobe.pipeline.probes.logistic.targets import heads_to_fit
 
     torch.set_num_threads(2)
     y = np.load(folder / "y.npy")
@@ -73,15 +73,15 @@ def run(folder: Path, n: int, memory: int | None, queue: Any) -> None:
     path = fit_path(rows, y, LAMBDAS, memory=limit)
     seconds = time.perf_counter() - start
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    task = as_task(rows, y, None).task
-    assert task is not None
+    weighted = heads_to_fit(rows, y, None).weighted
+    assert weighted is not None
     models = Models(torch.tensor(LAMBDAS, dtype=torch.float64), torch.zeros(3, dtype=torch.int64))
     point = Point(torch.from_numpy(path.coef), torch.from_numpy(path.intercept))
     passes = []
-    with Team(2) as team:
+    with BlockThreads(2) as pool:
         for _ in range(5):
             begin = time.perf_counter()
-            evaluate(rows.blocks(), task, models, point, dtype=torch.float32, scale=1.0, team=team)
+            evaluate(rows.blocks(), weighted, models, point, dtype=torch.float32, scale=1.0, pool=pool)
             passes.append(time.perf_counter() - begin)
     queue.put(
         {

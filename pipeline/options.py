@@ -151,7 +151,7 @@ class SetFilter(_Options):
     data_root: Path | None = None
 
     @property
-    def options(self) -> dict[str, Any]:
+    def options(self) -> dict[str, str | int | bool | Path]:
         """What was given of these, by option of the command line; `data_root` does not tell sets apart."""
         given = {
             "tap": self.tap,

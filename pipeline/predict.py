@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal, NamedTuple, Unpack
 
 import numpy as np
-import numpy.typing as npt
 
 from ..amounts import count
+from ..arrays import Float64
 from ..errors import BadInput, Conflict, CryoprobeError, NotFound
 from ..parallel import ordered_map
 from ..progress import Reporter, reporter_for
@@ -61,7 +61,7 @@ class Predicted:
     path: Path
     labels: tuple[str, ...]
     classes: tuple[str, ...]
-    values: npt.NDArray[np.float64]
+    values: Float64
     measure: Literal["probability", "score"]
 
     def top(self, k: int) -> list[tuple[str, float]]:

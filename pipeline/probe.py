@@ -16,6 +16,7 @@ from .keywords import check_names, read, takes
 from .options import ProbeArguments, ProbeOptions, SetOptions, TrialRunOptions
 from .probes import ProbeOutcome
 from .saved import save_probe
+from .tasks import SINGLE_LABEL
 from .trials.answers import answers, origins_of, remarks_on
 from .trials.changed_files import changes
 from .trials.find_sets import find_sets
@@ -64,7 +65,7 @@ def probe(
     check_names("probe", options, SetOptions, ProbeOptions, TrialRunOptions)
     where, asked, running = read(SetOptions, options), read(ProbeOptions, options), read(TrialRunOptions, options)
     plan = plan_of(asked)
-    draws_and_seeds(plan, asked)  # refuses what is out of range before anything is looked for
+    draws_and_seeds(plan, asked, SINGLE_LABEL)  # refuses what is out of range before anything is looked for
     opened = open_store(store)
     sets = find_sets(opened, where, plan)
     notes = [*sets.doubts, *changes(sets, where.data_root)]

@@ -9,7 +9,7 @@ import socket
 import time
 from collections.abc import Sequence
 from contextlib import suppress
-from typing import Any
+from typing import TypedDict
 
 from ..redaction import redacted
 
@@ -27,12 +27,26 @@ def record_command(words: Sequence[str]) -> None:
     _command = [redacted(word, leave_marks=False) for word in words]
 
 
-def provenance(packages: Sequence[str]) -> dict[str, Any]:
-    """Return time (milliseconds since 1970), host, user, command line and versions of Python and of `packages`.
+class Provenance(TypedDict):
+    """Integers and strings only, so that any language hashes it alike.
 
-    The command line is None where it is not one of Cryoprobe's own.
+    `created` is in milliseconds since 1970. `command` is None if the command line is not one of Cryoprobe's own.
+    """
 
-    Integers and strings only, so that any language hashes it alike.
+    created: int
+    host: str
+    user: str | None
+    command: list[str] | None
+    versions: dict[str, str]
+
+
+def provenance(packages: Sequence[str]) -> Provenance:
+    """Return time, host, user, command line and versions of Python and of `packages`.
+
+    Examples
+    --------
+    >>> sorted(provenance(["numpy"])["versions"])
+    ['cryoprobe', 'numpy', 'python']
     """
     versions = {"python": platform.python_version()}
     for package in ("cryoprobe", *packages):

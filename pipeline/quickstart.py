@@ -5,7 +5,8 @@ from __future__ import annotations
 import shlex
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+
+from pydantic import JsonValue
 
 from ..progress import Reporter, reporter_for
 from ..stores.store import open_store
@@ -43,9 +44,9 @@ class Quickstart:
     commands: tuple[str, ...]
 
     @property
-    def document(self) -> dict[str, Any]:
+    def document(self) -> dict[str, JsonValue]:
         """The JSON form."""
-        trials = [sweep.document for sweep in self.trials]
+        trials: list[JsonValue] = [sweep.document for sweep in self.trials]
         sets = {"first": asdict(self.first), "second": asdict(self.second)}
         return {"store": self.store, **sets, "trials": trials, "commands": list(self.commands)}
 

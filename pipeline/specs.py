@@ -11,12 +11,12 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from typing import Any, Literal, TypeAlias
+from typing import Literal, TypeAlias
 
 import numpy as np
-import numpy.typing as npt
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, JsonValue
 
+from ..arrays import Targets
 from ..canonical import digest
 
 Tap: TypeAlias = str
@@ -36,7 +36,7 @@ class _Spec(BaseModel):
         return digest(self.written)
 
     @property
-    def written(self) -> dict[str, Any]:
+    def written(self) -> dict[str, JsonValue]:
         """The spec as it is hashed and stored: without the fields that have their default value."""
         return self.model_dump(mode="json", exclude_defaults=True)
 
@@ -146,7 +146,7 @@ class DatasetSpec(_Spec):
     schema_version: int = 1
 
 
-def samples_digest(ids: Sequence[bytes], labels: npt.NDArray[np.int64] | npt.NDArray[np.uint8]) -> str:
+def samples_digest(ids: Sequence[bytes], labels: Targets) -> str:
     """Hash ordered (sample id, label) pairs.
 
     Parameters

@@ -12,6 +12,7 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from ..arrays import Array, Float32, Indices, SampleIds, Targets
 from ..class_names import distinct
 from ..errors import BadInput
 from ..notebook import html_table
@@ -21,11 +22,10 @@ from .chunks import ObjectRecord, aligned, corrupt
 from .manifest import FailedSample, Manifest
 from .reading import read_chunk, read_chunk_into
 
-Labels = npt.NDArray[np.int64] | npt.NDArray[np.uint8]
 Float = Literal["float16", "float32", "float64"]
 RowChoice = slice | Sequence[int] | npt.NDArray[np.integer[Any]] | None
 
-_Rows = range | npt.NDArray[np.int64]
+_Rows = range | Indices
 
 _READERS = 8
 _AHEAD_BYTES = 64 * 2**20
@@ -45,7 +45,7 @@ class _Part(NamedTuple):
 
     chunk: int
     members: slice | npt.NDArray[np.intp]
-    local: slice | npt.NDArray[np.int64]
+    local: slice | Indices
 
 
 _UNPROVEN_BYTES = 64 << 20
@@ -149,9 +149,7 @@ class FeatureSet:
         """Which store it is in, where several are read as one."""
         return self._backend.home(self.manifest.key)
 
-    def load(
-        self, rows: RowChoice = None, dtype: Float = "float32", *, raw: bool = False
-    ) -> tuple[npt.NDArray[Any], Labels]:
+    def load(self, rows: RowChoice = None, dtype: Float = "float32", *, raw: bool = False) -> tuple[Array, Targets]:
         """Read embeddings and labels into memory, chunks in parallel.
 
         Parameters
@@ -187,9 +185,7 @@ class FeatureSet:
         run_each(fill, _by_chunk(wanted, self.chunk_rows), self._readers)
         return x, self._small("labels", wanted)
 
-    def batches(
-        self, n: int, dtype: Float = "float32", *, raw: bool = False
-    ) -> Iterator[tuple[npt.NDArray[Any], Labels]]:
+    def batches(self, n: int, dtype: Float = "float32", *, raw: bool = False) -> Iterator[tuple[Array, Targets]]:
         """Yield (x [≤ n, d], y) from first row to last, while the next chunks are being read.
 
         In memory are one batch, the chunk that it is cut from, and the chunks read ahead: as many as fit into 64 MiB,
@@ -227,15 +223,15 @@ class FeatureSet:
         """
         return TorchView(self, dtype, raw)
 
-    def labels(self, rows: RowChoice = None) -> Labels:
+    def labels(self, rows: RowChoice = None) -> Targets:
         """Return labels, int64 [n] or uint8 [n, C]."""
         return self._small("labels", self._choose(rows))
 
-    def norms(self, rows: RowChoice = None) -> npt.NDArray[np.float32]:
+    def norms(self, rows: RowChoice = None) -> Float32:
         """Return the embeddings' norms before normalising, float32 [n]."""
         return self._small("norms", self._choose(rows))
 
-    def samples(self, rows: RowChoice = None) -> npt.NDArray[np.uint8]:
+    def samples(self, rows: RowChoice = None) -> SampleIds:
         """Return sample ids, uint8 [n, 32]."""
         return self._small("samples", self._choose(rows))
 
@@ -266,14 +262,14 @@ class FeatureSet:
             )
         return wanted
 
-    def _small(self, name: str, wanted: _Rows) -> npt.NDArray[Any]:
+    def _small(self, name: str, wanted: _Rows) -> Array:
         """Read one of the narrow arrays."""
         form = self.manifest.form(name)
         result = self._allocate((len(wanted), *form.tail), form.dtype)
         run_each(lambda part: self._read_rows(name, part, result), _by_chunk(wanted, form.chunk_rows), self._readers)
         return result
 
-    def _allocate(self, shape: tuple[int, ...], dtype: str) -> npt.NDArray[Any]:
+    def _allocate(self, shape: tuple[int, ...], dtype: str) -> Array:
         """Return an array to be filled. What a manifest promises is looked for before much memory is taken for it."""
         size = math.prod(shape) * np.dtype(dtype).itemsize
         if size > _UNPROVEN_BYTES:
@@ -309,12 +305,12 @@ class FeatureSet:
         relative = self.manifest.form(name).key(name, index)
         return f"{self.manifest.folder}/{relative}", self.manifest.objects[relative]
 
-    def _chunk(self, name: str, index: int) -> npt.NDArray[Any]:
+    def _chunk(self, name: str, index: int) -> Array:
         """Read one chunk, verified, at its full stored length."""
         form = self.manifest.form(name)
         return read_chunk(self._backend, *self._object(name, index), form.dtype, (form.chunk_rows, *form.tail))
 
-    def _read_rows(self, name: str, part: _Part, result: npt.NDArray[Any]) -> None:
+    def _read_rows(self, name: str, part: _Part, result: Array) -> None:
         """Read some rows of a chunk to where they belong in `result`; without a copy where these are all."""
         dtype, _, chunk_rows = self.manifest.form(name)
         whole = slice(0, min(chunk_rows, self.rows - part.chunk * chunk_rows))
@@ -357,7 +353,7 @@ def _floating(dtype: Float) -> Float:
     raise BadInput(f"Embeddings are read as float16, float32 or float64, not as {dtype}.")
 
 
-def _local(rows: npt.NDArray[np.int64], start: int) -> slice | npt.NDArray[np.int64]:
+def _local(rows: Indices, start: int) -> slice | Indices:
     """Return `rows` counted from `start`; as a slice where they are consecutive, which spares numpy a copy."""
     first, last = int(rows[0]) - start, int(rows[-1]) - start
     if last - first == len(rows) - 1 and (np.diff(rows) == 1).all():
@@ -376,12 +372,12 @@ class TorchView:
     def __len__(self) -> int:
         return len(self._set)
 
-    def __getitem__(self, index: int) -> tuple[npt.NDArray[Any], Any]:
+    def __getitem__(self, index: int) -> tuple[Array, Any]:
         if not 0 <= index < len(self):
             raise IndexError(f"row {index} of {len(self)}")  # what ends a loop over a sequence
         return self.__getitems__([index])[0]
 
-    def __getitems__(self, indices: Sequence[int]) -> list[tuple[npt.NDArray[Any], Any]]:
+    def __getitems__(self, indices: Sequence[int]) -> list[tuple[Array, Any]]:
         """Read one batch: what a DataLoader calls where it is there."""
         x, y = self._set.load(indices, self._dtype, raw=self._raw)
         return list(zip(x, y, strict=True))

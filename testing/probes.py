@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 import pytest
 from sklearn.base import clone
 from sklearn.utils import get_tags
 
+from ..arrays import Float32, Labels
 from ..errors import BadInput
 
 _D = 12
@@ -18,8 +18,8 @@ _D = 12
 class Rows(NamedTuple):
     """Rows x, float32 [n, d] of unit norm, and labels y, int64 [n]."""
 
-    x: npt.NDArray[np.float32]
-    y: npt.NDArray[np.int64]
+    x: Float32
+    y: Labels
 
 
 def separable(n: int, n_classes: int = 4, seed: int = 0) -> Rows:

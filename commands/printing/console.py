@@ -6,7 +6,7 @@ import sys
 import textwrap
 import time
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from rich.console import Console
 from rich.text import Text
@@ -30,6 +30,8 @@ if TYPE_CHECKING:
     from ...stores.moving.export import Exported
     from ...stores.names import NamedSet
     from ...stores.verify import Verification
+
+Value = TypeVar("Value")
 
 _LINE_SECONDS = 10.0
 
@@ -274,7 +276,7 @@ def quickstart(done: Quickstart) -> None:
         out(f"  {command}")
 
 
-def in_order(metrics: Mapping[str, Any]) -> dict[str, Any]:
+def in_order(metrics: Mapping[str, Value]) -> dict[str, Value]:
     """Return metrics in the order in which they are always listed, whether they were computed or stored."""
     known = {name: metrics[name] for name in _SCORES if name in metrics}
     return known | {name: metrics[name] for name in sorted(metrics)}

@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
+from ...arrays import Array, Labels
 from ...errors import BadInput, CryoprobeError, NotFound
 from ..passing import is_passing, patiently, unavailable
 from .base import ALL, Dataset, Split
@@ -140,7 +140,7 @@ def idx(name: str, root: Path) -> Dataset:
     return LazyDataset(name, {split: partial(make, split) for split in pairs})
 
 
-def read_idx(file: Path) -> npt.NDArray[Any]:
+def read_idx(file: Path) -> Array:
     """Read one IDX file, gzipped or not.
 
     Raises
@@ -188,7 +188,7 @@ def digits(name: str) -> Dataset:
     return LazyDataset(name, {ALL: make})
 
 
-def _idx_labels(file: Path) -> npt.NDArray[np.int64]:
+def _idx_labels(file: Path) -> Labels:
     labels = read_idx(file)
     if labels.ndim != 1 or labels.dtype.kind not in "iu":
         raise BadInput(
@@ -209,7 +209,7 @@ def _idx_file(root: Path, prefixes: tuple[str, ...], kind: str) -> Path | None:
     return None
 
 
-def _npz_parts(arrays: Mapping[str, npt.NDArray[Any]], file: Path) -> dict[str, tuple[Any, Any]]:
+def _npz_parts(arrays: Mapping[str, Array], file: Path) -> dict[str, tuple[Any, Any]]:
     """Return images and labels per split, whichever way the file names them."""
     if "images" in arrays and "labels" in arrays:
         images, labels = arrays["images"], arrays["labels"]
@@ -234,7 +234,7 @@ def _npz_parts(arrays: Mapping[str, npt.NDArray[Any]], file: Path) -> dict[str, 
     return parts
 
 
-def _class_names(given: npt.NDArray[Any], file: Path) -> tuple[str, ...]:
+def _class_names(given: Array, file: Path) -> tuple[str, ...]:
     if given.ndim != 1:
         raise BadInput(
             f"{file}: the class names are {given.dtype} {list(given.shape)}.",
@@ -244,7 +244,7 @@ def _class_names(given: npt.NDArray[Any], file: Path) -> tuple[str, ...]:
     return tuple(texts(given, f"{file}: class names").tolist())
 
 
-def _check_images(images: npt.NDArray[Any], what: str) -> None:
+def _check_images(images: Array, what: str) -> None:
     plain = images.dtype == np.uint8 and (images.ndim == 3 or (images.ndim == 4 and images.shape[3] in (1, 3, 4)))
     wide = images.dtype.newbyteorder("=") == np.uint16 and images.ndim == 3
     if (plain or wide) and 0 not in images.shape[1:]:

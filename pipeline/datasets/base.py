@@ -6,13 +6,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
-import numpy as np
-import numpy.typing as npt
+from ...arrays import Targets
 
 if TYPE_CHECKING:
     from PIL import Image
-
-Labels = npt.NDArray[np.int64] | npt.NDArray[np.uint8]
 
 MAX_PIXELS = 178_956_970
 """More pixels than this no image may have, neither in its file nor resized: twice PIL's own default, its limit too."""
@@ -41,7 +38,7 @@ class Split(Protocol):
     @property
     def classes(self) -> tuple[str, ...]: ...
     @property
-    def labels(self) -> Labels: ...
+    def labels(self) -> Targets: ...
     @property
     def sources(self) -> tuple[Path, ...]: ...
 

@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
+from ...arrays import Array
 from ...canonical import canonical_json
 from ..passing import is_passing
 from .base import UndecodableImage
@@ -155,7 +156,7 @@ def unknown_range(what: str) -> str:
     )
 
 
-def to_8_bits(values: npt.NDArray[Any], top: int = MAX_16_BIT) -> npt.NDArray[np.uint8]:
+def to_8_bits(values: Array, top: int = MAX_16_BIT) -> npt.NDArray[np.uint8]:
     """Scale grey values from 0…top to 0…255, rounded: from 16 bits, by 1/257."""
     wide = values.astype(np.uint32)
     wide *= 255
@@ -164,7 +165,7 @@ def to_8_bits(values: npt.NDArray[Any], top: int = MAX_16_BIT) -> npt.NDArray[np
     return np.minimum(wide, 255, out=wide).astype(np.uint8)
 
 
-def encode_pixels(pixels: npt.NDArray[Any]) -> bytes:
+def encode_pixels(pixels: Array) -> bytes:
     """Return the bytes that stand for one array image: canonical JSON of dtype and shape, a line feed, the pixels.
 
     Equal pixels give equal bytes whatever container they came in, so their sample id, the sha256, is equal too. Of

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
+from ...arrays import Array, Targets
 from ...class_names import repeated
 from ...errors import BadInput
-from .base import Labels
 from .class_names import alike, is_missing, one_form
 from .splits import as_labels, class_order
 
@@ -30,11 +28,11 @@ class LabelArrays:
     """
 
     classes: tuple[str, ...]
-    labels: dict[str, Labels]
+    labels: dict[str, Targets]
     notes: list[str]
 
 
-def read_labels(given: Mapping[str, npt.NDArray[Any]], named: tuple[str, ...] | None, file: str) -> LabelArrays:
+def read_labels(given: Mapping[str, Array], named: tuple[str, ...] | None, file: str) -> LabelArrays:
     """Tell what labels mean.
 
     Flags [n, C] of which every row of every split has exactly one are labels in one-hot form: they are read as one
@@ -72,7 +70,7 @@ def read_labels(given: Mapping[str, npt.NDArray[Any]], named: tuple[str, ...] | 
     return LabelArrays(classes, read, [*notes, *alike(present)])
 
 
-def texts(array: npt.NDArray[Any], what: str) -> npt.NDArray[Any]:
+def texts(array: Array, what: str) -> Array:
     """Return an array of strings, whichever kind of strings it has."""
     if array.dtype.kind != "S":
         return array.astype(str)
@@ -82,7 +80,7 @@ def texts(array: npt.NDArray[Any], what: str) -> npt.NDArray[Any]:
         raise BadInput(f"{what}: not all are UTF-8.", hint="Save them as str, not as bytes.", key=what) from None
 
 
-def _flat_labels(labels: npt.NDArray[Any], what: str) -> npt.NDArray[Any]:
+def _flat_labels(labels: Array, what: str) -> Array:
     if labels.ndim == 2 and labels.shape[1] == 1:
         labels = labels[:, 0]
     flags = labels.ndim == 2 and labels.dtype.kind in "biu" and np.isin(labels, (0, 1)).all()
@@ -95,7 +93,7 @@ def _flat_labels(labels: npt.NDArray[Any], what: str) -> npt.NDArray[Any]:
     return texts(labels, what) if labels.dtype.kind == "S" else labels
 
 
-def _is_one_hot(labels: npt.NDArray[Any]) -> bool:
+def _is_one_hot(labels: Array) -> bool:
     """Say whether labels are flags of which every row has exactly one, as ``to_categorical`` gives them."""
     return labels.ndim == 2 and labels.shape[1] > 1 and len(labels) > 0 and bool((labels.sum(axis=1) == 1).all())
 
@@ -104,9 +102,7 @@ def _unfit(file: str) -> BadInput:
     return BadInput(f"{file}: the labels do not fit the class names.", hint="Name every class.", key=file)
 
 
-def _named_alike(
-    flat: Mapping[str, npt.NDArray[Any]], named: tuple[str, ...], file: str
-) -> dict[str, npt.NDArray[Any]]:
+def _named_alike(flat: Mapping[str, Array], named: tuple[str, ...], file: str) -> dict[str, Array]:
     """Return labels, of which names that differ only in their Unicode form are one; refuse missing ones."""
     texts = {str(v) for labels in flat.values() if labels.dtype.kind == "U" for v in np.unique(labels)}
     if missing := sorted(text for text in texts if is_missing(text)):
@@ -122,7 +118,7 @@ def _named_alike(
     }
 
 
-def _classes(labels: list[npt.NDArray[Any]], named: tuple[str, ...] | None, file: str) -> tuple[str, ...]:
+def _classes(labels: list[Array], named: tuple[str, ...] | None, file: str) -> tuple[str, ...]:
     """Return the class names: those given, else the labels that occur, else the columns' numbers."""
     forms = {(part.shape[1:], part.dtype.kind in "US") for part in labels}
     if len(forms) > 1:
@@ -151,7 +147,7 @@ def _classes(labels: list[npt.NDArray[Any]], named: tuple[str, ...] | None, file
     return named or found
 
 
-def _to_labels(labels: npt.NDArray[Any], classes: tuple[str, ...], named: tuple[str, ...] | None) -> Labels:
+def _to_labels(labels: Array, classes: tuple[str, ...], named: tuple[str, ...] | None) -> Targets:
     if labels.ndim == 2:
         return labels.astype(np.uint8)
     if named is not None and labels.dtype.kind in "iu":

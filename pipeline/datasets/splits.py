@@ -12,11 +12,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import numpy.typing as npt
 
+from ...arrays import Array, Flags, Labels, Targets
 from ...errors import BadInput, CryoprobeError, NotFound
 from ..passing import patiently
-from .base import ALL, Labels, Split
+from .base import ALL, Split
 from .images import decode_file, decode_pixels, encode_pixels, identified
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ class FileSplit:
 
     name: str
     classes: tuple[str, ...]
-    labels: Labels
+    labels: Targets
     paths: Sequence[Path]
     root: Path
     others: tuple[Path, ...] = ()
@@ -120,8 +120,8 @@ class ArraySplit:
 
     name: str
     classes: tuple[str, ...]
-    labels: Labels
-    images: Sequence[Any] | npt.NDArray[Any]
+    labels: Targets
+    images: Sequence[Any] | Array
     sources: tuple[Path, ...] = ()
     encode: Callable[[Any], bytes] = encode_pixels
 
@@ -223,13 +223,13 @@ def class_order(labels: set[str]) -> tuple[str, ...]:
         return tuple(ordered)
 
 
-def as_labels(names: Sequence[str], classes: Sequence[str]) -> npt.NDArray[np.int64]:
+def as_labels(names: Sequence[str], classes: Sequence[str]) -> Labels:
     """Return class names as indices into `classes`, int64 [n]."""
     index = {c: i for i, c in enumerate(classes)}
     return np.array([index[n] for n in names], np.int64)
 
 
-def as_flags(names: Sequence[set[str]], classes: Sequence[str]) -> npt.NDArray[np.uint8]:
+def as_flags(names: Sequence[set[str]], classes: Sequence[str]) -> Flags:
     """Return sets of class names as flags, uint8 [n, C]."""
     index = {c: i for i, c in enumerate(classes)}
     flags = np.zeros((len(names), len(classes)), np.uint8)

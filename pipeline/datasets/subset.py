@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-import numpy.typing as npt
 
+from ...arrays import Indices, Targets
 from ...errors import BadInput
-from .base import Advising, Labels, Split
+from .base import Advising, Split
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -21,7 +21,7 @@ class SubsetSplit:
     """Some rows of a split, in the split's order; see `base.Split`."""
 
     whole: Split
-    rows: npt.NDArray[np.int64]
+    rows: Indices
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -37,7 +37,7 @@ class SubsetSplit:
         return self.whole.classes
 
     @property
-    def labels(self) -> Labels:
+    def labels(self) -> Targets:
         """Labels of the chosen rows."""
         return self.whole.labels[self.rows]
 

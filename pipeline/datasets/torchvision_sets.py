@@ -17,11 +17,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import numpy.typing as npt
 
+from ...arrays import Array, Targets
 from ...errors import BadInput, NotFound
 from ..passing import is_passing
-from .base import ALL, Dataset, Labels, Split, UndecodableImage
+from .base import ALL, Dataset, Split, UndecodableImage
 from .images import encode_image
 from .splits import ArraySplit, FileSplit, LazyDataset
 
@@ -232,7 +232,7 @@ class Decoded(Sequence[Any]):
             raise UndecodableImage(f"cannot be decoded: {' '.join(str(e).split()) or type(e).__name__}") from e
 
 
-def _labels(which: str, data: Any) -> Labels:
+def _labels(which: str, data: Any) -> Targets:
     """Return all labels, from an attribute that agrees with what samples have, else sample by sample."""
     candidates: list[Any] = [_LABELS_OF[which](data)] if which in _LABELS_OF else []
     candidates += [getattr(data, name, None) for name in _LABELS]
@@ -258,7 +258,7 @@ def _labels(which: str, data: Any) -> Labels:
     return _as_labels(np.asarray([np.asarray(data[i][1]) for i in range(len(data))]), which)
 
 
-def _as_labels(array: npt.NDArray[Any], which: str) -> Labels:
+def _as_labels(array: Array, which: str) -> Targets:
     if array.dtype.kind not in "biu":
         raise BadInput(
             f"This part of {which} has no labels.", hint="Take another one: --split", key=which, found=str(array.dtype)
@@ -266,7 +266,7 @@ def _as_labels(array: npt.NDArray[Any], which: str) -> Labels:
     return array.astype(np.uint8) if array.ndim == 2 else array.astype(np.int64)
 
 
-def _classes(data: Any, labels: Labels, count: int) -> tuple[str, ...]:
+def _classes(data: Any, labels: Targets, count: int) -> tuple[str, ...]:
     """Return the data set's class names where they fit the labels, else numbers."""
     highest = labels.shape[1] if labels.ndim == 2 else int(labels.max(initial=-1)) + 1
     for name in ("classes", "categories", "all_categories", "attr_names", "_characters"):
@@ -296,7 +296,7 @@ def _paths(which: str, data: Any) -> list[Path] | None:
     return None
 
 
-def _rows(data: Any) -> npt.NDArray[Any] | None:
+def _rows(data: Any) -> Array | None:
     """Return the data set's array as [n, h, w] or [n, h, w, c], if it has one."""
     raw = getattr(data, "data", None)
     if raw is None or not hasattr(raw, "shape") or len(raw) != len(data):
@@ -307,7 +307,7 @@ def _rows(data: Any) -> npt.NDArray[Any] | None:
     return rows if rows.dtype == np.uint8 and rows.ndim in (3, 4) else None
 
 
-def _agree(data: Any, items: Sequence[Any] | npt.NDArray[Any], decode: Callable[[Any], Any]) -> bool:
+def _agree(data: Any, items: Sequence[Any] | Array, decode: Callable[[Any], Any]) -> bool:
     """Say whether a shortcut gives the pixels that the data set gives, on a few samples."""
     for i in _checked(len(data)):
         try:

@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from pydantic import JsonValue
 
 _BARE = frozenset(vars(torch.nn.Module()))
 """Attributes that every module has: of these only `_HELD` count."""
@@ -112,13 +113,13 @@ def _compound(value: Any, met: dict[int, int]) -> Any:
     return {"object": qualified(value), "is": "" if " at 0x" in text else text}
 
 
-def _named(value: functools.partial[Any], met: dict[int, int]) -> dict[str, Any]:
+def _named(value: functools.partial[Any], met: dict[int, int]) -> dict[str, JsonValue]:
     return {name: _describe(v, met) for name, v in value.keywords.items()}
 
 
-def _module(module: torch.nn.Module, met: dict[int, int]) -> dict[str, Any]:
+def _module(module: torch.nn.Module, met: dict[int, int]) -> dict[str, JsonValue]:
     """Return what a module holds, without what says how it is trained."""
-    found: dict[str, Any] = {"module": qualified(module)}
+    found: dict[str, JsonValue] = {"module": qualified(module)}
     code: Any = getattr(module, "code", None)  # of a traced or scripted one, whose class does not tell
     if isinstance(code, str):
         found["code"] = hashlib.sha256(code.encode()).hexdigest()
@@ -133,7 +134,7 @@ def _module(module: torch.nn.Module, met: dict[int, int]) -> dict[str, Any]:
     return found
 
 
-def _tensor(value: torch.Tensor) -> dict[str, Any]:
+def _tensor(value: torch.Tensor) -> dict[str, JsonValue]:
     if value.layout != torch.strided:
         value = value.to_dense()
     if value.is_quantized:

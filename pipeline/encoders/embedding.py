@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
+from ...arrays import Array, Float32, Mask
 from ...errors import BadInput, CryoprobeError
 from ..datasets.base import MAX_PIXELS, UndecodableImage
 from ..passing import is_passing, patiently
@@ -41,8 +41,8 @@ class Embeddings(NamedTuple):
         Their norms before.
     """
 
-    unit: npt.NDArray[Any]
-    norms: npt.NDArray[np.float32]
+    unit: Array
+    norms: Float32
 
 
 def default_batch(encoder: Encoder) -> int:
@@ -129,7 +129,7 @@ def check_resized(size: tuple[int, int], preprocessing: Preprocessing) -> None:
 
 def encode_images(
     encoder: Encoder, images: Sequence[torch.Tensor], outputs: Sequence[tuple[Tap, StoredDtype]]
-) -> tuple[npt.NDArray[np.bool_], list[Embeddings]]:
+) -> tuple[Mask, list[Embeddings]]:
     """Encode preprocessed images together, in one pass.
 
     Parameters

@@ -9,11 +9,11 @@ Importing this module, and `default_tap`, import neither torch nor timm nor open
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import NoReturn
 
 from ...errors import BadInput, NotFound
 from .. import doors
@@ -198,7 +198,7 @@ def list_models(pattern: str | None = None) -> list[ModelName]:
     return [named for named in names if pattern is None or _matches(named.name, pattern)]
 
 
-def _own(model: str, made: object, taps: Sequence[str], options: dict[str, Any]) -> Encoder:
+def _own(model: str, made: object, taps: Sequence[str], options: Mapping[str, object]) -> Encoder:
     """Return an encoder of somebody's own; refuse options that have no effect on it."""
     encoder = as_encoder(made, model)
     if given := [option for option, value in options.items() if value]:
@@ -254,17 +254,17 @@ def _check_taps(taps: Sequence[str]) -> tuple[Tap, ...]:
 def _load_quickstart(
     named: ModelName, taps: tuple[Tap, ...], checkpoint: Path | None, image_size: int | None, device: str
 ) -> Encoder:
-    from ..encoders import quickstart
+    from ..encoders import efficientnet_lite0
 
     if named.architecture != QUICKSTART:
         _unknown(named.name, named.architecture, [QUICKSTART], "quickstart:")
     if checkpoint is not None:
         raise BadInput(
             f"{named.name} brings its own weights.",
-            hint=f"For a checkpoint, name the architecture: timm:{quickstart.ARCHITECTURE}",
+            hint=f"For a checkpoint, name the architecture: timm:{efficientnet_lite0.ARCHITECTURE}",
             key=named.name,
         )
-    return quickstart.load(taps=taps, image_size=image_size, device=device)
+    return efficientnet_lite0.load(taps=taps, image_size=image_size, device=device)
 
 
 def _resolve(named: ModelName, *, need_weights: bool) -> Callable[..., Encoder]:

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ...arrays import Targets
 from ...stores.manifest import FailedSample
-from ..datasets.base import Labels, Split
+from ..datasets.base import Split
 from ..specs import DatasetSpec, samples_digest
 
 
@@ -30,7 +31,7 @@ class Content:
 
     spec: DatasetSpec
     ids: list[bytes]
-    labels: Labels
+    labels: Targets
     failed: list[FailedSample]
     name_of: Callable[[int], str]
 

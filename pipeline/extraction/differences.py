@@ -9,11 +9,11 @@ import numpy as np
 from pydantic import ValidationError
 
 from ...amounts import count
+from ...arrays import Targets
 from ...errors import CryoprobeError
 from ...stores.feature_set import FeatureSet
 from ...stores.keeping.compare import fields_that_differ
 from ...stores.store import Store
-from ..datasets.base import Labels
 from ..specs import DatasetSpec, EncoderSpec
 
 _CANDIDATES = 50
@@ -42,7 +42,7 @@ def differences(before: Mapping[str, Any], after: EncoderSpec) -> list[str]:
 
 
 def explain_dataset(
-    previous: FeatureSet, spec: DatasetSpec, ids: Sequence[bytes], labels: Labels, split: str
+    previous: FeatureSet, spec: DatasetSpec, ids: Sequence[bytes], labels: Targets, split: str
 ) -> str | None:
     """Say how a data set differs from the one of an earlier set of the same encoder; None where it does not."""
     differences = []

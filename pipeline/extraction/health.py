@@ -1,13 +1,16 @@
-"""Images that look alike to an encoder: how many different ones of a split have the same embedding, to the last bit.
+"""What is odd about the data of a set, found when it is sealed and recorded in its provenance.
 
-An encoder tells different pictures apart. If many have one embedding, they reached it as one picture: blank, clipped to
-white, transparent on black, or damaged in one way. A score on them means little.
+Each kind of oddity is a `Finding`, and a field of `DataHealth`. Today there is one: images that look alike to an
+encoder. It counts how many different ones of a split have the same embedding, to the last bit. An encoder tells
+different pictures apart. If many have one embedding, they reached it as one picture: blank, clipped to white,
+transparent on black, or damaged in one way. A score on them means little.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Protocol
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, NonNegativeInt, ValidationError
@@ -20,6 +23,24 @@ SHARED_SHARE = 0.5
 """… or if more than this share have an embedding that another image has too."""
 
 _BLOCK_ROWS = 4096
+
+
+class Finding(Protocol):
+    """One kind of oddity: how much of it there is."""
+
+    @property
+    def example(self) -> tuple[int, ...]:
+        """Rows of the set that show it."""
+
+    def remark(self, split: str, names: Sequence[str]) -> str | None:
+        """Return what is to be said of it, in one line; None if it is nothing unusual.
+
+        Parameters
+        ----------
+        split : str
+        names : sequence of str
+            What the images of `example` are called.
+        """
 
 
 class SharedEmbeddings(BaseModel):
@@ -45,13 +66,14 @@ class SharedEmbeddings(BaseModel):
     example: tuple[NonNegativeInt, ...] = ()
 
     def remark(self, split: str, names: Sequence[str]) -> str | None:
-        """Return what is to be said of it, in one line; None if it is nothing unusual.
+        """Return a line if one embedding is frequent, or many are shared; see `Finding.remark`.
 
-        Parameters
-        ----------
-        split : str
-        names : sequence of str
-            What the images of `example` are called.
+        Examples
+        --------
+        >>> SharedEmbeddings(of=100, shared=40, largest=40).remark("test", [])
+        "40 of 100 different images of split 'test' have one and the same embedding. Are they blank, ...?"
+        >>> SharedEmbeddings(of=100, shared=2, largest=1).remark("test", []) is None
+        True
         """
         such = f", such as {' and '.join(names)}" if names else ""
         ask = "Are they blank, transparent or clipped?"
@@ -67,6 +89,58 @@ class SharedEmbeddings(BaseModel):
                 f"another{such}. {ask}"
             )
         return None
+
+
+class DataHealth(BaseModel):
+    """All findings on the data of a set. Its JSON form is part of the set's provenance.
+
+    Parameters
+    ----------
+    shared_embeddings : SharedEmbeddings
+    """
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    shared_embeddings: SharedEmbeddings
+
+    @property
+    def findings(self) -> tuple[Finding, ...]:
+        """Each of them."""
+        return (self.shared_embeddings,)
+
+    def remarks(self, split: str, name_of: Callable[[int], str]) -> tuple[str, ...]:
+        """Return a line for each finding that is unusual.
+
+        Parameters
+        ----------
+        split : str
+        name_of : callable
+            From a row of the set to what its image is called.
+        """
+        remarks = (f.remark(split, [name_of(row) for row in f.example]) for f in self.findings)
+        return tuple(remark for remark in remarks if remark is not None)
+
+    @classmethod
+    def recorded(cls, provenance: Mapping[str, object], rows: int) -> DataHealth | None:
+        """Read what a set's provenance holds; None if it lacks a finding, or names rows that the set does not have."""
+        try:
+            found = cls.model_validate(provenance, strict=False)
+        except ValidationError:
+            return None
+        return found if all(row < rows for finding in found.findings for row in finding.example) else None
+
+
+def examine(index: RowIndex, ids: Sequence[bytes]) -> DataHealth:
+    """Look for all that can be odd about the rows of a set, read block by block.
+
+    Parameters
+    ----------
+    index : RowIndex
+        Has a row for each id.
+    ids : sequence of bytes
+        Sample ids, in the order of the set.
+    """
+    return DataHealth(shared_embeddings=find_shared(index, ids))
 
 
 def find_shared(index: RowIndex, ids: Sequence[bytes]) -> SharedEmbeddings:
@@ -97,12 +171,3 @@ def find_shared(index: RowIndex, ids: Sequence[bytes]) -> SharedEmbeddings:
         largest=largest,
         example=tuple(first[different[int(i)]] for i in alike),
     )
-
-
-def recorded(value: object, rows: int) -> SharedEmbeddings | None:
-    """Read what a set's provenance holds; None if it holds nothing of the kind, or rows that the set does not have."""
-    try:
-        found = SharedEmbeddings.model_validate(value, strict=False)
-    except ValidationError:
-        return None
-    return found if all(row < rows for row in found.example) else None

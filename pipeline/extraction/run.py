@@ -23,7 +23,7 @@ from ..options import ExtractionOptions
 from ..provenance import provenance
 from .content import Content, content_of
 from .differences import explain_dataset
-from .health import SharedEmbeddings, find_shared, recorded
+from .health import DataHealth, examine
 from .opening import Data
 from .planner import Target
 from .result import ExtractedSet
@@ -127,12 +127,12 @@ class ExtractionRun:
 
     def _seal(self, target: Target, split: Split, content: Content, encoded: int) -> ExtractedSet:
         """Seal and name the set of one target; say what is odd about it."""
-        shared = self._shared(target, content)
-        remark = shared.remark(split.name, [content.name_of(row) for row in shared.example])
-        if remark is not None:
+        health = self._health(target, content)
+        remarks = health.remarks(split.name, content.name_of)
+        for remark in remarks:
             self.reporter.note(remark)
         name = self._name(target, split)
-        feature_set = self._sealed(target, content, name, encoded, shared)
+        feature_set = self._sealed(target, content, name, encoded, health)
         return ExtractedSet(
             set=feature_set.id,
             split=split.name,
@@ -144,19 +144,19 @@ class ExtractionRun:
             failed=len(content.failed),
             sealed=True,
             seconds=0.0,
-            shared=shared.shared,
-            remarks=() if remark is None else (remark,),
+            shared=health.shared_embeddings.shared,
+            remarks=remarks,
         )
 
-    def _shared(self, target: Target, content: Content) -> SharedEmbeddings:
-        """Count the different images with one embedding; if the store has the set already, as it was counted then."""
+    def _health(self, target: Target, content: Content) -> DataHealth:
+        """Return what is odd about a set; if the store has it already, what was found then."""
         set_ = layout.set_id(target.encoder_id, content.spec.id)
         with suppress(CryoprobeError):  # there is none yet, or it is damaged and will be made again
             manifest = self.store.open(set_).manifest
-            known = recorded(manifest.provenance.get("shared_embeddings"), manifest.rows)
+            known = DataHealth.recorded(manifest.provenance, manifest.rows)
             if known is not None:
                 return known
-        return find_shared(target.index, content.ids)
+        return examine(target.index, content.ids)
 
     def _name(self, target: Target, split: Split) -> Name:
         asked = self.asked
@@ -175,9 +175,7 @@ class ExtractionRun:
             checkpoint=self.encoder.checkpoint_sha256,
         )
 
-    def _sealed(
-        self, target: Target, content: Content, name: Name, encoded: int, shared: SharedEmbeddings
-    ) -> FeatureSet:
+    def _sealed(self, target: Target, content: Content, name: Name, encoded: int, health: DataHealth) -> FeatureSet:
         """Seal and name the set of one target; say how it differs from the one that had the name before."""
         earlier = self.store.find(**name.model_dump())
         feature_set, new = self.store.seal(
@@ -195,7 +193,7 @@ class ExtractionRun:
                 "workers": self.settings.workers,
                 "device": str(self.encoder.device),
                 "encoded": encoded,
-                "shared_embeddings": shared.model_dump(mode="json"),
+                **health.model_dump(mode="json"),
             },
         )
         before = next((n.set for n in earlier if n.encoder == target.encoder_id and n.set != feature_set.id), None)

@@ -17,8 +17,8 @@ from itertools import groupby
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
+from ...arrays import Mask
 from ...errors import BadInput, Conflict, CryoprobeError
 from ...parallel import ordered_map
 from ...progress import Reporter
@@ -309,5 +309,5 @@ def _joined(parts: Sequence[Rows]) -> Rows:
 def _only(rows: Rows, ids: Sequence[bytes]) -> Rows:
     """Return those rows whose sample id is in `ids`."""
     wanted = set(ids)
-    keep: npt.NDArray[np.bool_] = np.array([s.tobytes() in wanted for s in rows.samples], bool)
+    keep: Mask = np.array([s.tobytes() in wanted for s in rows.samples], bool)
     return rows if keep.all() else Rows(rows.samples[keep], rows.embeddings[keep], rows.norms[keep])

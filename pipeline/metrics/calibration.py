@@ -9,12 +9,9 @@ from __future__ import annotations
 from typing import TypedDict
 
 import numpy as np
-import numpy.typing as npt
 
+from ...arrays import Float64, Labels, Mask, Scores
 from ...errors import BadInput
-
-Labels = npt.NDArray[np.int64]
-Scores = npt.NDArray[np.floating]
 
 N_BINS = 15
 """Bins of the expected calibration error (Guo et al. 2017, section 5: "M = 15 bins")."""
@@ -40,20 +37,25 @@ def negative_log_likelihood(y_true: Labels, probabilities: Scores) -> float | No
     y_true : ndarray, int64 [n]
     probabilities : ndarray, float [n, n_classes]
         NaN in the column of a class that was not in training.
+
+    Examples
+    --------
+    >>> negative_log_likelihood(np.array([0, 1]), np.array([[0.5, 0.5], [0.5, 0.5]]))
+    0.693...
     """
     each = surprisals(y_true, probabilities)
     each = each[~np.isnan(each)]
     return float(each.mean()) if each.size and np.isfinite(each).all() else None
 
 
-def surprisals(y_true: Labels, probabilities: Scores) -> npt.NDArray[np.float64]:
+def surprisals(y_true: Labels, probabilities: Scores) -> Float64:
     """Return -ln p(true class) of each row, float64 [n]: NaN if the probe has never seen the class, inf if p is 0."""
     p = probabilities[np.arange(y_true.size), y_true]
     with np.errstate(divide="ignore"):
         return -np.log(p, dtype=np.float64)
 
 
-def seen_rows(y_true: Labels, probabilities: Scores) -> npt.NDArray[np.bool_]:
+def seen_rows(y_true: Labels, probabilities: Scores) -> Mask:
     """Say which rows are of a class that was in training, bool [n]: those that nll and ece are of."""
     return ~np.isnan(probabilities[np.arange(y_true.size), y_true])
 
@@ -78,6 +80,11 @@ def expected_calibration_error(y_true: Labels, probabilities: Scores, n_bins: in
     ------
     BadInput
         If there are no rows, or a highest probability is not between 0 and 1.
+
+    Examples
+    --------
+    >>> expected_calibration_error(np.array([0, 0]), np.array([[0.75, 0.25], [0.25, 0.75]]))  # one bin: 0.75 - 0.5
+    0.25
     """
     counts, confidence, right = _binned(y_true, probabilities, n_bins)
     return float(np.abs(right - confidence).sum() / counts.sum()) if counts.any() else None
@@ -99,9 +106,7 @@ def reliability(y_true: Labels, probabilities: Scores, n_bins: int = N_BINS) -> 
     }
 
 
-def _binned(
-    y_true: Labels, probabilities: Scores, n_bins: int
-) -> tuple[Labels, npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+def _binned(y_true: Labels, probabilities: Scores, n_bins: int) -> tuple[Labels, Float64, Float64]:
     """Rows, sum of confidences and right predictions of each bin [n_bins]."""
     known = np.where(np.isnan(probabilities), -np.inf, probabilities)  # [n, K]
     top = known.max(axis=1, initial=-np.inf)

@@ -5,9 +5,8 @@ from __future__ import annotations
 from typing import TypedDict
 
 import numpy as np
-import numpy.typing as npt
 
-Counts = npt.NDArray[np.int64]
+from ...arrays import Int64
 
 
 class PerClass(TypedDict):
@@ -19,7 +18,7 @@ class PerClass(TypedDict):
     support: list[int]
 
 
-def per_class_table(confusion: Counts) -> PerClass:
+def per_class_table(confusion: Int64) -> PerClass:
     """Return recall, precision, F1 and support of every class.
 
     Parameters
@@ -42,18 +41,23 @@ def per_class_table(confusion: Counts) -> PerClass:
     }
 
 
-def mean_f1(hits: Counts, actual: Counts, claimed: Counts) -> float:
+def mean_f1(hits: Int64, actual: Int64, claimed: Int64) -> float:
     """Return F1 = 2 TP / (2 TP + FP + FN) per class, averaged over the classes that occur on either side.
 
     Parameters
     ----------
     hits, actual, claimed : ndarray, int64 [K]
         Right, true and predicted rows of each class.
+
+    Examples
+    --------
+    >>> mean_f1(np.array([1, 2]), actual=np.array([2, 2]), claimed=np.array([1, 3]))  # (2/3 + 4/5) / 2
+    0.733...
     """
     total = actual + claimed
     occurs = total > 0
     return float(np.mean(2 * hits[occurs] / total[occurs])) if occurs.any() else 0.0
 
 
-def _quotients(above: Counts, below: Counts) -> list[float | None]:
+def _quotients(above: Int64, below: Int64) -> list[float | None]:
     return [float(a / b) if b else None for a, b in zip(above, below, strict=True)]

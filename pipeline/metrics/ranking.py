@@ -9,11 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import numpy as np
-import numpy.typing as npt
 
-Labels = npt.NDArray[np.int64]
-Flags = npt.NDArray[np.uint8] | npt.NDArray[np.bool_]
-Scores = npt.NDArray[np.floating]
+from ...arrays import Flags, Labels, Scores
 
 
 def average_precision(y_true: Flags, scores: Scores) -> float:
@@ -27,6 +24,11 @@ def average_precision(y_true: Flags, scores: Scores) -> float:
     y_true : ndarray, uint8 [n]
         At least one positive.
     scores : ndarray, float [n]
+
+    Examples
+    --------
+    >>> average_precision(np.array([1, 0, 1, 0]), np.array([0.9, 0.8, 0.7, 0.1]))  # (1 + 2/3) / 2
+    0.833...
     """
     hits, taken = _precision_recall_steps(y_true, scores)
     gained = np.diff(hits, prepend=0)
@@ -45,6 +47,11 @@ def eleven_point_average_precision(y_true: Flags, scores: Scores) -> float:
     y_true : ndarray, uint8 [n]
         At least one positive. Rows that the challenge calls difficult must be left out before.
     scores : ndarray, float [n]
+
+    Examples
+    --------
+    >>> eleven_point_average_precision(np.array([1, 0, 1, 0]), np.array([0.9, 0.8, 0.7, 0.1]))  # (6 + 5 · 2/3) / 11
+    0.848...
     """
     hits, taken = _precision_recall_steps(y_true, scores)
     # The best precision at this recall or a higher one, so that the curve falls.
@@ -70,6 +77,11 @@ def roc_auc(y_true: Flags, scores: Scores) -> float | None:
     -------
     float or None
         None without positives, or without negatives.
+
+    Examples
+    --------
+    >>> roc_auc(np.array([1, 0, 1, 0]), np.array([0.9, 0.8, 0.7, 0.1]))
+    0.75
     """
     positive = y_true.astype(bool)
     n_positive = int(positive.sum())
@@ -100,6 +112,11 @@ def one_vs_rest_roc_auc(y_true: Labels, probabilities: Scores) -> float | None:
     -------
     float or None
         None where all rows are of one class.
+
+    Examples
+    --------
+    >>> one_vs_rest_roc_auc(np.array([0, 1, 1]), np.array([[0.8, 0.2], [0.4, 0.6], [0.1, 0.9]]))
+    1.0
     """
     k = probabilities.shape[1]
     if k == 2:
@@ -135,6 +152,11 @@ def label_ranking_average_precision(y_true: Flags, scores: Scores) -> float | No
     -------
     float or None
         None where a score is not finite.
+
+    Examples
+    --------
+    >>> label_ranking_average_precision(np.array([[1, 0, 0], [0, 1, 1]]), np.array([[0.5, 0.9, 0.1], [0.1, 0.9, 0.8]]))
+    0.75
     """
     from sklearn.metrics import label_ranking_average_precision_score
 

@@ -9,8 +9,8 @@ from __future__ import annotations
 from typing import NotRequired, TypedDict
 
 import numpy as np
-import numpy.typing as npt
 
+from ...arrays import Flags, Labels, Mask, Scores
 from ...errors import BadInput
 from .calibration import expected_calibration_error, negative_log_likelihood, seen_rows
 from .per_class import PerClass, mean_f1, per_class_table
@@ -36,11 +36,6 @@ __all__ = [
     "top_k",
     "top_k_hits",
 ]
-
-Labels = npt.NDArray[np.int64]
-Flags = npt.NDArray[np.uint8]
-Scores = npt.NDArray[np.floating]
-
 
 MANY_CLASSES = 128
 """From here on a confusion matrix is nearly empty, and as JSON megabytes of zeros."""
@@ -130,6 +125,13 @@ def classification_metrics(
     BadInput
         If there are no rows, shapes disagree, a label is outside 0 … n_classes - 1, or `probabilities` are
         not such.
+
+    Examples
+    --------
+    >>> scores = np.array([[2.0, 1.0, 0.0], [0.0, 3.0, 1.0], [0.0, 2.0, 1.0]])
+    >>> found = classification_metrics(np.array([0, 1, 2]), scores, scores.argmax(axis=1), 3)
+    >>> found["top1"], found["mean_per_class_recall"], found["confusion"]
+    (0.666..., 0.666..., [[1, 0, 0], [0, 1, 0], [0, 1, 0]])
     """
     _check_labels(y_true, predicted, n_classes)
     for name, given in (("scores", scores), ("probabilities", probabilities)):
@@ -169,17 +171,22 @@ def top_k(y_true: Labels, scores: Scores, k: int) -> float:
     return float(np.mean(top_k_hits(y_true, scores, k)))
 
 
-def top_k_hits(y_true: Labels, scores: Scores, k: int) -> npt.NDArray[np.bool_]:
+def top_k_hits(y_true: Labels, scores: Scores, k: int) -> Mask:
     """Say of each row whether its true class is among the k highest scores, bool [n].
 
     The rank of the true class is the number of classes with a higher score, plus those with the same score and a
     lower index.
+
+    Examples
+    --------
+    >>> top_k_hits(np.array([2, 0]), np.array([[0.1, 0.5, 0.4], [0.1, 0.5, 0.4]]), k=2).tolist()
+    [True, False]
     """
     own = np.take_along_axis(scores, y_true[:, None], axis=1)  # [n, 1]
     earlier = np.arange(scores.shape[1])[None, :] < y_true[:, None]  # [n, K]
     rank = np.sum((scores > own) | ((scores == own) & earlier), axis=1)  # [n]
     # NaN fails the second comparison too, so a broken score is never a hit.
-    hits: npt.NDArray[np.bool_] = (rank < k) & (own[:, 0] > -np.inf)
+    hits: Mask = (rank < k) & (own[:, 0] > -np.inf)
     return hits
 
 
@@ -223,6 +230,12 @@ def multilabel_metrics(
     ------
     BadInput
         If there are no rows, or shapes disagree.
+
+    Examples
+    --------
+    >>> flags, claimed = np.array([[1, 0], [1, 1]], np.uint8), np.array([[1, 0], [0, 1]], np.uint8)
+    >>> multilabel_metrics(flags, None, claimed)["subset_accuracy"]
+    0.5
     """
     for name, other in (("predicted", predicted), ("scores", scores)):
         if other is not None and (other.shape != y_true.shape or y_true.size == 0):

@@ -3,19 +3,20 @@
 scikit-learn is imported when a probe is built, not before.
 """
 
-from .draws import Draw, draw_fraction, draw_shots
-from .estimators import make_estimator, needs_validation
-from .fit import ProbeOutcome, run_probe
-from .named import NamedProbe, ProbeInfo, list_probes
-from .part import Part, StoredRows
+from .build import make_estimator, needs_validation
+from .labelled_features import LabelledFeatures, StoredRows
+from .outcome import ProbeOutcome
+from .registry import NamedProbe, ProbeInfo, list_probes
 from .request import ProbeRequest, parse_grid, parse_grids, parse_params
-from .selection import CurvePoint, stratified_holdout
+from .run import run_probe
+from .sampling import Draw, draw_fraction, draw_shots, stratified_holdout
+from .selection import CurvePoint
 
 __all__ = [
     "CurvePoint",
     "Draw",
+    "LabelledFeatures",
     "NamedProbe",
-    "Part",
     "ProbeInfo",
     "ProbeOutcome",
     "ProbeRequest",

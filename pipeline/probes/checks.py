@@ -1,31 +1,38 @@
-"""What is refused, and what is merely told, before anything is fitted."""
+"""What is refused, and what is only warned of, before anything is fitted."""
 
 from __future__ import annotations
 
 from typing import NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
+from ...arrays import Float32
 from ...errors import BadInput
-from .part import Part, blocks_of
-from .twins import told_of_twins
+from .labelled_features import LabelledFeatures, blocks_of
+from .twins import twin_warnings
 
 
 class _Columns(NamedTuple):
     """What one pass over the rows shows: rows that are not finite, and the range of every column [d]."""
 
     not_finite: int
-    low: npt.NDArray[np.float32]
-    high: npt.NDArray[np.float32]
+    low: Float32
+    high: Float32
 
 
-def check_parts(train: Part, val: Part | None, test: Part, n_classes: int, *, ordered: bool = False) -> list[str]:
-    """Refuse what cannot be fitted or scored; return what is merely suspicious.
+def check_parts(
+    train: LabelledFeatures,
+    val: LabelledFeatures | None,
+    test: LabelledFeatures,
+    n_classes: int,
+    *,
+    ordered: bool = False,
+) -> list[str]:
+    """Refuse what cannot be fitted or scored; return a warning for what is only suspicious.
 
     Parameters
     ----------
-    train, val, test : Part
+    train, val, test : LabelledFeatures
     n_classes : int
     ordered : bool
         Whether the order of the training rows decides between equal ones, as it does for nearest neighbours.
@@ -39,7 +46,7 @@ def check_parts(train: Part, val: Part | None, test: Part, n_classes: int, *, or
     parts = {"train": train, "test": test} if val is None else {"train": train, "validation": val, "test": test}
     columns = {name: _check_part(name, part, n_classes) for name, part in parts.items()}
     for name, part in parts.items():
-        if part.x.shape[1] != train.x.shape[1] or part.y.ndim != train.y.ndim:
+        if part.x.shape[1] != train.x.shape[1] or part.task is not train.task:
             raise BadInput(
                 f"the {name} part does not match train: other dimensions, or other kind of labels",
                 hint="Take both parts from feature sets of one encoder and one data set.",
@@ -47,67 +54,48 @@ def check_parts(train: Part, val: Part | None, test: Part, n_classes: int, *, or
                 expected=train.x.shape,
                 found=part.x.shape,
             )
-    seen, scored = present(train, n_classes), present(test, n_classes)  # [C] each
-    if train.y.ndim == 1 and seen.sum() < 2:
-        raise BadInput("train has a single class", hint="A probe needs rows of at least two classes.", key="train")
-    if train.y.ndim == 2 and not (train.y != train.y[:1]).any():
-        raise BadInput(
-            "no flag is set in some train rows and not in others",
-            hint="A probe needs rows with a flag and rows without it.",
-            key="train",
-        )
+    task = train.task
+    task.check_trainable(train.y)
+    seen, scored = (task.rows_per_class(part.y, n_classes) > 0 for part in (train, test))  # [C] each
     if not (seen & scored).any():
         raise BadInput(
             "train and test have no class in common", hint="Check that both name their classes alike.", key="test"
         )
-    chosen_on = None if val is None else present(val, n_classes)
+    chosen_on = None if val is None else task.rows_per_class(val.y, n_classes) > 0
     if chosen_on is not None and chosen_on.any() and not (seen & chosen_on).any():
         raise BadInput(
             "train and the validation rows have no class in common: nothing can be chosen on them",
             hint="Check that both name their classes alike, or take a share of train: --val-split 0.1",
             key="val-split",
         )
-    told = []
+    warnings = []
     if missing := int((~seen).sum()):
-        told.append(f"{missing} of {n_classes} classes have no train row")
-    if train.y.ndim == 2 and (always := int(train.y.all(axis=0).sum())):
-        told.append(f"{always} of {n_classes} flags are set in every train row: they are predicted always")
+        warnings.append(f"{missing} of {n_classes} classes have no train row")
+    warnings += task.warnings(train.y)
     if unseen := int((scored & ~seen).sum()):
-        told.append(f"{unseen} of test's classes have no train row: they cannot be predicted right")
+        warnings.append(f"{unseen} of test's classes have no train row: they cannot be predicted right")
     if unscored := int((seen & ~scored).sum()):
-        told.append(f"{unscored} of train's classes have no test row: nothing is known of them")
+        warnings.append(f"{unscored} of train's classes have no test row: nothing is known of them")
     if chosen_on is not None:
         if unchosen := int((seen & ~chosen_on).sum()):
-            told.append(f"{unchosen} of train's classes have no validation row")
+            warnings.append(f"{unchosen} of train's classes have no validation row")
         if unknown := int((chosen_on & ~seen).sum()):
-            told.append(f"{unknown} of the validation rows' classes have no train row: they count as wrong")
+            warnings.append(f"{unknown} of the validation rows' classes have no train row: they count as wrong")
     # Of a handful of rows, features that are often 0 are constant as a matter of course.
     constant = int((columns["train"].low == columns["train"].high).sum())
     if constant and len(train) >= train.x.shape[1]:
-        told.append(f"{constant} of {train.x.shape[1]} features are constant over train")
-    return [*told, *told_of_twins(train, ordered=ordered)]
+        warnings.append(f"{constant} of {train.x.shape[1]} features are constant over train")
+    return [*warnings, *twin_warnings(train, ordered=ordered)]
 
 
-def present(part: Part, n_classes: int) -> npt.NDArray[np.bool_]:
-    """Which classes have a row (a positive) in `part`, bool [n_classes]."""
-    labels = part.y if part.y.ndim == 1 else np.nonzero(part.y)[1]
-    return np.bincount(labels.astype(np.int64), minlength=n_classes) > 0
-
-
-def _check_part(name: str, part: Part, n_classes: int) -> _Columns:
+def _check_part(name: str, part: LabelledFeatures, n_classes: int) -> _Columns:
     x, y = part.x, part.y
     problem, columns = None, None
     if len(x.shape) != 2 or y.ndim not in (1, 2) or x.shape[0] != len(y):
         problem = f"needs features [n, d] and as many labels, not {x.shape} and {y.shape}"
     elif 0 in x.shape:
         problem = "has no rows" if len(x) == 0 else "has no features"
-    elif y.dtype.kind not in "biu":
-        problem = f"has labels of dtype {y.dtype}, not integers"
-    elif y.ndim == 2 and (y.shape[1] != n_classes or n_classes < 2):
-        problem = f"has {y.shape[1]} flags a row, not one for each of {n_classes} classes (two at least)"
-    elif y.min() < 0 or y.max() >= (n_classes if y.ndim == 1 else 2):
-        problem = f"has labels from {y.min()} to {y.max()}, outside 0 … {(n_classes if y.ndim == 1 else 2) - 1}"
-    else:
+    elif (problem := part.task.problem(y, n_classes)) is None:
         columns = _look(part)
         if columns.not_finite:
             problem = f"has {columns.not_finite} rows with NaN or infinite features"
@@ -116,7 +104,7 @@ def _check_part(name: str, part: Part, n_classes: int) -> _Columns:
     return columns
 
 
-def _look(part: Part) -> _Columns:
+def _look(part: LabelledFeatures) -> _Columns:
     bad = 0
     low = np.full(part.x.shape[1], np.inf, np.float32)
     high = np.full(part.x.shape[1], -np.inf, np.float32)

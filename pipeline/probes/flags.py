@@ -10,8 +10,8 @@ import numpy.typing as npt
 from sklearn.base import BaseEstimator, ClassifierMixin, MetaEstimatorMixin, clone
 from sklearn.utils.metaestimators import available_if
 
-Flags = npt.NDArray[np.int64]
-Float64 = npt.NDArray[np.float64]
+from ...arrays import Float64, Int64
+
 Number = TypeVar("Number", np.int64, np.float64)
 
 
@@ -84,10 +84,10 @@ class FlagsProbe(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):  # type: i
             self.estimators_ = [clone(self.estimator).fit(X, flags[:, column]) for column in self.varies_]
         return self
 
-    def predict(self, X: Any) -> Flags:
+    def predict(self, X: Any) -> Int64:
         """Return flags [n, C] of rows [n, d]."""
         if self.together_:
-            together: Flags = np.asarray(self.estimators_[0].predict(X)).astype(np.int64)
+            together: Int64 = np.asarray(self.estimators_[0].predict(X)).astype(np.int64)
             return self._with_constants(together)
         return self._with_constants(np.stack([_has(each, X) for each in self.estimators_], axis=1))
 
@@ -124,7 +124,7 @@ class FlagsProbe(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):  # type: i
         return every
 
 
-def _has(estimator: Any, X: Any) -> Flags:
+def _has(estimator: Any, X: Any) -> Int64:
     """Return whether rows have the flag that an estimator was fitted on, int64 [n]."""
     if hasattr(estimator, "decision_function"):
         margins: Float64 = np.ravel(estimator.decision_function(X))
@@ -132,5 +132,5 @@ def _has(estimator: Any, X: Any) -> Flags:
     if hasattr(estimator, "predict_proba"):
         probabilities: Float64 = estimator.predict_proba(X)[:, 1]
         return (probabilities > 0.5).astype(np.int64)
-    found: Flags = np.asarray(estimator.predict(X)).astype(np.int64)
+    found: Int64 = np.asarray(estimator.predict(X)).astype(np.int64)
     return found

@@ -7,9 +7,9 @@ from typing import Any
 
 from pydantic import JsonValue
 
-from .estimators import load, make_estimator, valid_parameters
-from .named import NAMED, brought_probe
+from .build import load, make_estimator, valid_parameters
 from .own_code import Code, code_behind, versions_of
+from .registry import NAMED, brought_probe
 from .request import ProbeRequest
 
 _WORK_ONLY = frozenset({"n_threads", "memory", "block_size", "warm_start"})
@@ -36,7 +36,7 @@ def request_key(request: ProbeRequest) -> dict[str, JsonValue]:
     if len(request.grid) == 1:
         params[request.tune] = request.grid[0]
     defaults, idle = _defaults(request), _idle(request)
-    told = {
+    given = {
         name: value
         for name, value in params.items()
         if name.split("__")[-1] not in idle and not (name in defaults and _same(value, defaults[name]))
@@ -44,8 +44,8 @@ def request_key(request: ProbeRequest) -> dict[str, JsonValue]:
     key: dict[str, JsonValue] = {"probe": request.probe}
     if (path := _path(request)) != request.probe and request.probe not in NAMED:
         key["path"] = path
-    if told:
-        key["params"] = told
+    if given:
+        key["params"] = given
     if len(request.grid) > 1:
         key |= {"tune": request.tune, "grid": list(request.grid), "choose_by": request.choose_by}
     return key

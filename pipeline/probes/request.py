@@ -17,7 +17,7 @@ from pydantic import BaseModel, ConfigDict, JsonValue, field_validator, model_va
 
 from ...canonical import canonical_json
 from ...errors import BadInput
-from .named import NamedProbe, named_probe
+from .registry import NamedProbe, named_probe
 
 _GRID_FORMS = "Accepted: one number (0.316), a list (1.0,10), or lo:hi:n log-spaced with both ends (1e-3:1e3:7)."
 _LONGEST_GRID = 1000
@@ -36,7 +36,7 @@ class ProbeRequest(BaseModel):
     tune : str
         The parameter that `grid` has values of; empty where there is no grid.
     grid : tuple of float
-        Values to choose from; sorted, positive, unique. Empty means the probe's default grid (see `named`), or the
+        Values to choose from; sorted, positive, unique. Empty means the probe's default grid (see `registry`), or the
         estimator's own default where it has no grid. A number given as ``params[tune]`` is moved here. Given as a
         mapping of one parameter, it says `tune` too; ``C=…`` is short for ``grid={"C": …}``.
     choose_by : {"nll", "top1"}
@@ -137,6 +137,11 @@ def parse_params(items: Iterable[str]) -> dict[str, JsonValue]:
     ------
     BadInput
         If ``=`` or the name is missing, or a name comes twice.
+
+    Examples
+    --------
+    >>> parse_params(["k=5", "weights=distance", "shrinkage=None"])
+    {'k': 5, 'weights': 'distance', 'shrinkage': None}
     """
     params: dict[str, JsonValue] = {}
     for item in items:
@@ -187,6 +192,11 @@ def parse_grid(text: str) -> tuple[float, ...]:
     ------
     BadInput
         If `text` has another form, or a value is not positive and finite.
+
+    Examples
+    --------
+    >>> parse_grid("10,1.0"), parse_grid("1e-2:1e2:3")
+    ((1.0, 10.0), (0.01, 1.0, 100.0))
     """
     try:
         if ":" in text:

@@ -7,11 +7,12 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from .part import Matrix, Part, StoredRows, blocks_of
+from ...arrays import Indices
+from .labelled_features import FeatureRows, LabelledFeatures, blocks_of
 
 _WORTH_SAYING = 0.01
-"""Share of the rows from which one group of identical ones is told to any probe: such rows often come of images that
-were decoded wrongly, and weigh as much as there are of them."""
+"""Share of the rows from which one group of identical ones is a warning for any probe: such rows often come of images
+that were decoded wrongly, and weigh as much as there are of them."""
 
 _FEWEST = 3
 
@@ -36,42 +37,49 @@ class Twins(NamedTuple):
     contradicted: int
 
 
-def twins(part: Part) -> Twins:
-    """Count rows with identical features, in one pass; features of 0 and -0 are the same."""
+def twins(part: LabelledFeatures) -> Twins:
+    """Count rows with identical features, in one pass; features of 0 and -0 are the same.
+
+    Examples
+    --------
+    >>> x = np.array([[1.0, 0.0], [1.0, 0.0], [0.0, 1.0]], np.float32)
+    >>> twins(LabelledFeatures(x, np.array([0, 1, 1])))
+    Twins(rows=2, largest=2, contradicted=2)
+    """
     _, group, counts = np.unique(_digests(part.x), return_inverse=True, return_counts=True)  # [n], [g]
-    labels = part.y if part.y.ndim == 1 else np.unique(part.y, axis=0, return_inverse=True)[1].reshape(-1)
+    labels = part.task.codes(part.y)
     several = np.flatnonzero(counts[group] > 1)
-    pairs = np.unique(np.stack([group[several], labels[several].astype(np.int64)]), axis=1)  # group and label, once
+    pairs = np.unique(np.stack([group[several], labels[several]]), axis=1)  # group and label, once
     contradictory = np.bincount(pairs[0], minlength=len(counts)) > 1  # [g]
     return Twins(len(several), int(counts.max()), int(contradictory[group[several]].sum()))
 
 
-def told_of_twins(part: Part, *, ordered: bool) -> list[str]:
-    """Say what identical training rows mean for a score.
+def twin_warnings(part: LabelledFeatures, *, ordered: bool) -> list[str]:
+    """Return warnings of what identical training rows mean for a score.
 
     Parameters
     ----------
-    part : Part
+    part : LabelledFeatures
     ordered : bool
         Whether the order of training rows decides between equals, as it does for nearest neighbours: then any number of
-        identical rows is told, and else only a large group.
+        identical rows is a warning, and else only a large group.
     """
     found, n = twins(part), len(part)
-    told = []
+    warnings = []
     if (ordered and found.rows) or found.largest >= max(_FEWEST, _WORTH_SAYING * n):
         if 2 * found.largest > found.rows:
             more = f" ({found.rows:,} have a twin)" if found.rows > found.largest else ""
-            told.append(f"{found.largest:,} of {n:,} training rows are identical{more}")
+            warnings.append(f"{found.largest:,} of {n:,} training rows are identical{more}")
         else:
-            told.append(f"{found.rows:,} of {n:,} training rows have an identical twin")
+            warnings.append(f"{found.rows:,} of {n:,} training rows have an identical twin")
         if ordered:
-            told[-1] += ": of equally near ones the first votes, so the order of the rows counts"
+            warnings[-1] += ": of equally near ones the first votes, so the order of the rows counts"
     if found.contradicted:
-        told.append(f"{found.contradicted:,} of {n:,} training rows have the features of a row with another label")
-    return told
+        warnings.append(f"{found.contradicted:,} of {n:,} training rows have the features of a row with another label")
+    return warnings
 
 
-def _digests(x: Matrix | StoredRows) -> npt.NDArray[np.uint64]:
+def _digests(x: FeatureRows) -> npt.NDArray[np.uint64]:
     """Return a number for each row, [n], that rows share if they have the same features.
 
     Some columns are looked at first: only rows that agree in these can be identical.
@@ -84,7 +92,7 @@ def _digests(x: Matrix | StoredRows) -> npt.NDArray[np.uint64]:
     return found
 
 
-def _hashes(x: Matrix | StoredRows, columns: npt.NDArray[np.int64] | None = None) -> npt.NDArray[np.uint64]:
+def _hashes(x: FeatureRows, columns: Indices | None = None) -> npt.NDArray[np.uint64]:
     """Return a 64-bit hash of the features of each row, or of some of them, [n].
 
     Multilinear hashing of their bits (Lemire and Kaser 2014, section 2): of a million rows, the chance that two

@@ -9,15 +9,16 @@ from typing import Any, Literal, cast
 
 from pydantic import JsonValue
 
+from ...arrays import Indices
 from ...errors import BadInput
 from ..metrics.scores import ClassificationMetrics
-from ..probes.draws import Draw, draw_shots
-from ..probes.fit import ProbeOutcome
-from ..probes.part import Part
-from ..probes.selection import Indices, stratified_holdout
+from ..probes.labelled_features import LabelledFeatures
+from ..probes.outcome import ProbeOutcome
+from ..probes.sampling import Draw, draw_shots, stratified_holdout
 from ..specs import Tap
+from ..tasks import Task
 
-Features = Literal["unit", "raw"]
+Normalisation = Literal["unit", "raw"]
 Validation = Literal["none", "official", "either", "held"]
 """Which rows choose: nobody; the data set's own validation split, if it has one; that or else a share of train; or
 always a share of train."""
@@ -25,13 +26,10 @@ always a share of train."""
 HoldOut = Callable[[Any, float, int], tuple[Indices, Indices]]
 DrawShots = Callable[[Any, int, int, int, Any], tuple[Indices, Indices]]
 
-
 METRIC = "metric"
 """Name of the parameter that chooses the score, in protocols that leave the choice."""
 
 MEAN_TOP1_TOP5 = "mean_top1_top5"
-FLAG_SCORES = ("map", "map_11_point", "lrap", "subset_accuracy")
-"""Scores of multi-label data."""
 
 _TOP5_FROM = 6
 """Classes from which top-5 is reported; see `classification_metrics`."""
@@ -90,8 +88,8 @@ class Problem:
 
     Parameters
     ----------
-    train, test : Part
-    val : Part or None
+    train, test : LabelledFeatures
+    val : LabelledFeatures or None
         Rows to choose on, where the protocol wants some.
     n_classes : int
     metric : str
@@ -109,9 +107,9 @@ class Problem:
         Told one line a fit.
     """
 
-    train: Part
-    val: Part | None
-    test: Part
+    train: LabelledFeatures
+    val: LabelledFeatures | None
+    test: LabelledFeatures
     n_classes: int
     metric: str
     val_from_train: bool
@@ -122,7 +120,7 @@ class Problem:
     progress: Callable[[str], None]
 
     @property
-    def chosen_on(self) -> Part:
+    def chosen_on(self) -> LabelledFeatures:
         """The validation part; `BadInput` where there is none."""
         if self.val is None:
             raise BadInput(
@@ -133,7 +131,7 @@ class Problem:
         return self.val
 
     @property
-    def refit_on(self) -> Part:
+    def refit_on(self) -> LabelledFeatures:
         """Train and validation rows together; the training rows alone if their number is the point of the trial.
 
         That is so of few shots, and of a share of train that is chosen for on another split.
@@ -200,7 +198,7 @@ class Protocol:
     name: str
     description: str
     source: str
-    features: Features
+    features: Normalisation
     run: Callable[[Problem], ProbeOutcome]
     tap: Tap | None = None
     validation: Validation = "none"
@@ -223,9 +221,9 @@ class Protocol:
     packages: tuple[str, ...] = ()
     remarks: tuple[str, ...] = ()
 
-    def shots_of(self, *, multilabel: bool) -> tuple[int, ...]:
+    def shots_of(self, task: Task) -> tuple[int, ...]:
         """Return how many rows of every class are prescribed; empty where all rows are taken."""
-        return self.flag_shots or self.shots if multilabel else self.shots
+        return self.shots if task.exclusive else self.flag_shots or self.shots
 
     def completed(self, given: Mapping[str, JsonValue]) -> dict[str, JsonValue]:
         """Return the protocol's parameters with those that are given.
@@ -267,7 +265,7 @@ class Protocol:
             if name != METRIC and value != self.parameters[name]
         ]
 
-    def score(self, parameters: Mapping[str, Any], dataset: str | None, n_classes: int, *, multilabel: bool) -> str:
+    def score(self, parameters: Mapping[str, Any], dataset: str | None, n_classes: int, task: Task) -> str:
         """Return the score that is reported and chosen by.
 
         Parameters
@@ -277,7 +275,7 @@ class Protocol:
         dataset : str or None
             The name by which the data set is asked for; None for sets that are given by their ids.
         n_classes : int
-        multilabel : bool
+        task : Task
 
         Raises
         ------
@@ -286,16 +284,15 @@ class Protocol:
         """
         asked = parameters.get(METRIC)
         if asked is None or asked == self.parameters[METRIC]:
-            if multilabel:
+            if not task.exclusive:
                 return self.flag_metric
             known = None if self.metric_of is None or dataset is None else self.metric_of(dataset)
             return known or self.metric
         name = self.metrics[str(asked)]
-        if multilabel != (name in FLAG_SCORES):
-            kind = "multi-label" if multilabel else "single-label"
-            fitting = [n for n, score in self.metrics.items() if (score in FLAG_SCORES) == multilabel]
+        if not task.has_score(name):
+            fitting = [n for n, score in self.metrics.items() if task.has_score(score)]
             raise BadInput(
-                f"The metric {asked} does not exist for {kind} data.",
+                f"The metric {asked} does not exist for {task.name} data.",
                 hint=f"For such data: {', '.join(fitting) or 'leave the parameter metric out'}.",
                 key=METRIC,
             )

@@ -8,7 +8,7 @@ from types import MappingProxyType
 
 import numpy as np
 
-from ..probes.fit import ProbeOutcome
+from ..probes.outcome import ProbeOutcome
 from ..probes.selection import end_of_grid
 from .base import MEAN_TOP1_TOP5, METRIC, Problem, Protocol
 from .logistic_search import SOLVER, LogisticSearch
@@ -50,7 +50,7 @@ def run_clip(problem: Problem) -> ProbeOutcome:
     best = coarse_to_fine(
         lambda places: search.scores(strongest_first[list(places)].tolist()), len(LAMBDAS), FIRST, inward=True
     )
-    search.told += end_of_grid("C", float(strongest_first[best]), strongest_first.tolist())
+    search.warnings += end_of_grid("C", float(strongest_first[best]), strongest_first.tolist())
     return search.finish(float(strongest_first[best]), problem.refit_on)
 
 

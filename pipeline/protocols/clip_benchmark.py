@@ -5,18 +5,17 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from types import MappingProxyType
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
 from ..probes.checks import check_parts
-from ..probes.fit import Choice, ProbeOutcome, outcome
-from ..probes.part import Part
-from ..probes.scoring import score_validation
-from ..probes.selection import CurvePoint, curve_point, end_of_grid
-from ..probes.training import Fitted
+from ..probes.labelled_features import LabelledFeatures
+from ..probes.outcome import Choice, ProbeOutcome, outcome
+from ..probes.selection import CurvePoint, end_of_grid, score_validation
+from ..probes.sklearn_calls import Fitted
 from .base import Problem, Protocol
-from .heads import fit_heads
+from .linear_heads import fit_heads
 from .search import FIRST, coarse_to_fine
 
 WEIGHT_DECAYS = np.logspace(-6, 2, 97)
@@ -24,39 +23,39 @@ WEIGHT_DECAYS = np.logspace(-6, 2, 97)
 
 def run(problem: Problem) -> ProbeOutcome:
     """Search the weight decay on validation rows, where there are some; without, there is no weight decay."""
-    told = check_parts(problem.train, problem.val, problem.test, problem.n_classes)
+    warnings = check_parts(problem.train, problem.val, problem.test, problem.n_classes)
     if problem.val is None:
         (final,) = _train(problem, problem.train, [0.0])
         return outcome(
-            final, problem.train, problem.test, problem.n_classes, Choice({"weight_decay": 0.0}), warnings=told
+            final, problem.train, problem.test, problem.n_classes, Choice({"weight_decay": 0.0}), warnings=warnings
         )
     val, curve = problem.val, list[CurvePoint]()
 
     def scores(places: Sequence[int]) -> list[float]:
         decays = WEIGHT_DECAYS[list(places)].tolist()
         points = [
-            curve_point("weight_decay", decay, fitted, score_validation(fitted.estimator, val, problem.n_classes))
+            CurvePoint.of("weight_decay", decay, fitted, score_validation(fitted.estimator, val, problem.n_classes))
             for decay, fitted in zip(decays, _train(problem, problem.train, decays), strict=True)
         ]
         curve.extend(points)
-        return [point["top1"] for point in points]
+        return [cast(float, point.scores.top1) for point in points]  # heads are of single labels, which always have it
 
     chosen = float(WEIGHT_DECAYS[coarse_to_fine(scores, len(WEIGHT_DECAYS), FIRST)])
-    told += end_of_grid("weight_decay", chosen, WEIGHT_DECAYS.tolist())
+    warnings += end_of_grid("weight_decay", chosen, WEIGHT_DECAYS.tolist())
     fitted_on = problem.refit_on
     (final,) = _train(problem, fitted_on, [chosen])
-    curve.sort(key=lambda point: float(point["weight_decay"]))
+    curve.sort(key=lambda point: point.value)
     return outcome(
         final,
         fitted_on,
         problem.test,
         problem.n_classes,
         Choice({"weight_decay": chosen}, "top1", curve),
-        warnings=told,
+        warnings=warnings,
     )
 
 
-def _train(problem: Problem, part: Part, decays: Sequence[float]) -> list[Fitted]:
+def _train(problem: Problem, part: LabelledFeatures, decays: Sequence[float]) -> list[Fitted]:
     """Train heads with several weight decays on the same batches."""
     given: dict[str, Any] = {name: problem.parameters[name] for name in ("epochs", "batch_size")}
     start = time.perf_counter()

@@ -9,17 +9,17 @@ from types import MappingProxyType
 from typing import Any, cast
 
 import numpy as np
-import numpy.typing as npt
 
-from ..metrics.ranking import mean_average_precision
+from ...arrays import Float64, Indices, Mask
 from ..probes.checks import check_parts
-from ..probes.draws import draw_shots
-from ..probes.fit import Choice, ProbeOutcome, fit, outcome
-from ..probes.scoring import score_validation
-from ..probes.selection import Criterion, Indices, best_of, curve_point, end_of_grid
-from ..probes.training import Prediction, without_votes_last
+from ..probes.outcome import Choice, ProbeOutcome, outcome
+from ..probes.run import fit
+from ..probes.sampling import draw_shots
+from ..probes.selection import Criterion, CurvePoint, best_of, end_of_grid, score_validation
+from ..tasks import Prediction, Task
+from ..tasks.outputs import without_votes_last
 from .base import METRIC, Problem, Protocol, Transform
-from .heads import fit_heads
+from .linear_heads import fit_heads
 from .logistic_search import SOLVER, LogisticSearch
 
 HEADLINE_K = 20
@@ -65,23 +65,20 @@ def run_knn(problem: Problem) -> ProbeOutcome:
     from ..probes.knn.dinov2_knn import DINOV2_KS, dinov2_knn
     from ..probes.knn.neighbours import KNNProbe
 
-    told = check_parts(problem.train, None, problem.test, problem.n_classes, ordered=True)
+    warnings = check_parts(problem.train, None, problem.test, problem.n_classes, ordered=True)
     train, test = problem.train, problem.test
     shots, temperature = problem.draw.shots, float(problem.parameters["temperature"])
     # As in the reference: with n rows of each class, k is at most n, and n itself is one of them.
     ks = DINOV2_KS if shots is None else [k for k in (*DINOV2_KS, shots) if k <= shots]
     if max(ks) > len(train):
-        told.append(f"there are {len(train)} training rows: larger k were cut to that")
+        warnings.append(f"there are {len(train)} training rows: larger k were cut to that")
     ks = sorted({min(k, len(train)) for k in ks})
     headline = min(HEADLINE_K, ks[-1])
     by_k: dict[str, float | None] = {}
     prediction = None
     for k, classes, votes, tied in dinov2_knn(train.matrix, train.y, test.matrix, ks=ks, temperature=temperature):
-        found = _prediction(classes, votes, tied, problem.n_classes, multilabel=test.multilabel)
-        if test.multilabel:
-            by_k[str(k)] = mean_average_precision(test.y.astype(np.uint8), votes)
-        else:
-            by_k[str(k)] = float(np.mean(found.labels == test.y))
+        found = _prediction(test.task, classes, votes, tied, problem.n_classes)
+        by_k[str(k)] = test.task.score_of(test.y, found)
         prediction = found if k == headline else prediction
     # The weights of the first k neighbours differ from a softmax over those k by a factor, which moves no decision.
     final = fit(KNNProbe(headline, weights="softmax", temperature=temperature), train)
@@ -91,22 +88,15 @@ def run_knn(problem: Problem) -> ProbeOutcome:
         test,
         problem.n_classes,
         Choice({"k": float(headline)}),
-        warnings=told,
-        more={"map_by_k" if test.multilabel else "top1_by_k": by_k},
+        warnings=warnings,
+        more={f"{test.task.score}_by_k": by_k},
         prediction=prediction,
     )
 
 
-def _prediction(
-    classes: Indices,
-    votes: npt.NDArray[np.float64],
-    tied: npt.NDArray[np.bool_],
-    n_classes: int,
-    *,
-    multilabel: bool,
-) -> Prediction:
+def _prediction(task: Task, classes: Indices, votes: Float64, tied: Mask, n_classes: int) -> Prediction:
     """Turn votes [m, C] for `classes` into labels and scores of all classes; of equal votes the first class wins."""
-    if multilabel:
+    if not task.exclusive:
         return Prediction((votes >= 0.5 - 1e-12).astype(np.uint8), votes, tied=tied)
     share = np.full((len(votes), n_classes), np.nan)
     share[:, classes] = votes / votes.sum(axis=1, keepdims=True)
@@ -118,7 +108,7 @@ def run_logreg(problem: Problem) -> ProbeOutcome:
     search = LogisticSearch(problem)
     scores = search.scores(CS)
     best = CS[int(np.argmax(scores))]  # the first of equals: the strongest penalty, as the reference
-    search.told += end_of_grid("C", best, CS)
+    search.warnings += end_of_grid("C", best, CS)
     return search.finish(best, problem.refit_on)
 
 
@@ -135,7 +125,7 @@ def run_linear_testselect(problem: Problem) -> ProbeOutcome:
 def _heads(problem: Problem, *, on_test: bool) -> ProbeOutcome:
     from ..probes.gradient.heads import DINOV2_LEARNING_RATES, for_batch_size
 
-    told = check_parts(problem.train, None if on_test else problem.val, problem.test, problem.n_classes)
+    warnings = check_parts(problem.train, None if on_test else problem.val, problem.test, problem.n_classes)
     batch_size = int(problem.parameters["batch_size"])
     rates = for_batch_size(DINOV2_LEARNING_RATES, batch_size)
     fits = fit_heads(
@@ -148,18 +138,18 @@ def _heads(problem: Problem, *, on_test: bool) -> ProbeOutcome:
     )
     judge = problem.test if on_test else problem.chosen_on
     curve = [
-        curve_point("learning_rate", rate, fitted, score_validation(fitted.estimator, judge, problem.n_classes))
+        CurvePoint.of("learning_rate", rate, fitted, score_validation(fitted.estimator, judge, problem.n_classes))
         for rate, fitted in zip(rates, fits, strict=True)
     ]
     best, by = best_of(curve, cast(Criterion, problem.metric), ties="first")  # as the reference
-    told += end_of_grid("learning_rate", rates[best], rates)
+    warnings += end_of_grid("learning_rate", rates[best], rates)
     return outcome(
         replace(fits[best], seconds=0.0),  # which the curve has already
         problem.train,
         problem.test,
         problem.n_classes,
         Choice({"learning_rate": rates[best]}, f"test {by}" if on_test else by, curve),
-        warnings=told,
+        warnings=warnings,
     )
 
 

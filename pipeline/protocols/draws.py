@@ -9,9 +9,10 @@ from collections import defaultdict
 
 import numpy as np
 
+from ...arrays import Indices, Targets
 from ...errors import BadInput
-from ..probes.draws import Targets, draw_shots, until_each_has
-from ..probes.selection import Indices
+from ..probes.sampling import draw_shots
+from ..tasks.multi_label import until_each_has
 
 _MTEB_SEED = 42
 """Of every task in mteb (AbsTask.__init__)."""

@@ -10,11 +10,13 @@ import numpy as np
 
 from ..metrics.ranking import average_precision
 from ..metrics.scores import ClassificationMetrics
+from ..probes.build import for_task
 from ..probes.checks import check_parts
-from ..probes.estimators import for_multilabel
-from ..probes.fit import Choice, ProbeOutcome, fit, outcome
+from ..probes.outcome import Choice, ProbeOutcome, outcome
+from ..probes.run import fit
 from ..probes.selection import end_of_grid
-from ..probes.training import Prediction, predict
+from ..probes.sklearn_calls import predict
+from ..tasks import Prediction
 from .base import Problem, Protocol, Transform
 from .draws import draw_as_coop, draw_as_mteb
 from .fitting import fit_and_score
@@ -42,7 +44,7 @@ def run_coop(problem: Problem) -> ProbeOutcome:
     exponent = bisect(
         lambda ends: search.scores([10.0**end for end in ends]), np.log10(peak) - 1, np.log10(peak) + 1, COOP_STEPS
     )
-    search.told += end_of_grid("C", 10.0**exponent, COOP_FIRST)
+    search.warnings += end_of_grid("C", 10.0**exponent, COOP_FIRST)
     return search.finish(10.0**exponent, problem.train)
 
 
@@ -52,7 +54,7 @@ def run_mieb(problem: Problem) -> ProbeOutcome:
 
     # scikit-learn's own: at 100 iterations it may stop before its optimum, and that is what is published.
     single = LogisticRegression(C=1.0, max_iter=int(problem.parameters["max_iter"]))
-    if problem.train.multilabel:
+    if not problem.train.task.exclusive:
         return _of_flags(problem, single)
     done = fit_and_score(problem, single, {"C": 1.0})
     found: dict[str, Any] = {**done.metrics, **_of_predicted(problem, done)}
@@ -64,10 +66,10 @@ def _of_flags(problem: Problem, single: Any) -> ProbeOutcome:
 
     The fits are those of scikit-learn's MultiOutputClassifier, which can't fit a flag that all drawn rows have or lack.
     """
-    told = check_parts(problem.train, None, problem.test, problem.n_classes)
+    warnings = check_parts(problem.train, None, problem.test, problem.n_classes)
     test = problem.test
-    final = fit(for_multilabel(single), problem.train)
-    labels = predict(final.estimator, test.x, problem.n_classes, multilabel=True).labels
+    final = fit(for_task(single, problem.train.task), problem.train)
+    labels = predict(final.estimator, test, problem.n_classes).labels
     prediction = Prediction(labels, np.asarray(final.estimator.predict_proba(test.matrix)))
     return outcome(
         final,
@@ -75,7 +77,7 @@ def _of_flags(problem: Problem, single: Any) -> ProbeOutcome:
         test,
         problem.n_classes,
         Choice({"C": 1.0}),
-        warnings=told,
+        warnings=warnings,
         prediction=prediction,
     )
 

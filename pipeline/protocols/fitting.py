@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from ..probes.build import for_task
 from ..probes.checks import check_parts
-from ..probes.estimators import for_multilabel
-from ..probes.fit import Choice, ProbeOutcome, fit, outcome
+from ..probes.outcome import Choice, ProbeOutcome, outcome
+from ..probes.run import fit
 from .base import Problem
 
 
@@ -46,6 +47,6 @@ def fit_and_score(problem: Problem, estimator: Any, chosen: Mapping[str, float] 
     >>> ours.completed({"alpha": 2.0})
     {'alpha': 2.0}
     """
-    told = check_parts(problem.train, None, problem.test, problem.n_classes)
-    final = fit(for_multilabel(estimator) if problem.train.multilabel else estimator, problem.train)
-    return outcome(final, problem.train, problem.test, problem.n_classes, Choice(chosen or {}), warnings=told)
+    warnings = check_parts(problem.train, None, problem.test, problem.n_classes)
+    final = fit(for_task(estimator, problem.train.task), problem.train)
+    return outcome(final, problem.train, problem.test, problem.n_classes, Choice(chosen or {}), warnings=warnings)

@@ -7,12 +7,13 @@ from typing import Any
 
 from ...errors import BadInput
 from ..probes.checks import check_parts
-from ..probes.fit import Choice, ProbeOutcome, begin, fit, outcome, targets_of
-from ..probes.named import NAMED
-from ..probes.part import Part
-from ..probes.scoring import score_validation
-from ..probes.selection import CurvePoint, ValidationScores, curve_point
-from ..probes.training import Fitted, fit_grid
+from ..probes.labelled_features import LabelledFeatures
+from ..probes.outcome import Choice, ProbeOutcome, outcome
+from ..probes.registry import NAMED
+from ..probes.run import begin, fit, targets_of
+from ..probes.selection import CurvePoint, score_validation
+from ..probes.sklearn_calls import Fitted, fit_grid
+from ..tasks import ValidationScores
 from .base import Problem
 
 SOLVER = NAMED["logreg"].defaults
@@ -36,7 +37,7 @@ class LogisticSearch:
     def __init__(self, problem: Problem) -> None:
         self.problem, self.metric = problem, problem.metric
         self.curve: list[CurvePoint] = []
-        self.told = check_parts(problem.train, problem.val, problem.test, problem.n_classes)
+        self.warnings = check_parts(problem.train, problem.val, problem.test, problem.n_classes)
         self._scores: dict[float, float] = {}
         self._fits: dict[float, Fitted] = {}
 
@@ -47,15 +48,15 @@ class LogisticSearch:
             train = self.problem.train
             fits = fit_grid(probe(self.problem), train.for_logistic, targets_of(train), new)
             for C, fitted in zip(new, fits, strict=True):
-                point = curve_point("C", C, fitted, self._score(fitted))
-                if point[self.metric] is None:
+                point = CurvePoint.of("C", C, fitted, self._score(fitted))
+                if (score := point.score(self.metric)) is None:
                     raise BadInput(
                         f"The validation rows give no {self.metric} to choose by: none of them has a label.",
                         hint="Give others: --val-split SPLIT, or a larger share of train.",
                         key="val-split",
                     )
                 self.curve.append(point)
-                self._scores[C], self._fits[C] = point[self.metric], fitted
+                self._scores[C], self._fits[C] = score, fitted
             self.problem.progress(
                 f"{len(new)} value{'s' if len(new) > 1 else ''} of C: validation {self.metric} "
                 f"{', '.join(f'{C:.3g} {self._scores[C]:.4f}' for C in new)}"
@@ -66,21 +67,21 @@ class LogisticSearch:
         p = self.problem
         return score_validation(fitted.estimator, p.chosen_on, p.n_classes, also=self.metric)
 
-    def finish(self, C: float, fitted_on: Part) -> ProbeOutcome:
+    def finish(self, C: float, fitted_on: LabelledFeatures) -> ProbeOutcome:
         """Fit once more with the chosen C, from the weights that it has already, and score on test."""
         final = fit(begin(probe(self.problem, C=C), self._fits.get(C)), fitted_on)
         self.problem.progress(f"C {C:.3g} fitted on {len(fitted_on)} rows in {final.seconds:.1f} s")
-        curve = sorted(self.curve, key=lambda point: float(point["C"]))
-        told = list(self.told)
-        if stopped := [f"{point['C']:.3g}" for point in curve if not point["converged"]]:
-            told.append(f"validation fits that did not converge: C = {', '.join(stopped)}")
+        curve = sorted(self.curve, key=lambda point: point.value)
+        warnings = list(self.warnings)
+        if stopped := [f"{point.value:.3g}" for point in curve if not point.converged]:
+            warnings.append(f"validation fits that did not converge: C = {', '.join(stopped)}")
         return outcome(
             final,
             fitted_on,
             self.problem.test,
             self.problem.n_classes,
             Choice({"C": C}, self.metric if curve else None, curve),
-            warnings=told,
+            warnings=warnings,
         )
 
 

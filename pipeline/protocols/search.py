@@ -1,6 +1,6 @@
 """Searches over one hyper-parameter, as papers prescribe them: coarse to fine on a grid, and bisection.
 
-Nothing is fitted here. `score` is told all values of a round together, so that they can be fitted together.
+Nothing is fitted here. `score` gets all values of a round together, so that they can be fitted together.
 """
 
 from __future__ import annotations

@@ -6,9 +6,10 @@ import math
 
 import numpy as np
 
-from ..probes.draws import Targets, is_mixed
-from ..probes.fit import ProbeOutcome
-from ..probes.selection import Indices, end_of_grid, middle_of_best
+from ...arrays import Indices, Targets
+from ..probes.outcome import ProbeOutcome
+from ..probes.selection import end_of_grid, middle_of_best
+from ..tasks import task_of
 from .base import Problem, Protocol
 from .logistic_search import SOLVER, LogisticSearch
 
@@ -23,7 +24,7 @@ def run(problem: Problem) -> ProbeOutcome:
     """Choose C on the 200 validation rows, and fit all 1,000."""
     search = LogisticSearch(problem)
     best = CS[middle_of_best(search.scores(CS))]
-    search.told += end_of_grid("C", best, CS)
+    search.warnings += end_of_grid("C", best, CS)
     return search.finish(best, problem.refit_on)
 
 
@@ -34,7 +35,7 @@ def last_tenth(labels: Targets, fraction: float, seed: int) -> tuple[Indices, In
     """
     n = len(labels)
     order: Indices = np.arange(n, dtype=np.int64)
-    if not is_mixed(labels):
+    if not task_of(labels).is_mixed(labels):
         order = np.random.default_rng(seed).permutation(n)
     # Rounded down: TFDS cuts train[:90%] at 90 * n // 100.
     border = min(math.floor((1 - fraction) * n), n - 1)

@@ -4,8 +4,8 @@ Nothing here imports torch, and scikit-learn is imported only to save a probe or
 """
 
 from ...files import check_writable
-from .estimators import check_savable
 from .file import load_probe, save_probe
+from .from_estimator import check_savable
 from .header import ProbeHeader
 from .saved_probe import SavedProbe
 

@@ -13,9 +13,10 @@ from pydantic import ValidationError
 from ...canonical import digest
 from ...errors import BadInput, CryoprobeError, NotFound
 from ...files import replacing
-from .estimators import Parts, parts_of
+from ..tasks import task_named
+from .from_estimator import ProbeTensors, tensors_of
 from .header import EncoderRecord, ProbeHeader, damaged, numbers, parse_header, tensors_digest
-from .saved_probe import SavedProbe, problem
+from .saved_probe import SavedProbe, misfit
 
 METADATA_KEY = "cryoprobe"
 """Under which a safetensors file keeps the header."""
@@ -65,7 +66,7 @@ def save_probe(
     """
     from safetensors.numpy import save
 
-    parts = parts_of(estimator, multilabel=multilabel)
+    parts = tensors_of(estimator, task_named(multilabel=multilabel))
     tensors = {name: _plain(tensor) for name, tensor in parts.all_tensors().items()}
     known = parts.classes
     if known.dtype.kind not in "iu" or len(known) == 0 or known.min() < 0 or known.max() >= len(classes):
@@ -95,7 +96,7 @@ def save_probe(
     except ValidationError as e:
         first = e.errors()[0]
         raise BadInput(f"The probe cannot be described: {'.'.join(map(str, first['loc']))}: {first['msg']}.") from None
-    if (wrong := problem(header, tensors)) is not None:
+    if (wrong := misfit(header, tensors)) is not None:
         raise BadInput(f"{type(estimator).__name__} cannot be saved: {wrong}.", hint="Change the probe's parameters.")
     _check_agreement(SavedProbe(header, tensors), parts, estimator)
     with replacing(path) as file:
@@ -163,7 +164,7 @@ def _plain(tensor: Any) -> Any:
     return np.ascontiguousarray(tensor, tensor.dtype.newbyteorder("<"))
 
 
-def _check_agreement(saved: SavedProbe, parts: Parts, estimator: Any) -> None:
+def _check_agreement(saved: SavedProbe, parts: ProbeTensors, estimator: Any) -> None:
     """Refuse to save what would not predict as the estimator does, on some rows of unit norm.
 
     In float64, so that a difference is one of formulas and not of rounding.
@@ -177,7 +178,7 @@ def _check_agreement(saved: SavedProbe, parts: Parts, estimator: Any) -> None:
         found, expected = saved.raw_outputs(x), np.asarray(estimator.decision_function(x))
         if expected.ndim == 1:
             found = found[:, 0] if found.shape[1] == 1 else found[:, 1] - found[:, 0]
-        elif not saved.header.multilabel and found.shape == expected.shape:
+        elif saved.header.task.exclusive and found.shape == expected.shape:
             # What all classes share says nothing, and the nearest mean leaves |x|²/2 out.
             found, expected = (scores - scores.mean(axis=1, keepdims=True) for scores in (found, expected))
         allowed = _TOLERANCE * max(1.0, float(np.abs(expected).max()))

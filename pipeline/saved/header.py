@@ -9,13 +9,14 @@ from collections.abc import Mapping
 from typing import Any, Literal, NoReturn, Self
 
 import numpy as np
-import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError, model_validator
 
+from ...arrays import Array
 from ...canonical import digest
 from ...errors import Corrupt, Incompatible
 from ...stores.layout import dump_seal, is_whole
 from ...stores.names import Name
+from ..tasks import Task, task_named
 
 FORMAT_VERSION = 1
 
@@ -130,6 +131,11 @@ class ProbeHeader(_Record):
             raise ValueError(f"flags have no {self.probability}")
         return self
 
+    @property
+    def task(self) -> Task:
+        """What was asked of the rows: one label each, or flags."""
+        return task_named(multilabel=self.multilabel)
+
     def dump(self) -> str:
         """Return the JSON document that is stored, with a checksum of its own content."""
         return dump_seal(self.model_dump(mode="json")).decode()
@@ -178,7 +184,7 @@ def damaged(path: str, why: str) -> Corrupt:
     return Corrupt(f"The probe file {path} is damaged: {why}.", hint="Copy it again, or train anew.", key=path)
 
 
-def tensors_digest(tensors: Mapping[str, npt.NDArray[Any]]) -> str:
+def tensors_digest(tensors: Mapping[str, Array]) -> str:
     """Return the sha256 over the tensors in the order of their names: name, a zero byte, little-endian bytes."""
     h = hashlib.sha256()
     for name in sorted(tensors):

@@ -6,15 +6,13 @@ from collections.abc import Mapping
 from typing import Any, Literal
 
 import numpy as np
-import numpy.typing as npt
 
+from ...arrays import Array, Float64, Targets
 from ...class_names import distinct
 from ...errors import BadInput
 from .header import ProbeHeader, damaged
 
-Tensors = Mapping[str, npt.NDArray[Any]]
-Float64 = npt.NDArray[np.float64]
-Labels = npt.NDArray[np.int64] | npt.NDArray[np.uint8]
+Tensors = Mapping[str, Array]
 
 _ROWS_AT_ONCE = 4096
 """Rows that are widened to float64 together."""
@@ -51,7 +49,7 @@ class SavedProbe:
     def __init__(self, header: ProbeHeader, tensors: Tensors, source: str = "in memory") -> None:
         self.header = header
         self.tensors = dict(tensors)
-        if (wrong := problem(header, self.tensors)) is not None:
+        if (wrong := misfit(header, self.tensors)) is not None:
             raise damaged(source, wrong)
         self._source = source
         self._knn = _neighbours(header, self.tensors, source) if header.kind == "knn" else None
@@ -66,7 +64,7 @@ class SavedProbe:
         """What `outputs` has of every class."""
         return "score" if self.header.probability is None else "probability"
 
-    def predict(self, x: npt.NDArray[Any]) -> Labels:
+    def predict(self, x: Array) -> Targets:
         """Return labels of features [n, d]: int64 [n], places in `classes`; or uint8 [n, K] flags.
 
         Raises
@@ -78,7 +76,7 @@ class SavedProbe:
         """
         return self.outputs(x)[0]
 
-    def probabilities(self, x: npt.NDArray[Any]) -> Float64 | None:
+    def probabilities(self, x: Array) -> Float64 | None:
         """Return the probability of every class, float64 [n, K], or None for a probe that has only scores.
 
         Raises
@@ -88,7 +86,7 @@ class SavedProbe:
         """
         return None if self.header.probability is None else self.outputs(x)[1]
 
-    def outputs(self, x: npt.NDArray[Any]) -> tuple[Labels, Float64]:
+    def outputs(self, x: Array) -> tuple[Targets, Float64]:
         """Return labels, as `predict`, and float64 [n, K] probabilities, or scores where there are none.
 
         Raises
@@ -107,7 +105,7 @@ class SavedProbe:
             raise BadInput("Some features are NaN or infinite.", hint="Check where they come from.")
         n, n_classes = len(x), len(self.classes)
         values = np.empty((n, n_classes))
-        labels: Labels = np.empty((n, n_classes), np.uint8) if self.header.multilabel else np.empty(n, np.int64)
+        labels: Targets = np.empty(self.header.task.shape(n, n_classes), self.header.task.dtype)
         for start in range(0, n, _ROWS_AT_ONCE):
             block = slice(start, start + _ROWS_AT_ONCE)
             with np.errstate(over="ignore", invalid="ignore"):
@@ -118,7 +116,7 @@ class SavedProbe:
                 values[block] = self._values(raw)
         return labels, values
 
-    def raw_outputs(self, x: npt.NDArray[Any]) -> Float64:
+    def raw_outputs(self, x: Array) -> Float64:
         """Return votes [n, K], or scores [n, R] before they become probabilities; R is 1 or 2 for two classes."""
         for i, step in enumerate(self.header.before):
             x = x.astype(np.float64)
@@ -134,8 +132,8 @@ class SavedProbe:
             x = np.maximum(x @ self.tensors["hidden.weight"].T + self.tensors["hidden.intercept"], 0)
         return np.asarray(x @ self.tensors["weight"].T + self.tensors["intercept"], dtype=np.float64)
 
-    def _labels(self, raw: Float64) -> Labels:
-        if self.header.multilabel:
+    def _labels(self, raw: Float64) -> Targets:
+        if not self.header.task.exclusive:
             # Half of the weights of a softmax may add up to a little less than a half.
             return (raw > 0 if self._knn is None else raw >= 0.5 - 1e-12).astype(np.uint8)
         codes = raw.argmax(axis=1) if raw.shape[1] > 1 else raw[:, 0] > 0
@@ -145,7 +143,7 @@ class SavedProbe:
         how = self.header.probability
         if how == "votes":
             return raw
-        if raw.shape[1] == 1 and not self.header.multilabel:  # the margin of the second of two classes
+        if raw.shape[1] == 1 and self.header.task.exclusive:  # the margin of the second of two classes
             both = np.concatenate([-raw, raw], axis=1)
             return both if how is None else _sigmoid(both)
         if how == "softmax":
@@ -166,7 +164,7 @@ def _sigmoid(z: Float64) -> Float64:
     return p
 
 
-def problem(header: ProbeHeader, tensors: Tensors) -> str | None:
+def misfit(header: ProbeHeader, tensors: Tensors) -> str | None:
     """Say what is wrong with the tensors of a probe; None where they fit its header."""
     d, k = header.dim, len(header.classes)
     shapes: dict[str, tuple[int | None, ...]] = {}  # None: any length
@@ -175,12 +173,12 @@ def problem(header: ProbeHeader, tensors: Tensors) -> str | None:
             shapes |= {f"before.{i}.mean": (d,), f"before.{i}.scale": (d,)}
     if header.kind == "knn":
         n = len(tensors["rows"]) if "rows" in tensors and tensors["rows"].ndim else None
-        shapes |= {"rows": (n, d)} | ({"flags": (n, k)} if header.multilabel else {"labels": (n,)})
+        shapes |= {"rows": (n, d), header.task.targets: (n,) if header.task.exclusive else (n, k)}
     else:
-        two = k == 2 and not header.multilabel and "weight" in tensors and tensors["weight"].shape[:1] == (1,)
+        two = k == 2 and header.task.exclusive and "weight" in tensors and tensors["weight"].shape[:1] == (1,)
         if two and header.probability not in ("sigmoid", None):
             return f"one margin of two classes has no {header.probability}"
-        if header.probability == "sigmoid" and not (two or header.multilabel):
+        if header.probability == "sigmoid" and not two and header.task.exclusive:
             return "a sigmoid needs flags, or one margin of two classes"
         outputs = 1 if two else k
         width: int | None = d
@@ -211,13 +209,11 @@ def _neighbours(header: ProbeHeader, tensors: Tensors, source: str) -> Any:
     from ..probes.knn.neighbours import KNNProbe
 
     assert header.neighbours is not None
-    k, how = len(header.classes), header.neighbours
-    targets = tensors["flags" if header.multilabel else "labels"]
-    wanted = np.dtype(np.uint8 if header.multilabel else np.int64)
-    allowed = np.arange(2 if header.multilabel else k)
-    if targets.dtype != wanted or not np.isin(targets, allowed).all():
-        raise damaged(source, f"labels are not {wanted} from 0 to {len(allowed) - 1}")
-    if not header.multilabel and len(np.unique(targets)) != k:
+    k, how, task = len(header.classes), header.neighbours, header.task
+    targets = tensors[task.targets]
+    if targets.dtype != task.dtype or not np.isin(targets, np.arange(task.values(k))).all():
+        raise damaged(source, f"labels are not {np.dtype(task.dtype)} from 0 to {task.values(k) - 1}")
+    if task.exclusive and len(np.unique(targets)) != k:
         raise damaged(source, "a class has no row")
     if how.k > len(targets):
         raise damaged(source, f"{how.k} neighbours of {len(targets)} rows")

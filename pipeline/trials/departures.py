@@ -16,7 +16,7 @@ def departures(plan: TrialPlan, sets: TrialSets, draw: Draw) -> list[str]:
     stored = sets.train.manifest.encoder.get("preprocessing")
     if protocol.transform is not None and (remark := protocol.transform.remark(stored)) is not None:
         said.append(remark)
-    prescribed = protocol.shots_of(multilabel=sets.train.multilabel)
+    prescribed = protocol.shots_of(sets.task)
     if draw.shots is not None and draw.shots not in prescribed and protocol.name != "dinov2-knn":
         said.append(f"not as published: {draw.shots} training rows of every class")
     if draw.fraction is not None:

@@ -151,10 +151,13 @@ def scored(plan: TrialPlan, sets: TrialSets, dataset: str | None) -> tuple[Trial
     protocol = plan.published
     if protocol is None:
         return plan, []
-    flags = sets.train.multilabel
-    metric = protocol.score(plan.parameters, dataset, len(sets.train.classes), multilabel=flags)
+    metric = protocol.score(plan.parameters, dataset, len(sets.train.classes), sets.task)
     said = []
-    if protocol.metric_of is not None and not flags and plan.parameters[METRIC] == protocol.parameters[METRIC]:
+    if (
+        protocol.metric_of is not None
+        and sets.task.exclusive
+        and plan.parameters[METRIC] == protocol.parameters[METRIC]
+    ):
         other = f"another one: --param {METRIC}=NAME"
         if dataset is None:
             said.append(f"the score is {metric}, since a set that is given by its id has no data set's name; {other}")

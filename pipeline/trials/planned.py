@@ -11,6 +11,7 @@ from ...stores.feature_set import FeatureSet
 from ..options import ProbeOptions, SetOptions
 from ..probes import Draw, make_estimator
 from ..saved import check_savable, check_writable
+from ..tasks import Task
 from .departures import departures
 from .key import TrialKey, code_in, key_of
 from .plan import VAL_FRACTION, TrialPlan, scored
@@ -96,7 +97,7 @@ def plan_trials(plan: TrialPlan, sets: TrialSets, asked: ProbeOptions, where: Se
     BadInput
         If it could not be.
     """
-    draws, seeds = draws_and_seeds(plan, asked, multilabel=sets.train.multilabel)
+    draws, seeds = draws_and_seeds(plan, asked, sets.task)
     if save is not None:
         _check_save(save, len(draws) * len(seeds))
     sets, notes = _without_unused_validation(plan, sets, where.val_split, draws)
@@ -109,7 +110,7 @@ def plan_trials(plan: TrialPlan, sets: TrialSets, asked: ProbeOptions, where: Se
     if len(different) < len(keys):
         notes.append(f"nothing is random here: {len(keys)} trials would be the same as {len(different)}")
     if save is not None and plan.request is not None:
-        check_savable(make_estimator(plan.request), multilabel=sets.train.multilabel)
+        check_savable(make_estimator(plan.request), sets.task)
     return Planned(plan, sets, different, notes)
 
 
@@ -124,7 +125,7 @@ def _check_save(save: Path, trials: int) -> None:
     check_writable(save)
 
 
-def draws_and_seeds(plan: TrialPlan, asked: ProbeOptions, *, multilabel: bool = False) -> tuple[list[Draw], list[int]]:
+def draws_and_seeds(plan: TrialPlan, asked: ProbeOptions, task: Task) -> tuple[list[Draw], list[int]]:
     """Return the draws and the seeds that are asked for, or else prescribed.
 
     Raises
@@ -133,7 +134,7 @@ def draws_and_seeds(plan: TrialPlan, asked: ProbeOptions, *, multilabel: bool = 
         If one is out of range.
     """
     protocol = plan.published
-    prescribed = () if protocol is None else protocol.shots_of(multilabel=multilabel)
+    prescribed = () if protocol is None else protocol.shots_of(task)
     draws = draws_of(asked.shots, asked.fractions, prescribed)
     drawn = any(draw.drawn for draw in draws)
     return draws, seeds_of(asked.seeds, asked.seed, () if protocol is None else protocol.seeds, drawn=drawn)

@@ -31,7 +31,7 @@ ByK = dict[Annotated[str, Field(pattern=r"\A[0-9]{1,9}\z")], Number | None]
 _CURVE_SCORES = ("nll", "top1", "mean_per_class_recall", "map", "map_11_point")
 
 
-class Rows(BaseModel):
+class RowCounts(BaseModel):
     """How many rows a trial was trained, scored and chosen on."""
 
     model_config = ConfigDict(extra="ignore", strict=True, frozen=True)
@@ -114,7 +114,7 @@ class Measured(BaseModel):
     warnings: list[str]
     remarks: list[str] = []
     test_in_train: Count
-    rows: Rows
+    rows: RowCounts
     dim: Count
     classes: list[str]
     fit_seconds: Told = None
@@ -220,7 +220,7 @@ class Trial(Asked, Probed, Measured):
         return {name: value for name, value in self.document.items() if name not in ("cached", "origin")}
 
     @property
-    def document(self) -> dict[str, Any]:
+    def document(self) -> dict[str, JsonValue]:
         """The JSON form, with what is known of this call."""
         return _given(self)
 
@@ -311,7 +311,7 @@ def check_stored(trial: Mapping[str, Any], where: str) -> Trial:
         ) from None
 
 
-def _given(model: BaseModel) -> dict[str, Any]:
+def _given(model: BaseModel) -> dict[str, JsonValue]:
     """Return the fields that a model was given, in their JSON form."""
     return model.model_dump(by_alias=True, exclude_unset=True)
 

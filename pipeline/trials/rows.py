@@ -12,12 +12,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from ...arrays import Indices, SampleIds
 from ...class_names import almost, distinct, places_of, repeated
 from ...errors import BadInput
 from ...stores.feature_set import FeatureSet
-from ..probes.draws import Draw, draw_fraction, draw_shots, first_rows, is_mixed
-from ..probes.part import Part, StoredRows, Whole
-from ..probes.selection import Indices, stratified_holdout
+from ..probes.labelled_features import FeatureMatrix, LabelledFeatures, StoredRows
+from ..probes.sampling import Draw, draw_fraction, draw_shots, first_rows, stratified_holdout
+from ..tasks import task_of
 from .sets import HeldOut, TrialSets
 
 _COPIES = 3
@@ -25,8 +26,6 @@ _COPIES = 3
 
 _MOST_NAMED = 5
 """Class names that a line lists."""
-
-Samples = npt.NDArray[np.uint8]
 
 
 @dataclass(frozen=True)
@@ -60,8 +59,8 @@ class TrialParts:
 
     Parameters
     ----------
-    train, test : Part
-    val : Part or None
+    train, test : LabelledFeatures
+    val : LabelledFeatures or None
     warnings : list of str
         What the samples have in common that they should not.
     test_in_train : int
@@ -70,9 +69,9 @@ class TrialParts:
         Where the training rows are fewer than were to be drawn.
     """
 
-    train: Part
-    val: Part | None
-    test: Part
+    train: LabelledFeatures
+    val: LabelledFeatures | None
+    test: LabelledFeatures
     warnings: list[str]
     test_in_train: int
     remarks: list[str]
@@ -100,15 +99,15 @@ class TrialRows:
         Those of train, then those that only another set has; names that several classes share are told apart.
     streamed : bool
         Whether rows are read for every pass.
-    told : list of str
-        What is to be said of the classes: names that are shared, or that differ only in case.
+    warnings : list of str
+        About the classes: names that are shared, or that differ only in case.
     val_from_train : bool
         Whether the rows that choose, if there are any, are held out of train.
     """
 
     def __init__(self, sets: TrialSets, *, raw: bool, memory: int | None = None) -> None:
         self._names = list(sets.train.class_names)
-        self.told = _shared_names(self._names)
+        self.warnings = _shared_names(self._names)
         others = [s for s in (sets.test, sets.val) if isinstance(s, FeatureSet)]
         need = 4 * sets.train.dim * (_COPIES * sets.train.rows + sum(s.rows for s in others))
         self.streamed = memory is not None and need > memory
@@ -118,7 +117,10 @@ class TrialRows:
         loaded = {name: (self._load(s, raw), s.samples()) for name, s in sets.stored()}
         # Only now are all classes known.
         self.classes = distinct(self._names)
-        self._parts = {name: (_widened(part, len(self.classes)), samples) for name, (part, samples) in loaded.items()}
+        self._parts = {
+            name: (replace(part, y=part.task.widened(part.y, len(self.classes))), samples)
+            for name, (part, samples) in loaded.items()
+        }
 
     @property
     def train_rows(self) -> int:
@@ -142,7 +144,7 @@ class TrialRows:
             keep, held = stratified_holdout(train.y, self._test_fraction, sampling.test_seed)
             test, test_samples = train.take(held), samples[held]
             train, samples = train.take(keep), samples[keep]
-        warnings = list(self.told)
+        warnings = list(self.warnings)
         remarks: list[str] = []
         val, val_samples = self._parts.get("val", (None, None))
         if draw.shots is not None:
@@ -174,14 +176,14 @@ class TrialRows:
 
     def _few(
         self,
-        train: Part,
-        samples: Samples,
-        val: Part | None,
-        val_samples: Samples | None,
+        train: LabelledFeatures,
+        samples: SampleIds,
+        val: LabelledFeatures | None,
+        val_samples: SampleIds | None,
         shots: int,
         seed: int,
         sampling: SamplingRule,
-    ) -> tuple[Part, Samples, Part | None, Samples | None]:
+    ) -> tuple[LabelledFeatures, SampleIds, LabelledFeatures | None, SampleIds | None]:
         """Draw few-shot rows, and as many validation rows from the validation set or else from what is left."""
         then = shots if sampling.val_shots is None else min(shots, sampling.val_shots)
         # Some references draw both in one go, so a validation set is drawn from together with train.
@@ -197,15 +199,16 @@ class TrialRows:
             val, val_samples = train.take(further), samples[further]
         return train.take(rows), samples[rows], val, val_samples
 
-    def _load(self, feature_set: FeatureSet, raw: bool) -> Part:
+    def _load(self, feature_set: FeatureSet, raw: bool) -> LabelledFeatures:
         """Load a set, its labels brought to this object's classes by name; classes that are new join the list."""
         if self.streamed:
             x: Any = StoredRows([(feature_set, None)], raw=raw)
             y = feature_set.labels()
         else:
             x, y = feature_set.load(raw=raw)
-        whole = None if self.streamed else Whole(x)
-        if y.size and not 0 <= y.min() <= y.max() < (len(feature_set.classes) if y.ndim == 1 else 2):
+        whole = None if self.streamed else FeatureMatrix(x)
+        task = task_of(y)
+        if y.size and not 0 <= y.min() <= y.max() < task.values(len(feature_set.classes)):
             raise BadInput(
                 f"Set {feature_set.id[:12]} has labels from {y.min()} to {y.max()}, outside its list of "
                 f"{len(feature_set.classes)} classes.",
@@ -214,13 +217,9 @@ class TrialRows:
             )
         names = feature_set.class_names
         if list(names) == self._names:
-            return Part(x, y, whole)
-        column = np.array(self._places(names, feature_set.split), np.int64)
-        if y.ndim == 1:
-            return Part(x, np.asarray(column[y], np.int64), whole)
-        flags = np.zeros((len(y), len(self._names)), np.uint8)
-        flags[:, column] = y
-        return Part(x, flags, whole)
+            return LabelledFeatures(x, y, whole)
+        places = np.array(self._places(names, feature_set.split), np.int64)
+        return LabelledFeatures(x, task.recoded(y, places, len(self._names)), whole)
 
     def _places(self, names: Sequence[str], split: str) -> list[int]:
         """Return the places of another set's classes in this object's list; classes that are new join it."""
@@ -233,9 +232,9 @@ class TrialRows:
                 place = len(self._names)
                 self._names.append(name)
             places.append(place)
-        self.told += [f"{line}: taken as another" for line in alike[:_MOST_NAMED]]
+        self.warnings += [f"{line}: taken as another" for line in alike[:_MOST_NAMED]]
         if (more := len(alike) - _MOST_NAMED) > 0:
-            self.told.append(f"{more} more classes of {split} differ so from one of train")
+            self.warnings.append(f"{more} more classes of {split} differ so from one of train")
         return places
 
 
@@ -248,20 +247,20 @@ def _shared_names(names: Sequence[str]) -> list[str]:
     return [f"several classes are called {which}: they are told apart, and matched between sets, by their order"]
 
 
-def _too_few(train: Part, val: Part | None, wanted: tuple[int, int]) -> list[str]:
+def _too_few(train: LabelledFeatures, val: LabelledFeatures | None, wanted: tuple[int, int]) -> list[str]:
     """Say where the first rows are not what is prescribed."""
-    told = []
+    warnings = []
     for name, part, count in (("training", train, wanted[0]), ("validation", val, wanted[1])):
         if part is not None and len(part) < count:
-            told.append(f"there are {len(part)} {name} rows, not {count}")
-        if part is not None and not is_mixed(part.y):
-            told.append(f"the {name} rows are sorted by class: {count} were drawn instead of the first {count}")
-    return told
+            warnings.append(f"there are {len(part)} {name} rows, not {count}")
+        if part is not None and not part.task.is_mixed(part.y):
+            warnings.append(f"the {name} rows are sorted by class: {count} were drawn instead of the first {count}")
+    return warnings
 
 
-def _taken_whole(train: Part, shots: int) -> list[str]:
+def _taken_whole(train: LabelledFeatures, shots: int) -> list[str]:
     """Say how many of the classes that train has are too small for so many shots: such a result is of fewer."""
-    rows = train.y.sum(axis=0, dtype=np.int64) if train.y.ndim == 2 else np.bincount(train.y)
+    rows = train.task.rows_per_class(train.y, 0)
     small, of = int(np.sum((rows > 0) & (rows < shots))), int(np.sum(rows > 0))
     if not small:
         return []
@@ -270,20 +269,11 @@ def _taken_whole(train: Part, shots: int) -> list[str]:
     return [f"{small} of {of} classes have fewer than {shots} training rows, and are taken whole"]
 
 
-def _widened(part: Part, n_classes: int) -> Part:
-    """Give multi-label flags a column for every class, also for those that only another part has."""
-    if part.y.ndim == 1 or part.y.shape[1] == n_classes:
-        return part
-    flags = np.zeros((len(part.y), n_classes), np.uint8)
-    flags[:, : part.y.shape[1]] = part.y
-    return replace(part, y=flags)
-
-
-def _shared(samples: Samples, others: Samples) -> int:
+def _shared(samples: SampleIds, others: SampleIds) -> int:
     """Return how many of `samples` [n, 32] are among `others` [m, 32]."""
     return int(np.isin(_as_void(samples), _as_void(others)).sum())
 
 
-def _as_void(samples: Samples) -> npt.NDArray[np.void]:
+def _as_void(samples: SampleIds) -> npt.NDArray[np.void]:
     """View sample ids [n, 32] as n items that can be compared."""
     return np.ascontiguousarray(samples).view("V32").reshape(-1)

@@ -53,7 +53,7 @@ def _measured(rows: TrialRows, plan: TrialPlan, parts: TrialParts, done: ProbeOu
     found = {
         "chosen": done.chosen,
         "chosen_by": done.chosen_by,
-        "metric": plan.metric or ("map" if parts.train.multilabel else "top1"),
+        "metric": plan.metric or parts.train.task.score,
         "metrics": done.metrics,
         "intervals": done.intervals,
         "curve": done.curve,

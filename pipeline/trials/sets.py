@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from ...stores.feature_set import FeatureSet
 from ...stores.names import NamedSet
+from ..tasks import Task, task_named
 
 
 @dataclass(frozen=True)
@@ -73,6 +74,11 @@ class TrialSets:
         for name, part in (("train", self.train), ("test", self.test), ("val", self.val)):
             if isinstance(part, FeatureSet):
                 yield name, part
+
+    @property
+    def task(self) -> Task:
+        """What is asked of the rows: one label each, or flags."""
+        return task_named(multilabel=self.train.multilabel)
 
     @property
     def splits(self) -> dict[str, str | float | None]:

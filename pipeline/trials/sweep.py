@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, JsonValue
 
 from ...errors import BadInput
 from ..probes import Draw
@@ -131,7 +131,7 @@ class Sweep:
         return tuple(dict.fromkeys(remark for trial in self.trials for remark in trial.remarks))
 
     @property
-    def document(self) -> dict[str, Any]:
+    def document(self) -> dict[str, JsonValue]:
         """The JSON form."""
         first = self.trials[0].document
         return {

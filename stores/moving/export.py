@@ -15,12 +15,12 @@ from pathlib import Path
 from typing import Any, BinaryIO, Literal
 
 import numpy as np
-import numpy.typing as npt
 
+from ...arrays import Array, Targets
 from ...errors import BadInput
 from ...files import replacing
 from ...progress import Reporter, reporter_for
-from ..feature_set import FeatureSet, Float, Labels
+from ..feature_set import FeatureSet, Float
 from ..store import Store, open_store
 from .archive import open_archive, write_archive
 from .carry import Moved
@@ -219,7 +219,7 @@ class _Content:
         """Return the metadata as texts, those that are none as JSON."""
         return {k: v if isinstance(v, str) else json.dumps(v, ensure_ascii=False) for k, v in self.metadata().items()}
 
-    def blocks(self, dtype: Float | None = None) -> Iterator[tuple[npt.NDArray[Any], Labels]]:
+    def blocks(self, dtype: Float | None = None) -> Iterator[tuple[Array, Targets]]:
         """Yield embeddings [≤ chunk, d] and labels from first row to last, and say how far they are."""
         dtype = dtype or self.dtype
         total = self.set.rows * self.set.dim * np.dtype(dtype).itemsize
@@ -321,5 +321,5 @@ def _parquet() -> tuple[Any, Any]:
     return pyarrow, pyarrow.parquet
 
 
-def _little_endian(array: npt.NDArray[Any]) -> memoryview:
+def _little_endian(array: Array) -> memoryview:
     return np.ascontiguousarray(array, array.dtype.newbyteorder("<")).reshape(-1).view(np.uint8).data

@@ -25,7 +25,7 @@ from cryoprobe.pipeline.datasets import load_dataset
 from cryoprobe.pipeline.datasets.base import UndecodableImage
 from cryoprobe.pipeline.datasets.images import decode_file, encode_image, encode_pixels, identified
 from cryoprobe.pipeline.encoders import Encoder
-from cryoprobe.pipeline.extraction.health import SharedEmbeddings
+from cryoprobe.pipeline.extraction.health import DataHealth, SharedEmbeddings
 
 SIDE = 64
 Y, X = np.mgrid[:SIDE, :SIDE]
@@ -581,6 +581,17 @@ def test_when_shared_embeddings_are_remarked(of: int, shared: int, largest: int,
     remark = SharedEmbeddings(of=of, shared=shared, largest=largest).remark("train", ())
     assert (remark is None) == (said is None)
     assert said is None or re.search(said, str(remark))
+
+
+def test_findings_on_data_are_read_back_from_a_sets_provenance() -> None:
+    health = DataHealth(shared_embeddings=SharedEmbeddings(of=10, shared=4, largest=4, example=(2, 7)))
+    written = json.dumps(health.model_dump(mode="json"))
+    assert written == '{"shared_embeddings": {"of": 10, "shared": 4, "largest": 4, "example": [2, 7]}}'
+    assert DataHealth.recorded({**json.loads(written), "host": "a"}, rows=8) == health
+    assert DataHealth.recorded(json.loads(written), rows=7) is None
+    assert DataHealth.recorded({"shared_embeddings": {"of": 10}}, rows=8) is None
+    (remark,) = health.remarks("train", lambda row: f"{row}.png")
+    assert "such as 2.png and 7.png" in remark
 
 
 def test_layout_and_ignore_on_the_command_line(store: Path, tmp_path: Path) -> None:

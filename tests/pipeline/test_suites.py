@@ -23,7 +23,7 @@ import cryoprobe
 from cryoprobe.pipeline.datasets.base import Dataset
 from cryoprobe.pipeline.encoders import Encoder
 from cryoprobe.pipeline.probes import ProbeRequest, make_estimator
-from cryoprobe.pipeline.probes.named import NAMED
+from cryoprobe.pipeline.probes.registry import NAMED
 from cryoprobe.testing import DatasetSuite, EncoderSuite, ProbeSuite
 
 # Encoders

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from cryoprobe.pipeline.probes import Draw, Part, draw_shots
+from cryoprobe.pipeline.probes import Draw, LabelledFeatures, draw_shots
 from cryoprobe.pipeline.protocols import Problem
 
 CLASSES, D = 6, 24
@@ -28,10 +28,10 @@ def problem(
     parts = []
     for count in n:
         y = np.arange(count) % CLASSES
-        parts.append(Part((3 * centres[y] + 4.5 * rng.normal(size=(count, D))).astype(np.float32), y))
+        parts.append(LabelledFeatures((3 * centres[y] + 4.5 * rng.normal(size=(count, D))).astype(np.float32), y))
     train, held, test = parts
     if shuffle_test:
-        test = Part(test.x, np.random.default_rng(1).permutation(test.y))
+        test = LabelledFeatures(test.x, np.random.default_rng(1).permutation(test.y))
     draw = draw or Draw()
     if draw.shots is not None:
         train = train.take(draw_shots(train.y, draw.shots, 0)[0])
@@ -46,8 +46,8 @@ def problem_with_flags(parameters: Mapping[str, Any], *, draw: Draw, metric: str
     rng = np.random.default_rng(0)
     planes = rng.normal(size=(12, 5))
 
-    def part(count: int) -> Part:
+    def part(count: int) -> LabelledFeatures:
         x = rng.normal(size=(count, 12)).astype(np.float32)
-        return Part(x, (x @ planes + 0.5 * rng.normal(size=(count, 5)) > 1.5).astype(np.uint8))
+        return LabelledFeatures(x, (x @ planes + 0.5 * rng.normal(size=(count, 5)) > 1.5).astype(np.uint8))
 
     return Problem(part(400), part(100), part(200), 5, metric, True, draw, 0, parameters, None, lambda line: None)

@@ -8,10 +8,10 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 from sklearn.base import BaseEstimator, ClassifierMixin
 
-from ..labelled_rows import Float64, Labelled, Rows, blocks, check_rows
+from ....arrays import Array, Features, Float64
+from ..sklearn_input import Labelled, blocks, check_rows
 
 
 class CentredLinear(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
@@ -29,9 +29,9 @@ class CentredLinear(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
 
     coef_: Float64
     intercept_: Float64
-    classes_: npt.NDArray[Any]
+    classes_: Array
 
-    def decision_function(self, X: Any) -> Rows:
+    def decision_function(self, X: Any) -> Features:
         """Return scores [m, C] of rows [m, d], or [m] for two classes: above 0 is the second.
 
         float32 for float32 rows, unless the probe says otherwise.
@@ -42,24 +42,24 @@ class CentredLinear(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         centre: Any = self._centre.astype(dtype)
         at_centre: Any = (self._at_centre + self.coef_ @ (centre - self._centre)).astype(dtype)
         coef: Any = self.coef_.astype(dtype)
-        scores: Rows = np.empty((len(x), len(coef)), dtype=dtype)
+        scores: Features = np.empty((len(x), len(coef)), dtype=dtype)
         for block in blocks(len(x)):
             scores[block] = (x[block] - centre) @ coef.T + at_centre
-        return scores if self._multilabel or len(self.classes_) > 2 else scores[:, 0]
+        return scores if self._flags or len(self.classes_) > 2 else scores[:, 0]
 
-    def predict(self, X: Any) -> npt.NDArray[Any]:
+    def predict(self, X: Any) -> Array:
         """Return the labels [m], or flags [m, C], of rows [m, d]; of equal scores the first class."""
         scores = self.decision_function(X)
-        if self._multilabel:
+        if self._flags:
             return (scores > 0).astype(np.int64)
         codes = scores.argmax(axis=1) if scores.ndim == 2 else (scores > 0).astype(np.int64)
-        labels: npt.NDArray[Any] = self.classes_[codes]
+        labels: Array = self.classes_[codes]
         return labels
 
     def _set_linear(self, labelled: Labelled, coef: Float64, centre: Float64, at_centre: Float64) -> None:
         """Take coefficients [C, d], an origin [d] and the scores [C] there."""
         self.classes_ = labelled.classes
-        self._multilabel = labelled.multilabel
+        self._flags = labelled.are_flags
         self._centre, self._at_centre = centre, at_centre
         self.coef_ = coef
         self.intercept_ = at_centre - coef @ centre

@@ -8,10 +8,10 @@ from __future__ import annotations
 from typing import Any, Literal
 
 import numpy as np
-import numpy.typing as npt
 from sklearn.base import BaseEstimator, ClassifierMixin
 
-from ..labelled_rows import Rows, blocks, check_labelled, check_rows, class_sums, norms, squares
+from ....arrays import Array, Features
+from ..sklearn_input import blocks, check_labelled, check_rows, class_sums, norms, squares
 
 
 class NearestMeanProbe(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
@@ -67,7 +67,7 @@ class NearestMeanProbe(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             self._origin = counts @ self.means_ / len(x)
         return self
 
-    def decision_function(self, X: Any) -> Rows:
+    def decision_function(self, X: Any) -> Features:
         """Return scores [m, C] of rows [m, d]; for two classes the second's less the first's, [m].
 
         float32 for float32 rows.
@@ -76,7 +76,7 @@ class NearestMeanProbe(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         origin: Any = self._origin.astype(x.dtype)  # rounded once, and then the same for rows and means
         means = self.means_ - origin  # [C, d]
         factors: Any = means.astype(x.dtype)
-        scores: Rows = np.empty((len(x), len(means)), dtype=x.dtype)
+        scores: Features = np.empty((len(x), len(means)), dtype=x.dtype)
         for block in blocks(len(x)):
             if self.metric == "cosine":
                 scores[block] = (x[block] / norms(x[block])[:, None]).astype(x.dtype) @ factors.T
@@ -86,9 +86,9 @@ class NearestMeanProbe(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
                 scores[block] = rows @ factors.T - constants.astype(x.dtype)
         return scores if len(means) > 2 else scores[:, 1] - scores[:, 0]
 
-    def predict(self, X: Any) -> npt.NDArray[Any]:
+    def predict(self, X: Any) -> Array:
         """Return the labels [m] of rows [m, d]."""
         scores = self.decision_function(X)
         codes = scores.argmax(axis=1) if scores.ndim == 2 else (scores > 0).astype(np.int64)
-        labels: npt.NDArray[Any] = self.classes_[codes]
+        labels: Array = self.classes_[codes]
         return labels

@@ -14,7 +14,8 @@ from typing import Any, Literal
 
 import numpy as np
 
-from ..labelled_rows import Float64, Indices, Rows, blocks, check_labelled, class_sums
+from ....arrays import Features, Float64, Indices
+from ..sklearn_input import blocks, check_labelled, class_sums
 from .centred_linear import CentredLinear
 
 _EPS = float(np.finfo(np.float64).eps)
@@ -147,12 +148,12 @@ def _checked(shrinkage: Any) -> float | None:
     return float(shrinkage)
 
 
-def _pooled_variance(x: Rows, codes: Indices, means: Float64) -> float:
+def _pooled_variance(x: Features, codes: Indices, means: Float64) -> float:
     """Return the mean over features of the variance within classes."""
     return float(sum(np.square(x[b] - means[codes[b]]).sum() for b in blocks(len(x))) / x.size)
 
 
-def _ledoit_wolf(x: Rows, codes: Indices, means: Float64) -> tuple[Float64, Float64]:
+def _ledoit_wolf(x: Features, codes: Indices, means: Float64) -> tuple[Float64, Float64]:
     """Return what each class keeps of its covariance, 1 - s [C], and what shrinkage adds to the diagonal [d].
 
     A class' features are standardised before s is estimated, so that it does not depend on their units; what is added

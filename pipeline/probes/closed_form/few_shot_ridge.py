@@ -10,12 +10,13 @@ from typing import Any
 
 import numpy as np
 
-from ..labelled_rows import Float64, Rows, check_weights
+from ....arrays import Features, Float64
+from ..sklearn_input import check_weights
 from .ridge import (
     RidgePath,
     RidgeProbe,
     Solutions,
-    Targets,
+    TargetBlocks,
     as_targets,
     checked_strengths,
     ridge_solver,
@@ -32,7 +33,7 @@ _STD_FLOOR = 1e-5
 """What big_vision adds to every standard deviation."""
 
 
-def few_shot_ridge_path(x: Rows, targets: Any, lambdas: Iterable[float], *, sample_weight: Any = None) -> RidgePath:
+def few_shot_ridge_path(x: Features, targets: Any, lambdas: Iterable[float], *, sample_weight: Any = None) -> RidgePath:
     """Solve big_vision's few-shot regression for every λ.
 
     Rows are standardised by their mean and (standard deviation + 1e-5) and a constant column of 100 is appended, whose
@@ -84,15 +85,15 @@ class FewShotRidgeProbe(RidgeProbe):
     def __init__(self, alpha: float = FEW_SHOT_L2) -> None:
         super().__init__(alpha)
 
-    def _solve(self, x: Rows, targets: Targets, lambdas: Iterable[float], weights: Float64) -> Solutions:
+    def _solve(self, x: Features, targets: TargetBlocks, lambdas: Iterable[float], weights: Float64) -> Solutions:
         return _standardised(x, targets, lambdas, weights)
 
 
-def _standardised(x: Rows, targets: Targets, lambdas: Iterable[float], weights: Float64) -> Solutions:
+def _standardised(x: Features, targets: TargetBlocks, lambdas: Iterable[float], weights: Float64) -> Solutions:
     mean = weighted_mean(lambda block: x[block].astype(np.float64), weights)
     std = np.sqrt(weighted_mean(lambda block: np.square(x[block] - mean), weights)) + _STD_FLOOR  # [d]
 
-    def transform(rows: Rows) -> Float64:
+    def transform(rows: Features) -> Float64:
         z = np.full((len(rows), len(mean) + 1), _BIAS)  # [b, d + 1]
         np.subtract(rows, mean, out=z[:, :-1])
         z[:, :-1] /= std

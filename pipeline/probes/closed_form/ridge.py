@@ -14,14 +14,14 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple, Self
 
 import numpy as np
-import numpy.typing as npt
 from sklearn.base import clone
 
+from ....arrays import Array, Features, Float64
 from ....errors import BadInput
-from ..labelled_rows import Float64, Labelled, Rows, TakesFlags, blocks, check_labelled, check_weights
+from ..sklearn_input import Labelled, TakesFlags, blocks, check_labelled, check_weights
 from .centred_linear import CentredLinear
 
-Targets = Callable[[slice], Float64]
+TargetBlocks = Callable[[slice], Float64]
 """Targets [b, C] of a block of rows: of a million rows and a thousand classes at once they would be 8 GB."""
 
 Solutions = tuple[Float64, Float64, Float64]
@@ -41,7 +41,7 @@ class RidgePath(NamedTuple):
     intercepts: Float64
 
 
-def ridge_path(x: Rows, targets: Any, lambdas: Iterable[float], *, sample_weight: Any = None) -> RidgePath:
+def ridge_path(x: Features, targets: Any, lambdas: Iterable[float], *, sample_weight: Any = None) -> RidgePath:
     """Minimise Σ wᵢ |yᵢ - W xᵢ - b|² + λ|W|² for every λ; the intercept b is not penalised.
 
     Parameters
@@ -94,7 +94,7 @@ class RidgeProbe(TakesFlags, CentredLinear):
     """
 
     n_features_in_: int
-    feature_names_in_: npt.NDArray[Any]
+    feature_names_in_: Array
 
     def __init__(self, alpha: float = 1.0) -> None:
         self.alpha = alpha
@@ -131,7 +131,7 @@ class RidgeProbe(TakesFlags, CentredLinear):
     def _fit_all(self, probes: Sequence[RidgeProbe], X: Any, y: Any, sample_weight: Any) -> None:
         for probe in probes:
             check_alpha(probe.alpha)
-        labelled = check_labelled(self, X, y, multilabel=True)
+        labelled = check_labelled(self, X, y, flags=True)
         weights = check_weights(sample_weight, len(labelled.x))
         strengths = [probe.alpha for probe in probes]
         mean, coefs, at_mean = self._solve(labelled.x, signed_targets(labelled), strengths, weights)
@@ -141,19 +141,19 @@ class RidgeProbe(TakesFlags, CentredLinear):
                 probe.feature_names_in_ = self.feature_names_in_
             probe._set_linear(labelled, coef, mean, score)
 
-    def _solve(self, x: Rows, targets: Targets, lambdas: Iterable[float], weights: Float64) -> Solutions:
+    def _solve(self, x: Features, targets: TargetBlocks, lambdas: Iterable[float], weights: Float64) -> Solutions:
         return _centred(x, targets, lambdas, weights)
 
 
-def signed_targets(labelled: Labelled) -> Targets:
+def signed_targets(labelled: Labelled) -> TargetBlocks:
     """Return +1 for a row's class and -1 for the others, [b, C]; of two classes one column, the second's."""
     codes, n_classes = labelled.codes, len(labelled.classes)
-    flagged = np.array([1]) if n_classes == 2 or labelled.multilabel else np.arange(n_classes)
+    flagged = np.array([1]) if n_classes == 2 or labelled.are_flags else np.arange(n_classes)
     return lambda block: np.where(codes[block].reshape(-1, codes[0].size) == flagged, 1.0, -1.0)
 
 
 def ridge_solver(
-    x: Rows, targets: Targets, weights: Float64, transform: Callable[[Rows], Float64]
+    x: Features, targets: TargetBlocks, weights: Float64, transform: Callable[[Features], Float64]
 ) -> Callable[[float], Float64]:
     """Return a function from λ to weights [D, C] of the rows that `transform` makes, float64 [b, D]."""
     root = np.sqrt(weights)[:, None]  # weighted least squares are plain ones on rows times sqrt(w)
@@ -182,14 +182,14 @@ def ridge_solver(
     return solve
 
 
-def weighted_mean(values: Targets, weights: Float64) -> Float64:
+def weighted_mean(values: TargetBlocks, weights: Float64) -> Float64:
     """Return the weighted mean of n rows, which `values` gives in blocks; float64 [d]."""
     total = np.sum([weights[b] @ values(b) for b in blocks(len(weights))], axis=0)
     mean: Float64 = total / weights.sum()
     return mean
 
 
-def _centred(x: Rows, targets: Targets, lambdas: Iterable[float], weights: Float64) -> Solutions:
+def _centred(x: Features, targets: TargetBlocks, lambdas: Iterable[float], weights: Float64) -> Solutions:
     mean = weighted_mean(lambda block: x[block].astype(np.float64), weights)  # [d]
     centre = weighted_mean(targets, weights)  # [C]
     solve = ridge_solver(x, lambda block: targets(block) - centre, weights, lambda rows: rows - mean)

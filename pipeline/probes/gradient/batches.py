@@ -5,11 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import numpy as np
-import numpy.typing as npt
 
+from ....arrays import Indices
 from ....errors import BadInput
-
-Rows = npt.NDArray[np.int64]
 
 
 class Batches:
@@ -53,7 +51,7 @@ class Batches:
         self.total = iterations if iterations is not None else (epochs or 0) * in_a_pass
         self.last_pass = min(in_a_pass, self.total)
 
-    def draw(self, rng: np.random.Generator) -> Iterator[Rows]:
+    def draw(self, rng: np.random.Generator) -> Iterator[Indices]:
         """Yield the rows of each batch, int64 [b]; every row comes once before any comes again."""
         waiting = np.empty(0, dtype=np.int64)
         for _ in range(self.total):

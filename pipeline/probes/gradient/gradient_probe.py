@@ -7,16 +7,14 @@ where there is no accelerator.
 from __future__ import annotations
 
 from abc import abstractmethod
-from typing import Any, Self
+from typing import Self
 
 import numpy as np
 import numpy.typing as npt
 from sklearn.base import BaseEstimator, ClassifierMixin
-from sklearn.utils.multiclass import check_classification_targets
-from sklearn.utils.validation import check_is_fitted
 
-Features = npt.NDArray[np.float32] | npt.NDArray[np.float64]
-Labels = npt.NDArray[np.int64]
+from ....arrays import Array, Features, Float64, Labels
+from ..sklearn_input import check_labelled, check_rows
 
 _CHUNK_ROWS = 8192
 """Of one product when predicting, so that hidden activations of many rows do not fill the memory."""
@@ -35,7 +33,7 @@ class GradientProbe(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     """
 
     random_state: int | np.random.RandomState | None
-    classes_: npt.NDArray[Any]
+    classes_: Array
 
     @abstractmethod
     def _train(self, x: Features, codes: Labels, n_classes: int, seed: int) -> None:
@@ -55,18 +53,9 @@ class GradientProbe(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         BadInput
             If a parameter is out of range.
         """
-        x, codes = self._checked(X, y)
+        x, codes, self.classes_ = check_labelled(self, X, y)
         self._train(x, codes, len(self.classes_), self._seed())
         return self
-
-    def _checked(self, X: npt.ArrayLike, y: npt.ArrayLike) -> tuple[Features, Labels]:
-        """Check what the probe is fitted on, and set `classes_`; return rows [n, d] and class indices [n]."""
-        x, labels = _validated(self, X, y)
-        check_classification_targets(labels)
-        self.classes_, codes = np.unique(labels, return_inverse=True)
-        if len(self.classes_) < 2:
-            raise ValueError(f"{type(self).__name__} needs rows of at least two classes, and there is one class")
-        return x, codes.astype(np.int64)
 
     def _seed(self) -> int:
         return _seed_of(self.random_state)
@@ -76,21 +65,20 @@ class GradientProbe(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         logits = self._all_logits(X)
         return logits[:, 1] - logits[:, 0] if logits.shape[1] == 2 else logits
 
-    def predict_proba(self, X: npt.ArrayLike) -> npt.NDArray[np.float64]:
+    def predict_proba(self, X: npt.ArrayLike) -> Float64:
         """Return class probabilities [n, K] of rows [n, d], the softmax of the logits."""
         logits = self._all_logits(X).astype(np.float64)
-        p: npt.NDArray[np.float64] = np.exp(logits - logits.max(axis=1, keepdims=True))
+        p: Float64 = np.exp(logits - logits.max(axis=1, keepdims=True))
         p /= p.sum(axis=1, keepdims=True)
         return p
 
-    def predict(self, X: npt.ArrayLike) -> npt.NDArray[Any]:
+    def predict(self, X: npt.ArrayLike) -> Array:
         """Return the likeliest label [n] of rows [n, d]."""
         best = self._all_logits(X).argmax(axis=1)
         return np.asarray(self.classes_[best])
 
     def _all_logits(self, X: npt.ArrayLike) -> Features:
-        check_is_fitted(self)
-        x = _validated(self, X)[0]
+        x = check_rows(self, X)
         return np.concatenate([self._logits(x[i : i + _CHUNK_ROWS]) for i in range(0, len(x), _CHUNK_ROWS)])
 
     def _refuse_divergence(self, finite: bool) -> None:
@@ -99,15 +87,6 @@ class GradientProbe(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
                 f"the weights of {type(self).__name__} diverged; a lower learning_rate, or a weight_decay "
                 "below 1 / learning_rate, or features of smaller scale, would keep them finite"
             )
-
-
-def _validated(estimator: Any, X: npt.ArrayLike, y: npt.ArrayLike | None = None) -> tuple[Features, Any]:
-    """Check X, and y when fitting, as scikit-learn does; float32 stays float32, all else becomes float64."""
-    from sklearn.utils.validation import validate_data
-
-    given = (X,) if y is None else (X, y)
-    checked = validate_data(estimator, *given, dtype=[np.float64, np.float32], reset=y is not None)
-    return (checked, None) if y is None else checked
 
 
 def _seed_of(random_state: int | np.random.RandomState | None) -> int:

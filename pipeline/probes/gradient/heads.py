@@ -15,18 +15,16 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, TypedDict, Unpack
 
 import numpy as np
-import numpy.typing as npt
 
+from ....arrays import Features, Float64, Labels, Mask
 from ....errors import BadInput
-from ..team import Team
+from ..block_threads import BlockThreads
 from .batches import Batches
 from .updates import AdamW, Momentum, Update
 
 if TYPE_CHECKING:
     import torch
 
-Features = npt.NDArray[np.float32] | npt.NDArray[np.float64]
-Labels = npt.NDArray[np.int64]
 OptimizerName = Literal["sgd", "adamw"]
 Schedule = Literal["cosine", "constant"]
 
@@ -64,7 +62,7 @@ class Heads:
     biases: Features
     learning_rates: tuple[float, ...]
     weight_decays: tuple[float, ...]
-    losses: npt.NDArray[np.float64]
+    losses: Float64
     iterations: int
 
     def __len__(self) -> int:
@@ -75,10 +73,10 @@ class Heads:
         return np.asarray(x @ self.weights[head].T + self.biases[head])
 
     @property
-    def diverged(self) -> npt.NDArray[np.bool_]:
+    def diverged(self) -> Mask:
         """Whether a head has weights or a loss that are not finite, bool [H]."""
         finite = np.isfinite(self.weights).all(axis=(1, 2)) & np.isfinite(self.biases).all(axis=1)
-        broken: npt.NDArray[np.bool_] = ~(finite & np.isfinite(self.losses))
+        broken: Mask = ~(finite & np.isfinite(self.losses))
         return broken
 
 
@@ -204,7 +202,7 @@ def train_heads(
     start = _initial(x.shape[1], n_classes, how.init_std, np.random.default_rng(weight_seed))  # [d, K], [K]
     products = min(how.batch_size, len(x)) * x.shape[1] * n_classes * len(pairs)
     threads = max(1, min(torch.get_num_threads(), products // _WORTH_A_THREAD)) if how.device == "cpu" else 1
-    with torch.no_grad(), Team(threads) as team:
+    with torch.no_grad(), BlockThreads(threads) as pool:
         rows, labels = _tensor(x, how.device), _tensor(y, how.device)
         # [d, H K] and [H K]: head after head.
         parameters = [torch.from_numpy(p).to(rows).repeat(*(1,) * (p.ndim - 1), len(pairs)) for p in start]
@@ -213,7 +211,7 @@ def train_heads(
         last_pass = torch.zeros(len(pairs), dtype=torch.float64, device=rows.device)
         for t, chosen in enumerate(batches.draw(np.random.default_rng(order_seed))):
             picked = torch.from_numpy(chosen).to(how.device)
-            gradients, losses = _gradients(rows, labels, picked, parameters, len(pairs), team)
+            gradients, losses = _gradients(rows, labels, picked, parameters, len(pairs), pool)
             share = (1 + np.cos(np.pi * t / batches.total)) / 2 if how.schedule == "cosine" else 1.0
             update.step(gradients, rate * share, decay)
             if t >= batches.total - batches.last_pass:
@@ -247,11 +245,11 @@ def _gradients(
     picked: torch.Tensor,
     parameters: list[torch.Tensor],
     n_heads: int,
-    team: Team,
+    pool: BlockThreads,
 ) -> tuple[list[torch.Tensor], torch.Tensor]:
     """Gradients of the mean cross-entropy of a batch, as `parameters`, and the loss of each head, float64 [H].
 
-    In closed form, dL/dlogits = (softmax - onehot) / b: one product forward, one back, and no graph. Each of the team
+    In closed form, dL/dlogits = (softmax - onehot) / b: one product forward, one back, and no graph. Each thread
     takes a share of the batch's rows.
     """
     import torch
@@ -273,7 +271,7 @@ def _gradients(
         flat = z.div_(len(picked)).view(len(x), -1)  # [b, H K]
         return x.T @ flat, flat.sum(dim=0), losses
 
-    (gw, gb, losses), *others = team.map(share, picked.tensor_split(team.threads))
+    (gw, gb, losses), *others = pool.map(share, picked.tensor_split(pool.threads))
     for more_w, more_b, more in others:
         gw += more_w
         gb += more_b
@@ -306,9 +304,7 @@ def _check(
             raise BadInput(f"there is no {name} {value!r}", hint=f"Give one of {', '.join(known)}.", key=name)
 
 
-def _initial(
-    d: int, n_classes: int, std: float | None, rng: np.random.Generator
-) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+def _initial(d: int, n_classes: int, std: float | None, rng: np.random.Generator) -> tuple[Float64, Float64]:
     """Weights [d, K] and biases [K] that every head starts from."""
     if std is not None:
         return std * rng.standard_normal((d, n_classes)), np.zeros(n_classes)

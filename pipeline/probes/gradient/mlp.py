@@ -9,13 +9,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
-import numpy.typing as npt
 
+from ....arrays import Features, Float64, Labels
 from ....errors import BadInput
-from ..selection import stratified_holdout
-from ..team import Team
+from ..block_threads import BlockThreads
+from ..sampling import stratified_holdout
 from .batches import Batches
-from .gradient_probe import Features, GradientProbe, Labels
+from .gradient_probe import GradientProbe
 from .updates import AdamW
 
 if TYPE_CHECKING:
@@ -121,7 +121,7 @@ class MLPProbe(GradientProbe):
         if held is not None:
             held_out = (torch.from_numpy(self._scaled(held[0])).to(rows), torch.from_numpy(held[1]).to(self.device))
         # Batches are too small to share out among torch's threads: they would mostly wait.
-        with Team(1, workers=False):
+        with BlockThreads(1, workers=False):
             best = self._descend(parameters, rows, labels, held_out, np.random.default_rng(order_seed))
         self.coefs_, self.intercepts_ = [best[0], best[2]], [best[1], best[3]]
         self._refuse_divergence(all(bool(np.isfinite(p).all()) for p in best))
@@ -186,7 +186,7 @@ def _detached(parameters: list[torch.Tensor]) -> list[torch.Tensor]:
     return [p.detach() for p in parameters]
 
 
-def _initial(d: int, hidden: int, n_classes: int, rng: np.random.Generator) -> list[npt.NDArray[np.float64]]:
+def _initial(d: int, hidden: int, n_classes: int, rng: np.random.Generator) -> list[Float64]:
     """Weights N(0, 2 / d) and N(0, 2 / hidden), which keep the variance through rectifiers (He et al. 2015, 2.2)."""
     return [
         rng.normal(0, np.sqrt(2 / d), (d, hidden)),

@@ -8,7 +8,9 @@ import numpy as np
 import numpy.typing as npt
 from sklearn.base import clone
 
-from .gradient_probe import Features, GradientProbe, Labels
+from ....arrays import Features, Labels
+from ..sklearn_input import check_labelled
+from .gradient_probe import GradientProbe
 from .heads import Heads, OptimizerName, Schedule, train_heads
 
 
@@ -100,7 +102,7 @@ class SGDProbe(GradientProbe):
             As `fit`, but for divergence.
         """
         probes: list[SGDProbe] = [clone(self).set_params(learning_rate=rate) for rate in learning_rates]
-        x, codes = self._checked(X, y)
+        x, codes, self.classes_ = check_labelled(self, X, y)
         heads = self._heads(x, codes, len(self.classes_), self._seed(), learning_rates)
         for i, probe in enumerate(probes):
             probe.classes_, probe.n_features_in_ = self.classes_, self.n_features_in_

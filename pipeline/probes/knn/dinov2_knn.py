@@ -9,10 +9,10 @@ from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
+from ....arrays import Array, Float64, Indices, Mask
 from ....errors import BadInput
-from ..labelled_rows import Float64, Indices, as_numpy
+from ..sklearn_input import as_numpy
 from .neighbours import KNNProbe
 
 DINOV2_KS: tuple[int, ...] = (10, 20, 100, 200)
@@ -32,9 +32,9 @@ class KNNVotes(NamedTuple):
     """
 
     k: int
-    classes: npt.NDArray[Any]
+    classes: Array
     votes: Float64
-    tied: npt.NDArray[np.bool_]
+    tied: Mask
 
 
 def dinov2_knn(
@@ -84,7 +84,7 @@ def dinov2_knn(
         yield KNNVotes(k, probe.classes_, votes.shares, votes.tied)
 
 
-def draw_per_class(y: npt.NDArray[Any], n_per_class: int, seed: int) -> Indices:
+def draw_per_class(y: Array, n_per_class: int, seed: int) -> Indices:
     """Return the indices of up to `n_per_class` rows of every class, class after class, in the order of the draw."""
     import torch
 

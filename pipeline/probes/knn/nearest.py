@@ -13,7 +13,8 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from ..labelled_rows import Float64, Indices, Rows, blocks, norms, squares
+from ....arrays import Features, Float64, Indices, Mask
+from ..sklearn_input import blocks, norms, squares
 
 Metric = Literal["cosine", "euclidean"]
 
@@ -25,7 +26,7 @@ _SPARE = 3
 
 
 def nearest(
-    queries: Rows, rows: Rows, k: int, *, metric: Metric = "cosine", block_size: int = 2048
+    queries: Features, rows: Features, k: int, *, metric: Metric = "cosine", block_size: int = 2048
 ) -> Iterator[tuple[slice, Float64, Indices]]:
     """Find the k nearest rows of every query.
 
@@ -66,7 +67,7 @@ class _Pairs(NamedTuple):
     column: Indices
     similarity: Float64
 
-    def take(self, which: npt.NDArray[np.bool_] | Indices) -> _Pairs:
+    def take(self, which: Mask | Indices) -> _Pairs:
         """Return the pairs at `which`, a mask or indices."""
         return _Pairs(self.query[which], self.column[which], self.similarity[which])
 
@@ -83,7 +84,7 @@ class _Pairs(NamedTuple):
         first = np.flatnonzero(np.diff(self.query[order], prepend=-1))
         return order, np.arange(len(order)) - np.repeat(first, np.diff(first, append=len(order)))
 
-    def above_kth(self, k: int, floor: Rows, margin: float) -> tuple[_Pairs, Rows]:
+    def above_kth(self, k: int, floor: Features, margin: float) -> tuple[_Pairs, Features]:
         """Drop what is further than `margin` below the k-th of its query; return with it the floor [b] so raised."""
         order, rank = self.ranking()
         kth = self.similarity[order[rank == k - 1]]  # [b]: every query has k pairs
@@ -94,7 +95,7 @@ class _Pairs(NamedTuple):
 class _Space:
     """Similarity between queries and rows: approximate for all pairs of two blocks, exact for a list of pairs."""
 
-    def __init__(self, rows: Rows, dtype: npt.DTypeLike, metric: Metric) -> None:
+    def __init__(self, rows: Features, dtype: npt.DTypeLike, metric: Metric) -> None:
         self.rows = rows
         self.dtype: Any = np.dtype(dtype)
         self.euclidean = metric == "euclidean"
@@ -108,7 +109,7 @@ class _Space:
         # subtracting half a square add a few eps. Twice, since both sides of a comparison are off.
         self.margin = 2 * (rows.shape[1] + 16) * float(np.finfo(self.dtype).eps)
 
-    def approximate(self, queries: Rows) -> Callable[[slice], Rows]:
+    def approximate(self, queries: Features) -> Callable[[slice], Features]:
         """Return a function of a block of rows: products [b, w] that are off by less than half of `margin`.
 
         Cosines, or for each query the similarities times a factor plus a constant of its own.
@@ -116,9 +117,9 @@ class _Space:
         if not self.euclidean:
             unit = (queries / norms(queries)[:, None]).astype(self.dtype)
 
-            def cosines(block: slice) -> Rows:
+            def cosines(block: slice) -> Features:
                 inverse = (1 / self.norms[block, None]).astype(self.dtype)
-                found: Rows = unit @ (self.rows[block] * inverse).T
+                found: Features = unit @ (self.rows[block] * inverse).T
                 return found
 
             return cosines
@@ -128,15 +129,15 @@ class _Space:
         shrunk = 1 / np.maximum(np.sqrt(squares(left)), 1.0)  # [b]
         left = (left * shrunk[:, None]).astype(self.dtype)
 
-        def products(block: slice) -> Rows:
+        def products(block: slice) -> Features:
             right = ((self.rows[block].astype(self.dtype) - self.centre) / self.longest).astype(self.dtype)
-            found: Rows = left @ right.T
+            found: Features = left @ right.T
             found -= (shrunk[:, None] * (squares(right) / 2)).astype(self.dtype)
             return found
 
         return products
 
-    def exact(self, queries: Rows, pairs: _Pairs) -> _Pairs:
+    def exact(self, queries: Features, pairs: _Pairs) -> _Pairs:
         """Return the pairs with their similarities in float64, each computed alone and so the same anywhere."""
         found = np.empty(len(pairs.query))
         lengths = None if self.euclidean else norms(queries)
@@ -151,7 +152,7 @@ class _Space:
         return pairs._replace(similarity=found)
 
 
-def _candidates(space: _Space, queries: Rows, k: int, block_size: int) -> _Pairs:
+def _candidates(space: _Space, queries: Features, k: int, block_size: int) -> _Pairs:
     """Return every pair that may be among the k best of its query, and not many others."""
     enough = _SPARE * k * len(queries)
     products_with = space.approximate(queries)

@@ -9,12 +9,12 @@ from collections.abc import Iterator, Sequence
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.utils.validation import check_is_fitted
 
+from ....arrays import Array, Features, Float64, Indices, Mask
 from ....errors import BadInput
-from ..labelled_rows import Float64, Indices, Rows, TakesFlags, check_labelled, check_rows
+from ..sklearn_input import TakesFlags, check_labelled, check_rows
 from .nearest import Metric, nearest
 
 
@@ -31,7 +31,7 @@ class Votes(NamedTuple):
     """
 
     shares: Float64
-    tied: npt.NDArray[np.bool_]
+    tied: Mask
 
 
 class KNNProbe(TakesFlags, ClassifierMixin, BaseEstimator):  # type: ignore[misc]
@@ -109,7 +109,8 @@ class KNNProbe(TakesFlags, ClassifierMixin, BaseEstimator):  # type: ignore[misc
             raise ValueError(f"metric must be 'cosine' or 'euclidean', not {self.metric!r}.")
         if not 0 < self.temperature < np.inf:
             raise ValueError(f"temperature must be positive, not {self.temperature!r}.")
-        self._x, self._codes, self.classes_ = check_labelled(self, X, y, multilabel=True)
+        self._x, codes, self.classes_ = check_labelled(self, X, y, flags=True)
+        self._codes = codes.copy()  # flags may be the caller's own array
         self.k_ = int(min(self.k, len(self._x)))
         return self
 
@@ -167,19 +168,18 @@ class KNNProbe(TakesFlags, ClassifierMixin, BaseEstimator):  # type: ignore[misc
                     one.tied[block] = similarities[:, k - 1] == similarities[:, k]
         return votes
 
-    def decided(self, shares: Float64) -> npt.NDArray[Any]:
+    def decided(self, shares: Float64) -> Array:
         """Return the labels [m] or flags [m, C] that shares of the votes [m, C] amount to."""
         if self._codes.ndim == 2:
             # Half of the weights of a softmax may add up to a little less than a half.
             return (shares >= 0.5 - 1e-12).astype(np.int64)
-        labels: npt.NDArray[Any] = self.classes_[shares.argmax(axis=1)]
+        labels: Array = self.classes_[shares.argmax(axis=1)]
         return labels
 
-    def predict(self, X: Any) -> npt.NDArray[Any]:
+    def predict(self, X: Any) -> Array:
         """Return the labels [m] or flags [m, C] of rows [m, d]."""
         x = check_rows(self, X)
-        multilabel = self._codes.ndim == 2
-        found = np.empty((len(x), len(self.classes_)) if multilabel else len(x), dtype=self.classes_.dtype)
+        found = np.empty((len(x), *self._codes.shape[1:]), dtype=self.classes_.dtype)
         for block, similarities, indices in self._search(x, self.k_):
             votes = self._votes(similarities, indices, self.k_)
             found[block] = self.decided(votes)
@@ -208,5 +208,5 @@ class KNNProbe(TakesFlags, ClassifierMixin, BaseEstimator):  # type: ignore[misc
         # Whole votes are added up before they are divided: tenths would not tie where they should.
         return votes / k if self.weights == "uniform" else votes
 
-    def _search(self, queries: Rows, k: int) -> Iterator[tuple[slice, Float64, Indices]]:
+    def _search(self, queries: Features, k: int) -> Iterator[tuple[slice, Float64, Indices]]:
         return nearest(queries, self._x, k, metric=self.metric, block_size=self.block_size)

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ....errors import BadInput
-from ..team import Team
+from ..block_threads import BlockThreads
 from .objective import Point
 
 if TYPE_CHECKING:
@@ -45,29 +45,29 @@ class Axes:
     basis: torch.Tensor
     spread: float
 
-    def to_features(self, point: Point, team: Team) -> Point:
+    def to_features(self, point: Point, pool: BlockThreads) -> Point:
         """Return weights for the features as they are from weights for rotated, centred ones."""
-        w = team.matmul(point.w, self.basis.T)
+        w = pool.matmul(point.w, self.basis.T)
         return Point(w, point.b - w @ self.centre)
 
-    def from_features(self, point: Point, team: Team) -> Point:
+    def from_features(self, point: Point, pool: BlockThreads) -> Point:
         """Undo `to_features`; of weights outside the span of the axes, drop what the rows do not see."""
-        return Point(team.matmul(point.w, self.basis), point.b + point.w @ self.centre)
+        return Point(pool.matmul(point.w, self.basis), point.b + point.w @ self.centre)
 
-    def gradient(self, gradient: Point, team: Team) -> Point:
+    def gradient(self, gradient: Point, pool: BlockThreads) -> Point:
         """Return the gradient by rotated weights from that by weights for the features as they are.
 
         From x_i = centre + basis x̃_i: Σ r_i x̃_iᵀ = (Σ r_i x_iᵀ - (Σ r_i) centreᵀ) basis.
         """
-        return Point(team.matmul(gradient.w - gradient.b[:, :, None] * self.centre, self.basis), gradient.b)
+        return Point(pool.matmul(gradient.w - gradient.b[:, :, None] * self.centre, self.basis), gradient.b)
 
-    def gradient_of_features(self, gradient: Point, team: Team) -> Point:
+    def gradient_of_features(self, gradient: Point, pool: BlockThreads) -> Point:
         """Undo `gradient`, for rows in the span of the axes."""
-        return Point(team.matmul(gradient.w, self.basis.T) + gradient.b[:, :, None] * self.centre, gradient.b)
+        return Point(pool.matmul(gradient.w, self.basis.T) + gradient.b[:, :, None] * self.centre, gradient.b)
 
 
 def rotate_(
-    x: torch.Tensor, weights: torch.Tensor | None, dtype: torch.dtype, orthogonal: torch.dtype, team: Team
+    x: torch.Tensor, weights: torch.Tensor | None, dtype: torch.dtype, orthogonal: torch.dtype, pool: BlockThreads
 ) -> tuple[torch.Tensor, torch.Tensor, float]:
     """Find the principal axes of centred rows and rotate them.
 
@@ -81,7 +81,7 @@ def rotate_(
         iterations and no accuracy.
     orthogonal : torch.dtype
         The axes are orthonormal to the precision of this type.
-    team : Team
+    pool : BlockThreads
 
     Returns
     -------
@@ -97,7 +97,7 @@ def rotate_(
     """
     if len(x) < x.shape[1]:
         return _thin(x, weights, dtype, orthogonal)
-    return _wide(x, weights, dtype, orthogonal, team)
+    return _wide(x, weights, dtype, orthogonal, pool)
 
 
 def _thin(
@@ -114,7 +114,7 @@ def _thin(
 
 
 def _wide(
-    x: torch.Tensor, weights: torch.Tensor | None, dtype: torch.dtype, orthogonal: torch.dtype, team: Team
+    x: torch.Tensor, weights: torch.Tensor | None, dtype: torch.dtype, orthogonal: torch.dtype, pool: BlockThreads
 ) -> tuple[torch.Tensor, torch.Tensor, float]:
     import torch
 
@@ -129,7 +129,7 @@ def _wide(
         return part.T @ part
 
     gram = torch.zeros(d, d, dtype=x.dtype, device=x.device)
-    for part in team.map(scatter, pieces):
+    for part in pool.map(scatter, pieces):
         gram += part
     # By one thread: torch's own are faster by a third on an idle machine, and 20 times slower on one that is not.
     if _independent(gram, n if weights is None else float(weights.sum() ** 2 / weights.square().sum())):
@@ -141,7 +141,7 @@ def _wide(
     def rotate(piece: slice) -> None:
         rotated[piece] = x[piece].to(dtype) @ turn
 
-    for _ in team.map(rotate, pieces):
+    for _ in pool.map(rotate, pieces):
         pass
     return basis.double(), rotated, float(gram.trace())
 

@@ -25,7 +25,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from .objective import Evaluation, Models, Point, Task
+from .objective import Evaluation, Models, Point, WeightedTargets
 
 if TYPE_CHECKING:
     import torch
@@ -109,20 +109,20 @@ class Certificate:
         return Point(torch.zeros_like(gradient), b), Evaluation(objective, Point(gradient, torch.zeros_like(b)))
 
 
-def certificate(oracle: Callable[[Models, Point], Evaluation], task: Task, d: int) -> Certificate:
+def certificate(oracle: Callable[[Models, Point], Evaluation], weighted: WeightedTargets, d: int) -> Certificate:
     """Measure what the bounds need, by one pass over the rows.
 
     Parameters
     ----------
     oracle : callable
         Evaluates models at points with d features, on all rows.
-    task : Task
+    weighted : WeightedTargets
         Every class of a softmax has some weight; every column of flags has both values.
     d : int
     """
     import torch
 
-    counts = class_weights(task)
+    counts = class_weights(weighted)
     columns = len(counts)
     device = counts.device
     # Two models of a column: class frequencies, and one class for certain. The less frequent that class is, the further
@@ -130,7 +130,7 @@ def certificate(oracle: Callable[[Models, Point], Evaluation], task: Task, d: in
     share = counts / counts.sum(1, keepdim=True)
     rare = share.argmin(1)
     every = torch.arange(columns, device=device)
-    if task.softmax:
+    if weighted.softmax:
         known = share.log()
         sure = torch.zeros_like(known)
         sure[every, rare] = _CERTAIN
@@ -142,23 +142,23 @@ def certificate(oracle: Callable[[Models, Point], Evaluation], task: Task, d: in
     at = oracle(Models(torch.zeros(len(b), dtype=torch.float64, device=device), every.repeat(2)), Point(w, b))
     r, other = at.gradient.w[:columns], at.gradient.w[columns:]
     apart = 1 - share[every, rare]
-    head = rare if task.softmax else torch.zeros_like(rare)
-    sign = torch.ones_like(apart) if task.softmax else torch.where(rare == 1, 1.0, -1.0).to(apart.dtype)
+    head = rare if weighted.softmax else torch.zeros_like(rare)
+    sign = torch.ones_like(apart) if weighted.softmax else torch.where(rare == 1, 1.0, -1.0).to(apart.dtype)
     total = (other - r)[every, head] * (sign / apart)[:, None]
     return Certificate(counts, r, total)
 
 
-def class_weights(task: Task) -> torch.Tensor:
+def class_weights(weighted: WeightedTargets) -> torch.Tensor:
     """Return the sums of the rows' weights by column and class, float64 [1, K] for softmax, [C, 2] for flags."""
     import torch
 
-    device = task.targets.device
-    n = len(task.targets)
+    device = weighted.targets.device
+    n = len(weighted.targets)
     weights = torch.ones(n, 1, dtype=torch.float64, device=device)
-    if task.weights is not None:
-        weights = (task.weights if task.weights.ndim == 2 else task.weights[:, None]).double()
-    if task.softmax:
-        counts = torch.zeros(task.n_classes, dtype=torch.float64, device=device)
-        return counts.index_add_(0, task.targets, weights[:, 0])[None]
-    positive = (weights * task.targets).sum(0)
-    return torch.stack([(weights * (1 - task.targets.to(torch.int8))).sum(0), positive], 1)
+    if weighted.weights is not None:
+        weights = (weighted.weights if weighted.weights.ndim == 2 else weighted.weights[:, None]).double()
+    if weighted.softmax:
+        counts = torch.zeros(weighted.n_classes, dtype=torch.float64, device=device)
+        return counts.index_add_(0, weighted.targets, weights[:, 0])[None]
+    positive = (weights * weighted.targets).sum(0)
+    return torch.stack([(weights * (1 - weighted.targets.to(torch.int8))).sum(0), positive], 1)

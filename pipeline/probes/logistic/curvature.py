@@ -17,7 +17,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from ..team import Team
+from ..block_threads import BlockThreads
 from .objective import Models, Point, probabilities_
 from .rows import Block
 from .sample import Sample
@@ -74,19 +74,19 @@ class Curvature:
     models : Models
     point : Point
         In the coordinates of the sample.
-    team : Team
+    pool : BlockThreads
     """
 
-    def __init__(self, sample: Sample, models: Models, point: Point, team: Team) -> None:
+    def __init__(self, sample: Sample, models: Models, point: Point, pool: BlockThreads) -> None:
         import torch
 
-        self._sample, self._models, self._team = sample, models, team
+        self._sample, self._models, self._pool = sample, models, pool
         m, k, d = point.w.shape
         heads = point.w.reshape(m * k, d).to(sample.x.dtype)
         intercepts = point.b.reshape(m * k, 1).to(sample.x.dtype)
-        self._blocks = list(sample.blocks(m * k, team.threads))
+        self._blocks = list(sample.blocks(m * k, pool.threads))
         stride = max(1, min(8, len(sample) // _ROWS_OF_A_DIAGONAL))
-        softmax, wide = sample.task.softmax, _wide(sample.x.dtype)
+        softmax, wide = sample.weighted.softmax, _wide(sample.x.dtype)
 
         def begin(block: Block) -> tuple[torch.Tensor, torch.Tensor]:
             # Probabilities stay in float32: 1 - p of a row that is all but decided would be lost in fewer digits.
@@ -105,7 +105,7 @@ class Curvature:
         # Per block: p for softmax; for a single head, all that the product needs, w p (1 - p).
         self._p: list[torch.Tensor] = []
         by_class = torch.zeros(m, k, k, dtype=wide, device=sample.x.device)
-        for p, part in team.map(begin, self._blocks):
+        for p, part in pool.map(begin, self._blocks):
             self._p.append(p)
             by_class += part
         if softmax:
@@ -125,7 +125,7 @@ class Curvature:
             return own.reshape(m * k, -1).to(sample.x.dtype) @ block.x[::stride].square()
 
         diagonal = torch.zeros(m * k, d, dtype=wide, device=sample.x.device)
-        for part in team.map(along_axes, zip(self._blocks, self._p, strict=True)):
+        for part in pool.map(along_axes, zip(self._blocks, self._p, strict=True)):
             diagonal += part
         scale = sample.scale * len(sample) / sum(len(range(0, len(block.x), stride)) for block in self._blocks)
         diagonal = diagonal.view(m, k, d) * scale + models.penalties[:, None, None]
@@ -136,14 +136,14 @@ class Curvature:
         self.preconditioner = Preconditioner(turned, inverse)
 
     def _weights_of(self, block: Block, dtype: torch.dtype) -> torch.Tensor | None:
-        weights = self._sample.task.rows(block.rows).weights_of(self._models)
+        weights = self._sample.weighted.rows(block.rows).weights_of(self._models)
         return None if weights is None else weights[:, None].to(dtype)
 
     def keep(self, which: torch.Tensor) -> None:
         """Go on with the chosen models, bool [m], only."""
         chosen = which.nonzero().squeeze(1)
         self._models = self._models.keep(which)
-        self._p = list(self._team.map(lambda p: p.index_select(0, chosen), self._p))
+        self._p = list(self._pool.map(lambda p: p.index_select(0, chosen), self._p))
 
     def product(self, direction: Point) -> Point:
         """Return the Hessian times a direction, for every model."""
@@ -159,9 +159,9 @@ class Curvature:
             block, p = item
             z = torch.addmm(intercepts, heads, block.x.T).view(m, k, -1)
             u = z.to(p.dtype).mul_(p)
-            if sample.task.softmax:
+            if sample.weighted.softmax:
                 u.addcmul_(p, u.sum(1, keepdim=True), value=-1)
-                weights = sample.task.rows(block.rows).weights_of(models)
+                weights = sample.weighted.rows(block.rows).weights_of(models)
                 if weights is not None:
                     u.mul_(weights[:, None])
             u = u.view(m * k, -1)
@@ -169,7 +169,7 @@ class Curvature:
 
         hw = torch.zeros(m * k, d, dtype=direction.w.dtype, device=direction.w.device)
         hb = torch.zeros(m * k, dtype=direction.w.dtype, device=direction.w.device)
-        for part_w, part_b in self._team.map(one, zip(self._blocks, self._p, strict=True)):
+        for part_w, part_b in self._pool.map(one, zip(self._blocks, self._p, strict=True)):
             hw += part_w
             hb += part_b
         if sample.scale != 1.0:

@@ -46,9 +46,9 @@ def _hessian(x: torch.Tensor, sample: Sample, model: Models, point: Point) -> to
 
     k, d = point.w.shape[1:]
     z = point.w @ x[:, :-1].T + point.b[:, :, None]
-    softmax = sample.task.softmax
+    softmax = sample.weighted.softmax
     p = probabilities_(z, softmax=softmax)[0].T.contiguous()  # [n, K]
-    weights = sample.task.weights_of(model)
+    weights = sample.weighted.weights_of(model)
     weights = None if weights is None else weights.T
     own = p if softmax else p * (1 - p)
     own = own if weights is None else own * weights

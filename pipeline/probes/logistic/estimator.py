@@ -7,14 +7,13 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypeGuard, cast
 
 import numpy as np
-import numpy.typing as npt
 from sklearn.base import BaseEstimator, ClassifierMixin, clone
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils.class_weight import compute_class_weight
-from sklearn.utils.multiclass import check_classification_targets, type_of_target
-from sklearn.utils.validation import _check_sample_weight, check_array, check_is_fitted, validate_data
+from sklearn.utils.validation import _check_sample_weight, check_is_fitted
 
-from ..labelled_rows import TakesFlags
+from ....arrays import Array, Float64, Int64, Scores
+from ..sklearn_input import Labelled, TakesFlags, as_numpy, check_labelled, check_labels, check_rows
 from .path import Path, Precision, fit_path
 from .rotated import Rotated
 from .rows import Stored, StreamRows, stream
@@ -22,9 +21,7 @@ from .rows import Stored, StreamRows, stream
 if TYPE_CHECKING:
     import torch
 
-    Features: TypeAlias = npt.NDArray[np.floating[Any]] | torch.Tensor | Rotated | Stored
-
-Float64 = npt.NDArray[np.float64]
+    FitRows: TypeAlias = Scores | torch.Tensor | Rotated | Stored
 
 
 class LogisticProbe(TakesFlags, ClassifierMixin, BaseEstimator):  # type: ignore[misc]
@@ -71,9 +68,9 @@ class LogisticProbe(TakesFlags, ClassifierMixin, BaseEstimator):  # type: ignore
 
     coef_: Float64
     intercept_: Float64
-    classes_: npt.NDArray[Any]
+    classes_: Array
     converged_: bool
-    feature_names_in_: npt.NDArray[Any]
+    feature_names_in_: Array
 
     reads_blocks = True
     """`fit` takes rows that come block by block."""
@@ -99,7 +96,7 @@ class LogisticProbe(TakesFlags, ClassifierMixin, BaseEstimator):  # type: ignore
         self.n_threads = n_threads
         self.memory = memory
 
-    def fit(self, X: Features, y: Any, sample_weight: Any = None) -> LogisticProbe:
+    def fit(self, X: FitRows, y: Any, sample_weight: Any = None) -> LogisticProbe:
         """Fit to features X [n, d] and labels y [n], or flags y [n, K].
 
         Raises
@@ -110,7 +107,7 @@ class LogisticProbe(TakesFlags, ClassifierMixin, BaseEstimator):  # type: ignore
         self._fit_all([self], X, y, sample_weight)
         return self
 
-    def fit_many(self, X: Features, y: Any, Cs: Sequence[float], sample_weight: Any = None) -> list[LogisticProbe]:
+    def fit_many(self, X: FitRows, y: Any, Cs: Sequence[float], sample_weight: Any = None) -> list[LogisticProbe]:
         """Fit a copy of this probe for each C, in one go: the features are rotated once, and each leads to the next.
 
         Raises
@@ -122,32 +119,24 @@ class LogisticProbe(TakesFlags, ClassifierMixin, BaseEstimator):  # type: ignore
         self._fit_all(probes, X, y, sample_weight)
         return probes
 
-    def _fit_all(self, probes: Sequence[LogisticProbe], X: Features, y: Any, sample_weight: Any) -> None:
+    def _fit_all(self, probes: Sequence[LogisticProbe], X: FitRows, y: Any, sample_weight: Any) -> None:
         for C in (probe.C for probe in probes):
             if not (np.isreal(C) and 0 < C < np.inf):
                 raise ValueError(f"C must be positive and finite, not {C!r}")
         if not isinstance(self.tol, int | float) or not 0 < self.tol < np.inf:
             raise ValueError(f"tol must be a positive number, not {self.tol!r}")
-        x, labels = self._checked(X, y)
-        check_classification_targets(labels)
-        self._flags = type_of_target(labels) == "multilabel-indicator"
+        labelled = self._checked(X, y)
+        x, codes, self.classes_ = labelled
+        self._flags = labelled.are_flags
         if sample_weight is None:
             weights = None
         elif isinstance(x, StreamRows | Rotated):
-            weights = np.asarray(_numpy(sample_weight), dtype=np.float64)
+            weights = np.asarray(as_numpy(sample_weight), dtype=np.float64)
         else:
-            weights = _check_sample_weight(_numpy(sample_weight), x, dtype=np.float64)
-        if self._flags:
-            self.classes_, codes = np.arange(labels.shape[1]), labels
-            if not (labels != labels[:1]).any():
-                raise ValueError("LogisticProbe needs a flag that is set in some rows and not in others")
-        else:
-            if labels.ndim != 1:
-                raise ValueError(f"y must be class labels [n] or flags of 0 and 1 [n, K], not of shape {labels.shape}")
-            self.classes_, codes = np.unique(labels, return_inverse=True)
-            if len(self.classes_) < 2:
-                raise ValueError("LogisticProbe needs rows of at least 2 classes; the data has one class only")
-        weights = self._weights(labels, codes, weights)
+            weights = _check_sample_weight(as_numpy(sample_weight), x, dtype=np.float64)
+        if self._flags and not (codes != codes[:1]).any():
+            raise ValueError("LogisticProbe needs a flag that is set in some rows and not in others")
+        weights = self._weights(codes, weights)
         heads = len(self.classes_) if self._flags or len(self.classes_) > 2 else 1
         start = None
         if self.warm_start and getattr(self, "coef_", np.empty(0)).shape == (heads, self._width(x)):
@@ -185,18 +174,18 @@ class LogisticProbe(TakesFlags, ClassifierMixin, BaseEstimator):  # type: ignore
         self.gap_, self.proven_gap_ = float(path.gap[i]), float(path.proven_gap[i])
         self.n_iter_, self.converged_ = path.passes[i : i + 1], bool(path.converged[i])
 
-    def decision_function(self, X: Features) -> Float64:
+    def decision_function(self, X: FitRows) -> Float64:
         """Return logits: [n] for two classes, [n, K] else."""
         check_is_fitted(self)
         if _is_tensor(X):
             z = _tensor_logits(X, self.coef_, self.intercept_)
         else:
-            x = validate_data(self, X, dtype=[np.float64, np.float32], reset=False)
+            x = check_rows(self, X)
             z = x @ self.coef_.T.astype(x.dtype) + self.intercept_
         margins: Float64 = z[:, 0] if z.shape[1] == 1 and not self._flags else z
         return margins
 
-    def predict_proba(self, X: Features) -> Float64:
+    def predict_proba(self, X: FitRows) -> Float64:
         """Return probabilities [n, K]; of flags, each column's by itself."""
         z = self.decision_function(X).astype(np.float64)
         if z.ndim == 1:
@@ -209,43 +198,38 @@ class LogisticProbe(TakesFlags, ClassifierMixin, BaseEstimator):  # type: ignore
         p /= p.sum(1, keepdims=True)
         return p
 
-    def predict_log_proba(self, X: Features) -> Float64:
+    def predict_log_proba(self, X: FitRows) -> Float64:
         """Return the logarithms of `predict_proba`."""
         logs: Float64 = np.log(self.predict_proba(X))
         return logs
 
-    def predict(self, X: Features) -> npt.NDArray[Any]:
+    def predict(self, X: FitRows) -> Array:
         """Return labels [n], or flags [n, K]."""
         z = self.decision_function(X)
         if self._flags:
             return (z > 0).astype(np.int64)
         codes = (z > 0).astype(np.int64) if z.ndim == 1 else z.argmax(1)
-        labels: npt.NDArray[Any] = self.classes_[codes]
+        labels: Array = self.classes_[codes]
         return labels
 
-    def _checked(self, X: Features, y: Any) -> tuple[Any, npt.NDArray[Any]]:
+    def _checked(self, X: FitRows, y: Any) -> Labelled:
+        """Check rows and labels; rows of a tensor, or that come in blocks, stay what they are."""
         if isinstance(X, Rotated) or hasattr(X, "blocks"):
             rows: Any = X if isinstance(X, Rotated) else stream(cast(Stored, X))
             self.n_features_in_ = rows.d
-            return rows, check_array(_numpy(y), ensure_2d=False, dtype=None)
+            return check_labels(self, rows, y, flags=True)
         if not _is_tensor(X):
-            x, labels = validate_data(self, X, _numpy(y), dtype=[np.float64, np.float32], multi_output=True)
-            # A column vector is taken for labels, with scikit-learn's own warning.
-            if labels.ndim == 2 and labels.shape[1] == 1:
-                from sklearn.utils import column_or_1d
-
-                labels = column_or_1d(labels, warn=True)
-            return x, labels
+            return check_labelled(self, X, y, flags=True)
         import torch
 
         if X.ndim != 2 or len(X) != len(y) or not bool(torch.isfinite(X).all()):
             raise ValueError(f"X must be finite, [n, d], with a row for each of {len(y)} labels, not {tuple(X.shape)}")
-        return X, check_array(_numpy(y), ensure_2d=False, dtype=None)
+        return check_labels(self, X, y, flags=True)
 
     def _width(self, x: Any) -> int:
         return int(x.d if isinstance(x, StreamRows | Rotated) else x.shape[1])
 
-    def _weights(self, labels: npt.NDArray[Any], codes: npt.NDArray[Any], weights: Float64 | None) -> Float64 | None:
+    def _weights(self, codes: Int64, weights: Float64 | None) -> Float64 | None:
         if self.class_weight is None:
             return weights
         if self._flags:
@@ -260,7 +244,7 @@ class LogisticProbe(TakesFlags, ClassifierMixin, BaseEstimator):  # type: ignore
             share = np.bincount(codes, weights=weights, minlength=len(self.classes_))
             each = (share.sum() / (len(share) * np.maximum(share, 1e-300)))[codes]
         else:
-            each = compute_class_weight(self.class_weight, classes=self.classes_, y=labels)[codes]
+            each = compute_class_weight(self.class_weight, classes=self.classes_, y=self.classes_[codes])[codes]
         return each if weights is None else each * weights
 
 
@@ -270,10 +254,6 @@ def _percent(share: float) -> str:
 
 def _is_tensor(array: Any) -> TypeGuard[torch.Tensor]:
     return type(array).__module__.partition(".")[0] == "torch"
-
-
-def _numpy(array: Any) -> Any:
-    return array.detach().cpu().numpy() if _is_tensor(array) else array
 
 
 def _tensor_logits(x: torch.Tensor, coef: Float64, intercept: Float64) -> Float64:

@@ -9,10 +9,8 @@ far from any start, come last: a few at a time, each from those above it.
 from __future__ import annotations
 
 import numpy as np
-import numpy.typing as npt
 
-Float64 = npt.NDArray[np.float64]
-Indices = npt.NDArray[np.int64]
+from ....arrays import Float64, Indices
 
 _FIRST = 13
 """At most so many penalties in the first level: the ten of a usual grid, and 13 of the 97 of the CLIP paper."""

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from ..team import Team
+from ..block_threads import BlockThreads
 from .conjugate_gradients import Directions, Effort, newton_directions
 from .curvature import Curvature
 from .dense import MOST_UNKNOWNS, dense_directions
@@ -147,7 +147,7 @@ class Search:
         exact: Exact | Oracle,
         sample: Sample,
         rules: Rules,
-        team: Team,
+        pool: BlockThreads,
         report: Callable[[str], None] | None = None,
         *,
         instead: Start | None = None,
@@ -161,7 +161,7 @@ class Search:
         sample : Sample
             For curvature.
         rules : Rules
-        team : Team
+        pool : BlockThreads
         report : callable, optional
             Told a line a step.
         instead : Start, optional
@@ -193,7 +193,7 @@ class Search:
                 return
             alive = alive[going]
             gradient, before = self.gradient.keep(alive), self.objective[alive]
-            direction, found = self._directions(alive, gradient, sample, rules, team)
+            direction, found = self._directions(alive, gradient, sample, rules, pool)
             stuck = self._move(oracle, alive, direction, gradient, rules)
             gained = before - self.objective[alive]
             decrease[alive] = gained / before
@@ -266,18 +266,18 @@ class Search:
         self.experience.left[alive] = likely.where(borne_out & likely.isfinite(), 0.0)
 
     def _directions(
-        self, alive: torch.Tensor, gradient: Point, sample: Sample, rules: Rules, team: Team
+        self, alive: torch.Tensor, gradient: Point, sample: Sample, rules: Rules, pool: BlockThreads
     ) -> tuple[Point, Directions | None]:
         """Return Newton directions: by iteration, or directly where that takes too many products."""
         import torch
 
         hard = self._hard[alive]
         if not hard.any():
-            found = self._iterate(alive, gradient, sample, rules, team)
+            found = self._iterate(alive, gradient, sample, rules, pool)
             return found.direction, found
         direction = Point(torch.zeros_like(gradient.w), torch.zeros_like(gradient.b))
         if not hard.all():
-            easy = self._iterate(alive[~hard], gradient.keep(~hard), sample, rules, team)
+            easy = self._iterate(alive[~hard], gradient.keep(~hard), sample, rules, pool)
             direction.put(~hard, easy.direction)
         which = alive[hard]
         direction.put(
@@ -285,12 +285,14 @@ class Search:
         )
         return direction, None
 
-    def _iterate(self, alive: torch.Tensor, gradient: Point, sample: Sample, rules: Rules, team: Team) -> Directions:
+    def _iterate(
+        self, alive: torch.Tensor, gradient: Point, sample: Sample, rules: Rules, pool: BlockThreads
+    ) -> Directions:
         """Return Newton directions by conjugate gradients, each as good as its model can use."""
         import torch
 
         models, objective = self.models.keep(alive), self.objective[alive]
-        curvature = Curvature(sample, models, self.point.keep(alive), team)
+        curvature = Curvature(sample, models, self.point.keep(alive), pool)
         # Half of gᵀ H⁻¹ g is the distance of a quadratic objective from its minimum; D, the diagonal of H along the
         # principal axes of rows and classes, stands for H here.
         decrement = 2 * curvature.preconditioner.energy(gradient)
@@ -315,7 +317,7 @@ class Search:
         if rules.strict and sample.x.dtype == torch.float64 and gradient.w[0].numel() <= MOST_UNKNOWNS:
             self._hard[alive] = found.products > _MANY_PRODUCTS
         direction = found.direction.to(torch.float64)
-        if sample.task.softmax:
+        if sample.weighted.softmax:
             # What all classes share is zero at the optimum, and rounding in a shorter type must not bring it in.
             direction = Point(direction.w - direction.w.mean(1, keepdim=True), direction.b)
         return replace(found, direction=direction)

@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from ..team import Team
+from ..block_threads import BlockThreads
 from .rows import Block
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Task:
+class WeightedTargets:
     """Labels and weights of the rows.
 
     Parameters
@@ -47,7 +47,7 @@ class Task:
         """Whether the heads of a model exclude each other."""
         return self.targets.ndim == 1
 
-    def rows(self, rows: slice | torch.Tensor) -> Task:
+    def rows(self, rows: slice | torch.Tensor) -> WeightedTargets:
         """Return the part for some of the rows."""
         return replace(
             self, targets=self.targets[rows], weights=self.weights[rows] if self.weights is not None else None
@@ -130,16 +130,16 @@ class Evaluation:
     gradient: Point
 
 
-def residuals_(z: torch.Tensor, task: Task, models: Models) -> torch.Tensor:
+def residuals_(z: torch.Tensor, weighted: WeightedTargets, models: Models) -> torch.Tensor:
     """Turn logits z [m, K, n] into the derivative of the loss by them, in place; return the loss, float64 [m].
 
     Rows come last, for products and sums over a few classes alike: they fill the vector registers.
     """
     import torch
 
-    weights = task.weights_of(models)
-    if task.softmax:
-        index = task.targets.expand(len(models), 1, -1)
+    weights = weighted.weights_of(models)
+    if weighted.softmax:
+        index = weighted.targets.expand(len(models), 1, -1)
         z.sub_(z.amax(1, keepdim=True))
         below = z.gather(1, index).squeeze(1)  # [m, n], logit of the label less the largest one
         own = below.exp()
@@ -153,7 +153,9 @@ def residuals_(z: torch.Tensor, task: Task, models: Models) -> torch.Tensor:
         z.mul_(mass.reciprocal()[:, None])
         z.scatter_(1, index, others.div_(mass).neg_()[:, None])
     else:
-        sign = (1 - 2 * task.targets[:, models.columns].T.to(torch.int8)).to(z.dtype)  # [m, n], 1 for 0 and -1 for 1
+        sign = (1 - 2 * weighted.targets[:, models.columns].T.to(torch.int8)).to(
+            z.dtype
+        )  # [m, n], 1 for 0 and -1 for 1
         flat = z.squeeze(1)
         flat.mul_(sign)
         loss = torch.nn.functional.softplus(flat)
@@ -175,13 +177,13 @@ def probabilities_(z: torch.Tensor, *, softmax: bool) -> torch.Tensor:
 
 def evaluate(
     blocks: Iterable[Block],
-    task: Task,
+    weighted: WeightedTargets,
     models: Models,
     point: Point,
     *,
     dtype: torch.dtype,
     scale: float,
-    team: Team,
+    pool: BlockThreads,
     over_rows: Callable[[torch.Tensor, Block], torch.Tensor] | None = None,
 ) -> Evaluation:
     """Evaluate the objective and gradient of every model in one pass.
@@ -189,7 +191,7 @@ def evaluate(
     Parameters
     ----------
     blocks : iterable of Block
-    task : Task
+    weighted : WeightedTargets
     models : Models
     point : Point
         float64, in the coordinates of the blocks.
@@ -197,7 +199,7 @@ def evaluate(
         Of the products; blocks of another type are converted one by one.
     scale : float
         Factor of the loss; other than 1 where the rows are a sample of more.
-    team : Team
+    pool : BlockThreads
     over_rows : callable, optional
         A faster way to ``residual @ block.x``.
     """
@@ -211,14 +213,14 @@ def evaluate(
     def one(block: Block) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         x = block.x.to(dtype)
         z = torch.addmm(intercepts, heads, x.T).to(arithmetic)  # [m K, b]
-        loss = residuals_(z.view(m, k, len(x)), task.rows(block.rows), models)
+        loss = residuals_(z.view(m, k, len(x)), weighted.rows(block.rows), models)
         r = z.to(dtype)
         return loss, z.sum(1), (r @ x if over_rows is None else over_rows(r, block))
 
     loss = point.b.new_zeros(m)
     gw = point.w.new_zeros(m * k, d)
     gb = point.b.new_zeros(m * k)
-    for part_loss, part_b, part_w in team.map(one, blocks):
+    for part_loss, part_b, part_w in pool.map(one, blocks):
         loss += part_loss
         gb += part_b
         gw += part_w

@@ -8,25 +8,24 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal, TypedDict, Unpack
 
 import numpy as np
-import numpy.typing as npt
 
+from ....arrays import Array, Float64, Int64, Mask, Scores
 from ....errors import BadInput
-from ..team import Team
+from ..block_threads import BlockThreads
 from .certificate import class_weights
-from .course import Course
 from .levels import levels
 from .newton import Search
 from .objective import Models, Point
-from .problem import Problem, pose
+from .path_schedule import PathSchedule
+from .problem import PathProblem, pose
 from .rows import MatrixRows, Rows, StreamRows, as_tensor
 from .rules import Exact, Rules, Start
-from .targets import Fitted, as_task
+from .targets import FittedHeads, heads_to_fit
 
 if TYPE_CHECKING:
     import torch
 
 Precision = Literal["auto", "float32", "float64"]
-Float64 = npt.NDArray[np.float64]
 
 _WORTH_A_TEAM = 1 << 19
 """Entries of the features from which several threads pay."""
@@ -132,17 +131,17 @@ class Path:
     proven_gap: Float64
     gradient_norm: Float64
     gradient_max: Float64
-    passes: npt.NDArray[np.int64]
-    products: npt.NDArray[np.int64]
-    converged: npt.NDArray[np.bool_]
+    passes: Int64
+    products: Int64
+    converged: Mask
 
 
 def fit_path(
-    x: npt.NDArray[np.floating[Any]] | torch.Tensor | Rows,
-    y: npt.NDArray[Any] | torch.Tensor,
+    x: Scores | torch.Tensor | Rows,
+    y: Array | torch.Tensor,
     lambdas: Sequence[float] | Float64,
     *,
-    sample_weight: npt.NDArray[np.floating[Any]] | torch.Tensor | None = None,
+    sample_weight: Scores | torch.Tensor | None = None,
     start: tuple[Float64, Float64] | None = None,
     report: Callable[[str], None] | None = None,
     **options: Unpack[PathArguments],
@@ -186,15 +185,15 @@ def fit_path(
     penalties = np.array(lambdas, dtype=np.float64, order="C")
     if penalties.ndim != 1 or not len(penalties) or not np.isfinite(penalties).all() or (penalties <= 0).any():
         raise BadInput("penalties must be positive and finite", hint="Give λ = 1/C, one or several.", found=lambdas)
-    fitted = as_task(rows, y, sample_weight)
-    if fitted.task is None:
+    fitted = heads_to_fit(rows, y, sample_weight)
+    if fitted.weighted is None:
         return _without_fit(fitted, penalties, rows.d)
-    types, task = _types(x, asked.precision), fitted.task
+    types, weighted = _types(x, asked.precision), fitted.weighted
     count = asked.threads if asked.threads is not None else torch.get_num_threads()
     alone = rows.n * rows.d < _WORTH_A_TEAM or rows.device.type != "cpu"
-    with Team(count, workers=not alone) as team:
+    with BlockThreads(count, workers=not alone) as pool:
         problem = pose(
-            rows, task, types[0], team, orthogonal=types[-1], n_penalties=len(penalties),
+            rows, weighted, types[0], pool, orthogonal=types[-1], n_penalties=len(penalties),
             at_once=len(penalties) if start is not None else max(map(len, levels(penalties))), memory=asked.memory,
         )  # fmt: skip
         if report is not None:
@@ -206,11 +205,11 @@ def fit_path(
         )
         found = Search(models, _start(problem, models, fitted, start))
         steps = _Steps(problem, asked, types, small=rows.n * rows.d <= _SMALL, report=report)
-        course = Course(found, penalties, n_columns, steps.approach, steps.descend)
+        schedule = PathSchedule(found, penalties, n_columns, steps.approach, steps.descend)
         if start is None:
-            course.by_levels(steps.fine, ahead=not steps.small and not isinstance(rows, StreamRows))
+            schedule.by_levels(steps.fine, ahead=not steps.small and not isinstance(rows, StreamRows))
         else:
-            course.together(steps.fine)
+            schedule.together(steps.fine)
         return _path(found, problem, fitted, penalties)
 
 
@@ -230,7 +229,7 @@ class _Steps:
 
     def __init__(
         self,
-        problem: Problem,
+        problem: PathProblem,
         asked: PathOptions,
         types: Sequence[torch.dtype],
         *,
@@ -239,7 +238,7 @@ class _Steps:
     ) -> None:
         self.small = small
         self._problem, self._types, self._report = problem, types, report
-        self._exact: dict[torch.dtype, tuple[Problem, Exact]] = {}
+        self._exact: dict[torch.dtype, tuple[PathProblem, Exact]] = {}
         self._coarse = Rules(
             gap=0.0, strict=False, last=False, trust=False, decrease=_DECREASE, rounding=1e-4,
             max_steps=min(7, asked.max_steps), max_products=12,
@@ -253,8 +252,8 @@ class _Steps:
     def approach(self, search: Search, instead: Start | None) -> None:
         """Bring models near, by coarse steps on the sample."""
         problem = self._problem
-        search.run(problem.coarsely(), problem.sample, self._coarse, problem.team, self._report, instead=instead)
-        if problem.sample.task is not problem.task or problem.sample.x.dtype != self._types[0]:
+        search.run(problem.coarsely(), problem.sample, self._coarse, problem.pool, self._report, instead=instead)
+        if problem.sample.weighted is not problem.weighted or problem.sample.x.dtype != self._types[0]:
             search.passes.zero_()  # not over all rows, or not in the precision that was asked for
 
     def descend(self, search: Search, rules: Rules, instead: Start | None) -> None:
@@ -266,7 +265,7 @@ class _Steps:
         for dtype in types:
             posed, at = self._posed(dtype)
             within = _rules_in(dtype, rules, types, small=small)
-            part.run(at, posed.sample, within, posed.team, self._report, instead=instead)
+            part.run(at, posed.sample, within, posed.pool, self._report, instead=instead)
             if part is not search:
                 search.put(which, part)
             # What rounding does not hide would not be found in more digits either, but where products are cheap.
@@ -276,7 +275,7 @@ class _Steps:
             part, instead = search.part(which), None
         search.done = search.good
 
-    def _posed(self, dtype: torch.dtype) -> tuple[Problem, Exact]:
+    def _posed(self, dtype: torch.dtype) -> tuple[PathProblem, Exact]:
         import torch
 
         if dtype not in self._exact:
@@ -307,12 +306,12 @@ def _rules_in(dtype: torch.dtype, rules: Rules, types: Sequence[torch.dtype], *,
     return replace(rules, last=last, rounding=1e-13, max_products=_MOST_OF_SMALL if small else rules.max_products)
 
 
-def _start(problem: Problem, models: Models, fitted: Fitted, start: tuple[Float64, Float64] | None) -> Point:
+def _start(problem: PathProblem, models: Models, fitted: FittedHeads, start: tuple[Float64, Float64] | None) -> Point:
     """Return the given weights, or zero and the intercepts of the class frequencies."""
     import torch
 
-    axes, task = problem.axes, problem.task
-    m, k, device = len(models), task.n_classes, axes.centre.device
+    axes, weighted = problem.axes, problem.weighted
+    m, k, device = len(models), weighted.n_classes, axes.centre.device
     d, r = axes.basis.shape
     if start is not None:
         coef, intercept = (torch.from_numpy(np.array(part, dtype=np.float64)).to(device) for part in start)
@@ -322,35 +321,35 @@ def _start(problem: Problem, models: Models, fitted: Fitted, start: tuple[Float6
             raise BadInput("the start has another shape than the result", expected=expected, found=found)
         coef = coef.reshape(n, fitted.heads, d)[:, fitted.which].reshape(m, k, d)
         intercept = intercept.reshape(n, fitted.heads)[:, fitted.which].reshape(m, k)
-        if task.softmax:
+        if weighted.softmax:
             coef = coef - coef.mean(1, keepdim=True)  # the same logits at a lower penalty
-        return axes.from_features(Point(coef, intercept), problem.team)
-    logs = class_weights(task).log()
+        return axes.from_features(Point(coef, intercept), problem.pool)
+    logs = class_weights(weighted).log()
     b = (
         (logs - logs.mean(1, keepdim=True)).expand(m, k)
-        if task.softmax
+        if weighted.softmax
         else (logs[:, 1:] - logs[:, :1])[models.columns]
     )
     return Point(torch.zeros(m, k, r, dtype=torch.float64, device=device), b.contiguous().clone())
 
 
-def _path(search: Search, problem: Problem, fitted: Fitted, penalties: Float64) -> Path:
-    axes, task, n, columns = problem.axes, problem.task, len(penalties), problem.columns
-    point = axes.to_features(search.point, problem.team)
+def _path(search: Search, problem: PathProblem, fitted: FittedHeads, penalties: Float64) -> Path:
+    axes, weighted, n, columns = problem.axes, problem.weighted, len(penalties), problem.columns
+    point = axes.to_features(search.point, problem.pool)
     b = point.b
-    if task.softmax:
+    if weighted.softmax:
         b = b - b.mean(1, keepdim=True)  # a constant added to all classes changes nothing
     heads = len(fitted.which)
     whole = fitted.complete(Point(point.w.reshape(n, heads, -1), b.reshape(n, heads)))
 
-    def by_penalty(values: torch.Tensor) -> npt.NDArray[Any]:
-        array: npt.NDArray[Any] = values.cpu().numpy().reshape(n, columns)
+    def by_penalty(values: torch.Tensor) -> Array:
+        array: Array = values.cpu().numpy().reshape(n, columns)
         return array
 
     gradient = search.gradient
     norms = gradient.dot(gradient).sqrt()
-    weight = class_weights(task).sum(1)[search.models.columns]
-    largest = axes.gradient_of_features(gradient, problem.team).largest() / weight
+    weight = class_weights(weighted).sum(1)[search.models.columns]
+    largest = axes.gradient_of_features(gradient, problem.pool).largest() / weight
     above, proven = by_penalty(search.above).sum(1), by_penalty(search.proven).sum(1)
     objective = by_penalty(search.objective).sum(1)
     return Path(
@@ -375,7 +374,7 @@ def _share(above: Float64, objective: Float64) -> Float64:
         return np.where(least > 0, above / np.where(least > 0, least, 1.0), np.inf)
 
 
-def _without_fit(fitted: Fitted, penalties: Float64, d: int) -> Path:
+def _without_fit(fitted: FittedHeads, penalties: Float64, d: int) -> Path:
     """Return the path of a problem with nothing to fit: intercepts alone, whose objective tends to 0."""
     n = len(penalties)
     none, once = np.zeros(n), np.zeros(n, dtype=np.int64)

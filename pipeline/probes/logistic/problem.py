@@ -6,51 +6,51 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from ....errors import BadInput
-from ..team import Team
+from ..block_threads import BlockThreads
 from .axes import Axes
 from .certificate import certificate
 from .machine import fast_type, free_memory
-from .objective import Evaluation, Models, Point, Task, evaluate
+from .objective import Evaluation, Models, Point, WeightedTargets, evaluate
 from .rotated import Rotated
 from .rows import Rows
 from .rules import Exact, Oracle
-from .sample import Sample, draw
+from .sample import Sample, sample_rows
 
 if TYPE_CHECKING:
     import torch
 
 
 @dataclass(frozen=True)
-class Problem:
+class PathProblem:
     """What is the same for every penalty.
 
     Parameters
     ----------
     rows : Rows
-    task : Task
+    weighted : WeightedTargets
     axes : Axes
     sample : Sample
         For curvature.
-    team : Team
+    pool : BlockThreads
     """
 
     rows: Rows
-    task: Task
+    weighted: WeightedTargets
     axes: Axes
     sample: Sample
-    team: Team
+    pool: BlockThreads
 
     @property
     def columns(self) -> int:
         """Models of a penalty."""
-        return 1 if self.task.softmax else self.task.targets.shape[1]
+        return 1 if self.weighted.softmax else self.weighted.targets.shape[1]
 
     def coarsely(self) -> Oracle:
         """Return an oracle that evaluates on the sample, in its type."""
         part = self.sample
         return lambda models, point: evaluate(
-            part.blocks(point.b.numel(), self.team.threads), part.task, models, point,
-            dtype=part.x.dtype, scale=part.scale, team=self.team, over_rows=part.over_rows,
+            part.blocks(point.b.numel(), self.pool.threads), part.weighted, models, point,
+            dtype=part.x.dtype, scale=part.scale, pool=self.pool, over_rows=part.over_rows,
         )  # fmt: skip
 
     def exactly(self, dtype: torch.dtype) -> Exact:
@@ -58,57 +58,59 @@ class Problem:
         import torch
 
         # Rotated rows in the same type are as exact as the features are: the gradient differs by rounding.
-        rotated = self.sample.task is self.task and self.sample.x.dtype == dtype
+        rotated = self.sample.weighted is self.weighted and self.sample.x.dtype == dtype
         oracle = self.coarsely() if rotated else self._on_features(dtype)
         square = self.axes.spread**2 + (0.0 if rotated else float(self.axes.centre.square().sum()))
-        largest = 1.0 if self.task.weights is None else float(self.task.weights.max())
+        largest = 1.0 if self.weighted.weights is None else float(self.weighted.weights.max())
         # A logit w x is off by about eps |w| |x|, a probability by p (1 - p) times that, which is less than half of the
         # row's loss and than 1/4; errors of rows are independent.
         noise = largest * (torch.finfo(dtype).eps / 4 * square) ** 2
-        return Exact(oracle, certificate(oracle, self.task, self.axes.basis.shape[1]), noise)
+        return Exact(oracle, certificate(oracle, self.weighted, self.axes.basis.shape[1]), noise)
 
-    def in_float64(self) -> Problem:
+    def in_float64(self) -> PathProblem:
         """Return the same problem with all rows in the sample, in float64."""
         import torch
 
-        if self.sample.task is self.task and self.sample.x.dtype == torch.float64:
+        if self.sample.weighted is self.weighted and self.sample.x.dtype == torch.float64:
             return self
         x = torch.cat([(block.x.double() - self.axes.centre) @ self.axes.basis for block in self.rows.blocks()])
-        return replace(self, sample=Sample(x, None, self.task, 1.0))
+        return replace(self, sample=Sample(x, None, self.weighted, 1.0))
 
     def _on_features(self, dtype: torch.dtype) -> Oracle:
-        rows, task, axes, team = self.rows, self.task, self.axes, self.team
+        rows, weighted, axes, pool = self.rows, self.weighted, self.axes, self.pool
 
         def oracle(models: Models, point: Point) -> Evaluation:
-            at = evaluate(rows.blocks(), task, models, axes.to_features(point, team), dtype=dtype, scale=1.0, team=team)
+            at = evaluate(
+                rows.blocks(), weighted, models, axes.to_features(point, pool), dtype=dtype, scale=1.0, pool=pool
+            )
             # The norm of the weights is the same before and after the rotation, and so is the penalty.
-            return Evaluation(at.objective, axes.gradient(at.gradient, team))
+            return Evaluation(at.objective, axes.gradient(at.gradient, pool))
 
         return oracle
 
 
 def pose(
     rows: Rows,
-    task: Task,
+    weighted: WeightedTargets,
     dtype: torch.dtype,
-    team: Team,
+    pool: BlockThreads,
     *,
     orthogonal: torch.dtype,
     n_penalties: int,
     at_once: int,
     memory: int | None,
-) -> Problem:
+) -> PathProblem:
     """Find the principal axes of the rows, and rotate as many as memory allows.
 
     Parameters
     ----------
     rows : Rows
-    task : Task
+    weighted : WeightedTargets
     dtype : torch.dtype
         Of the first gradients.
     orthogonal : torch.dtype
         Of the last ones, which the axes are orthonormal to.
-    team : Team
+    pool : BlockThreads
     n_penalties : int
     at_once : int
         Penalties that are fitted together, at most.
@@ -116,17 +118,17 @@ def pose(
         See `fit_path`.
     """
     if isinstance(rows, Rotated):
-        axes, sample = rows.sample(task, team)
+        axes, sample = rows.sample(weighted, pool)
     else:
         if memory is None:
             memory = free_memory(rows.device)
-        limit = _sample_rows(rows, task, n_penalties, at_once, memory)
+        limit = _sample_size(rows, weighted, n_penalties, at_once, memory)
         fast = fast_type(rows.n * rows.d, rows.device, dtype)
-        axes, sample = draw(rows, task, limit, fast, team, orthogonal=orthogonal)
-    return Problem(rows, task, axes, sample, team)
+        axes, sample = sample_rows(rows, weighted, limit, fast, pool, orthogonal=orthogonal)
+    return PathProblem(rows, weighted, axes, sample, pool)
 
 
-def _sample_rows(rows: Rows, task: Task, n_penalties: int, at_once: int, memory: int | None) -> int:
+def _sample_size(rows: Rows, weighted: WeightedTargets, n_penalties: int, at_once: int, memory: int | None) -> int:
     """Return how many rows to hold for curvature.
 
     A row takes its features twice in the fast type (4 bytes an entry together in bfloat16), once more in float32 while
@@ -135,7 +137,7 @@ def _sample_rows(rows: Rows, task: Task, n_penalties: int, at_once: int, memory:
     """
     if memory is None:
         return rows.n
-    heads = task.n_classes if task.softmax else task.targets.shape[1]
+    heads = weighted.n_classes if weighted.softmax else weighted.targets.shape[1]
     weights = 12 * 8 * n_penalties * heads * rows.d
     heads *= at_once
     fixed = 4 * rows.d * rows.d * 4 + weights + 8 * (32 << 20)

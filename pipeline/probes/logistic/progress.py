@@ -7,13 +7,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
-import numpy.typing as npt
 import scipy.linalg
+
+from ....arrays import Float64
 
 if TYPE_CHECKING:
     import torch
-
-Float64 = npt.NDArray[np.float64]
 
 _SURE = 24
 """Products from which what the last half of them have gained says how much is left."""

@@ -8,16 +8,14 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-import numpy as np
-import numpy.typing as npt
-
+from ....arrays import Array, Scores
 from ....errors import BadInput
-from ..team import Team
+from ..block_threads import BlockThreads
 from .axes import PIECE, Axes, rotate_
 from .machine import fast_type
-from .objective import Task
+from .objective import WeightedTargets
 from .rows import Block, MatrixRows, as_tensor
 from .sample import Sample, mass, row_weights, transposed
 
@@ -52,6 +50,7 @@ class Rotated:
     Examples
     --------
     >>> from cryoprobe.pipeline.probes.logistic import fit_path
+    >>> import numpy as np
     >>> x = np.random.default_rng(0).normal(size=(40, 3))
     >>> y = (x[:, 0] > 0).astype(int)
     >>> rotated = Rotated(x)
@@ -61,7 +60,7 @@ class Rotated:
     (1, 1, 3)
     """
 
-    def __init__(self, x: npt.NDArray[np.floating[Any]] | torch.Tensor, *, threads: int | None = None) -> None:
+    def __init__(self, x: Scores | torch.Tensor, *, threads: int | None = None) -> None:
         import torch
 
         features = as_tensor(x)
@@ -74,18 +73,18 @@ class Rotated:
         exact = torch.float64 if features.dtype == torch.float64 else torch.float32
         dtype = fast_type(features.numel(), self.device, exact)
         on_cpu = self.device.type == "cpu"
-        with Team(threads if threads is not None else torch.get_num_threads(), workers=on_cpu) as team:
+        with BlockThreads(threads if threads is not None else torch.get_num_threads(), workers=on_cpu) as pool:
             centre = features.mean(0, dtype=torch.float64).to(exact)
             centred = features.to(exact, copy=True).sub_(centre)
             squares = torch.linalg.vecdot(centred, centred)
             # Orthonormal to float64, as the penalty of a fit in float64 needs it.
-            basis, turned, _ = rotate_(centred, None, dtype, torch.float64, team)
+            basis, turned, _ = rotate_(centred, None, dtype, torch.float64, pool)
         self._centre, self._basis, self._turned, self._squares = centre.double(), basis, turned, squares
 
     def __len__(self) -> int:
         return self.n
 
-    def rows(self, indices: npt.NDArray[Any] | torch.Tensor | slice) -> Rotated:
+    def rows(self, indices: Array | torch.Tensor | slice) -> Rotated:
         """Return some of the rows, without a copy.
 
         Parameters
@@ -120,7 +119,7 @@ class Rotated:
         for start in range(0, self.n, size):
             yield Block(start, self._matrix.x[self._chosen[start : start + size]])
 
-    def sample(self, task: Task, team: Team) -> tuple[Axes, Sample]:
+    def sample(self, weighted: WeightedTargets, pool: BlockThreads) -> tuple[Axes, Sample]:
         """Return the axes, and the rotated rows with their labels; chosen rows are copied, all rows are not."""
         import torch
 
@@ -129,13 +128,13 @@ class Rotated:
             chosen = self._chosen
             x = x.new_empty(self.n, x.shape[1])
             pieces = [slice(start, start + PIECE) for start in range(0, self.n, PIECE)]
-            for _ in team.map(lambda piece: x[piece].copy_(self._turned[chosen[piece]]), pieces):
+            for _ in pool.map(lambda piece: x[piece].copy_(self._turned[chosen[piece]]), pieces):
                 pass
             squares = squares[chosen]
-        weights = row_weights(task)
+        weights = row_weights(weighted)
         each = torch.ones(self.n, device=self.device) if weights is None else weights
-        total = mass(task)
+        total = mass(weighted)
         # Where their mean is needs no more digits than the rows have: it only corrects how far they spread around it.
         mean = ((each / total).to(x.dtype) @ x).double()
         square = float(each.double() @ squares.double()) / total - float(mean @ mean)
-        return Axes(self._centre, self._basis, max(square, 1e-300) ** 0.5), Sample(x, transposed(x), task, 1.0)
+        return Axes(self._centre, self._basis, max(square, 1e-300) ** 0.5), Sample(x, transposed(x), weighted, 1.0)

@@ -4,17 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
-import numpy.typing as npt
 
+from ....arrays import Array, Float32, Scores
 from ....errors import BadInput
 
 if TYPE_CHECKING:
     import torch
-
-FeatureArray = npt.NDArray[np.floating[Any]]
 
 BLOCK_BYTES = 8 << 20
 """Of a block of float32 rows in memory. Measured: 4 MiB is 5 % slower, 16 MiB no faster."""
@@ -86,7 +84,7 @@ class StreamRows:
         While iterating, if the arrays are not n rows of d.
     """
 
-    def __init__(self, read: Callable[[], Iterable[FeatureArray]], n: int, d: int, device: torch.device) -> None:
+    def __init__(self, read: Callable[[], Iterable[Scores]], n: int, d: int, device: torch.device) -> None:
         self._read = read
         self.n, self.d = n, d
         self.device = device
@@ -118,7 +116,7 @@ class Stored(Protocol):
 
     shape: tuple[int, int]
 
-    def blocks(self) -> Iterator[npt.NDArray[np.float32]]:
+    def blocks(self) -> Iterator[Float32]:
         """Yield every row once."""
         ...
 
@@ -131,7 +129,7 @@ def stream(rows: Stored) -> StreamRows:
     return StreamRows(rows.blocks, n, d, torch.device("cpu"))
 
 
-def as_tensor(array: npt.NDArray[Any] | torch.Tensor) -> torch.Tensor:
+def as_tensor(array: Array | torch.Tensor) -> torch.Tensor:
     """Return the same memory as a tensor; a copy of what may not be written to, or has gaps."""
     import torch
 

@@ -6,10 +6,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from ..team import Team
+from ..block_threads import BlockThreads
 from .axes import PIECE, Axes, rotate_
 from .machine import has_tiles
-from .objective import Task
+from .objective import WeightedTargets
 from .rows import Block, Rows
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ class Sample:
     x : tensor [n, d]
     xt : tensor [d, n] or None
         The same, transposed in memory: on matrix units, products over the rows then run at twice the speed.
-    task : Task
+    weighted : WeightedTargets
         Of these rows.
     scale : float
         Weight of all rows over the weight of these.
@@ -37,7 +37,7 @@ class Sample:
 
     x: torch.Tensor
     xt: torch.Tensor | None
-    task: Task
+    weighted: WeightedTargets
     scale: float
 
     def __len__(self) -> int:
@@ -70,8 +70,14 @@ def block_rows(heads: int) -> int:
     return max(256, min(2048, (1 << 21) // heads // 64 * 64))
 
 
-def draw(
-    rows: Rows, task: Task, limit: int, dtype: torch.dtype, team: Team, *, orthogonal: torch.dtype
+def sample_rows(
+    rows: Rows,
+    weighted: WeightedTargets,
+    limit: int,
+    dtype: torch.dtype,
+    pool: BlockThreads,
+    *,
+    orthogonal: torch.dtype,
 ) -> tuple[Axes, Sample]:
     """Take up to `limit` random rows, find their principal axes and rotate them; one pass.
 
@@ -80,12 +86,12 @@ def draw(
     Parameters
     ----------
     rows : Rows
-    task : Task
+    weighted : WeightedTargets
     limit : int
         All rows, or no fewer than twice their dimensions.
     dtype : torch.dtype
         Of the rotated rows.
-    team : Team
+    pool : BlockThreads
     orthogonal : torch.dtype
         The axes are orthonormal to the precision of this type, and the penalty the same before and after rotation.
 
@@ -98,10 +104,10 @@ def draw(
 
     n, d, device = rows.n, rows.d, rows.device
     count = min(n, limit)
-    weights = row_weights(task)  # [n] or None
+    weights = row_weights(weighted)  # [n] or None
     by_row, times = None, None
     if count < n:
-        by_row, times = _choose(task, count)
+        by_row, times = _choose(weighted, count)
         count = len(by_row)
     narrow = torch.float32 if dtype == torch.bfloat16 else dtype
     kept = torch.empty(count, d, dtype=narrow, device=device)
@@ -117,22 +123,22 @@ def draw(
         return weights[block.rows].double() @ block.x.double()
 
     total = torch.zeros(d, dtype=torch.float64, device=device)
-    for part in team.map(take, rows.blocks()):
+    for part in pool.map(take, rows.blocks()):
         total += part
     # Rounded, for all that follows: rows less a rounded centre are all but exact, however far they lie from the origin.
-    shift = (total / (n if weights is None else mass(task))).to(narrow)
+    shift = (total / (n if weights is None else mass(weighted))).to(narrow)
     centre = shift.double()
-    for _ in team.map(lambda start: kept[start : start + PIECE].sub_(shift), range(0, count, PIECE)):
+    for _ in pool.map(lambda start: kept[start : start + PIECE].sub_(shift), range(0, count, PIECE)):
         pass
 
-    chosen = task
+    chosen = weighted
     if by_row is not None and times is not None:
-        chosen = task.rows(by_row.to(device))
+        chosen = weighted.rows(by_row.to(device))
         times = times.to(device)
-        weighted = times if chosen.weights is None else (chosen.weights.T * times).T
-        chosen = replace(chosen, weights=weighted)
-    basis, x, square = rotate_(kept, row_weights(chosen), dtype, orthogonal, team)
-    scale = (n if weights is None else mass(task)) / mass(chosen)
+        scaled = times if chosen.weights is None else (chosen.weights.T * times).T
+        chosen = replace(chosen, weights=scaled)
+    basis, x, square = rotate_(kept, row_weights(chosen), dtype, orthogonal, pool)
+    scale = (n if weights is None else mass(weighted)) / mass(chosen)
     spread = max(square / mass(chosen), 1e-300) ** 0.5
     return Axes(centre, basis, spread), Sample(x, transposed(x), chosen, scale)
 
@@ -142,7 +148,7 @@ def transposed(x: torch.Tensor) -> torch.Tensor | None:
     return x.T.contiguous() if x.device.type == "cpu" and x.element_size() == 2 and has_tiles() else None
 
 
-def _choose(task: Task, count: int) -> tuple[torch.Tensor, torch.Tensor]:
+def _choose(weighted: WeightedTargets, count: int) -> tuple[torch.Tensor, torch.Tensor]:
     """Draw about `count` rows; return their indices, ascending, and how many rows each stands for.
 
     Classes give equal numbers as far as they have them: a class of few rows, drawn at its share, would be left with a
@@ -150,7 +156,7 @@ def _choose(task: Task, count: int) -> tuple[torch.Tensor, torch.Tensor]:
     """
     import torch
 
-    targets = task.targets.cpu()
+    targets = weighted.targets.cpu()
     n = len(targets)
     generator = torch.Generator().manual_seed(0)
     if targets.ndim == 2 and targets.shape[1] > 1:
@@ -166,16 +172,16 @@ def _choose(task: Task, count: int) -> tuple[torch.Tensor, torch.Tensor]:
     return rows, chance[rows].reciprocal()
 
 
-def row_weights(task: Task) -> torch.Tensor | None:
+def row_weights(weighted: WeightedTargets) -> torch.Tensor | None:
     """Return one weight a row, [n], also where every entry has one of its own."""
-    if task.weights is None or task.weights.ndim == 1:
-        return task.weights
-    return task.weights.mean(1)
+    if weighted.weights is None or weighted.weights.ndim == 1:
+        return weighted.weights
+    return weighted.weights.mean(1)
 
 
-def mass(task: Task) -> float:
+def mass(weighted: WeightedTargets) -> float:
     """Return the sum of the rows' weights."""
     import torch
 
-    weights = row_weights(task)
-    return float(len(task.targets)) if weights is None else float(weights.sum(dtype=torch.float64))
+    weights = row_weights(weighted)
+    return float(len(weighted.targets)) if weights is None else float(weights.sum(dtype=torch.float64))

@@ -14,7 +14,7 @@ import numpy as np
 
 from ....errors import BadInput
 from .certificate import class_weights
-from .objective import Point, Task
+from .objective import Point, WeightedTargets
 from .rows import Rows, as_tensor
 
 if TYPE_CHECKING:
@@ -22,12 +22,12 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Fitted:
+class FittedHeads:
     """Which heads are fitted, and what the others are.
 
     Parameters
     ----------
-    task : Task or None
+    weighted : WeightedTargets or None
         Of the fitted heads; None where there is nothing to fit.
     heads : int
         Of all: K classes, or 1 for two classes, or columns of flags.
@@ -37,7 +37,7 @@ class Fitted:
         Intercepts of the others.
     """
 
-    task: Task | None
+    weighted: WeightedTargets | None
     heads: int
     which: torch.Tensor
     rest: torch.Tensor
@@ -50,7 +50,7 @@ class Fitted:
         return Point(w, b)
 
 
-def as_task(rows: Rows, y: Any, sample_weight: Any) -> Fitted:
+def heads_to_fit(rows: Rows, y: Any, sample_weight: Any) -> FittedHeads:
     """Check labels and weights, and leave out what needs no fit.
 
     Raises
@@ -60,37 +60,37 @@ def as_task(rows: Rows, y: Any, sample_weight: Any) -> Fitted:
     """
     import torch
 
-    task = _task(rows, y, sample_weight)
-    counts = class_weights(task)
+    weighted = _checked_targets(rows, y, sample_weight)
+    counts = class_weights(weighted)
     unlikely = -math.log(2.0 * rows.n + 1)
-    if task.softmax:
+    if weighted.softmax:
         which = (counts[0] > 0).nonzero().squeeze(1)
         # All other logits add up to the same at every row, so the largest of them is far above this.
-        rest = torch.full((task.n_classes,), 2 * unlikely, dtype=torch.float64, device=rows.device)
-        heads = task.n_classes
+        rest = torch.full((weighted.n_classes,), 2 * unlikely, dtype=torch.float64, device=rows.device)
+        heads = weighted.n_classes
         if len(which) < 2:
             rest[which] = 0.0
-            return Fitted(None, heads, which[:0], rest)
+            return FittedHeads(None, heads, which[:0], rest)
         if len(which) < heads:
             place = torch.zeros(heads, dtype=torch.int64, device=rows.device)
             place[which] = torch.arange(len(which), device=rows.device)
             # Rows of the others have no weight: it does not matter which class they are put in.
-            task = replace(task, targets=place[task.targets], n_classes=len(which))
-        return Fitted(task, heads, which, rest)
-    heads = task.targets.shape[1]
+            weighted = replace(weighted, targets=place[weighted.targets], n_classes=len(which))
+        return FittedHeads(weighted, heads, which, rest)
+    heads = weighted.targets.shape[1]
     which = (counts > 0).all(1).nonzero().squeeze(1)
     rest = torch.where(counts[:, 1] > 0, -unlikely, unlikely).double()
     if not len(which):
-        return Fitted(None, heads, which, rest)
+        return FittedHeads(None, heads, which, rest)
     if len(which) < heads:
-        weights = task.weights
+        weights = weighted.weights
         if weights is not None and weights.ndim == 2:
             weights = weights[:, which]
-        task = replace(task, targets=task.targets[:, which], weights=weights)
-    return Fitted(task, heads, which, rest)
+        weighted = replace(weighted, targets=weighted.targets[:, which], weights=weights)
+    return FittedHeads(weighted, heads, which, rest)
 
 
-def _task(rows: Rows, y: Any, sample_weight: Any) -> Task:
+def _checked_targets(rows: Rows, y: Any, sample_weight: Any) -> WeightedTargets:
     import torch
 
     targets = as_tensor(np.asarray(y) if not isinstance(y, torch.Tensor) else y).to(rows.device)
@@ -114,4 +114,4 @@ def _task(rows: Rows, y: Any, sample_weight: Any) -> Task:
         weights = weights.to(rows.device, torch.float64)
         if len(weights) != rows.n or not torch.isfinite(weights).all() or (weights < 0).any() or not weights.any():
             raise BadInput("sample weights must be finite, not negative and not all zero, one for each row")
-    return Task(targets, weights, k if targets.ndim == 1 else 1)
+    return WeightedTargets(targets, weights, k if targets.ndim == 1 else 1)

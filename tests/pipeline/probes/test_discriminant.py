@@ -11,7 +11,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
-from cryoprobe.pipeline.probes import labelled_rows
+from cryoprobe.pipeline.probes import sklearn_input
 from cryoprobe.pipeline.probes.closed_form import discriminant
 from cryoprobe.pipeline.probes.closed_form.discriminant import LDAProbe
 
@@ -98,7 +98,7 @@ def test_without_shrinkage_a_singular_covariance_has_the_solution_of_least_norm(
 def test_blocks_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     x, y = blobs(200, 20, 3)
     expected = LDAProbe().fit(x, y)
-    monkeypatch.setattr(discriminant, "blocks", lambda n: labelled_rows.blocks(n, 11))
+    monkeypatch.setattr(discriminant, "blocks", lambda n: sklearn_input.blocks(n, 11))
     found = LDAProbe().fit(x, y)
     close(found.covariance_, expected.covariance_, 1e-13)
     close(found.coef_, expected.coef_, 1e-11)

@@ -13,7 +13,7 @@ from support.data import put_set
 import cryoprobe
 from cryoprobe.errors import BadInput
 from cryoprobe.pipeline.metrics import multilabel_metrics
-from cryoprobe.pipeline.probes import Part, ProbeRequest, run_probe
+from cryoprobe.pipeline.probes import LabelledFeatures, ProbeRequest, run_probe
 from cryoprobe.pipeline.saved import load_probe, save_probe
 
 N_FLAGS, D = 5, 16
@@ -48,8 +48,8 @@ def draw(n: int, seed: int) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.uin
     return x.astype(np.float32), (x @ planes + 0.2 * rng.normal(size=(n, N_FLAGS)) > 0.5).astype(np.uint8)
 
 
-def with_constant(part: Part, place: int, value: int) -> Part:
-    return Part(part.x, np.insert(part.y, place, value, axis=1))
+def with_constant(part: LabelledFeatures, place: int, value: int) -> LabelledFeatures:
+    return LabelledFeatures(part.x, np.insert(part.y, place, value, axis=1))
 
 
 def request(probe: str) -> ProbeRequest:
@@ -63,7 +63,7 @@ def request(probe: str) -> ProbeRequest:
 @pytest.mark.parametrize("probe", PROBES)
 def test_ovr_constant_first(probe: str, value: int) -> None:
     """Flags are fitted as if those that are constant in training were not there."""
-    train, test = Part(*draw(200, 0)), Part(*draw(100, 1))
+    train, test = LabelledFeatures(*draw(200, 0)), LabelledFeatures(*draw(100, 1))
     without = run_probe(request(probe), train, None, test, N_FLAGS)
     expected = without.estimator.predict(test.matrix)
     for place in (0, 2, N_FLAGS):
@@ -101,12 +101,12 @@ def test_a_saved_probe_repeats_the_numbers_of_its_trial(tmp_path: Path, probe: s
 def test_a_saved_probe_decides_as_its_trial_did_also_on_the_border_of_two_classes(tmp_path: Path, probe: str) -> None:
     """Float32 would decide many of these rows otherwise than float64, in which a saved probe computes."""
     x, flags = draw(200, 0)
-    train = Part(x, flags[:, 0].astype(np.int64))
+    train = LabelledFeatures(x, flags[:, 0].astype(np.int64))
     asked = request(probe)
     fitted = run_probe(asked, train, None, train, 2).estimator
     rows = draw(3000, 1)[0].astype(np.float64)
     rows -= np.outer(rows @ fitted.coef_[0] + fitted.intercept_[0], fitted.coef_[0]) / np.square(fitted.coef_).sum()
-    border = Part(rows.astype(np.float32), np.arange(3000) % 2)
+    border = LabelledFeatures(rows.astype(np.float32), np.arange(3000) % 2)
     done = run_probe(asked, train, None, border, 2)
     file = tmp_path / "probe.safetensors"
     encoder = {"architecture": "encoder", "tap": "pooled"}
@@ -118,14 +118,14 @@ def test_a_saved_probe_decides_as_its_trial_did_also_on_the_border_of_two_classe
 
 def test_flags_of_which_none_varies_are_refused() -> None:
     x, _ = draw(20, 0)
-    same = Part(x, np.tile(np.array([0, 1, 1], np.uint8), (20, 1)))
+    same = LabelledFeatures(x, np.tile(np.array([0, 1, 1], np.uint8), (20, 1)))
     for probe in ("logreg", "knn", "lda"):
         with pytest.raises(BadInput, match="no flag is set in some train rows and not in others"):
             run_probe(request(probe), same, None, same, 3)
 
 
 def test_a_flag_that_every_training_row_has_is_told() -> None:
-    train, test = Part(*draw(100, 0)), Part(*draw(50, 1))
+    train, test = LabelledFeatures(*draw(100, 0)), LabelledFeatures(*draw(50, 1))
     done = run_probe(request("ridge"), with_constant(train, 0, 1), None, with_constant(test, 0, 1), N_FLAGS + 1)
     assert "1 of 6 flags are set in every train row: they are predicted always" in done.warnings
 
@@ -134,5 +134,5 @@ def test_one_flag_that_varies_is_enough() -> None:
     x, y = draw(100, 0)
     flags = np.stack([np.zeros(100, np.uint8), y[:, 0]], axis=1)
     for probe in PROBES:
-        done = run_probe(request(probe), Part(x, flags), None, Part(x, flags), 2)
+        done = run_probe(request(probe), LabelledFeatures(x, flags), None, LabelledFeatures(x, flags), 2)
         assert done.metrics["subset_accuracy"] > 0.5

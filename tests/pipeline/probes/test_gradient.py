@@ -12,7 +12,7 @@ from sklearn.base import clone
 from sklearn.utils.estimator_checks import check_estimator
 
 from cryoprobe.errors import BadInput
-from cryoprobe.pipeline.probes import Part, ProbeRequest, run_probe, stratified_holdout
+from cryoprobe.pipeline.probes import LabelledFeatures, ProbeRequest, run_probe, stratified_holdout
 from cryoprobe.pipeline.probes.flags import FlagsProbe
 from cryoprobe.pipeline.probes.gradient.heads import train_heads
 from cryoprobe.pipeline.probes.gradient.mlp import MLPProbe
@@ -170,11 +170,11 @@ def test_both_can_be_named_as_probes_for_one_label_and_for_many(path: str, param
     x, y = blobs(dtype=np.float32)
     x += 2 * np.eye(4, 16, dtype=np.float32)[y]
     request = ProbeRequest(probe=path, params=params, seed=3)
-    outcome = run_probe(request, Part(x[:150], y[:150]), None, Part(x[150:], y[150:]), 4)
+    outcome = run_probe(request, LabelledFeatures(x[:150], y[:150]), None, LabelledFeatures(x[150:], y[150:]), 4)
     assert outcome.estimator.random_state == 3
     assert outcome.metrics["top1"] > 0.8
     flags = np.eye(4, dtype=np.uint8)[y]
-    many = run_probe(request, Part(x[:150], flags[:150]), None, Part(x[150:], flags[150:]), 4)
+    many = run_probe(request, LabelledFeatures(x[:150], flags[:150]), None, LabelledFeatures(x[150:], flags[150:]), 4)
     assert isinstance(many.estimator, FlagsProbe)
     assert many.metrics["map"] > 0.8
 

@@ -13,7 +13,7 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 from threadpoolctl import threadpool_limits
 
 from cryoprobe.errors import BadInput
-from cryoprobe.pipeline.probes import labelled_rows
+from cryoprobe.pipeline.probes import sklearn_input
 from cryoprobe.pipeline.probes.knn.dinov2_knn import DINOV2_KS, dinov2_knn, draw_per_class
 from cryoprobe.pipeline.probes.knn.nearest import nearest
 from cryoprobe.pipeline.probes.knn.neighbours import KNNProbe
@@ -294,12 +294,12 @@ def test_numbers_below_one_are_refused(wrong: dict[str, object]) -> None:
 
 def test_sums_of_classes_do_not_depend_on_the_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
     x, y = blobs(200)
-    whole = labelled_rows.class_sums(x, y, 4)
+    whole = sklearn_input.class_sums(x, y, 4)
     np.testing.assert_allclose(whole[:3], [x[y == c].astype(float).sum(axis=0) for c in range(3)], atol=TOLERANCE)
     assert not whole[3].any()
-    blocks = labelled_rows.blocks
-    monkeypatch.setattr(labelled_rows, "blocks", lambda n: blocks(n, 9))
-    np.testing.assert_allclose(labelled_rows.class_sums(x, y, 4), whole, atol=TOLERANCE)
+    blocks = sklearn_input.blocks
+    monkeypatch.setattr(sklearn_input, "blocks", lambda n: blocks(n, 9))
+    np.testing.assert_allclose(sklearn_input.class_sums(x, y, 4), whole, atol=TOLERANCE)
 
 
 def test_flags_other_than_0_and_1_and_missing_labels_are_refused() -> None:

@@ -6,7 +6,7 @@ import pytest
 from cryoprobe.canonical import canonical_json
 from cryoprobe.errors import BadInput
 from cryoprobe.pipeline.probes import ProbeRequest, list_probes, parse_grid, parse_params
-from cryoprobe.pipeline.probes.named import DEFAULT_C
+from cryoprobe.pipeline.probes.registry import DEFAULT_C
 
 
 def test_importing_probes_imports_neither_scikit_learn_nor_torch() -> None:

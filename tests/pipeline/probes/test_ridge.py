@@ -196,10 +196,10 @@ def test_tensors_are_taken_as_arrays(probe: RidgeProbe) -> None:
 def test_a_thousand_blocks_are_summed_as_one(monkeypatch: pytest.MonkeyPatch) -> None:
     x, y = blobs(1000, 6, 3)
     whole = ridge_path(x, signs(y), [1.0]).coefs
-    from cryoprobe.pipeline.probes import labelled_rows
+    from cryoprobe.pipeline.probes import sklearn_input
     from cryoprobe.pipeline.probes.closed_form import ridge
 
-    monkeypatch.setattr(ridge, "blocks", lambda n: labelled_rows.blocks(n, 7))
+    monkeypatch.setattr(ridge, "blocks", lambda n: sklearn_input.blocks(n, 7))
     close(ridge_path(x, signs(y), [1.0]).coefs, whole, 1e-12)
 
 

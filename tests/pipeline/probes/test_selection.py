@@ -3,8 +3,9 @@ import pytest
 
 from cryoprobe.errors import BadInput
 from cryoprobe.pipeline.probes import stratified_holdout
-from cryoprobe.pipeline.probes.selection import ValidationScores, choose
-from cryoprobe.pipeline.probes.training import Fitted
+from cryoprobe.pipeline.probes.selection import choose
+from cryoprobe.pipeline.probes.sklearn_calls import Fitted
+from cryoprobe.pipeline.tasks import ValidationScores
 
 
 @pytest.mark.parametrize("fraction", [0.01, 0.2, 0.5, 0.99])

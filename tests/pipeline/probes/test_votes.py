@@ -12,28 +12,34 @@ from sklearn.neighbors import KNeighborsClassifier
 from support.probing import problem
 
 from cryoprobe.errors import BadInput
-from cryoprobe.pipeline.probes import Draw, Part, ProbeRequest, run_probe
-from cryoprobe.pipeline.probes.fit import ProbeOutcome
-from cryoprobe.pipeline.probes.training import predict
+from cryoprobe.pipeline.probes import Draw, LabelledFeatures, ProbeRequest, run_probe
+from cryoprobe.pipeline.probes.outcome import ProbeOutcome
+from cryoprobe.pipeline.probes.sklearn_calls import predict
 from cryoprobe.pipeline.probes.twins import Twins, twins
 from cryoprobe.pipeline.protocols import protocol_named
 
 K, D = 10, 32
 
 
-def blobs(n: int, seed: int, *, spread: float = 1.0) -> Part:
+def blobs(n: int, seed: int, *, spread: float = 1.0) -> LabelledFeatures:
     """Return n rows around ten centres that are far apart, a class each."""
     centres = 3 * np.random.default_rng(99).normal(size=(K, D))
     y = np.arange(n) % K
     x = centres[y] + spread * np.random.default_rng(seed).normal(size=(n, D))
-    return Part((x / np.linalg.norm(x, axis=1, keepdims=True)).astype(np.float32), y)
+    return LabelledFeatures((x / np.linalg.norm(x, axis=1, keepdims=True)).astype(np.float32), y)
 
 
-def noise(n: int, seed: int, labels: Any) -> Part:
-    return Part(np.random.default_rng(seed).normal(size=(n, D)).astype(np.float32), np.asarray(labels))
+def noise(n: int, seed: int, labels: Any) -> LabelledFeatures:
+    return LabelledFeatures(np.random.default_rng(seed).normal(size=(n, D)).astype(np.float32), np.asarray(labels))
 
 
-def knn(train: Part, test: Part, val: Part | None = None, n_classes: int = K, **request: Any) -> ProbeOutcome:
+def knn(
+    train: LabelledFeatures,
+    test: LabelledFeatures,
+    val: LabelledFeatures | None = None,
+    n_classes: int = K,
+    **request: Any,
+) -> ProbeOutcome:
     return run_probe(ProbeRequest(probe="knn", **request), train, val, test, n_classes)
 
 
@@ -81,11 +87,11 @@ def test_knn_top5(classes: range) -> None:
 def test_classes_without_a_vote_are_no_hit_for_any_estimator_that_votes() -> None:
     train, test = noise(60, 0, np.arange(60) % K), noise(50, 1, np.arange(50) % K)
     for estimator in (KNeighborsClassifier(1), RandomForestClassifier(2, random_state=0)):
-        found = predict(estimator.fit(train.x, train.y), test.x, K, multilabel=False)
+        found = predict(estimator.fit(train.x, train.y), test, K)
         assert found.scores is not None
         np.testing.assert_array_equal(np.isneginf(found.scores), estimator.predict_proba(test.matrix) == 0)
-    far = Part(test.matrix + 50 * np.eye(50, D, dtype=np.float32), test.y)
-    density = predict(GaussianNB(var_smoothing=1e-12).fit(train.x, train.y), far.x, K, multilabel=False)
+    far = LabelledFeatures(test.matrix + 50 * np.eye(50, D, dtype=np.float32), test.y)
+    density = predict(GaussianNB(var_smoothing=1e-12).fit(train.x, train.y), far, K)
     assert density.scores is not None
     assert np.isfinite(density.scores).all()  # a density that underflows still ranks
 
@@ -95,10 +101,10 @@ def test_knn_grid_nll() -> None:
     rng = np.random.default_rng(0)
     modes = rng.normal(size=(20, 6, D))
 
-    def draw(per_mode: int) -> Part:
+    def draw(per_mode: int) -> LabelledFeatures:
         y, m = np.repeat(np.arange(20), 6 * per_mode), np.tile(np.repeat(np.arange(6), per_mode), 20)
         x = modes[y, m] + 0.95 * rng.normal(size=(len(y), D))
-        return Part((x / np.linalg.norm(x, axis=1, keepdims=True)).astype(np.float32), y)
+        return LabelledFeatures((x / np.linalg.norm(x, axis=1, keepdims=True)).astype(np.float32), y)
 
     train, val, test = draw(6), draw(6), draw(10)
     grid = {"k": [1, 3, 5, 10, 20, 50, 100, 200]}
@@ -127,44 +133,44 @@ def test_unseen_class_nll() -> None:
 def test_identical_rows_and_contradicting_labels_are_counted() -> None:
     x = np.random.default_rng(0).normal(size=(60, 40)).astype(np.float32)
     y = np.arange(60) % 3
-    assert twins(Part(x, y)) == Twins(0, 1, 0)
+    assert twins(LabelledFeatures(x, y)) == Twins(0, 1, 0)
     x[10:20], x[31] = x[10], x[30]
     y[10:20], y[30], y[31] = 1, 0, 2
-    assert twins(Part(x, y)) == Twins(12, 10, 2)
+    assert twins(LabelledFeatures(x, y)) == Twins(12, 10, 2)
     x[:, ::3] = 0.0
     x[5], x[6] = 0.0, -0.0
     y[5], y[6] = 2, 2
-    assert twins(Part(x, y)) == Twins(14, 10, 2)
+    assert twins(LabelledFeatures(x, y)) == Twins(14, 10, 2)
     flags = np.eye(3, dtype=np.uint8)[y]
-    assert twins(Part(x, flags)) == Twins(14, 10, 2)
+    assert twins(LabelledFeatures(x, flags)) == Twins(14, 10, 2)
 
 
 def test_identical_rows_are_told_of_nearest_neighbours_and_large_groups_of_any_probe() -> None:
     train, test = blobs(200, 0, spread=3.0), blobs(100, 1, spread=3.0)
     same = np.array(train.matrix)
     same[:3] = same[0]
-    few = knn(Part(same, train.y), test).warnings
+    few = knn(LabelledFeatures(same, train.y), test).warnings
     assert any(line.startswith("3 of 200 training rows are identical") for line in few)
     assert any(line.startswith("3 of 200 training rows have the features of a row with another label") for line in few)
     same[:30] = same[0]
-    lines = run_probe(ProbeRequest(probe="nearest-mean"), Part(same, train.y), None, test, K).warnings
+    lines = run_probe(ProbeRequest(probe="nearest-mean"), LabelledFeatures(same, train.y), None, test, K).warnings
     assert "30 of 200 training rows are identical" in lines
     assert not any("identical" in line for line in knn(train, test).warnings)
 
 
 def test_ties_across_k_are_counted_and_equal_votes_are_told() -> None:
     x = np.repeat(np.eye(4, dtype=np.float32), 30, axis=0)
-    train = Part(x, np.repeat(np.arange(4), 30))
-    test = Part(np.eye(4, dtype=np.float32)[[0, 1, 2, 3, 0]], np.array([0, 1, 2, 3, 0]))
+    train = LabelledFeatures(x, np.repeat(np.arange(4), 30))
+    test = LabelledFeatures(np.eye(4, dtype=np.float32)[[0, 1, 2, 3, 0]], np.array([0, 1, 2, 3, 0]))
     lines = knn(train, test, n_classes=4, params={"k": 20}).warnings
     assert any("for 5 of 5 test rows the neighbours number 20 and 21 are equally near" in line for line in lines)
     lines = knn(train, test, n_classes=4, params={"k": 30}).warnings
     assert not any("equally near:" in line for line in lines)
-    between = Part(np.array([[1, 1, 0, 0]], dtype=np.float32), np.array([1]))
+    between = LabelledFeatures(np.array([[1, 1, 0, 0]], dtype=np.float32), np.array([1]))
     lines = knn(train, between, n_classes=4, params={"k": 60}).warnings
     assert any("for 1 of 1 test rows several classes have the most votes" in line for line in lines)
     posed = problem({"temperature": 0.07}, draw=Draw())
-    again = Part(np.repeat(posed.train.matrix, 2, axis=0), np.repeat(posed.train.y, 2))
+    again = LabelledFeatures(np.repeat(posed.train.matrix, 2, axis=0), np.repeat(posed.train.y, 2))
     odd = protocol_named("dinov2-knn").run(
         type(posed)(**{**posed.__dict__, "train": again.take(np.arange(1, len(again)))})
     )

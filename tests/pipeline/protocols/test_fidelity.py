@@ -24,10 +24,11 @@ from sklearn.metrics import accuracy_score, average_precision_score, f1_score, l
 from sklearn.multioutput import MultiOutputClassifier
 
 import cryoprobe
-from cryoprobe.pipeline.probes import Draw, Part, draw_shots
+from cryoprobe.pipeline.probes import Draw, LabelledFeatures, draw_shots
 from cryoprobe.pipeline.probes.knn.dinov2_knn import draw_per_class
 from cryoprobe.pipeline.protocols import Problem, protocol_named
 from cryoprobe.pipeline.protocols.draws import draw_as_coop, draw_as_mteb
+from cryoprobe.pipeline.tasks import MULTI_LABEL
 
 pytestmark = pytest.mark.slow
 
@@ -45,9 +46,9 @@ class Digits:
     raw: Floats
     y: Ints
 
-    def part(self, rows: slice, features: str) -> Part:
+    def part(self, rows: slice, features: str) -> LabelledFeatures:
         x = self.raw if features == "raw" else self.unit
-        return Part(x[rows], self.y[rows])
+        return LabelledFeatures(x[rows], self.y[rows])
 
 
 TRAIN, VAL, TEST = slice(0, 800), slice(800, 1000), slice(1000, None)
@@ -65,19 +66,21 @@ def digits(tmp_path_factory: pytest.TempPathFactory) -> Digits:
     return Digits(unit[order], raw[order], y[order])
 
 
-def run(name: str, train: Part, test: Part, *, val: Part | None = None, **asked: Any) -> Any:
+def run(
+    name: str, train: LabelledFeatures, test: LabelledFeatures, *, val: LabelledFeatures | None = None, **asked: Any
+) -> Any:
     """Run a protocol on rows that are drawn already."""
     protocol = protocol_named(name)
     draw, seed, held = (asked.pop(k, default) for k, default in (("draw", Draw()), ("seed", 0), ("held", False)))
     parameters = protocol.completed(asked)
-    n_classes = train.y.shape[1] if train.multilabel else 10
-    metric = protocol.score(parameters, None, n_classes, multilabel=train.multilabel)
+    n_classes = 10 if train.task.exclusive else train.y.shape[1]
+    metric = protocol.score(parameters, None, n_classes, train.task)
     return protocol.run(
         Problem(train, val, test, n_classes, metric, held, draw, seed, parameters, None, lambda line: None)
     )
 
 
-def close(found: float, pinned: float, test: Part, rows: int) -> bool:
+def close(found: float, pinned: float, test: LabelledFeatures, rows: int) -> bool:
     """Say whether a share of the test rows is the pinned one, but for so many rows."""
     return abs(found - pinned) * len(test) < rows + 0.5
 
@@ -95,7 +98,7 @@ PINNED_FEW = {
 }
 
 
-def knn_by_torch(train: Part, test: Part, ks: Sequence[int]) -> dict[str, float]:
+def knn_by_torch(train: LabelledFeatures, test: LabelledFeatures, ks: Sequence[int]) -> dict[str, float]:
     """dinov2/eval/knn.py: top-k of the largest k, softmax(similarity / 0.07) over it, votes of the first k."""
     similarity = torch.from_numpy(test.matrix) @ torch.from_numpy(train.matrix).T
     nearest, index = similarity.topk(max(ks), dim=1, largest=True, sorted=True)
@@ -181,13 +184,13 @@ def test_mieb_flags(digits: Digits, experiment: int) -> None:
     """Written out as mteb 1.38.9 scores VOC2007, on four flags made of digits."""
     flags = np.stack([digits.y % 2 == 0, digits.y > 4, np.isin(digits.y, (2, 3, 5, 7)), digits.y % 3 == 0], axis=1)
 
-    def part(rows: slice) -> Part:
-        return Part(digits.raw[rows], flags[rows].astype(np.uint8))
+    def part(rows: slice) -> LabelledFeatures:
+        return LabelledFeatures(digits.raw[rows], flags[rows].astype(np.uint8))
 
     whole, test = part(BOTH), part(TEST)
     train = whole.take(draw_as_mteb(whole.y, 8, experiment)[0])
     done = run("mieb", train, test, draw=Draw(shots=8))
-    assert protocol_named("mieb").shots_of(multilabel=True) == (8,)
+    assert protocol_named("mieb").shots_of(MULTI_LABEL) == (8,)
     reference = MultiOutputClassifier(LogisticRegression()).fit(train.matrix, train.y)
     said = reference.predict(test.matrix)
     ranked = np.stack([one.predict_proba(test.matrix)[:, 1] for one in reference.estimators_], axis=1)
@@ -200,7 +203,7 @@ def test_mieb_flags(digits: Digits, experiment: int) -> None:
 def test_mieb_of_two_classes_has_mteb_s_average_precision(digits: Digits) -> None:
     """Written out: mteb takes the average precision of the predicted labels."""
     parts = [digits.part(rows, "raw") for rows in (BOTH, TEST)]
-    whole, test = (Part(part.x, (part.y % 2).astype(np.int64)) for part in parts)
+    whole, test = (LabelledFeatures(part.x, (part.y % 2).astype(np.int64)) for part in parts)
     train = whole.take(draw_as_mteb(whole.y, 16, 0)[0])
     protocol = protocol_named("mieb")
     parameters = protocol.completed({})
@@ -234,7 +237,7 @@ def start_and_batches(
     return layer, [stream[i * size : (i + 1) * size] for i in range(total)]
 
 
-def trained(layer: torch.nn.Linear, batches: Sequence[Ints], part: Part, optimizer: Any) -> torch.nn.Linear:
+def trained(layer: torch.nn.Linear, batches: Sequence[Ints], part: LabelledFeatures, optimizer: Any) -> torch.nn.Linear:
     """Train a layer as both references do: cross-entropy, the rate from its start down to 0 by a cosine."""
     x, y = torch.from_numpy(part.matrix), torch.from_numpy(part.y)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, len(batches))
@@ -246,7 +249,7 @@ def trained(layer: torch.nn.Linear, batches: Sequence[Ints], part: Part, optimiz
     return layer
 
 
-def top1(layer: torch.nn.Linear, part: Part) -> float:
+def top1(layer: torch.nn.Linear, part: LabelledFeatures) -> float:
     with torch.no_grad():
         return float(np.mean(layer(torch.from_numpy(part.matrix)).argmax(1).numpy() == part.y))
 
@@ -255,7 +258,7 @@ def test_clip_benchmark(digits: Digits) -> None:
     """Written out with torch's AdamW: the accuracy of every weight decay that is tried, and of the last fit."""
     train, val, test = (digits.part(rows, "unit") for rows in (TRAIN, VAL, TEST))
 
-    def by_torch(part: Part, decay: float) -> torch.nn.Linear:
+    def by_torch(part: LabelledFeatures, decay: float) -> torch.nn.Linear:
         layer, batches = start_and_batches(len(part), 1280, 64, seed=0, epochs=10)
         return trained(layer, batches, part, torch.optim.AdamW(layer.parameters(), lr=0.1, weight_decay=decay))
 

@@ -11,7 +11,7 @@ from sklearn.linear_model import LogisticRegression
 from support.probing import problem, problem_with_flags
 
 from cryoprobe.errors import BadInput
-from cryoprobe.pipeline.probes import Draw, Part
+from cryoprobe.pipeline.probes import Draw, LabelledFeatures
 from cryoprobe.pipeline.probes.selection import middle_of_best
 from cryoprobe.pipeline.protocols import PROTOCOLS, Problem, list_protocols, protocol_named
 from cryoprobe.pipeline.protocols.clip import LAMBDAS, headline
@@ -19,6 +19,7 @@ from cryoprobe.pipeline.protocols.clip_benchmark import WEIGHT_DECAYS
 from cryoprobe.pipeline.protocols.dinov2 import CS
 from cryoprobe.pipeline.protocols.search import bisect, coarse_to_fine
 from cryoprobe.pipeline.specs import Preprocessing
+from cryoprobe.pipeline.tasks import MULTI_LABEL, SINGLE_LABEL
 
 ISSUED = (
     "clip",
@@ -137,13 +138,13 @@ def test_clip_reports_the_score_of_its_table() -> None:
 def test_the_score_is_that_of_the_name_that_is_asked_for_or_the_one_that_is_given() -> None:
     clip, readme = protocol_named("clip"), protocol_named("clip-readme")
     given = clip.completed({})
-    assert clip.score(given, "folder:/d/pets", 37, multilabel=False) == "mean_per_class_recall"
-    assert clip.score(given, "folder:/d/petsv1", 37, multilabel=False) == "top1"
-    assert clip.score(given, None, 37, multilabel=False) == "top1"
-    assert clip.score(given, "csv:voc2007.csv", 20, multilabel=True) == "map_11_point"
-    assert clip.score(clip.completed({"metric": "top1"}), "folder:/d/pets", 37, multilabel=False) == "top1"
+    assert clip.score(given, "folder:/d/pets", 37, SINGLE_LABEL) == "mean_per_class_recall"
+    assert clip.score(given, "folder:/d/petsv1", 37, SINGLE_LABEL) == "top1"
+    assert clip.score(given, None, 37, SINGLE_LABEL) == "top1"
+    assert clip.score(given, "csv:voc2007.csv", 20, MULTI_LABEL) == "map_11_point"
+    assert clip.score(clip.completed({"metric": "top1"}), "folder:/d/pets", 37, SINGLE_LABEL) == "top1"
     # The README's code counts right answers, whatever the data set.
-    assert readme.score(readme.completed({}), "folder:/d/pets", 37, multilabel=False) == "top1"
+    assert readme.score(readme.completed({}), "folder:/d/pets", 37, SINGLE_LABEL) == "top1"
 
 
 def test_a_metric_that_does_not_fit_the_labels_is_refused() -> None:
@@ -151,11 +152,11 @@ def test_a_metric_that_does_not_fit_the_labels_is_refused() -> None:
     with pytest.raises(BadInput, match="no metric 'accuracy'"):
         clip.completed({"metric": "accuracy"})
     with pytest.raises(BadInput, match="does not exist for single-label"):
-        clip.score(clip.completed({"metric": "map"}), None, 10, multilabel=False)
+        clip.score(clip.completed({"metric": "map"}), None, 10, SINGLE_LABEL)
     with pytest.raises(BadInput, match="does not exist for multi-label"):
-        clip.score(clip.completed({"metric": "top1"}), None, 10, multilabel=True)
+        clip.score(clip.completed({"metric": "top1"}), None, 10, MULTI_LABEL)
     with pytest.raises(BadInput, match="top-5, which says nothing of 5 classes"):
-        clip.score(clip.completed({"metric": "mean_top1_top5"}), None, 5, multilabel=False)
+        clip.score(clip.completed({"metric": "mean_top1_top5"}), None, 5, SINGLE_LABEL)
     with pytest.raises(BadInput, match="no parameter 'metric'"):
         protocol_named("vtab-1k").completed({"metric": "top1"})
 
@@ -172,9 +173,9 @@ def test_the_score_that_is_asked_for_chooses(metric: str) -> None:
 @pytest.mark.parametrize("name", ["dinov2-logreg", "dinov2-linear", "dinov2-linear-testselect"])
 def test_dinov2_s_metric_type_chooses_and_is_reported(name: str) -> None:
     protocol = protocol_named(name)
-    assert protocol.score(protocol.completed({}), "folder:/d/pets", 37, multilabel=False) == "top1"
+    assert protocol.score(protocol.completed({}), "folder:/d/pets", 37, SINGLE_LABEL) == "top1"
     given = protocol.completed({**SHORT.get(name, {}), "metric": "mean_per_class_accuracy"})
-    metric = protocol.score(given, None, 6, multilabel=False)
+    metric = protocol.score(given, None, 6, SINGLE_LABEL)
     assert metric == "mean_per_class_recall"
     assert protocol.deviations(protocol.completed({"metric": "mean_per_class_accuracy"})) == []
     done = protocol.run(problem(given, metric=metric))
@@ -275,7 +276,7 @@ def test_dinov2_logreg_refits_on_the_rows_that_chose_too() -> None:
 
 def test_validation_rows_without_a_label_are_refused() -> None:
     posed = problem_with_flags(protocol_named("clip").completed({}), draw=Draw(), metric="map_11_point")
-    nothing = Part(posed.chosen_on.x, np.zeros_like(posed.chosen_on.y))
+    nothing = LabelledFeatures(posed.chosen_on.x, np.zeros_like(posed.chosen_on.y))
     with pytest.raises(BadInput, match="no map_11_point to choose by"):
         run("clip", replace(posed, val=nothing))
 

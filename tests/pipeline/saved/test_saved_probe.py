@@ -27,16 +27,17 @@ from sklearn.svm import SVC, LinearSVC
 
 import cryoprobe
 from cryoprobe.canonical import digest
+from cryoprobe.pipeline.probes.build import for_task
 from cryoprobe.pipeline.probes.closed_form.centroids import NearestMeanProbe
 from cryoprobe.pipeline.probes.closed_form.discriminant import LDAProbe
 from cryoprobe.pipeline.probes.closed_form.few_shot_ridge import FewShotRidgeProbe
 from cryoprobe.pipeline.probes.closed_form.ridge import RidgeProbe
-from cryoprobe.pipeline.probes.estimators import for_multilabel
 from cryoprobe.pipeline.probes.gradient.mlp import MLPProbe
 from cryoprobe.pipeline.probes.gradient.sgd import SGDProbe
 from cryoprobe.pipeline.probes.knn.neighbours import KNNProbe
 from cryoprobe.pipeline.probes.logistic import LogisticProbe
 from cryoprobe.pipeline.saved import check_savable, check_writable, load_probe, save_probe
+from cryoprobe.pipeline.tasks import MULTI_LABEL, SINGLE_LABEL
 from cryoprobe.stores.layout import dump_seal
 
 D = 12
@@ -146,7 +147,7 @@ def assert_same(probe: cryoprobe.SavedProbe, estimator: Any, x: Any) -> None:
 @pytest.mark.parametrize("classes", [2, 4])
 def test_a_saved_probe_predicts_as_its_estimator(estimator: Any, classes: int, tmp_path: Path) -> None:
     x, y = rows(classes=classes)
-    check_savable(estimator)
+    check_savable(estimator, SINGLE_LABEL)
     estimator.fit(x, y)
     probe = saved(estimator, tmp_path / "p")
     assert_same(probe, estimator, rows(seed=1)[0])
@@ -157,8 +158,8 @@ def test_a_saved_probe_predicts_as_its_estimator(estimator: Any, classes: int, t
 )
 def test_so_does_one_of_several_labels(estimator: Any, tmp_path: Path) -> None:
     x, _ = rows()
-    check_savable(estimator, multilabel=True)
-    fitted = for_multilabel(estimator).fit(x, flags(x))
+    check_savable(estimator, MULTI_LABEL)
+    fitted = for_task(estimator, MULTI_LABEL).fit(x, flags(x))
     probe = saved(fitted, tmp_path / "p", multilabel=True)
     assert probe.predict(x).dtype == np.uint8
     assert_same(probe, fitted, rows(seed=1)[0])
@@ -237,13 +238,13 @@ def test_loading_and_predicting_need_neither_torch_nor_scikit_learn(file: Path) 
 )
 def test_what_cannot_be_saved_is_refused_before_it_is_fitted(estimator: Any) -> None:
     with pytest.raises(cryoprobe.BadInput, match=r"cannot be saved.*\n.*can be saved: logreg"):
-        check_savable(estimator)
+        check_savable(estimator, SINGLE_LABEL)
 
 
 def test_a_network_of_several_labels_is_refused_before_it_is_fitted() -> None:
-    check_savable(MLPProbe())
+    check_savable(MLPProbe(), SINGLE_LABEL)
     with pytest.raises(cryoprobe.BadInput, match="one network a class"):
-        check_savable(MLPProbe(), multilabel=True)
+        check_savable(MLPProbe(), MULTI_LABEL)
 
 
 def test_an_estimator_that_has_not_been_fitted_is_refused(tmp_path: Path) -> None:

@@ -17,12 +17,12 @@ from sklearn.preprocessing import StandardScaler
 from support.logistic_problems import problem
 from threadpoolctl import threadpool_limits
 
+from cryoprobe.pipeline.probes.block_threads import BlockThreads
 from cryoprobe.pipeline.probes.logistic import LogisticProbe, Path, Rotated, fit_path
 from cryoprobe.pipeline.probes.logistic import path as path_module
 from cryoprobe.pipeline.probes.logistic.certificate import certificate
-from cryoprobe.pipeline.probes.logistic.objective import Evaluation, Models, Point, Task, evaluate
+from cryoprobe.pipeline.probes.logistic.objective import Evaluation, Models, Point, WeightedTargets, evaluate
 from cryoprobe.pipeline.probes.logistic.rows import MatrixRows
-from cryoprobe.pipeline.probes.team import Team
 
 Array = npt.NDArray[Any]
 
@@ -154,14 +154,14 @@ def test_no_point_is_below_the_bound_of_any_other(kind: str, weighted: bool) -> 
     if weighted:
         shape = (n, columns) if kind == "flags" else n
         weights = torch.from_numpy(rng.uniform(0.1, 3, shape))
-    task = Task(targets, weights, heads)
-    with Team(1, workers=False) as team:
+    weighted = WeightedTargets(targets, weights, heads)
+    with BlockThreads(1, workers=False) as pool:
 
         def oracle(models: Models, point: Point) -> Evaluation:
             blocks = MatrixRows(x).blocks()
-            return evaluate(blocks, task, models, point, dtype=torch.float64, scale=1.0, team=team)
+            return evaluate(blocks, weighted, models, point, dtype=torch.float64, scale=1.0, pool=pool)
 
-        bounds = certificate(oracle, task, d)
+        bounds = certificate(oracle, weighted, d)
         trials = 60
         models = Models(
             torch.full((trials * columns,), 30.0, dtype=torch.float64), torch.arange(columns).repeat(trials)

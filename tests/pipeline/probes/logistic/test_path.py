@@ -14,13 +14,12 @@ from sklearn.multiclass import OneVsRestClassifier
 from threadpoolctl import threadpool_limits
 
 from cryoprobe.errors import BadInput
-from cryoprobe.pipeline.probes.logistic import course as course_module
-from cryoprobe.pipeline.probes.logistic import fit_path
+from cryoprobe.pipeline.probes.block_threads import BlockThreads
+from cryoprobe.pipeline.probes.logistic import fit_path, path_schedule
 from cryoprobe.pipeline.probes.logistic.axes import rotate_
 from cryoprobe.pipeline.probes.logistic.levels import extrapolations, interpolation, levels, outwards
 from cryoprobe.pipeline.probes.logistic.newton import Search
 from cryoprobe.pipeline.probes.logistic.objective import Models, Point
-from cryoprobe.pipeline.probes.team import Team
 
 LAMBDAS = np.array([100.0, 1.0, 0.01])
 Array = npt.NDArray[Any]
@@ -197,7 +196,7 @@ def test_axes_of_independent_features_stay_as_they_are(mixed: bool) -> None:
     if mixed:
         x = x @ np.linalg.qr(rng.standard_normal((300, 300)))[0]
     rows = torch.from_numpy(x)
-    basis, turned, _ = rotate_(rows.clone(), None, torch.float64, torch.float64, Team(1))
+    basis, turned, _ = rotate_(rows.clone(), None, torch.float64, torch.float64, BlockThreads(1))
     assert torch.equal(basis, torch.eye(300, dtype=torch.float64)) is not mixed
     np.testing.assert_allclose(turned, rows @ basis, atol=1e-12)
 
@@ -212,7 +211,7 @@ def test_penalties_that_are_set_aside_are_reached_from_their_neighbours(monkeypa
     x, y = problem(n=1000)
     lambdas = np.geomspace(1e-4, 1e2, 40)
     plain = fit_path(x, y, lambdas, precision="float64", tol=1e-9)
-    monkeypatch.setattr(course_module, "_SOON", 2)
+    monkeypatch.setattr(path_schedule, "_SOON", 2)
     lines: list[str] = []
     path = fit_path(x, y, lambdas, precision="float64", tol=1e-9, report=lines.append)
     assert sum(line.startswith("step 0") for line in lines) > len(levels(lambdas)) + 2

@@ -49,7 +49,7 @@ def test_a_small_sample_for_curvature_leads_to_the_same_optimum(data: tuple[Any,
 
     x, y = data
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(module, "_sample_rows", lambda *_: 6000)
+        patch.setattr(module, "_sample_size", lambda *_: 6000)
         part = fit_path(streamed(x, 5000), y, LAMBDAS, tol=1e-7, precision="float64", max_steps=60)
     whole = fit_path(x, y, LAMBDAS, tol=1e-7, precision="float64", max_steps=60)
     assert part.converged.all()

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 import torch
 
+from cryoprobe.pipeline.probes.block_threads import BlockThreads
 from cryoprobe.pipeline.probes.logistic import fit_path
 from cryoprobe.pipeline.probes.logistic.axes import Axes, rotate_
 from cryoprobe.pipeline.probes.logistic.objective import Point
-from cryoprobe.pipeline.probes.team import Team
 
 D, K = 60, 4
 LAMBDAS = np.array([10.0, 0.1, 0.001])
@@ -77,8 +77,8 @@ def test_axes_are_orthonormal_and_hold_the_rows(n: int, dtype: torch.dtype) -> N
     x -= x.mean(0)
     x[-1] = x[0]
     close = 1e-5 if dtype == torch.float32 else 1e-13
-    with Team(1, workers=False) as team:
-        basis, rotated, square = rotate_(x.clone(), None, dtype, dtype, team)
+    with BlockThreads(1, workers=False) as pool:
+        basis, rotated, square = rotate_(x.clone(), None, dtype, dtype, pool)
         assert basis.shape == (D, min(n, D))
         torch.testing.assert_close(basis.T @ basis, torch.eye(basis.shape[1]).double(), rtol=0, atol=close)
         torch.testing.assert_close(rotated.double() @ basis.T, x.double(), rtol=0, atol=10 * close)
@@ -86,6 +86,6 @@ def test_axes_are_orthonormal_and_hold_the_rows(n: int, dtype: torch.dtype) -> N
         axes = Axes(torch.randn(D).double(), basis, 1.0)
         point = Point(torch.randn(2, K, basis.shape[1]).double(), torch.randn(2, K).double())
         for there, back in (("to_features", "from_features"), ("gradient_of_features", "gradient")):
-            again = getattr(axes, back)(getattr(axes, there)(point, team), team)
+            again = getattr(axes, back)(getattr(axes, there)(point, pool), pool)
             torch.testing.assert_close(again.w, point.w, rtol=0, atol=100 * close)
             torch.testing.assert_close(again.b, point.b, rtol=0, atol=100 * close)

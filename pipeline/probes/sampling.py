@@ -1,4 +1,4 @@
-"""Which training rows a few-shot or label-efficiency trial gets. Depends on labels and seed alone.
+"""Which training rows a few-shot or label-efficiency trial gets, and which choose. Depends on labels and seed alone.
 
 Every draw is the beginning of one order of the rows: with one seed, the rows of 1 shot are among those of 5, and those
 of 1 % among those of 10 %. Nothing is read from, or done to, a global random state, and nothing depends on what has
@@ -10,12 +10,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
+from ...arrays import Indices, Targets
 from ...errors import BadInput
-from .part import Indices
-
-Targets = npt.NDArray[np.int64] | npt.NDArray[np.uint8]
+from ..tasks import task_of
 
 
 @dataclass(frozen=True)
@@ -63,22 +61,19 @@ def draw_shots(
     first, further : ndarray, int64
         Of one label a row: class after class, each in the order of its permutation by one ``default_rng(seed)``, which
         is how big_vision draws (big_vision/evaluators/fewshot_lsr.py).
+
+    Examples
+    --------
+    >>> y = np.array([0, 0, 0, 1, 1, 1])
+    >>> first, further = draw_shots(y, shots=1, seed=0, then=1)
+    >>> y[first].tolist(), y[further].tolist(), np.intersect1d(first, further).size
+    ([0, 1], [0, 1], 0)
     """
     if shots < 1:
         raise BadInput(f"{shots} shots cannot be drawn.", hint="Give 1 or more.", key="shots", found=shots)
     if apart is not None:
         return draw_shots(labels, shots, seed)[0], np.sort(draw_shots(apart, then, seed)[0] if then else _NONE)
-    rng = np.random.default_rng(seed)
-    if labels.ndim == 2:
-        order = rng.permutation(len(labels))
-        taken = until_each_has(labels[order], shots)
-        left = order[~taken]
-        return order[taken], left[until_each_has(labels[left], then)]
-    orders = [rng.permutation(np.flatnonzero(labels == label)) for label in range(int(labels.max()) + 1)]
-    return (
-        np.concatenate([order[:shots] for order in orders]),
-        np.concatenate([order[shots : shots + then] for order in orders]),
-    )
+    return task_of(labels).draw_shots(labels, shots, then, np.random.default_rng(seed))
 
 
 def draw_fraction(labels: Targets, fraction: float, seed: int) -> Indices:
@@ -95,40 +90,65 @@ def draw_fraction(labels: Targets, fraction: float, seed: int) -> Indices:
     -------
     ndarray, int64
         Ascending.
+
+    Examples
+    --------
+    >>> y = np.array([0, 0, 0, 0, 1, 1])
+    >>> y[draw_fraction(y, 0.5, seed=0)].tolist()
+    [0, 0, 1]
     """
     if not 0 < fraction <= 1:
         raise BadInput(f"A fraction of the rows is above 0 and at most 1, not {fraction}.", key="fraction")
-    rng = np.random.default_rng(seed)
-    if labels.ndim == 2:
-        return np.sort(rng.permutation(len(labels))[: max(1, round(fraction * len(labels)))])
-    orders = [rng.permutation(np.flatnonzero(labels == label)) for label in range(int(labels.max()) + 1)]
-    return np.sort(np.concatenate([order[: max(1, round(fraction * len(order)))] for order in orders]))
-
-
-def is_mixed(labels: Targets) -> bool:
-    """Say whether the classes of the rows come in mixed order, rather than one class after the other.
-
-    Mixed: neighbours differ at least half as often as rows that are put in order at random. Flags count as mixed.
-    """
-    if labels.ndim == 2 or len(labels) < 2:
-        return True
-    shares = np.unique(labels, return_counts=True)[1] / len(labels)
-    return bool(np.mean(np.diff(labels) != 0) >= 0.5 * (1 - np.square(shares).sum()))
+    return task_of(labels).draw_fraction(labels, fraction, np.random.default_rng(seed))
 
 
 def first_rows(labels: Targets, count: int, seed: int) -> Indices:
     """Return the first rows of a data set, ascending; of rows that come class after class as many drawn ones."""
-    if is_mixed(labels):
+    if task_of(labels).is_mixed(labels):
         return np.arange(min(count, len(labels)), dtype=np.int64)
     return np.sort(np.random.default_rng(seed).permutation(len(labels))[:count])
 
 
-def until_each_has(flags: Targets, enough: int) -> npt.NDArray[np.bool_]:
-    """Say which rows are taken when going through them, while one of a row's flags has been taken too seldom."""
-    taken = np.zeros(len(flags), dtype=bool)
-    counts = np.zeros(flags.shape[1], dtype=np.int64)
-    for i, row in enumerate(flags.astype(bool)):
-        if (counts[row] < enough).any():
-            taken[i] = True
-            counts[row] += 1
-    return taken
+def stratified_holdout(labels: Targets, fraction: float, seed: int) -> tuple[Indices, Indices]:
+    """Split rows in two, class by class.
+
+    Every class gives its share, ``fraction`` of its rows; what rounding leaves goes to the classes with the largest
+    remainders, so that the total is ``round(fraction * n)`` unless a class would be left without a row. A class always
+    keeps at least one row, so a class with a single row is kept whole. Of multi-label rows every flag gives its share,
+    as nearly as rows with several flags allow, and keeps a row too.
+
+    Parameters
+    ----------
+    labels : ndarray, int64 [n] or uint8 [n, C]
+    fraction : float
+        Share to hold out, between 0 and 1.
+    seed : int
+        Of a generator of its own: no global state is read or changed.
+
+    Returns
+    -------
+    keep, held : ndarray, int64
+        Ascending indices; together every row, once.
+
+    Raises
+    ------
+    BadInput
+        If `fraction` is not between 0 and 1, or nothing could be held out.
+
+    Examples
+    --------
+    >>> y = np.array([0, 0, 0, 0, 1, 1])
+    >>> keep, held = stratified_holdout(y, 0.5, seed=0)
+    >>> y[keep].tolist(), y[held].tolist()
+    ([0, 0, 1], [0, 0, 1])
+    """
+    if not 0 < fraction < 1:
+        raise BadInput(f"hold-out fraction {fraction} is not between 0 and 1", hint="Give for example 0.2.")
+    is_held = task_of(labels).hold_out(labels, fraction, np.random.default_rng(seed))
+    if not is_held.any():
+        raise BadInput(
+            f"nothing can be held out of {len(labels)} rows: every class needs one row to train on",
+            hint="Give a larger fraction, more rows, or a validation split.",
+            found=fraction,
+        )
+    return np.flatnonzero(~is_held), np.flatnonzero(is_held)

@@ -1,4 +1,4 @@
-"""What every closed-form probe does first: take rows and labels as numpy arrays, checked as scikit-learn checks them.
+"""What every probe of ours does first: take rows and labels as numpy arrays, checked as scikit-learn checks them.
 
 Rows of float32 and float64 are kept as they are, halves are widened to float32, anything else becomes float64. Torch
 tensors are taken from any device. Nothing here computes a probe.
@@ -10,13 +10,10 @@ import sys
 from typing import Any, NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 from sklearn.utils.multiclass import check_classification_targets, type_of_target
-from sklearn.utils.validation import check_is_fitted, column_or_1d
+from sklearn.utils.validation import check_array, check_is_fitted, column_or_1d
 
-Rows = npt.NDArray[np.float32] | npt.NDArray[np.float64]
-Float64 = npt.NDArray[np.float64]
-Indices = npt.NDArray[np.int64]
+from ...arrays import Array, Features, Float64, Indices, Int64
 
 _ROWS_AT_ONCE = 8192
 """Rows that are widened to float64 together; at 1,024 dimensions they are 64 MiB."""
@@ -34,12 +31,12 @@ class Labelled(NamedTuple):
         Labels in ascending order; 0 to C - 1 where there are flags.
     """
 
-    x: Rows
-    codes: Indices
-    classes: npt.NDArray[Any]
+    x: Features
+    codes: Int64
+    classes: Array
 
     @property
-    def multilabel(self) -> bool:
+    def are_flags(self) -> bool:
         """Whether a row may have several labels."""
         return self.codes.ndim == 2
 
@@ -67,7 +64,7 @@ def as_numpy(values: Any) -> Any:
     return values
 
 
-def check_labelled(estimator: Any, X: Any, y: Any, *, multilabel: bool = False) -> Labelled:
+def check_labelled(estimator: Any, X: Any, y: Any, *, flags: bool = False) -> Labelled:
     """Check what an estimator is fitted on, and note the number and names of its features.
 
     Parameters
@@ -75,32 +72,55 @@ def check_labelled(estimator: Any, X: Any, y: Any, *, multilabel: bool = False) 
     estimator : BaseEstimator
         Gets ``n_features_in_``, and ``feature_names_in_`` where `X` has names.
     X : array-like [n, d]
-    y : array-like [n] or, where `multilabel`, 0/1 flags [n, C]
-    multilabel : bool
+    y : array-like [n], or 0/1 flags [n, C] if `flags`
+    flags : bool
         Whether the estimator takes flags.
 
     Raises
     ------
     ValueError
         If rows are not finite numbers, labels are not classes, or there is a single class.
+
+    Examples
+    --------
+    >>> from cryoprobe.pipeline.probes.closed_form.centroids import NearestMeanProbe
+    >>> check_labelled(NearestMeanProbe(), [[0.0], [1.0], [2.0]], ["b", "a", "b"]).codes.tolist()
+    [1, 0, 1]
     """
     if y is None:
         raise ValueError(f"{type(estimator).__name__} requires y to be passed, but the target y is None.")
-    x, y = _validated(estimator, as_numpy(X), as_numpy(y), multilabel=multilabel)
-    if multilabel and type_of_target(y) == "multilabel-indicator":
-        flags = np.asarray(y.toarray() if hasattr(y, "toarray") else y)
-        if not np.isin(flags, (0, 1)).all():
+    x, y = _validated(estimator, as_numpy(X), as_numpy(y), flags=flags)
+    return Labelled(x, *_codes_and_classes(estimator, y, flags=flags))
+
+
+def check_labels(estimator: Any, x: Any, y: Any, *, flags: bool = False) -> Labelled:
+    """Check the labels alone of rows that are no numpy array, and checked elsewhere: tensors, or blocks of a stream.
+
+    Raises
+    ------
+    ValueError
+        As `check_labelled`.
+    """
+    return Labelled(
+        x, *_codes_and_classes(estimator, check_array(as_numpy(y), ensure_2d=False, dtype=None), flags=flags)
+    )
+
+
+def _codes_and_classes(estimator: Any, y: Any, *, flags: bool) -> tuple[Int64, Array]:
+    if flags and type_of_target(y) == "multilabel-indicator":
+        given = np.asarray(y.toarray() if hasattr(y, "toarray") else y)
+        if not np.isin(given, (0, 1)).all():
             raise ValueError("Labels [n, C] must be flags, 0 or 1.")
-        return Labelled(x, flags.astype(np.int64), np.arange(flags.shape[1]))
+        return given.astype(np.int64, copy=False), np.arange(given.shape[1])
     y = column_or_1d(y, warn=True)
     check_classification_targets(y)
     classes, codes = np.unique(y, return_inverse=True)
     if len(classes) < 2:
-        raise ValueError(f"Classifier can't train when only one class is present: {classes}.")
-    return Labelled(x, codes.astype(np.int64), classes)
+        raise ValueError(f"{type(estimator).__name__} needs rows of at least two classes, and there is one class.")
+    return codes.astype(np.int64, copy=False), classes
 
 
-def check_rows(estimator: Any, X: Any) -> Rows:
+def check_rows(estimator: Any, X: Any) -> Features:
     """Check what a fitted estimator is asked about.
 
     Raises
@@ -110,7 +130,7 @@ def check_rows(estimator: Any, X: Any) -> Rows:
         If rows are not finite numbers, or do not have the features that the estimator was fitted on.
     """
     check_is_fitted(estimator)
-    x: Rows = _validated(estimator, as_numpy(X))
+    x: Features = _validated(estimator, as_numpy(X))
     return x
 
 
@@ -141,7 +161,7 @@ def blocks(n: int, size: int = _ROWS_AT_ONCE) -> list[slice]:
     return [slice(start, min(start + size, n)) for start in range(0, n, size)]
 
 
-def class_sums(x: Rows, codes: Indices, n_classes: int, inverse_norms: Float64 | None = None) -> Float64:
+def class_sums(x: Features, codes: Indices, n_classes: int, inverse_norms: Float64 | None = None) -> Float64:
     """Return the sum of every class' rows, float64 [C, d], accumulated in float64.
 
     Parameters
@@ -164,7 +184,7 @@ def class_sums(x: Rows, codes: Indices, n_classes: int, inverse_norms: Float64 |
     return sums
 
 
-def squares(x: Rows) -> Float64:
+def squares(x: Features) -> Float64:
     """Return the squared Euclidean norm of every row, float64 [n].
 
     Raises
@@ -180,20 +200,20 @@ def squares(x: Rows) -> Float64:
     return found
 
 
-def norms(x: Rows) -> Float64:
+def norms(x: Features) -> Float64:
     """Return the Euclidean norm of every row, float64 [n]; 1 for a row of zeros, which no factor can scale."""
     found: Float64 = np.sqrt(squares(x))
     found[found == 0] = 1.0
     return found
 
 
-def _validated(estimator: Any, X: Any, y: Any = None, *, multilabel: bool = False) -> Any:
+def _validated(estimator: Any, X: Any, y: Any = None, *, flags: bool = False) -> Any:
     """Run scikit-learn's own checks; with `y`, as for a fit."""
     how: dict[str, Any] = {"dtype": [np.float64, np.float32]}
     if y is None:
         how["reset"] = False
     else:
-        how.update(y=y, multi_output=multilabel)
+        how.update(y=y, multi_output=flags)
     from sklearn.utils.validation import validate_data
 
     return validate_data(estimator, X, **how)

@@ -1,4 +1,4 @@
-"""The course of a path: which penalties are fitted when, and from where."""
+"""The order of the fits of a path: which penalties are fitted when, and from where."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
-import numpy.typing as npt
 
-from .levels import Indices, extrapolations, falling, interpolation, levels, outwards
+from ....arrays import Float64, Indices
+from .levels import extrapolations, falling, interpolation, levels, outwards
 from .newton import Search
 from .objective import Point
 from .rules import Rules, Start
@@ -17,13 +17,11 @@ from .rules import Rules, Start
 if TYPE_CHECKING:
     import torch
 
-Float64 = npt.NDArray[np.float64]
-
 _SOON = 12
 """Steps from the start after which a penalty of a long path is set aside."""
 
 
-class Course:
+class PathSchedule:
     """Fits the first few penalties from the largest down, then level by level, each from those around that are done.
 
     Parameters
@@ -124,11 +122,11 @@ class Course:
         if degree > 1:
             last = before[-1:]
             was = self._found.point.keep(self._models(last))
-            told = [
+            predicted = [
                 self._mixed(before[:-1], weights[None])
                 for weights in extrapolations(self._penalties[before[:-1]], self._penalties[last])
             ]
-            off = [point.plus(was, -1.0) for point in told]
+            off = [point.plus(was, -1.0) for point in predicted]
             degree = int(np.argmin([float(part.dot(part).sum()) for part in off]))
         weights = extrapolations(self._penalties[before], self._penalties[place])[degree]
         latest, which = self._models(before[-1:]), self._models(place)

@@ -4,19 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
-import numpy.typing as npt
 
+from ...arrays import Float32, Indices, Targets
 from ...errors import BadInput
 from ...stores.feature_set import FeatureSet
+from ..tasks import Task, task_of
 
 if TYPE_CHECKING:
     from .logistic import Rotated
-
-Matrix = npt.NDArray[np.float32]
-Indices = npt.NDArray[np.int64]
 
 BLOCK_ROWS = 8192
 """Of a matrix, where rows are gone through block by block: at 1,280 dimensions 40 MiB."""
@@ -67,7 +65,7 @@ class StoredRows:
         """Return these rows and then those."""
         return StoredRows((*self._sources, *other._sources), raw=self._raw)
 
-    def blocks(self) -> Iterator[Matrix]:
+    def blocks(self) -> Iterator[Float32]:
         """Yield every row once, float32 [b, d], always in the same blocks."""
         size = max(64, _BLOCK_BYTES // (4 * self.shape[1]))
         for feature_set, rows in self._sources:
@@ -81,7 +79,7 @@ class StoredRows:
                     yield x
 
 
-class Whole:
+class FeatureMatrix:
     """A matrix that parts are taken of, and its rotation: computed when it is first wanted, for all fits on parts.
 
     Parameters
@@ -90,7 +88,7 @@ class Whole:
         Not to be changed.
     """
 
-    def __init__(self, matrix: Matrix) -> None:
+    def __init__(self, matrix: Float32) -> None:
         self.matrix = matrix
         self._rotated: Rotated | None = None
 
@@ -108,8 +106,12 @@ class Whole:
         return self._rotated
 
 
+FeatureRows: TypeAlias = Float32 | StoredRows
+"""Features of rows, [n, d]: in memory, or read block by block."""
+
+
 @dataclass(frozen=True)
-class Part:
+class LabelledFeatures:
     """Rows and their labels.
 
     Parameters
@@ -118,22 +120,22 @@ class Part:
         Embeddings, of unit norm unless the protocol wants raw ones.
     y : ndarray, int64 [n] or uint8 [n, C]
         Class index, or one 0/1 flag a class.
-    whole : Whole, optional
+    whole : FeatureMatrix, optional
         What the rows were taken of.
     rows : ndarray, int64 [n], optional
         Which rows of it they are; None for all.
     """
 
-    x: Matrix | StoredRows
-    y: npt.NDArray[np.int64] | npt.NDArray[np.uint8]
-    whole: Whole | None = None
+    x: FeatureRows
+    y: Targets
+    whole: FeatureMatrix | None = None
     rows: Indices | None = None
 
     def __len__(self) -> int:
         return len(self.y)
 
     @property
-    def matrix(self) -> Matrix:
+    def matrix(self) -> Float32:
         """The rows in memory.
 
         Raises
@@ -151,7 +153,7 @@ class Part:
         return self.x
 
     @property
-    def for_logistic(self) -> Matrix | StoredRows | Rotated:
+    def for_logistic(self) -> FeatureRows | Rotated:
         """The rows as logistic regression takes them: with the rotation that they share with other parts, if it pays.
 
         A few rows of many are better rotated by themselves, in the space that they span.
@@ -164,27 +166,27 @@ class Part:
         return self.whole.rotated.rows(self.rows) if len(self) >= max(n // 4, d) else self.x
 
     @property
-    def multilabel(self) -> bool:
-        """Whether labels are flags."""
-        return self.y.ndim == 2
+    def task(self) -> Task:
+        """What is asked of the rows: one label each, or flags."""
+        return task_of(self.y)
 
-    def take(self, rows: Indices) -> Part:
+    def take(self, rows: Indices) -> LabelledFeatures:
         """Return some of the rows."""
         own = rows if self.rows is None else self.rows[rows]
-        return Part(self.x[rows], self.y[rows], self.whole, None if self.whole is None else own)
+        return LabelledFeatures(self.x[rows], self.y[rows], self.whole, None if self.whole is None else own)
 
-    def joined(self, other: Part) -> Part:
+    def joined(self, other: LabelledFeatures) -> LabelledFeatures:
         """Return these rows and then those."""
-        y: npt.NDArray[np.int64] | npt.NDArray[np.uint8] = np.concatenate([self.y, other.y])
+        y: Targets = np.concatenate([self.y, other.y])
         if isinstance(self.x, StoredRows) and isinstance(other.x, StoredRows):
-            return Part(self.x.joined(other.x), y)
+            return LabelledFeatures(self.x.joined(other.x), y)
         x = np.concatenate([self.matrix, other.matrix])
         if self.whole is None or self.whole is not other.whole or self.rows is None or other.rows is None:
-            return Part(x, y)
-        return Part(x, y, self.whole, np.concatenate([self.rows, other.rows]))
+            return LabelledFeatures(x, y)
+        return LabelledFeatures(x, y, self.whole, np.concatenate([self.rows, other.rows]))
 
 
-def blocks_of(x: Matrix | StoredRows) -> Iterator[Matrix]:
+def blocks_of(x: FeatureRows) -> Iterator[Float32]:
     """Yield the rows, block by block."""
     if isinstance(x, StoredRows):
         yield from x.blocks()

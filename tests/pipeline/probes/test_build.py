@@ -8,7 +8,7 @@ from sklearn.preprocessing import StandardScaler
 
 from cryoprobe.errors import BadInput
 from cryoprobe.pipeline.probes import ProbeRequest, make_estimator, needs_validation
-from cryoprobe.pipeline.probes.estimators import at_value
+from cryoprobe.pipeline.probes.build import at_value
 
 HERE = __name__
 

@@ -11,12 +11,11 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
+from ...arrays import Array
 from ...errors import BadInput
+from ..tasks import MULTI_LABEL, SINGLE_LABEL, Task, task_of
 from .header import Kind, Neighbours, Probability, Step
-
-Tensor = npt.NDArray[Any]
 
 SAVABLE = (
     "Probes that can be saved: logreg, logistic, ridge, few-shot-ridge, nearest-mean, lda, sgd, mlp and KNNProbe; "
@@ -26,7 +25,7 @@ SAVABLE = (
 
 
 @dataclass(frozen=True)
-class Parts:
+class ProbeTensors:
     """What an estimator amounts to.
 
     Parameters
@@ -43,38 +42,38 @@ class Parts:
     """
 
     kind: Kind
-    tensors: dict[str, Tensor]
-    classes: Tensor
+    tensors: dict[str, Array]
+    classes: Array
     probability: Probability | None
-    before: list[tuple[Step, dict[str, Tensor]]] = field(default_factory=list)
+    before: list[tuple[Step, dict[str, Array]]] = field(default_factory=list)
     neighbours: Neighbours | None = None
 
-    def all_tensors(self) -> dict[str, Tensor]:
+    def all_tensors(self) -> dict[str, Array]:
         """Return the tensors under the names that they have in the file."""
         steps = {f"before.{i}.{n}": t for i, (_, tensors) in enumerate(self.before) for n, t in tensors.items()}
         return {**steps, **self.tensors}
 
 
-def check_savable(estimator: Any, *, multilabel: bool = False) -> None:
+def check_savable(estimator: Any, task: Task) -> None:
     """Refuse an estimator that cannot be saved; it need not be fitted.
 
     Parameters
     ----------
     estimator : object
         As it will be fitted, or, of multi-label data, before it is wrapped for them.
-    multilabel : bool
-        Whether it will be fitted on flags.
+    task : Task
+        Which targets it will be fitted on.
 
     Raises
     ------
     BadInput
         If it cannot be saved; says why, and which can.
     """
-    if (why := _refusal(estimator, multilabel)) is not None:
+    if (why := _refusal(estimator, task)) is not None:
         raise _unsavable(estimator, why)
 
 
-def parts_of(estimator: Any, *, multilabel: bool) -> Parts:
+def tensors_of(estimator: Any, task: Task) -> ProbeTensors:
     """Return what a fitted estimator amounts to.
 
     Raises
@@ -84,17 +83,17 @@ def parts_of(estimator: Any, *, multilabel: bool) -> Parts:
     """
     from sklearn.pipeline import Pipeline
 
-    check_savable(estimator, multilabel=multilabel)
+    check_savable(estimator, task)
     if not hasattr(estimator, "classes_"):
         raise _unsavable(estimator, "it has not been fitted")
     if isinstance(estimator, Pipeline):
         steps = [step for _, transformer in estimator.steps[:-1] for step in _step(transformer)]
-        last = parts_of(estimator.steps[-1][1], multilabel=multilabel)
+        last = tensors_of(estimator.steps[-1][1], task)
         return replace(last, before=[*steps, *last.before])
-    return _parts(estimator, multilabel)
+    return _tensors(estimator, task)
 
 
-def _refusal(estimator: Any, multilabel: bool) -> str | None:
+def _refusal(estimator: Any, task: Task) -> str | None:
     from sklearn.linear_model._base import LinearClassifierMixin
     from sklearn.multiclass import OneVsRestClassifier
     from sklearn.pipeline import Pipeline
@@ -113,14 +112,14 @@ def _refusal(estimator: Any, multilabel: bool) -> str | None:
             normalises = isinstance(step, Normalizer) and step.norm == "l2"
             if not (normalises or isinstance(step, StandardScaler) or step in (None, "passthrough")):
                 return f"{_called(step)} is a step of it"
-        return _refusal(estimator.steps[-1][1], multilabel)
+        return _refusal(estimator.steps[-1][1], task)
     if isinstance(estimator, FlagsProbe) and estimator.together:
-        return _refusal(estimator.estimator, True)
+        return _refusal(estimator.estimator, MULTI_LABEL)
     if isinstance(estimator, OneVsRestClassifier | FlagsProbe):
         inner = estimator.estimator
-        return "its binary problems are not linear" if isinstance(inner, KNNProbe) else _refusal(inner, True)
+        return "its binary problems are not linear" if isinstance(inner, KNNProbe) else _refusal(inner, MULTI_LABEL)
     if isinstance(estimator, MLPProbe):
-        return "of multi-label data it is one network a class" if multilabel else None
+        return None if task.exclusive else "of multi-label data it is one network a class"
     if isinstance(estimator, LinearClassifierMixin):
         odd = getattr(estimator, "loss", None) == "modified_huber"
         return "its probabilities are neither a softmax nor a sigmoid" if odd else None
@@ -132,7 +131,7 @@ def _refusal(estimator: Any, multilabel: bool) -> str | None:
     )
 
 
-def _parts(estimator: Any, multilabel: bool) -> Parts:
+def _tensors(estimator: Any, task: Task) -> ProbeTensors:
     from sklearn.multiclass import OneVsRestClassifier
 
     from ..probes.closed_form.centroids import NearestMeanProbe
@@ -143,14 +142,15 @@ def _parts(estimator: Any, multilabel: bool) -> Parts:
     classes = np.asarray(estimator.classes_)
     if isinstance(estimator, KNNProbe):
         rows, codes = estimator._x, estimator._codes
-        targets = {"flags": codes.astype(np.uint8)} if codes.ndim == 2 else {"labels": codes.astype(np.int64)}
+        task = task_of(codes)
+        targets: dict[str, Array] = {task.targets: task.as_targets(codes)}
         neighbours = Neighbours(
             k=estimator.k_,
             weights=estimator.weights,
             temperature=float(estimator.temperature),
             metric=estimator.metric,
         )
-        return Parts("knn", {"rows": rows, **targets}, classes, "votes", neighbours=neighbours)
+        return ProbeTensors("knn", {"rows": rows, **targets}, classes, "votes", neighbours=neighbours)
     if isinstance(estimator, MLPProbe):
         scale = np.full_like(estimator.center_, estimator.scale_, dtype=np.float64)
         tensors = {
@@ -159,13 +159,15 @@ def _parts(estimator: Any, multilabel: bool) -> Parts:
             "weight": estimator.coefs_[1].T,
             "intercept": estimator.intercepts_[1],
         }
-        return Parts("mlp", tensors, classes, "softmax", [("standardise", {"mean": estimator.center_, "scale": scale})])
+        return ProbeTensors(
+            "mlp", tensors, classes, "softmax", [("standardise", {"mean": estimator.center_, "scale": scale})]
+        )
     if isinstance(estimator, FlagsProbe):
         return _flags(estimator, classes)
     if isinstance(estimator, OneVsRestClassifier):
-        trained = [None if not hasattr(e, "classes_") else parts_of(e, multilabel=False) for e in estimator.estimators_]
+        trained = [None if not hasattr(e, "classes_") else tensors_of(e, SINGLE_LABEL) for e in estimator.estimators_]
         always = [float(np.ravel(e.y_)[0]) if hasattr(e, "y_") else 0.0 for e in estimator.estimators_]
-        return _one_vs_rest(estimator, trained, always, classes, multilabel)
+        return _one_vs_rest(estimator, trained, always, classes, task)
     if isinstance(estimator, NearestMeanProbe):
         means = estimator.means_
         if estimator.metric == "cosine":
@@ -175,26 +177,26 @@ def _parts(estimator: Any, multilabel: bool) -> Parts:
     weight, intercept = np.atleast_2d(estimator.coef_), np.atleast_1d(estimator.intercept_)
     if len(intercept) != len(weight):  # fitted without one
         intercept = np.broadcast_to(intercept, len(weight))
-    return _linear(weight, intercept, classes, _probability(estimator, len(weight), multilabel))
+    return _linear(weight, intercept, classes, _probability(estimator, len(weight), task))
 
 
 def _linear(
-    weight: Tensor,
-    intercept: Tensor,
-    classes: Tensor,
+    weight: Array,
+    intercept: Array,
+    classes: Array,
     probability: Probability | None,
-    before: list[tuple[Step, dict[str, Tensor]]] | None = None,
-) -> Parts:
-    return Parts("linear", {"weight": weight, "intercept": intercept}, classes, probability, before or [])
+    before: list[tuple[Step, dict[str, Array]]] | None = None,
+) -> ProbeTensors:
+    return ProbeTensors("linear", {"weight": weight, "intercept": intercept}, classes, probability, before or [])
 
 
-def _probability(estimator: Any, outputs: int, multilabel: bool) -> Probability | None:
+def _probability(estimator: Any, outputs: int, task: Task) -> Probability | None:
     from sklearn.linear_model import SGDClassifier
     from sklearn.multiclass import OneVsRestClassifier
 
     if not hasattr(estimator, "predict_proba"):
         return None
-    if multilabel or outputs == 1:
+    if not task.exclusive or outputs == 1:
         return "sigmoid"
     one_by_one = (
         isinstance(estimator, SGDClassifier | OneVsRestClassifier)
@@ -204,15 +206,15 @@ def _probability(estimator: Any, outputs: int, multilabel: bool) -> Probability 
     return "normalised-sigmoid" if one_by_one else "softmax"
 
 
-def _flags(estimator: Any, classes: Tensor) -> Parts:
+def _flags(estimator: Any, classes: Array) -> ProbeTensors:
     """Return what a `FlagsProbe` amounts to: constant flags get a row, or votes, of their own."""
     always = estimator.constant_.astype(np.float64).tolist()
     if not estimator.together_:
-        trained: list[Parts | None] = [None] * len(classes)
+        trained: list[ProbeTensors | None] = [None] * len(classes)
         for column, binary in zip(estimator.varies_, estimator.estimators_, strict=True):
-            trained[column] = parts_of(binary, multilabel=False)
-        return _one_vs_rest(estimator, trained, always, classes, True)
-    inner = parts_of(estimator.estimators_[0], multilabel=True)
+            trained[column] = tensors_of(binary, SINGLE_LABEL)
+        return _one_vs_rest(estimator, trained, always, classes, MULTI_LABEL)
+    inner = tensors_of(estimator.estimators_[0], MULTI_LABEL)
     if inner.kind == "knn":
         flags = np.repeat(estimator.constant_[None].astype(np.uint8), len(inner.tensors["flags"]), axis=0)
         flags[:, estimator.varies_] = inner.tensors["flags"]
@@ -231,13 +233,13 @@ def _certain(value: float, probability: Probability | None) -> float:
 
 
 def _one_vs_rest(
-    estimator: Any, trained: list[Parts | None], always: list[float], classes: Tensor, multilabel: bool
-) -> Parts:
+    estimator: Any, trained: list[ProbeTensors | None], always: list[float], classes: Array, task: Task
+) -> ProbeTensors:
     """Stack binary problems, one row each; one that is None has a constant answer, in `always`."""
     first = next((part for part in trained if part is not None), None)
     if first is None:
         raise _unsavable(estimator, "no class has both rows with it and rows without")
-    probability = _probability(estimator, len(trained), multilabel)
+    probability = _probability(estimator, len(trained), task)
     weights, intercepts = [], []
     for value, part in zip(always, trained, strict=True):
         if part is None:
@@ -252,13 +254,13 @@ def _one_vs_rest(
     return _linear(np.stack(weights), np.array(intercepts), classes, probability, first.before)
 
 
-def _same(one: list[tuple[Step, dict[str, Tensor]]], other: list[tuple[Step, dict[str, Tensor]]]) -> bool:
+def _same(one: list[tuple[Step, dict[str, Array]]], other: list[tuple[Step, dict[str, Array]]]) -> bool:
     return [step for step, _ in one] == [step for step, _ in other] and all(
         np.array_equal(a[name], b[name]) for (_, a), (_, b) in zip(one, other, strict=True) for name in a
     )
 
 
-def _step(transformer: Any) -> list[tuple[Step, dict[str, Tensor]]]:
+def _step(transformer: Any) -> list[tuple[Step, dict[str, Array]]]:
     from sklearn.preprocessing import StandardScaler
 
     if transformer in (None, "passthrough"):

@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 
 from ...errors import BadInput
-from ..probes.part import Part
-from ..probes.training import Fitted
+from ..probes.labelled_features import LabelledFeatures
+from ..probes.sklearn_calls import Fitted
 
 
-def fit_heads(part: Part, n_classes: int, **how: Any) -> list[Fitted]:
+def fit_heads(part: LabelledFeatures, n_classes: int, **how: Any) -> list[Fitted]:
     """Train heads on a part; see `train_heads` for the parameters and their order.
 
     A head that diverged has weights of 0, and says that it did not converge.
@@ -25,7 +25,7 @@ def fit_heads(part: Part, n_classes: int, **how: Any) -> list[Fitted]:
     from ..probes.gradient.heads import train_heads
     from ..probes.gradient.sgd import head_as_probe
 
-    if part.multilabel:
+    if not part.task.exclusive:
         raise BadInput(
             "This protocol trains a softmax over exclusive classes, and these labels are flags.",
             hint="For multi-label data take --protocol clip, or a probe such as logreg.",

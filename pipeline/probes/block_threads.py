@@ -21,7 +21,7 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 
-class Team:
+class BlockThreads:
     """A context manager that holds `threads` workers.
 
     While it is open, torch uses one thread in the caller too.
@@ -39,7 +39,7 @@ class Team:
         self._pool: ThreadPoolExecutor | None = None
         self._before = 1
 
-    def __enter__(self) -> Team:
+    def __enter__(self) -> BlockThreads:
         import torch
 
         self._before = torch.get_num_threads()

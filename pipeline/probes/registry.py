@@ -1,6 +1,6 @@
 """The probes that have a short name: which estimator each one is, and with which parameters.
 
-Data only; `request` reads it to complete a request and `estimators` to build one. Installed packages add probes by the
+Data only; `request` reads it to complete a request and `build` to build one. Installed packages add probes by the
 entry point `cryoprobe.probes`. Nothing here imports scikit-learn.
 """
 

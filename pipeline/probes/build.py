@@ -1,7 +1,7 @@
 """From a request to a scikit-learn estimator, not yet fitted.
 
 Any class, or function that returns an estimator, can be named by its dotted path; it must fit and predict. What a
-user can get wrong here (the name, a parameter) is told with what would have been right.
+user can get wrong here (the name, a parameter) is an error that lists what would have been right.
 """
 
 from __future__ import annotations
@@ -15,7 +15,8 @@ from typing import Any, cast
 
 from ...class_names import composed
 from ...errors import BadInput
-from .named import named_probe, probe_names
+from ..tasks import Task
+from .registry import named_probe, probe_names
 from .request import ProbeRequest
 
 _MOST_LISTED = 20
@@ -40,6 +41,11 @@ def make_estimator(request: ProbeRequest, **overrides: Any) -> Any:
     ------
     BadInput
         If the name cannot be imported, is not an estimator that classifies, or has no such parameter.
+
+    Examples
+    --------
+    >>> make_estimator(ProbeRequest(probe="sklearn.svm.LinearSVC", seed=7), C=0.1).get_params()["random_state"]
+    7
     """
     named = named_probe(request.probe)
     factory = load(named.path if named is not None else request.probe)
@@ -75,7 +81,7 @@ def valid_parameters(estimator: Any) -> set[str]:
     return set(estimator.get_params(deep=True)) if hasattr(estimator, "get_params") else set()
 
 
-def weigh_by_name(estimator: Any, classes: Sequence[str], *, multilabel: bool) -> None:
+def weigh_by_name(estimator: Any, classes: Sequence[str], task: Task) -> None:
     """Replace class names in a ``class_weight``, of the estimator or of a step inside it, by the classes' places.
 
     Parameters
@@ -84,7 +90,7 @@ def weigh_by_name(estimator: Any, classes: Sequence[str], *, multilabel: bool) -
         Changed in place.
     classes : sequence of str
         Classes that a weight does not name keep the weight 1.
-    multilabel : bool
+    task : Task
         Flags have no such weights.
 
     Raises
@@ -96,7 +102,7 @@ def weigh_by_name(estimator: Any, classes: Sequence[str], *, multilabel: bool) -
     for name, weights in parameters.items():
         if name.split("__")[-1] != "class_weight" or not isinstance(weights, Mapping):
             continue
-        if multilabel:
+        if not task.exclusive:
             raise BadInput(
                 f"{name} by class names is for data with one label a row.", hint=f"Give {name}=balanced.", key=name
             )
@@ -142,19 +148,21 @@ def needs_validation(request: ProbeRequest) -> bool:
     return len(grid_of(request)) > 1
 
 
-def for_multilabel(estimator: Any) -> Any:
-    """Wrap an estimator that takes one label a row, so that it takes one 0/1 flag a class.
+def for_task(estimator: Any, task: Task) -> Any:
+    """Return an estimator that takes the targets of a task.
 
-    Ours that take flags by themselves are returned as they are. Others are wrapped in `FlagsProbe`, fitted on all flags
-    together if they can (trees), and else on one after the other.
+    Of multi-label data, ours that take flags by themselves are returned as they are. Others are wrapped in
+    `FlagsProbe`, fitted on all flags together if they can (trees), and else on one after the other.
     """
     from .flags import FlagsProbe
-    from .labelled_rows import TakesFlags
+    from .sklearn_input import TakesFlags
 
-    return estimator if isinstance(estimator, TakesFlags) else FlagsProbe(estimator, together=_is_multilabel(estimator))
+    if task.exclusive or isinstance(estimator, TakesFlags):
+        return estimator
+    return FlagsProbe(estimator, together=_fits_flags(estimator))
 
 
-def _is_multilabel(estimator: Any) -> bool:
+def _fits_flags(estimator: Any) -> bool:
     from sklearn.base import BaseEstimator
     from sklearn.utils import get_tags
 
