@@ -20,8 +20,8 @@ from types import TracebackType
 
 from ..canonical import canonical_json
 from ..errors import CryoprobeError
-from . import layout
 from .backends.backend import Backend
+from .format.documents import read_json
 
 HEARTBEAT_SECONDS = 15.0
 SILENCE_SECONDS = 90.0
@@ -117,7 +117,7 @@ class Claims:
     def _is_ours(self, key: str) -> bool:
         """Return whether a claim that exists is our own after all, the answer to its writing having been lost."""
         try:
-            claim = layout.read_json(self._backend, key)
+            claim = read_json(self._backend, key)
         except CryoprobeError:
             return False
         return isinstance(claim, dict) and claim.get("owner") == self._owner
@@ -126,7 +126,7 @@ class Claims:
         """Return whether the owner of a foreign claim may still be at work."""
         try:
             content = self._backend.get(key)
-            claim = layout.read_json(self._backend, key)
+            claim = read_json(self._backend, key)
         except CryoprobeError:
             return False  # released this instant, or damaged
         if not isinstance(claim, dict):

@@ -29,10 +29,12 @@ import time
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager, suppress
 
+from ..checksummed import LARGE, checksum_holds, dump_document
 from ..errors import CryoprobeError, NotFound
-from . import layout
 from .backends.backend import Backend, ObjectDetails
 from .claims import machine, process_start
+from .format.documents import read_json
+from .keys import new_attempt
 
 FENCES = "gc/fences/"
 LONGEST_RUN_SECONDS = 7 * 86400.0
@@ -51,7 +53,7 @@ _waited: set[tuple[str, str]] = set()
 @contextmanager
 def fence(backend: Backend, folders: Collection[str], seals: Collection[str] = ()) -> Iterator[None]:
     """Announce for as long as the context lasts that the data in `folders` may be deleted, and `seals` of units."""
-    key = f"{FENCES}{layout.new_attempt()}.json"
+    key = f"{FENCES}{new_attempt()}.json"
     pid = os.getpid()
     content = {
         "folders": sorted(folders),
@@ -60,7 +62,7 @@ def fence(backend: Backend, folders: Collection[str], seals: Collection[str] = (
         "pid": pid,
         "start": process_start(pid),
     }
-    backend.put(key, layout.dump_seal(content))
+    backend.put(key, dump_document(content))
     try:
         yield
     finally:
@@ -87,12 +89,12 @@ def is_whole(
     rivals = []
     for info in list(backend.list(FENCES)):
         try:
-            content = layout.read_json(backend, info.key, layout.LARGE)
+            content = read_json(backend, info.key, LARGE)
         except NotFound:
             continue
         except CryoprobeError:
             return False  # a damaged fence may name anything
-        if not isinstance(content, dict) or not layout.is_whole(content) or folder in content.get("folders", ()):
+        if not isinstance(content, dict) or not checksum_holds(content) or folder in content.get("folders", ()):
             return False
         if seal in content.get("seals", ()):
             rivals.append(info.key)
@@ -121,7 +123,7 @@ def _fences_of(backend: Backend, folder: str) -> list[str]:
     found = []
     for info in list(backend.list(FENCES)):
         with suppress(CryoprobeError):
-            content = layout.read_json(backend, info.key, layout.LARGE)
+            content = read_json(backend, info.key, LARGE)
             if isinstance(content, dict) and folder in content.get("folders", ()):
                 found.append(info.key)
     return found
@@ -146,7 +148,7 @@ def is_hollow(backend: Backend, folder: str) -> bool:
 def is_left_behind(backend: Backend, info: ObjectDetails, now: float) -> bool:
     """Return whether the run that wrote a fence is surely over: its process is dead, or the fence is a week old."""
     try:
-        content = layout.read_json(backend, info.key, layout.LARGE)
+        content = read_json(backend, info.key, LARGE)
     except CryoprobeError:
         content = None
     if isinstance(content, dict) and content.get("machine") == machine() and isinstance(content.get("pid"), int):

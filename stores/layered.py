@@ -8,9 +8,9 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import TypeVar
 
 from ..errors import NotFound
-from . import layout
 from .backends.backend import Backend, ObjectInfo
 from .chunks import Checksum, ObjectRecord, Part
+from .format.marker import write_marker
 
 Result = TypeVar("Result")
 
@@ -127,7 +127,7 @@ class LayeredBackend(Backend):
 
     def _writable(self) -> Backend:
         if not self._prepared:
-            layout.write_marker(self.upper)
+            write_marker(self.upper)
             self._prepared = True
         return self.upper
 

@@ -7,11 +7,14 @@ from typing import Annotated, Any, Literal, NamedTuple
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from ..canonical import digest
+from ..checksummed import LARGE, dump_document
 from ..errors import Incompatible, NotFound
-from . import layout
+from ..validation import Count, Milliseconds, first_problem
 from .backends.backend import Backend, is_key
-from .chunks import SAMPLE_BYTES, Count, Milliseconds, ObjectRecord, chunk_size
+from .chunks import SAMPLE_BYTES, ObjectRecord, chunk_size
 from .fences import is_whole
+from .format.documents import damaged, read_document
+from .keys import manifest_key, set_folder, set_id
 
 MANIFEST_VERSION = 1
 
@@ -116,12 +119,12 @@ class Manifest(BaseModel):
     @property
     def key(self) -> str:
         """Key of the manifest in the store."""
-        return layout.manifest_key(self.encoder_id, self.set)
+        return manifest_key(self.encoder_id, self.set)
 
     @property
     def folder(self) -> str:
         """Folder of the zarr group in the store."""
-        return layout.set_folder(self.set, self.attempt)
+        return set_folder(self.set, self.attempt)
 
     @property
     def multilabel(self) -> bool:
@@ -164,7 +167,7 @@ class Manifest(BaseModel):
             dataset = _Dataset.model_validate(self.dataset)
             _Provenance.model_validate(self.provenance)
         except ValidationError as e:
-            return layout.first_problem(e)
+            return first_problem(e)
         if dataset.rows != self.rows:
             return "it has not as many rows as its data set"
         if "/" in self.attempt:
@@ -191,7 +194,7 @@ class Manifest(BaseModel):
 
     def dump(self) -> bytes:
         """Return the object to be stored: the manifest with a checksum of its own content."""
-        return layout.dump_seal(self.model_dump(mode="json"))
+        return dump_document(self.model_dump(mode="json"))
 
 
 def read_manifest(backend: Backend, key: str) -> Manifest:
@@ -211,7 +214,7 @@ def read_manifest(backend: Backend, key: str) -> Manifest:
         "Restore it from a copy of the store, or delete it and run extract again: the rows that are sealed are used "
         "again."
     )
-    content = layout.read_sealed(backend, key, what, hint, layout.LARGE)
+    content = read_document(backend, key, what, hint, LARGE)
     version = content.get("version")
     if isinstance(version, int) and version > MANIFEST_VERSION:
         raise Incompatible(
@@ -224,21 +227,21 @@ def read_manifest(backend: Backend, key: str) -> Manifest:
     try:
         manifest = Manifest.model_validate(content)
     except ValidationError as e:
-        raise layout.damaged(backend, key, what, layout.first_problem(e), hint) from None
+        raise damaged(backend, key, what, first_problem(e), hint) from None
     if (digest(manifest.encoder), digest(manifest.dataset)) != (manifest.encoder_id, manifest.dataset_id):
         problem: str | None = "its ids are not those of its specs"
-    elif manifest.key != key or layout.set_id(manifest.encoder_id, manifest.dataset_id) != manifest.set:
+    elif manifest.key != key or set_id(manifest.encoder_id, manifest.dataset_id) != manifest.set:
         problem = "it is the manifest of another set"
     else:
         problem = manifest.contradiction()
     if problem is not None:
-        raise layout.damaged(backend, key, what, problem, hint)
+        raise damaged(backend, key, what, problem, hint)
     return manifest
 
 
 def find_manifest(backend: Backend, encoder_id: str, set_: str) -> Manifest | None:
     """Return the manifest of a set, or None while it is not sealed."""
     try:
-        return read_manifest(backend, layout.manifest_key(encoder_id, set_))
+        return read_manifest(backend, manifest_key(encoder_id, set_))
     except NotFound:
         return None

@@ -11,11 +11,13 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from ..canonical import digest
+from ..checksummed import checksum_holds, dump_document
 from ..errors import Corrupt, NotFound
 from ..parallel import each
-from . import layout
+from ..validation import LATEST, Count, Milliseconds, first_problem
 from .backends.backend import Backend
-from .chunks import LATEST, Count, Milliseconds
+from .format.documents import SMALL, damaged, parse_json, read_document
+from .keys import manifest_key
 from .manifest import Manifest
 from .origins import Marks, Origin
 
@@ -244,17 +246,17 @@ def record(backend: Backend, named: NamedSet) -> None:
     sealed = named.model_copy(update={"named": latest})
     content = sealed.model_dump(mode="json", exclude={"name", "origin", *(() if sealed.below else ("below",))})
     content["name"] = sealed.name.written
-    backend.put(named.key, layout.dump_seal(content, layout.SMALL))
-    if not backend.exists(layout.manifest_key(named.encoder, named.set)):  # removed this instant, and its names before
+    backend.put(named.key, dump_document(content, SMALL))
+    if not backend.exists(manifest_key(named.encoder, named.set)):  # removed this instant, and its names before
         backend.delete(named.key)
 
 
 def read_all(backend: Backend) -> Iterator[NamedSet]:
     """Yield every name in the store. What cannot be read is no name: names can be given again at no cost."""
-    for key, data in backend.read_all("names/", layout.SMALL):
+    for key, data in backend.read_all("names/", SMALL):
         with suppress(Corrupt, ValueError):
-            content = layout.parse_json(data, key, backend.url)
-            if isinstance(content, dict) and layout.is_whole(content, data):
+            content = parse_json(data, key, backend.url)
+            if isinstance(content, dict) and checksum_holds(content, data):
                 named = _as_written(content)
                 # To make the digits of what was read is cheaper than to make them of the model.
                 if key == _key(named.set, _digits(content["name"])) and content["name"].keys() <= _FIELDS:
@@ -276,11 +278,11 @@ def read(backend: Backend, key: str) -> NamedSet:
         "The set goes by the name in its manifest, or is named by extract again: cryoprobe repair sets this one aside.",
     )
     try:
-        named = _as_written(layout.read_sealed(backend, key, what, hint))
+        named = _as_written(read_document(backend, key, what, hint))
     except ValidationError as e:
-        raise layout.damaged(backend, key, what, layout.first_problem(e), hint) from None
+        raise damaged(backend, key, what, first_problem(e), hint) from None
     if named.key != key:
-        raise layout.damaged(backend, key, what, "it is the name of another set", hint)
+        raise damaged(backend, key, what, "it is the name of another set", hint)
     return named
 
 

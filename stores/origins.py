@@ -20,10 +20,11 @@ from typing import Literal, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from ..checksummed import dump_document
 from ..errors import Corrupt, NotFound
-from . import layout
+from ..validation import Milliseconds
 from .backends.backend import Backend
-from .chunks import Milliseconds
+from .format.documents import SMALL, parse_json, read_document
 from .layered import LayeredBackend
 
 ORIGINS = "origins/"
@@ -68,7 +69,7 @@ def arriving(place: str, how: Literal["import", "pull"], *, trusted: bool = Fals
 def mark(backend: Backend, key: str, checksum: str, origin: Origin) -> None:
     """Record that an object with that checksum came from elsewhere: before it is written, if it is not trusted."""
     where = _record_key(key, checksum, _TRUSTED if origin.trusted else ORIGINS)
-    backend.put_if_absent(where, layout.dump_seal(origin.model_dump(mode="json"), layout.SMALL))
+    backend.put_if_absent(where, dump_document(origin.model_dump(mode="json"), SMALL))
 
 
 def trust(backend: Backend, key: str, checksum: str) -> bool:
@@ -176,7 +177,7 @@ class Marks:
 
 def checksum_of(data: bytes, key: str, url: str) -> str:
     """Return the checksum that a seal, name or trial has in itself."""
-    content = layout.parse_json(data, key, url)
+    content = parse_json(data, key, url)
     return str(content.get("checksum", "")) if isinstance(content, dict) else ""
 
 
@@ -200,7 +201,7 @@ def _read(backend: Backend, key: str) -> Origin | None:
     with suppress(NotFound):
         try:
             return Origin.model_validate(
-                layout.read_sealed(backend, key, "record of origin", "Import or pull the set again.")
+                read_document(backend, key, "record of origin", "Import or pull the set again.")
             ).model_copy(update={"trusted": False})
         except (Corrupt, ValidationError):
             return Origin(place="?", how="pull")

@@ -9,10 +9,12 @@ from contextlib import suppress
 
 from pydantic import BaseModel, ConfigDict, ValidationError, field_validator
 
+from ..checksummed import LARGE, checksum_holds
 from ..errors import CryoprobeError, NotFound
 from ..parallel import each
-from . import layout
 from .backends.backend import Backend
+from .format.documents import read_json
+from .keys import id_in, set_folder, unit_folder
 
 PINS = "pins/"
 REMOVED = "gc/removed/"
@@ -78,19 +80,19 @@ class Removal(BaseModel):
     @property
     def unit_folders(self) -> frozenset[str]:
         """Folders of the units that go."""
-        return frozenset(layout.unit_folder(self.encoder, unit, attempt) for unit, attempt in self.units.items())
+        return frozenset(unit_folder(self.encoder, unit, attempt) for unit, attempt in self.units.items())
 
     @property
     def folders(self) -> frozenset[str]:
         """Folders of all that goes."""
-        return self.unit_folders | ({layout.set_folder(self.set, self.attempt)} if self.attempt else frozenset())
+        return self.unit_folders | ({set_folder(self.set, self.attempt)} if self.attempt else frozenset())
 
 
 def read_pin(backend: Backend, set_: str) -> Pin | None:
     """Return the pin on a set, or None where there is none. A damaged pin is a pin."""
     try:
-        content = layout.read_json(backend, pin_key(set_))
-        if isinstance(content, dict) and layout.is_whole(content):
+        content = read_json(backend, pin_key(set_))
+        if isinstance(content, dict) and checksum_holds(content):
             return Pin.model_validate(content)
     except NotFound:
         return None
@@ -101,7 +103,7 @@ def read_pin(backend: Backend, set_: str) -> Pin | None:
 
 def pinned_ids(backend: Backend) -> Iterator[str]:
     """Yield the ids of all pinned sets, by one listing."""
-    yield from (layout.stem(info.key) for info in backend.list(PINS))
+    yield from (id_in(info.key) for info in backend.list(PINS))
 
 
 def pin_key(set_: str) -> str:
@@ -134,8 +136,8 @@ def removal_key(set_: str, attempt: str) -> str:
 
 def _read(backend: Backend, key: str) -> Removal | None:
     with suppress(CryoprobeError, ValidationError):
-        content = layout.read_json(backend, key, layout.LARGE)
-        if isinstance(content, dict) and layout.is_whole(content):
+        content = read_json(backend, key, LARGE)
+        if isinstance(content, dict) and checksum_holds(content):
             return Removal.model_validate(content)
     return None
 

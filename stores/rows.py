@@ -12,11 +12,11 @@ import numpy.typing as npt
 
 from ..errors import Corrupt, NotFound
 from ..parallel import each
-from . import layout
 from .backends.backend import Backend
 from .chunks import ObjectRecord, chunk_parts, corrupt
 from .feature_set import FeatureSet
 from .fences import is_fenced, is_hollow
+from .keys import id_in, unit_seal_key
 from .manifest import Manifest, find_manifest, read_manifest
 from .origins import Marks, Origin, origin_of
 from .reading import read_chunk
@@ -157,13 +157,13 @@ class RowIndex:
         listed = [key for key in listed if self._only is None or key in self._only]
         sets = [found for key in self._unknown(listed) if (found := self._read_set(key)) is not None]
         for feature_set, samples in self._trusted(f"manifests/{self.encoder_id}/", sets):
-            self._seen.update(layout.unit_seal_key(self.encoder_id, u) for u in feature_set.manifest.units)
+            self._seen.update(unit_seal_key(self.encoder_id, u) for u in feature_set.manifest.units)
             self._take_in(feature_set, samples)
             self._seen.add(feature_set.manifest.key)
         if not self._with_units:
             return
         listed = [info.key for info in self._backend.list(f"unit-seals/{self.encoder_id}/")]
-        new = [layout.stem(key) for key in self._unknown(listed)]
+        new = [id_in(key) for key in self._unknown(listed)]
         units = [found for found in each(self._read_unit, new) if found is not None]
         for seal, samples in self._trusted(f"unit-seals/{self.encoder_id}/", units):
             self._add(seal, samples)
@@ -176,7 +176,7 @@ class RowIndex:
         marks = Marks(self._backend, prefix) if found else None  # now: they were marked before they could be read
         for source, samples in found:
             seal = source if isinstance(source, UnitSeal) else source.manifest
-            key = layout.unit_seal_key(seal.encoder, seal.unit) if isinstance(seal, UnitSeal) else seal.key
+            key = unit_seal_key(seal.encoder, seal.unit) if isinstance(seal, UnitSeal) else seal.key
             origin = marks.of(key, seal.checksum) if marks is not None else None
             if origin is None:
                 yield source, samples
@@ -210,9 +210,9 @@ class RowIndex:
                 del self._blocks[block]
         if isinstance(origin, UnitSeal):
             self._units.pop(origin.unit, None)
-            self._seen.discard(layout.unit_seal_key(origin.encoder, origin.unit))
+            self._seen.discard(unit_seal_key(origin.encoder, origin.unit))
         else:
-            units = (layout.unit_seal_key(self.encoder_id, u) for u in origin.manifest.units if u not in self._units)
+            units = (unit_seal_key(self.encoder_id, u) for u in origin.manifest.units if u not in self._units)
             self._seen.difference_update({origin.manifest.key, *units})
         return True
 
@@ -232,7 +232,7 @@ class RowIndex:
             return True
         if is_fenced(self._backend, now.folder):
             if isinstance(origin, UnitSeal):
-                self._left_out.add(layout.unit_seal_key(origin.encoder, origin.unit))
+                self._left_out.add(unit_seal_key(origin.encoder, origin.unit))
             else:
                 self._left_out.add(origin.manifest.key)
             return True
@@ -262,7 +262,7 @@ class RowIndex:
             raise
 
     def _read_unit(self, unit: str) -> tuple[UnitSeal, npt.NDArray[np.uint8]] | None:
-        key = layout.unit_seal_key(self.encoder_id, unit)
+        key = unit_seal_key(self.encoder_id, unit)
         try:
             seal = read_seal(self._backend, self.encoder_id, unit)
         except Corrupt:
@@ -279,7 +279,7 @@ class RowIndex:
             raise
 
     def _add(self, seal: UnitSeal, samples: npt.NDArray[np.uint8]) -> None:
-        self._seen.add(layout.unit_seal_key(seal.encoder, seal.unit))
+        self._seen.add(unit_seal_key(seal.encoder, seal.unit))
         self._units[seal.unit] = seal
         self._take_in(seal, samples)
 
@@ -317,7 +317,7 @@ class RowIndex:
             seal = read_seal(self._backend, self.encoder_id, unit)
             if seal is None:
                 return None
-            key = layout.unit_seal_key(self.encoder_id, unit)
+            key = unit_seal_key(self.encoder_id, unit)
             if origin_of(self._backend, key, seal.checksum) is not None:
                 return None
             self._units[unit] = seal

@@ -12,11 +12,12 @@ import numpy.typing as npt
 
 from ..canonical import canonical_json, digest
 from ..errors import BadInput, Corrupt
-from . import layout
 from .backends.backend import Backend
 from .chunks import SAMPLE_BYTES, ArraySpec, ObjectRecord, encode_chunk, record_of, zarr_documents
 from .claims import Claims
 from .fences import settle
+from .format.marker import FORMAT, FORMAT_VERSION
+from .keys import manifest_key, new_attempt, set_folder, set_id, unit_id
 from .manifest import FailedSample, Manifest, find_manifest
 from .origins import origin_of
 from .rows import RowIndex, SetChunk, copy_array, mixed_forms
@@ -92,8 +93,8 @@ def seal_set(backend: Backend, index: RowIndex, content: SetContent) -> tuple[Ma
     if not len(content.ids):
         raise BadInput("A feature set needs at least one row, and no image of this data set could be encoded.")
     encoder_id, dataset_id = index.encoder_id, digest(content.dataset)
-    set_ = layout.set_id(encoder_id, dataset_id)
-    key = layout.manifest_key(encoder_id, set_)
+    set_ = set_id(encoder_id, dataset_id)
+    key = manifest_key(encoder_id, set_)
     # In a layer that is not trusted it is not looked at: it may be damaged.
     found = find_manifest(backend, encoder_id, set_) if origin_of(backend, key, "") is None else None
     if found is not None:
@@ -124,8 +125,8 @@ def documents_of(manifest: Manifest) -> dict[str, bytes]:
         "samples": ArraySpec((m.rows, SAMPLE_BYTES), "uint8", m.chunk_rows, ("sample", "byte")),
     }
     attributes = {
-        "format": layout.FORMAT,
-        "version": layout.FORMAT_VERSION,
+        "format": FORMAT,
+        "version": FORMAT_VERSION,
         "set": m.set,
         "encoder": m.encoder,
         "dataset": m.dataset,
@@ -140,14 +141,14 @@ def documents_of(manifest: Manifest) -> dict[str, bytes]:
 
 def _write_attempt(backend: Backend, index: RowIndex, set_: str, content: SetContent) -> Manifest:
     """Write a set under an attempt's own name; return the manifest that it can have."""
-    attempt, ids, labels = layout.new_attempt(), content.ids, content.labels
-    writer = _Writer(backend, index, layout.set_folder(set_, attempt))
+    attempt, ids, labels = new_attempt(), content.ids, content.labels
+    writer = _Writer(backend, index, set_folder(set_, attempt))
     length = min(content.chunk_rows, len(ids))
     units = []
     forms: set[tuple[int, str]] = set()
     for chunk, start in enumerate(range(0, len(ids), length)):
         members = ids[start : start + length]
-        unit = index.unit(layout.unit_id(index.encoder_id, members))
+        unit = index.unit(unit_id(index.encoder_id, members))
         if unit is not None:
             units.append(unit.unit)
         whole: UnitSeal | SetChunk | None = None

@@ -12,16 +12,20 @@ import numpy.typing as npt
 from pydantic import ValidationError
 
 from ..amounts import count
+from ..checksummed import LARGE, checksum_holds, dump_document
 from ..errors import BadInput, Corrupt, Incompatible, NotFound
 from ..notebook import Cell, html_table
 from ..parallel import each
-from . import layout, names
+from . import names
 from .backends.backend import Backend
 from .backends.cache import cached
 from .backends.known import is_trusted
 from .backends.locations import backend_at, layers_at
 from .claims import Claims
 from .feature_set import FeatureSet
+from .format.documents import damaged, parse_json, read_document
+from .format.marker import MARKER, check_marker, write_marker
+from .keys import id_in, manifest_key
 from .layered import LayeredBackend
 from .manifest import FailedSample, read_manifest
 from .names import NamedSet, spelled
@@ -83,20 +87,20 @@ def open_store(
         if sources:
             raise BadInput("Sources are read below a store that is opened with them, not below an open one.")
         if create and isinstance(url, LayeredStore):
-            layout.write_marker(url._upper)
+            write_marker(url._upper)
         return url
     first, *others = layers_at(url, sources, create=create)
     upper = cached(backend_at(first, create=create or bool(others)), cache_size)
-    if (create or others) and not upper.exists(layout.MARKER):
+    if (create or others) and not upper.exists(MARKER):
         stranger = upper.any_key()
-        if stranger is not None and not upper.exists(layout.MARKER):  # else somebody made the store this instant
+        if stranger is not None and not upper.exists(MARKER):  # else somebody made the store this instant
             raise BadInput(
                 f"{upper.url} is not a feature store, and not empty ({stranger.partition('/')[0]!r} …).",
                 hint="Name a new folder or prefix for the store, or an existing store.",
                 key="store",
             )
     if create:
-        layout.write_marker(upper)
+        write_marker(upper)
     if not others:
         return Store(upper)
     below: dict[bool, list[Store]] = {True: [], False: []}
@@ -115,7 +119,7 @@ class Store:
     """
 
     def __init__(self, backend: Backend) -> None:
-        layout.check_marker(backend)
+        check_marker(backend)
         self.backend = backend
 
     def __repr__(self) -> str:
@@ -145,7 +149,7 @@ class Store:
 
     def set_ids(self) -> dict[str, str]:
         """Return the ids of all sealed sets, with the keys of their manifests, by one listing."""
-        return {layout.stem(key): key for key in self.backend.keys("manifests/")}
+        return {id_in(key): key for key in self.backend.keys("manifests/")}
 
     def manifest_key(self, set_id: str) -> str:
         """Return the key of the manifest of a set, given its id or the first digits of it that no other set has.
@@ -203,7 +207,7 @@ class Store:
         """
         sealed = self.set_ids()
         found = [n for n in names.read_all(self.backend) if n.set in sealed]
-        unnamed = sealed.items() - {(n.set, layout.manifest_key(n.encoder, n.set)) for n in found}
+        unnamed = sealed.items() - {(n.set, manifest_key(n.encoder, n.set)) for n in found}
         for _, key in unnamed:
             with suppress(Corrupt, Incompatible, NotFound, ValidationError):  # `verify` names what is damaged
                 found.append(NamedSet.of(read_manifest(self.backend, key)))
@@ -218,7 +222,7 @@ class Store:
             return found
         origins: dict[str, Origin | None] = {}
         for n in found:
-            key = layout.manifest_key(n.encoder, n.set)
+            key = manifest_key(n.encoder, n.set)
             if n.set not in origins:
                 origins[n.set] = None
                 if of_sets.may_be(key):
@@ -338,11 +342,11 @@ class Store:
             return None
         what, hint = "trial", f"Set it aside, and run the same probe again: cryoprobe repair --store {self.url}"
         try:
-            content = layout.read_sealed(self.backend, key, what, hint, layout.LARGE)
+            content = read_document(self.backend, key, what, hint, LARGE)
         except NotFound:
             return None
         if content.get("trial") != trial_id:
-            raise layout.damaged(self.backend, key, what, "it is another trial", hint)
+            raise damaged(self.backend, key, what, "it is another trial", hint)
         if trusted and origin_of(self.backend, key, content["checksum"]) is not None:
             return None
         return {k: v for k, v in content.items() if k != "checksum"}
@@ -351,7 +355,7 @@ class Store:
         """Return where the stored result of a trial came from, if that is not trusted."""
         key = f"trials/{trial_id}.json"
         try:
-            checksum = checksum_of(self.backend.get(key, layout.LARGE), key, self.url)
+            checksum = checksum_of(self.backend.get(key, LARGE), key, self.url)
         except NotFound:
             return None
         except Corrupt:
@@ -362,7 +366,7 @@ class Store:
         """Return from where the stored result of a trial came, trusted or not; None if it was run in this store."""
         key = f"trials/{trial_id}.json"
         with suppress(NotFound, Corrupt):
-            checksum = checksum_of(self.backend.get(key, layout.LARGE), key, self.url)
+            checksum = checksum_of(self.backend.get(key, LARGE), key, self.url)
             if (origin := arrival_of(self.backend, key, checksum)) is not None:
                 return origin.place
             home = self.backend.home(key)
@@ -371,7 +375,7 @@ class Store:
 
     def record_trial(self, trial_id: str, result: Mapping[str, Any], *, replace: bool = False) -> None:
         """Store the result of a trial, whose field ``trial`` is its id; the first one stays, unless told to replace."""
-        key, data = f"trials/{trial_id}.json", layout.dump_seal(result)
+        key, data = f"trials/{trial_id}.json", dump_document(result)
         if replace:
             self.backend.put(key, data)
         else:
@@ -383,11 +387,11 @@ class Store:
         One that came from elsewhere and is not trusted has ``origin``, the place.
         """
         marks: Marks | None = None
-        for key, data in self.backend.read_all("trials/", layout.LARGE):
+        for key, data in self.backend.read_all("trials/", LARGE):
             with suppress(Corrupt):
-                content = layout.parse_json(data, key, self.url)
-                whole = isinstance(content, dict) and layout.is_whole(content, data)
-                if whole and content.get("trial") == layout.stem(key):
+                content = parse_json(data, key, self.url)
+                whole = isinstance(content, dict) and checksum_holds(content, data)
+                if whole and content.get("trial") == id_in(key):
                     marks = marks if marks is not None else Marks(self.backend, "trials/")
                     trial = {k: v for k, v in content.items() if k not in ("checksum", "origin")}
                     origin = marks.of(key, content["checksum"])
@@ -423,7 +427,7 @@ class LayeredStore(Store):
 
     def name(self, named: NamedSet) -> None:
         """Give a sealed set a name; where it lies below and is what the name means already, nothing is written."""
-        if not self._upper.exists(layout.manifest_key(named.encoder, named.set)):
+        if not self._upper.exists(manifest_key(named.encoder, named.set)):
             newest = next((n for n in self.names() if n.name == named.name and n.origin is None), None)
             if newest is not None and newest.set == named.set:
                 return

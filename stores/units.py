@@ -14,11 +14,14 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from ..checksummed import dump_document
 from ..errors import NotFound
-from . import layout
+from ..validation import Count, first_problem
 from .backends.backend import Backend, is_key
-from .chunks import SAMPLE_BYTES, Count, ObjectRecord, chunk_size, encode_chunk, record_of
+from .chunks import SAMPLE_BYTES, ObjectRecord, chunk_size, encode_chunk, record_of
 from .fences import is_whole
+from .format.documents import damaged, read_document
+from .keys import new_attempt, unit_folder, unit_seal_key
 from .reading import read_chunk
 from .sealing import write_and_seal
 
@@ -74,12 +77,12 @@ class UnitSeal(BaseModel):
 
     def dump(self) -> bytes:
         """Return the object to be stored: the seal with a checksum of its own content."""
-        return layout.dump_seal(self.model_dump(mode="json"))
+        return dump_document(self.model_dump(mode="json"))
 
     @property
     def folder(self) -> str:
         """Folder of the unit's objects in the store."""
-        return layout.unit_folder(self.encoder, self.unit, self.attempt)
+        return unit_folder(self.encoder, self.unit, self.attempt)
 
     def key(self, array: str) -> str:
         """Return the key of one of the unit's objects."""
@@ -100,7 +103,7 @@ class UnitSeal(BaseModel):
             backend,
             self.folder,
             [self.key(name) for name in self.objects],
-            seal=layout.unit_seal_key(self.encoder, self.unit),
+            seal=unit_seal_key(self.encoder, self.unit),
             is_sealed=is_there,
         )
 
@@ -128,7 +131,7 @@ class UnitSeal(BaseModel):
 
     def contradiction(self) -> str | None:
         """Return what of the seal does not fit together, so that no unit can be as it says; None for a sound one."""
-        folder = layout.unit_folder(self.encoder, self.unit, self.attempt)
+        folder = unit_folder(self.encoder, self.unit, self.attempt)
         if "/" in self.attempt or not is_key(folder):
             return "its attempt is not a name"
         for name, form in self._forms.items():
@@ -147,19 +150,19 @@ def sample_array(ids: Sequence[bytes]) -> npt.NDArray[np.uint8]:
 
 def read_seal(backend: Backend, encoder_id: str, unit: str) -> UnitSeal | None:
     """Return the seal of a unit, or None while it is not sealed; raise `Corrupt` where it is damaged."""
-    key = layout.unit_seal_key(encoder_id, unit)
+    key = unit_seal_key(encoder_id, unit)
     what, hint = "unit seal", f"Set it aside, and run extract again: cryoprobe repair --store {backend.url}"
     try:
-        seal = UnitSeal.model_validate(layout.read_sealed(backend, key, what, hint))
+        seal = UnitSeal.model_validate(read_document(backend, key, what, hint))
     except NotFound:
         return None
     except ValidationError as e:
-        raise layout.damaged(backend, key, what, layout.first_problem(e), hint) from None
+        raise damaged(backend, key, what, first_problem(e), hint) from None
     problem = seal.contradiction()
     if (seal.encoder, seal.unit) != (encoder_id, unit):
         problem = "it is the seal of another unit"
     if problem is not None:
-        raise layout.damaged(backend, key, what, problem, hint)
+        raise damaged(backend, key, what, problem, hint)
     return seal
 
 
@@ -178,7 +181,7 @@ def write_unit(backend: Backend, encoder_id: str, unit: str, rows: Rows) -> Unit
     """
     seal, _ = write_and_seal(
         backend,
-        layout.unit_seal_key(encoder_id, unit),
+        unit_seal_key(encoder_id, unit),
         write=lambda: _write_attempt(backend, encoder_id, unit, rows),
         read=lambda: read_seal(backend, encoder_id, unit),
     )
@@ -187,8 +190,8 @@ def write_unit(backend: Backend, encoder_id: str, unit: str, rows: Rows) -> Unit
 
 def _write_attempt(backend: Backend, encoder_id: str, unit: str, rows: Rows) -> UnitSeal:
     """Write rows under an attempt's own name; return the seal that they can have."""
-    attempt = layout.new_attempt()
-    folder = layout.unit_folder(encoder_id, unit, attempt)
+    attempt = new_attempt()
+    folder = unit_folder(encoder_id, unit, attempt)
     objects = {}
     for name, array in (("embeddings", rows.embeddings), ("norms", rows.norms), ("samples", rows.samples)):
         data = encode_chunk(array)

@@ -14,9 +14,10 @@ from typing import NamedTuple
 from ..errors import BadInput, Corrupt, Incompatible, NotFound, Unavailable
 from ..parallel import each
 from ..progress import Reporter, reporter_for
-from . import layout, names
+from . import names
 from .backends.backend import Backend
 from .chunks import ObjectRecord, record_of
+from .keys import id_in, manifest_key
 from .manifest import read_manifest
 from .pins_and_removals import removals
 from .store import Store, open_store
@@ -161,7 +162,7 @@ def _missing(backend: Backend, named: Sequence[names.NamedSet], manifests: Conta
         if n.set in removed:  # it was given to the set as that was removed
             continue
         # A set that was removed meanwhile has taken its names with it.
-        if (key := layout.manifest_key(n.encoder, n.set)) not in manifests and not n.below and backend.exists(n.key):
+        if (key := manifest_key(n.encoder, n.set)) not in manifests and not n.below and backend.exists(n.key):
             yield Damage(key, n.set, "missing", f"the manifest of {n.name.dataset}", "no object", key)
 
 
@@ -178,7 +179,7 @@ def _of_name(backend: Backend, key: str) -> tuple[list[names.NamedSet], list[Dam
     except NotFound:
         return [], []
     except Corrupt as e:
-        return [], [Damage(key, layout.stem(key), "changed", "a whole name", e.message, key)]
+        return [], [Damage(key, id_in(key), "changed", "a whole name", e.message, key)]
 
 
 def _of_set(backend: Backend, key: str) -> tuple[list[_Wanted], list[Damage]]:
@@ -186,20 +187,20 @@ def _of_set(backend: Backend, key: str) -> tuple[list[_Wanted], list[Damage]]:
     try:
         manifest = read_manifest(backend, key)
     except Corrupt as e:
-        return [], [Damage(key, layout.stem(key), "damaged seal", "a whole manifest", e.message, key)]
+        return [], [Damage(key, id_in(key), "damaged seal", "a whole manifest", e.message, key)]
     except NotFound:  # removed since the listing
         return [], []
     except Incompatible as e:
-        return [], [Damage(key, layout.stem(key), "unreadable", f"version {e.expected} or older", e.message, key)]
+        return [], [Damage(key, id_in(key), "unreadable", f"version {e.expected} or older", e.message, key)]
     return [_Wanted(f"{manifest.folder}/{k}", manifest.set, r, key) for k, r in manifest.objects.items()], []
 
 
 def _of_unit(backend: Backend, key: str) -> tuple[list[_Wanted], list[Damage]]:
     """Return the objects of a unit, or the damage of a seal that cannot be used."""
     try:
-        seal = read_seal(backend, key.split("/")[1], layout.stem(key))
+        seal = read_seal(backend, key.split("/")[1], id_in(key))
     except Corrupt as e:
-        return [], [Damage(key, layout.stem(key), "damaged seal", "a whole seal", e.message, key)]
+        return [], [Damage(key, id_in(key), "damaged seal", "a whole seal", e.message, key)]
     if seal is None:  # deleted since the listing
         return [], []
     return [_Wanted(seal.key(name), seal.unit, r, key) for name, r in seal.objects.items()], []
@@ -208,9 +209,9 @@ def _of_unit(backend: Backend, key: str) -> tuple[list[_Wanted], list[Damage]]:
 def _of_trial(store: Store, key: str) -> tuple[list[_Wanted], list[Damage]]:
     """Return no objects, and the damage of a trial that cannot be used."""
     try:
-        store.trial(layout.stem(key))
+        store.trial(id_in(key))
     except Corrupt as e:
-        return [], [Damage(key, layout.stem(key), "changed", "a whole trial", e.message, key)]
+        return [], [Damage(key, id_in(key), "changed", "a whole trial", e.message, key)]
     return [], []
 
 

@@ -7,7 +7,7 @@ from concurrent.futures import Executor, Future
 from dataclasses import dataclass
 
 from ...stores.claims import Claims
-from ...stores.layout import unit_id
+from ...stores.keys import unit_id
 from ...stores.rows import RowIndex
 from ..specs import EncoderSpec
 from .sample_ids import Identified, Identifier

@@ -10,8 +10,8 @@ from dataclasses import dataclass, replace
 from ...amounts import count
 from ...errors import BadInput, Conflict, CryoprobeError, ReadOnly
 from ...progress import Reporter
-from ...stores import layout
 from ...stores.feature_set import FeatureSet
+from ...stores.keys import set_id
 from ...stores.names import Name, NamedSet
 from ...stores.origins import Origin
 from ...stores.rows import Withdrawn
@@ -150,7 +150,7 @@ class ExtractionRun:
 
     def _shared(self, target: Target, content: Content) -> SharedEmbeddings:
         """Count the different images with one embedding; if the store has the set already, as it was counted then."""
-        set_ = layout.set_id(target.encoder_id, content.spec.id)
+        set_ = set_id(target.encoder_id, content.spec.id)
         with suppress(CryoprobeError):  # there is none yet, or it is damaged and will be made again
             manifest = self.store.open(set_).manifest
             known = recorded(manifest.provenance.get("shared_embeddings"), manifest.rows)

@@ -13,8 +13,8 @@ import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError, model_validator
 
 from ...canonical import digest
+from ...checksummed import checksum_holds, dump_document
 from ...errors import Corrupt, Incompatible
-from ...stores.layout import dump_seal, is_whole
 from ...stores.names import Name
 
 FORMAT_VERSION = 1
@@ -132,7 +132,7 @@ class ProbeHeader(_Record):
 
     def dump(self) -> str:
         """Return the JSON document that is stored, with a checksum of its own content."""
-        return dump_seal(self.model_dump(mode="json")).decode()
+        return dump_document(self.model_dump(mode="json")).decode()
 
 
 def parse_header(text: str, path: str) -> ProbeHeader:
@@ -161,7 +161,7 @@ def parse_header(text: str, path: str) -> ProbeHeader:
             found=version,
         )
     try:
-        whole = is_whole(content)
+        whole = checksum_holds(content)
         header = ProbeHeader.model_validate(content)
     except ValidationError as e:
         first = e.errors()[0]

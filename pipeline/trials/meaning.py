@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from ...amounts import count
 from ...errors import BadInput, Conflict, CryoprobeError
-from ...stores.layout import set_id
+from ...stores.keys import set_id
 from ...stores.names import Name, NamedSet
 from ...stores.origins import Origin
 from ...stores.sample_index import SampleIndex, View, fingerprint

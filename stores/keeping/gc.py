@@ -16,12 +16,14 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from ...checksummed import checksum_holds, dump_document
 from ...errors import BadInput, CryoprobeError, NotFound, Unavailable
 from ...parallel import run_each
 from ...progress import Reporter, reporter_for
-from .. import layout
 from ..backends.backend import Backend
 from ..fences import fence, is_hollow
+from ..format.documents import read_json
+from ..keys import id_in
 from ..pins_and_removals import removals
 from ..store import Store, open_store
 from .waste import AT_ONCE, Waste, find_waste, is_left, standings
@@ -136,7 +138,7 @@ def gc(
     waste = find_waste(opened, now, reporter)
     since = {w.place: w.since if w.since is not None else recorded.get(w.place, now) for w in waste}
     if delete and (since or recorded):
-        backend.put(CANDIDATES, layout.dump_seal({"at": now, "since": since}))
+        backend.put(CANDIDATES, dump_document({"at": now, "since": since}))
     waiting = {w.place: 0.0 if w.kind in AT_ONCE else max(0.0, grace - (now - since[w.place])) for w in waste}
     due = [w for w in waste if not waiting[w.place]]
     deleted = _delete(backend, due, reporter) if delete else set()
@@ -168,9 +170,9 @@ def storage_time(backend: Backend) -> float:
 def _recorded(backend: Backend) -> dict[str, float]:
     """Return since when each candidate has been one; nothing where the record is damaged, or of another clock."""
     with suppress(CryoprobeError):
-        content = layout.read_json(backend, CANDIDATES)
+        content = read_json(backend, CANDIDATES)
         written = next((o.modified for o in backend.inspect("gc/") if o.key == CANDIDATES), None)
-        whole = isinstance(content, dict) and layout.is_whole(content)
+        whole = isinstance(content, dict) and checksum_holds(content)
         if whole and written is not None and abs(written - content["at"]) < _SAME_STORAGE_SECONDS:
             return {place: float(t) for place, t in content["since"].items()}
     return {}
@@ -228,7 +230,7 @@ def _delete_name(backend: Backend, key: str) -> bool:
     """Delete the name of a removed set; return False if the set has been made again meanwhile, and keeps its name."""
 
     def is_there() -> bool:
-        return any(layout.stem(manifest) == layout.stem(key) for manifest in backend.keys("manifests/"))
+        return any(id_in(manifest) == id_in(key) for manifest in backend.keys("manifests/"))
 
     try:
         data = backend.get(key)

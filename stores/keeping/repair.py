@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ...progress import Reporter, reporter_for
-from .. import layout
 from ..backends.known import is_trusted
+from ..keys import id_in
 from ..origins import arriving
 from ..store import Store, open_store
 from ..verify import Damage, verify
@@ -66,7 +66,7 @@ def repair(
     place = source.url if isinstance(source, Store) else source
     origin = None if other is None or place is None or trust or is_trusted(place) else arriving(other.url, "pull")
     restorer = Restorer(opened, other, origin)
-    chosen = [layout.stem(opened.manifest_key(s)) for s in sets]
+    chosen = [id_in(opened.manifest_key(s)) for s in sets]
     known: dict[str, Damage] = {}
     done: dict[str, Repair] = {}
     for _ in range(2):  # what a restored seal promises can be damaged too

@@ -13,11 +13,14 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
+from ...checksummed import dump_document
 from ...errors import Corrupt, CryoprobeError, NotFound
-from .. import layout, names
+from .. import names
 from ..backends.backend import Backend
 from ..backends.locations import backend_at, layers_at
 from ..chunks import ObjectRecord, record_of
+from ..format.marker import MARKER, check_marker, marker_document, write_marker
+from ..keys import id_in
 from ..manifest import Manifest, read_manifest
 from ..names import NamedSet
 from ..origins import Origin, checksum_of, mark
@@ -70,15 +73,15 @@ def mend_marker(store: str | Path) -> Repair | None:
     """
     backend = backend_at(layers_at(store)[0])
     try:
-        layout.check_marker(backend)
+        check_marker(backend)
     except (NotFound, Corrupt) as e:
         if not any(_is_sound(backend, key) for key in backend.keys("manifests/")):
             raise
         problem, found = ("missing", "no object") if isinstance(e, NotFound) else ("changed", e.message)
-        set_aside(backend, layout.MARKER)
-        backend.put(layout.MARKER, layout.marker())
-        layout.write_marker(backend)  # where the storage is still to be tried out
-        return Repair(layout.MARKER, backend.url, problem, "restored", f"it is the same in every store ({found})")
+        set_aside(backend, MARKER)
+        backend.put(MARKER, marker_document())
+        write_marker(backend)  # where the storage is still to be tried out
+        return Repair(MARKER, backend.url, problem, "restored", f"it is the same in every store ({found})")
     return None
 
 
@@ -198,7 +201,7 @@ class Restorer:
         if self._other is None:
             return None
         with suppress(Corrupt):
-            seal = read_seal(self._other.backend, key.split("/")[1], layout.stem(key))
+            seal = read_seal(self._other.backend, key.split("/")[1], id_in(key))
             if seal is not None:
                 fetched = self._fetch(seal.folder, seal.objects)
                 set_aside(self._backend, key)
@@ -235,7 +238,7 @@ class Restorer:
     def _restore_name(self, key: str) -> str | None:
         """Give a set the name that it was made as, if the damaged name was that one; else fetch it."""
         with suppress(CryoprobeError, ValidationError):
-            named = NamedSet.of(self._store.open(layout.stem(key)).manifest)
+            named = NamedSet.of(self._store.open(id_in(key)).manifest)
             if key == named.key:
                 set_aside(self._backend, key)
                 names.record(self._backend, named)
@@ -252,10 +255,10 @@ class Restorer:
         if self._other is None or self._origin is not None:
             return None
         with suppress(Corrupt):
-            trial = self._other.trial(layout.stem(key))
+            trial = self._other.trial(id_in(key))
             if trial is not None:
                 set_aside(self._backend, key)
-                self._backend.put(key, layout.dump_seal(trial))
+                self._backend.put(key, dump_document(trial))
                 return f"from {self._other.url}"
         return None
 
@@ -266,7 +269,7 @@ class Restorer:
                 manifest = read_manifest(self._backend, damage.seal)
                 return manifest.objects.get(damage.key.removeprefix(f"{manifest.folder}/")), manifest
             return None, None
-        seal = read_seal(self._backend, damage.seal.split("/")[1], layout.stem(damage.seal))
+        seal = read_seal(self._backend, damage.seal.split("/")[1], id_in(damage.seal))
         return (None if seal is None else seal.objects.get(damage.key.rpartition("/")[2])), None
 
     def _copies_here(self) -> dict[str, list[str]]:
@@ -311,6 +314,6 @@ def _sealed_objects(store: Store, encoder: str = "") -> Iterator[tuple[str, Obje
     for info in list(store.backend.list(f"unit-seals/{below}")):
         seal: UnitSeal | None = None
         with suppress(CryoprobeError):
-            seal = read_seal(store.backend, info.key.split("/")[1], layout.stem(info.key))
+            seal = read_seal(store.backend, info.key.split("/")[1], id_in(info.key))
         if seal is not None:
             yield from ((seal.key(name), record) for name, record in seal.objects.items())

@@ -16,10 +16,10 @@ from typing import Literal
 from ...errors import CryoprobeError, NotFound
 from ...parallel import each
 from ...progress import Reporter
-from .. import layout
 from ..backends.backend import Backend, ObjectDetails
 from ..claims import is_abandoned
 from ..fences import FENCES, is_hollow, is_left_behind
+from ..keys import id_in, unit_seal_key
 from ..manifest import Manifest, read_manifest
 from ..origins import Marks
 from ..pins_and_removals import REMOVED, Removal, pinned_ids, removals
@@ -114,7 +114,7 @@ class _Survey:
         self._claims = [o for o in self._objects if o.key.startswith("claims/")]
         self._dead_claims = [c for c, dead in zip(self._claims, each(self._is_dead, self._claims), strict=True) if dead]
         live = {o.key for o in self._claims} - {o.key for o in self._dead_claims}
-        self._live = {(k.split("/")[1], layout.stem(k)) for k in live if k.count("/") == 2}
+        self._live = {(k.split("/")[1], id_in(k)) for k in live if k.count("/") == 2}
 
     def files_beside(self, keys: Container[str]) -> set[tuple[int, int]]:
         """Return the files on a disk that have a name other than `keys`."""
@@ -136,7 +136,7 @@ class _Survey:
         sealing = {id_ for _, id_ in self._live}  # a claim is on a unit, or on a set that is being sealed
         needed_sets = {*self._unreadable_sets, *pinned_ids(self._backend)} - self._manifests.keys()
         for info in self._backend.list("names/"):
-            set_ = layout.stem(info.key)
+            set_ = id_in(info.key)
             if set_ not in self._manifests and set_ not in self._removed:
                 needed_sets.add(set_)  # a name is removed before its set: this manifest was lost
         announced = self._announced()
@@ -169,7 +169,7 @@ class _Survey:
             covered = self._covered(encoder, seals, manifests)
             needs = frozenset(m.folder for m in manifests)
             for unit, seal in seals.items():
-                key = layout.unit_seal_key(encoder, unit)
+                key = unit_seal_key(encoder, unit)
                 if key not in self._by_key:  # sealed after the listing
                     continue
                 data = [self._by_key[k] for k in map(seal.key, seal.objects) if k in self._by_key]
@@ -215,7 +215,7 @@ class _Survey:
         """Yield names that were given to a set while it was being removed."""
         gone = self._removed - self._manifests.keys() - self._unreadable_sets
         for o in self._objects:
-            if o.key.startswith("names/") and layout.stem(o.key) in gone:
+            if o.key.startswith("names/") and id_in(o.key) in gone:
                 yield Waste("name", o.key, (o,))
 
     def _records(self) -> Iterator[Waste]:
@@ -256,7 +256,7 @@ class _Survey:
             except NotFound:
                 return None
             except CryoprobeError:
-                return layout.stem(key)
+                return id_in(key)
 
         keys = self._store.set_ids().values()
         found = list(self._reporter.track(each(read, keys), "Reading manifests", len(keys)))
@@ -266,7 +266,7 @@ class _Survey:
         """Return the unit seals by encoder and unit, and those that cannot be read."""
 
         def read(info: tuple[str, int]) -> UnitSeal | tuple[str, str] | None:
-            encoder, unit = info[0].split("/")[1], layout.stem(info[0])
+            encoder, unit = info[0].split("/")[1], id_in(info[0])
             try:
                 return read_seal(self._backend, encoder, unit)
             except CryoprobeError:
@@ -289,7 +289,7 @@ def standings(backend: Backend, folders: Iterable[str]) -> dict[str, bool | None
     """Read seals anew; return for each of `folders` whether one names it, None where its seal cannot be read."""
     listed = list(folders)
     has_sets = any(folder.startswith("sets/") for folder in listed)
-    manifests = {layout.stem(key): key for key in backend.keys("manifests/")} if has_sets else {}
+    manifests = {id_in(key): key for key in backend.keys("manifests/")} if has_sets else {}
 
     def is_sealed(folder: str) -> bool | None:
         top, *ids = folder.split("/")

@@ -14,12 +14,14 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Literal
 
+from ...checksummed import LARGE
 from ...errors import Corrupt, NotFound, Unavailable
 from ...parallel import each, run_each, within_memory
 from ...progress import Reporter
-from .. import fences, layout
+from .. import fences
 from ..backends.backend import Backend
 from ..chunks import ObjectRecord, check_object, corrupt
+from ..keys import id_in
 from ..origins import checksum_of, mark, marked, origin_of, trust
 from ..store import Store
 from .plan import Freight, Plan, Sealed, Standing, lacking, seal_there, standing, trial_on
@@ -116,7 +118,7 @@ class Carrier:
                 if units.get(freight.sealed.id) in ("moved", "completed", "there"):
                     self._twins |= {record.sha256: key for key, record in freight.sealed.objects.items()}
             sets = self._carry_all(self._plan.sets)
-        names = {key: data for key, data in self._plan.names.items() if layout.stem(key) in sets}
+        names = {key: data for key, data in self._plan.names.items() if id_in(key) in sets}
         run_each(lambda key: self._put(key, names[key]), names)
         known = {*sets, *self._store.set_ids()} if self._plan.trials else set()
         meant = known if self._plan.everything else sets.keys()
@@ -160,7 +162,7 @@ class Carrier:
         meant = known if self._plan.everything else sets.keys()
         seals = {f.sealed.key: f.sealed.checksum for f in (*self._plan.sets, *self._plan.units)}
         for key, digits in marked(self._target):
-            kind, about = key.partition("/")[0], layout.stem(key)
+            kind, about = key.partition("/")[0], id_in(key)
             if kind in ("manifests", "unit-seals"):
                 checksum = seals.get(key, "") if about in sets or about in units else ""
             elif about in sets or (kind == "trials" and trial_on(self._source, key, known, meant) is not None):
@@ -297,7 +299,7 @@ class Carrier:
 def _checksum_in(backend: Backend, key: str) -> str:
     """Return the checksum of a name or trial of a store; empty if there is none."""
     try:
-        return checksum_of(backend.get(key, layout.LARGE), key, backend.url)
+        return checksum_of(backend.get(key, LARGE), key, backend.url)
     except (NotFound, Corrupt):
         return ""
 

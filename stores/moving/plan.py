@@ -14,13 +14,16 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Literal, NamedTuple
 
+from ...checksummed import LARGE, checksum_holds
 from ...errors import Corrupt, NotFound
 from ...parallel import each
-from .. import layout, names
+from .. import names
 from ..backends.backend import Backend, ObjectInfo
 from ..backends.memory import MemoryBackend
 from ..chunks import ObjectRecord, corrupt
 from ..fences import is_hollow
+from ..format.documents import SMALL, read_json
+from ..keys import id_in
 from ..manifest import Manifest, find_manifest, read_manifest
 from ..origins import Marks, Origin, marked, origin_of
 from ..store import Store
@@ -174,7 +177,7 @@ def chosen(store: Store, choice: Choice) -> dict[str, str]:
     sealed = store.set_ids()
     if choice.sets:
         keys = [store.manifest_key(s) for s in choice.sets]
-        sealed = {layout.stem(key): key for key in keys}
+        sealed = {id_in(key): key for key in keys}
     if choice.model is not None or choice.dataset is not None:
         fitting = {n.set for n in store.ls(model=choice.model, dataset=choice.dataset)}
         sealed = {s: key for s, key in sealed.items() if s in fitting}
@@ -280,7 +283,7 @@ def read_sealed(backend: Backend, key: str) -> Sealed:
         If a newer version wrote it.
     """
     held = _held(backend, key)
-    encoder, id_ = key.split("/")[1], layout.stem(key)
+    encoder, id_ = key.split("/")[1], id_in(key)
     if key.startswith("manifests/"):
         manifest = read_manifest(held, key)
         return _sealable(held, "set", manifest, key)
@@ -303,8 +306,8 @@ def trial_on(backend: Backend, key: str, known: Container[str], moved: Container
     """
     with suppress(Corrupt):
         held = _held(backend, key)
-        trial = layout.read_json(held, key, layout.LARGE)
-        if isinstance(trial, dict) and layout.is_whole(trial) and trial.get("trial") == layout.stem(key):
+        trial = read_json(held, key, LARGE)
+        if isinstance(trial, dict) and checksum_holds(trial) and trial.get("trial") == id_in(key):
             sets = [s for s in (trial.get(part) for part in ("train", "test", "val")) if isinstance(s, str)]
             if all(s in known for s in sets) and any(s in moved for s in sets):
                 return held.get(key)
@@ -322,7 +325,7 @@ def _compare(source: Backend, target: Backend, terms: Terms, key: str) -> Freigh
     return Freight(sealed, there, () if there == "other" else lacking(target, sealed))
 
 
-def _held(backend: Backend, key: str, limit: int = layout.LARGE) -> MemoryBackend:
+def _held(backend: Backend, key: str, limit: int = LARGE) -> MemoryBackend:
     """Return storage that holds one object of `backend`, as it is now: to be parsed, and passed on byte for byte."""
     held = MemoryBackend()
     held.url = backend.url
@@ -342,7 +345,7 @@ def _sealable(held: Backend, kind: Literal["set", "unit"], found: Manifest | Uni
             key=key,
         )
     folder = f"{found.folder}/"
-    return Sealed(kind, layout.stem(key), found.attempt, key, held.get(key), folder, _records(found), found.checksum)
+    return Sealed(kind, id_in(key), found.attempt, key, held.get(key), folder, _records(found), found.checksum)
 
 
 def _names(source: Backend, target: Backend, sets: Container[str], terms: Terms) -> dict[str, bytes]:
@@ -352,9 +355,9 @@ def _names(source: Backend, target: Backend, sets: Container[str], terms: Terms)
 
     def newer(info: ObjectInfo) -> tuple[str, bytes] | None:
         with suppress(Corrupt):
-            held = _held(source, info.key, layout.SMALL)
+            held = _held(source, info.key, SMALL)
             named = names.find(held, info.key)
-            if named is not None and named.set == layout.stem(info.key):
+            if named is not None and named.set == id_in(info.key):
                 known = names.find(target, info.key) if info.key in there else None
                 own = terms.origin_of(info.key, named.checksum) is None
                 newer = known is None or (
@@ -368,7 +371,7 @@ def _names(source: Backend, target: Backend, sets: Container[str], terms: Terms)
                     return info.key, held.get(info.key)
         return None
 
-    found = each(newer, (info for info in source.list("names/") if layout.stem(info.key) in sets))
+    found = each(newer, (info for info in source.list("names/") if id_in(info.key) in sets))
     return dict(name for name in found if name is not None)
 
 

@@ -15,11 +15,11 @@ from typing import TypedDict, Unpack
 
 from ...errors import BadInput, NotFound
 from ...progress import Reporter, reporter_for
-from .. import layout
 from ..backends.known import is_trusted
 from ..backends.local import LocalBackend
 from ..backends.locations import layers_at
 from ..backends.memory import MemoryBackend
+from ..format.marker import write_marker
 from ..origins import Origin, arriving
 from ..store import Store, open_store
 from .carry import Carrier, Moved, MovedSet, foreseen, raise_refused, trusted_or_how
@@ -192,7 +192,7 @@ def _target(place: str | Path | Store, source: Store, dry_run: bool) -> Store:
         if not isinstance(place, Store):
             layers_at(place, create=True)  # what would be refused is refused now
         nothing = MemoryBackend()  # it would be made
-        layout.write_marker(nothing)
+        write_marker(nothing)
         nothing.url = str(place)
         target = Store(nothing)
     a, b = source.backend, target.backend

@@ -10,12 +10,12 @@ import pytest
 from hypothesis import settings
 from support.servers import serving_folder
 
-from cryoprobe.stores import layout
 from cryoprobe.stores.backends.backend import Backend
 from cryoprobe.stores.backends.http import HttpBackend
 from cryoprobe.stores.backends.local import LocalBackend
 from cryoprobe.stores.backends.memory import MemoryBackend
 from cryoprobe.stores.backends.objects import ObjectBackend
+from cryoprobe.stores.format.marker import write_marker
 from cryoprobe.stores.store import Store, open_store
 from cryoprobe.testing import Storage
 
@@ -37,7 +37,7 @@ def _hypothesis_profile() -> Iterator[None]:
 def local(tmp_path: Path) -> LocalBackend:
     """Return a store's storage in a folder."""
     backend = LocalBackend(tmp_path / "store")
-    layout.write_marker(backend)
+    write_marker(backend)
     return backend
 
 

@@ -17,9 +17,10 @@ from support.data import put_set
 from support.store_data import flip, keys, sample_ids, sealed_set
 
 import cryoprobe
+from cryoprobe.checksummed import dump_document
 from cryoprobe.errors import BadInput, Corrupt, CryoprobeError, Incompatible, NotFound
-from cryoprobe.stores import layout
 from cryoprobe.stores.backends.memory import MemoryBackend
+from cryoprobe.stores.format.marker import MARKER, write_marker
 from cryoprobe.stores.moving import archive as archives
 from cryoprobe.stores.store import Store
 
@@ -184,7 +185,7 @@ def with_manifest(edit: Callable[[dict[str, Any]], object]) -> Change:
         content = json.loads(data)
         del content["checksum"]
         edit(content)
-        return plain(info.filename), layout.dump_seal(content)
+        return plain(info.filename), dump_document(content)
 
     return replaced(0, make)
 
@@ -206,7 +207,7 @@ CHANGES |= {
     "device": with_extra("sets/device", b"", stat.S_IFCHR | 0o666),
     "not in the manifest": with_extra("sets/more"),
     "another set's objects": with_extra(f"sets/{'0' * 64}/{'0' * 12}/zarr.json"),
-    "a trial": with_extra(f"trials/{'0' * 64}.json", layout.dump_seal({"trial": "0" * 64})),
+    "a trial": with_extra(f"trials/{'0' * 64}.json", dump_document({"trial": "0" * 64})),
     "a second manifest": with_extra(f"manifests/{'0' * 64}/{'0' * 64}.json", b"{}"),
     "a manifest deeper": with_extra("manifests/a/b/c.json", b"{}"),
     "a name that is none": with_extra(f"names/{'0' * 64}.{'0' * 16}.json", b"{}"),
@@ -214,7 +215,7 @@ CHANGES |= {
     "duplicate with other content": lambda members: [*members, (members[-1][0], b"other")],
     "too many members": lambda members: [*members, *((plain(f"sets/{i}"), b"") for i in range(2000))],
     "no manifest": lambda members: members[1:],
-    "no marker": lambda members: [m for m in members if m[0].filename != layout.MARKER],
+    "no marker": lambda members: [m for m in members if m[0].filename != MARKER],
     "nothing": lambda members: [],
     "missing object": lambda members: members[:-1],
     "shorter object": replaced(None, lambda info, data: (plain(info.filename), data[:-1])),
@@ -338,7 +339,7 @@ def assert_refused(place: Path, archive: Path) -> None:
     assert len(str(caught.value)) < 1000
     assert not place.exists()
     existing = MemoryBackend()
-    layout.write_marker(existing)
+    write_marker(existing)
     with pytest.raises(CryoprobeError):
         cryoprobe.import_set(Store(existing), archive)
     assert keys(existing) == ["cryoprobe.json"]
@@ -376,7 +377,7 @@ def test_no_flipped_bit_gets_through(received: Path) -> None:
     for bit in np.random.default_rng(0).integers(0, 8 * len(data), 150):
         received.write_bytes(flip(data, int(bit)))
         target = MemoryBackend()
-        layout.write_marker(target)
+        write_marker(target)
         try:
             cryoprobe.import_set(Store(target), received)
         except CryoprobeError:

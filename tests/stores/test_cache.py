@@ -20,8 +20,8 @@ from support.data import wait_until
 from support.servers import serving_folder
 from support.store_data import class_labels, files, flip, make_rows, sample_ids, seal, sealed_set, write_units
 
+from cryoprobe.checksummed import dump_document
 from cryoprobe.errors import Corrupt, Unavailable
-from cryoprobe.stores import layout
 from cryoprobe.stores.backends import object_cache as cache_module
 from cryoprobe.stores.backends.cache import CachedBackend, cache_state, cached, clear_cache
 from cryoprobe.stores.backends.local import LocalBackend
@@ -31,6 +31,7 @@ from cryoprobe.stores.backends.objects import ObjectBackend
 from cryoprobe.stores.chunks import ObjectRecord, Part, chunk_parts, encode_chunk, record_of
 from cryoprobe.stores.feature_set import FeatureSet
 from cryoprobe.stores.folders import objects_folder
+from cryoprobe.stores.format.marker import write_marker
 from cryoprobe.stores.store import Store, open_store
 from cryoprobe.stores.verify import verify
 
@@ -56,7 +57,7 @@ class Counting(MemoryBackend):
 @pytest.fixture
 def origin() -> Counting:
     backend = Counting()
-    layout.write_marker(backend)
+    write_marker(backend)
     return backend
 
 
@@ -299,7 +300,7 @@ class TestProcesses:
         self, tmp_path: Path
     ) -> None:
         backend = LocalBackend(tmp_path / "store")
-        layout.write_marker(backend)
+        write_marker(backend)
         found = sealed_set(backend, sample_ids(64))
         size = 3 * max(record.size for record in found.manifest.objects.values())
         context = multiprocessing.get_context("spawn")
@@ -511,7 +512,7 @@ class TestListed:
         tags = again.backend.versions("trials/")
         assert tags is not None
         assert len(set(tags.values())) == 3
-        ObjectBackend(s3).put("trials/t1.json", layout.dump_seal({"trial": "t1", "n": 9}))
+        ObjectBackend(s3).put("trials/t1.json", dump_document({"trial": "t1", "n": 9}))
         assert [t["n"] for t in again.trials()] == [0, 9, 2]
         assert [t["n"] for t in open_store(s3, cache_size=0).trials()] == [0, 9, 2]
 

@@ -11,22 +11,24 @@ import pytest
 from support.interrupting import Interrupting, Stop
 from support.store_data import ENCODER_ID, class_labels, keys, make_rows, sample_ids, seal, sealed_set, write_units
 
+from cryoprobe.checksummed import dump_document
 from cryoprobe.errors import Conflict, NotFound
-from cryoprobe.stores import layout
 from cryoprobe.stores.backends.backend import Backend
 from cryoprobe.stores.backends.memory import MemoryBackend
 from cryoprobe.stores.fences import FENCES, LONGEST_RUN_SECONDS, fence, is_whole
+from cryoprobe.stores.format.marker import write_marker
 from cryoprobe.stores.keeping import waste
 from cryoprobe.stores.keeping.gc import gc
 from cryoprobe.stores.keeping.pins import pin, pins
 from cryoprobe.stores.keeping.removal import rm
+from cryoprobe.stores.keys import unit_id
 from cryoprobe.stores.rows import RowIndex, Withdrawn
 from cryoprobe.stores.store import Store
 from cryoprobe.stores.units import read_seal
 from cryoprobe.stores.verify import verify
 
 IDS = sample_ids(20)
-UNIT = layout.unit_id(ENCODER_ID, IDS)
+UNIT = unit_id(ENCODER_ID, IDS)
 
 
 @pytest.fixture(autouse=True)
@@ -37,7 +39,7 @@ def _claims_are_lost(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def empty() -> MemoryBackend:
     backend = MemoryBackend()
-    layout.write_marker(backend)
+    write_marker(backend)
     return backend
 
 
@@ -227,8 +229,8 @@ def test_a_fence_names_what_may_go_for_as_long_as_it_lasts() -> None:
 def test_a_fence_of_a_killed_run_holds_until_another_run_finds_it() -> None:
     now = [1e9]
     shared = MemoryBackend(clock=lambda: now[0])
-    layout.write_marker(shared)
-    shared.put(f"{FENCES}0.json", layout.dump_seal({"folders": [], "machine": "another", "pid": 1, "start": "1"}))
+    write_marker(shared)
+    shared.put(f"{FENCES}0.json", dump_document({"folders": [], "machine": "another", "pid": 1, "start": "1"}))
     collect(shared)
     assert keys(shared, FENCES)  # nobody here can tell whether that process is alive
     now[0] += LONGEST_RUN_SECONDS

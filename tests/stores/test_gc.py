@@ -24,10 +24,10 @@ from support.store_data import (
 )
 
 from cryoprobe.errors import BadInput, Conflict, Corrupt, NotFound
-from cryoprobe.stores import layout
 from cryoprobe.stores.backends.memory import MemoryBackend
 from cryoprobe.stores.claims import SILENCE_SECONDS, Claims
 from cryoprobe.stores.feature_set import FeatureSet
+from cryoprobe.stores.format.marker import write_marker
 from cryoprobe.stores.keeping.gc import CANDIDATES, GRACE_SECONDS, Collected, gc
 from cryoprobe.stores.keeping.pins import pin, pins
 from cryoprobe.stores.keeping.quarantine import set_aside
@@ -60,13 +60,13 @@ def clock() -> Clock:
 @pytest.fixture
 def store(clock: Clock) -> Store:
     backend = MemoryBackend(clock=clock)
-    layout.write_marker(backend)
+    write_marker(backend)
     return Store(backend)
 
 
 def memory_store() -> Store:
     backend = MemoryBackend()
-    layout.write_marker(backend)
+    write_marker(backend)
     return Store(backend)
 
 

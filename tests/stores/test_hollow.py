@@ -11,10 +11,10 @@ from support.interrupting import Interrupting, Stop
 from support.store_data import ENCODER_ID, class_labels, keys, make_rows, sample_ids, seal, sealed_set, write_units
 
 from cryoprobe.errors import Conflict, Corrupt, NotFound
-from cryoprobe.stores import layout
 from cryoprobe.stores.backends.backend import Backend
 from cryoprobe.stores.backends.memory import MemoryBackend
 from cryoprobe.stores.fences import FENCES, is_hollow
+from cryoprobe.stores.format.marker import write_marker
 from cryoprobe.stores.keeping import waste
 from cryoprobe.stores.keeping.gc import gc
 from cryoprobe.stores.keeping.pins import pin
@@ -38,7 +38,7 @@ def _claims_are_lost(monkeypatch: pytest.MonkeyPatch) -> None:
 def before(what: str) -> MemoryBackend:
     """Return storage in which the unit, or the set, can be made."""
     backend = MemoryBackend()
-    layout.write_marker(backend)
+    write_marker(backend)
     if what == "set":
         write_units(backend, IDS, 8)
     return backend

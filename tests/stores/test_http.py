@@ -19,9 +19,8 @@ from support.servers import serving, serving_folder
 from support.store_data import keys, make_rows, overwrite, sample_ids, sealed_set
 
 from cryoprobe.errors import NotFound, ReadOnly, Unavailable
-from cryoprobe.stores import layout
 from cryoprobe.stores.backends.http import HttpBackend
-from cryoprobe.stores.layout import MARKER
+from cryoprobe.stores.format.marker import MARKER, marker_document
 from cryoprobe.stores.store import Store, open_store
 from cryoprobe.stores.verify import verify
 
@@ -243,7 +242,7 @@ class TestPagesWithoutEnd:
         class Tree(Answering):
             def do_GET(self) -> None:
                 requests[self.command] += 1
-                body = layout.marker() if self.path.endswith(".json") else page.encode()
+                body = marker_document() if self.path.endswith(".json") else page.encode()
                 self.send_response(200)
                 self.send_header("Content-Length", str(len(body)))
                 self.end_headers()
@@ -266,7 +265,7 @@ class TestPagesWithoutEnd:
         class Tree(Answering):
             def do_GET(self) -> None:
                 requests.append(self.path)
-                body = layout.marker() if self.path == "/cryoprobe.json" else page
+                body = marker_document() if self.path == "/cryoprobe.json" else page
                 self.send_response(200)
                 self.send_header("Content-Length", str(len(body)))
                 self.end_headers()

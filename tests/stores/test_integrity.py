@@ -29,10 +29,10 @@ from support.store_data import (
 
 from cryoprobe.canonical import canonical_json, digest
 from cryoprobe.errors import BadInput, Corrupt, CryoprobeError, Incompatible, NotFound, Unavailable
-from cryoprobe.stores import layout
 from cryoprobe.stores.backends.local import LocalBackend
 from cryoprobe.stores.backends.memory import MemoryBackend
 from cryoprobe.stores.feature_set import FeatureSet
+from cryoprobe.stores.format.marker import MARKER, write_marker
 from cryoprobe.stores.store import Store, open_store
 from cryoprobe.stores.verify import Damage, verify
 
@@ -324,7 +324,7 @@ class TestWhatIsVerified:
 def test_a_thousand_damages_are_all_found_and_no_wrong_row_is_read() -> None:
     """Flipped bits, truncations, deletions and swaps, each of any object that somebody would miss."""
     backend = MemoryBackend()
-    layout.write_marker(backend)
+    write_marker(backend)
     store = Store(backend)
     labels = {"train": class_labels(N), "test": (class_labels(N) + 1) % 3}
     x = {split: np.random.default_rng(seed).normal(size=(N, 6)) for seed, split in enumerate(labels)}
@@ -333,7 +333,7 @@ def test_a_thousand_damages_are_all_found_and_no_wrong_row_is_read() -> None:
     for trial in ("a" * 64, "b" * 64):
         store.record_trial(trial, {"trial": trial, "metrics": {"top1": 0.5, "nll": 1e-07}})
     expected = {s.id: (*s.load(), s.norms(), s.samples()) for s in sets.values()}
-    content = {key: backend.get(key) for key in keys(backend) if key != layout.MARKER}
+    content = {key: backend.get(key) for key in keys(backend) if key != MARKER}
     folders = {key.partition("/")[0] for key in content}
     assert folders == {"sets", "units", "manifests", "unit-seals", "names", "trials"}
     # A seal, name or trial that is gone leaves the store as if it had never been there: its work can be done again.

@@ -25,10 +25,10 @@ from support.store_data import (
 )
 
 from cryoprobe.errors import BadInput, Corrupt, NotFound, ReadOnly
-from cryoprobe.stores import layout
 from cryoprobe.stores.backends.backend import Backend
 from cryoprobe.stores.backends.local import LocalBackend
 from cryoprobe.stores.backends.memory import MemoryBackend
+from cryoprobe.stores.format.marker import MARKER, write_marker
 from cryoprobe.stores.layered import LayeredBackend
 from cryoprobe.stores.names import Name, NamedSet
 from cryoprobe.stores.rows import RowIndex
@@ -68,7 +68,7 @@ class Refusing(MemoryBackend):
 def lower() -> Refusing:
     """Return a store that has a set of the first 24 rows, a trial, and refuses writes."""
     backend = Refusing()
-    layout.write_marker(backend)
+    write_marker(backend)
     sealed_set(backend, IDS[:24])
     Store(backend).record_trial("t", {"trial": "t", "from": "below"})
     backend.sealed = True
@@ -107,7 +107,7 @@ def test_a_grown_data_set_needs_only_its_new_rows_and_stands_on_its_own(lower: R
     manifest, sealed = seal(store.backend, IDS)
     assert sealed
     assert manifest.key in keys(upper)
-    assert layout.MARKER in keys(upper)
+    assert MARKER in keys(upper)
     want = make_rows(IDS).embeddings.astype(np.float32)
     np.testing.assert_array_equal(store.open(manifest.set).load()[0], want)
     # Without the store below it is whole.
@@ -130,7 +130,7 @@ def test_what_is_sealed_below_is_adopted(lower: Refusing, upper: Backend) -> Non
     assert manifest.key in before
     store.record_trial("t", {"trial": "t", "from": "above"})
     assert (store.trial("t") or {})["from"] == "below"
-    assert [k for k in keys(upper) if k != layout.MARKER] == []  # what was written for nothing is gone again
+    assert [k for k in keys(upper) if k != MARKER] == []  # what was written for nothing is gone again
 
 
 def test_a_set_below_is_named_above_only_where_the_name_means_another_set_or_none(lower: Refusing) -> None:
@@ -170,7 +170,7 @@ def test_of_two_objects_with_one_key_the_upper_one_counts(lower: Refusing) -> No
 
 def test_the_first_of_several_lower_stores_counts(lower: Refusing) -> None:
     other = MemoryBackend()
-    layout.write_marker(other)
+    write_marker(other)
     Store(other).record_trial("t", {"trial": "t", "from": "the other"})
     Store(other).record_trial("u", {"trial": "u"})
     for stores, said in (([lower, other], "below"), ([other, lower], "the other")):
@@ -228,7 +228,7 @@ class TestOpening:
     def shared(self, tmp_path: Path) -> Iterator[str]:
         """Return a store that can only be read: a web server's."""
         backend = LocalBackend(tmp_path / "shared")
-        layout.write_marker(backend)
+        write_marker(backend)
         sealed_set(backend, IDS[:24])
         before = files(tmp_path / "shared")
         with serving_folder(tmp_path / "shared") as url:

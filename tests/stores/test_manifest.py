@@ -22,9 +22,9 @@ from support.store_data import (
 
 from cryoprobe.canonical import canonical_json, digest
 from cryoprobe.errors import Corrupt, Incompatible, NotFound
-from cryoprobe.stores import layout
 from cryoprobe.stores.backends.backend import Backend
 from cryoprobe.stores.backends.memory import MemoryBackend
+from cryoprobe.stores.keys import manifest_key, set_id
 from cryoprobe.stores.manifest import MANIFEST_VERSION, FailedSample, Manifest, find_manifest, read_manifest
 
 IDS = sample_ids(5)
@@ -59,7 +59,7 @@ def test_what_was_sealed_is_read_back(backend: Backend) -> None:
     assert found.dataset == dataset_of(IDS, class_labels(5))
     assert found.dataset["classes"] == list(CLASSES)
     assert found.failed[0].name == "é 1.png"
-    assert found.set == layout.set_id(ENCODER_ID, digest(found.dataset))
+    assert found.set == set_id(ENCODER_ID, digest(found.dataset))
     assert find_manifest(backend, ENCODER_ID, found.set) == found
 
 
@@ -73,7 +73,7 @@ def test_its_size_is_that_of_all_objects(backend: Backend) -> None:
 def test_a_set_that_is_not_sealed_has_none(backend: Backend) -> None:
     assert find_manifest(backend, ENCODER_ID, "0" * 64) is None
     with pytest.raises(NotFound):
-        read_manifest(backend, layout.manifest_key(ENCODER_ID, "0" * 64))
+        read_manifest(backend, manifest_key(ENCODER_ID, "0" * 64))
 
 
 class TestDamage:
@@ -154,7 +154,7 @@ def test_a_manifest_under_another_ones_key_is_corrupt(backend: Backend) -> None:
 
 def test_a_manifest_in_another_encoders_folder_is_corrupt(backend: Backend) -> None:
     manifest = make(backend)
-    key = layout.manifest_key("ab" * 32, manifest.set)
+    key = manifest_key("ab" * 32, manifest.set)
     backend.put(key, backend.get(manifest.key))
     refused(backend, key, "manifest of another set")
 

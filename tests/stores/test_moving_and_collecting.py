@@ -52,8 +52,8 @@ def test_what_arrives_waits_for_a_gc_run_that_may_delete_it(source: Store, monke
 
 
 def _marked() -> MemoryBackend:
-    from cryoprobe.stores import layout
+    from cryoprobe.stores.format.marker import write_marker
 
     backend = MemoryBackend()
-    layout.write_marker(backend)
+    write_marker(backend)
     return backend

@@ -27,11 +27,11 @@ from support.store_data import (
 from support.tiny_s3 import Faults, tiny_s3
 
 from cryoprobe.errors import BadInput, CryoprobeError, Incompatible, NotFound, ReadOnly, Unavailable
-from cryoprobe.stores import layout
 from cryoprobe.stores.backends.environment import CREDENTIALS
 from cryoprobe.stores.backends.objects import ObjectBackend
 from cryoprobe.stores.claims import Claims
 from cryoprobe.stores.feature_set import FeatureSet
+from cryoprobe.stores.format.marker import MARKER, write_marker
 from cryoprobe.stores.store import Store, open_store
 from cryoprobe.stores.verify import verify
 
@@ -47,44 +47,44 @@ class TestOpening:
         assert s3 in str(caught.value)
         store = open_store(s3 + "/", create=True)
         assert store.url == s3
-        assert keys(store.backend) == [layout.MARKER]
+        assert keys(store.backend) == [MARKER]
         marker = {"format": "cryoprobe-store", "version": 1, "conditional_put": True}
-        assert json.loads(store.backend.get(layout.MARKER)) == marker
+        assert json.loads(store.backend.get(MARKER)) == marker
         assert open_store(s3).set_ids() == open_store(s3, create=True).set_ids() == {}
 
     def test_a_store_that_was_copied_into_the_bucket_is_tried_out_before_it_is_written(self, s3: str) -> None:
-        ObjectBackend(s3).put(layout.MARKER, b'{"format": "cryoprobe-store", "version": 1}')
+        ObjectBackend(s3).put(MARKER, b'{"format": "cryoprobe-store", "version": 1}')
         open_store(s3)
-        assert b"conditional_put" not in ObjectBackend(s3).get(layout.MARKER)
+        assert b"conditional_put" not in ObjectBackend(s3).get(MARKER)
         open_store(s3, create=True)
-        assert b"conditional_put" in ObjectBackend(s3).get(layout.MARKER)
+        assert b"conditional_put" in ObjectBackend(s3).get(MARKER)
 
     def test_eight_people_may_make_the_same_store_at_once(self, s3: str) -> None:
         with ThreadPoolExecutor(8) as pool:
             stores = list(pool.map(lambda _: open_store(s3, create=True), range(8)))
         assert [s.set_ids() for s in stores] == [{}] * 8
-        assert keys(stores[0].backend) == [layout.MARKER]
+        assert keys(stores[0].backend) == [MARKER]
 
     def test_no_store_is_made_among_other_peoples_objects(self, s3: str) -> None:
         ObjectBackend(s3).put("thesis/thesis.tex", b"x")
         with pytest.raises(BadInput, match=r"not empty .'thesis'"):
             open_store(s3, create=True)
-        assert not ObjectBackend(s3).exists(layout.MARKER)
+        assert not ObjectBackend(s3).exists(MARKER)
 
     def test_stores_in_one_bucket_do_not_see_each_other(self, s3: str) -> None:
         one, two = open_store(f"{s3}/a", create=True), open_store(f"{s3}/ab", create=True)
         found = sealed_set(one.backend, IDS)
         assert set(one.set_ids()) == {found.id}
-        assert keys(two.backend) == [layout.MARKER]
+        assert keys(two.backend) == [MARKER]
 
     @pytest.mark.parametrize("marker", [b'{"format": "other"}', b"[]", b"{"])
     def test_what_is_no_store_is_not_written_to(self, s3: str, marker: bytes) -> None:
         backend = ObjectBackend(s3)
-        backend.put(layout.MARKER, marker)
+        backend.put(MARKER, marker)
         with pytest.raises(CryoprobeError):
             open_store(s3, create=True)
-        assert backend.get(layout.MARKER) == marker
-        assert keys(backend) == [layout.MARKER]
+        assert backend.get(MARKER) == marker
+        assert keys(backend) == [MARKER]
 
 
 class TestSets:
@@ -301,7 +301,7 @@ class TestBadServers:
         with pytest.raises(Incompatible, match="does not honour conditional writes") as caught:
             open_store(bad_s3, create=True)
         assert "SeaweedFS" in str(caught.value)
-        assert not ObjectBackend(bad_s3).exists(layout.MARKER)
+        assert not ObjectBackend(bad_s3).exists(MARKER)
         faults.ignores_conditions = False
         assert open_store(bad_s3, create=True).url == bad_s3
 
@@ -317,7 +317,7 @@ class TestBadServers:
     def test_units_and_sets_are_sealed_though_the_answers_are_lost(
         self, bad_s3: str, faults: Faults, retries: int
     ) -> None:
-        layout.write_marker(ObjectBackend(bad_s3))
+        write_marker(ObjectBackend(bad_s3))
         faults.loses_answers = "unit-seals|manifests|claims"
         backend = ObjectBackend(bad_s3, retries)
         (unit,) = write_units(backend, IDS, len(IDS))

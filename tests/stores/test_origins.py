@@ -12,8 +12,9 @@ from support.interrupting import Interrupting, Stop
 from support.store_data import overwrite
 
 import cryoprobe
-from cryoprobe.stores import layout
 from cryoprobe.stores.backends.memory import MemoryBackend
+from cryoprobe.stores.format.documents import read_json
+from cryoprobe.stores.format.marker import write_marker
 from cryoprobe.stores.origins import arriving, mark, marked, origin_of, trust
 from cryoprobe.stores.store import Store
 
@@ -35,7 +36,7 @@ def source(store: Store) -> Store:
 def untrusted(store: Store) -> Iterator[bool]:
     """Yield for everything in a store whether it is known to have come from elsewhere."""
     for key in store.set_ids().values():
-        yield origin_of(store.backend, key, layout.read_json(store.backend, key)["checksum"]) is not None
+        yield origin_of(store.backend, key, read_json(store.backend, key)["checksum"]) is not None
     yield from (n.origin is not None for n in store.names())
     yield from ("origin" in trial for trial in store.trials())
     for encoder in {key.split("/")[1] for key in store.backend.keys("unit-seals/")}:
@@ -47,7 +48,7 @@ def test_a_transfer_that_is_killed_anywhere_leaves_nothing_that_looks_like_ones_
     while not ended:
         for after in (False, True):
             shared = MemoryBackend()
-            layout.write_marker(shared)
+            write_marker(shared)
             try:
                 target = Store(Interrupting(shared, crash_at=at, after=after))
                 cryoprobe.pull(target, source, units=True)
@@ -67,7 +68,7 @@ def test_trusting_that_is_killed_anywhere_trusts_at_most_what_was_asked(source: 
     at, ended = 1, False
     while not ended:
         shared = MemoryBackend()
-        layout.write_marker(shared)
+        write_marker(shared)
         cryoprobe.pull(Store(shared), source, units=True)
         try:
             cryoprobe.pull(Store(Interrupting(shared, crash_at=at)), source, units=True, trust=True)

@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 from support.store_data import ENCODER_ID, flip, make_rows, sample_ids, seal, write_units
 
 from cryoprobe.errors import Corrupt
-from cryoprobe.stores import layout
 from cryoprobe.stores.backends.backend import Backend
 from cryoprobe.stores.backends.memory import MemoryBackend
+from cryoprobe.stores.keys import unit_id
 from cryoprobe.stores.rows import RowIndex
 from cryoprobe.stores.units import Rows, write_unit
 
@@ -116,7 +116,7 @@ def test_a_unit_that_is_added_is_known_without_a_refresh(backend: Backend) -> No
 
 def test_a_unit_is_found_by_its_id_even_if_somebody_has_sealed_it_since(backend: Backend) -> None:
     index = RowIndex(backend, ENCODER_ID)
-    unit = layout.unit_id(ENCODER_ID, UNIVERSE[:4])
+    unit = unit_id(ENCODER_ID, UNIVERSE[:4])
     assert index.unit(unit) is None
     sealed = write_unit(backend, ENCODER_ID, unit, make_rows(UNIVERSE[:4]))
     assert index.unit(unit) == sealed

@@ -31,11 +31,12 @@ from support.store_data import (
 )
 
 from cryoprobe.errors import BadInput, Corrupt
-from cryoprobe.stores import layout
 from cryoprobe.stores.backends.backend import Backend
 from cryoprobe.stores.backends.local import LocalBackend
 from cryoprobe.stores.backends.memory import MemoryBackend
 from cryoprobe.stores.feature_set import FeatureSet
+from cryoprobe.stores.format.marker import FORMAT, FORMAT_VERSION
+from cryoprobe.stores.keys import set_id, unit_seal_key
 from cryoprobe.stores.manifest import FailedSample, Manifest
 
 IDS = sample_ids(20)
@@ -130,7 +131,7 @@ class TestAssembly:
         assert keys(backend, "manifests/") == []
 
     def test_a_seal_in_the_place_of_another_does_not_pass_its_rows_off(self, backend: Backend) -> None:
-        one, two = (layout.unit_seal_key(ENCODER_ID, u.unit) for u in write_units(backend, IDS[:10], 5))
+        one, two = (unit_seal_key(ENCODER_ID, u.unit) for u in write_units(backend, IDS[:10], 5))
         backend.put(one, backend.get(two))
         with pytest.raises(Corrupt) as caught:
             seal(backend, IDS[:10], chunk_rows=5)
@@ -205,7 +206,7 @@ class TestSealing:
         manifest, _ = seal(backend, IDS, failed=failed, provenance={"host": "a"})
         assert manifest.failed == tuple(failed)
         assert manifest.provenance == {"host": "a"}
-        assert manifest.set == layout.set_id(ENCODER_ID, manifest.dataset_id)
+        assert manifest.set == set_id(ENCODER_ID, manifest.dataset_id)
         assert seal(backend, IDS, provenance={"host": "b"})[0].set == manifest.set
 
 
@@ -247,8 +248,8 @@ class TestPlainZarr:
         manifest, _ = seal(local, IDS, failed=failed, provenance={"created": 7})
         attributes = zarr.open_group(FeatureSet(local, manifest).path, mode="r").attrs.asdict()
         assert attributes == {
-            "format": layout.FORMAT,
-            "version": layout.FORMAT_VERSION,
+            "format": FORMAT,
+            "version": FORMAT_VERSION,
             "set": manifest.set,
             "encoder": ENCODER,
             "dataset": dataset_of(IDS, class_labels(20)),

@@ -26,14 +26,16 @@ from cryoprobe import parallel
 from cryoprobe.canonical import digest
 from cryoprobe.errors import Conflict, Corrupt, NotFound
 from cryoprobe.stores import feature_set as feature_set_module
-from cryoprobe.stores import fences, layout
+from cryoprobe.stores import fences
 from cryoprobe.stores.backends.backend import Backend, ObjectDetails, ObjectInfo
 from cryoprobe.stores.backends.memory import MemoryBackend
 from cryoprobe.stores.feature_set import FeatureSet
+from cryoprobe.stores.format.marker import write_marker
 from cryoprobe.stores.keeping import waste
 from cryoprobe.stores.keeping.gc import gc
 from cryoprobe.stores.keeping.pins import pin
 from cryoprobe.stores.keeping.removal import rm
+from cryoprobe.stores.keys import id_in, set_id
 from cryoprobe.stores.layered import LayeredBackend
 from cryoprobe.stores.manifest import read_manifest
 from cryoprobe.stores.rows import RowIndex, Withdrawn
@@ -51,7 +53,7 @@ DATA = [POOL[:4], POOL[:8], POOL[2:9], POOL[4:14]]
 
 LABELS = [class_labels(len(ids)) for ids in DATA]
 SPECS = [dataset_of(ids, labels) for ids, labels in zip(DATA, LABELS, strict=True)]
-SETS = [layout.set_id(ENCODER_ID, digest(spec)) for spec in SPECS]
+SETS = [set_id(ENCODER_ID, digest(spec)) for spec in SPECS]
 ROWS = [make_rows(ids) for ids in DATA]
 
 SHARED, PRIVATE = "shared", "private"
@@ -139,7 +141,7 @@ def folder_of(backend: Backend, seal: str) -> str:
     kind, encoder, file = seal.split("/")
     if kind == "manifests":
         return read_manifest(backend, seal).folder
-    found = read_seal(backend, encoder, layout.stem(file))
+    found = read_seal(backend, encoder, id_in(file))
     assert found is not None
     return found.folder
 
@@ -173,7 +175,7 @@ class StoreMachine(RuleBasedStateMachine):
         self.storage = MemoryBackend(clock=lambda: self.now)
         self.models = {place: Model() for place in (SHARED, PRIVATE)}
         for place in self.models:
-            layout.write_marker(Below(self.storage, place))
+            write_marker(Below(self.storage, place))
         self.someone_else = False
 
     # Operations: each takes a view of the storage and a place, and says in the model what it has done.

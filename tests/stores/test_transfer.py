@@ -30,10 +30,11 @@ from support.store_data import (
 
 import cryoprobe
 from cryoprobe.canonical import digest
+from cryoprobe.checksummed import dump_document
 from cryoprobe.errors import BadInput, Corrupt, NotFound, ReadOnly, Unavailable
-from cryoprobe.stores import layout
 from cryoprobe.stores.backends.local import LocalBackend
 from cryoprobe.stores.backends.memory import MemoryBackend
+from cryoprobe.stores.format.marker import write_marker
 from cryoprobe.stores.store import Store
 from cryoprobe.testing import Storage
 from cryoprobe.testing.storage import at_once
@@ -58,14 +59,14 @@ def trial(store: Store, **about: Any) -> str:
 
 def memory_store() -> Store:
     backend = MemoryBackend()
-    layout.write_marker(backend)
+    write_marker(backend)
     return Store(backend)
 
 
 @pytest.fixture
 def source(storage: Storage) -> tuple[Store, Store]:
     """Return a store with two sets to write to, and the same store as it is read."""
-    layout.write_marker(storage.writer)
+    write_marker(storage.writer)
     writer = Store(storage.writer)
     add(writer, "train", 0)
     add(writer, "test", 1)
@@ -328,7 +329,7 @@ class TestTheFirstSealWins:
                 return super().put_if_absent(key, data)
 
         backend = SealedMeanwhile()
-        layout.write_marker(backend)
+        write_marker(backend)
         moved = cryoprobe.push(store, Store(backend))
         assert [s.outcome for s in moved.sets] == ["adopted"]
         assert keys(backend, "sets/") == keys(other.backend, "sets/")
@@ -391,7 +392,7 @@ class TestDamage:
         manifest = sealed_set(store.backend, sample_ids(16)).manifest
         content = {**json.loads(store.backend.get(manifest.key)), **change}
         del content["checksum"]
-        overwrite(Path(store.url), manifest.key, layout.dump_seal(content))
+        overwrite(Path(store.url), manifest.key, dump_document(content))
         target = memory_store()
         with pytest.raises(Corrupt, match=manifest.set) as caught:
             cryoprobe.push(store, target)
@@ -404,7 +405,7 @@ class TestDamage:
         content = json.loads(store.backend.get(manifest.key))
         del content["checksum"]
         content["objects"][name] = content["objects"]["zarr.json"]
-        overwrite(Path(store.url), manifest.key, layout.dump_seal(content))
+        overwrite(Path(store.url), manifest.key, dump_document(content))
         target = memory_store()
         with pytest.raises(Corrupt, match="is not one of its objects"):
             cryoprobe.push(store, target)
@@ -442,7 +443,7 @@ class TestDamage:
                 return super().put_if_absent(key, data)
 
         backend = TidiedUp()
-        layout.write_marker(backend)
+        write_marker(backend)
         cryoprobe.push(store, Store(backend))
         assert backend.times == 0
         assert_same_sets(store, Store(backend))

@@ -16,15 +16,15 @@ from support.store_data import DIM, ENCODER_ID, flip, keys, make_rows, sample_id
 
 from cryoprobe.canonical import canonical_json
 from cryoprobe.errors import Corrupt, CryoprobeError
-from cryoprobe.stores import layout
 from cryoprobe.stores.backends.backend import Backend
 from cryoprobe.stores.backends.memory import MemoryBackend
+from cryoprobe.stores.keys import unit_id, unit_seal_key
 from cryoprobe.stores.rows import RowIndex
 from cryoprobe.stores.units import Rows, UnitSeal, read_seal, sample_array, write_unit
 
 IDS = sample_ids(5)
-UNIT = layout.unit_id(ENCODER_ID, IDS)
-SEAL_KEY = layout.unit_seal_key(ENCODER_ID, UNIT)
+UNIT = unit_id(ENCODER_ID, IDS)
+SEAL_KEY = unit_seal_key(ENCODER_ID, UNIT)
 
 
 def read_all(backend: Backend, seal: UnitSeal) -> Rows:
@@ -104,9 +104,9 @@ def test_a_unit_may_have_fewer_rows_than_it_was_cut_for(backend: Backend) -> Non
 
 
 def test_a_units_id_is_made_of_its_samples_in_order_and_the_encoder() -> None:
-    assert layout.unit_id(ENCODER_ID, IDS) == hashlib.sha256(bytes.fromhex(ENCODER_ID) + b"".join(IDS)).hexdigest()
+    assert unit_id(ENCODER_ID, IDS) == hashlib.sha256(bytes.fromhex(ENCODER_ID) + b"".join(IDS)).hexdigest()
     others = [IDS[::-1], IDS[:-1], [*IDS, IDS[0]]]
-    assert len({UNIT, *(layout.unit_id(ENCODER_ID, o) for o in others), layout.unit_id("00" * 32, IDS)}) == 5
+    assert len({UNIT, *(unit_id(ENCODER_ID, o) for o in others), unit_id("00" * 32, IDS)}) == 5
 
 
 def test_sample_ids_become_an_array_and_come_back() -> None:
@@ -139,8 +139,8 @@ def test_what_is_no_seal_is_corrupt(backend: Backend, content: bytes) -> None:
 
 def test_the_seal_of_another_unit_is_corrupt(backend: Backend) -> None:
     mine, other = write_units(backend, sample_ids(10), 5)
-    key = layout.unit_seal_key(ENCODER_ID, mine.unit)
-    backend.put(key, backend.get(layout.unit_seal_key(ENCODER_ID, other.unit)))
+    key = unit_seal_key(ENCODER_ID, mine.unit)
+    backend.put(key, backend.get(unit_seal_key(ENCODER_ID, other.unit)))
     with pytest.raises(Corrupt) as caught:
         read_seal(backend, ENCODER_ID, mine.unit)
     assert caught.value.key == key

@@ -11,7 +11,7 @@ from support.strangers import FIXTURE, copy_of_store, only, resealed, rewrite
 
 import cryoprobe
 from cryoprobe import cli
-from cryoprobe.stores.layout import FORMAT_VERSION
+from cryoprobe.stores.format.marker import FORMAT_VERSION
 from cryoprobe.stores.manifest import MANIFEST_VERSION
 
 

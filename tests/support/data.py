@@ -15,7 +15,7 @@ from PIL import Image
 import cryoprobe
 from cryoprobe.canonical import digest
 from cryoprobe.stores.feature_set import FeatureSet
-from cryoprobe.stores.layout import unit_id
+from cryoprobe.stores.keys import unit_id
 from cryoprobe.stores.names import Name, NamedSet
 from cryoprobe.stores.store import Store
 from cryoprobe.stores.units import Rows, sample_array, write_unit
