@@ -7,7 +7,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from ..errors import Corrupt
-from ..stores.names import matching
+from ..stores.format.names import matching
 from ..stores.store import Store, open_store
 from .datasets import dataset_pattern
 from .trials.result import Trial, check_stored

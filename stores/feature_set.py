@@ -18,8 +18,8 @@ from ..notebook import html_table
 from ..parallel import each, run_each
 from .backends.backend import Backend
 from .chunks import ObjectRecord, aligned, corrupt
-from .manifest import FailedSample, Manifest
-from .reading import read_chunk, read_chunk_into
+from .format.chunk_reading import read_chunk, read_chunk_into
+from .format.manifest import FailedSample, Manifest
 
 Labels = npt.NDArray[np.int64] | npt.NDArray[np.uint8]
 Float = Literal["float16", "float32", "float64"]

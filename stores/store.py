@@ -16,23 +16,23 @@ from ..checksummed import LARGE, checksum_holds, dump_document
 from ..errors import BadInput, Corrupt, Incompatible, NotFound
 from ..notebook import Cell, html_table
 from ..parallel import each
-from . import names
 from .backends.backend import Backend
 from .backends.cache import cached
-from .backends.known import is_trusted
+from .backends.layered import LayeredBackend
 from .backends.locations import backend_at, layers_at
-from .claims import Claims
 from .feature_set import FeatureSet
+from .format import names
 from .format.documents import damaged, parse_json, read_document
+from .format.manifest import FailedSample, read_manifest
 from .format.marker import MARKER, check_marker, write_marker
+from .format.names import NamedSet, spelled
+from .format.origins import Marks, Origin, arrival_of, checksum_of, origin_of
+from .format.pins_and_removals import read_pin
 from .keys import id_in, manifest_key
-from .layered import LayeredBackend
-from .manifest import FailedSample, read_manifest
-from .names import NamedSet, spelled
-from .origins import Marks, Origin, arrival_of, checksum_of, origin_of
-from .pins_and_removals import read_pin
-from .rows import RowIndex
-from .sets import SetContent, seal_set
+from .local.config import is_trusted
+from .writing.claims import Claims
+from .writing.row_index import RowIndex
+from .writing.sets import SetContent, seal_set
 
 _MOST_SHOWN = 50
 """Names that a notebook shows of a store; `Store.names` has all."""

@@ -14,22 +14,25 @@ import cryoprobe
 ROOT = Path(cryoprobe.__file__).parent
 
 STORES = [
-    *("keys", "folders", "sample_index", "chunks"),
+    *("keys", "chunks"),
+    *("local.config", "local.processes", "local.sample_index"),
     *("backends.backend", "backends.environment", "backends.memory", "backends.local", "backends.http"),
-    *("backends.objects", "backends.object_cache", "backends.known", "backends.cache", "backends.locations"),
-    *("format.documents", "format.marker", "reading", "layered"),
-    *("claims", "fences", "origins", "sealing", "pins_and_removals"),
-    *("manifest", "units", "names", "feature_set", "rows", "sets"),
-    *("store", "verify"),
-    *("keeping.quarantine", "keeping.pins", "keeping.usage", "keeping.history", "keeping.compare", "keeping.waste"),
-    *("keeping.restore", "keeping.gc", "keeping.repair", "keeping.removal"),
-    *("moving.plan", "moving.carry", "moving.transfer", "moving.archive", "moving.export"),
+    *("backends.objects", "backends.object_cache", "backends.cache", "backends.locations"),
+    *("format.documents", "format.marker", "backends.layered", "format.chunk_reading", "format.origins"),
+    *("format.unit_seal", "format.manifest", "format.names", "format.pins_and_removals"),
+    "feature_set",
+    *("writing.fences", "writing.claims", "writing.seals", "writing.units"),
+    *("writing.row_table", "writing.row_sources", "writing.row_index", "writing.sets"),
+    "store",
+    *("keeping.verify", "keeping.quarantine", "keeping.pins", "keeping.usage", "keeping.history", "keeping.compare"),
+    *("keeping.unreferenced", "keeping.repair_from_copies", "keeping.gc", "keeping.repair", "keeping.removal"),
+    *("moving.transfer_plan", "moving.copying", "moving.transfer", "moving.archive", "moving.export"),
 ]
 """The modules of the store, from the bottom to the top: each imports only those before it."""
 
 STORES_FOR_THE_PIPELINE = {
-    *("store", "feature_set", "names", "sample_index", "folders"),
-    *("claims", "keys", "manifest", "origins", "rows", "units", "keeping.compare"),  # to be fewer
+    *("store", "feature_set", "format.names", "local.sample_index", "keys", "format.manifest", "format.origins"),
+    *("writing.claims", "writing.row_index", "writing.units", "keeping.compare"),  # to be fewer
 }
 """What the pipeline may import of the store."""
 
@@ -79,7 +82,7 @@ def imports(module: str) -> Iterator[Import]:
 
 
 def test_imports_are_found_wherever_they_stand() -> None:
-    assert Import("stores.names", True) in imports("stores.store")  # from . import names
+    assert Import("stores.format.names", True) in imports("stores.store")  # from .format import names
     assert Import("stores.chunks", True) in imports("stores.backends.local")  # from ..chunks import …
     assert Import("parallel", True) in imports("stores.keeping.gc")  # from ...parallel import …
     assert Import("zarr.storage", False) in imports("stores.chunks")  # inside a function

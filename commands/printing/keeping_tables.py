@@ -15,12 +15,12 @@ from .console import err, named_sets, out, table
 from .wording import came_from, remarks, shell, size, versions, when
 
 if TYPE_CHECKING:
+    from ...stores.format.pins_and_removals import Pin, Removal
     from ...stores.keeping.compare import Difference
     from ...stores.keeping.gc import Collected
     from ...stores.keeping.history import Entry
-    from ...stores.keeping.restore import Repair
+    from ...stores.keeping.repair_from_copies import Repair
     from ...stores.keeping.usage import Usage
-    from ...stores.pins_and_removals import Pin, Removal
     from ...stores.store import Store
 
 

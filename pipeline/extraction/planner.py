@@ -6,9 +6,9 @@ from collections.abc import Container, Iterator, Sequence
 from concurrent.futures import Executor, Future
 from dataclasses import dataclass
 
-from ...stores.claims import Claims
 from ...stores.keys import unit_id
-from ...stores.rows import RowIndex
+from ...stores.writing.claims import Claims
+from ...stores.writing.row_index import RowIndex
 from ..specs import EncoderSpec
 from .sample_ids import Identified, Identifier
 

@@ -11,12 +11,12 @@ from ...amounts import count
 from ...errors import BadInput, Conflict, CryoprobeError, ReadOnly
 from ...progress import Reporter
 from ...stores.feature_set import FeatureSet
+from ...stores.format.names import Name, NamedSet
+from ...stores.format.origins import Origin
 from ...stores.keys import set_id
-from ...stores.names import Name, NamedSet
-from ...stores.origins import Origin
-from ...stores.rows import Withdrawn
-from ...stores.sample_index import SampleIndex
+from ...stores.local.sample_index import SampleIndex
 from ...stores.store import Store
+from ...stores.writing.row_index import RowsRemoved
 from ..datasets.base import Split
 from ..encoders.base import Encoder
 from ..options import ExtractionOptions
@@ -73,7 +73,7 @@ class ExtractionRun:
         for _ in range(_MOST_WITHDRAWALS):
             try:
                 extracted = self._extract_once(split, state, samples)
-            except Withdrawn:
+            except RowsRemoved:
                 self.reporter.note("Rows were removed from the store meanwhile; looking again.")
                 for target in self.targets:
                     target.index.refresh()

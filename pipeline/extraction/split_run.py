@@ -22,10 +22,10 @@ import numpy.typing as npt
 from ...errors import BadInput, Conflict, CryoprobeError
 from ...parallel import ordered_map
 from ...progress import Reporter
-from ...stores.manifest import FailedSample
-from ...stores.sample_index import SampleIndex
+from ...stores.format.manifest import FailedSample
+from ...stores.local.sample_index import SampleIndex
 from ...stores.store import Store
-from ...stores.units import Rows, sample_array, write_unit
+from ...stores.writing.units import Rows, sample_array, write_unit
 from ..datasets.base import Advising, Split, UndecodableImage
 from ..encoders.base import Encoder
 from ..encoders.embedding import NOT_USABLE, advice_on_all, encode_images, load_image, named_failures

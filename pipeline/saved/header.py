@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError, m
 from ...canonical import digest
 from ...checksummed import checksum_holds, dump_document
 from ...errors import Corrupt, Incompatible
-from ...stores.names import Name
+from ...stores.format.names import Name
 
 FORMAT_VERSION = 1
 

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from ...amounts import count
-from ...stores.origins import Origin
+from ...stores.format.origins import Origin
 from ...stores.store import Store
 from .result import Trial, check_stored
 from .sets import TrialSets

@@ -13,10 +13,10 @@ from typing import NamedTuple
 
 from ...amounts import count
 from ...errors import BadInput, Conflict, CryoprobeError
+from ...stores.format.names import Name, NamedSet
+from ...stores.format.origins import Origin
 from ...stores.keys import set_id
-from ...stores.names import Name, NamedSet
-from ...stores.origins import Origin
-from ...stores.sample_index import SampleIndex, View, fingerprint
+from ...stores.local.sample_index import SampleIndex, View, fingerprint
 from ...stores.store import Store
 from ..datasets import canonical_name, is_listed, load_dataset
 from ..encoders import default_tap, file_sha256

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from ...stores.feature_set import FeatureSet
-from ...stores.names import NamedSet
+from ...stores.format.names import NamedSet
 
 
 @dataclass(frozen=True)

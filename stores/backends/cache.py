@@ -9,10 +9,10 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from ...errors import Unavailable
+from ...folders import objects_folder
 from ..chunks import Checksum, ObjectRecord, Part, corrupt
-from ..folders import objects_folder
+from ..local.config import cache_size
 from .backend import Backend, ObjectDetails, ObjectInfo
-from .known import cache_size
 from .object_cache import ObjectCache, Usage
 
 DEFAULT_SIZE = 20 * 2**30

@@ -12,9 +12,9 @@ from pydantic import ValidationError
 
 from ...errors import Corrupt, Incompatible, NotFound
 from ...parallel import each
-from ..manifest import read_manifest
-from ..names import Name, matching
-from ..origins import Origin, arrival_of
+from ..format.manifest import read_manifest
+from ..format.names import Name, matching
+from ..format.origins import Origin, arrival_of
 from ..store import Store, open_store
 
 

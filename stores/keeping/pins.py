@@ -8,9 +8,9 @@ from pathlib import Path
 from ...checksummed import dump_document
 from ...errors import Conflict, NotFound
 from ...parallel import each
+from ..format.manifest import read_manifest
+from ..format.pins_and_removals import PINS, Pin, find_removal, pin_key, pinned_ids, read_pin, whoami
 from ..keys import id_in
-from ..manifest import read_manifest
-from ..pins_and_removals import PINS, Pin, find_removal, pin_key, pinned_ids, read_pin, whoami
 from ..store import Store, open_store
 
 

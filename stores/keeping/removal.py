@@ -18,12 +18,12 @@ from ...parallel import each
 from ...progress import Reporter, reporter_for
 from ..backends.backend import Backend
 from ..feature_set import FeatureSet
+from ..format.manifest import Manifest, read_manifest
+from ..format.origins import origin_of
+from ..format.pins_and_removals import Removal, read_pin, removal_key, removals, whoami
+from ..format.unit_seal import read_unit_seal
 from ..keys import id_in, unit_seal_key
-from ..manifest import Manifest, read_manifest
-from ..origins import origin_of
-from ..pins_and_removals import Removal, read_pin, removal_key, removals, whoami
 from ..store import Store, open_store
-from ..units import read_seal
 from .gc import collect_removed
 from .quarantine import set_aside
 
@@ -176,7 +176,7 @@ def _units_of(backend: Backend, manifest: Manifest) -> dict[str, str]:
 
     def attempt(unit: str) -> str | None:
         with suppress(CryoprobeError):
-            seal = read_seal(backend, manifest.encoder_id, unit)
+            seal = read_unit_seal(backend, manifest.encoder_id, unit)
             key = unit_seal_key(manifest.encoder_id, unit)
             if seal is None or not (own or origin_of(backend, key, seal.checksum) is not None):
                 return None

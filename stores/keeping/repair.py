@@ -6,12 +6,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ...progress import Reporter, reporter_for
-from ..backends.known import is_trusted
+from ..format.origins import arriving
 from ..keys import id_in
-from ..origins import arriving
+from ..local.config import is_trusted
 from ..store import Store, open_store
-from ..verify import Damage, verify
-from .restore import Repair, Restorer, mend_marker
+from .repair_from_copies import Repair, Restorer, mend_marker
+from .verify import Damage, verify
 
 
 def repair(

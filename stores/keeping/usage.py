@@ -10,10 +10,10 @@ from pathlib import Path
 from ...errors import CryoprobeError
 from ...parallel import each
 from ..backends.backend import Backend, ObjectDetails
+from ..format.names import Name, NamedSet, matching
+from ..format.unit_seal import read_unit_seal
 from ..keys import id_in, unit_folder
-from ..names import Name, NamedSet, matching
 from ..store import Store, open_store
-from ..units import read_seal
 
 
 @dataclass(frozen=True)
@@ -183,7 +183,7 @@ def _sealed_folders(backend: Backend) -> set[str]:
 
     def folder(key: str) -> str | None:
         with suppress(CryoprobeError):
-            seal = read_seal(backend, key.split("/")[1], id_in(key))
+            seal = read_unit_seal(backend, key.split("/")[1], id_in(key))
             return None if seal is None else unit_folder(seal.encoder, seal.unit, seal.attempt)
         return None
 

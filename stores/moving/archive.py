@@ -23,14 +23,14 @@ from typing import BinaryIO
 from ...errors import BadInput, Corrupt, NotFound, ReadOnly, Unavailable
 from ...parallel import each, within_memory
 from ...progress import Reporter
-from .. import names
 from ..backends.backend import Backend, ObjectInfo, check_key, check_prefix, is_key, too_large
 from ..chunks import check_object
+from ..format import names
 from ..format.documents import SMALL
 from ..format.marker import MARKER, check_marker, marker_document
 from ..keys import id_in
 from ..store import Store
-from .plan import read_sealed
+from .transfer_plan import read_item
 
 MOST_MEMBERS = 200_000
 """Of an archive: some 270 million rows in chunks of the usual size."""
@@ -74,7 +74,7 @@ def write_archive(file: BinaryIO, backend: Backend, manifest_key: str, reporter:
     Corrupt
         If an object is not what was sealed.
     """
-    sealed = read_sealed(backend, manifest_key)
+    sealed = read_item(backend, manifest_key)
     total = sum(record.size for record in sealed.objects.values())
 
     def read(key: str) -> tuple[str, bytes]:
@@ -268,7 +268,7 @@ def _check_content(backend: ArchiveBackend, path: Path, reporter: Reporter) -> N
         if members[key] > _NAME_BYTES:
             raise _refused(path, "a name is not as long as that", key)
     check_marker(backend)
-    sealed = read_sealed(backend, manifests[0])
+    sealed = read_item(backend, manifests[0])
     expected = {MARKER: members[MARKER], sealed.key: len(sealed.seal)}
     expected |= {key: record.size for key, record in sealed.objects.items()}
     for key in named:

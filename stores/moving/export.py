@@ -23,7 +23,7 @@ from ...progress import Reporter, reporter_for
 from ..feature_set import FeatureSet, Float, Labels
 from ..store import Store, open_store
 from .archive import open_archive, write_archive
-from .carry import Moved
+from .copying import Moved
 from .transfer import take_in
 
 Format = Literal["npz", "safetensors", "parquet", "zip"]

@@ -2,7 +2,7 @@
 
 What belongs to a set goes with it: its manifest and objects, its names, the trials on it and, if asked for, the units
 of its encoder. The first seal of a set wins: where the target has it of another attempt, that one stays (see
-`stores.sealing`).
+`stores.writing.seals`).
 """
 
 from __future__ import annotations
@@ -15,15 +15,15 @@ from typing import TypedDict, Unpack
 
 from ...errors import BadInput, NotFound
 from ...progress import Reporter, reporter_for
-from ..backends.known import is_trusted
 from ..backends.local import LocalBackend
 from ..backends.locations import layers_at
 from ..backends.memory import MemoryBackend
 from ..format.marker import write_marker
-from ..origins import Origin, arriving
+from ..format.origins import Origin, arriving
+from ..local.config import is_trusted
 from ..store import Store, open_store
-from .carry import Carrier, Moved, MovedSet, foreseen, raise_refused, trusted_or_how
-from .plan import Choice, Plan, chosen, plan_transfer
+from .copying import Moved, MovedSet, TransferRun, foreseen, raise_refused, trusted_or_how
+from .transfer_plan import Choice, TransferPlan, chosen, plan_transfer
 
 
 class Options(TypedDict, total=False):
@@ -219,10 +219,10 @@ def _move(
     plan = plan_transfer(source, target, sets, origin=origin, trials=how.trials, units=how.units, everything=everything)
     if how.dry_run:
         return _foretold(source, target, plan)
-    return Carrier(source.backend, target, plan, reporter_for(how.progress, how.reporter), link=how.link).run()
+    return TransferRun(source.backend, target, plan, reporter_for(how.progress, how.reporter), link=how.link).run()
 
 
-def _foretold(source: Store, target: Store, plan: Plan) -> Moved:
+def _foretold(source: Store, target: Store, plan: TransferPlan) -> Moved:
     raise_refused(plan.refused)
     return Moved(
         source.url,

@@ -20,7 +20,7 @@ from cryoprobe.stores.store import Store, open_store
 from cryoprobe.testing import Storage
 
 # The store needs no torch; these two look at what encoders and probes make of a store that fails.
-collect_ignore = [] if find_spec("torch") else ["test_faults_disk.py", "test_faults_s3.py"]
+collect_ignore = [] if find_spec("torch") else ["backends/test_faults_disk.py", "backends/test_faults_s3.py"]
 
 # The same examples in every run, and no deadline: the machine may be busy with something else.
 settings.register_profile("stores", deadline=None, derandomize=True, database=None)

@@ -35,10 +35,10 @@ from cryoprobe.stores.backends.local import LocalBackend
 from cryoprobe.stores.backends.memory import MemoryBackend
 from cryoprobe.stores.feature_set import FeatureSet
 from cryoprobe.stores.format.marker import write_marker
+from cryoprobe.stores.format.names import Name, NamedSet
+from cryoprobe.stores.keeping.verify import verify
 from cryoprobe.stores.keys import set_id
-from cryoprobe.stores.names import Name, NamedSet
 from cryoprobe.stores.store import Store, open_store
-from cryoprobe.stores.verify import verify
 
 IDS = sample_ids(9)
 

@@ -31,24 +31,25 @@ from cryoprobe import parallel
 from cryoprobe.canonical import digest
 from cryoprobe.errors import NotFound
 from cryoprobe.stores import feature_set as feature_set_module
-from cryoprobe.stores import fences, names
-from cryoprobe.stores import sets as sets_module
-from cryoprobe.stores import units as units_module
 from cryoprobe.stores.backends.backend import Backend, ObjectDetails, ObjectInfo
 from cryoprobe.stores.backends.memory import MemoryBackend
-from cryoprobe.stores.claims import Claims
-from cryoprobe.stores.fences import FENCES
+from cryoprobe.stores.format import names
 from cryoprobe.stores.format.marker import write_marker
-from cryoprobe.stores.keeping import waste
+from cryoprobe.stores.format.names import Name, NamedSet
+from cryoprobe.stores.keeping import unreferenced
 from cryoprobe.stores.keeping.gc import gc
 from cryoprobe.stores.keeping.removal import rm
+from cryoprobe.stores.keeping.verify import verify
 from cryoprobe.stores.keys import set_id, unit_id
-from cryoprobe.stores.names import Name, NamedSet
-from cryoprobe.stores.rows import RowIndex, Withdrawn
-from cryoprobe.stores.sets import SetContent, seal_set
 from cryoprobe.stores.store import Store
-from cryoprobe.stores.units import write_unit
-from cryoprobe.stores.verify import verify
+from cryoprobe.stores.writing import fences
+from cryoprobe.stores.writing import sets as sets_module
+from cryoprobe.stores.writing import units as units_module
+from cryoprobe.stores.writing.claims import Claims
+from cryoprobe.stores.writing.fences import FENCES
+from cryoprobe.stores.writing.row_index import RowIndex, RowsRemoved
+from cryoprobe.stores.writing.sets import SetContent, seal_set
+from cryoprobe.stores.writing.units import write_unit
 from support.interrupting import Stop
 from support.store_data import ENCODER, ENCODER_ID, class_labels, dataset_of, make_rows, sample_ids
 
@@ -243,7 +244,7 @@ class World:
         told.extracting[data] += 1
         try:
             for _ in range(8):
-                with suppress(Withdrawn):
+                with suppress(RowsRemoved):
                     index = RowIndex(view, ENCODER_ID)
                     for start in range(0, len(ids), UNIT_ROWS[data]):
                         missing = index.missing(ids[start : start + UNIT_ROWS[data]])
@@ -519,7 +520,7 @@ class Inline:
 
 def prepare(monkeypatch: pytest.MonkeyPatch) -> None:
     """Make runs repeatable. All claims are lost: they are advice, and nothing may depend on them."""
-    monkeypatch.setattr(waste, "is_abandoned", lambda content, age: True)
+    monkeypatch.setattr(unreferenced, "is_abandoned", lambda content, age: True)
     monkeypatch.setattr(Claims, "_keep_alive", lambda self: None)  # nor is a thread at work that nobody lets go on
     monkeypatch.setattr(parallel, "ThreadPoolExecutor", Inline)
     monkeypatch.setattr(feature_set_module, "_READERS", 1)

@@ -11,10 +11,10 @@ import cryoprobe
 from cryoprobe.canonical import canonical_json, digest
 from cryoprobe.checksummed import dump_document
 from cryoprobe.stores.feature_set import FeatureSet
+from cryoprobe.stores.format.names import Name, NamedSet
 from cryoprobe.stores.keys import unit_id
-from cryoprobe.stores.names import Name, NamedSet
 from cryoprobe.stores.store import Store
-from cryoprobe.stores.units import Rows, write_unit
+from cryoprobe.stores.writing.units import Rows, write_unit
 
 LATEST = 253402214400000
 """A day in the year 9999: the last time that a name can have."""

@@ -13,11 +13,12 @@ import numpy.typing as npt
 from cryoprobe.canonical import digest
 from cryoprobe.stores.backends.backend import Backend
 from cryoprobe.stores.feature_set import FeatureSet
+from cryoprobe.stores.format.manifest import Manifest
+from cryoprobe.stores.format.unit_seal import UnitSeal
 from cryoprobe.stores.keys import unit_id
-from cryoprobe.stores.manifest import Manifest
-from cryoprobe.stores.rows import RowIndex
-from cryoprobe.stores.sets import SetContent, seal_set
-from cryoprobe.stores.units import Rows, UnitSeal, sample_array, write_unit
+from cryoprobe.stores.writing.row_index import RowIndex
+from cryoprobe.stores.writing.sets import SetContent, seal_set
+from cryoprobe.stores.writing.units import Rows, sample_array, write_unit
 
 DIM = 6
 ENCODER = {"family": "test", "weights": "0" * 64}

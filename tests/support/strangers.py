@@ -15,9 +15,9 @@ from cryoprobe.canonical import digest
 from cryoprobe.checksummed import dump_document
 from cryoprobe.errors import CryoprobeError
 from cryoprobe.stores.backends.backend import is_key
-from cryoprobe.stores.claims import Claims
 from cryoprobe.stores.keys import manifest_key, set_id
 from cryoprobe.stores.store import open_store
+from cryoprobe.stores.writing.claims import Claims
 
 FIXTURE = Path(__file__).parents[1] / "fixtures" / "store-v1"
 Content = dict[str, Any]

@@ -15,9 +15,9 @@ from support.poison import LATEST, better_scores, poison
 from support.servers import serving_folder
 
 import cryoprobe
+from cryoprobe.folders import config_file
 from cryoprobe.pipeline.encoders import Encoder
 from cryoprobe.stores.feature_set import FeatureSet
-from cryoprobe.stores.folders import config_file
 from cryoprobe.stores.store import Store
 
 ROWS = 24
