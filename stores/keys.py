@@ -10,7 +10,7 @@
 ``names/<set>.<digest>.json``                          what people call a set
 ``trials/<trial>.json``                                the result of one probe
 ``pins/<set>.json``                                    a set that must not be removed
-``origins/…``                                          what came from elsewhere, see `stores.origins`
+``origins/…``                                          what came from elsewhere, see `stores.format.origins`
 ``gc/…``                                               what is being removed and collected
 ``quarantine/<digits>/<key>``                          a damaged object that `repair` has replaced
 =====================================================  =========================================================
@@ -64,6 +64,16 @@ def set_folder(set_: str, attempt: str) -> str:
 def manifest_key(encoder_id: str, set_: str) -> str:
     """Return the key of a set's manifest."""
     return f"manifests/{encoder_id}/{set_}.json"
+
+
+def name_key(set_: str, digits: str) -> str:
+    """Return the key of one of a set's names."""
+    return f"names/{set_}.{digits}.json"
+
+
+def trial_key(trial_id: str) -> str:
+    """Return the key of the result of a trial."""
+    return f"trials/{trial_id}.json"
 
 
 def id_in(key: str) -> str:

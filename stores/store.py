@@ -1,4 +1,9 @@
-"""A feature store: sets, the names they go by, and the trials run on them."""
+"""A feature store: sets, the names they go by, and the trials run on them.
+
+The pipeline uses a store through this module: `open_store` and `Store`, with the types of what a store takes and gives
+(``__all__`` lists them). Beside it the pipeline imports only `stores.feature_set`, `stores.format.names` and
+`stores.local.sample_index`.
+"""
 
 from __future__ import annotations
 
@@ -9,10 +14,8 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from pydantic import ValidationError
 
 from ..amounts import count
-from ..checksummed import LARGE, checksum_holds, dump_document
 from ..errors import BadInput, Corrupt, Incompatible, NotFound
 from ..notebook import Cell, html_table
 from ..parallel import each
@@ -21,18 +24,35 @@ from .backends.cache import cached
 from .backends.layered import LayeredBackend
 from .backends.locations import backend_at, layers_at
 from .feature_set import FeatureSet
-from .format import names
-from .format.documents import damaged, parse_json, read_document
+from .format import trials
 from .format.manifest import FailedSample, read_manifest
 from .format.marker import MARKER, check_marker, write_marker
-from .format.names import NamedSet, spelled
-from .format.origins import Marks, Origin, arrival_of, checksum_of, origin_of
+from .format.names import NamedSet, matching, spelled
+from .format.origins import Origin, arrival_of, origin_of
 from .format.pins_and_removals import read_pin
-from .keys import id_in, manifest_key
+from .format.stored_names import names_of_sets, write_name
+from .format.unit_seal import UnitSeal
+from .keys import id_in, manifest_key, set_id, unit_id
 from .local.config import is_trusted
 from .writing.claims import Claims
-from .writing.row_index import RowIndex
+from .writing.row_index import RowIndex, RowsRemoved
 from .writing.sets import SetContent, seal_set
+from .writing.units import Rows, sample_array, write_unit
+
+__all__ = [
+    "Claims",
+    "FailedSample",
+    "LayeredStore",
+    "Origin",
+    "RowIndex",
+    "Rows",
+    "RowsRemoved",
+    "Store",
+    "open_store",
+    "sample_array",
+    "set_id",
+    "unit_id",
+]
 
 _MOST_SHOWN = 50
 """Names that a notebook shows of a store; `Store.names` has all."""
@@ -53,7 +73,7 @@ def open_store(
     url : str, Path or Store
         A folder, or ``file://`` and a folder; ``s3://BUCKET/PREFIX``, ``gs://…`` or ``az://…``, with credentials and
         endpoint from the environment; ``http(s)://…`` of a store's folder, to read; or a name that a configuration
-        file gives to one of these, see `stores.backends.known`. A store that is open already is returned as it is,
+        file gives to one of these, see `stores.local.config`. A store that is open already is returned as it is,
         whatever `cache_size` says.
     create : bool
         Make a store there if there is none: the place must then be empty or absent.
@@ -205,31 +225,7 @@ class Store:
         A set whose writer was killed before it was named goes by the name in its provenance. `NamedSet.origin` says
         where a name, or its set, came from that is not trusted.
         """
-        sealed = self.set_ids()
-        found = [n for n in names.read_all(self.backend) if n.set in sealed]
-        unnamed = sealed.items() - {(n.set, manifest_key(n.encoder, n.set)) for n in found}
-        for _, key in unnamed:
-            with suppress(Corrupt, Incompatible, NotFound, ValidationError):  # `verify` names what is damaged
-                found.append(NamedSet.of(read_manifest(self.backend, key)))
-        return sorted(self._with_origins(found), key=lambda n: n.rank)
-
-    def _with_origins(self, found: list[NamedSet]) -> list[NamedSet]:
-        """Return names with where they, or their sets, came from if that is not trusted."""
-        if not found:
-            return found
-        of_names, of_sets = Marks(self.backend, "names/"), Marks(self.backend, "manifests/")
-        if not of_names and not of_sets:
-            return found
-        origins: dict[str, Origin | None] = {}
-        for n in found:
-            key = manifest_key(n.encoder, n.set)
-            if n.set not in origins:
-                origins[n.set] = None
-                if of_sets.may_be(key):
-                    with suppress(Corrupt, Incompatible, NotFound):
-                        origins[n.set] = of_sets.of(key, read_manifest(self.backend, key).checksum)
-        origin = {n: origins[n.set] or (of_names.of(n.key, n.checksum) if n.checksum else None) for n in found}
-        return [n if origin[n] is None else n.model_copy(update={"origin": origin[n]}) for n in found]
+        return names_of_sets(self.backend, self.set_ids())
 
     def origin_of(self, feature_set: FeatureSet) -> Origin | None:
         """Return where a set came from, if it is not trusted; None for the store's own."""
@@ -301,15 +297,19 @@ class Store:
             anything.
         """
         patterns = {"model": model, "dataset": dataset, "split": split, "tap": tap}
-        return names.matching(self.names(), lambda n, field: getattr(n.name, field), patterns)
+        return matching(self.names(), lambda n, field: getattr(n.name, field), patterns)
 
     def name(self, named: NamedSet) -> None:
         """Give a sealed set a name."""
-        names.record(self.backend, named)
+        write_name(self.backend, named)
 
     def rows_of(self, encoder_id: str) -> RowIndex:
         """Return the index of all rows that the store has of one encoder."""
         return RowIndex(self.backend, encoder_id)
+
+    def write_unit(self, encoder_id: str, unit: str, rows: Rows) -> UnitSeal:
+        """Write encoded rows and seal them as a unit, or adopt what is sealed; see `stores.writing.units`."""
+        return write_unit(self.backend, encoder_id, unit, rows)
 
     def claims(self) -> Claims:
         """Return a new extractor's claims; a context manager."""
@@ -327,7 +327,7 @@ class Store:
         chunk_rows: int = 4096,
         provenance: Mapping[str, Any] | None = None,
     ) -> tuple[FeatureSet, bool]:
-        """Assemble and seal a set from rows that the store has; see `stores.sets.seal_set`."""
+        """Assemble and seal a set from rows that the store has; see `stores.writing.sets.seal_set`."""
         content = SetContent(encoder, dataset, ids, labels, failed, chunk_rows, provenance or {})
         manifest, sealed = seal_set(self.backend, index, content)
         return FeatureSet(self.backend, manifest), sealed
@@ -337,65 +337,26 @@ class Store:
 
         With `trusted`, one that came from elsewhere and is not trusted counts as not run.
         """
-        key = f"trials/{trial_id}.json"
-        if trusted and origin_of(self.backend, key, "") is not None:  # in a layer that is not trusted, whatever it is
-            return None
-        what, hint = "trial", f"Set it aside, and run the same probe again: cryoprobe repair --store {self.url}"
-        try:
-            content = read_document(self.backend, key, what, hint, LARGE)
-        except NotFound:
-            return None
-        if content.get("trial") != trial_id:
-            raise damaged(self.backend, key, what, "it is another trial", hint)
-        if trusted and origin_of(self.backend, key, content["checksum"]) is not None:
-            return None
-        return {k: v for k, v in content.items() if k != "checksum"}
+        return trials.read_trial(self.backend, trial_id, trusted=trusted)
 
     def origin_of_trial(self, trial_id: str) -> Origin | None:
         """Return where the stored result of a trial came from, if that is not trusted."""
-        key = f"trials/{trial_id}.json"
-        try:
-            checksum = checksum_of(self.backend.get(key, LARGE), key, self.url)
-        except NotFound:
-            return None
-        except Corrupt:
-            checksum = ""
-        return origin_of(self.backend, key, checksum)
+        return trials.origin_of_trial(self.backend, trial_id)
 
     def arrival_of_trial(self, trial_id: str) -> str | None:
         """Return from where the stored result of a trial came, trusted or not; None if it was run in this store."""
-        key = f"trials/{trial_id}.json"
-        with suppress(NotFound, Corrupt):
-            checksum = checksum_of(self.backend.get(key, LARGE), key, self.url)
-            if (origin := arrival_of(self.backend, key, checksum)) is not None:
-                return origin.place
-            home = self.backend.home(key)
-            return home if home != self.url else None
-        return None
+        return trials.arrival_of_trial(self.backend, trial_id)
 
     def record_trial(self, trial_id: str, result: Mapping[str, Any], *, replace: bool = False) -> None:
         """Store the result of a trial, whose field ``trial`` is its id; the first one stays, unless told to replace."""
-        key, data = f"trials/{trial_id}.json", dump_document(result)
-        if replace:
-            self.backend.put(key, data)
-        else:
-            self.backend.put_if_absent(key, data)
+        trials.write_trial(self.backend, trial_id, result, replace=replace)
 
     def trials(self) -> Iterator[dict[str, Any]]:
         """Yield every stored trial, ordered by id. A damaged one is left out: `verify` names it.
 
         One that came from elsewhere and is not trusted has ``origin``, the place.
         """
-        marks: Marks | None = None
-        for key, data in self.backend.read_all("trials/", LARGE):
-            with suppress(Corrupt):
-                content = parse_json(data, key, self.url)
-                whole = isinstance(content, dict) and checksum_holds(content, data)
-                if whole and content.get("trial") == id_in(key):
-                    marks = marks if marks is not None else Marks(self.backend, "trials/")
-                    trial = {k: v for k, v in content.items() if k not in ("checksum", "origin")}
-                    origin = marks.of(key, content["checksum"])
-                    yield trial if origin is None else {**trial, "origin": origin.place}
+        return trials.read_trials(self.backend)
 
 
 class LayeredStore(Store):
@@ -417,7 +378,7 @@ class LayeredStore(Store):
     def __init__(self, upper: Store | Backend, lowers: Sequence[Store], untrusted: Sequence[Store] = ()) -> None:
         backend = upper.backend if isinstance(upper, Store) else upper
         below, apart = ([lower.backend for lower in stores] for stores in (lowers, untrusted))
-        super().__init__(LayeredBackend(backend, below, apart))
+        super().__init__(LayeredBackend(backend, below, apart, prepare=write_marker))
         self._upper = backend
 
     @property

@@ -16,10 +16,11 @@ ROOT = Path(cryoprobe.__file__).parent
 STORES = [
     *("keys", "chunks"),
     *("local.config", "local.processes", "local.sample_index"),
-    *("backends.backend", "backends.environment", "backends.memory", "backends.local", "backends.http"),
-    *("backends.objects", "backends.object_cache", "backends.cache", "backends.locations"),
-    *("format.documents", "format.marker", "backends.layered", "format.chunk_reading", "format.origins"),
-    *("format.unit_seal", "format.manifest", "format.names", "format.pins_and_removals"),
+    *("backends.backend", "backends.environment", "backends.memory", "backends.local_files", "backends.local"),
+    *("backends.http", "backends.objects", "backends.object_cache", "backends.cache", "backends.locations"),
+    *("backends.layered", "format.documents", "format.marker", "format.chunk_reading"),
+    *("format.origins", "format.trials"),
+    *("format.unit_seal", "format.manifest", "format.names", "format.stored_names", "format.pins_and_removals"),
     "feature_set",
     *("writing.fences", "writing.claims", "writing.seals", "writing.units"),
     *("writing.row_table", "writing.row_sources", "writing.row_index", "writing.sets"),
@@ -30,10 +31,7 @@ STORES = [
 ]
 """The modules of the store, from the bottom to the top: each imports only those before it."""
 
-STORES_FOR_THE_PIPELINE = {
-    *("store", "feature_set", "format.names", "local.sample_index", "keys", "format.manifest", "format.origins"),
-    *("writing.claims", "writing.row_index", "writing.units", "keeping.compare"),  # to be fewer
-}
+STORES_FOR_THE_PIPELINE = {"store", "feature_set", "format.names", "local.sample_index"}
 """What the pipeline may import of the store."""
 
 HEAVY = {"torch", "torchvision", "zarr", "sklearn", "scipy", "PIL", "timm", "open_clip", "obstore", "pyarrow"}
@@ -82,7 +80,7 @@ def imports(module: str) -> Iterator[Import]:
 
 
 def test_imports_are_found_wherever_they_stand() -> None:
-    assert Import("stores.format.names", True) in imports("stores.store")  # from .format import names
+    assert Import("stores.format.trials", True) in imports("stores.store")  # from .format import trials
     assert Import("stores.chunks", True) in imports("stores.backends.local")  # from ..chunks import …
     assert Import("parallel", True) in imports("stores.keeping.gc")  # from ...parallel import …
     assert Import("zarr.storage", False) in imports("stores.chunks")  # inside a function

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ...stores.format.manifest import FailedSample
+from ...stores.store import FailedSample
 from ..datasets.base import Labels, Split
 from ..specs import DatasetSpec, samples_digest
 

@@ -9,9 +9,9 @@ import numpy as np
 from pydantic import ValidationError
 
 from ...amounts import count
+from ...differing_fields import fields_that_differ
 from ...errors import CryoprobeError
 from ...stores.feature_set import FeatureSet
-from ...stores.keeping.compare import fields_that_differ
 from ...stores.store import Store
 from ..datasets.base import Labels
 from ..specs import DatasetSpec, EncoderSpec

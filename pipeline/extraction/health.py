@@ -12,7 +12,7 @@ from collections.abc import Sequence
 import numpy as np
 from pydantic import BaseModel, ConfigDict, NonNegativeInt, ValidationError
 
-from ...stores.writing.row_index import RowIndex
+from ...stores.store import RowIndex
 
 LARGEST_SHARE = 0.01
 """A remark is made if one embedding belongs to more than this share of the images of a split …"""

@@ -6,9 +6,7 @@ from collections.abc import Container, Iterator, Sequence
 from concurrent.futures import Executor, Future
 from dataclasses import dataclass
 
-from ...stores.keys import unit_id
-from ...stores.writing.claims import Claims
-from ...stores.writing.row_index import RowIndex
+from ...stores.store import Claims, RowIndex, unit_id
 from ..specs import EncoderSpec
 from .sample_ids import Identified, Identifier
 

@@ -12,11 +12,8 @@ from ...errors import BadInput, Conflict, CryoprobeError, ReadOnly
 from ...progress import Reporter
 from ...stores.feature_set import FeatureSet
 from ...stores.format.names import Name, NamedSet
-from ...stores.format.origins import Origin
-from ...stores.keys import set_id
 from ...stores.local.sample_index import SampleIndex
-from ...stores.store import Store
-from ...stores.writing.row_index import RowsRemoved
+from ...stores.store import Origin, RowsRemoved, Store, set_id
 from ..datasets.base import Split
 from ..encoders.base import Encoder
 from ..options import ExtractionOptions
@@ -29,7 +26,7 @@ from .planner import Target
 from .result import ExtractedSet
 from .split_run import Settings, SplitRun
 
-_MOST_WITHDRAWALS = 8
+_MOST_REMOVALS = 8
 """How often in a row an extraction may find that rows which it reuses were removed."""
 _PACKAGES = ("torch", "torchvision", "open_clip_torch", "timm", "numpy", "pillow", "zarr")
 """Whose versions are recorded with a set."""
@@ -70,7 +67,7 @@ class ExtractionRun:
     def _extract(self, split: Split, state: bytes, samples: SampleIndex) -> list[ExtractedSet]:
         """Extract one split, again if rows that it reused were removed meanwhile."""
         started = time.monotonic()
-        for _ in range(_MOST_WITHDRAWALS):
+        for _ in range(_MOST_REMOVALS):
             try:
                 extracted = self._extract_once(split, state, samples)
             except RowsRemoved:
@@ -81,7 +78,7 @@ class ExtractionRun:
                 seconds = round(time.monotonic() - started, 3)
                 return [replace(e, seconds=seconds) for e in extracted]
         raise Conflict(
-            f"Another process keeps deleting rows from {self.store.url} ({_MOST_WITHDRAWALS} attempts).",
+            f"Another process keeps deleting rows from {self.store.url} ({_MOST_REMOVALS} attempts).",
             hint="Stop rm or gc, then run this command again: what is sealed is kept.",
             key=self.data.name,
         )

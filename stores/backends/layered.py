@@ -9,14 +9,12 @@ from typing import TypeVar
 
 from ...errors import NotFound
 from ..chunks import Checksum, ObjectRecord, Part
-from ..format.marker import write_marker
 from .backend import Backend, ObjectInfo
 
 Result = TypeVar("Result")
 
 _OWN = ("claims/", "origins/")
-"""Claims are of those who write to one store: others' do not concern whoever writes to another. Nor do the records of
-what is not trusted."""
+"""Claims apply to one store, and so do the records of what is not trusted: those of lower stores are ignored."""
 
 
 class LayeredBackend(Backend):
@@ -33,26 +31,36 @@ class LayeredBackend(Backend):
     untrusted : sequence of Backend
         Further ones below those, whose content does not stand in for that of the others: what is sealed there alone
         counts as absent when it is to be written.
+    prepare : callable
+        Makes `upper` a store; called before the first object is written.
     """
 
-    def __init__(self, upper: Backend, lowers: Sequence[Backend], untrusted: Sequence[Backend] = ()) -> None:
+    def __init__(
+        self,
+        upper: Backend,
+        lowers: Sequence[Backend],
+        untrusted: Sequence[Backend] = (),
+        *,
+        prepare: Callable[[Backend], None],
+    ) -> None:
         self.upper = upper
         self.lowers = (*lowers, *untrusted)
         self.untrusted = tuple(untrusted)
         self.url = upper.url
         self.remote = any(layer.remote for layer in (upper, *self.lowers))
         self.near = upper.near
+        self._prepare = prepare
         self._prepared = False
         self._layers: dict[str, Backend] = {}  # of folders whose objects are all in one layer
 
     def get(self, key: str, limit: int | None = None) -> bytes:  # noqa: D102
         return self._first(key, lambda layer: layer.get(key, limit))
 
-    def fill(self, key: str, parts: Sequence[Part], checksum: Checksum) -> int:  # noqa: D102
-        return self._first(key, lambda layer: layer.fill(key, parts, checksum))
+    def read_into(self, key: str, parts: Sequence[Part], checksum: Checksum) -> int:  # noqa: D102
+        return self._first(key, lambda layer: layer.read_into(key, parts, checksum))
 
-    def read_sealed(self, key: str, record: ObjectRecord, parts: Sequence[Part]) -> None:  # noqa: D102
-        self._layer_of(key).read_sealed(key, record, parts)
+    def read_chunk(self, key: str, record: ObjectRecord, parts: Sequence[Part]) -> None:  # noqa: D102
+        self._layer_of(key).read_chunk(key, record, parts)
 
     def home(self, key: str) -> str:  # noqa: D102
         return self._layer_of(key).url
@@ -127,7 +135,7 @@ class LayeredBackend(Backend):
 
     def _writable(self) -> Backend:
         if not self._prepared:
-            write_marker(self.upper)
+            self._prepare(self.upper)
             self._prepared = True
         return self.upper
 

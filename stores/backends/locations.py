@@ -25,7 +25,7 @@ def backend_at(place: str | Path, *, create: bool = False) -> Backend:
     Parameters
     ----------
     place : str or Path
-        A folder; a URL; or a name that a configuration file gives to one of these, see `stores.backends.known`.
+        A folder; a URL; or a name that a configuration file gives to one of these, see `stores.local.config`.
     create : bool
         Whether a store may be made there: a word that is neither a known name nor a folder is then taken for a
         mistyped name, where names are known.

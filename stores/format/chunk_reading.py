@@ -48,4 +48,4 @@ def read_chunk_into(backend: Backend, key: str, record: ObjectRecord, rows: npt.
     expected = sum(len(part) for part in parts)
     if record.size != expected:
         raise corrupt(key, backend.url, "has the wrong size", f"{expected} bytes", f"{record.size} bytes, as sealed")
-    backend.read_sealed(key, record, parts)
+    backend.read_chunk(key, record, parts)

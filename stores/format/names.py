@@ -3,23 +3,17 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Mapping
 from fnmatch import fnmatchcase
 from typing import Any, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
 from ...canonical import digest
-from ...checksummed import checksum_holds, dump_document
-from ...errors import Corrupt, NotFound
-from ...parallel import each
-from ...validation import LATEST, Count, Milliseconds, first_problem
-from ..backends.backend import Backend
-from ..keys import manifest_key
-from .documents import SMALL, damaged, parse_json, read_document
+from ...validation import Count, Milliseconds
+from ..keys import name_key
 from .manifest import Manifest
-from .origins import Marks, Origin
+from .origins import Origin
 
 _Item = TypeVar("_Item")
 
@@ -67,7 +61,7 @@ class Name(BaseModel):
     @property
     def digits(self) -> str:
         """What tells the names of a set apart in their keys."""
-        return _digits(self.written)
+        return digits_of(self.written)
 
     @property
     def options(self) -> dict[str, Any]:
@@ -85,9 +79,6 @@ class Name(BaseModel):
         Samples that one encoder makes nothing of are left out of its sets alone.
         """
         return f"{self.view} {encoder}"
-
-
-_FIELDS = Name.model_fields.keys()
 
 
 def options_in(name: Mapping[str, Any]) -> dict[str, Any]:
@@ -200,7 +191,7 @@ class NamedSet(BaseModel):
     @property
     def key(self) -> str:
         """Key of the name in the store."""
-        return _key(self.set, self.name.digits)
+        return name_key(self.set, self.name.digits)
 
 
 def matching(
@@ -231,76 +222,6 @@ def is_future(named: int) -> bool:
     return named > time.time_ns() // 1_000_000 + _TOLERANCE
 
 
-def record(backend: Backend, named: NamedSet) -> None:
-    """Write a name, last of all: whoever finds it finds the set behind it sealed.
-
-    It gets a later time than every other set of that name, if the clocks of their writers were ahead of ours: the one
-    that is named last is the newest. Names that are not trusted, and dates in the future, do not count.
-    """
-    ending = named.key.removeprefix(f"names/{named.set}")
-    same = [key for key in backend.keys("names/") if key.endswith(ending) and key != named.key]
-    found = [named for named in each(lambda key: find(backend, key), same) if named is not None]
-    marks = Marks(backend, "names/")
-    others = [n.named for n in found if not is_future(n.named) and marks.of(n.key, n.checksum) is None]
-    latest = max([named.named, *(min(other + 1, LATEST) for other in others)])
-    sealed = named.model_copy(update={"named": latest})
-    content = sealed.model_dump(mode="json", exclude={"name", "origin", *(() if sealed.below else ("below",))})
-    content["name"] = sealed.name.written
-    backend.put(named.key, dump_document(content, SMALL))
-    if not backend.exists(manifest_key(named.encoder, named.set)):  # removed this instant, and its names before
-        backend.delete(named.key)
-
-
-def read_all(backend: Backend) -> Iterator[NamedSet]:
-    """Yield every name in the store. What cannot be read is no name: names can be given again at no cost."""
-    for key, data in backend.read_all("names/", SMALL):
-        with suppress(Corrupt, ValueError):
-            content = parse_json(data, key, backend.url)
-            if isinstance(content, dict) and checksum_holds(content, data):
-                named = _as_written(content)
-                # To make the digits of what was read is cheaper than to make them of the model.
-                if key == _key(named.set, _digits(content["name"])) and content["name"].keys() <= _FIELDS:
-                    yield named
-
-
-def read(backend: Backend, key: str) -> NamedSet:
-    """Read one name.
-
-    Raises
-    ------
-    NotFound
-        If there is none.
-    Corrupt
-        If it is damaged.
-    """
-    what, hint = (
-        "name",
-        "The set goes by the name in its manifest, or is named by extract again: cryoprobe repair sets this one aside.",
-    )
-    try:
-        named = _as_written(read_document(backend, key, what, hint))
-    except ValidationError as e:
-        raise damaged(backend, key, what, first_problem(e), hint) from None
-    if named.key != key:
-        raise damaged(backend, key, what, "it is the name of another set", hint)
-    return named
-
-
-def find(backend: Backend, key: str) -> NamedSet | None:
-    """Return one name, or None where it is gone or damaged."""
-    with suppress(Corrupt, NotFound):
-        return read(backend, key)
-    return None
-
-
-def _as_written(content: Mapping[str, Any]) -> NamedSet:
-    """Return a name; where it came from is never taken from what it says itself."""
-    return NamedSet.model_validate({**content, "origin": None})
-
-
-def _key(set_: str, digits: str) -> str:
-    return f"names/{set_}.{digits}.json"
-
-
-def _digits(written: Mapping[str, Any]) -> str:
+def digits_of(written: Mapping[str, Any]) -> str:
+    """Return what tells a name, as it is written, from the others of its set."""
     return digest(written)[:16]

@@ -18,11 +18,11 @@ from ...errors import Corrupt, CryoprobeError, NotFound
 from ..backends.backend import Backend
 from ..backends.locations import backend_at, layers_at
 from ..chunks import ObjectRecord, record_of
-from ..format import names
 from ..format.manifest import Manifest, read_manifest
 from ..format.marker import MARKER, check_marker, marker_document, write_marker
 from ..format.names import NamedSet
 from ..format.origins import Origin, checksum_of, mark
+from ..format.stored_names import find_name, write_name
 from ..format.unit_seal import UnitSeal, read_unit_seal
 from ..keys import id_in
 from ..store import Store
@@ -242,13 +242,13 @@ class Restorer:
             named = NamedSet.of(self._store.open(id_in(key)).manifest)
             if key == named.key:
                 set_aside(self._backend, key)
-                names.record(self._backend, named)
+                write_name(self._backend, named)
                 return "from the set's manifest"
         if self._other is None or self._origin is not None:
             return None
-        if (there := names.find(self._other.backend, key)) is not None:
+        if (there := find_name(self._other.backend, key)) is not None:
             set_aside(self._backend, key)
-            names.record(self._backend, there)
+            write_name(self._backend, there)
             return f"from {self._other.url}"
         return None
 

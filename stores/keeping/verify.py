@@ -16,9 +16,10 @@ from ...parallel import each
 from ...progress import Reporter, reporter_for
 from ..backends.backend import Backend
 from ..chunks import ObjectRecord, record_of
-from ..format import names
 from ..format.manifest import read_manifest
+from ..format.names import NamedSet
 from ..format.pins_and_removals import removals
+from ..format.stored_names import read_name
 from ..format.unit_seal import read_unit_seal
 from ..keys import id_in, manifest_key
 from ..store import Store, open_store
@@ -155,7 +156,7 @@ def verify(
     return Verification(len(manifests), len(seals), len(wanted), total, data, tuple(damages), len(hashed), sum(hashed))
 
 
-def _missing(backend: Backend, named: Sequence[names.NamedSet], manifests: Container[str]) -> Iterator[Damage]:
+def _missing(backend: Backend, named: Sequence[NamedSet], manifests: Container[str]) -> Iterator[Damage]:
     """Yield the manifests that are missing: those of sets that have a name, and were not removed."""
     removed = {r.set for r in removals(backend).values()} if named else set()
     for n in named:
@@ -172,10 +173,10 @@ def _drawn(wanted: Sequence[_Wanted], share: float, seed: int) -> set[str]:
     return set(keys if share == 1 else random.Random(seed).sample(keys, math.ceil(share * len(keys))))
 
 
-def _of_name(backend: Backend, key: str) -> tuple[list[names.NamedSet], list[Damage]]:
+def _of_name(backend: Backend, key: str) -> tuple[list[NamedSet], list[Damage]]:
     """Return a name, or its damage; nothing of one that was deleted since the listing."""
     try:
-        return [names.read(backend, key)], []
+        return [read_name(backend, key)], []
     except NotFound:
         return [], []
     except Corrupt as e:

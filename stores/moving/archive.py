@@ -25,9 +25,9 @@ from ...parallel import each, within_memory
 from ...progress import Reporter
 from ..backends.backend import Backend, ObjectInfo, check_key, check_prefix, is_key, too_large
 from ..chunks import check_object
-from ..format import names
 from ..format.documents import SMALL
 from ..format.marker import MARKER, check_marker, marker_document
+from ..format.stored_names import find_name
 from ..keys import id_in
 from ..store import Store
 from .transfer_plan import read_item
@@ -91,7 +91,7 @@ def write_archive(file: BinaryIO, backend: Backend, manifest_key: str, reporter:
         add(manifest_key, sealed.seal)
         add(MARKER, marker_document())
         for info in backend.list("names/"):
-            if id_in(info.key) == sealed.id and names.find(backend, info.key) is not None:
+            if id_in(info.key) == sealed.id and find_name(backend, info.key) is not None:
                 add(info.key, backend.get(info.key, SMALL))
         at_once = within_memory(record.size for record in sealed.objects.values())
         for key, data in each(read, sealed.objects, at_once):
@@ -272,7 +272,7 @@ def _check_content(backend: ArchiveBackend, path: Path, reporter: Reporter) -> N
     expected = {MARKER: members[MARKER], sealed.key: len(sealed.seal)}
     expected |= {key: record.size for key, record in sealed.objects.items()}
     for key in named:
-        found = names.find(backend, key)
+        found = find_name(backend, key)
         if found is None or found.set != sealed.id:
             raise _refused(path, "it is not a name of the set", key)
         expected[key] = members[key]

@@ -14,16 +14,18 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Literal, NamedTuple
 
-from ...checksummed import LARGE, checksum_holds
+from ...checksummed import LARGE
 from ...errors import Corrupt, NotFound
 from ...parallel import each
 from ..backends.backend import Backend, ObjectInfo
 from ..backends.memory import MemoryBackend
 from ..chunks import ObjectRecord, corrupt
-from ..format import names
 from ..format.documents import SMALL, read_json
 from ..format.manifest import Manifest, find_manifest, read_manifest
+from ..format.names import is_future
 from ..format.origins import Marks, Origin, marked, origin_of
+from ..format.stored_names import find_name
+from ..format.trials import is_trial
 from ..format.unit_seal import UnitSeal, read_unit_seal
 from ..keys import id_in
 from ..store import Store
@@ -307,7 +309,7 @@ def trial_on(backend: Backend, key: str, known: Container[str], moved: Container
     with suppress(Corrupt):
         held = _held(backend, key)
         trial = read_json(held, key, LARGE)
-        if isinstance(trial, dict) and checksum_holds(trial) and trial.get("trial") == id_in(key):
+        if is_trial(trial, key):
             sets = [s for s in (trial.get(part) for part in ("train", "test", "val")) if isinstance(s, str)]
             if all(s in known for s in sets) and any(s in moved for s in sets):
                 return held.get(key)
@@ -356,14 +358,14 @@ def _names(source: Backend, target: Backend, sets: Container[str], terms: Terms)
     def newer(info: ObjectInfo) -> tuple[str, bytes] | None:
         with suppress(Corrupt):
             held = _held(source, info.key, SMALL)
-            named = names.find(held, info.key)
+            named = find_name(held, info.key)
             if named is not None and named.set == id_in(info.key):
-                known = names.find(target, info.key) if info.key in there else None
+                known = find_name(target, info.key) if info.key in there else None
                 own = terms.origin_of(info.key, named.checksum) is None
                 newer = known is None or (
                     own
                     and (
-                        (known.named < named.named and not names.is_future(named.named))
+                        (known.named < named.named and not is_future(named.named))
                         or marks.of(info.key, known.checksum) is not None
                     )
                 )

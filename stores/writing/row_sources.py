@@ -79,7 +79,7 @@ def copy_array(backend: Backend, source: UnitSeal | SetChunk, array: Array, targ
     except NotFound:
         raise corrupt(key, backend.home(key), "is missing", f"{record.size} bytes", "no object") from None
     try:
-        backend.read_fresh(target, record, chunk_parts(np.empty(shape, dtype), shape[0]))
+        backend.read_chunk_uncached(target, record, chunk_parts(np.empty(shape, dtype), shape[0]))
     except Corrupt as e:
         if e.found == "no object":  # gc took the copy for nobody's: whoever seals it finds that out, see `fences`
             return

@@ -87,7 +87,7 @@ def seal_set(backend: Backend, index: RowIndex, content: SetContent) -> tuple[Ma
 
     Raises
     ------
-    Withdrawn
+    RowsRemoved
         If rows of the index are no longer in the store.
     Conflict
         If what it writes is deleted again and again.

@@ -148,7 +148,7 @@ def folder_of(backend: Backend, seal: str) -> str:
 
 def layers(storage: Backend) -> LayeredBackend:
     """Return the private store above the shared one."""
-    return LayeredBackend(Below(storage, PRIVATE), [Below(storage, SHARED)])
+    return LayeredBackend(Below(storage, PRIVATE), [Below(storage, SHARED)], prepare=write_marker)
 
 
 @dataclass

@@ -33,9 +33,9 @@ from cryoprobe.errors import NotFound
 from cryoprobe.stores import feature_set as feature_set_module
 from cryoprobe.stores.backends.backend import Backend, ObjectDetails, ObjectInfo
 from cryoprobe.stores.backends.memory import MemoryBackend
-from cryoprobe.stores.format import names
 from cryoprobe.stores.format.marker import write_marker
 from cryoprobe.stores.format.names import Name, NamedSet
+from cryoprobe.stores.format.stored_names import write_name
 from cryoprobe.stores.keeping import unreferenced
 from cryoprobe.stores.keeping.gc import gc
 from cryoprobe.stores.keeping.removal import rm
@@ -283,7 +283,7 @@ class World:
             self.told.sets.add(data)
         name = Name(model="m", dataset=data, split="s", tap="t")
         counts = {"rows": manifest.rows, "dim": manifest.dim, "failed": 0, "size": manifest.size}
-        names.record(view, NamedSet(name=name, set=manifest.set, encoder=ENCODER_ID, named=1, **counts))
+        write_name(view, NamedSet(name=name, set=manifest.set, encoder=ENCODER_ID, named=1, **counts))
 
     def remove(self, view: Actor, data: str, *, now: bool) -> None:
         told = self.told

@@ -159,7 +159,7 @@ def test_of_two_objects_with_one_key_the_upper_one_counts(lower: Refusing) -> No
     upper = MemoryBackend()
     sealed_set(upper, IDS[:24])
     upper.put("trials/t.json", b"above")
-    layered = LayeredBackend(upper, [lower])
+    layered = LayeredBackend(upper, [lower], prepare=write_marker)
     assert layered.get("trials/t.json") == b"above"
     listed = list(layered.list())
     assert [i.key for i in listed] == sorted({*keys(upper), *keys(lower)})
@@ -183,7 +183,7 @@ def test_deleting_and_claiming_concern_the_upper_store_alone(lower: Refusing) ->
     lower.sealed = False
     lower.put(f"claims/{ENCODER_ID}/u.1.json", b"{}")
     lower.sealed = True
-    layered = LayeredBackend(MemoryBackend(), [lower])
+    layered = LayeredBackend(MemoryBackend(), [lower], prepare=write_marker)
     with Store(lower).claims() as below, LayeredStore(layered.upper, [Store(lower)]).claims() as claims:
         del below
         assert claims.take(ENCODER_ID, "u")
