@@ -46,6 +46,13 @@ def checksum_holds(content: Mapping[str, Any], data: bytes | None = None) -> boo
     data : bytes, optional
         What it was parsed from. Without floats, the checksum is that of these bytes without itself, which spares making
         them anew.
+
+    Examples
+    --------
+    >>> import json
+    >>> content = json.loads(dump_document({"rows": 3}))
+    >>> checksum_holds(content), checksum_holds({**content, "rows": 4})
+    (True, False)
     """
     checksum = content.get("checksum")
     if data is not None and isinstance(checksum, str):

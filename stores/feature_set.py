@@ -73,7 +73,7 @@ class FeatureSet:
         return f"<FeatureSet {self.id[:12]} [{self.rows}, {self.dim}] {self.manifest.dtype}>"
 
     def _repr_html_(self) -> str:
-        name = self.manifest.provenance.get("name", {})
+        name = self.manifest.provenance.name
         known = {field: name.get(field) for field in ("model", "dataset", "split", "tap")}
         shown = {**known, "rows": self.rows, "dim": self.dim, "classes": len(self.classes), "failed": len(self.failed)}
         return html_table(f"FeatureSet {self.id[:12]}", [*shown], [[*shown.values()]])

@@ -30,6 +30,7 @@ from .format.marker import MARKER, check_marker, write_marker
 from .format.names import NamedSet, matching, spelled
 from .format.origins import Origin, arrival_of, origin_of
 from .format.pins_and_removals import read_pin
+from .format.provenance import Provenance
 from .format.stored_names import names_of_sets, write_name
 from .format.unit_seal import UnitSeal
 from .keys import id_in, manifest_key, set_id, unit_id
@@ -44,6 +45,7 @@ __all__ = [
     "FailedSample",
     "LayeredStore",
     "Origin",
+    "Provenance",
     "RowIndex",
     "Rows",
     "RowsRemoved",
@@ -255,7 +257,7 @@ class Store:
             "dataset_id": m.dataset_id,
             "dataset": m.dataset,
             "failed": [f.model_dump(mode="json") for f in m.failed],
-            "provenance": m.provenance,
+            "provenance": m.provenance.document,
         }
 
     def find(
@@ -325,10 +327,10 @@ class Store:
         labels: npt.NDArray[np.int64] | npt.NDArray[np.uint8],
         failed: Sequence[FailedSample] = (),
         chunk_rows: int = 4096,
-        provenance: Mapping[str, Any] | None = None,
+        provenance: Provenance | None = None,
     ) -> tuple[FeatureSet, bool]:
         """Assemble and seal a set from rows that the store has; see `stores.writing.sets.seal_set`."""
-        content = SetContent(encoder, dataset, ids, labels, failed, chunk_rows, provenance or {})
+        content = SetContent(encoder, dataset, ids, labels, failed, chunk_rows, provenance or Provenance())
         manifest, sealed = seal_set(self.backend, index, content)
         return FeatureSet(self.backend, manifest), sealed
 

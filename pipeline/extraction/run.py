@@ -150,7 +150,7 @@ class ExtractionRun:
         set_ = set_id(target.encoder_id, content.spec.id)
         with suppress(CryoprobeError):  # there is none yet, or it is damaged and will be made again
             manifest = self.store.open(set_).manifest
-            known = recorded(manifest.provenance.get("shared_embeddings"), manifest.rows)
+            known = recorded(manifest.provenance.shared_embeddings, manifest.rows)
             if known is not None:
                 return known
         return find_shared(target.index, content.ids)
@@ -185,15 +185,15 @@ class ExtractionRun:
             labels=content.labels,
             failed=content.failed,
             chunk_rows=self.settings.unit_rows,
-            provenance={
-                **provenance(_PACKAGES),
-                "name": name.model_dump(mode="json"),
-                "batch_size": self.settings.batch_size,
-                "workers": self.settings.workers,
-                "device": str(self.encoder.device),
-                "encoded": encoded,
-                "shared_embeddings": shared.model_dump(mode="json"),
-            },
+            provenance=provenance(
+                _PACKAGES,
+                name=name.model_dump(mode="json"),
+                batch_size=self.settings.batch_size,
+                workers=self.settings.workers,
+                device=str(self.encoder.device),
+                encoded=encoded,
+                shared_embeddings=shared.model_dump(mode="json"),
+            ),
         )
         before = next((n.set for n in earlier if n.encoder == target.encoder_id and n.set != feature_set.id), None)
         if new and before is not None:

@@ -9,11 +9,12 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from ...canonical import digest
 from ...checksummed import LARGE, dump_document
 from ...errors import Incompatible, NotFound
-from ...validation import Count, Milliseconds, first_problem
+from ...validation import Count, first_problem
 from ..backends.backend import Backend, is_key
 from ..chunks import SAMPLE_BYTES, ObjectRecord, chunk_size
 from ..keys import manifest_key, set_folder, set_id
 from .documents import damaged, read_document
+from .provenance import Provenance
 
 MANIFEST_VERSION = 1
 
@@ -42,15 +43,6 @@ class _Dataset(BaseModel):
     split: str
     multilabel: bool = False
     failed: list[str] = []
-
-
-class _Provenance(BaseModel):
-    """Those fields of a provenance that are more than shown."""
-
-    model_config = ConfigDict(extra="ignore", strict=True)
-
-    name: dict[str, Any] = {}
-    created: Milliseconds = 0
 
 
 class Form(NamedTuple):
@@ -89,7 +81,7 @@ class Manifest(BaseModel):
     units : tuple of str
         Units whose rows the set covers whole.
     failed : tuple of FailedSample
-    provenance : dict
+    provenance : Provenance
         Who made it, where, when, with what. Never part of an identity.
     checksum : str
         Of the manifest as it was read; empty for one that was not.
@@ -112,7 +104,7 @@ class Manifest(BaseModel):
     objects: dict[str, ObjectRecord]
     units: tuple[str, ...] = ()
     failed: tuple[FailedSample, ...] = ()
-    provenance: dict[str, Any] = Field(default_factory=dict)
+    provenance: Provenance = Field(default_factory=Provenance)
     checksum: str = Field(default="", exclude=True)
 
     @property
@@ -160,7 +152,6 @@ class Manifest(BaseModel):
         """
         try:
             dataset = _Dataset.model_validate(self.dataset)
-            _Provenance.model_validate(self.provenance)
         except ValidationError as e:
             return first_problem(e)
         if dataset.rows != self.rows:

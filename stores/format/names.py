@@ -168,14 +168,14 @@ class NamedSet(BaseModel):
             If the provenance has no name.
         """
         return cls(
-            name=name or Name.model_validate(manifest.provenance.get("name")),
+            name=name or Name.model_validate(manifest.provenance.name),
             set=manifest.set,
             encoder=manifest.encoder_id,
             rows=manifest.rows,
             dim=manifest.dim,
             failed=len(manifest.failed),
             size=manifest.size,
-            named=manifest.provenance.get("created", 0) if named is None else named,
+            named=manifest.provenance.created if named is None else named,
         )
 
     @property

@@ -212,7 +212,7 @@ class _Content:
             "dataset": m.dataset,
             "names": self._named,
             "failed": [f.model_dump(mode="json") for f in m.failed],
-            "provenance": m.provenance,
+            "provenance": m.provenance.document,
         }
 
     def texts(self) -> dict[str, str]:

@@ -89,7 +89,7 @@ def write_and_seal(
         if sealed is not None and sealed.attempt not in my_attempts:
             _discard(backend, made)
             return sealed, False
-        if sealed is not None and sealed.attempt == made.attempt and _stays(backend, key, made, read):
+        if sealed is not None and sealed.attempt == made.attempt and stays(backend, key, made, read):
             return sealed, True
     raise Conflict(
         f"{key} or its data was deleted from {backend.url} while it was being written ({_MOST_ATTEMPTS} attempts).",
@@ -99,7 +99,7 @@ def write_and_seal(
     )
 
 
-def _stays(backend: Backend, key: str, made: Found, read: Callable[[], Found | None]) -> bool:
+def stays(backend: Backend, key: str, made: Found, read: Callable[[], Found | None]) -> bool:
     """Return whether what was just sealed, and its data, are there to stay; see `fences`."""
 
     def is_sealed() -> bool:

@@ -17,6 +17,7 @@ from ..chunks import SAMPLE_BYTES, ArraySpec, ObjectRecord, encode_chunk, record
 from ..format.manifest import FailedSample, Manifest, find_manifest
 from ..format.marker import FORMAT, FORMAT_VERSION
 from ..format.origins import origin_of
+from ..format.provenance import Provenance
 from ..format.unit_seal import UnitSeal
 from ..keys import manifest_key, new_attempt, set_folder, set_id, unit_id
 from .claims import Claims
@@ -49,7 +50,7 @@ class SetContent:
     failed : sequence of FailedSample
     chunk_rows : int
         Rows in a chunk.
-    provenance : mapping
+    provenance : Provenance
     """
 
     encoder: Mapping[str, Any]
@@ -58,7 +59,7 @@ class SetContent:
     labels: npt.NDArray[np.int64] | npt.NDArray[np.uint8]
     failed: Sequence[FailedSample] = ()
     chunk_rows: int = 4096
-    provenance: Mapping[str, Any] = field(default_factory=dict)
+    provenance: Provenance = field(default_factory=Provenance)
 
 
 def seal_set(backend: Backend, index: RowIndex, content: SetContent) -> tuple[Manifest, bool]:
@@ -135,7 +136,7 @@ def documents_of(manifest: Manifest) -> dict[str, bytes]:
         "classes": list(m.dataset["classes"]),
         "rows": m.rows,
         "failed": [f.model_dump(mode="json") for f in m.failed],
-        "provenance": m.provenance,
+        "provenance": m.provenance.document,
     }
     # In canonical order, so that whoever has the manifest can make the same bytes again.
     return zarr_documents(arrays, json.loads(canonical_json(attributes)))
@@ -185,7 +186,7 @@ def _write_attempt(backend: Backend, index: RowIndex, set_: str, content: SetCon
         objects={},
         units=tuple(units),
         failed=tuple(content.failed),
-        provenance=dict(content.provenance),
+        provenance=content.provenance,
     )
     for key, document in documents_of(manifest).items():
         writer.put(key, document, chunk=False)

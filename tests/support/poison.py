@@ -57,7 +57,7 @@ def poison(
     if flip or units_alone:
         labels = 1 - labels
         dataset["samples"] = digest([*(i.hex() for i in ids), labels.tolist()])
-    name = Name.model_validate(manifest.provenance["name"])
+    name = Name.model_validate(manifest.provenance.name)
     feature_set, _ = evil.seal(
         index,
         encoder=manifest.encoder,

@@ -182,7 +182,7 @@ def test_made_up_rows_and_names_do_nothing(way: Any, forged: str, victim: Victim
     how: dict[str, Any] = {
         "k1_import_poison": {"flip": True},
         "same set": {},
-        "same time": {"flip": True, "named": victim.honest.manifest.provenance["created"]},
+        "same time": {"flip": True, "named": victim.honest.manifest.provenance.created},
         "units": {"units_alone": True},
     }[forged]
     with way(victim, poison(victim.honest, victim.folder / "evil", **how)) as store:

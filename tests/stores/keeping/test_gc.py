@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from time import sleep
 
@@ -34,9 +35,11 @@ from cryoprobe.stores.keeping.quarantine import set_aside
 from cryoprobe.stores.keeping.removal import rm
 from cryoprobe.stores.keeping.usage import du
 from cryoprobe.stores.keeping.verify import verify
+from cryoprobe.stores.keys import unit_seal_key
 from cryoprobe.stores.store import Store, open_store
 from cryoprobe.stores.writing.claims import SILENCE_SECONDS, Claims
 from cryoprobe.stores.writing.row_index import RowIndex
+from cryoprobe.stores.writing.seals import stays
 
 HOUR = 3600.0
 IDS = sample_ids(20)  # chunks of 8: two whole ones, which are units too, and an edge of 4
@@ -349,7 +352,10 @@ class TestUnitsThatAreSealedMeanwhile:
                 waited += bool(writing) and not writing[0].done()
                 for unit in writing[0].result(60) if writing else ():
                     assert read_unit_seal(store.backend, ENCODER_ID, unit.unit) == unit
-                    assert unit.is_sealed(store.backend)
+                    key = unit_seal_key(ENCODER_ID, unit.unit)
+                    assert stays(
+                        store.backend, key, unit, partial(read_unit_seal, store.backend, ENCODER_ID, unit.unit)
+                    )
             if view.operations < instant:
                 break
         assert 10 < instant < 199

@@ -205,7 +205,7 @@ class TestSealing:
         failed = [FailedSample(name="x/ü.png", sample="0" * 64, error="cut short")]
         manifest, _ = seal(backend, IDS, failed=failed, provenance={"host": "a"})
         assert manifest.failed == tuple(failed)
-        assert manifest.provenance == {"host": "a"}
+        assert manifest.provenance.document == {"host": "a"}
         assert manifest.set == set_id(ENCODER_ID, manifest.dataset_id)
         assert seal(backend, IDS, provenance={"host": "b"})[0].set == manifest.set
 
