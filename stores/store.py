@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from pydantic import JsonValue
 
 from ..amounts import count
 from ..errors import BadInput, Corrupt, Incompatible, NotFound
@@ -334,7 +335,7 @@ class Store:
         manifest, sealed = seal_set(self.backend, index, content)
         return FeatureSet(self.backend, manifest), sealed
 
-    def trial(self, trial_id: str, *, trusted: bool = False) -> dict[str, Any] | None:
+    def trial(self, trial_id: str, *, trusted: bool = False) -> dict[str, JsonValue] | None:
         """Return the stored result of a trial, or None if it has not been run; raise `Corrupt` where it is damaged.
 
         With `trusted`, one that came from elsewhere and is not trusted counts as not run.
@@ -353,7 +354,7 @@ class Store:
         """Store the result of a trial, whose field ``trial`` is its id; the first one stays, unless told to replace."""
         trials.write_trial(self.backend, trial_id, result, replace=replace)
 
-    def trials(self) -> Iterator[dict[str, Any]]:
+    def trials(self) -> Iterator[dict[str, JsonValue]]:
         """Yield every stored trial, ordered by id. A damaged one is left out: `verify` names it.
 
         One that came from elsewhere and is not trusted has ``origin``, the place.

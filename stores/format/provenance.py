@@ -75,10 +75,10 @@ class Provenance(BaseModel):
     encoded: _Number = None
     shared_embeddings: JsonValue = None
 
-    _document: dict[str, Any] = PrivateAttr(default_factory=dict)
+    _document: dict[str, JsonValue] = PrivateAttr(default_factory=dict)
 
     @property
-    def document(self) -> dict[str, Any]:
+    def document(self) -> dict[str, JsonValue]:
         """The JSON object that it is stored as: just what it was made of."""
         return self._document
 
@@ -91,5 +91,5 @@ class Provenance(BaseModel):
         return made
 
     @model_serializer(mode="plain")
-    def _stored(self) -> dict[str, Any]:
+    def _stored(self) -> dict[str, JsonValue]:
         return self._document

@@ -6,6 +6,8 @@ from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from typing import Any
 
+from pydantic import JsonValue
+
 from ...checksummed import LARGE, checksum_holds, dump_document
 from ...errors import Corrupt, NotFound
 from ..backends.backend import Backend
@@ -14,7 +16,7 @@ from .documents import damaged, parse_json, read_document
 from .origins import Marks, Origin, arrival_of, checksum_of, origin_of
 
 
-def read_trial(backend: Backend, trial_id: str, *, trusted: bool = False) -> dict[str, Any] | None:
+def read_trial(backend: Backend, trial_id: str, *, trusted: bool = False) -> dict[str, JsonValue] | None:
     """Return the stored result of a trial, or None if it has not been run; raise `Corrupt` if it is damaged.
 
     With `trusted`, one that came from elsewhere and is not trusted counts as not run.
@@ -34,7 +36,7 @@ def read_trial(backend: Backend, trial_id: str, *, trusted: bool = False) -> dic
     return {k: v for k, v in content.items() if k != "checksum"}
 
 
-def read_trials(backend: Backend) -> Iterator[dict[str, Any]]:
+def read_trials(backend: Backend) -> Iterator[dict[str, JsonValue]]:
     """Yield every stored trial, ordered by id. A damaged one is left out: `verify` names it.
 
     One that came from elsewhere and is not trusted has ``origin``, the place.
