@@ -70,7 +70,8 @@ if TYPE_CHECKING:
     from .stores.moving.copying import Moved, MovedSet
     from .stores.moving.export import Exported, export_set, import_set
     from .stores.moving.transfer import pull, push, sync
-    from .stores.store import LayeredStore, Store, open_store
+    from .stores.opening import LayeredStore, open_store
+    from .stores.store import Store
 
 _HOMES = {
     "errors": (
@@ -113,7 +114,8 @@ _HOMES = {
     "pipeline.saved": ("ProbeHeader", "SavedProbe", "load_probe", "save_probe"),
     "stores.backends.cache": ("cache_state", "clear_cache"),
     "stores.feature_set": ("FeatureSet",),
-    "stores.store": ("LayeredStore", "Store", "open_store"),
+    "stores.opening": ("LayeredStore", "open_store"),
+    "stores.store": ("Store",),
     "stores.moving.export": ("Exported", "export_set", "import_set"),
     "stores.moving.transfer": ("pull", "push", "sync"),
     "stores.moving.copying": ("Moved", "MovedSet"),

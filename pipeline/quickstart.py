@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ..progress import Reporter, reporter_for
-from ..stores.store import open_store
+from ..stores.opening import open_store
 from .extract import extract
 from .extraction.result import ExtractedSet
 from .probe import probe

@@ -8,7 +8,8 @@ from pathlib import Path
 
 from ..errors import Corrupt
 from ..stores.format.names import matching
-from ..stores.store import Store, open_store
+from ..stores.opening import open_store
+from ..stores.store import Store
 from .datasets import dataset_pattern
 from .trials.result import Trial, check_stored
 from .trials.tables import Trials

@@ -24,14 +24,14 @@ STORES = [
     "feature_set",
     *("writing.fences", "writing.claims", "writing.seals", "writing.units"),
     *("writing.row_table", "writing.row_sources", "writing.row_index", "writing.sets"),
-    "store",
+    *("store", "opening"),
     *("keeping.verify", "keeping.quarantine", "keeping.pins", "keeping.usage", "keeping.history", "keeping.compare"),
     *("keeping.unreferenced", "keeping.repair_from_copies", "keeping.gc", "keeping.repair", "keeping.removal"),
     *("moving.transfer_plan", "moving.copying", "moving.transfer", "moving.archive", "moving.export"),
 ]
 """The modules of the store, from the bottom to the top: each imports only those before it."""
 
-STORES_FOR_THE_PIPELINE = {"store", "feature_set", "format.names", "local.sample_index"}
+STORES_FOR_THE_PIPELINE = {"opening", "store", "feature_set", "format.names", "local.sample_index"}
 """What the pipeline may import of the store."""
 
 HEAVY = {"torch", "torchvision", "zarr", "sklearn", "scipy", "PIL", "timm", "open_clip", "obstore", "pyarrow"}

@@ -12,7 +12,8 @@ import numpy.typing as npt
 from ...class_names import composed
 from ...differing_fields import fields_that_differ
 from ..feature_set import FeatureSet
-from ..store import Store, open_store
+from ..opening import open_store
+from ..store import Store
 
 _BLOCK_ROWS = 4096
 _SAMPLES_NAMED = 10

@@ -24,7 +24,8 @@ from ..backends.backend import Backend
 from ..format.documents import read_json
 from ..format.pins_and_removals import removals
 from ..keys import id_in
-from ..store import Store, open_store
+from ..opening import open_store
+from ..store import Store
 from ..writing.fences import fence, has_no_data
 from .unreferenced import AT_ONCE, Unreferenced, find_unreferenced, is_left, standings
 

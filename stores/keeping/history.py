@@ -15,7 +15,8 @@ from ..format.manifest import read_manifest
 from ..format.names import Name, matching
 from ..format.origins import Origin, arrival_of
 from ..format.provenance import Provenance
-from ..store import Store, open_store
+from ..opening import open_store
+from ..store import Store
 
 
 @dataclass(frozen=True)

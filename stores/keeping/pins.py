@@ -11,7 +11,8 @@ from ...parallel import each
 from ..format.manifest import read_manifest
 from ..format.pins_and_removals import PINS, Pin, find_removal, pin_key, pinned_ids, read_pin, whoami
 from ..keys import id_in
-from ..store import Store, open_store
+from ..opening import open_store
+from ..store import Store
 
 
 def pin(store: str | Path | Store, set_id: str, *, why: str = "", remove: bool = False) -> Pin:

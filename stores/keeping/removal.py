@@ -23,7 +23,8 @@ from ..format.origins import origin_of
 from ..format.pins_and_removals import Removal, read_pin, removal_key, removals, whoami
 from ..format.unit_seal import read_unit_seal
 from ..keys import id_in, unit_seal_key
-from ..store import Store, open_store
+from ..opening import open_store
+from ..store import Store
 from .gc import collect_removed
 from .quarantine import set_aside
 

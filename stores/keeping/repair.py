@@ -9,7 +9,8 @@ from ...progress import Reporter, reporter_for
 from ..format.origins import arriving
 from ..keys import id_in
 from ..local.config import is_trusted
-from ..store import Store, open_store
+from ..opening import open_store
+from ..store import Store
 from .repair_from_copies import Repair, Restorer, mend_marker
 from .verify import Damage, verify
 

@@ -13,7 +13,8 @@ from ..backends.backend import Backend, ObjectDetails
 from ..format.names import Name, NamedSet, matching
 from ..format.unit_seal import read_unit_seal
 from ..keys import id_in, unit_folder
-from ..store import Store, open_store
+from ..opening import open_store
+from ..store import Store
 
 
 @dataclass(frozen=True)

@@ -22,7 +22,8 @@ from ..format.pins_and_removals import removals
 from ..format.stored_names import read_name
 from ..format.unit_seal import read_unit_seal
 from ..keys import id_in, manifest_key
-from ..store import Store, open_store
+from ..opening import open_store
+from ..store import Store
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,8 @@ from ...errors import BadInput
 from ...files import replacing
 from ...progress import Reporter, reporter_for
 from ..feature_set import FeatureSet, Float, Labels
-from ..store import Store, open_store
+from ..opening import open_store
+from ..store import Store
 from .archive import open_archive, write_archive
 from .copying import Moved
 from .transfer import take_in

@@ -21,7 +21,8 @@ from ..backends.memory import MemoryBackend
 from ..format.marker import write_marker
 from ..format.origins import Origin, arriving
 from ..local.config import is_trusted
-from ..store import Store, open_store
+from ..opening import open_store
+from ..store import Store
 from .copying import Moved, MovedSet, TransferRun, foreseen, raise_refused, trusted_or_how
 from .transfer_plan import Choice, TransferPlan, chosen, plan_transfer
 

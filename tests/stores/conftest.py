@@ -16,7 +16,8 @@ from cryoprobe.stores.backends.local import LocalBackend
 from cryoprobe.stores.backends.memory import MemoryBackend
 from cryoprobe.stores.backends.objects import ObjectBackend
 from cryoprobe.stores.format.marker import write_marker
-from cryoprobe.stores.store import Store, open_store
+from cryoprobe.stores.opening import open_store
+from cryoprobe.stores.store import Store
 from cryoprobe.testing import Storage
 
 # The store needs no torch; these two look at what encoders and probes make of a store that fails.

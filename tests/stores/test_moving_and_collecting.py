@@ -12,7 +12,8 @@ from support.store_data import keys, sample_ids, sealed_set
 import cryoprobe
 from cryoprobe.stores.backends.memory import MemoryBackend
 from cryoprobe.stores.moving import copying
-from cryoprobe.stores.store import Store, open_store
+from cryoprobe.stores.opening import open_store
+from cryoprobe.stores.store import Store
 from cryoprobe.stores.writing.fences import fence
 
 IDS = sample_ids(20)

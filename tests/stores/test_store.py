@@ -38,7 +38,8 @@ from cryoprobe.stores.format.marker import write_marker
 from cryoprobe.stores.format.names import Name, NamedSet
 from cryoprobe.stores.keeping.verify import verify
 from cryoprobe.stores.keys import set_id
-from cryoprobe.stores.store import Store, open_store
+from cryoprobe.stores.opening import open_store
+from cryoprobe.stores.store import Store
 
 IDS = sample_ids(9)
 

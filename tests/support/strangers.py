@@ -16,7 +16,7 @@ from cryoprobe.checksummed import dump_document
 from cryoprobe.errors import CryoprobeError
 from cryoprobe.stores.backends.backend import is_key
 from cryoprobe.stores.keys import manifest_key, set_id
-from cryoprobe.stores.store import open_store
+from cryoprobe.stores.opening import open_store
 from cryoprobe.stores.writing.claims import Claims
 
 FIXTURE = Path(__file__).parents[1] / "fixtures" / "store-v1"

@@ -33,7 +33,8 @@ from cryoprobe.stores.chunks import ObjectRecord, Part, chunk_parts, encode_chun
 from cryoprobe.stores.feature_set import FeatureSet
 from cryoprobe.stores.format.marker import write_marker
 from cryoprobe.stores.keeping.verify import verify
-from cryoprobe.stores.store import Store, open_store
+from cryoprobe.stores.opening import open_store
+from cryoprobe.stores.store import Store
 
 IDS = sample_ids(21)
 MIB = 2**20

@@ -22,7 +22,8 @@ from cryoprobe.errors import NotFound, ReadOnly, Unavailable
 from cryoprobe.stores.backends.http import HttpBackend
 from cryoprobe.stores.format.marker import MARKER, marker_document
 from cryoprobe.stores.keeping.verify import verify
-from cryoprobe.stores.store import Store, open_store
+from cryoprobe.stores.opening import open_store
+from cryoprobe.stores.store import Store
 
 IDS = sample_ids(21)
 

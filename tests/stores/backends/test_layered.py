@@ -32,7 +32,8 @@ from cryoprobe.stores.backends.memory import MemoryBackend
 from cryoprobe.stores.format.marker import MARKER, write_marker
 from cryoprobe.stores.format.names import Name, NamedSet
 from cryoprobe.stores.keeping.verify import verify
-from cryoprobe.stores.store import LayeredStore, Store, open_store
+from cryoprobe.stores.opening import LayeredStore, open_store
+from cryoprobe.stores.store import Store
 from cryoprobe.stores.writing.row_index import RowIndex
 
 IDS = sample_ids(40)

@@ -32,7 +32,8 @@ from cryoprobe.stores.backends.objects import ObjectBackend
 from cryoprobe.stores.feature_set import FeatureSet
 from cryoprobe.stores.format.marker import MARKER, write_marker
 from cryoprobe.stores.keeping.verify import verify
-from cryoprobe.stores.store import Store, open_store
+from cryoprobe.stores.opening import open_store
+from cryoprobe.stores.store import Store
 from cryoprobe.stores.writing.claims import Claims
 
 pytest.importorskip("obstore")

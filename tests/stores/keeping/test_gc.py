@@ -36,7 +36,8 @@ from cryoprobe.stores.keeping.removal import rm
 from cryoprobe.stores.keeping.usage import du
 from cryoprobe.stores.keeping.verify import verify
 from cryoprobe.stores.keys import unit_seal_key
-from cryoprobe.stores.store import Store, open_store
+from cryoprobe.stores.opening import open_store
+from cryoprobe.stores.store import Store
 from cryoprobe.stores.writing.claims import SILENCE_SECONDS, Claims
 from cryoprobe.stores.writing.row_index import RowIndex
 from cryoprobe.stores.writing.seals import stays

@@ -34,7 +34,8 @@ from cryoprobe.stores.backends.memory import MemoryBackend
 from cryoprobe.stores.feature_set import FeatureSet
 from cryoprobe.stores.format.marker import MARKER, write_marker
 from cryoprobe.stores.keeping.verify import Damage, verify
-from cryoprobe.stores.store import Store, open_store
+from cryoprobe.stores.opening import open_store
+from cryoprobe.stores.store import Store
 
 N = 20  # chunks of 8: two whole ones, which are units too, and an edge of 4
 ONE, TWO = sample_ids(N), sample_ids(N, seed=1)

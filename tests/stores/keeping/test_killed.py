@@ -24,7 +24,8 @@ from cryoprobe.stores.keeping.gc import gc
 from cryoprobe.stores.keeping.removal import rm
 from cryoprobe.stores.keeping.repair import repair
 from cryoprobe.stores.keeping.verify import verify
-from cryoprobe.stores.store import Store, open_store
+from cryoprobe.stores.opening import open_store
+from cryoprobe.stores.store import Store
 
 pytestmark = pytest.mark.slow
 

@@ -19,7 +19,8 @@ from cryoprobe.stores.keeping.history import log
 from cryoprobe.stores.keeping.quarantine import set_aside
 from cryoprobe.stores.keeping.usage import du
 from cryoprobe.stores.keeping.verify import verify
-from cryoprobe.stores.store import Store, open_store
+from cryoprobe.stores.opening import open_store
+from cryoprobe.stores.store import Store
 
 IDS = sample_ids(20)
 X = np.random.default_rng(0).normal(size=(9, 4))

@@ -12,7 +12,7 @@ from cryoprobe.folders import config_file
 from cryoprobe.stores.backends.locations import layers_at
 from cryoprobe.stores.local.config import ConfiguredStore, cache_size, deciding_file, is_trusted, known_as, known_stores
 from cryoprobe.stores.moving.transfer import push
-from cryoprobe.stores.store import open_store
+from cryoprobe.stores.opening import open_store
 
 
 @pytest.fixture
