@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, TypeGuard
 
 from .canonical import digest, plain_json
 from .errors import BadInput
@@ -37,12 +37,13 @@ def dump_document(content: Mapping[str, Any], limit: int = LARGE) -> bytes:
     return data
 
 
-def checksum_holds(content: Mapping[str, Any], data: bytes | None = None) -> bool:
+def checksum_holds(content: object, data: bytes | None = None) -> TypeGuard[dict[str, Any]]:
     """Return whether what was parsed of a document is what `dump_document` was given: its checksum agrees.
 
     Parameters
     ----------
-    content : mapping
+    content : object
+        Any JSON value.
     data : bytes, optional
         What it was parsed from. Without floats, the checksum is that of these bytes without itself, which spares making
         them anew.
@@ -54,6 +55,8 @@ def checksum_holds(content: Mapping[str, Any], data: bytes | None = None) -> boo
     >>> checksum_holds(content), checksum_holds({**content, "rows": 4})
     (True, False)
     """
+    if not isinstance(content, dict):
+        return False
     checksum = content.get("checksum")
     if data is not None and isinstance(checksum, str):
         member = f'"checksum":"{checksum}"'.encode("utf-8", "replace")

@@ -92,7 +92,7 @@ def read_pin(backend: Backend, set_: str) -> Pin | None:
     """Return the pin on a set, or None where there is none. A damaged pin is a pin."""
     try:
         content = read_json(backend, pin_key(set_))
-        if isinstance(content, dict) and checksum_holds(content):
+        if checksum_holds(content):
             return Pin.model_validate(content)
     except NotFound:
         return None
@@ -137,7 +137,7 @@ def removal_key(set_: str, attempt: str) -> str:
 def _read(backend: Backend, key: str) -> Removal | None:
     with suppress(CryoprobeError, ValidationError):
         content = read_json(backend, key, LARGE)
-        if isinstance(content, dict) and checksum_holds(content):
+        if checksum_holds(content):
             return Removal.model_validate(content)
     return None
 

@@ -83,7 +83,7 @@ def read_names(backend: Backend) -> Iterator[NamedSet]:
     for key, data in backend.read_all("names/", SMALL):
         with suppress(Corrupt, ValueError):
             content = parse_json(data, key, backend.url)
-            if isinstance(content, dict) and checksum_holds(content, data):
+            if checksum_holds(content, data):
                 named = _as_written(content)
                 # To make the digits of what was read is cheaper than to make them of the model.
                 if key == name_key(named.set, digits_of(content["name"])) and content["name"].keys() <= _FIELDS:

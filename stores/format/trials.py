@@ -54,7 +54,7 @@ def read_trials(backend: Backend) -> Iterator[dict[str, JsonValue]]:
 
 def is_trial(content: Any, key: str, data: bytes | None = None) -> bool:
     """Return whether what was parsed of the object `key` is the trial that it should be, intact."""
-    return isinstance(content, dict) and checksum_holds(content, data) and content.get("trial") == id_in(key)
+    return checksum_holds(content, data) and content.get("trial") == id_in(key)
 
 
 def write_trial(backend: Backend, trial_id: str, result: Mapping[str, Any], *, replace: bool = False) -> None:

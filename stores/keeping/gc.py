@@ -173,8 +173,7 @@ def _recorded(backend: Backend) -> dict[str, float]:
     with suppress(CryoprobeError):
         content = read_json(backend, CANDIDATES)
         written = next((o.modified for o in backend.inspect("gc/") if o.key == CANDIDATES), None)
-        whole = isinstance(content, dict) and checksum_holds(content)
-        if whole and written is not None and abs(written - content["at"]) < _SAME_STORAGE_SECONDS:
+        if checksum_holds(content) and written is not None and abs(written - content["at"]) < _SAME_STORAGE_SECONDS:
             return {place: float(t) for place, t in content["since"].items()}
     return {}
 

@@ -94,7 +94,7 @@ def objects_present(
             continue
         except CryoprobeError:
             return False  # a damaged fence may name anything
-        if not isinstance(content, dict) or not checksum_holds(content) or folder in content.get("folders", ()):
+        if not checksum_holds(content) or folder in content.get("folders", ()):
             return False
         if seal in content.get("seals", ()):
             rivals.append(info.key)
