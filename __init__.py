@@ -57,20 +57,21 @@ if TYPE_CHECKING:
     from .progress import Reporter
     from .stores.backends.cache import cache_state, clear_cache
     from .stores.feature_set import FeatureSet
+    from .stores.format.pins_and_removals import Pin, Removal
     from .stores.keeping.compare import Difference, diff
     from .stores.keeping.gc import Collected, Garbage, gc
     from .stores.keeping.history import Entry, log
     from .stores.keeping.pins import pin, pins
     from .stores.keeping.removal import rm
     from .stores.keeping.repair import repair
-    from .stores.keeping.restore import Repair
+    from .stores.keeping.repair_from_copies import Repair
     from .stores.keeping.usage import Usage, du
-    from .stores.moving.carry import Moved, MovedSet
+    from .stores.keeping.verify import Damage, Verification, verify
+    from .stores.moving.copying import Moved, MovedSet
     from .stores.moving.export import Exported, export_set, import_set
     from .stores.moving.transfer import pull, push, sync
-    from .stores.pins_and_removals import Pin, Removal
-    from .stores.store import LayeredStore, Store, open_store
-    from .stores.verify import Damage, Verification, verify
+    from .stores.opening import LayeredStore, open_store
+    from .stores.store import Store
 
 _HOMES = {
     "errors": (
@@ -113,20 +114,21 @@ _HOMES = {
     "pipeline.saved": ("ProbeHeader", "SavedProbe", "load_probe", "save_probe"),
     "stores.backends.cache": ("cache_state", "clear_cache"),
     "stores.feature_set": ("FeatureSet",),
-    "stores.store": ("LayeredStore", "Store", "open_store"),
+    "stores.opening": ("LayeredStore", "open_store"),
+    "stores.store": ("Store",),
     "stores.moving.export": ("Exported", "export_set", "import_set"),
     "stores.moving.transfer": ("pull", "push", "sync"),
-    "stores.moving.carry": ("Moved", "MovedSet"),
+    "stores.moving.copying": ("Moved", "MovedSet"),
     "stores.keeping.compare": ("Difference", "diff"),
     "stores.keeping.gc": ("Collected", "Garbage", "gc"),
     "stores.keeping.history": ("Entry", "log"),
     "stores.keeping.pins": ("pin", "pins"),
-    "stores.pins_and_removals": ("Pin", "Removal"),
+    "stores.format.pins_and_removals": ("Pin", "Removal"),
     "stores.keeping.removal": ("rm",),
     "stores.keeping.repair": ("repair",),
-    "stores.keeping.restore": ("Repair",),
+    "stores.keeping.repair_from_copies": ("Repair",),
     "stores.keeping.usage": ("Usage", "du"),
-    "stores.verify": ("Damage", "Verification", "verify"),
+    "stores.keeping.verify": ("Damage", "Verification", "verify"),
 }
 _HOME = {name: home for home, names in _HOMES.items() for name in names}
 

@@ -38,9 +38,14 @@ FILL = """
 import sys
 import cryoprobe, numpy as np
 from cryoprobe.canonical import digest
-from cryoprobe.stores import layout
-from cryoprobe.stores.names import Name, NamedSet
-from cryoprobe.stores.units import Rows, write_unit
+try:
+    from cryoprobe.stores.format.names import Name, NamedSet
+    from cryoprobe.stores.keys import unit_id
+    from cryoprobe.stores.writing.units import Rows, write_unit
+except ImportError:  # a commit from before 2026-11-27
+    from cryoprobe.stores.layout import unit_id
+    from cryoprobe.stores.names import Name, NamedSet
+    from cryoprobe.stores.units import Rows, write_unit
 encoder = {"family": "made", "architecture": "up", "weights": "0" * 64, "tap": "cls", "preprocessing": {"library": "x"}}
 store = cryoprobe.open_store(sys.argv[1], create=True)
 for i in range(300):
@@ -53,7 +58,7 @@ for i in range(300):
     for start in range(0, n, 4096):
         part = slice(start, start + 4096)
         rows = Rows(ids[part], unit[part], np.ones(len(ids[part]), np.float32))
-        index.add(write_unit(store.backend, digest(encoder), layout.unit_id(digest(encoder), keys[part]), rows))
+        index.add(write_unit(store.backend, digest(encoder), unit_id(digest(encoder), keys[part]), rows))
     spec = {"samples": f"{i:064}", "rows": n, "classes": ["a"], "split": "train"}
     found, _ = store.seal(index, encoder=encoder, dataset=spec, ids=keys, labels=np.zeros(n, np.int64))
     name = Name(model="made:up", dataset=f"folder:/d{i}", split="train", tap="cls")

@@ -19,12 +19,12 @@ import timm
 import torch
 from gpu_sizes import Sizes
 from PIL import Image
-from timm import data
 
 import cryoprobe
 
 PRECISIONS = ("fp32", "tf32", "bf16")
 IMAGE = (500, 375)
+_TIMM: Any = timm.data  # without types
 _DIFFERENT = 256  # pictures; the files differ in a comment
 
 
@@ -35,7 +35,9 @@ def make_jpegs(folder: Path, count: int) -> list[Path]:
         rng = np.random.default_rng(0)
         pictures = []
         for _ in range(min(count, _DIFFERENT)):
-            coarse = Image.fromarray(rng.integers(0, 256, (24, 32, 3), dtype=np.uint8)).resize(IMAGE, Image.BICUBIC)
+            coarse = Image.fromarray(rng.integers(0, 256, (24, 32, 3), dtype=np.uint8)).resize(
+                IMAGE, Image.Resampling.BICUBIC
+            )
             noisy = np.asarray(coarse, np.int16) + rng.integers(-12, 13, (IMAGE[1], IMAGE[0], 3))
             file = io.BytesIO()
             Image.fromarray(noisy.clip(0, 255).astype(np.uint8)).save(file, "JPEG", quality=90)
@@ -69,12 +71,23 @@ def encoder(name: str, device: torch.device, precision: str) -> torch.nn.Module:
     return made.to(device, torch.bfloat16 if precision == "bf16" else torch.float32)
 
 
+def _config(model: torch.nn.Module) -> dict[str, Any]:
+    config: dict[str, Any] = _TIMM.resolve_model_data_config(model)
+    return config
+
+
+def preprocessing(model: torch.nn.Module) -> Callable[[Image.Image], torch.Tensor]:
+    """Return the transform that timm prescribes for an encoder."""
+    transform: Callable[[Image.Image], torch.Tensor] = _TIMM.create_transform(**_config(model), is_training=False)
+    return transform
+
+
 def agreement(sizes: Sizes, folder: Path) -> dict[str, Any]:
     """Return how far features on the device are from those of the CPU in float32: 1 - cosine, median and largest."""
     found: dict[str, Any] = {}
     for label, name in sizes.models.items():
         model = encoder(name, torch.device("cpu"), "fp32")
-        transform = data.create_transform(**data.resolve_model_data_config(model), is_training=False)
+        transform = preprocessing(model)
         images = torch.stack([transform(Image.open(p).convert("RGB")) for p in make_jpegs(folder, sizes.images)[:32]])
         with torch.inference_mode():
             right = torch.nn.functional.normalize(model(images).double(), dim=1)
@@ -90,7 +103,7 @@ def agreement(sizes: Sizes, folder: Path) -> dict[str, Any]:
 
 def _decode(path: Path, size: int) -> int:
     image = Image.open(path).convert("RGB")
-    return int(np.asarray(image.resize((size, size), Image.BICUBIC)).sum())
+    return int(np.asarray(image.resize((size, size), Image.Resampling.BICUBIC)).sum())
 
 
 def decode(sizes: Sizes, folder: Path) -> dict[str, float]:
@@ -117,7 +130,7 @@ def _small(path: Path) -> int:
 
 def speed(forward: Callable[[torch.Tensor], torch.Tensor], x: torch.Tensor, seconds: float) -> float:
     """Return images a second of a forward pass over a batch that is on the device."""
-    wait = torch.cuda.synchronize if x.device.type == "cuda" else lambda: None
+    wait: Callable[[], Any] = torch.cuda.synchronize if x.device.type == "cuda" else lambda: None
     for _ in range(3):
         forward(x)
     wait()
@@ -136,7 +149,7 @@ def bare(sizes: Sizes, _: Path) -> dict[str, float]:
     for label, name in sizes.models.items():
         for precision in PRECISIONS:
             model = encoder(name, sizes.device, precision)
-            side = data.resolve_model_data_config(model)["input_size"][1]
+            side = _config(model)["input_size"][1]
             dtype = torch.bfloat16 if precision == "bf16" else torch.float32
             x = torch.randn(sizes.batch, 3, side, side, device=sizes.device, dtype=dtype)
             with torch.inference_mode(), arithmetic(precision):
@@ -157,7 +170,7 @@ def pipeline(sizes: Sizes, folder: Path) -> dict[str, Any]:
         made = cryoprobe.load_encoder(f"timm:{name}", untrained=True, device=str(sizes.device))
         side = made.preprocess(Image.open(paths[0])).shape[-1]
         batch = torch.randn(sizes.batch, 3, side, side)
-        alone = speed(lambda x, made=made: next(iter(made.encode(x).values())), batch.to(sizes.device), sizes.seconds)
+        alone = speed(partial(_first_tap, made), batch.to(sizes.device), sizes.seconds)
         with busy_share(sizes.device) as busy:
             begin = time.perf_counter()
             cryoprobe.extract(made, f"folder:{folder}", folder / f"store {name}", progress=False)
@@ -170,6 +183,11 @@ def pipeline(sizes: Sizes, folder: Path) -> dict[str, Any]:
         }
         print(f"{label}: {found[label]}", file=sys.stderr, flush=True)
     return found
+
+
+def _first_tap(made: Any, x: torch.Tensor) -> torch.Tensor:
+    features: torch.Tensor = next(iter(made.encode(x).values()))
+    return features
 
 
 @contextmanager

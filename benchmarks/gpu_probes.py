@@ -101,8 +101,7 @@ def knn(sizes: Sizes, _: Path) -> dict[str, Any]:
     ours = queries / (time.perf_counter() - begin)
     begin, many = time.perf_counter(), 0
     while time.perf_counter() - begin < sizes.seconds:
-        _, nearest = (asked @ x.T).topk(20)
-        nearest.cpu()
+        (asked @ x.T).topk(20).indices.cpu()
         many += queries
     rate = many / (time.perf_counter() - begin)
     return {

@@ -37,11 +37,12 @@ import numpy as np
 
 import cryoprobe
 from cryoprobe.canonical import digest
-from cryoprobe.stores import layout
+from cryoprobe.checksummed import dump_document
 from cryoprobe.stores.feature_set import FeatureSet
-from cryoprobe.stores.names import Name, NamedSet
+from cryoprobe.stores.format.names import Name, NamedSet
+from cryoprobe.stores.keys import manifest_key, unit_id
 from cryoprobe.stores.store import Store
-from cryoprobe.stores.units import Rows, sample_array, write_unit
+from cryoprobe.stores.writing.units import Rows, sample_array, write_unit
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
 from support.servers import ACCESS, BUCKET, s3_server
@@ -67,7 +68,7 @@ def make_set(folder: Path, n: int) -> FeatureSet:
         norms = np.linalg.norm(x, axis=1)
         rows = Rows(sample_array(part), (x / norms[:, None]).astype(np.float16), norms)
         saved[start : start + CHUNK] = rows.embeddings
-        index.add(write_unit(store.backend, index.encoder_id, layout.unit_id(index.encoder_id, part), rows))
+        index.add(write_unit(store.backend, index.encoder_id, unit_id(index.encoder_id, part), rows))
     np.save(folder / "x.npy", saved)
     del saved
     labels = np.arange(n, dtype=np.int64) % 100
@@ -88,7 +89,7 @@ def make_names(folder: Path, sets: int) -> Path:
         named = NamedSet(name=name, set=set_, encoder=encoder, rows=1000, dim=768, failed=0, size=10**6, named=i + 1)
         content = named.model_dump(mode="json", exclude={"below"})
         key = f"names/{set_}.{digest(name.model_dump(mode='json'))[:16]}.json"
-        for path, data in ((key, layout.dump_seal(content)), (layout.manifest_key(encoder, set_), b"{}")):
+        for path, data in ((key, dump_document(content)), (manifest_key(encoder, set_), b"{}")):
             (root / path).parent.mkdir(parents=True, exist_ok=True)
             (root / path).write_bytes(data)
     assert len(store.set_ids()) == sets

@@ -66,14 +66,14 @@ Command = TypeVar("Command", bound=Callable[..., None])
 
 def say_place(value: Any) -> Any:
     """Say which configuration file decided what a store's name stands for; return the value of the option."""
-    from cryoprobe.stores.backends import known
+    from cryoprobe.stores.local import config
 
     for text in [value] if isinstance(value, str) else value or ():
         with suppress(CryoprobeError):  # the command raises it
-            if (file := known.deciding_file(text)) is not None:
+            if (file := config.deciding_file(text)) is not None:
                 from ..printable import plain
 
-                print(plain(f"store {text}: {known.known_as(text).place} (by {file})"), file=sys.stderr, flush=True)
+                print(plain(f"store {text}: {config.known_as(text).place} (by {file})"), file=sys.stderr, flush=True)
     return value
 
 

@@ -6,8 +6,9 @@ from pathlib import Path
 from typing import Unpack
 
 from ..progress import Reporter, reporter_for
-from ..stores.sample_index import SampleIndex
-from ..stores.store import Store, open_store
+from ..stores.local.sample_index import SampleIndex
+from ..stores.opening import open_store
+from ..stores.store import Store
 from .datasets.base import Dataset
 from .encoders.allocator import keep_freed_memory, release_memory
 from .encoders.base import Encoder

@@ -11,7 +11,8 @@ from typing import NamedTuple, Unpack
 
 from ..errors import ReadOnly, Unavailable
 from ..progress import Reporter, reporter_for
-from ..stores.store import Store, open_store
+from ..stores.opening import open_store
+from ..stores.store import Store
 from .keywords import check_names, read, takes
 from .options import ProbeArguments, ProbeOptions, SetOptions, TrialRunOptions
 from .probes import ProbeOutcome

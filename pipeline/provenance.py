@@ -9,9 +9,12 @@ import socket
 import time
 from collections.abc import Sequence
 from contextlib import suppress
-from typing import TypedDict
+from typing import TYPE_CHECKING, Any
 
 from ..redaction import redacted
+
+if TYPE_CHECKING:
+    from ..stores.store import Provenance
 
 _command: list[str] | None = None
 """The command line, once `record_command` was told it."""
@@ -27,27 +30,20 @@ def record_command(words: Sequence[str]) -> None:
     _command = [redacted(word, leave_marks=False) for word in words]
 
 
-class Provenance(TypedDict):
-    """Integers and strings only, so that any language hashes it alike.
+def provenance(packages: Sequence[str], **more: Any) -> Provenance:
+    """Return what is recorded of something that is made now: time, host, user, command line, versions.
 
-    `created` is in milliseconds since 1970. `command` is None if the command line is not one of Cryoprobe's own.
+    Integers and strings only, so that any language hashes it alike.
+
+    Parameters
+    ----------
+    packages : sequence of str
+        Whose versions are recorded, beside Python's and Cryoprobe's.
+    **more
+        Further fields of `Provenance`, as JSON values.
     """
+    from ..stores.store import Provenance  # the command line imports this module before it knows what it is asked
 
-    created: int
-    host: str
-    user: str | None
-    command: list[str] | None
-    versions: dict[str, str]
-
-
-def provenance(packages: Sequence[str]) -> Provenance:
-    """Return time, host, user, command line and versions of Python and of `packages`.
-
-    Examples
-    --------
-    >>> sorted(provenance(["numpy"])["versions"])
-    ['cryoprobe', 'numpy', 'python']
-    """
     versions = {"python": platform.python_version()}
     for package in ("cryoprobe", *packages):
         with suppress(importlib.metadata.PackageNotFoundError):
@@ -55,10 +51,11 @@ def provenance(packages: Sequence[str]) -> Provenance:
     user = None
     with suppress(KeyError, OSError):  # a container may run as a user that has no name
         user = getpass.getuser()
-    return {
-        "created": time.time_ns() // 1_000_000,
-        "host": socket.gethostname(),
-        "user": user,
-        "command": _command,
-        "versions": versions,
-    }
+    return Provenance(
+        created=time.time_ns() // 1_000_000,
+        host=socket.gethostname(),
+        user=user,
+        command=_command,
+        versions=versions,
+        **more,
+    )

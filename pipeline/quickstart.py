@@ -9,7 +9,7 @@ from pathlib import Path
 from pydantic import JsonValue
 
 from ..progress import Reporter, reporter_for
-from ..stores.store import open_store
+from ..stores.opening import open_store
 from .extract import extract
 from .extraction.result import ExtractedSet
 from .probe import probe

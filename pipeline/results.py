@@ -7,8 +7,9 @@ from contextlib import suppress
 from pathlib import Path
 
 from ..errors import Corrupt
-from ..stores.names import matching
-from ..stores.store import Store, open_store
+from ..stores.format.names import matching
+from ..stores.opening import open_store
+from ..stores.store import Store
 from .datasets import dataset_pattern
 from .trials.result import Trial, check_stored
 from .trials.tables import Trials

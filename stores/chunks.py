@@ -18,6 +18,7 @@ import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict, Field
 
 from ..errors import BadInput, Corrupt
+from ..validation import Count, Sha256
 
 CRC_BYTES = 4
 SAMPLE_BYTES = 32
@@ -32,15 +33,6 @@ Part: TypeAlias = npt.NDArray[np.uint8]
 
 LARGEST_OBJECT = 1 << 30
 """Bytes of a chunk, or of any other object of a set: it is read into memory as a whole."""
-
-Count = Annotated[int, Field(strict=True, ge=0, le=2**53)]
-"""A number of things, or a length or size, in what is read from a store: a whole number that floats hold exactly."""
-
-LATEST = 253_402_214_400_000
-Milliseconds = Annotated[int, Field(strict=True, ge=0, le=LATEST)]
-"""A time since 1970 in what is read from a store, before the year 10000."""
-
-Sha256 = Annotated[str, Field(pattern=r"\A[0-9a-f]{64}\z")]
 
 
 class ObjectRecord(BaseModel):

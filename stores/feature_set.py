@@ -19,8 +19,8 @@ from ..notebook import html_table
 from ..parallel import each, run_each
 from .backends.backend import Backend
 from .chunks import ObjectRecord, aligned, corrupt
-from .manifest import FailedSample, Manifest
-from .reading import read_chunk, read_chunk_into
+from .format.chunk_reading import read_chunk, read_chunk_into
+from .format.manifest import FailedSample, Manifest
 
 Float = Literal["float16", "float32", "float64"]
 RowChoice = slice | Sequence[int] | npt.NDArray[np.integer[Any]] | None
@@ -73,7 +73,7 @@ class FeatureSet:
         return f"<FeatureSet {self.id[:12]} [{self.rows}, {self.dim}] {self.manifest.dtype}>"
 
     def _repr_html_(self) -> str:
-        name = self.manifest.provenance.get("name", {})
+        name = self.manifest.provenance.name
         known = {field: name.get(field) for field in ("model", "dataset", "split", "tap")}
         shown = {**known, "rows": self.rows, "dim": self.dim, "classes": len(self.classes), "failed": len(self.failed)}
         return html_table(f"FeatureSet {self.id[:12]}", [*shown], [[*shown.values()]])

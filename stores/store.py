@@ -1,108 +1,57 @@
-"""A feature store: sets, the names they go by, and the trials run on them."""
+"""A feature store: sets, the names they go by, and the trials run on them.
+
+The pipeline uses a store through this module: `Store`, with the types of what a store takes and gives, as ``__all__``
+lists them. Beside it the pipeline imports only `stores.opening`, `stores.feature_set`, `stores.format.names` and
+`stores.local.sample_index`.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from pydantic import ValidationError
+from pydantic import JsonValue
 
 from ..amounts import count
 from ..errors import BadInput, Corrupt, Incompatible, NotFound
 from ..notebook import Cell, html_table
 from ..parallel import each
-from . import layout, names
 from .backends.backend import Backend
-from .backends.cache import cached
-from .backends.known import is_trusted
-from .backends.locations import backend_at, layers_at
-from .claims import Claims
 from .feature_set import FeatureSet
-from .layered import LayeredBackend
-from .manifest import FailedSample, read_manifest
-from .names import NamedSet, spelled
-from .origins import Marks, Origin, arrival_of, checksum_of, origin_of
-from .pins_and_removals import read_pin
-from .rows import RowIndex
-from .sets import SetContent, seal_set
+from .format import trials
+from .format.manifest import FailedSample, read_manifest
+from .format.marker import check_marker
+from .format.names import NamedSet, matching, spelled
+from .format.origins import Origin, arrival_of, origin_of
+from .format.pins_and_removals import read_pin
+from .format.provenance import Provenance
+from .format.stored_names import names_of_sets, write_name
+from .format.unit_seal import UnitSeal
+from .keys import id_in, set_id, unit_id
+from .writing.claims import Claims
+from .writing.row_index import RowIndex, RowsRemoved
+from .writing.sets import SetContent, seal_set
+from .writing.units import Rows, sample_array, write_unit
+
+__all__ = [
+    "Claims",
+    "FailedSample",
+    "Origin",
+    "Provenance",
+    "RowIndex",
+    "Rows",
+    "RowsRemoved",
+    "Store",
+    "sample_array",
+    "set_id",
+    "unit_id",
+]
 
 _MOST_SHOWN = 50
 """Names that a notebook shows of a store; `Store.names` has all."""
-
-
-def open_store(
-    url: str | Path | Store,
-    *,
-    create: bool = False,
-    sources: Sequence[str | Path] = (),
-    cache_size: int | None = None,
-    trust: bool = False,
-) -> Store:
-    """Open a feature store.
-
-    Parameters
-    ----------
-    url : str, Path or Store
-        A folder, or ``file://`` and a folder; ``s3://BUCKET/PREFIX``, ``gs://…`` or ``az://…``, with credentials and
-        endpoint from the environment; ``http(s)://…`` of a store's folder, to read; or a name that a configuration
-        file gives to one of these, see `stores.backends.known`. A store that is open already is returned as it is,
-        whatever `cache_size` says.
-    create : bool
-        Make a store there if there is none: the place must then be empty or absent.
-    sources : sequence of str or Path
-        Further stores, which are only read: their sets, rows, names and trials are found too, and everything that is
-        written goes to `url`, where a store is then made when the first object is written; see `LayeredStore`. Those
-        that no configuration file lists are not trusted: see `trust`.
-    cache_size : int, optional
-        At most so many bytes of remote stores are kept on this machine; 0 keeps none. By default
-        ``$CRYOPROBE_CACHE_SIZE``, else what a configuration file says, else 20 GiB.
-    trust : bool
-        Let what all `sources` have count as one's own. By default that is so for the stores of a configuration file;
-        the sets of others can be read, but their rows, names and trials do not stand in for one's own.
-
-    Raises
-    ------
-    NotFound
-        If there is no store, and `create` is false; or if a source is none.
-    BadInput
-        If the place holds something else, or is none.
-    Incompatible
-        If a newer version of Cryoprobe made it, or its storage cannot keep writers apart.
-    ReadOnly, Unavailable
-        If the storage refuses, or fails.
-
-    Guarantees
-    ----------
-    Of several callers that make the same store at once, each gets it. Credentials are neither repeated nor kept.
-    """
-    if isinstance(url, Store):
-        if sources:
-            raise BadInput("Sources are read below a store that is opened with them, not below an open one.")
-        if create and isinstance(url, LayeredStore):
-            layout.write_marker(url._upper)
-        return url
-    first, *others = layers_at(url, sources, create=create)
-    upper = cached(backend_at(first, create=create or bool(others)), cache_size)
-    if (create or others) and not upper.exists(layout.MARKER):
-        stranger = upper.any_key()
-        if stranger is not None and not upper.exists(layout.MARKER):  # else somebody made the store this instant
-            raise BadInput(
-                f"{upper.url} is not a feature store, and not empty ({stranger.partition('/')[0]!r} …).",
-                hint="Name a new folder or prefix for the store, or an existing store.",
-                key="store",
-            )
-    if create:
-        layout.write_marker(upper)
-    if not others:
-        return Store(upper)
-    below: dict[bool, list[Store]] = {True: [], False: []}
-    for other in others:
-        below[trust or is_trusted(other)].append(Store(cached(backend_at(other), cache_size)))
-    return LayeredStore(upper, below[True], below[False])
 
 
 class Store:
@@ -115,7 +64,7 @@ class Store:
     """
 
     def __init__(self, backend: Backend) -> None:
-        layout.check_marker(backend)
+        check_marker(backend)
         self.backend = backend
 
     def __repr__(self) -> str:
@@ -145,7 +94,7 @@ class Store:
 
     def set_ids(self) -> dict[str, str]:
         """Return the ids of all sealed sets, with the keys of their manifests, by one listing."""
-        return {layout.stem(key): key for key in self.backend.keys("manifests/")}
+        return {id_in(key): key for key in self.backend.keys("manifests/")}
 
     def manifest_key(self, set_id: str) -> str:
         """Return the key of the manifest of a set, given its id or the first digits of it that no other set has.
@@ -201,31 +150,7 @@ class Store:
         A set whose writer was killed before it was named goes by the name in its provenance. `NamedSet.origin` says
         where a name, or its set, came from that is not trusted.
         """
-        sealed = self.set_ids()
-        found = [n for n in names.read_all(self.backend) if n.set in sealed]
-        unnamed = sealed.items() - {(n.set, layout.manifest_key(n.encoder, n.set)) for n in found}
-        for _, key in unnamed:
-            with suppress(Corrupt, Incompatible, NotFound, ValidationError):  # `verify` names what is damaged
-                found.append(NamedSet.of(read_manifest(self.backend, key)))
-        return sorted(self._with_origins(found), key=lambda n: n.rank)
-
-    def _with_origins(self, found: list[NamedSet]) -> list[NamedSet]:
-        """Return names with where they, or their sets, came from if that is not trusted."""
-        if not found:
-            return found
-        of_names, of_sets = Marks(self.backend, "names/"), Marks(self.backend, "manifests/")
-        if not of_names and not of_sets:
-            return found
-        origins: dict[str, Origin | None] = {}
-        for n in found:
-            key = layout.manifest_key(n.encoder, n.set)
-            if n.set not in origins:
-                origins[n.set] = None
-                if of_sets.may_be(key):
-                    with suppress(Corrupt, Incompatible, NotFound):
-                        origins[n.set] = of_sets.of(key, read_manifest(self.backend, key).checksum)
-        origin = {n: origins[n.set] or (of_names.of(n.key, n.checksum) if n.checksum else None) for n in found}
-        return [n if origin[n] is None else n.model_copy(update={"origin": origin[n]}) for n in found]
+        return names_of_sets(self.backend, self.set_ids())
 
     def origin_of(self, feature_set: FeatureSet) -> Origin | None:
         """Return where a set came from, if it is not trusted; None for the store's own."""
@@ -255,7 +180,7 @@ class Store:
             "dataset_id": m.dataset_id,
             "dataset": m.dataset,
             "failed": [f.model_dump(mode="json") for f in m.failed],
-            "provenance": m.provenance,
+            "provenance": m.provenance.document,
         }
 
     def find(
@@ -297,15 +222,19 @@ class Store:
             anything.
         """
         patterns = {"model": model, "dataset": dataset, "split": split, "tap": tap}
-        return names.matching(self.names(), lambda n, field: getattr(n.name, field), patterns)
+        return matching(self.names(), lambda n, field: getattr(n.name, field), patterns)
 
     def name(self, named: NamedSet) -> None:
         """Give a sealed set a name."""
-        names.record(self.backend, named)
+        write_name(self.backend, named)
 
     def rows_of(self, encoder_id: str) -> RowIndex:
         """Return the index of all rows that the store has of one encoder."""
         return RowIndex(self.backend, encoder_id)
+
+    def write_unit(self, encoder_id: str, unit: str, rows: Rows) -> UnitSeal:
+        """Write encoded rows and seal them as a unit, or adopt what is sealed; see `stores.writing.units`."""
+        return write_unit(self.backend, encoder_id, unit, rows)
 
     def claims(self) -> Claims:
         """Return a new extractor's claims; a context manager."""
@@ -321,111 +250,35 @@ class Store:
         labels: npt.NDArray[np.int64] | npt.NDArray[np.uint8],
         failed: Sequence[FailedSample] = (),
         chunk_rows: int = 4096,
-        provenance: Mapping[str, Any] | None = None,
+        provenance: Provenance | None = None,
     ) -> tuple[FeatureSet, bool]:
-        """Assemble and seal a set from rows that the store has; see `stores.sets.seal_set`."""
-        content = SetContent(encoder, dataset, ids, labels, failed, chunk_rows, provenance or {})
+        """Assemble and seal a set from rows that the store has; see `stores.writing.sets.seal_set`."""
+        content = SetContent(encoder, dataset, ids, labels, failed, chunk_rows, provenance or Provenance())
         manifest, sealed = seal_set(self.backend, index, content)
         return FeatureSet(self.backend, manifest), sealed
 
-    def trial(self, trial_id: str, *, trusted: bool = False) -> dict[str, Any] | None:
+    def trial(self, trial_id: str, *, trusted: bool = False) -> dict[str, JsonValue] | None:
         """Return the stored result of a trial, or None if it has not been run; raise `Corrupt` where it is damaged.
 
         With `trusted`, one that came from elsewhere and is not trusted counts as not run.
         """
-        key = f"trials/{trial_id}.json"
-        if trusted and origin_of(self.backend, key, "") is not None:  # in a layer that is not trusted, whatever it is
-            return None
-        what, hint = "trial", f"Set it aside, and run the same probe again: cryoprobe repair --store {self.url}"
-        try:
-            content = layout.read_sealed(self.backend, key, what, hint, layout.LARGE)
-        except NotFound:
-            return None
-        if content.get("trial") != trial_id:
-            raise layout.damaged(self.backend, key, what, "it is another trial", hint)
-        if trusted and origin_of(self.backend, key, content["checksum"]) is not None:
-            return None
-        return {k: v for k, v in content.items() if k != "checksum"}
+        return trials.read_trial(self.backend, trial_id, trusted=trusted)
 
     def origin_of_trial(self, trial_id: str) -> Origin | None:
         """Return where the stored result of a trial came from, if that is not trusted."""
-        key = f"trials/{trial_id}.json"
-        try:
-            checksum = checksum_of(self.backend.get(key, layout.LARGE), key, self.url)
-        except NotFound:
-            return None
-        except Corrupt:
-            checksum = ""
-        return origin_of(self.backend, key, checksum)
+        return trials.origin_of_trial(self.backend, trial_id)
 
     def arrival_of_trial(self, trial_id: str) -> str | None:
         """Return from where the stored result of a trial came, trusted or not; None if it was run in this store."""
-        key = f"trials/{trial_id}.json"
-        with suppress(NotFound, Corrupt):
-            checksum = checksum_of(self.backend.get(key, layout.LARGE), key, self.url)
-            if (origin := arrival_of(self.backend, key, checksum)) is not None:
-                return origin.place
-            home = self.backend.home(key)
-            return home if home != self.url else None
-        return None
+        return trials.arrival_of_trial(self.backend, trial_id)
 
     def record_trial(self, trial_id: str, result: Mapping[str, Any], *, replace: bool = False) -> None:
         """Store the result of a trial, whose field ``trial`` is its id; the first one stays, unless told to replace."""
-        key, data = f"trials/{trial_id}.json", layout.dump_seal(result)
-        if replace:
-            self.backend.put(key, data)
-        else:
-            self.backend.put_if_absent(key, data)
+        trials.write_trial(self.backend, trial_id, result, replace=replace)
 
-    def trials(self) -> Iterator[dict[str, Any]]:
+    def trials(self) -> Iterator[dict[str, JsonValue]]:
         """Yield every stored trial, ordered by id. A damaged one is left out: `verify` names it.
 
         One that came from elsewhere and is not trusted has ``origin``, the place.
         """
-        marks: Marks | None = None
-        for key, data in self.backend.read_all("trials/", layout.LARGE):
-            with suppress(Corrupt):
-                content = layout.parse_json(data, key, self.url)
-                whole = isinstance(content, dict) and layout.is_whole(content, data)
-                if whole and content.get("trial") == layout.stem(key):
-                    marks = marks if marks is not None else Marks(self.backend, "trials/")
-                    trial = {k: v for k, v in content.items() if k not in ("checksum", "origin")}
-                    origin = marks.of(key, content["checksum"])
-                    yield trial if origin is None else {**trial, "origin": origin.place}
-
-
-class LayeredStore(Store):
-    """A store of one's own above shared ones, which are only read.
-
-    Sets, rows to reuse, names and trials come from any of them. A set that is extracted here stands on its own: rows
-    that a lower store has are copied to the upper one, not encoded again.
-
-    Parameters
-    ----------
-    upper : Store or Backend
-        Where everything is written. Storage that is empty becomes a store when the first object is written.
-    lowers : sequence of Store
-    untrusted : sequence of Store
-        Further ones below those: their sets can be listed and read, but their rows, names and trials do not stand in
-        for those of the others.
-    """
-
-    def __init__(self, upper: Store | Backend, lowers: Sequence[Store], untrusted: Sequence[Store] = ()) -> None:
-        backend = upper.backend if isinstance(upper, Store) else upper
-        below, apart = ([lower.backend for lower in stores] for stores in (lowers, untrusted))
-        super().__init__(LayeredBackend(backend, below, apart))
-        self._upper = backend
-
-    @property
-    def own(self) -> Store:
-        """The upper store."""
-        return Store(self._upper)
-
-    def name(self, named: NamedSet) -> None:
-        """Give a sealed set a name; where it lies below and is what the name means already, nothing is written."""
-        if not self._upper.exists(layout.manifest_key(named.encoder, named.set)):
-            newest = next((n for n in self.names() if n.name == named.name and n.origin is None), None)
-            if newest is not None and newest.set == named.set:
-                return
-            named = named.model_copy(update={"below": True})
-        super().name(named)
+        return trials.read_trials(self.backend)

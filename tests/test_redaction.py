@@ -28,7 +28,7 @@ def test_credentials_are_taken_out_of_texts_errors_and_recorded_commands(
     monkeypatch.setattr(provenance, "_command", None)
     provenance.record_command(["cryoprobe", "ls", text])
     error = BadInput(text, hint=text, key=text, found=text, expected=text)
-    seen = f"{error} {vars(error)} {error.args} {provenance.provenance([])['command']} {redacted(text)}"
+    seen = f"{error} {vars(error)} {error.args} {provenance.provenance([]).command} {redacted(text)}"
     assert "secret" not in seen
     assert "ls" in seen
 

@@ -26,10 +26,10 @@ if TYPE_CHECKING:
     from ...pipeline.saved import ProbeHeader
     from ...stores.backends.cache import CacheState
     from ...stores.backends.object_cache import Usage
-    from ...stores.moving.carry import Moved
+    from ...stores.format.names import NamedSet
+    from ...stores.keeping.verify import Verification
+    from ...stores.moving.copying import Moved
     from ...stores.moving.export import Exported
-    from ...stores.names import NamedSet
-    from ...stores.verify import Verification
 
 Value = TypeVar("Value")
 

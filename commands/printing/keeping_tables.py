@@ -10,17 +10,17 @@ from pydantic import BaseModel
 
 from ...amounts import count
 from ...errors import BadInput
-from ...stores.layout import stem
+from ...stores.keys import id_in
 from .console import err, named_sets, out, table
 from .wording import came_from, remarks, shell, size, versions, when
 
 if TYPE_CHECKING:
+    from ...stores.format.pins_and_removals import Pin, Removal
     from ...stores.keeping.compare import Difference
     from ...stores.keeping.gc import Collected
     from ...stores.keeping.history import Entry
-    from ...stores.keeping.restore import Repair
+    from ...stores.keeping.repair_from_copies import Repair
     from ...stores.keeping.usage import Usage
-    from ...stores.pins_and_removals import Pin, Removal
     from ...stores.store import Store
 
 
@@ -120,7 +120,7 @@ def _brief(value: Any) -> str:
 
 def confirm_removal(store: Store, sets: Sequence[str], stdin: TextIO) -> None:
     """Show the sets that are to be removed, and ask; raise `BadInput` where nobody can answer, or the answer is no."""
-    found = dict.fromkeys(stem(store.manifest_key(s)) for s in sets)
+    found = dict.fromkeys(id_in(store.manifest_key(s)) for s in sets)
     if not stdin.isatty():
         raise BadInput(f"{count(len(found), 'set')} would be removed.", hint="Say so with --yes.", key="yes")
     names = {n.set: n for n in reversed(store.names())}

@@ -8,10 +8,10 @@ from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from ...printable import one_line
-from ...stores.names import options_in, spelled
+from ...stores.format.names import options_in, spelled
 
 if TYPE_CHECKING:
-    from ...stores.origins import Origin
+    from ...stores.format.origins import Origin
 
 
 def when(milliseconds: int | None) -> str:

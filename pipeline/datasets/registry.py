@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from ...errors import BadInput, CryoprobeError
-from ...stores.folders import cache_folder
+from ...folders import cache_folder
 from .. import doors
 from .base import Dataset
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ...arrays import Targets
-from ...stores.manifest import FailedSample
+from ...stores.store import FailedSample
 from ..datasets.base import Split
 from ..specs import DatasetSpec, samples_digest
 

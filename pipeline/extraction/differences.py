@@ -10,9 +10,9 @@ from pydantic import ValidationError
 
 from ...amounts import count
 from ...arrays import Targets
+from ...differing_fields import fields_that_differ
 from ...errors import CryoprobeError
 from ...stores.feature_set import FeatureSet
-from ...stores.keeping.compare import fields_that_differ
 from ...stores.store import Store
 from ..specs import DatasetSpec, EncoderSpec
 

@@ -15,7 +15,7 @@ from typing import Protocol
 import numpy as np
 from pydantic import BaseModel, ConfigDict, NonNegativeInt, ValidationError
 
-from ...stores.rows import RowIndex
+from ...stores.store import RowIndex
 
 LARGEST_SHARE = 0.01
 """A remark is made if one embedding belongs to more than this share of the images of a split …"""

@@ -9,7 +9,7 @@ import numpy as np
 
 from ...errors import BadInput
 from ...progress import Reporter
-from ...stores.sample_index import fingerprint
+from ...stores.local.sample_index import fingerprint
 from ..datasets import as_dataset, is_listed, is_own, limit_split, load_dataset
 from ..datasets.base import Dataset, Noting, Split
 from ..encoders import as_encoder, load_encoder

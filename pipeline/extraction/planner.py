@@ -6,9 +6,7 @@ from collections.abc import Container, Iterator, Sequence
 from concurrent.futures import Executor, Future
 from dataclasses import dataclass
 
-from ...stores.claims import Claims
-from ...stores.layout import unit_id
-from ...stores.rows import RowIndex
+from ...stores.store import Claims, RowIndex, unit_id
 from ..specs import EncoderSpec
 from .sample_ids import Identified, Identifier
 

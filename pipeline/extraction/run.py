@@ -10,13 +10,10 @@ from dataclasses import dataclass, replace
 from ...amounts import count
 from ...errors import BadInput, Conflict, CryoprobeError, ReadOnly
 from ...progress import Reporter
-from ...stores import layout
 from ...stores.feature_set import FeatureSet
-from ...stores.names import Name, NamedSet
-from ...stores.origins import Origin
-from ...stores.rows import Withdrawn
-from ...stores.sample_index import SampleIndex
-from ...stores.store import Store
+from ...stores.format.names import Name, NamedSet
+from ...stores.local.sample_index import SampleIndex
+from ...stores.store import Origin, RowsRemoved, Store, set_id
 from ..datasets.base import Split
 from ..encoders.base import Encoder
 from ..options import ExtractionOptions
@@ -29,7 +26,7 @@ from .planner import Target
 from .result import ExtractedSet
 from .split_run import Settings, SplitRun
 
-_MOST_WITHDRAWALS = 8
+_MOST_REMOVALS = 8
 """How often in a row an extraction may find that rows which it reuses were removed."""
 _PACKAGES = ("torch", "torchvision", "open_clip_torch", "timm", "numpy", "pillow", "zarr")
 """Whose versions are recorded with a set."""
@@ -70,10 +67,10 @@ class ExtractionRun:
     def _extract(self, split: Split, state: bytes, samples: SampleIndex) -> list[ExtractedSet]:
         """Extract one split, again if rows that it reused were removed meanwhile."""
         started = time.monotonic()
-        for _ in range(_MOST_WITHDRAWALS):
+        for _ in range(_MOST_REMOVALS):
             try:
                 extracted = self._extract_once(split, state, samples)
-            except Withdrawn:
+            except RowsRemoved:
                 self.reporter.note("Rows were removed from the store meanwhile; looking again.")
                 for target in self.targets:
                     target.index.refresh()
@@ -81,7 +78,7 @@ class ExtractionRun:
                 seconds = round(time.monotonic() - started, 3)
                 return [replace(e, seconds=seconds) for e in extracted]
         raise Conflict(
-            f"Another process keeps deleting rows from {self.store.url} ({_MOST_WITHDRAWALS} attempts).",
+            f"Another process keeps deleting rows from {self.store.url} ({_MOST_REMOVALS} attempts).",
             hint="Stop rm or gc, then run this command again: what is sealed is kept.",
             key=self.data.name,
         )
@@ -150,10 +147,10 @@ class ExtractionRun:
 
     def _health(self, target: Target, content: Content) -> DataHealth:
         """Return what is odd about a set; if the store has it already, what was found then."""
-        set_ = layout.set_id(target.encoder_id, content.spec.id)
+        set_ = set_id(target.encoder_id, content.spec.id)
         with suppress(CryoprobeError):  # there is none yet, or it is damaged and will be made again
             manifest = self.store.open(set_).manifest
-            known = DataHealth.recorded(manifest.provenance, manifest.rows)
+            known = DataHealth.recorded(manifest.provenance.document, manifest.rows)
             if known is not None:
                 return known
         return examine(target.index, content.ids)
@@ -186,15 +183,15 @@ class ExtractionRun:
             labels=content.labels,
             failed=content.failed,
             chunk_rows=self.settings.unit_rows,
-            provenance={
-                **provenance(_PACKAGES),
-                "name": name.model_dump(mode="json"),
-                "batch_size": self.settings.batch_size,
-                "workers": self.settings.workers,
-                "device": str(self.encoder.device),
-                "encoded": encoded,
+            provenance=provenance(
+                _PACKAGES,
+                name=name.model_dump(mode="json"),
+                batch_size=self.settings.batch_size,
+                workers=self.settings.workers,
+                device=str(self.encoder.device),
+                encoded=encoded,
                 **health.model_dump(mode="json"),
-            },
+            ),
         )
         before = next((n.set for n in earlier if n.encoder == target.encoder_id and n.set != feature_set.id), None)
         if new and before is not None:

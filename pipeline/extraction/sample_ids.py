@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 
 from ...errors import CryoprobeError
 from ...parallel import ordered_map
-from ...stores.sample_index import SampleIndex, Stamp, now_ns, stamp
+from ...stores.local.sample_index import SampleIndex, Stamp, now_ns, stamp
 from ..datasets.base import Split, UndecodableImage
 from ..passing import patiently
 

@@ -1,6 +1,6 @@
 """The extraction loop: encode what the store lacks of one split, once, and seal it unit by unit.
 
-Of each block, what `planning` says is missing is decoded ahead by threads, encoded, and sealed as one unit per tap
+Of each block, what `planner` says is missing is decoded ahead by threads, encoded, and sealed as one unit per tap
 before the next block is encoded, so that a crash costs one unit. Blocks that somebody else has claimed are looked at
 again at the end.
 """
@@ -22,10 +22,8 @@ from ...arrays import Mask
 from ...errors import BadInput, Conflict, CryoprobeError
 from ...parallel import ordered_map
 from ...progress import Reporter
-from ...stores.manifest import FailedSample
-from ...stores.sample_index import SampleIndex
-from ...stores.store import Store
-from ...stores.units import Rows, sample_array, write_unit
+from ...stores.local.sample_index import SampleIndex
+from ...stores.store import FailedSample, Rows, Store, sample_array
 from ..datasets.base import Advising, Split, UndecodableImage
 from ..encoders.base import Encoder
 from ..encoders.embedding import NOT_USABLE, advice_on_all, encode_images, load_image, named_failures
@@ -251,7 +249,7 @@ class SplitRun:
             if rows is not None:
                 rows = _only(rows, ids)
                 if len(rows):
-                    target.index.add(write_unit(self._store.backend, target.encoder_id, unit, rows))
+                    target.index.add(self._store.write_unit(target.encoder_id, unit, rows))
 
     def _finish(self, block: int, planner: Planner, tried: int = 0) -> None:
         """Report the samples of a block that needed no encoding."""

@@ -13,9 +13,9 @@ from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError, m
 
 from ...arrays import Array
 from ...canonical import digest
+from ...checksummed import checksum_holds, dump_document
 from ...errors import Corrupt, Incompatible
-from ...stores.layout import dump_seal, is_whole
-from ...stores.names import Name
+from ...stores.format.names import Name
 from ..tasks import Task, task_named
 
 FORMAT_VERSION = 1
@@ -138,7 +138,7 @@ class ProbeHeader(_Record):
 
     def dump(self) -> str:
         """Return the JSON document that is stored, with a checksum of its own content."""
-        return dump_seal(self.model_dump(mode="json")).decode()
+        return dump_document(self.model_dump(mode="json")).decode()
 
 
 def parse_header(text: str, path: str) -> ProbeHeader:
@@ -167,7 +167,7 @@ def parse_header(text: str, path: str) -> ProbeHeader:
             found=version,
         )
     try:
-        whole = is_whole(content)
+        whole = checksum_holds(content)
         header = ProbeHeader.model_validate(content)
     except ValidationError as e:
         first = e.errors()[0]

@@ -10,8 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from ...amounts import count
-from ...stores.origins import Origin
-from ...stores.store import Store
+from ...stores.store import Origin, Store
 from .result import Trial, check_stored
 from .sets import TrialSets
 

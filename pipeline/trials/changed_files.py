@@ -6,8 +6,8 @@ from pathlib import Path
 
 from ...errors import CryoprobeError, NotFound
 from ...stores.feature_set import FeatureSet
-from ...stores.names import NamedSet
-from ...stores.sample_index import SampleIndex, fingerprint
+from ...stores.format.names import NamedSet
+from ...stores.local.sample_index import SampleIndex, fingerprint
 from . import meaning
 from .sets import TrialSets
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from ...errors import BadInput, Conflict
 from ...stores.feature_set import FeatureSet
-from ...stores.names import NamedSet
+from ...stores.format.names import NamedSet
 from ...stores.store import Store
 from ..datasets.base import ALL
 from ..options import SetOptions

@@ -13,11 +13,9 @@ from typing import NamedTuple
 
 from ...amounts import count
 from ...errors import BadInput, Conflict, CryoprobeError
-from ...stores.layout import set_id
-from ...stores.names import Name, NamedSet
-from ...stores.origins import Origin
-from ...stores.sample_index import SampleIndex, View, fingerprint
-from ...stores.store import Store
+from ...stores.format.names import Name, NamedSet
+from ...stores.local.sample_index import SampleIndex, View, fingerprint
+from ...stores.store import Origin, Store, set_id
 from ..datasets import canonical_name, is_listed, load_dataset
 from ..encoders import default_tap, file_sha256
 from .query import FeatureQuery, command, listed_with_ids, options_of

@@ -6,7 +6,7 @@ import shlex
 from collections.abc import Iterable, Sequence
 
 from ...errors import NotFound
-from ...stores.names import Name, NamedSet, spelled
+from ...stores.format.names import Name, NamedSet, spelled
 from ...stores.store import Store
 from ..datasets import canonical_name, is_own, known_splits, refuse_name
 from ..doors import DATASETS, may_be_own

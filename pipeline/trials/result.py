@@ -22,8 +22,7 @@ from pydantic import (
 
 from ...errors import BadInput, Corrupt
 from ...notebook import Cell, html_table
-from ...stores.chunks import LATEST
-from ...stores.layout import first_problem
+from ...validation import LATEST, first_problem
 
 Count = Annotated[int, Field(ge=0, le=2**53)]
 Number = float | int

@@ -68,7 +68,7 @@ def _measured(rows: TrialRows, plan: TrialPlan, parts: TrialParts, done: ProbeOu
         "classes": rows.classes,
         "fit_seconds": round(done.fit_seconds, 3),
         **done.more,
-        **provenance(("scikit-learn", "numpy", "torch")),
+        **provenance(("scikit-learn", "numpy", "torch")).document,
     }
     what = plan.protocol if plan.request is None else plan.request.probe
     return Measured.of(found, what)

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from ...stores.feature_set import FeatureSet
-from ...stores.names import NamedSet
+from ...stores.format.names import NamedSet
 from ..tasks import Task, task_named
 
 
@@ -99,6 +99,5 @@ class TrialSets:
         """The name of the train set: as it was asked for, else what its manifest says, which can be a stranger's."""
         if "train" in self.names:
             return self.names["train"].name.model_dump(mode="json")
-        recorded = self.train.manifest.provenance.get("name")
-        fields = recorded.items() if isinstance(recorded, Mapping) else ()
-        return {str(k): v for k, v in fields if v is None or isinstance(v, str | int | float | bool)}
+        recorded = self.train.manifest.provenance.name
+        return {k: v for k, v in recorded.items() if v is None or isinstance(v, str | int | float | bool)}

@@ -130,7 +130,7 @@ class Backend(ABC):
         Never returns part of an object that `put` or `put_if_absent` wrote. Takes no memory for what is above `limit`.
         """
 
-    def fill(self, key: str, parts: Sequence[Part], checksum: Checksum) -> int:
+    def read_into(self, key: str, parts: Sequence[Part], checksum: Checksum) -> int:
         """Read the whole object into `parts`, one after another; backends override it where that spares a copy.
 
         `checksum` is given the same bytes in order, and told where reading starts again.
@@ -147,7 +147,7 @@ class Backend(ABC):
         """
         return scatter([self.get(key)], parts, checksum)
 
-    def read_sealed(self, key: str, record: ObjectRecord, parts: Sequence[Part]) -> None:
+    def read_chunk(self, key: str, record: ObjectRecord, parts: Sequence[Part]) -> None:
         """Read a sealed chunk into `parts`, verified: from wherever its bytes are, since it never changes.
 
         Parameters
@@ -163,18 +163,18 @@ class Backend(ABC):
         Corrupt
             If the object is missing, or is not the one that was sealed. `parts` may then hold anything.
         """
-        self.read_fresh(key, record, parts)
+        self.read_chunk_uncached(key, record, parts)
 
-    def read_fresh(
+    def read_chunk_uncached(
         self, key: str, record: ObjectRecord, parts: Sequence[Part], checksum: Checksum | None = None
     ) -> None:
-        """Read a sealed chunk as `read_sealed` does, but from the storage itself, whatever a cache has.
+        """Read a sealed chunk as `read_chunk` does, but from the storage itself, whatever a cache has.
 
         `checksum` may be one that does more with the bytes than what is needed here.
         """
         checksum = checksum or Checksum()
         try:
-            size = self.fill(key, parts, checksum)
+            size = self.read_into(key, parts, checksum)
         except NotFound:
             raise corrupt(key, self.url, "is missing", f"{record.size} bytes", "no object") from None
         check_chunk(parts, size, record, checksum, key=key, url=self.url)

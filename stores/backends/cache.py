@@ -9,10 +9,10 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from ...errors import Unavailable
+from ...folders import objects_folder
 from ..chunks import Checksum, ObjectRecord, Part, corrupt
-from ..folders import objects_folder
+from ..local.config import cache_size
 from .backend import Backend, ObjectDetails, ObjectInfo
-from .known import cache_size
 from .object_cache import ObjectCache, Usage
 
 DEFAULT_SIZE = 20 * 2**30
@@ -46,12 +46,12 @@ class CachedBackend(Backend):
         self.remote = origin.remote
         self.near = origin.near
 
-    def read_sealed(self, key: str, record: ObjectRecord, parts: Sequence[Part]) -> None:
+    def read_chunk(self, key: str, record: ObjectRecord, parts: Sequence[Part]) -> None:
         """Read a sealed chunk from the cache, or fetch it, verify it by size and sha256, and keep it."""
         if self.cache.read(record, parts):
             return
         with self.cache.arrival(record) as arrival:
-            self.origin.read_fresh(key, record, parts, arrival)
+            self.origin.read_chunk_uncached(key, record, parts, arrival)
             if arrival.sha256 != record.sha256:
                 expected = f"sha256 {record.sha256[:16]}…"
                 raise corrupt(key, self.url, "is not what was sealed", expected, f"sha256 {arrival.sha256[:16]}…")
@@ -60,8 +60,8 @@ class CachedBackend(Backend):
     def get(self, key: str, limit: int | None = None) -> bytes:  # noqa: D102
         return self.origin.get(key, limit)
 
-    def fill(self, key: str, parts: Sequence[Part], checksum: Checksum) -> int:  # noqa: D102
-        return self.origin.fill(key, parts, checksum)
+    def read_into(self, key: str, parts: Sequence[Part], checksum: Checksum) -> int:  # noqa: D102
+        return self.origin.read_into(key, parts, checksum)
 
     def put(self, key: str, data: bytes) -> None:  # noqa: D102
         self.origin.put(key, data)

@@ -93,7 +93,7 @@ class HttpBackend(Backend):
         except _TooLarge as e:
             raise too_large(key, self.url, bound, e.args[0]) from None
 
-    def fill(self, key: str, parts: Sequence[Part], checksum: Checksum) -> int:  # noqa: D102
+    def read_into(self, key: str, parts: Sequence[Part], checksum: Checksum) -> int:  # noqa: D102
         # Block by block, and no further than `parts` hold: the server may go on for ever.
         return self._ask("GET", check_key(key), lambda answer: scatter(answer.blocks(), parts, checksum))
 

@@ -6,20 +6,28 @@ import errno
 import os
 import stat
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
-from ...errors import BadInput, Corrupt, NotFound, ReadOnly, Unavailable
-from ...files import READ_ONLY, TEMPORARY, flush_folder, temporary_beside
+from ...errors import BadInput, Corrupt, NotFound
+from ...files import TEMPORARY, flush_folder, temporary_beside
 from ..chunks import Checksum, Part
 from .backend import Backend, ObjectDetails, ObjectInfo, check_key, check_prefix, is_key, too_large
-
-_BLOCK = 2**19  # bytes: what is read is still in the processor's cache when its checksum is computed
-_STALE_TRIES = 3
-"""How often a file or folder whose handle has gone stale is looked for by its name."""
+from .local_files import (
+    NO_LINKS,
+    details,
+    is_temporary,
+    open_without_waiting,
+    read_file_into,
+    read_if_there,
+    rights,
+    statuses,
+    unreadable,
+    unwritable,
+    walk,
+)
 
 _FOLDER_RACES = 100
 """How often in a row a folder may vanish before a file can be made in it."""
@@ -28,7 +36,6 @@ _FICLONE = 0x40049409 if sys.platform == "linux" else None
 """The request of ioctl_ficlone(2), where there is one."""
 
 _NO_CLONES = {errno.EXDEV, errno.EOPNOTSUPP, errno.ENOTSUP, errno.ENOTTY, errno.EINVAL, errno.ENOSYS, errno.EPERM}
-_NO_LINKS = {errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EMLINK, errno.EXDEV, errno.ENOSYS}
 
 
 Found = TypeVar("Found")
@@ -61,7 +68,7 @@ class LocalBackend(Backend):
         path = self._place(key)
 
         def read() -> bytes | None:
-            with open(path, "rb", buffering=0, opener=_open_without_waiting) as file:
+            with open(path, "rb", buffering=0, opener=open_without_waiting) as file:
                 status = os.fstat(file.fileno())
                 if not stat.S_ISREG(status.st_mode):
                     return None
@@ -69,11 +76,11 @@ class LocalBackend(Backend):
                     raise too_large(key, self.url, limit, status.st_size)
                 return file.read()
 
-        return self._found(_reading(path, read), key)
+        return self._found(read_if_there(path, read), key)
 
-    def fill(self, key: str, parts: Sequence[Part], checksum: Checksum) -> int:  # noqa: D102
+    def read_into(self, key: str, parts: Sequence[Part], checksum: Checksum) -> int:  # noqa: D102
         path = self._path(key)
-        return self._found(_reading(path, lambda: fill_from_file(path, parts, checksum)), key)
+        return self._found(read_if_there(path, lambda: read_file_into(path, parts, checksum)), key)
 
     def _found(self, read: Found | None, key: str) -> Found:
         if read is None:
@@ -91,7 +98,7 @@ class LocalBackend(Backend):
                 raise
             flush_folder(target.parent)
         except OSError as e:
-            raise _unwritable(e, target, self.url) from e
+            raise unwritable(e, target, self.url) from e
 
     def put_if_absent(self, key: str, data: bytes) -> bool:  # noqa: D102
         target = self._path(key)
@@ -109,7 +116,7 @@ class LocalBackend(Backend):
                 temporary.unlink(missing_ok=True)
             flush_folder(target.parent)
         except OSError as e:
-            raise _unwritable(e, target, self.url) from e
+            raise unwritable(e, target, self.url) from e
         return True
 
     def list(self, prefix: str = "") -> Iterator[ObjectInfo]:  # noqa: D102
@@ -119,13 +126,13 @@ class LocalBackend(Backend):
         return (key for key, _ in self._entries(prefix))
 
     def inspect(self, prefix: str = "") -> Iterator[ObjectDetails]:  # noqa: D102
-        yield from (_details(key, status) for key, status in self._files(prefix))
+        yield from (details(key, status) for key, status in self._files(prefix))
 
     def leftovers(self) -> Iterator[ObjectDetails]:  # noqa: D102
         try:
-            yield from (_details(key, status) for key, status in _statuses(self._walk(self.root, "", _is_temporary)))
+            yield from (details(key, status) for key, status in statuses(walk(self.root, "", is_temporary)))
         except OSError as e:
-            raise _unreadable(e, self.root) from e
+            raise unreadable(e, self.root) from e
 
     def discard(self, leftover: ObjectDetails) -> None:  # noqa: D102
         folder, _, name = leftover.key.rpartition("/")
@@ -137,30 +144,19 @@ class LocalBackend(Backend):
         except NotADirectoryError:
             return
         except OSError as e:
-            raise _unwritable(e, path, self.url) from e
+            raise unwritable(e, path, self.url) from e
         self._remove_empty(path.parent)
 
     def _files(self, prefix: str) -> Iterator[tuple[str, os.stat_result]]:
         """Yield every object with what the file system says of it, ordered by key."""
-        yield from _statuses(self._entries(prefix))
+        yield from statuses(self._entries(prefix))
 
     def _entries(self, prefix: str) -> Iterator[tuple[str, os.DirEntry[str]]]:
         folder = self._path(prefix[:-1]) if check_prefix(prefix) else self.root
         try:
-            yield from self._walk(folder, prefix, is_key)
+            yield from walk(folder, prefix, is_key)
         except OSError as e:
-            raise _unreadable(e, folder) from e
-
-    def _walk(self, folder: Path, prefix: str, wanted: Callable[[str], bool]) -> Iterator[tuple[str, os.DirEntry[str]]]:
-        """Yield the files of a folder and those below it whose keys are `wanted`; others may make and delete some."""
-        entries: list[os.DirEntry[str]] = _unless_gone(partial(_scan, folder), [])
-        # A folder sorts as its name with "/" behind it, as its objects' keys do.
-        for name, entry in sorted((e.name + "/" if _is_folder(e) else e.name, e) for e in entries):
-            if name.endswith("/"):
-                if is_key(prefix + entry.name):  # or it is not ours
-                    yield from self._walk(folder / entry.name, prefix + name, wanted)
-            elif wanted(prefix + name) and _is_file(entry):
-                yield prefix + name, entry
+            raise unreadable(e, folder) from e
 
     def delete(self, key: str) -> None:  # noqa: D102
         target = self._path(key)
@@ -169,7 +165,7 @@ class LocalBackend(Backend):
         except NotADirectoryError:
             return
         except OSError as e:
-            raise _unwritable(e, target, self.url) from e
+            raise unwritable(e, target, self.url) from e
         self._remove_empty(target.parent)
 
     def copy(self, source: str, target: str) -> None:
@@ -185,8 +181,8 @@ class LocalBackend(Backend):
         except OSError as e:
             if not self.exists(source):
                 raise NotFound(f"There is no object {source} in {self.url}.", key=source) from None
-            if e.errno not in _NO_LINKS:
-                raise _unwritable(e, to, self.url) from e
+            if e.errno not in NO_LINKS:
+                raise unwritable(e, to, self.url) from e
             super().copy(source, target)
 
     def copy_from(self, other: Backend, key: str, *, link: bool = False) -> bool:
@@ -205,7 +201,7 @@ class LocalBackend(Backend):
         if link:
             with suppress(OSError):
                 # A link keeps owner and rights: what is private there would be unreadable here for everybody else.
-                if _rights(source) == _rights(self.root):
+                if rights(source) == rights(self.root):
                     self._link(source, target)
                     return True
         try:
@@ -221,7 +217,7 @@ class LocalBackend(Backend):
             return False
         from fcntl import ioctl
 
-        with open(source, "rb", buffering=0, opener=_open_without_waiting) as file:
+        with open(source, "rb", buffering=0, opener=open_without_waiting) as file:
             temporary, descriptor = self._make_temporary(target)
             try:
                 try:
@@ -319,117 +315,3 @@ class LocalBackend(Backend):
         folder.mkdir(parents=True, exist_ok=True)
         for made in missing:
             flush_folder(made.parent)
-
-
-def _unless_gone(look: Callable[[], Found], gone: Found) -> Found:
-    """Return what `look` does, or `gone` where what it looks at vanishes meanwhile; other errors are raised.
-
-    A handle that has gone stale on NFS is that of something deleted, in whose place something new may be: it is looked
-    for anew, by name. One that stays stale is that of a share which has gone away, and its files have not been deleted.
-    """
-    for again in reversed(range(_STALE_TRIES)):
-        try:
-            return look()
-        except (FileNotFoundError, NotADirectoryError):
-            return gone
-        except OSError as e:
-            if e.errno != errno.ESTALE or not again:
-                raise
-    raise AssertionError("the last attempt returns or raises")
-
-
-def _reading(path: str | Path, read: Callable[[], Found | None]) -> Found | None:
-    """Return what `read` reads of a file, or None where there is none."""
-    try:
-        return _unless_gone(read, None)
-    except IsADirectoryError:
-        return None
-    except OSError as e:
-        raise _unreadable(e, Path(path)) from e
-
-
-def _scan(folder: Path) -> list[os.DirEntry[str]]:
-    with os.scandir(folder) as entries:
-        return list(entries)
-
-
-def _is_folder(entry: os.DirEntry[str]) -> bool:
-    return _unless_gone(partial(entry.is_dir, follow_symlinks=False), False)
-
-
-def _is_file(entry: os.DirEntry[str]) -> bool:
-    return _unless_gone(partial(entry.is_file, follow_symlinks=False), False)
-
-
-def _is_temporary(key: str) -> bool:
-    return key.rpartition("/")[2].startswith(TEMPORARY)
-
-
-def _statuses(entries: Iterator[tuple[str, os.DirEntry[str]]]) -> Iterator[tuple[str, os.stat_result]]:
-    """Yield what the file system says of files that are still there."""
-    for key, entry in entries:
-        status = _unless_gone(partial(entry.stat, follow_symlinks=False), None)
-        if status is not None:
-            yield key, status
-
-
-def fill_from_file(path: Path, parts: Sequence[Part], checksum: Checksum) -> int:
-    """Read a file into `parts` and `checksum`, without a buffer between; return its size. Raises OSError."""
-    checksum.restart()
-    with open(path, "rb", buffering=0, opener=_open_without_waiting) as file:
-        status = os.fstat(file.fileno())
-        if not stat.S_ISREG(status.st_mode):
-            raise FileNotFoundError
-        size = status.st_size
-        for part in parts:
-            while len(part) and (n := file.readinto(part[:_BLOCK].data)):  # a read may give only part
-                checksum.update(part[:n])
-                part = part[n:]
-    return size
-
-
-def _rights(path: Path) -> tuple[int, int]:
-    """Return a file's or folder's group, and who may read it."""
-    status = path.stat()
-    return status.st_gid, status.st_mode & 0o444
-
-
-def _details(key: str, status: os.stat_result) -> ObjectDetails:
-    shared = (status.st_dev, status.st_ino) if status.st_nlink > 1 else None
-    return ObjectDetails(key, status.st_size, status.st_mtime, shared)
-
-
-def _open_without_waiting(path: str, flags: int) -> int:
-    """Open a file; of a pipe, not wait until somebody writes into it."""
-    return os.open(path, flags | os.O_NONBLOCK)
-
-
-def _unreadable(e: OSError, path: Path) -> Unavailable:
-    return Unavailable(f"Cannot read {path}: {e.strerror or e}.", hint="Check the disk, or your rights.", key=str(path))
-
-
-def _unwritable(e: OSError, path: Path, url: str) -> ReadOnly | Unavailable:
-    if e.errno in _NO_LINKS and e.filename2 is not None:
-        return Unavailable(
-            f"The file system of {url} has no hard links ({e.strerror}), which a store needs to seal its sets.",
-            hint="Keep the store on another file system (ext4, xfs, btrfs, apfs, NFS …).",
-            key=str(path),
-        )
-    if e.errno in READ_ONLY:
-        return ReadOnly(
-            f"The store {url} cannot be written: {e.strerror} ({path}).",
-            hint="Ask for write access, or name another folder with --store.",
-            key=str(path),
-        )
-    if e.errno in (errno.ENOSPC, errno.EDQUOT):
-        return Unavailable(
-            f"No space is left for the store {url} ({e.strerror}).",
-            hint="Make room and run the same command again: what is sealed is kept, and only the rest is done.\n"
-            "A few kB that are free let `cryoprobe rm --now` and `cryoprobe gc --delete` make more.",
-            key=str(path),
-        )
-    return Unavailable(
-        f"Cannot write {path}: {e.strerror or e}.",
-        hint="When the storage is well again, run the same command: what is sealed is kept.",
-        key=str(path),
-    )

@@ -8,8 +8,8 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from ...errors import BadInput
+from ..local.config import ConfiguredStore, known_as
 from .backend import Backend, is_key
-from .known import KnownStore, known_as
 from .local import LocalBackend
 
 _FORMS = "a folder, file://, s3://, gs://, az://, or http(s):// to read"
@@ -25,7 +25,7 @@ def backend_at(place: str | Path, *, create: bool = False) -> Backend:
     Parameters
     ----------
     place : str or Path
-        A folder; a URL; or a name that a configuration file gives to one of these, see `stores.backends.known`.
+        A folder; a URL; or a name that a configuration file gives to one of these, see `stores.local.config`.
     create : bool
         Whether a store may be made there: a word that is neither a known name nor a folder is then taken for a
         mistyped name, where names are known.
@@ -83,7 +83,7 @@ def layers_at(place: str | Path, sources: Sequence[str | Path] = (), *, create: 
     found: list[str | Path] = []
 
     def add(place: str | Path, create: bool) -> None:
-        known = KnownStore(str(place)) if isinstance(place, Path) else known_as(place, create=create)
+        known = ConfiguredStore(str(place)) if isinstance(place, Path) else known_as(place, create=create)
         here = place if isinstance(place, Path) else known.place
         if here not in found:
             found.append(here)

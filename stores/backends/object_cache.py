@@ -26,7 +26,7 @@ from ...canonical import canonical_json
 from ...errors import Corrupt
 from ...files import TEMPORARY, temporary_beside
 from ..chunks import CRC_BYTES, Checksum, ObjectRecord, Part, check_chunk, encode_chunk
-from .local import fill_from_file
+from .local_files import read_file_into
 
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _ABANDONED_SECONDS = 3600.0
@@ -83,7 +83,7 @@ class ObjectCache:
             return False
         try:
             checksum = Checksum()
-            size = fill_from_file(path, parts, checksum)
+            size = read_file_into(path, parts, checksum)
             check_chunk(parts, size, record, checksum, key=path.name, url=str(self.folder))
         except OSError:  # not there, evicted this instant, or a disk that fails
             return False

@@ -86,7 +86,7 @@ class ObjectBackend(Backend):
         except _failures() as e:
             raise self._explained(e, key) from None
 
-    def fill(self, key: str, parts: Sequence[Part], checksum: Checksum) -> int:  # noqa: D102
+    def read_into(self, key: str, parts: Sequence[Part], checksum: Checksum) -> int:  # noqa: D102
         check_key(key)
         try:
             # Block by block as they come: collecting them first takes as long again.

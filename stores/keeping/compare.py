@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,8 +10,10 @@ import numpy as np
 import numpy.typing as npt
 
 from ...class_names import composed
+from ...differing_fields import fields_that_differ
 from ..feature_set import FeatureSet
-from ..store import Store, open_store
+from ..opening import open_store
+from ..store import Store
 
 _BLOCK_ROWS = 4096
 _SAMPLES_NAMED = 10
@@ -133,22 +134,6 @@ def compare(a: FeatureSet, b: FeatureSet) -> Difference:
         relabelled=_relabelled(a, b, at),
         distances=_distances(a, b, at) if len(common) and a.dim == b.dim else None,
     )
-
-
-def fields_that_differ(a: Mapping[str, Any], b: Mapping[str, Any]) -> dict[str, list[Any]]:
-    """Return the fields in which two specs differ, with dots between levels, and the value in each."""
-    old, new = _flat(a), _flat(b)
-    return {k: [old.get(k), new.get(k)] for k in sorted(old.keys() | new.keys()) if old.get(k) != new.get(k)}
-
-
-def _flat(value: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for key, item in value.items():
-        if isinstance(item, Mapping):
-            flat.update(_flat(item, f"{prefix}{key}."))
-        else:
-            flat[f"{prefix}{key}"] = item
-    return flat
 
 
 def _first_rows(feature_set: FeatureSet) -> dict[bytes, int]:

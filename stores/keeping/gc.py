@@ -1,6 +1,6 @@
 """Garbage collection: what nobody needs is recorded first, and deleted once it has been so for a grace period.
 
-The record, ``gc/candidates.json``, says since when each thing has been waste, by the storage's own clock: an object
+The record, ``gc/candidates.json``, says since when nobody has needed each thing, by the storage's own clock: an object
 that this run has just written tells the time. No other clock is looked at, so that one that is an hour wrong, here or
 at whoever wrote the data, changes nothing. The grace period spares writers work, and readers errors; what keeps a
 sealed set from losing its data are the `fences`, which need no clock at all.
@@ -16,15 +16,18 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from ...checksummed import checksum_holds, dump_document
 from ...errors import BadInput, CryoprobeError, NotFound, Unavailable
 from ...parallel import run_each
 from ...progress import Reporter, reporter_for
-from .. import layout
 from ..backends.backend import Backend
-from ..fences import fence, is_hollow
-from ..pins_and_removals import removals
-from ..store import Store, open_store
-from .waste import AT_ONCE, Waste, find_waste, is_left, standings
+from ..format.documents import read_json
+from ..format.pins_and_removals import removals
+from ..keys import id_in
+from ..opening import open_store
+from ..store import Store
+from ..writing.fences import fence, has_no_data
+from .unreferenced import AT_ONCE, Unreferenced, find_unreferenced, is_left, standings
 
 GRACE_SECONDS = 86400.0
 
@@ -44,7 +47,7 @@ class Garbage:
     Parameters
     ----------
     kind, place : str
-        See `waste.Waste`.
+        See `unreferenced.Unreferenced`.
     size : int
         Bytes that come free with it, once everything else that was found is deleted too.
     waiting : float
@@ -133,14 +136,14 @@ def gc(
     backend = opened.backend
     now = storage_time(backend) if delete else time.time()
     recorded = _recorded(backend)
-    waste = find_waste(opened, now, reporter)
-    since = {w.place: w.since if w.since is not None else recorded.get(w.place, now) for w in waste}
+    found = find_unreferenced(opened, now, reporter)
+    since = {w.place: w.since if w.since is not None else recorded.get(w.place, now) for w in found}
     if delete and (since or recorded):
-        backend.put(CANDIDATES, layout.dump_seal({"at": now, "since": since}))
-    waiting = {w.place: 0.0 if w.kind in AT_ONCE else max(0.0, grace - (now - since[w.place])) for w in waste}
-    due = [w for w in waste if not waiting[w.place]]
+        backend.put(CANDIDATES, dump_document({"at": now, "since": since}))
+    waiting = {w.place: 0.0 if w.kind in AT_ONCE else max(0.0, grace - (now - since[w.place])) for w in found}
+    due = [w for w in found if not waiting[w.place]]
     deleted = _delete(backend, due, reporter) if delete else set()
-    garbage = [Garbage(w.kind, w.place, w.size, waiting[w.place], w.place in deleted) for w in waste]
+    garbage = [Garbage(w.kind, w.place, w.size, waiting[w.place], w.place in deleted) for w in found]
     return Collected(tuple(sorted(garbage, key=lambda g: g.place)), delete, grace)
 
 
@@ -149,8 +152,8 @@ def collect_removed(store: Store, sets: Collection[str], reporter: Reporter) -> 
     backend = store.backend
     removed = {key: r for key, r in removals(backend).items() if r.set in sets}
     folders = {folder for r in removed.values() for folder in r.folders}
-    waste = find_waste(store, storage_time(backend), reporter)
-    _delete(backend, [w for w in waste if w.place in folders], reporter)
+    found = find_unreferenced(store, storage_time(backend), reporter)
+    _delete(backend, [w for w in found if w.place in folders], reporter)
     for key, removal in removed.items():
         if removal.attempt and not is_left(backend, removal):
             backend.delete(key)
@@ -168,20 +171,19 @@ def storage_time(backend: Backend) -> float:
 def _recorded(backend: Backend) -> dict[str, float]:
     """Return since when each candidate has been one; nothing where the record is damaged, or of another clock."""
     with suppress(CryoprobeError):
-        content = layout.read_json(backend, CANDIDATES)
+        content = read_json(backend, CANDIDATES)
         written = next((o.modified for o in backend.inspect("gc/") if o.key == CANDIDATES), None)
-        whole = isinstance(content, dict) and layout.is_whole(content)
-        if whole and written is not None and abs(written - content["at"]) < _SAME_STORAGE_SECONDS:
+        if checksum_holds(content) and written is not None and abs(written - content["at"]) < _SAME_STORAGE_SECONDS:
             return {place: float(t) for place, t in content["since"].items()}
     return {}
 
 
-def _delete(backend: Backend, due: Collection[Waste], reporter: Reporter) -> set[str]:
+def _delete(backend: Backend, due: Collection[Unreferenced], reporter: Reporter) -> set[str]:
     """Delete what nobody has sealed or needed meanwhile; return the places of what is gone."""
     deleted: set[str] = set()
 
-    def gone(waste: Waste) -> None:
-        deleted.add(waste.place)
+    def gone(found: Unreferenced) -> None:
+        deleted.add(found.place)
         reporter.advance(1)
 
     with reporter.task("Deleting", len(due), "objects"):
@@ -199,7 +201,7 @@ def _delete(backend: Backend, due: Collection[Waste], reporter: Reporter) -> set
     return deleted
 
 
-def _delete_folders(backend: Backend, due: Sequence[Waste], gone: Callable[[Waste], None]) -> None:
+def _delete_folders(backend: Backend, due: Sequence[Unreferenced], gone: Callable[[Unreferenced], None]) -> None:
     """Delete attempts and units behind a fence, of which none is sealed or needed then; call `gone` for each."""
     ordered = sorted(due, key=lambda w: w.kind)
     for batch in (ordered[i : i + _AT_ONCE] for i in range(0, len(ordered), _AT_ONCE)):
@@ -215,7 +217,7 @@ def _delete_folders(backend: Backend, due: Sequence[Waste], gone: Callable[[Wast
                     _delete_keys(backend, list(backend.keys(f"{w.place}/")))
                     gone(w)
             for w in units:
-                if not sealed[w.place] or (w.hollow and not is_hollow(backend, w.place)):
+                if not sealed[w.place] or (w.dataless and not has_no_data(backend, w.place)):
                     continue  # somebody else has removed it, and perhaps made it again
                 if all(sealed[needed] for needed in w.needs):  # the sets that have its rows are still there
                     # The seal goes first. An extractor that had read it finds the rows in those sets, or encodes them.
@@ -228,7 +230,7 @@ def _delete_name(backend: Backend, key: str) -> bool:
     """Delete the name of a removed set; return False if the set has been made again meanwhile, and keeps its name."""
 
     def is_there() -> bool:
-        return any(layout.stem(manifest) == layout.stem(key) for manifest in backend.keys("manifests/"))
+        return any(id_in(manifest) == id_in(key) for manifest in backend.keys("manifests/"))
 
     try:
         data = backend.get(key)

@@ -6,16 +6,17 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from pydantic import ValidationError
 
 from ...errors import Corrupt, Incompatible, NotFound
 from ...parallel import each
-from ..manifest import read_manifest
-from ..names import Name, matching
-from ..origins import Origin, arrival_of
-from ..store import Store, open_store
+from ..format.manifest import read_manifest
+from ..format.names import Name, matching
+from ..format.origins import Origin, arrival_of
+from ..format.provenance import Provenance
+from ..opening import open_store
+from ..store import Store
 
 
 @dataclass(frozen=True)
@@ -100,30 +101,20 @@ def log(
     return sorted(found, key=lambda e: (-(e.created or 0), e.set))
 
 
-def _entry(set_: str, rows: int, provenance: Mapping[str, Any]) -> Entry:
-    """Read provenance as one finds it: it is no part of an identity, and other writers may record less or more."""
+def _entry(set_: str, rows: int, made: Provenance) -> Entry:
+    """Return how a set came to be; other writers may record less or more than Cryoprobe does."""
     name = None
     with suppress(ValidationError):
-        name = Name.model_validate(provenance.get("name"))
-
-    def text(field: str) -> str | None:
-        value = provenance.get(field)
-        return value if isinstance(value, str) else None
-
-    def number(field: str) -> int | None:
-        value = provenance.get(field)
-        return value if isinstance(value, int) else None
-
-    versions, command = provenance.get("versions"), provenance.get("command")
+        name = Name.model_validate(made.name)
     return Entry(
         set=set_,
         name=name,
         rows=rows,
-        encoded=number("encoded"),
-        created=number("created"),
-        user=text("user"),
-        host=text("host"),
-        device=text("device"),
-        versions={str(k): str(v) for k, v in versions.items()} if isinstance(versions, dict) else {},
-        command=[str(word) for word in command] if isinstance(command, list) else None,
+        encoded=made.encoded,
+        created=made.created if "created" in made.document else None,
+        user=made.user,
+        host=made.host,
+        device=made.device,
+        versions={package: str(version) for package, version in (made.versions or {}).items()},
+        command=None if made.command is None else [str(word) for word in made.command],
     )

@@ -5,12 +5,14 @@ from __future__ import annotations
 import time
 from pathlib import Path
 
+from ...checksummed import dump_document
 from ...errors import Conflict, NotFound
 from ...parallel import each
-from .. import layout
-from ..manifest import read_manifest
-from ..pins_and_removals import PINS, Pin, find_removal, pin_key, pinned_ids, read_pin, whoami
-from ..store import Store, open_store
+from ..format.manifest import read_manifest
+from ..format.pins_and_removals import PINS, Pin, find_removal, pin_key, pinned_ids, read_pin, whoami
+from ..keys import id_in
+from ..opening import open_store
+from ..store import Store
 
 
 def pin(store: str | Path | Store, set_id: str, *, why: str = "", remove: bool = False) -> Pin:
@@ -53,10 +55,10 @@ def pin(store: str | Path | Store, set_id: str, *, why: str = "", remove: bool =
         backend.delete(pin_key(set_))
         return found
     key = opened.manifest_key(set_id)
-    set_, attempt = layout.stem(key), read_manifest(backend, key).attempt
+    set_, attempt = id_in(key), read_manifest(backend, key).attempt
     earlier = read_pin(backend, set_)  # a damaged one has no date
     made = earlier if earlier is not None and earlier.pinned and not why else _new_pin(set_, why)
-    backend.put(pin_key(set_), layout.dump_seal(made.model_dump(mode="json")))
+    backend.put(pin_key(set_), dump_document(made.model_dump(mode="json")))
     if find_removal(backend, set_, attempt) is not None or not backend.exists(key):
         backend.delete(pin_key(set_))
         raise Conflict(
@@ -70,7 +72,7 @@ def pin(store: str | Path | Store, set_id: str, *, why: str = "", remove: bool =
 def pins(store: str | Path | Store) -> list[Pin]:
     """Return every pin, ordered by set id. A damaged one still pins, without its reason."""
     backend = open_store(store).own.backend
-    found = each(lambda info: read_pin(backend, layout.stem(info.key)), backend.list(PINS))
+    found = each(lambda info: read_pin(backend, id_in(info.key)), backend.list(PINS))
     return [p for p in found if p is not None]
 
 

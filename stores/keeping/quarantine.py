@@ -5,8 +5,8 @@ from __future__ import annotations
 from contextlib import suppress
 
 from ...errors import NotFound
-from .. import layout
 from ..backends.backend import Backend
+from ..keys import new_attempt
 
 QUARANTINE = "quarantine/"
 
@@ -14,7 +14,7 @@ QUARANTINE = "quarantine/"
 def set_aside(backend: Backend, key: str) -> None:
     """Copy an object to the quarantine; nothing happens where there is none. It stays where it is, to be replaced."""
     with suppress(NotFound):
-        backend.copy(key, f"{QUARANTINE}{layout.new_attempt()}/{key}")
+        backend.copy(key, f"{QUARANTINE}{new_attempt()}/{key}")
 
 
 def original_key(key: str) -> str:

@@ -12,17 +12,19 @@ from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
+from ...checksummed import dump_document
 from ...errors import Conflict, Corrupt, CryoprobeError, NotFound
 from ...parallel import each
 from ...progress import Reporter, reporter_for
-from .. import layout
 from ..backends.backend import Backend
 from ..feature_set import FeatureSet
-from ..manifest import Manifest, read_manifest
-from ..origins import origin_of
-from ..pins_and_removals import Removal, read_pin, removal_key, removals, whoami
-from ..store import Store, open_store
-from ..units import read_seal
+from ..format.manifest import Manifest, read_manifest
+from ..format.origins import origin_of
+from ..format.pins_and_removals import Removal, read_pin, removal_key, removals, whoami
+from ..format.unit_seal import read_unit_seal
+from ..keys import id_in, unit_seal_key
+from ..opening import open_store
+from ..store import Store
 from .gc import collect_removed
 from .quarantine import set_aside
 
@@ -84,7 +86,7 @@ def rm(
 def _full_id(store: Store, set_id: str, ids: dict[str, str], unfinished: dict[str, Removal]) -> str:
     """Return the whole id; of a set whose removal was interrupted after its manifest was gone, too."""
     try:
-        return layout.stem(store.manifest_key(set_id))
+        return id_in(store.manifest_key(set_id))
     except NotFound:
         begun = [s for s in unfinished if set_id and s.startswith(set_id.lower()) and s not in ids]
         if len(begun) == 1:
@@ -108,7 +110,7 @@ def _remove(backend: Backend, key: str) -> Removal:
 
     Nobody replaces a manifest but where all of its data are gone. Then it may be pinned, too, before it is deleted.
     """
-    set_ = layout.stem(key)
+    set_ = id_in(key)
     while True:
         removal = _announce(backend, key)
         # Names first: a name whose set is missing would be taken for damage.
@@ -125,7 +127,7 @@ def _remove(backend: Backend, key: str) -> Removal:
 
 def _delete_names(backend: Backend, set_: str) -> None:
     for info in list(backend.list("names/")):
-        if layout.stem(info.key) == set_:
+        if id_in(info.key) == set_:
             backend.delete(info.key)
 
 
@@ -138,7 +140,7 @@ def _sound_manifest(backend: Backend, key: str) -> Manifest | None:
 
 def _announce(backend: Backend, key: str) -> Removal:
     """Say that a set is being removed; raise `Conflict` where it is pinned."""
-    set_, (user, host) = layout.stem(key), whoami()
+    set_, (user, host) = id_in(key), whoami()
     manifest = _sound_manifest(backend, key)
     if manifest is None:  # which data were the set is not known: all of its attempts are nobody's, and its units stay
         set_aside(backend, key)
@@ -152,7 +154,7 @@ def _announce(backend: Backend, key: str) -> Removal:
         removed=time.time_ns() // 1_000_000,
     )
     announcement = removal_key(set_, removal.attempt)
-    backend.put(announcement, layout.dump_seal(removal.model_dump(mode="json")))
+    backend.put(announcement, dump_document(removal.model_dump(mode="json")))
     try:
         _check_pin(backend, set_)  # again: who pins it from here on sees the announcement
     except Conflict:
@@ -175,13 +177,13 @@ def _units_of(backend: Backend, manifest: Manifest) -> dict[str, str]:
 
     def attempt(unit: str) -> str | None:
         with suppress(CryoprobeError):
-            seal = read_seal(backend, manifest.encoder_id, unit)
-            key = layout.unit_seal_key(manifest.encoder_id, unit)
+            seal = read_unit_seal(backend, manifest.encoder_id, unit)
+            key = unit_seal_key(manifest.encoder_id, unit)
             if seal is None or not (own or origin_of(backend, key, seal.checksum) is not None):
                 return None
             if unit in known or all(s.tobytes() in rows for s in seal.read(backend, "samples")):
                 return seal.attempt
         return None
 
-    units = [layout.stem(info.key) for info in backend.list(f"unit-seals/{manifest.encoder_id}/")]
+    units = [id_in(info.key) for info in backend.list(f"unit-seals/{manifest.encoder_id}/")]
     return {u: mine for u, mine in zip(units, each(attempt, units), strict=True) if mine is not None}

@@ -6,12 +6,13 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ...progress import Reporter, reporter_for
-from .. import layout
-from ..backends.known import is_trusted
-from ..origins import arriving
-from ..store import Store, open_store
-from ..verify import Damage, verify
-from .restore import Repair, Restorer, mend_marker
+from ..format.origins import arriving
+from ..keys import id_in
+from ..local.config import is_trusted
+from ..opening import open_store
+from ..store import Store
+from .repair_from_copies import Repair, Restorer, mend_marker
+from .verify import Damage, verify
 
 
 def repair(
@@ -66,7 +67,7 @@ def repair(
     place = source.url if isinstance(source, Store) else source
     origin = None if other is None or place is None or trust or is_trusted(place) else arriving(other.url, "pull")
     restorer = Restorer(opened, other, origin)
-    chosen = [layout.stem(opened.manifest_key(s)) for s in sets]
+    chosen = [id_in(opened.manifest_key(s)) for s in sets]
     known: dict[str, Damage] = {}
     done: dict[str, Repair] = {}
     for _ in range(2):  # what a restored seal promises can be damaged too

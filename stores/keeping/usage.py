@@ -9,11 +9,12 @@ from pathlib import Path
 
 from ...errors import CryoprobeError
 from ...parallel import each
-from .. import layout
 from ..backends.backend import Backend, ObjectDetails
-from ..names import Name, NamedSet, matching
-from ..store import Store, open_store
-from ..units import read_seal
+from ..format.names import Name, NamedSet, matching
+from ..format.unit_seal import read_unit_seal
+from ..keys import id_in, unit_folder
+from ..opening import open_store
+from ..store import Store
 
 
 @dataclass(frozen=True)
@@ -183,8 +184,8 @@ def _sealed_folders(backend: Backend) -> set[str]:
 
     def folder(key: str) -> str | None:
         with suppress(CryoprobeError):
-            seal = read_seal(backend, key.split("/")[1], layout.stem(key))
-            return None if seal is None else layout.unit_folder(seal.encoder, seal.unit, seal.attempt)
+            seal = read_unit_seal(backend, key.split("/")[1], id_in(key))
+            return None if seal is None else unit_folder(seal.encoder, seal.unit, seal.attempt)
         return None
 
     found: Iterator[str | None] = each(folder, [info.key for info in backend.list("unit-seals/")])

@@ -23,11 +23,14 @@ from typing import BinaryIO
 from ...errors import BadInput, Corrupt, NotFound, ReadOnly, Unavailable
 from ...parallel import each, within_memory
 from ...progress import Reporter
-from .. import layout, names
 from ..backends.backend import Backend, ObjectInfo, check_key, check_prefix, is_key, too_large
 from ..chunks import check_object
+from ..format.documents import SMALL
+from ..format.marker import MARKER, check_marker, marker_document
+from ..format.stored_names import find_name
+from ..keys import id_in
 from ..store import Store
-from .plan import read_sealed
+from .transfer_plan import read_item
 
 MOST_MEMBERS = 200_000
 """Of an archive: some 270 million rows in chunks of the usual size."""
@@ -71,7 +74,7 @@ def write_archive(file: BinaryIO, backend: Backend, manifest_key: str, reporter:
     Corrupt
         If an object is not what was sealed.
     """
-    sealed = read_sealed(backend, manifest_key)
+    sealed = read_item(backend, manifest_key)
     total = sum(record.size for record in sealed.objects.values())
 
     def read(key: str) -> tuple[str, bytes]:
@@ -86,10 +89,10 @@ def write_archive(file: BinaryIO, backend: Backend, manifest_key: str, reporter:
     with reporter.task("Exporting", total, "bytes"), zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
         add = partial(_add, archive)
         add(manifest_key, sealed.seal)
-        add(layout.MARKER, layout.marker())
+        add(MARKER, marker_document())
         for info in backend.list("names/"):
-            if layout.stem(info.key) == sealed.id and names.find(backend, info.key) is not None:
-                add(info.key, backend.get(info.key, layout.SMALL))
+            if id_in(info.key) == sealed.id and find_name(backend, info.key) is not None:
+                add(info.key, backend.get(info.key, SMALL))
         at_once = within_memory(record.size for record in sealed.objects.values())
         for key, data in each(read, sealed.objects, at_once):
             add(key, data)
@@ -256,19 +259,19 @@ def _check_content(backend: ArchiveBackend, path: Path, reporter: Reporter) -> N
         raise _refused(path, f"it has too many members ({len(members)})")
     if len(manifests) != 1 or manifests[0].count("/") != 2:
         raise _refused(path, f"it has {len(manifests)} manifests of sets, and not one")
-    if members.get(layout.MARKER, _NAME_BYTES + 1) > _NAME_BYTES:
-        raise _refused(path, "it does not say that it is a store", layout.MARKER)
+    if members.get(MARKER, _NAME_BYTES + 1) > _NAME_BYTES:
+        raise _refused(path, "it does not say that it is a store", MARKER)
     if members[manifests[0]] > _MANIFEST_BYTES + _RECORD_BYTES * len(members):
         raise _refused(path, "a manifest is not as long as that", manifests[0])
     for key in named:
         if members[key] > _NAME_BYTES:
             raise _refused(path, "a name is not as long as that", key)
-    layout.check_marker(backend)
-    sealed = read_sealed(backend, manifests[0])
-    expected = {layout.MARKER: members[layout.MARKER], sealed.key: len(sealed.seal)}
+    check_marker(backend)
+    sealed = read_item(backend, manifests[0])
+    expected = {MARKER: members[MARKER], sealed.key: len(sealed.seal)}
     expected |= {key: record.size for key, record in sealed.objects.items()}
     for key in named:
-        found = names.find(backend, key)
+        found = find_name(backend, key)
         if found is None or found.set != sealed.id:
             raise _refused(path, "it is not a name of the set", key)
         expected[key] = members[key]

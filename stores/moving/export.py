@@ -21,9 +21,10 @@ from ...errors import BadInput
 from ...files import replacing
 from ...progress import Reporter, reporter_for
 from ..feature_set import FeatureSet, Float
-from ..store import Store, open_store
+from ..opening import open_store
+from ..store import Store
 from .archive import open_archive, write_archive
-from .carry import Moved
+from .copying import Moved
 from .transfer import take_in
 
 Format = Literal["npz", "safetensors", "parquet", "zip"]
@@ -212,7 +213,7 @@ class _Content:
             "dataset": m.dataset,
             "names": self._named,
             "failed": [f.model_dump(mode="json") for f in m.failed],
-            "provenance": m.provenance,
+            "provenance": m.provenance.document,
         }
 
     def texts(self) -> dict[str, str]:

@@ -2,7 +2,7 @@
 
 What belongs to a set goes with it: its manifest and objects, its names, the trials on it and, if asked for, the units
 of its encoder. The first seal of a set wins: where the target has it of another attempt, that one stays (see
-`stores.sealing`).
+`stores.writing.seals`).
 """
 
 from __future__ import annotations
@@ -15,15 +15,16 @@ from typing import TypedDict, Unpack
 
 from ...errors import BadInput, NotFound
 from ...progress import Reporter, reporter_for
-from .. import layout
-from ..backends.known import is_trusted
 from ..backends.local import LocalBackend
 from ..backends.locations import layers_at
 from ..backends.memory import MemoryBackend
-from ..origins import Origin, arriving
-from ..store import Store, open_store
-from .carry import Carrier, Moved, MovedSet, foreseen, raise_refused, trusted_or_how
-from .plan import Choice, Plan, chosen, plan_transfer
+from ..format.marker import write_marker
+from ..format.origins import Origin, arriving
+from ..local.config import is_trusted
+from ..opening import open_store
+from ..store import Store
+from .copying import Moved, MovedSet, TransferRun, foreseen, raise_refused, trusted_or_how
+from .transfer_plan import Choice, TransferPlan, chosen, plan_transfer
 
 
 class Options(TypedDict, total=False):
@@ -192,7 +193,7 @@ def _target(place: str | Path | Store, source: Store, dry_run: bool) -> Store:
         if not isinstance(place, Store):
             layers_at(place, create=True)  # what would be refused is refused now
         nothing = MemoryBackend()  # it would be made
-        layout.write_marker(nothing)
+        write_marker(nothing)
         nothing.url = str(place)
         target = Store(nothing)
     a, b = source.backend, target.backend
@@ -219,10 +220,10 @@ def _move(
     plan = plan_transfer(source, target, sets, origin=origin, trials=how.trials, units=how.units, everything=everything)
     if how.dry_run:
         return _foretold(source, target, plan)
-    return Carrier(source.backend, target, plan, reporter_for(how.progress, how.reporter), link=how.link).run()
+    return TransferRun(source.backend, target, plan, reporter_for(how.progress, how.reporter), link=how.link).run()
 
 
-def _foretold(source: Store, target: Store, plan: Plan) -> Moved:
+def _foretold(source: Store, target: Store, plan: TransferPlan) -> Moved:
     raise_refused(plan.refused)
     return Moved(
         source.url,

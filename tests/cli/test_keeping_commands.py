@@ -233,7 +233,7 @@ def test_what_can_only_be_read_is_only_looked_at(store: Path) -> None:
 
 def test_what_a_url_holds_beside_its_place_is_not_recorded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(provenance, "_command", None)
-    assert provenance.provenance([])["command"] is None
+    assert provenance.provenance([]).command is None
     words = ["cryoprobe", "extract", "--store", "s3://key:secret@bucket/x?token=1", "--dataset", "csv:a@b"]
     provenance.record_command(words)
-    assert provenance.provenance([])["command"] == [*words[:3], "s3://bucket/x", *words[4:]]
+    assert provenance.provenance([]).command == [*words[:3], "s3://bucket/x", *words[4:]]

@@ -59,7 +59,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
                 "chosen": {"C": 100.0},
                 "metrics": {"top1": 0.875},
                 "dataset": data,
-                "name": features.manifest.provenance["name"],
+                "name": features.manifest.provenance.name,
             },
         )
     (root / "bad.png").write_text("no image")

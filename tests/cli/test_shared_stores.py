@@ -15,8 +15,8 @@ from support.data import wait_until, write_images
 from support.servers import serving_folder
 
 from cryoprobe import cli
+from cryoprobe.folders import config_file
 from cryoprobe.stores.backends.objects import ObjectBackend
-from cryoprobe.stores.folders import config_file
 
 SMALL = ["--model", "timm:test_vit", "--untrained", "--image-size", "32"]
 

@@ -27,13 +27,13 @@ from cryoprobe import amounts
 from cryoprobe.commands.printing import console, keeping_tables, tables, trial_tables, wording
 from cryoprobe.pipeline.trials.result import Trial
 from cryoprobe.pipeline.trials.sweep import Sweep, summarised
+from cryoprobe.stores.format.names import Name, NamedSet
+from cryoprobe.stores.format.pins_and_removals import Pin
 from cryoprobe.stores.keeping.compare import Difference
 from cryoprobe.stores.keeping.gc import Collected, Garbage
 from cryoprobe.stores.keeping.usage import SetUsage, Usage
-from cryoprobe.stores.moving.carry import Moved, MovedSet
-from cryoprobe.stores.names import Name, NamedSet
-from cryoprobe.stores.pins_and_removals import Pin
-from cryoprobe.stores.verify import Verification
+from cryoprobe.stores.keeping.verify import Verification
+from cryoprobe.stores.moving.copying import Moved, MovedSet
 
 WIDTHS = [60, 80, 100, 120, 160]
 CREATED = 1795598287137

@@ -29,8 +29,8 @@ import cryoprobe
 from cryoprobe.canonical import canonical_json
 from cryoprobe.pipeline.specs import DatasetSpec, EncoderSpec, Preprocessing, samples_digest
 from cryoprobe.pipeline.trials import key as trial_keys
-from cryoprobe.stores.layout import set_id, unit_id
-from cryoprobe.stores.names import Name
+from cryoprobe.stores.format.names import Name
+from cryoprobe.stores.keys import set_id, unit_id
 from cryoprobe.stores.store import Store
 
 # Golden ids

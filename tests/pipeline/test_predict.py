@@ -56,7 +56,7 @@ def train(encoder: Encoder, images: Path, store: Path, tmp_path: Path) -> Train:
             classes=features.classes,
             multilabel=features.multilabel,
             features="raw" if raw else "unit",
-            trial={"name": features.manifest.provenance["name"], "metrics": {"top1": 0.5}},
+            trial={"name": features.manifest.provenance.name, "metrics": {"top1": 0.5}},
         )
         return path, features, fitted
 

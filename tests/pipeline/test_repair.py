@@ -130,7 +130,7 @@ class TestFromTheStoreItself:
     def test_a_name_from_the_manifest(self, store: Store, other: Store) -> None:
         (key,) = keys(store, "names/")
         spoil(store, key)
-        assert store.names()[0].named == only(store).manifest.provenance["created"]
+        assert store.names()[0].named == only(store).manifest.provenance.created
         assert actions(cryoprobe.repair(store)) == {key: "restored"}
         assert not cryoprobe.verify(store).damages
         assert keys(store, "names/") == [key]
@@ -207,7 +207,7 @@ class TestFromAnotherStore:
         for s in (store, other):
             s.record_trial("t" * 8, {"trial": "t" * 8, "score": 1})
             s.name(s.names()[0].model_copy(update={"name": s.names()[0].name.model_copy(update={"model": "timm:y"})}))
-        made = only(store).manifest.provenance["name"]["model"]
+        made = only(store).manifest.provenance.name["model"]
         renamed = next(n.key for n in store.names() if n.name.model != made)
         spoil(store, "trials/tttttttt.json", renamed, only(store).manifest.key)
         assert actions(cryoprobe.repair(store, source=other)) == {

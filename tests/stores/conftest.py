@@ -10,17 +10,18 @@ import pytest
 from hypothesis import settings
 from support.servers import serving_folder
 
-from cryoprobe.stores import layout
 from cryoprobe.stores.backends.backend import Backend
 from cryoprobe.stores.backends.http import HttpBackend
 from cryoprobe.stores.backends.local import LocalBackend
 from cryoprobe.stores.backends.memory import MemoryBackend
 from cryoprobe.stores.backends.objects import ObjectBackend
-from cryoprobe.stores.store import Store, open_store
+from cryoprobe.stores.format.marker import write_marker
+from cryoprobe.stores.opening import open_store
+from cryoprobe.stores.store import Store
 from cryoprobe.testing import Storage
 
 # The store needs no torch; these two look at what encoders and probes make of a store that fails.
-collect_ignore = [] if find_spec("torch") else ["test_faults_disk.py", "test_faults_s3.py"]
+collect_ignore = [] if find_spec("torch") else ["backends/test_faults_disk.py", "backends/test_faults_s3.py"]
 
 # The same examples in every run, and no deadline: the machine may be busy with something else.
 settings.register_profile("stores", deadline=None, derandomize=True, database=None)
@@ -37,7 +38,7 @@ def _hypothesis_profile() -> Iterator[None]:
 def local(tmp_path: Path) -> LocalBackend:
     """Return a store's storage in a folder."""
     backend = LocalBackend(tmp_path / "store")
-    layout.write_marker(backend)
+    write_marker(backend)
     return backend
 
 

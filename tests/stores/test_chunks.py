@@ -33,7 +33,7 @@ from cryoprobe.stores.chunks import (
     scatter,
     zarr_documents,
 )
-from cryoprobe.stores.reading import read_chunk, read_chunk_into
+from cryoprobe.stores.format.chunk_reading import read_chunk, read_chunk_into
 
 DTYPES = ["float16", "float32", "uint8", "int64"]
 

@@ -44,6 +44,6 @@ def test_only_the_suites_need_pytest() -> None:
     assert "pytest" not in imported_with(["cryoprobe", "cryoprobe.cli", "cryoprobe.pipeline.doors", *MODULES])
 
 
-@pytest.mark.parametrize("module", ["cryoprobe.stores.store", "cryoprobe.stores.sample_index"])
+@pytest.mark.parametrize("module", ["cryoprobe.stores.store", "cryoprobe.stores.local.sample_index"])
 def test_zarr_is_imported_only_to_write_a_set(module: str) -> None:
     assert "zarr" not in imported_with([module])

@@ -11,9 +11,10 @@ from support.store_data import keys, sample_ids, sealed_set
 
 import cryoprobe
 from cryoprobe.stores.backends.memory import MemoryBackend
-from cryoprobe.stores.fences import fence
-from cryoprobe.stores.moving import carry
-from cryoprobe.stores.store import Store, open_store
+from cryoprobe.stores.moving import copying
+from cryoprobe.stores.opening import open_store
+from cryoprobe.stores.store import Store
+from cryoprobe.stores.writing.fences import fence
 
 IDS = sample_ids(20)
 
@@ -38,22 +39,22 @@ def test_what_arrives_waits_for_a_gc_run_that_may_delete_it(source: Store, monke
         pushing = threading.Thread(target=push)
         pushing.start()
         wait_until(target.set_ids, pushing.is_alive)
-        assert not done.wait(3 * carry._PAUSE_SECONDS)
+        assert not done.wait(3 * copying._PAUSE_SECONDS)
         for key in keys(target.backend, f"{folder}/")[:2]:  # gc had looked before the set was sealed
             target.backend.delete(key)
     pushing.join(60)
     assert done.is_set()
     assert cryoprobe.verify(target, data=True).damages == ()
 
-    monkeypatch.setattr(carry, "_FENCED_SECONDS", 0.0)
+    monkeypatch.setattr(copying, "_FENCED_SECONDS", 0.0)
     other = Store(_marked())
     with fence(other.backend, [folder]), pytest.raises(cryoprobe.Unavailable, match="gc run"):
         cryoprobe.push(source, other)
 
 
 def _marked() -> MemoryBackend:
-    from cryoprobe.stores import layout
+    from cryoprobe.stores.format.marker import write_marker
 
     backend = MemoryBackend()
-    layout.write_marker(backend)
+    write_marker(backend)
     return backend

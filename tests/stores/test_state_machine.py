@@ -26,21 +26,23 @@ from cryoprobe import parallel
 from cryoprobe.canonical import digest
 from cryoprobe.errors import Conflict, Corrupt, NotFound
 from cryoprobe.stores import feature_set as feature_set_module
-from cryoprobe.stores import fences, layout
 from cryoprobe.stores.backends.backend import Backend, ObjectDetails, ObjectInfo
+from cryoprobe.stores.backends.layered import LayeredBackend
 from cryoprobe.stores.backends.memory import MemoryBackend
 from cryoprobe.stores.feature_set import FeatureSet
-from cryoprobe.stores.keeping import waste
+from cryoprobe.stores.format.manifest import read_manifest
+from cryoprobe.stores.format.marker import write_marker
+from cryoprobe.stores.format.unit_seal import read_unit_seal
+from cryoprobe.stores.keeping import unreferenced
 from cryoprobe.stores.keeping.gc import gc
 from cryoprobe.stores.keeping.pins import pin
 from cryoprobe.stores.keeping.removal import rm
-from cryoprobe.stores.layered import LayeredBackend
-from cryoprobe.stores.manifest import read_manifest
-from cryoprobe.stores.rows import RowIndex, Withdrawn
-from cryoprobe.stores.sets import SetContent, seal_set
+from cryoprobe.stores.keeping.verify import verify
+from cryoprobe.stores.keys import id_in, set_id
 from cryoprobe.stores.store import Store
-from cryoprobe.stores.units import read_seal
-from cryoprobe.stores.verify import verify
+from cryoprobe.stores.writing import fences
+from cryoprobe.stores.writing.row_index import RowIndex, RowsRemoved
+from cryoprobe.stores.writing.sets import SetContent, seal_set
 
 pytestmark = pytest.mark.slow
 
@@ -51,7 +53,7 @@ DATA = [POOL[:4], POOL[:8], POOL[2:9], POOL[4:14]]
 
 LABELS = [class_labels(len(ids)) for ids in DATA]
 SPECS = [dataset_of(ids, labels) for ids, labels in zip(DATA, LABELS, strict=True)]
-SETS = [layout.set_id(ENCODER_ID, digest(spec)) for spec in SPECS]
+SETS = [set_id(ENCODER_ID, digest(spec)) for spec in SPECS]
 ROWS = [make_rows(ids) for ids in DATA]
 
 SHARED, PRIVATE = "shared", "private"
@@ -65,7 +67,7 @@ graces = st.sampled_from([0.0, 3600.0])
 def extract(backend: Backend, number: int, index: RowIndex | None = None) -> None:
     """Do what an extractor does with a store, without an encoder."""
     for _ in range(8):
-        with suppress(Withdrawn):
+        with suppress(RowsRemoved):
             index = index or RowIndex(backend, ENCODER_ID)
             ids = DATA[number]
             for start in range(0, len(ids), CHUNK):
@@ -139,14 +141,14 @@ def folder_of(backend: Backend, seal: str) -> str:
     kind, encoder, file = seal.split("/")
     if kind == "manifests":
         return read_manifest(backend, seal).folder
-    found = read_seal(backend, encoder, layout.stem(file))
+    found = read_unit_seal(backend, encoder, id_in(file))
     assert found is not None
     return found.folder
 
 
 def layers(storage: Backend) -> LayeredBackend:
     """Return the private store above the shared one."""
-    return LayeredBackend(Below(storage, PRIVATE), [Below(storage, SHARED)])
+    return LayeredBackend(Below(storage, PRIVATE), [Below(storage, SHARED)], prepare=write_marker)
 
 
 @dataclass
@@ -173,7 +175,7 @@ class StoreMachine(RuleBasedStateMachine):
         self.storage = MemoryBackend(clock=lambda: self.now)
         self.models = {place: Model() for place in (SHARED, PRIVATE)}
         for place in self.models:
-            layout.write_marker(Below(self.storage, place))
+            write_marker(Below(self.storage, place))
         self.someone_else = False
 
     # Operations: each takes a view of the storage and a place, and says in the model what it has done.
@@ -374,7 +376,7 @@ class StoreMachine(RuleBasedStateMachine):
 @pytest.fixture(autouse=True)
 def _one_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
     """The same order of operations in every run; and claims, which are only advice, are all lost."""
-    monkeypatch.setattr(waste, "is_abandoned", lambda content, age: True)
+    monkeypatch.setattr(unreferenced, "is_abandoned", lambda content, age: True)
     monkeypatch.setattr(parallel, "ThreadPoolExecutor", lambda at_once, **options: ThreadPoolExecutor(1, **options))
     monkeypatch.setattr(feature_set_module, "_READERS", 1)
     monkeypatch.setattr(fences, "LONGEST_WAIT_SECONDS", 0)  # for somebody who cannot go on before us

@@ -31,13 +31,15 @@ from support.store_data import (
 
 from cryoprobe.canonical import canonical_json, digest
 from cryoprobe.errors import BadInput, Corrupt, Incompatible, NotFound
-from cryoprobe.stores import layout
 from cryoprobe.stores.backends.local import LocalBackend
 from cryoprobe.stores.backends.memory import MemoryBackend
 from cryoprobe.stores.feature_set import FeatureSet
-from cryoprobe.stores.names import Name, NamedSet
-from cryoprobe.stores.store import Store, open_store
-from cryoprobe.stores.verify import verify
+from cryoprobe.stores.format.marker import write_marker
+from cryoprobe.stores.format.names import Name, NamedSet
+from cryoprobe.stores.keeping.verify import verify
+from cryoprobe.stores.keys import set_id
+from cryoprobe.stores.opening import open_store
+from cryoprobe.stores.store import Store
 
 IDS = sample_ids(9)
 
@@ -312,7 +314,7 @@ def relatives() -> tuple[Store, FeatureSet, FeatureSet]:
     store = Store(marked(MemoryBackend()))
     splits: dict[str, tuple[str, str]] = {}
     for i in range(200):
-        id_ = layout.set_id(ENCODER_ID, digest(dataset_of(IDS, class_labels(9), f"s{i}")))
+        id_ = set_id(ENCODER_ID, digest(dataset_of(IDS, class_labels(9), f"s{i}")))
         split, other = splits.setdefault(id_[0], (f"s{i}", id_))
         if other[1] != id_[1]:
             return store, seal_split(store, split), seal_split(store, f"s{i}")
@@ -354,7 +356,7 @@ class TestIds:
 
 
 def marked(backend: MemoryBackend) -> MemoryBackend:
-    layout.write_marker(backend)
+    write_marker(backend)
     return backend
 
 

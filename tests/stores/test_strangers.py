@@ -20,7 +20,7 @@ from support.strangers import Content, copy_of_store, only, resealed, rewrite, u
 
 import cryoprobe
 from cryoprobe.errors import CryoprobeError
-from cryoprobe.stores.manifest import Manifest
+from cryoprobe.stores.format.manifest import Manifest
 
 pytestmark = pytest.mark.slow
 

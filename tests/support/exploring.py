@@ -31,20 +31,25 @@ from cryoprobe import parallel
 from cryoprobe.canonical import digest
 from cryoprobe.errors import NotFound
 from cryoprobe.stores import feature_set as feature_set_module
-from cryoprobe.stores import fences, layout, names
 from cryoprobe.stores.backends.backend import Backend, ObjectDetails, ObjectInfo
 from cryoprobe.stores.backends.memory import MemoryBackend
-from cryoprobe.stores.claims import Claims
-from cryoprobe.stores.fences import FENCES
-from cryoprobe.stores.keeping import waste
+from cryoprobe.stores.format.marker import write_marker
+from cryoprobe.stores.format.names import Name, NamedSet
+from cryoprobe.stores.format.stored_names import write_name
+from cryoprobe.stores.keeping import unreferenced
 from cryoprobe.stores.keeping.gc import gc
 from cryoprobe.stores.keeping.removal import rm
-from cryoprobe.stores.names import Name, NamedSet
-from cryoprobe.stores.rows import RowIndex, Withdrawn
-from cryoprobe.stores.sets import SetContent, seal_set
+from cryoprobe.stores.keeping.verify import verify
+from cryoprobe.stores.keys import set_id, unit_id
 from cryoprobe.stores.store import Store
-from cryoprobe.stores.units import write_unit
-from cryoprobe.stores.verify import verify
+from cryoprobe.stores.writing import fences
+from cryoprobe.stores.writing import sets as sets_module
+from cryoprobe.stores.writing import units as units_module
+from cryoprobe.stores.writing.claims import Claims
+from cryoprobe.stores.writing.fences import FENCES
+from cryoprobe.stores.writing.row_index import RowIndex, RowsRemoved
+from cryoprobe.stores.writing.sets import SetContent, seal_set
+from cryoprobe.stores.writing.units import write_unit
 from support.interrupting import Stop
 from support.store_data import ENCODER, ENCODER_ID, class_labels, dataset_of, make_rows, sample_ids
 
@@ -57,7 +62,7 @@ UNIT_ROWS = {"A": 1, "B": 2}
 """A is extracted as two units, B as one, unless it finds rows."""
 
 SPECS = {d: dataset_of(ids, class_labels(len(ids)), split=d) for d, ids in DATA.items()}
-SETS = {d: layout.set_id(ENCODER_ID, digest(spec)) for d, spec in SPECS.items()}
+SETS = {d: set_id(ENCODER_ID, digest(spec)) for d, spec in SPECS.items()}
 Time = Literal["no grace", "a day passes", "a day back"]
 """How gc is called, and what the clock does at each event: with a grace period of 24 hours in the other two."""
 
@@ -219,7 +224,7 @@ class World:
         self.now = 1e9
         self.time = time
         self.storage = Memory(clock=lambda: self.now)
-        layout.write_marker(self.storage)
+        write_marker(self.storage)
         self.told = Told()
         self.writes = 0
         self.actors: dict[str, Actor] = {}
@@ -239,7 +244,7 @@ class World:
         told.extracting[data] += 1
         try:
             for _ in range(8):
-                with suppress(Withdrawn):
+                with suppress(RowsRemoved):
                     index = RowIndex(view, ENCODER_ID)
                     for start in range(0, len(ids), UNIT_ROWS[data]):
                         missing = index.missing(ids[start : start + UNIT_ROWS[data]])
@@ -253,7 +258,7 @@ class World:
 
     def _write_unit(self, view: Actor, index: RowIndex, ids: list[bytes]) -> None:
         before = {d: self.told.since(d) for d in DATA}
-        seal = write_unit(view, ENCODER_ID, layout.unit_id(ENCODER_ID, ids), make_rows(ids))
+        seal = write_unit(view, ENCODER_ID, unit_id(ENCODER_ID, ids), make_rows(ids))
         if _WRITERS[seal.attempt] is view:
             undisturbed = [d for d in DATA if before[d] is not None and before[d] == self.told.since(d)]
             self.told.rows |= {i for i in ids if all(d in undisturbed for d in DATA if i in DATA[d])}
@@ -278,7 +283,7 @@ class World:
             self.told.sets.add(data)
         name = Name(model="m", dataset=data, split="s", tap="t")
         counts = {"rows": manifest.rows, "dim": manifest.dim, "failed": 0, "size": manifest.size}
-        names.record(view, NamedSet(name=name, set=manifest.set, encoder=ENCODER_ID, named=1, **counts))
+        write_name(view, NamedSet(name=name, set=manifest.set, encoder=ENCODER_ID, named=1, **counts))
 
     def remove(self, view: Actor, data: str, *, now: bool) -> None:
         told = self.told
@@ -515,13 +520,14 @@ class Inline:
 
 def prepare(monkeypatch: pytest.MonkeyPatch) -> None:
     """Make runs repeatable. All claims are lost: they are advice, and nothing may depend on them."""
-    monkeypatch.setattr(waste, "is_abandoned", lambda content, age: True)
+    monkeypatch.setattr(unreferenced, "is_abandoned", lambda content, age: True)
     monkeypatch.setattr(Claims, "_keep_alive", lambda self: None)  # nor is a thread at work that nobody lets go on
     monkeypatch.setattr(parallel, "ThreadPoolExecutor", Inline)
     monkeypatch.setattr(feature_set_module, "_READERS", 1)
     monkeypatch.setattr(fences, "LONGEST_WAIT_SECONDS", math.inf)
     monkeypatch.setattr(fences.time, "sleep", lambda seconds: _ACTORS[threading.get_ident()].pause(seconds))
-    monkeypatch.setattr(layout, "new_attempt", _new_attempt)
+    for module in (fences, sets_module, units_module):
+        monkeypatch.setattr(module, "new_attempt", _new_attempt)
 
 
 BEGINNINGS: dict[str, tuple[str, ...]] = {

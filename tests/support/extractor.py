@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 import cryoprobe
-from cryoprobe.stores import claims
+from cryoprobe.stores.writing import claims
 from support.forking import CONTEXT
 from support.killing import Instant, Operations
 

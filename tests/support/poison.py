@@ -9,11 +9,12 @@ import numpy as np
 
 import cryoprobe
 from cryoprobe.canonical import canonical_json, digest
+from cryoprobe.checksummed import dump_document
 from cryoprobe.stores.feature_set import FeatureSet
-from cryoprobe.stores.layout import dump_seal, unit_id
-from cryoprobe.stores.names import Name, NamedSet
+from cryoprobe.stores.format.names import Name, NamedSet
+from cryoprobe.stores.keys import unit_id
 from cryoprobe.stores.store import Store
-from cryoprobe.stores.units import Rows, write_unit
+from cryoprobe.stores.writing.units import Rows, write_unit
 
 LATEST = 253402214400000
 """A day in the year 9999: the last time that a name can have."""
@@ -56,7 +57,7 @@ def poison(
     if flip or units_alone:
         labels = 1 - labels
         dataset["samples"] = digest([*(i.hex() for i in ids), labels.tolist()])
-    name = Name.model_validate(manifest.provenance["name"])
+    name = Name.model_validate(manifest.provenance.name)
     feature_set, _ = evil.seal(
         index,
         encoder=manifest.encoder,
@@ -67,7 +68,7 @@ def poison(
     )
     summary = {"rows": len(ids), "dim": honest.dim, "failed": 0, "size": feature_set.manifest.size}
     written = NamedSet(name=name, set=feature_set.id, encoder=honest.encoder_id, named=named, **summary)
-    evil.backend.put(written.key, dump_seal(written.model_dump(mode="json", exclude={"below", "origin"})))
+    evil.backend.put(written.key, dump_document(written.model_dump(mode="json", exclude={"below", "origin"})))
     return evil
 
 

@@ -11,13 +11,14 @@ import numpy as np
 import numpy.typing as npt
 
 from cryoprobe.canonical import digest
-from cryoprobe.stores import layout
 from cryoprobe.stores.backends.backend import Backend
 from cryoprobe.stores.feature_set import FeatureSet
-from cryoprobe.stores.manifest import Manifest
-from cryoprobe.stores.rows import RowIndex
-from cryoprobe.stores.sets import SetContent, seal_set
-from cryoprobe.stores.units import Rows, UnitSeal, sample_array, write_unit
+from cryoprobe.stores.format.manifest import Manifest
+from cryoprobe.stores.format.unit_seal import UnitSeal
+from cryoprobe.stores.keys import unit_id
+from cryoprobe.stores.writing.row_index import RowIndex
+from cryoprobe.stores.writing.sets import SetContent, seal_set
+from cryoprobe.stores.writing.units import Rows, sample_array, write_unit
 
 DIM = 6
 ENCODER = {"family": "test", "weights": "0" * 64}
@@ -40,7 +41,7 @@ def make_rows(ids: Sequence[bytes], dtype: str = "float16", dim: int = DIM) -> R
 def write_units(backend: Backend, ids: Sequence[bytes], unit_rows: int, dtype: str = "float16") -> list[UnitSeal]:
     """Seal `ids` as units of `unit_rows` rows."""
     parts = [ids[i : i + unit_rows] for i in range(0, len(ids), unit_rows)]
-    return [write_unit(backend, ENCODER_ID, layout.unit_id(ENCODER_ID, p), make_rows(p, dtype)) for p in parts]
+    return [write_unit(backend, ENCODER_ID, unit_id(ENCODER_ID, p), make_rows(p, dtype)) for p in parts]
 
 
 def class_labels(n: int) -> npt.NDArray[np.int64]:

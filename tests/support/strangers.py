@@ -12,11 +12,12 @@ import numpy as np
 
 import cryoprobe
 from cryoprobe.canonical import digest
+from cryoprobe.checksummed import dump_document
 from cryoprobe.errors import CryoprobeError
-from cryoprobe.stores import layout
 from cryoprobe.stores.backends.backend import is_key
-from cryoprobe.stores.claims import Claims
-from cryoprobe.stores.store import open_store
+from cryoprobe.stores.keys import manifest_key, set_id
+from cryoprobe.stores.opening import open_store
+from cryoprobe.stores.writing.claims import Claims
 
 FIXTURE = Path(__file__).parents[1] / "fixtures" / "store-v1"
 Content = dict[str, Any]
@@ -35,7 +36,7 @@ def only(root: Path, kind: str) -> Path:
 
 def resealed(content: Content) -> bytes:
     """Return JSON whose checksum is right, whatever else is wrong with it."""
-    return layout.dump_seal({k: v for k, v in content.items() if k != "checksum"})
+    return dump_document({k: v for k, v in content.items() if k != "checksum"})
 
 
 def rewrite(root: Path, kind: str, change: Callable[[Content], object]) -> None:
@@ -46,11 +47,11 @@ def rewrite(root: Path, kind: str, change: Callable[[Content], object]) -> None:
     change(content)
     if kind == "manifests" and isinstance(content.get("dataset"), dict) and isinstance(content.get("encoder"), dict):
         content["dataset_id"], content["encoder_id"] = digest(content["dataset"]), digest(content["encoder"])
-        content["set"] = layout.set_id(content["encoder_id"], content["dataset_id"])
+        content["set"] = set_id(content["encoder_id"], content["dataset_id"])
         if content["set"] != set_before:
             path.unlink()
             (root / "sets" / set_before).rename(root / "sets" / content["set"])
-            path = root / layout.manifest_key(content["encoder_id"], content["set"])
+            path = root / manifest_key(content["encoder_id"], content["set"])
             path.parent.mkdir(exist_ok=True)
     path.write_bytes(resealed(content))
 
@@ -88,11 +89,11 @@ def _steps(place: Path | str) -> Iterator[tuple[str, Callable[[], object]]]:
         ids = store.set_ids()
     except CryoprobeError:
         ids = {}
-    for i, set_id in enumerate(sorted(ids)):
-        yield f"describe {i}", lambda set_id=set_id: store.describe(set_id)  # type: ignore[misc]
-        yield f"load {i}", lambda set_id=set_id: store.open(set_id).load()  # type: ignore[misc]
-        yield f"raw {i}", lambda set_id=set_id: list(store.open(set_id).batches(3, raw=True))  # type: ignore[misc]
-        yield f"samples {i}", lambda set_id=set_id: store.open(set_id).samples()  # type: ignore[misc]
+    for i, id_ in enumerate(sorted(ids)):
+        yield f"describe {i}", lambda id_=id_: store.describe(id_)  # type: ignore[misc]
+        yield f"load {i}", lambda id_=id_: store.open(id_).load()  # type: ignore[misc]
+        yield f"raw {i}", lambda id_=id_: list(store.open(id_).batches(3, raw=True))  # type: ignore[misc]
+        yield f"samples {i}", lambda id_=id_: store.open(id_).samples()  # type: ignore[misc]
     for folder in ("manifests", "unit-seals"):
         for encoder in sorted(p.name for p in Path(store.url).glob(f"{folder}/*") if _is_folder(p)):
             yield f"rows {encoder}", lambda encoder=encoder: _gather(store, encoder)  # type: ignore[misc]

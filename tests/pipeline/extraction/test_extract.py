@@ -20,7 +20,7 @@ from support.data import write_images
 
 import cryoprobe
 from cryoprobe.pipeline.encoders import Encoder
-from cryoprobe.stores import sample_index
+from cryoprobe.stores.local import sample_index
 
 
 class Notes(cryoprobe.Reporter):

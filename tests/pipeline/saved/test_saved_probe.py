@@ -27,6 +27,7 @@ from sklearn.svm import SVC, LinearSVC
 
 import cryoprobe
 from cryoprobe.canonical import digest
+from cryoprobe.checksummed import dump_document
 from cryoprobe.pipeline.probes.build import for_task
 from cryoprobe.pipeline.probes.closed_form.centroids import NearestMeanProbe
 from cryoprobe.pipeline.probes.closed_form.discriminant import LDAProbe
@@ -38,7 +39,6 @@ from cryoprobe.pipeline.probes.knn.neighbours import KNNProbe
 from cryoprobe.pipeline.probes.logistic import LogisticProbe
 from cryoprobe.pipeline.saved import check_savable, check_writable, load_probe, save_probe
 from cryoprobe.pipeline.tasks import MULTI_LABEL, SINGLE_LABEL
-from cryoprobe.stores.layout import dump_seal
 
 D = 12
 CLASSES = ["ash", "birch", "cedar", "dogwood"]
@@ -339,7 +339,7 @@ def forged(file: Path, tensors: dict[str, Any] | None = None, **changes: Any) ->
     tensors = {**load_file(file), **(tensors or {})}
     content = {k: v for k, v in json.loads(metadata(file)).items() if k != "checksum"}
     content |= {"tensors": tensors_digest(tensors), **changes}
-    save_file(tensors, file, metadata={"cryoprobe": dump_seal(content).decode()})
+    save_file(tensors, file, metadata={"cryoprobe": dump_document(content).decode()})
     return file
 
 

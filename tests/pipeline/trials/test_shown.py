@@ -16,9 +16,9 @@ import pytest
 from support.data import put_set
 
 import cryoprobe
+from cryoprobe.checksummed import dump_document
 from cryoprobe.errors import BadInput, NotFound
 from cryoprobe.pipeline.trials.lines import lines_of
-from cryoprobe.stores import layout
 from cryoprobe.stores.store import Store
 
 NAMES = {"model": "timm:m", "dataset": "folder:/d"}
@@ -162,7 +162,7 @@ def test_a_set_with_an_odd_name_is_probed_by_its_id(store: Path) -> None:
     manifest = json.loads(opened.backend.get(key))
     manifest["provenance"]["name"] = {"model": 5, "dataset": {"deep": 1}, "tap": None}
     del manifest["checksum"]
-    opened.backend.put(key, layout.dump_seal(manifest))
+    opened.backend.put(key, dump_document(manifest))
     for name in [name for name, _ in opened.backend.list("names/")]:
         opened.backend.delete(name)
     result = cryoprobe.probe(opened, train=manifest["set"], probe="nearest-mean")

@@ -15,8 +15,8 @@ from cryoprobe.errors import BadInput, NotFound
 from cryoprobe.pipeline.probes import draw_shots
 from cryoprobe.pipeline.protocols.draws import draw_as_mteb
 from cryoprobe.progress import Reporter
-from cryoprobe.stores import layout
 from cryoprobe.stores.backends.memory import MemoryBackend
+from cryoprobe.stores.format.marker import write_marker
 from cryoprobe.stores.store import Store
 
 CLASSES = tuple("abcdef")
@@ -335,7 +335,7 @@ def test_a_seed_is_the_first_of_a_protocols_draws(split: Store) -> None:
 
 def test_a_store_in_memory_can_be_swept_in_processes() -> None:
     backend = MemoryBackend()
-    layout.write_marker(backend)
+    write_marker(backend)
     opened = Store(backend)
     for name, n, seed in (("train", 360, 0), ("test", 120, 1)):
         put_set(opened, *rows(n, seed), classes=CLASSES, split=name)

@@ -15,9 +15,9 @@ from support.poison import LATEST, better_scores, poison
 from support.servers import serving_folder
 
 import cryoprobe
+from cryoprobe.folders import config_file
 from cryoprobe.pipeline.encoders import Encoder
 from cryoprobe.stores.feature_set import FeatureSet
-from cryoprobe.stores.folders import config_file
 from cryoprobe.stores.store import Store
 
 ROWS = 24
@@ -182,7 +182,7 @@ def test_made_up_rows_and_names_do_nothing(way: Any, forged: str, victim: Victim
     how: dict[str, Any] = {
         "k1_import_poison": {"flip": True},
         "same set": {},
-        "same time": {"flip": True, "named": victim.honest.manifest.provenance["created"]},
+        "same time": {"flip": True, "named": victim.honest.manifest.provenance.created},
         "units": {"units_alone": True},
     }[forged]
     with way(victim, poison(victim.honest, victim.folder / "evil", **how)) as store:

@@ -1,0 +1,1 @@
+"""What the objects of a store hold, and how each is read: documents, seals, names, pins, records of origin."""

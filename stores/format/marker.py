@@ -1,0 +1,110 @@
+"""The marker: the object that says that there is a store, of which version, and that it can be written safely."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from ...errors import Incompatible, NotFound
+from ..backends.backend import Backend
+from ..keys import new_attempt
+from .documents import read_json
+
+FORMAT = "cryoprobe-store"
+FORMAT_VERSION = 1
+MARKER = "cryoprobe.json"
+
+KNOWN_FEATURES: frozenset[str] = frozenset()
+"""What a marker may require of a reader beyond version 1: nothing yet."""
+
+
+def write_marker(backend: Backend) -> None:
+    """Make `backend` a store, unless it is one.
+
+    On storage whose `put_if_absent` is unproven it is tried out, once, and the marker says so.
+
+    Raises
+    ------
+    Incompatible
+        If the storage overwrites where it should write only if absent: writers would then overwrite each other's seals.
+    """
+    made = not backend.exists(MARKER) and backend.put_if_absent(MARKER, marker_document())
+    if backend.unproven and not _is_proven(backend):
+        try:
+            _try_out(backend)
+        except Incompatible:
+            if made:
+                backend.delete(MARKER)
+            raise
+        backend.put(MARKER, marker_document({**read_json(backend, MARKER), "conditional_put": True}))
+
+
+def marker_document(more: Mapping[str, Any] | None = None) -> bytes:
+    """Return the object that says that there is a store, and what more is known of it."""
+    return json.dumps({"format": FORMAT, "version": FORMAT_VERSION, **(more or {})}).encode() + b"\n"
+
+
+def _is_proven(backend: Backend) -> bool:
+    check_marker(backend)  # what is no store of ours is not written to
+    return read_json(backend, MARKER).get("conditional_put") is True
+
+
+def _try_out(backend: Backend) -> None:
+    key = f"claims/{new_attempt()}"  # advice: should it be left behind, nobody minds
+    backend.put_if_absent(key, b"first")
+    overwritten = backend.put_if_absent(key, b"second")
+    kept = backend.get(key)
+    backend.delete(key)
+    if overwritten or kept != b"first":
+        raise Incompatible(
+            f"The storage of {backend.url} does not honour conditional writes (If-None-Match): of two writers of one "
+            "object both would win, and seal sets over each other.",
+            hint="Keep the store on storage that does (Amazon S3, Google Cloud Storage, Azure, SeaweedFS, recent "
+            "MinIO, Ceph …), or in a folder.",
+            key=backend.url,
+            expected="the first of two objects",
+            found="the second",
+        )
+
+
+def check_marker(backend: Backend) -> None:
+    """Raise unless `backend` holds a store of a version that is known here.
+
+    Raises
+    ------
+    NotFound
+        If there is no store.
+    Incompatible
+        If it is something else, or newer, or requires a feature that this version does not know.
+    """
+    try:
+        marker = read_json(backend, MARKER)
+    except NotFound as e:
+        if e.key != MARKER:  # what lacks is more than the store, such as its bucket
+            raise
+        raise NotFound(
+            f"There is no feature store at {backend.url}.",
+            hint="Check the path, or make one: cryoprobe extract --model … --dataset … --store PATH",
+            key=backend.url,
+        ) from None
+    version = marker.get("version") if isinstance(marker, dict) and marker.get("format") == FORMAT else None
+    if type(version) is not int or version != FORMAT_VERSION:
+        raise Incompatible(
+            f"{backend.url} has store format {repr(version)[:40]}; this version of Cryoprobe knows {FORMAT_VERSION}.",
+            hint="Upgrade Cryoprobe: pip install -U cryoprobe",
+            key=MARKER,
+            expected=FORMAT_VERSION,
+            found=version,
+        )
+    requires = marker.get("requires", [])
+    words = requires if isinstance(requires, list) else [requires]
+    if unknown := [word for word in words if not (isinstance(word, str) and word in KNOWN_FEATURES)]:
+        raise Incompatible(
+            f"{backend.url} uses {', '.join(repr(word)[:40] for word in unknown[:8])}, which this version of Cryoprobe "
+            "does not know.",
+            hint="Upgrade Cryoprobe: pip install -U cryoprobe",
+            key=MARKER,
+            expected=sorted(KNOWN_FEATURES),
+            found=requires,
+        )

@@ -1,0 +1,95 @@
+"""Provenance: who made something, where, when and with what. Recorded beside a result, never part of its identity."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Any, Self
+
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    JsonValue,
+    ModelWrapValidatorHandler,
+    PrivateAttr,
+    ValidationError,
+    ValidatorFunctionWrapHandler,
+    WrapValidator,
+    model_serializer,
+    model_validator,
+)
+
+from ...validation import Milliseconds
+
+
+def _lenient(value: Any, check: ValidatorFunctionWrapHandler) -> Any:
+    """Return None for a value of another type: nothing is computed with it, and other writers record what they like."""
+    try:
+        return check(value)
+    except ValidationError:
+        return None
+
+
+_Text = Annotated[str | None, Field(strict=True), WrapValidator(_lenient)]
+_Number = Annotated[int | None, Field(strict=True), WrapValidator(_lenient)]
+
+
+class Provenance(BaseModel):
+    """Who made a set, where, when and with what.
+
+    What was read is kept as it was, byte for byte: unknown fields, and fields of another form than is described here
+    (they read as None), stay in `document`.
+
+    Parameters
+    ----------
+    created : int
+        When, in milliseconds since 1970, by the clock of the machine that made it; 0 if it is not recorded.
+    host, user : str or None
+    command : list or None
+        The command line, if it was one of Cryoprobe's own.
+    versions : dict or None
+        Of Python and the packages.
+    name : dict
+        The fields of the set's `Name`, as it was made.
+    batch_size, workers : int or None
+        How it was run.
+    device : str or None
+        On which the images were encoded.
+    encoded : int or None
+        Images that were encoded; the store had the other rows.
+    shared_embeddings : JSON value
+        How many different images have one embedding, see `pipeline.extraction.health`.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="allow")
+
+    created: Milliseconds = 0
+    host: _Text = None
+    user: _Text = None
+    command: Annotated[list[JsonValue] | None, WrapValidator(_lenient)] = None
+    versions: Annotated[dict[str, JsonValue] | None, WrapValidator(_lenient)] = None
+    name: dict[str, Any] = {}
+    batch_size: _Number = None
+    workers: _Number = None
+    device: _Text = None
+    encoded: _Number = None
+    shared_embeddings: JsonValue = None
+
+    _document: dict[str, JsonValue] = PrivateAttr(default_factory=dict)
+
+    @property
+    def document(self) -> dict[str, JsonValue]:
+        """The JSON object that it is stored as: just what it was made of."""
+        return self._document
+
+    @model_validator(mode="wrap")
+    @classmethod
+    def _keep(cls, value: Any, check: ModelWrapValidatorHandler[Self]) -> Self:
+        made = check(value)
+        if isinstance(value, Mapping):
+            made._document = dict(value)
+        return made
+
+    @model_serializer(mode="plain")
+    def _stored(self) -> dict[str, JsonValue]:
+        return self._document

@@ -1,0 +1,203 @@
+"""The local sample index: sample ids of files that have not changed, known from one stat call each.
+
+It lives in the user's cache folder and is an optimisation only: without it, or with it deleted, files are read and
+hashed again. As in git's index, an entry is believed only if path, size, mtime, ctime and inode agree, and if the
+file was at least two seconds old when it was hashed: a younger one may change again within the clock's resolution.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import sqlite3
+import threading
+import time
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from ...folders import cache_folder
+
+RACY_NANOSECONDS = 2_000_000_000
+
+_FAILURES = (sqlite3.Error, UnicodeError, OverflowError)
+"""What sqlite3 raises for a damaged file, and for text and numbers that it cannot hold."""
+
+# IMMEDIATE: of several processes that find no tables, all but one wait rather than fail.
+# The table `samples` of earlier versions has other ids for images of more than 8 bits, and is left alone.
+_SCHEMA = """
+BEGIN IMMEDIATE;
+CREATE TABLE IF NOT EXISTS sample_ids (
+    path BLOB PRIMARY KEY, size INTEGER, mtime_ns INTEGER, ctime_ns INTEGER, inode INTEGER, sample BLOB
+) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS views (
+    view TEXT PRIMARY KEY, fingerprint BLOB, dataset TEXT, sources TEXT
+) WITHOUT ROWID;
+COMMIT;
+"""
+
+
+class Stamp(NamedTuple):
+    """What one stat call says of a file; any change of content changes it."""
+
+    size: int
+    mtime_ns: int
+    ctime_ns: int
+    inode: int
+
+
+class View(NamedTuple):
+    """What a part of a data set amounted to when it was extracted on this machine.
+
+    Parameters
+    ----------
+    fingerprint : bytes
+        Of its source files, see `fingerprint`.
+    dataset_id : str
+    sources : tuple of Path or None
+        The files of array data; None where they are listed again (an image folder).
+    """
+
+    fingerprint: bytes
+    dataset_id: str
+    sources: tuple[Path, ...] | None
+
+
+def stamp(path: Path) -> Stamp:
+    """Stat a file. Raises OSError."""
+    s = path.stat()
+    return Stamp(s.st_size, s.st_mtime_ns, s.st_ctime_ns, s.st_ino)
+
+
+def fingerprint(paths: Iterable[Path]) -> bytes:
+    """Hash the stamps of many files, 32 bytes: what tells, by stat calls only, that one was changed, added or lost."""
+    h = hashlib.sha256()
+    for path in sorted(paths, key=os.fsencode):
+        try:
+            state = repr(tuple(stamp(path)))
+        except OSError:
+            state = "absent"
+        h.update(os.fsencode(path) + b"\0" + state.encode() + b"\n")
+    return h.digest()
+
+
+class SampleIndex:
+    """Sample ids by file, and data set ids by view; usable from several threads and processes.
+
+    A cache that cannot be opened, written or read (read-only home, damaged file, no space) is as good as empty: it
+    never fails a run.
+
+    Parameters
+    ----------
+    folder : Path, optional
+        Where ``samples.sqlite`` is kept; `cache_folder` by default.
+    trust : bool
+        Whether to believe what is there (``--rehash`` does not). What is learned is kept either way.
+    """
+
+    def __init__(self, folder: Path | None = None, *, trust: bool = True) -> None:
+        self._trust = trust
+        self._lock = threading.Lock()
+        self._database: sqlite3.Connection | None = None
+        folder = folder or cache_folder()
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            database = sqlite3.connect(folder / "samples.sqlite", timeout=10, check_same_thread=False)
+            with suppress(sqlite3.OperationalError):  # locked: another process is doing just this
+                database.execute("PRAGMA journal_mode=WAL")
+            database.execute("PRAGMA synchronous=NORMAL")
+            database.executescript(_SCHEMA)
+            self._database = database
+        except (OSError, *_FAILURES):
+            pass
+
+    def close(self) -> None:
+        """Close the database."""
+        with self._lock:
+            if self._database is not None:
+                self._database.close()
+                self._database = None
+
+    def lookup(self, paths: Sequence[Path]) -> list[bytes | None]:
+        """Return the sample id of each file whose stamp is the recorded one, None for the others."""
+        if not self._trust:
+            return [None] * len(paths)
+        found: list[bytes | None] = []
+        for path in paths:
+            row = self._one("SELECT size, mtime_ns, ctime_ns, inode, sample FROM sample_ids WHERE path = ?", _key(path))
+            try:
+                known = row is not None and tuple(row[:4]) == stamp(path)
+            except OSError:
+                known = False
+            sample = row[4] if known and row is not None else None
+            found.append(sample if isinstance(sample, bytes) and len(sample) == 32 else None)
+        return found
+
+    def record(self, entries: Sequence[tuple[Path, Stamp, bytes]], hashed_ns: int) -> None:
+        """Remember sample ids.
+
+        Parameters
+        ----------
+        entries : sequence of (path, stamp, sample id)
+            Stamps taken before the file was read.
+        hashed_ns : int
+            When reading began, `time.time_ns`; files younger than two seconds by then are left out.
+        """
+        rows = [
+            (_key(path), *stamp_, sample)
+            for path, stamp_, sample in entries
+            if max(stamp_.mtime_ns, stamp_.ctime_ns) + RACY_NANOSECONDS < hashed_ns
+        ]
+        self._write("INSERT OR REPLACE INTO sample_ids VALUES (?, ?, ?, ?, ?, ?)", rows)
+
+    def record_view(self, view: str, sources: Sequence[Path], state: bytes, dataset_id: str, *, keep: bool) -> None:
+        """Remember what a view of some files (a data set's name, split and limit) amounted to.
+
+        `state` is their `fingerprint` from before they were read: a file that was changed meanwhile then differs from
+        it. `keep` the names of the files too, where they cannot be listed anew for the price of stat calls.
+        """
+        kept = json.dumps([os.fsdecode(p) for p in sources]) if keep else None
+        row = (view, state, dataset_id, kept)
+        self._write("INSERT OR REPLACE INTO views VALUES (?, ?, ?, ?)", [row])
+
+    def view(self, view: str) -> View | None:
+        """Return what was recorded of a view, or None."""
+        row = self._one("SELECT fingerprint, dataset, sources FROM views WHERE view = ?", view)
+        if row is None or not isinstance(row[0], bytes):
+            return None
+        try:
+            sources = None if row[2] is None else tuple(Path(p) for p in json.loads(row[2]))
+        except (TypeError, ValueError):  # a damaged file
+            return None
+        return View(row[0], str(row[1]), sources)
+
+    def _one(self, query: str, key: bytes | str) -> tuple[Any, ...] | None:
+        with self._lock:
+            if self._database is None:
+                return None
+            try:
+                row: tuple[Any, ...] | None = self._database.execute(query, (key,)).fetchone()
+            except _FAILURES:
+                return None
+            return row
+
+    def _write(self, query: str, rows: Sequence[tuple[object, ...]]) -> None:
+        with self._lock:
+            if self._database is None or not rows:
+                return
+            try:
+                with self._database:
+                    self._database.executemany(query, rows)
+            except _FAILURES:
+                pass
+
+
+def now_ns() -> int:
+    """Return the time against which `SampleIndex.record` judges a file's age."""
+    return time.time_ns()
+
+
+def _key(path: Path) -> bytes:
+    return os.fsencode(path.absolute())

@@ -1,0 +1,181 @@
+"""Claims: who is encoding which unit right now, so that several extractors share the work.
+
+A claim is advice. Correctness rests on the seals alone: with every claim lost or wrong, the store stays right and
+only time is wasted. A claim whose owner is dead is taken over under the next generation number with `put_if_absent`,
+so that of several heirs one wins.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import secrets
+import threading
+import time
+from contextlib import suppress
+from types import TracebackType
+
+from ...canonical import canonical_json
+from ...errors import CryoprobeError
+from ..backends.backend import Backend
+from ..format.documents import read_json
+from ..local.processes import machine, process_start
+
+HEARTBEAT_SECONDS = 15.0
+SILENCE_SECONDS = 90.0
+"""A claim that has not changed for this long, by our own clock, belongs to the dead, or to somebody as good as dead."""
+
+
+_owners: set[str] = set()
+"""The extractors at work in this process: a claim that an earlier one could not give back must not hold us up."""
+
+
+class Claims:
+    """The claims of one extractor on units of one store.
+
+    Use it as a context manager: it keeps the claims it holds alive, and gives them back at the end.
+
+    Parameters
+    ----------
+    backend : Backend
+    heartbeat_seconds, silence_seconds : float
+        How often a held claim is renewed, and how long a foreign one may stay unchanged.
+    """
+
+    def __init__(
+        self,
+        backend: Backend,
+        heartbeat_seconds: float = HEARTBEAT_SECONDS,
+        silence_seconds: float = SILENCE_SECONDS,
+    ) -> None:
+        self._backend = backend
+        self._heartbeat_seconds = heartbeat_seconds
+        self._silence_seconds = silence_seconds
+        self._owner = secrets.token_hex(6)
+        _owners.add(self._owner)
+        self._held: dict[tuple[str, str], str] = {}  # (encoder, unit) -> key
+        self._watched: dict[str, tuple[bytes, float]] = {}  # foreign claim's key -> content, when it was first seen
+        self._lock = threading.Lock()
+        self._stop = threading.Event()
+        self._thread: threading.Thread | None = None
+
+    def __enter__(self) -> Claims:
+        self._thread = threading.Thread(target=self._keep_alive, name="cryoprobe-claims", daemon=True)
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._stop.set()
+        _owners.discard(self._owner)
+        if self._thread is not None:
+            self._thread.join()
+        for encoder_id, unit in list(self._held):
+            with suppress(CryoprobeError):  # the claim lapses by itself; the real error is on its way
+                self.release(encoder_id, unit)
+
+    def take(self, encoder_id: str, unit: str) -> bool:
+        """Claim a unit; return whether it is now ours. A claim of the dead is taken over."""
+        generations = self._generations(encoder_id, unit)
+        generation, newest = max(generations, default=(0, None))
+        if newest is not None:
+            if newest == self._held.get((encoder_id, unit)):
+                return True
+            if self._lives(newest):
+                return False
+        key = f"claims/{encoder_id}/{unit}.{generation + 1}.json"
+        if not self._backend.put_if_absent(key, self._content(0)) and not self._is_ours(key):
+            return False
+        # A listing is no snapshot: while another heir writes its claim and deletes a dead one, it can miss both. What
+        # it missed was there before ours was written, so that a second one has it.
+        if max(self._generations(encoder_id, unit), default=(0, None))[0] > generation + 1:
+            self._backend.delete(key)
+            return False
+        for _, old in generations:
+            self._backend.delete(old)
+        with self._lock:
+            self._held[encoder_id, unit] = key
+        return True
+
+    def release(self, encoder_id: str, unit: str) -> None:
+        """Give a claim back, when the unit is sealed or will not be encoded."""
+        with self._lock:
+            key = self._held.pop((encoder_id, unit), None)
+            if key is not None:
+                self._backend.delete(key)
+
+    def _generations(self, encoder_id: str, unit: str) -> list[tuple[int, str]]:
+        """Return the claims on a unit, with the number of each: the highest one stands."""
+        folder = f"claims/{encoder_id}/"
+        claim = re.compile(rf"{re.escape(folder + unit)}\.([0-9]{{1,9}})\.json")
+        matches = [claim.fullmatch(info.key) for info in self._backend.list(folder)]
+        return [(int(m[1]), m[0]) for m in matches if m]
+
+    def _is_ours(self, key: str) -> bool:
+        """Return whether a claim that exists is our own after all, the answer to its writing having been lost."""
+        try:
+            claim = read_json(self._backend, key)
+        except CryoprobeError:
+            return False
+        return isinstance(claim, dict) and claim.get("owner") == self._owner
+
+    def _lives(self, key: str) -> bool:
+        """Return whether the owner of a foreign claim may still be at work."""
+        try:
+            content = self._backend.get(key)
+            claim = read_json(self._backend, key)
+        except CryoprobeError:
+            return False  # released this instant, or damaged
+        if not isinstance(claim, dict):
+            return False
+        pid, start = claim.get("pid"), claim.get("start")
+        if claim.get("machine") == machine() and isinstance(pid, int):
+            if process_start(pid) != start:
+                return False
+            if pid == os.getpid() and claim.get("owner") not in _owners:
+                return False
+        # A process can live and yet be at a standstill: suspended, or waiting for a disk that is gone.
+        seen, since = self._watched.get(key, (None, 0.0))
+        if seen != content:
+            self._watched[key] = content, time.monotonic()
+            return True
+        return time.monotonic() - since < self._silence_seconds
+
+    def _content(self, beat: int) -> bytes:
+        pid = os.getpid()
+        return canonical_json(
+            {"beat": beat, "machine": machine(), "owner": self._owner, "pid": pid, "start": process_start(pid)}
+        )
+
+    def _keep_alive(self) -> None:
+        beat = 0
+        while not self._stop.wait(self._heartbeat_seconds):
+            beat += 1
+            with self._lock:  # a claim must not be renewed after it was released
+                for key in self._held.values():
+                    with suppress(CryoprobeError):
+                        self._backend.put(key, self._content(beat))
+
+
+def is_abandoned(content: bytes, age_seconds: float | None) -> bool:
+    """Return whether a claim's owner is dead, or has not renewed it for too long.
+
+    Parameters
+    ----------
+    content : bytes
+        Of the claim.
+    age_seconds : float or None
+        Since it was last renewed, by one clock; None where that is not known.
+    """
+    try:
+        claim = json.loads(content)
+    except (ValueError, RecursionError):
+        claim = None
+    if isinstance(claim, dict) and claim.get("machine") == machine() and isinstance(claim.get("pid"), int):
+        if process_start(claim["pid"]) != claim.get("start"):
+            return True
+        if claim["pid"] == os.getpid() and claim.get("owner") not in _owners:
+            return True
+    return age_seconds is not None and age_seconds >= SILENCE_SECONDS

@@ -1,0 +1,271 @@
+"""Which rows of an encoder a store already has, and where: the index that lets nothing be encoded twice."""
+
+from __future__ import annotations
+
+from collections.abc import Container, Iterator, Sequence
+from typing import TypeVar
+
+import numpy as np
+import numpy.typing as npt
+
+from ...errors import Corrupt, NotFound
+from ...parallel import each
+from ..backends.backend import Backend
+from ..feature_set import FeatureSet
+from ..format.manifest import Manifest, find_manifest, read_manifest
+from ..format.origins import Marks, Origin, origin_of
+from ..format.unit_seal import UnitSeal, read_unit_seal
+from ..keys import id_in, unit_seal_key
+from .fences import has_no_data, is_fenced
+from .row_sources import RowReader, SetChunk
+from .row_table import RowTable
+from .units import Rows
+
+_Source = TypeVar("_Source", "UnitSeal", FeatureSet)
+_Ids = npt.NDArray[np.uint8]
+
+
+class RowsRemoved(NotFound):
+    """Rows that an index knew are no longer in the store: their set was removed, and its data collected."""
+
+
+class RowIndex:
+    """Rows of one encoder in sealed units and sealed sets, by sample id.
+
+    What came from elsewhere and is not trusted is left out: its rows do not stand in for one's own.
+
+    Memory is 24 bytes a row, plus a few chunks while rows are gathered.
+
+    Parameters
+    ----------
+    backend : Backend
+    encoder_id : str
+    units : bool
+        Whether to index units too, or sets alone.
+    only : container of str, optional
+        Keys of the manifests of the sets to index; all by default.
+
+    Attributes
+    ----------
+    unused : dict of Origin to int
+        Rows that were left out, by where they came from.
+    """
+
+    def __init__(
+        self, backend: Backend, encoder_id: str, *, units: bool = True, only: Container[str] | None = None
+    ) -> None:
+        self.encoder_id = encoder_id
+        self._only = only
+        self._with_units = units
+        self._backend = backend
+        self._sources: list[UnitSeal | FeatureSet] = []
+        self._units: dict[str, UnitSeal] = {}
+        self._seen: set[str] = set()
+        self._left_out: set[str] = set()
+        self._counted: set[str] = set()  # units whose rows were counted with a set's
+        self.unused: dict[Origin, int] = {}
+        self._has_forgotten = False
+        self._table = RowTable()
+        self._reader = RowReader(backend, encoder_id)
+        self.refresh()
+
+    def __len__(self) -> int:
+        return len(self._table)
+
+    def refresh(self) -> None:
+        """Take in what others have sealed since the last look."""
+        listed = [info.key for info in self._backend.list(f"manifests/{self.encoder_id}/")]
+        listed = [key for key in listed if self._only is None or key in self._only]
+        sets = [found for key in self._unknown(listed) if (found := self._read_set(key)) is not None]
+        for feature_set, samples in self._trusted(f"manifests/{self.encoder_id}/", sets):
+            self._seen.update(unit_seal_key(self.encoder_id, u) for u in feature_set.manifest.units)
+            self._take_in(feature_set, samples)
+            self._seen.add(feature_set.manifest.key)
+        if not self._with_units:
+            return
+        listed = [info.key for info in self._backend.list(f"unit-seals/{self.encoder_id}/")]
+        new = [id_in(key) for key in self._unknown(listed)]
+        units = [found for found in each(self._read_unit, new) if found is not None]
+        for seal, samples in self._trusted(f"unit-seals/{self.encoder_id}/", units):
+            self._add(seal, samples)
+
+    def _unknown(self, keys: Sequence[str]) -> list[str]:
+        return [key for key in keys if key not in self._seen and key not in self._left_out]
+
+    def _trusted(self, prefix: str, found: Sequence[tuple[_Source, _Ids]]) -> Iterator[tuple[_Source, _Ids]]:
+        """Yield those of the sets or units that are trusted, and count the rows of the others."""
+        marks = Marks(self._backend, prefix) if found else None  # now: they were marked before they could be read
+        for source, samples in found:
+            seal = source if isinstance(source, UnitSeal) else source.manifest
+            key = unit_seal_key(seal.encoder, seal.unit) if isinstance(seal, UnitSeal) else seal.key
+            origin = marks.of(key, seal.checksum) if marks is not None else None
+            if origin is None:
+                yield source, samples
+            else:
+                self._left_out.add(key)
+                if isinstance(seal, Manifest):
+                    self._counted.update(seal.units)
+                if isinstance(seal, Manifest) or seal.unit not in self._counted:
+                    self.unused[origin] = self.unused.get(origin, 0) + len(samples)
+
+    def add(self, seal: UnitSeal) -> None:
+        """Take in one sealed unit; raise `RowsRemoved` where it has been removed meanwhile."""
+        try:
+            samples = seal.read(self._backend, "samples")
+        except Corrupt:
+            if self._is_gone(seal):
+                raise self._rows_removed() from None
+            raise
+        self._add(seal, samples)
+
+    def forget_if_gone(self, source: UnitSeal | SetChunk | FeatureSet) -> bool:
+        """Forget the rows of a unit or set if it is no longer sealed; return whether that is so."""
+        origin = source.feature_set if isinstance(source, SetChunk) else source
+        if not self._is_gone(origin):
+            return False
+        self._has_forgotten = True
+        for number in [n for n, s in enumerate(self._sources) if s is origin]:  # none of a unit that a set stands for
+            self._table.remove(number)
+            self._reader.forget(number)
+        if isinstance(origin, UnitSeal):
+            self._units.pop(origin.unit, None)
+            self._seen.discard(unit_seal_key(origin.encoder, origin.unit))
+        else:
+            units = (unit_seal_key(self.encoder_id, u) for u in origin.manifest.units if u not in self._units)
+            self._seen.difference_update({origin.manifest.key, *units})
+        return True
+
+    def _is_gone(self, origin: UnitSeal | FeatureSet) -> bool:
+        """Return whether a unit or set, whose data cannot be read, has been removed or replaced, or has no data.
+
+        Or soon will be: its writer sealed what a gc run is deleting, and is about to find that out (see `fences`).
+        Meanwhile a part of the data is there, and the set is left out from now on.
+        """
+        read: UnitSeal | Manifest
+        now: UnitSeal | Manifest | None
+        if isinstance(origin, UnitSeal):
+            read, now = origin, read_unit_seal(self._backend, origin.encoder, origin.unit)
+        else:
+            read, now = origin.manifest, find_manifest(self._backend, self.encoder_id, origin.id)
+        if now is None or now.attempt != read.attempt or has_no_data(self._backend, now.folder):
+            return True
+        if is_fenced(self._backend, now.folder):
+            if isinstance(origin, UnitSeal):
+                self._left_out.add(unit_seal_key(origin.encoder, origin.unit))
+            else:
+                self._left_out.add(origin.manifest.key)
+            return True
+        return False
+
+    def _rows_removed(self) -> RowsRemoved:
+        return RowsRemoved(
+            f"Rows were removed from {self._backend.url} while they were used.",
+            hint="Run the same command again.",
+            key=self.encoder_id,
+        )
+
+    def _read_set(self, key: str) -> tuple[FeatureSet, npt.NDArray[np.uint8]] | None:
+        try:
+            feature_set = FeatureSet(self._backend, read_manifest(self._backend, key))
+        except NotFound:  # removed since the listing
+            return None
+        except Corrupt:
+            if origin_of(self._backend, key, "") is not None:  # in a layer that is not trusted
+                return None
+            raise
+        try:
+            return feature_set, feature_set.samples()
+        except Corrupt:
+            if self._is_gone(feature_set) or origin_of(self._backend, key, feature_set.manifest.checksum) is not None:
+                return None
+            raise
+
+    def _read_unit(self, unit: str) -> tuple[UnitSeal, npt.NDArray[np.uint8]] | None:
+        key = unit_seal_key(self.encoder_id, unit)
+        try:
+            seal = read_unit_seal(self._backend, self.encoder_id, unit)
+        except Corrupt:
+            if origin_of(self._backend, key, "") is not None:  # in a layer that is not trusted
+                return None
+            raise
+        if seal is None:
+            return None
+        try:
+            return seal, seal.read(self._backend, "samples")
+        except Corrupt:
+            if self._is_gone(seal) or origin_of(self._backend, key, seal.checksum) is not None:
+                return None
+            raise
+
+    def _add(self, seal: UnitSeal, samples: npt.NDArray[np.uint8]) -> None:
+        self._seen.add(unit_seal_key(seal.encoder, seal.unit))
+        self._units[seal.unit] = seal
+        self._take_in(seal, samples)
+
+    def _take_in(self, source: UnitSeal | FeatureSet, samples: npt.NDArray[np.uint8]) -> None:
+        self._table.insert(len(self._sources), samples)
+        self._sources.append(source)
+
+    def find(self, ids: Sequence[bytes]) -> npt.NDArray[np.int64]:
+        """Return for each sample id the position of its row in this index, -1 where the store has none.
+
+        Positions hold until the next `add` or `refresh`.
+        """
+        return self._table.find(ids)
+
+    def missing(self, ids: Sequence[bytes]) -> list[bytes]:
+        """Return those of `ids` that have no row, in order."""
+        return [i for i, at in zip(ids, self.find(ids), strict=True) if at < 0]
+
+    def unit(self, unit: str) -> UnitSeal | None:
+        """Return the seal of a unit, if it is sealed and trusted."""
+        if unit not in self._units:
+            seal = read_unit_seal(self._backend, self.encoder_id, unit)
+            if seal is None:
+                return None
+            key = unit_seal_key(self.encoder_id, unit)
+            if origin_of(self._backend, key, seal.checksum) is not None:
+                return None
+            self._units[unit] = seal
+        return self._units[unit]
+
+    def chunk(self, ids: Sequence[bytes]) -> SetChunk | None:
+        """Return the chunk of a sealed set whose rows are exactly `ids`, if there is one."""
+        positions = self.find(ids)
+        if (positions < 0).any():
+            return None
+        where = self._table.where(positions)  # [n, 2]
+        origin, row = self._sources[int(where[0, 0])], int(where[0, 1])
+        if isinstance(origin, UnitSeal) or row % origin.chunk_rows or len(ids) != origin.chunk_rows:
+            return None
+        if (where[:, 0] != where[0, 0]).any() or (np.diff(where[:, 1]) != 1).any():
+            return None
+        return SetChunk(origin, row // origin.chunk_rows)
+
+    def gather(self, ids: Sequence[bytes]) -> Rows:
+        """Copy the rows of `ids`, in that order, from wherever they are; every chunk read is verified.
+
+        Raises
+        ------
+        RowsRemoved
+            If rows that were indexed are no longer in the store, nor elsewhere in it.
+        Corrupt
+            If a chunk is damaged, or its row is another sample's.
+        KeyError
+            If the store has no row for an id; ask `missing` first.
+        """
+        while True:
+            positions = self.find(ids)
+            if (positions < 0).any():
+                if self._has_forgotten:
+                    raise self._rows_removed()
+                raise KeyError(ids[int(np.argmin(positions))].hex())
+            where = self._table.where(positions)
+            try:
+                return self._reader.copy(ids, self._sources, where)
+            except Corrupt:
+                # Who removes rows unseals them first, so that damage can be told from what was removed on purpose.
+                gone = [s for s in {int(n) for n in where[:, 0]} if self.forget_if_gone(self._sources[s])]
+                if not gone:
+                    raise
+                self.refresh()  # a unit is removed when all its rows are in sets
