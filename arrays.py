@@ -21,6 +21,9 @@ Float32: TypeAlias = npt.NDArray[np.float32]
 Float64: TypeAlias = npt.NDArray[np.float64]
 """Numbers in float64, such as sums, weights and probabilities."""
 
+Floating: TypeAlias = npt.NDArray[np.floating[Any]]
+"""Numbers in any precision, such as features and weights as a caller gives them."""
+
 Features: TypeAlias = Float32 | Float64
 """Features of rows, [n, d], in the precision in which a probe computes."""
 Scores: TypeAlias = npt.NDArray[np.floating[Any]]

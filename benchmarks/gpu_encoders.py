@@ -101,9 +101,9 @@ def agreement(sizes: Sizes, folder: Path) -> dict[str, Any]:
     return found
 
 
-def _decode(path: Path, size: int) -> int:
-    image = Image.open(path).convert("RGB")
-    return int(np.asarray(image.resize((size, size), Image.Resampling.BICUBIC)).sum())
+def _decoded(path: Path) -> int:
+    image = Image.open(path).convert("RGB").resize((224, 224), Image.Resampling.BICUBIC)
+    return int(np.asarray(image).sum())
 
 
 def decode(sizes: Sizes, folder: Path) -> dict[str, float]:
@@ -117,15 +117,11 @@ def decode(sizes: Sizes, folder: Path) -> dict[str, float]:
         for n in counts:
             some = paths[: min(len(paths), 256 * n)]
             with makes(n) as workers:
-                list(workers.map(_small, some[:n]))
+                list(workers.map(_decoded, some[:n]))
                 begin = time.perf_counter()
-                list(workers.map(_small, some, chunksize=16))
+                list(workers.map(_decoded, some, chunksize=16))
                 found[f"{n} {kind}"] = round(len(some) / (time.perf_counter() - begin), 1)
     return found
-
-
-def _small(path: Path) -> int:
-    return _decode(path, 224)
 
 
 def speed(forward: Callable[[torch.Tensor], torch.Tensor], x: torch.Tensor, seconds: float) -> float:

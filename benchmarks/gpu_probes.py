@@ -47,9 +47,11 @@ def logistic(sizes: Sizes, _: Path) -> dict[str, Any]:
         try:
             return _fit(sizes, rows)
         except torch.cuda.OutOfMemoryError as error:
+            if rows < 2 * sizes.classes:
+                raise
             print(f"logistic: {rows} rows do not fit: {error}".split(". ")[0], file=sys.stderr, flush=True)
-            torch.cuda.empty_cache()
-            rows //= 2
+        torch.cuda.empty_cache()  # here: the error held on to the rows
+        rows //= 2
 
 
 def _fit(sizes: Sizes, rows: int) -> dict[str, Any]:

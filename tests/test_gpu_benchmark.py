@@ -14,7 +14,9 @@ import cryoprobe
 SCRIPT = Path(cryoprobe.__file__).resolve().parent / "benchmarks" / "gpu.py"
 
 
-@pytest.mark.slow
+pytestmark = pytest.mark.slow
+
+
 def test_every_part_runs_in_small() -> None:
     done = subprocess.run([sys.executable, str(SCRIPT), "--small"], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr

@@ -116,15 +116,21 @@ def table(
         for line in tables.full(columns, cells, numeric):
             print(line)
         return
-    fitted = tables.fit(columns, cells, numeric, screen.width, spare)
+    same, spare = constant(columns, cells), tables.default_spare(columns) if spare is None else spare
+    # Words that are the same in all rows go first: a line says them.
+    words = [
+        head for head, number in zip(columns, numeric, strict=True) if head in same and head in spare and not number
+    ]
+    fitted = tables.fit(columns, cells, numeric, screen.width, [*words, *(head for head in spare if head not in words)])
     _styled(screen, fitted.head, "bold")
     # Rich is slow for thousands of rows, and they have no style. Its file may be another one than standard output.
     print(*fitted.lines, sep="\n", end="\n" if fitted.lines else "", file=screen.file, flush=True)
-    same = {head: cells[0][columns.index(head)] for head in fitted.left_out if head in constant(columns, cells)}
-    if told := [f"{head} {value}" for head, value in same.items() if value not in ("", "-")]:
-        for line in textwrap.wrap(f"The same in all rows: {', '.join(told)}", screen.width, subsequent_indent="  "):
+    left_out = [head for head in fitted.left_out if head not in same]
+    shared = [f"{head} {cells[0][columns.index(head)]}" for head in fitted.left_out if head in same]
+    if shared := [text for text in shared if not text.endswith((" ", " -"))]:
+        for line in textwrap.wrap(f"The same in all rows: {', '.join(shared)}", screen.width, subsequent_indent="  "):
             _styled(screen, line, "dim")
-    if left_out := [head for head in fitted.left_out if head not in same]:
+    if left_out:
         named = f"Left out: {', '.join(left_out)} ({more})"
         counted = f"{count(len(left_out), 'column')} left out ({more})"
         _styled(screen, named if len(named) <= screen.width else counted, "dim")

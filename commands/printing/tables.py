@@ -65,7 +65,7 @@ def fit(
     cells: Sequence[Sequence[str]],
     numeric: Sequence[bool],
     width: int,
-    spare: Sequence[str] | None = None,
+    spare: Sequence[str],
 ) -> Fitted:
     """Return a table that is no wider than a terminal.
 
@@ -79,8 +79,8 @@ def fit(
         Of each column, whether it has numbers, which stand at the right.
     width : int
         Of the terminal, in cells.
-    spare : sequence of str, optional
-        Heads of columns that may be left out, the least important first; by default all but the first, from the right.
+    spare : sequence of str
+        Heads of columns that may be left out, the least important first; see `default_spare`.
 
     Returns
     -------
@@ -90,7 +90,7 @@ def fit(
         _Column(head, [row[i] for row in cells], number)
         for i, (head, number) in enumerate(zip(columns, numeric, strict=True))
     ]
-    kept = _kept(sides, width, _default_spare(columns) if spare is None else spare)
+    kept = _kept(sides, width, spare)
     _share(kept, width)
     shown = [side.shown() for side in kept]
     lines = [line for row in zip(*shown, strict=True) for line in _row(row, kept)]
@@ -143,7 +143,8 @@ def _at_least(value: str, needed: int, bound: int) -> int:
     return needed if needed <= whole else bound
 
 
-def _default_spare(columns: Sequence[str]) -> list[str]:
+def default_spare(columns: Sequence[str]) -> list[str]:
+    """Return all heads but the first, from the right; a few that seldom matter come first, and prose last."""
     first = [head for head in _SPARE if head in columns[1:]]
     prose = [head for head in columns[1:] if head in _PROSE]
     return [*first, *(head for head in reversed(columns[1:]) if head not in (*first, *prose)), *reversed(prose)]
@@ -153,10 +154,13 @@ def _kept(sides: Sequence[_Column], width: int, spare: Sequence[str]) -> list[_C
     """Choose columns, the most important first, as long as there is room for each at its least."""
     kept = [side for side in sides if side.head not in spare]
     named = {side.head: side for side in sides}
-    # A column in which nothing stands goes before one in which something does.
+    # A column in which nothing stands goes before one in which something does, however much room that would need.
     rest = sorted((named[head] for head in reversed(spare) if head in named), key=lambda side: side.empty)
+    full = False
     for side in rest:
-        if sum(s.least + len(_GAP) for s in kept) + side.least <= width:
+        fits = sum(s.least + len(_GAP) for s in kept) + side.least <= width
+        full |= not fits
+        if fits and not (full and side.empty):
             kept.append(side)
     return [side for side in sides if side in kept]
 

@@ -131,12 +131,12 @@ def trials(found: Sequence[Trial], *, form: str = "table", sort: str = "") -> No
         out(every)
         return
     rows = [_line_row(line) for line in lines]
-    same = [name for name in constant(_COLUMNS, rows) if name not in ("trial", "score")]
     if form == "table":
         # What is the same in all rows goes first, then the least important. In the end is what came of which trial.
+        same = [name for name in constant(_COLUMNS, rows) if name not in ("trial", "score")]
         table(_COLUMNS, rows, spare=[*same, *(name for name in _SPARE if name not in same)])
         return
-    left_out = {*same, "trial", "run"} - {"dataset", "model"}
+    left_out = {*constant(_COLUMNS, rows), "trial", "run"} - {"score", "dataset", "model"}
     kept = [i for i, name in enumerate(_COLUMNS) if name not in left_out]
     cells = [[cell_text(_COLUMNS[i], row[i]) for i in kept] for row in rows]
     out((markdown_table if form == "md" else latex_table)([_COLUMNS[i] for i in kept], cells))

@@ -46,7 +46,7 @@ def check_parts(
     parts = {"train": train, "test": test} if val is None else {"train": train, "validation": val, "test": test}
     columns = {name: _check_part(name, part, n_classes) for name, part in parts.items()}
     for name, part in parts.items():
-        if part.x.shape[1] != train.x.shape[1] or part.task is not train.task:
+        if part.x.shape[1] != train.x.shape[1] or part.task != train.task:
             raise BadInput(
                 f"the {name} part does not match train: other dimensions, or other kind of labels",
                 hint="Take both parts from feature sets of one encoder and one data set.",

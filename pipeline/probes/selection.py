@@ -21,7 +21,7 @@ _IF_CHOOSES = ("roc_auc", "mean_top1_top5")
 """Scores that a point has only if they choose."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class CurvePoint(Mapping[str, float | int | bool | None]):
     """One value of a parameter: how it scored on validation rows, and how its fit ended.
 

@@ -112,6 +112,8 @@ def _codes_and_classes(estimator: Any, y: Any, *, flags: bool) -> tuple[Int64, A
         if not np.isin(given, (0, 1)).all():
             raise ValueError("Labels [n, C] must be flags, 0 or 1.")
         return given.astype(np.int64, copy=False), np.arange(given.shape[1])
+    if flags and np.ndim(y) == 2 and np.shape(y)[1] > 1:
+        raise ValueError(f"y must be class labels [n], or flags of 0 and 1 [n, C], not numbers of shape {np.shape(y)}.")
     y = column_or_1d(y, warn=True)
     check_classification_targets(y)
     classes, codes = np.unique(y, return_inverse=True)

@@ -75,7 +75,7 @@ class TestScores(NamedTuple):
 
 
 class Task(ABC):
-    """One kind of targets. Has no state: `SINGLE_LABEL` and `MULTI_LABEL` are all there are.
+    """One kind of targets. Has no state: two tasks of one kind are equal.
 
     Attributes
     ----------
@@ -96,6 +96,15 @@ class Task(ABC):
     exclusive: ClassVar[bool]
     targets: ClassVar[Literal["labels", "flags"]]
     dtype: ClassVar[type[np.generic]]
+
+    def __repr__(self) -> str:
+        return f"<{self.name}>"
+
+    def __eq__(self, other: object) -> bool:
+        return type(other) is type(self)  # also of one that came from another process
+
+    def __hash__(self) -> int:
+        return hash(type(self))
 
     # Targets
 

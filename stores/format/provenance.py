@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping
 from typing import Annotated, Any, Self
 
@@ -38,7 +39,7 @@ class Provenance(BaseModel):
     """Who made a set, where, when and with what.
 
     What was read is kept as it was, byte for byte: unknown fields, and fields of another form than is described here
-    (they read as None), stay in `document`.
+    (they read as None), stay in `document`. To change a field, make another one of a changed document.
 
     Parameters
     ----------
@@ -79,8 +80,8 @@ class Provenance(BaseModel):
 
     @property
     def document(self) -> dict[str, JsonValue]:
-        """The JSON object that it is stored as: just what it was made of."""
-        return self._document
+        """The JSON object that it is stored as: just what it was made of. A copy."""
+        return copy.deepcopy(self._document)
 
     @model_validator(mode="wrap")
     @classmethod

@@ -152,6 +152,6 @@ def test_a_sweep_in_processes_is_interrupted_with_one_line(store: Path) -> None:
     assert said[-1]
     os.killpg(process.pid, signal.SIGINT)
     rest = process.stderr.read()
-    assert process.wait() == 130
+    assert process.wait() == 130, [*said, rest]
     assert "Traceback" not in rest
     assert "cryoprobe: Interrupted" in rest

@@ -206,8 +206,8 @@ class TestWhatFits:
     def test_what_is_left_out_is_said_in_one_line(self, shown: Shown) -> None:
         text = shown(120, console.named_sets, named_sets())
         heads = text.splitlines()[0]
-        assert text.splitlines()[-1] == "The same in all rows: size 2.5 GiB, extracted 2026-11-25 09:18"
-        assert not {"size", "extracted"} & {*heads.split()}
+        assert text.splitlines()[-1] == "The same in all rows: tap post_projection, size 2.5 GiB"
+        assert not {"tap", "size"} & {*heads.split()}
         narrow = shown(60, trial_tables.trials, stored_trials())
         assert narrow.splitlines()[-1] == "3 columns left out (a wider terminal or --json has all)"
         assert "left out" not in shown(300, console.named_sets, named_sets()).lower()

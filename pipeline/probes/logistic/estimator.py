@@ -12,7 +12,7 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils.class_weight import compute_class_weight
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted
 
-from ....arrays import Array, Float64, Int64, Scores
+from ....arrays import Array, Float64, Floating, Int64
 from ..sklearn_input import Labelled, TakesFlags, as_numpy, check_labelled, check_labels, check_rows
 from .path import Path, Precision, fit_path
 from .rotated import Rotated
@@ -21,7 +21,7 @@ from .rows import Stored, StreamRows, stream
 if TYPE_CHECKING:
     import torch
 
-    FitRows: TypeAlias = Scores | torch.Tensor | Rotated | Stored
+    FitRows: TypeAlias = Floating | torch.Tensor | Rotated | Stored
 
 
 class LogisticProbe(TakesFlags, ClassifierMixin, BaseEstimator):  # type: ignore[misc]

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypedDict, Unpack
 
 import numpy as np
 
-from ....arrays import Array, Float64, Int64, Mask, Scores
+from ....arrays import Array, Float64, Floating, Int64, Mask
 from ....errors import BadInput
 from ..block_threads import BlockThreads
 from .certificate import class_weights
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 Precision = Literal["auto", "float32", "float64"]
 
-_WORTH_A_TEAM = 1 << 19
+_WORTH_THREADS = 1 << 19
 """Entries of the features from which several threads pay."""
 
 _SMALL = 1 << 22
@@ -137,11 +137,11 @@ class Path:
 
 
 def fit_path(
-    x: Scores | torch.Tensor | Rows,
+    x: Floating | torch.Tensor | Rows,
     y: Array | torch.Tensor,
     lambdas: Sequence[float] | Float64,
     *,
-    sample_weight: Scores | torch.Tensor | None = None,
+    sample_weight: Floating | torch.Tensor | None = None,
     start: tuple[Float64, Float64] | None = None,
     report: Callable[[str], None] | None = None,
     **options: Unpack[PathArguments],
@@ -190,7 +190,7 @@ def fit_path(
         return _without_fit(fitted, penalties, rows.d)
     types, weighted = _types(x, asked.precision), fitted.weighted
     count = asked.threads if asked.threads is not None else torch.get_num_threads()
-    alone = rows.n * rows.d < _WORTH_A_TEAM or rows.device.type != "cpu"
+    alone = rows.n * rows.d < _WORTH_THREADS or rows.device.type != "cpu"
     with BlockThreads(count, workers=not alone) as pool:
         problem = pose(
             rows, weighted, types[0], pool, orthogonal=types[-1], n_penalties=len(penalties),

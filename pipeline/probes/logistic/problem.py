@@ -120,8 +120,6 @@ def pose(
     if isinstance(rows, Rotated):
         axes, sample = rows.sample(weighted, pool)
     else:
-        if memory is None:
-            memory = free_memory(rows.device)
         limit = _sample_size(rows, weighted, n_penalties, at_once, memory)
         fast = fast_type(rows.n * rows.d, rows.device, dtype)
         axes, sample = sample_rows(rows, weighted, limit, fast, pool, orthogonal=orthogonal)
@@ -135,14 +133,18 @@ def _sample_size(rows: Rows, weighted: WeightedTargets, n_penalties: int, at_onc
     they are rotated, and a float32 probability for each head. The rest is for blocks on their way, whose number does
     not depend on the number of rows, and for weights.
     """
-    if memory is None:
+    allowed = memory if memory is not None else free_memory(rows.device)
+    if allowed is None:
         return rows.n
     heads = weighted.n_classes if weighted.softmax else weighted.targets.shape[1]
     weights = 12 * 8 * n_penalties * heads * rows.d
     heads *= at_once
     fixed = 4 * rows.d * rows.d * 4 + weights + 8 * (32 << 20)
-    count = (memory - fixed) // (8 * rows.d + 8 * heads)
-    if count < min(rows.n, 2 * rows.d):
+    count = (allowed - fixed) // (8 * rows.d + 8 * heads)
+    enough = min(rows.n, 2 * rows.d)
+    if memory is None:
+        return min(rows.n, max(count, enough))  # where that is too much after all, the device says so
+    if count < enough:
         least = fixed + 2 * rows.d * (8 * rows.d + 8 * heads)
         raise BadInput(
             f"{memory / 2**20:.0f} MiB are too little for {heads} heads of {rows.d} features",

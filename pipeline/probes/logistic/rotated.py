@@ -10,7 +10,7 @@ import copy
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from ....arrays import Array, Scores
+from ....arrays import Array, Floating
 from ....errors import BadInput
 from ..block_threads import BlockThreads
 from .axes import PIECE, Axes, rotate_
@@ -60,7 +60,7 @@ class Rotated:
     (1, 1, 3)
     """
 
-    def __init__(self, x: Scores | torch.Tensor, *, threads: int | None = None) -> None:
+    def __init__(self, x: Floating | torch.Tensor, *, threads: int | None = None) -> None:
         import torch
 
         features = as_tensor(x)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
-from ....arrays import Array, Float32, Scores
+from ....arrays import Array, Float32, Floating
 from ....errors import BadInput
 
 if TYPE_CHECKING:
@@ -84,7 +84,7 @@ class StreamRows:
         While iterating, if the arrays are not n rows of d.
     """
 
-    def __init__(self, read: Callable[[], Iterable[Scores]], n: int, d: int, device: torch.device) -> None:
+    def __init__(self, read: Callable[[], Iterable[Floating]], n: int, d: int, device: torch.device) -> None:
         self._read = read
         self.n, self.d = n, d
         self.device = device
