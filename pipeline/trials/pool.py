@@ -7,7 +7,9 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import cache, partial
+from types import FrameType
 
 from .key import TrialKey
 from .plan import TrialPlan
@@ -41,6 +43,44 @@ def run_all(
         Processes; by default one for each core where that is likely to pay, else none beside this one.
     progress : callable
     """
+    with noticing_interrupts() as check:
+        for done in _run_all(rows, plan, keys, jobs, progress):
+            yield done
+            check()
+
+
+@contextmanager
+def noticing_interrupts() -> Iterator[Callable[[], None]]:
+    """Yield a check that raises KeyboardInterrupt after a Ctrl-C that was swallowed.
+
+    Python raises it wherever the main thread is. In a destructor or a callback, or within a library that catches
+    everything, it gets lost, and hours of trials would go on.
+    """
+    before = signal.getsignal(signal.SIGINT)
+    # Only the main thread may set a handler; and whoever has one of their own keeps it.
+    if threading.current_thread() is not threading.main_thread() or before is not signal.default_int_handler:
+        yield lambda: None
+        return
+    pressed = threading.Event()
+
+    def handler(number: int, frame: FrameType | None) -> None:
+        pressed.set()
+        signal.default_int_handler(number, frame)
+
+    def check() -> None:
+        if pressed.is_set():
+            raise KeyboardInterrupt
+
+    signal.signal(signal.SIGINT, handler)
+    try:
+        yield check
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def _run_all(
+    rows: TrialRows, plan: TrialPlan, keys: Sequence[TrialKey], jobs: int | None, progress: Callable[[str], None]
+) -> Iterator[tuple[TrialKey, Measured]]:
     count = _processes(rows, keys) if jobs is None else jobs
     if count <= 1 or rows.streamed or len(keys) < 2:
         for key in keys:
