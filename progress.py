@@ -1,11 +1,9 @@
-"""Progress of a long task: what it tells whoever watches. `progress_bar` shows it; a program may bring its own."""
+"""Progress of a long task: what it tells whoever watches. `reporting` says who that is."""
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from importlib.util import find_spec
 from typing import Literal, TypeVar
 
 Unit = Literal["samples", "objects", "bytes"]
@@ -60,27 +58,3 @@ class Reporter:
             for item in items:
                 self.advance(1)
                 yield item
-
-
-def reporter_for(progress: bool, reporter: Reporter | None) -> Reporter:
-    """Return who is told how far a call is: what the parameters `progress` and `reporter` of a public function mean.
-
-    Parameters
-    ----------
-    progress : bool
-        Show a bar if a person can see it: if standard error is a terminal, or in a notebook with ipywidgets.
-    reporter : Reporter, optional
-        Is told instead.
-    """
-    if reporter is not None:
-        return reporter
-    if progress and _is_watched():
-        from .progress_bar import Bar
-
-        return Bar()
-    return Reporter()
-
-
-def _is_watched() -> bool:
-    terminal = sys.stderr is not None and sys.stderr.isatty()
-    return terminal or ("ipykernel" in sys.modules and find_spec("ipywidgets") is not None)

@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Unpack
 
-from ..progress import Reporter, reporter_for
+from ..progress import Reporter
+from ..reporting import reporter_for
 from ..stores.local.sample_index import SampleIndex
 from ..stores.opening import open_store
 from ..stores.store import Store

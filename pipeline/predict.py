@@ -16,7 +16,8 @@ from ..amounts import count
 from ..arrays import Float64
 from ..errors import BadInput, Conflict, CryoprobeError, NotFound
 from ..parallel import ordered_map
-from ..progress import Reporter, reporter_for
+from ..progress import Reporter
+from ..reporting import reporter_for
 from .datasets.base import UndecodableImage
 from .datasets.folders import images_below
 from .datasets.images import decode_file

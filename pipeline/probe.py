@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import NamedTuple, Unpack
 
 from ..errors import ReadOnly, Unavailable
-from ..progress import Reporter, reporter_for
+from ..progress import Reporter
+from ..reporting import reporter_for
 from ..stores.opening import open_store
 from ..stores.store import Store
 from .keywords import check_names, read, takes

@@ -8,7 +8,8 @@ from pathlib import Path
 
 from pydantic import JsonValue
 
-from ..progress import Reporter, reporter_for
+from ..progress import Reporter
+from ..reporting import reporter_for
 from ..stores.opening import open_store
 from .extract import extract
 from .extraction.result import ExtractedSet

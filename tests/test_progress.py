@@ -17,8 +17,9 @@ import pytest
 from support.data import Heard, put_set
 
 import cryoprobe
-from cryoprobe.progress import Reporter, reporter_for
+from cryoprobe.progress import Reporter
 from cryoprobe.progress_bar import Bar
+from cryoprobe.reporting import reporter_for
 
 Task = Callable[..., Any]
 

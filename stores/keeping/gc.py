@@ -19,7 +19,8 @@ from pathlib import Path
 from ...checksummed import checksum_holds, dump_document
 from ...errors import BadInput, CryoprobeError, NotFound, Unavailable
 from ...parallel import run_each
-from ...progress import Reporter, reporter_for
+from ...progress import Reporter
+from ...reporting import reporter_for
 from ..backends.backend import Backend
 from ..format.documents import read_json
 from ..format.pins_and_removals import removals

@@ -15,7 +15,8 @@ from pathlib import Path
 from ...checksummed import dump_document
 from ...errors import Conflict, Corrupt, CryoprobeError, NotFound
 from ...parallel import each
-from ...progress import Reporter, reporter_for
+from ...progress import Reporter
+from ...reporting import reporter_for
 from ..backends.backend import Backend
 from ..feature_set import FeatureSet
 from ..format.manifest import Manifest, read_manifest

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from ...progress import Reporter, reporter_for
+from ...progress import Reporter
+from ...reporting import reporter_for
 from ..format.origins import arriving
 from ..keys import id_in
 from ..local.config import is_trusted

@@ -13,7 +13,8 @@ from typing import NamedTuple
 
 from ...errors import BadInput, Corrupt, Incompatible, NotFound, Unavailable
 from ...parallel import each
-from ...progress import Reporter, reporter_for
+from ...progress import Reporter
+from ...reporting import reporter_for
 from ..backends.backend import Backend
 from ..chunks import ObjectRecord, record_of
 from ..format.manifest import read_manifest

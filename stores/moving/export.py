@@ -19,7 +19,8 @@ import numpy as np
 from ...arrays import Array, Targets
 from ...errors import BadInput
 from ...files import replacing
-from ...progress import Reporter, reporter_for
+from ...progress import Reporter
+from ...reporting import reporter_for
 from ..feature_set import FeatureSet, Float
 from ..opening import open_store
 from ..store import Store

@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import TypedDict, Unpack
 
 from ...errors import BadInput, NotFound
-from ...progress import Reporter, reporter_for
+from ...progress import Reporter
+from ...reporting import reporter_for
 from ..backends.local import LocalBackend
 from ..backends.locations import layers_at
 from ..backends.memory import MemoryBackend

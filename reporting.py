@@ -1,0 +1,32 @@
+"""Who is told how far a call is: a bar that a person watches, a reporter of the caller's own, or nobody."""
+
+from __future__ import annotations
+
+import sys
+from importlib.util import find_spec
+
+from .progress import Reporter
+
+
+def reporter_for(progress: bool, reporter: Reporter | None) -> Reporter:
+    """Return who is told how far a call is: what the parameters `progress` and `reporter` of a public function mean.
+
+    Parameters
+    ----------
+    progress : bool
+        Show a bar if a person can see it: if standard error is a terminal, or in a notebook with ipywidgets.
+    reporter : Reporter, optional
+        Is told instead.
+    """
+    if reporter is not None:
+        return reporter
+    if progress and _is_watched():
+        from .progress_bar import Bar
+
+        return Bar()
+    return Reporter()
+
+
+def _is_watched() -> bool:
+    terminal = sys.stderr is not None and sys.stderr.isatty()
+    return terminal or ("ipykernel" in sys.modules and find_spec("ipywidgets") is not None)
