@@ -20,9 +20,9 @@ quickstart: $(VENV)/.quickstart
 test: $(VENV)/.dev
 	$(PYTEST)
 
-# The inner loop: without an S3 server, and without tests that take long.
+# The inner loop: without an S3 server, and without tests that take long (tests/support/long_tests.py).
 test-fast: $(VENV)/.dev
-	$(PYTEST) -m "not slow and not s3"
+	$(PYTEST) -m "not slow and not long and not s3"
 
 # The store needs no torch: its tests on the newest Python that is there, with the newest zarr that pip finds for it.
 test-stores:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from hypothesis import settings
+from support.long_tests import function_of, long_tests
 from support.servers import ACCESS, BUCKET, s3_server, weed
 
 os.environ["HF_HUB_OFFLINE"] = "1"
@@ -25,8 +26,11 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 
 @pytest.hookimpl(tryfirst=True)  # before tests are chosen by their marks
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark the tests that need the S3 server."""
+    """Mark the tests that need the S3 server, and those that took long when it was measured."""
+    long = long_tests()
     for item in items:
+        if function_of(item.nodeid) in long:
+            item.add_marker(pytest.mark.long)
         chosen = getattr(getattr(item, "callspec", None), "params", {}).values()
         names = [*getattr(item, "fixturenames", ()), *(value for value in chosen if isinstance(value, str))]
         if {"s3", "s3_endpoint"} & {*names}:
