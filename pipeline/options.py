@@ -25,7 +25,8 @@ _MOST_THREADS = 8
 
 
 class _Options(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    # Built when it is first used: `extract` needs nothing of the options of `probe`.
+    model_config = ConfigDict(defer_build=True, frozen=True, extra="forbid")
 
 
 class EncoderOptions(_Options):

@@ -67,14 +67,14 @@ class Provenance(BaseModel):
     created: Milliseconds = 0
     host: _Text = None
     user: _Text = None
-    command: Annotated[list[JsonValue] | None, WrapValidator(_lenient)] = None
-    versions: Annotated[dict[str, JsonValue] | None, WrapValidator(_lenient)] = None
+    command: Annotated[list[Any] | None, WrapValidator(_lenient)] = None
+    versions: Annotated[dict[str, Any] | None, WrapValidator(_lenient)] = None
     name: dict[str, Any] = {}
     batch_size: _Number = None
     workers: _Number = None
     device: _Text = None
     encoded: _Number = None
-    shared_embeddings: JsonValue = None
+    shared_embeddings: Any = None
 
     _document: dict[str, JsonValue] = PrivateAttr(default_factory=dict)
 
@@ -92,5 +92,5 @@ class Provenance(BaseModel):
         return made
 
     @model_serializer(mode="plain")
-    def _stored(self) -> dict[str, JsonValue]:
+    def _stored(self) -> dict[str, Any]:
         return self._document
