@@ -6,11 +6,10 @@
 
 Models have random weights and images are made here: neither changes the arithmetic. Encoders alone are timed on images
 that are on the device already; the pipeline reads JPEG files of 500 x 375 (in the page cache), hashes, decodes,
-transforms, encodes and seals. A part that fails is reported under its name, and the others run; the exit code is then
-1.
+transforms, encodes and seals. A part that fails is reported under its name, and the others run; the exit code is 1.
 
-A machine without a network that has torch, timm and scikit-learn needs these wheels beside them: zarr, numcodecs, donfig,
-google-crc32c, pydantic, pydantic-core, annotated-types, typing-inspection and rfc8785.
+A machine without a network that has torch, timm and scikit-learn needs these wheels beside them: zarr, numcodecs,
+donfig, google-crc32c, pydantic, pydantic-core, annotated-types, typing-inspection and rfc8785.
 """
 
 from __future__ import annotations
