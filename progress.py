@@ -1,4 +1,4 @@
-"""Progress of a long task: what it tells whoever watches. `reporting` says who that is."""
+"""Progress of a long task, and the `Reporter` that receives it. `reporting` chooses one."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Who is told how far a call is: a bar that a person watches, a reporter of the caller's own, or nobody."""
+"""Which reporter receives the progress of a call: a bar, the caller's own, or one that shows nothing."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from .progress import Reporter
 
 
 def reporter_for(progress: bool, reporter: Reporter | None) -> Reporter:
-    """Return who is told how far a call is: what the parameters `progress` and `reporter` of a public function mean.
+    """Return the reporter that the parameters `progress` and `reporter` of a public function ask for.
 
     Parameters
     ----------

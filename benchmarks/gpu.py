@@ -64,7 +64,7 @@ def main() -> int:
         parser.error("there is no GPU here; --small runs on a CPU")
     if unknown := set(asked.parts.split(",")) - set(PARTS):
         parser.error(f"no such part: {', '.join(sorted(unknown))}; there are {', '.join(PARTS)}")
-    sizes = Sizes.small(device) if asked.small else Sizes.full(device)
+    sizes = Sizes.small(device) if asked.small else Sizes(device)
     found: dict[str, Any] = {"machine": machine(device), "small": asked.small}
     failed = False
     with tempfile.TemporaryDirectory() as folder:

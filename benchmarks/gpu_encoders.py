@@ -55,13 +55,14 @@ def make_jpegs(folder: Path, count: int) -> list[Path]:
 @contextmanager
 def arithmetic(precision: str) -> Iterator[None]:
     """Let float32 products be IEEE's, or NVIDIA's TF32."""
-    before = torch.get_float32_matmul_precision()
+    products, convolutions = torch.get_float32_matmul_precision(), torch.backends.cudnn.allow_tf32
     torch.set_float32_matmul_precision("high" if precision == "tf32" else "highest")
     torch.backends.cudnn.allow_tf32 = precision == "tf32"
     try:
         yield
     finally:
-        torch.set_float32_matmul_precision(before)
+        torch.set_float32_matmul_precision(products)
+        torch.backends.cudnn.allow_tf32 = convolutions
 
 
 def encoder(name: str, device: torch.device, precision: str) -> torch.nn.Module:
@@ -188,7 +189,7 @@ def _first_tap(made: Any, x: torch.Tensor) -> torch.Tensor:
 
 @contextmanager
 def busy_share(device: torch.device) -> Iterator[Callable[[], float | None]]:
-    """Sample the driver's count of how busy the GPU is, twenty times a second; None where there is no such count."""
+    """Ask the driver twenty times a second how busy the GPU is; the mean, or None if it cannot say."""
     samples: list[int] = []
     ended = threading.Event()
     sample: Callable[[], int] | None = partial(torch.cuda.utilization, device) if device.type == "cuda" else None

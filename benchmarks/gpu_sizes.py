@@ -9,7 +9,7 @@ import torch
 
 @dataclass(frozen=True)
 class Sizes:
-    """How much is done.
+    """How much is done; the defaults are what one H100 does in five minutes.
 
     Parameters
     ----------
@@ -50,11 +50,6 @@ class Sizes:
     queries: int = 50_000
     penalties: int = 45
     budget: float = 150.0
-
-    @classmethod
-    def full(cls, device: torch.device) -> Sizes:
-        """Return what one H100 does in five minutes."""
-        return cls(device)
 
     @classmethod
     def small(cls, device: torch.device) -> Sizes:

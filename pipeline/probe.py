@@ -67,7 +67,8 @@ def probe(
     check_names("probe", options, SetOptions, ProbeOptions, TrialRunOptions)
     where, asked, running = read(SetOptions, options), read(ProbeOptions, options), read(TrialRunOptions, options)
     plan = plan_of(asked)
-    draws_and_seeds(plan, asked, SINGLE_LABEL)  # refuses what is out of range before anything is looked for
+    # Refuses what is out of range before anything is looked for. That does not depend on the task, unknown so far.
+    draws_and_seeds(plan, asked, SINGLE_LABEL)
     opened = open_store(store)
     sets = find_sets(opened, where, plan)
     notes = [*sets.doubts, *changes(sets, where.data_root)]

@@ -97,7 +97,7 @@ def table(
 ) -> None:
     """Print a table: fitted to a terminal, whole where it is piped (to be cut and grepped).
 
-    Of columns for which there is no room, those that are the same in all rows are told in a line below.
+    A line below gives the columns that did not fit, with the value of those that are the same in all rows.
 
     Parameters
     ----------

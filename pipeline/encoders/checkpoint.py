@@ -145,8 +145,8 @@ def _unreadable(path: Path, error: Exception) -> BadInput:
 
 def _reason(error: pickle.UnpicklingError) -> str:
     """Pick from torch's long explanation the one line that says what it met."""
-    told = [line.strip() for line in str(error).splitlines() if "nsupported" in line and "file an issue" not in line]
-    return f"it holds more than tensors ({told[0].rstrip('.')})" if told else "it holds more than tensors"
+    named = [line.strip() for line in str(error).splitlines() if "nsupported" in line and "file an issue" not in line]
+    return f"it holds more than tensors ({named[0].rstrip('.')})" if named else "it holds more than tensors"
 
 
 def _unwrap(content: object, path: Path) -> dict[str, torch.Tensor]:

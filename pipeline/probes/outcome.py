@@ -141,7 +141,7 @@ def _how_far(final: Fitted) -> str:
 def _probability_warnings(
     metrics: ClassificationMetrics | MultilabelMetrics, prediction: Prediction, test: LabelledFeatures
 ) -> list[str]:
-    """Say of which rows the likelihood and calibration are, if not of all, or why there are none."""
+    """Warn if likelihood and calibration are computed on a part of the rows, or not at all."""
     p = prediction.probabilities
     if p is None:
         return []

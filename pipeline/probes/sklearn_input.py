@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from sklearn.utils.multiclass import check_classification_targets, type_of_target
-from sklearn.utils.validation import check_array, check_is_fitted, column_or_1d
+from sklearn.utils.validation import check_array, check_is_fitted, column_or_1d, validate_data
 
 from ...arrays import Array, Features, Float64, Indices, Int64
 
@@ -94,7 +94,7 @@ def check_labelled(estimator: Any, X: Any, y: Any, *, flags: bool = False) -> La
 
 
 def check_labels(estimator: Any, x: Any, y: Any, *, flags: bool = False) -> Labelled:
-    """Check the labels alone of rows that are no numpy array, and checked elsewhere: tensors, or blocks of a stream.
+    """Check the labels of rows that are checked elsewhere: tensors, or blocks of a stream.
 
     Raises
     ------
@@ -216,6 +216,4 @@ def _validated(estimator: Any, X: Any, y: Any = None, *, flags: bool = False) ->
         how["reset"] = False
     else:
         how.update(y=y, multi_output=flags)
-    from sklearn.utils.validation import validate_data
-
     return validate_data(estimator, X, **how)

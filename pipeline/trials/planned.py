@@ -155,8 +155,8 @@ def _without_unused_validation(
         missing, most = "the store has no validation split of this data set", plan.sampling.val_shots
         few = [draw.shots if most is None else min(draw.shots, most) for draw in draws if draw.shots is not None]
         said = [f"{min(few)}" if len(set(few)) == 1 else f"{min(few)} to {max(few)}"] if few else []
-        told = [f"{missing}: {n} of the other training rows of each class choose" for n in said]
+        notes = [f"{missing}: {n} of the other training rows of each class choose" for n in said]
         if len(few) < len(draws):
-            told.append(f"{missing}: {sets.val.percent} of train choose")
-        return sets, told
+            notes.append(f"{missing}: {sets.val.percent} of train choose")
+        return sets, notes
     return sets, []

@@ -57,7 +57,7 @@ def noticing_interrupts() -> Iterator[Callable[[], None]]:
     everything, it gets lost, and hours of trials would go on.
     """
     before = signal.getsignal(signal.SIGINT)
-    # Only the main thread may set a handler; and whoever has one of their own keeps it.
+    # Only the main thread may set a handler, and a handler of the caller's own is left alone.
     if threading.current_thread() is not threading.main_thread() or before is not signal.default_int_handler:
         yield lambda: None
         return

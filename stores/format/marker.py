@@ -1,4 +1,4 @@
-"""The marker: the object that says that there is a store, of which version, and that it can be written safely."""
+"""The marker of a store: its format, its version, and whether its storage keeps writers apart."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def marker_document(more: Mapping[str, Any] | None = None) -> bytes:
 
 
 def _is_proven(backend: Backend) -> bool:
-    check_marker(backend)  # what is no store of ours is not written to
+    check_marker(backend)  # never write to something that is not a store of ours
     return read_json(backend, MARKER).get("conditional_put") is True
 
 

@@ -11,7 +11,7 @@ _WORTH_BFLOAT16 = 1 << 21
 """Entries of the features from which the coarser type pays: it halves the time of 2,000 rows of 1,280, not of 1,000."""
 
 _OF_FREE_MEMORY = 0.7
-"""The rest is for intermediate results, which the count of `Problem` leaves out, and for gaps between allocations."""
+"""The rest is for intermediate results, which `problem` does not count, and for gaps between allocations."""
 
 
 def has_tiles() -> bool:

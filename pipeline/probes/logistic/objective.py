@@ -153,9 +153,8 @@ def residuals_(z: torch.Tensor, weighted: WeightedTargets, models: Models) -> to
         z.mul_(mass.reciprocal()[:, None])
         z.scatter_(1, index, others.div_(mass).neg_()[:, None])
     else:
-        sign = (1 - 2 * weighted.targets[:, models.columns].T.to(torch.int8)).to(
-            z.dtype
-        )  # [m, n], 1 for 0 and -1 for 1
+        flags = weighted.targets[:, models.columns].T.to(torch.int8)  # [m, n]
+        sign = (1 - 2 * flags).to(z.dtype)  # 1 for 0 and -1 for 1
         flat = z.squeeze(1)
         flat.mul_(sign)
         loss = torch.nn.functional.softplus(flat)
