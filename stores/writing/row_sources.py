@@ -57,12 +57,11 @@ class SetChunk:
 
     def form(self, array: Array) -> tuple[str, tuple[int, ...]]:
         """Return dtype and shape of an array."""
-        m = self.feature_set.manifest
-        dtype, tail = {"embeddings": (m.dtype, (m.dim,)), "norms": ("float32", ()), "samples": ("uint8", (32,))}[array]
-        return dtype, (m.chunk_rows, *tail)
+        dtype, tail, chunk_rows = self.feature_set.manifest.form(array)
+        return dtype, (chunk_rows, *tail)
 
     def _relative(self, array: str) -> str:
-        return f"{array}/c/{self.chunk}" + ("" if array == "norms" else "/0")
+        return self.feature_set.manifest.form(array).key(array, self.chunk)
 
 
 def copy_array(backend: Backend, source: UnitSeal | SetChunk, array: Array, target: str) -> None:
