@@ -99,3 +99,13 @@ class CryoprobeWarning(UserWarning):
 
 INTERRUPTED = 130
 """Exit code after Ctrl-C, as shells have it (128 + SIGINT)."""
+
+TERMINATED = 143
+"""Exit code after SIGTERM (128 + SIGTERM)."""
+
+
+class Terminated(SystemExit):
+    """The process was told to end by SIGTERM, while what it had made could still be kept."""
+
+    def __init__(self) -> None:
+        super().__init__(TERMINATED)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
-from pydantic import Field, ValidationError
+from pydantic import Field, ValidationError, ValidatorFunctionWrapHandler
 
 Count = Annotated[int, Field(strict=True, ge=0, le=2**53)]
 """A number of things, or a length or size, in what is read from a store: a whole number that floats hold exactly."""
@@ -20,3 +20,11 @@ def first_problem(e: ValidationError) -> str:
     """Return the first thing that a model found wrong, in a line."""
     first = e.errors(include_url=False, include_input=False)[0]
     return f"{'.'.join(map(str, first['loc']))[:200]}: {first['msg'][:200]}"
+
+
+def lenient(value: Any, check: ValidatorFunctionWrapHandler) -> Any:
+    """Return None for a value of another type: nothing is computed with it, and other writers record what they like."""
+    try:
+        return check(value)
+    except ValidationError:
+        return None

@@ -17,15 +17,17 @@ from typer.core import TyperGroup
 
 import cryoprobe
 
-from ..errors import INTERRUPTED, CryoprobeError, CryoprobeWarning
+from ..errors import INTERRUPTED, TERMINATED, CryoprobeError, CryoprobeWarning, Terminated
 from ..redaction import redacted
 from .quiet import is_quiet, quietly
 
 _EXIT_CODES = """
 Exit codes: 0 done · 1 any other error · 2 wrong arguments or unusable input · 3 not found · 4 corrupt · 5 read-only ·
-6 format too new · 7 conflict · 8 storage failed · 130 interrupted (run the same command again to go on).
+6 format too new · 7 conflict · 8 storage failed · 130 interrupted, 143 terminated (run
+the same command again to go on).
 """
 
+_TERMINATED = "Terminated: run the same command again to go on. What was encoded or sealed in a store is kept."
 _INTERRUPTED = "Interrupted: run the same command again to go on. What was sealed in a store is kept."
 
 
@@ -157,6 +159,8 @@ def command(panel: str, name: str | None = None) -> Callable[[Command], Command]
                 _fail(str(e), e.exit_code)
             except KeyboardInterrupt:
                 _fail(_INTERRUPTED, INTERRUPTED)
+            except Terminated:
+                _fail(_TERMINATED, TERMINATED)
             except BrokenPipeError:
                 os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # whoever read our output has left
 

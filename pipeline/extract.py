@@ -18,7 +18,7 @@ from .extraction.differences import explain_encoder
 from .extraction.opening import open_data, open_encoder
 from .extraction.planner import Target
 from .extraction.result import ExtractedSet
-from .extraction.run import ExtractionRun
+from .extraction.run import ExtractionRun, made_by
 from .extraction.split_run import Settings
 from .keywords import check_names, read, takes
 from .options import ExtractArguments, ExtractionOptions, ExtractRunOptions
@@ -79,6 +79,7 @@ def extract(
         workers=running.threads,
         unit_rows=running.unit_rows,
         max_bad=running.max_bad,
+        made_by=made_by(encoder),
     )
     called = model if isinstance(model, str) else encoder.name
     run = ExtractionRun(called, encoder, data, targets, opened, asked, settings, reporter)

@@ -4,7 +4,8 @@
 ``cryoprobe.json``                                     format marker and version
 ``units/<encoder>/<unit>/<attempt>/<array>``           rows that were encoded together, one object per array
 ``unit-seals/<encoder>/<unit>.json``                   which attempt is the unit, with sizes and hashes
-``claims/<encoder>/<unit or set>.<generation>.json``   who is at work on it now: advice, never truth
+``claims/<encoder>/<set>.<generation>.json``           who is sealing it now: advice, never truth
+``claims/<encoder>/<owner>-<number>.json``             who is encoding which samples now: advice too
 ``sets/<set>/<attempt>/…``                             a feature set: a plain zarr v3 group
 ``manifests/<encoder>/<set>.json``                     the seal of a set: its attempt, every object with its hash
 ``names/<set>.<digest>.json``                          what people call a set

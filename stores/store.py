@@ -31,23 +31,24 @@ from .format.provenance import Provenance
 from .format.stored_names import names_of_sets, write_name
 from .format.unit_seal import UnitSeal
 from .keys import id_in, set_id, unit_id
-from .writing.claims import Claims
-from .writing.row_index import RowIndex, RowsRemoved
+from .writing.row_index import RowIndex, RowSource, RowsRemoved
+from .writing.sample_claims import SampleClaim, SampleClaims
 from .writing.sets import SetContent, seal_set
 from .writing.units import Rows, sample_array, write_unit
 
 __all__ = [
-    "Claims",
     "FailedSample",
     "Origin",
     "Provenance",
     "RowIndex",
+    "RowSource",
     "Rows",
     "RowsRemoved",
+    "SampleClaim",
+    "SampleClaims",
     "Store",
     "sample_array",
     "set_id",
-    "unit_id",
 ]
 
 _MOST_SHOWN = 50
@@ -232,13 +233,14 @@ class Store:
         """Return the index of all rows that the store has of one encoder."""
         return RowIndex(self.backend, encoder_id)
 
-    def write_unit(self, encoder_id: str, unit: str, rows: Rows) -> UnitSeal:
+    def write_unit(self, encoder_id: str, rows: Rows, made_by: Mapping[str, Any] | None = None) -> UnitSeal:
         """Write encoded rows and seal them as a unit, or adopt what is sealed; see `stores.writing.units`."""
-        return write_unit(self.backend, encoder_id, unit, rows)
+        unit = unit_id(encoder_id, [sample.tobytes() for sample in rows.samples])
+        return write_unit(self.backend, encoder_id, unit, rows, made_by)
 
-    def claims(self) -> Claims:
+    def claims(self) -> SampleClaims:
         """Return a new extractor's claims; a context manager."""
-        return Claims(self.backend)
+        return SampleClaims(self.backend)
 
     def seal(
         self,

@@ -15,14 +15,14 @@ ROOT = Path(cryoprobe.__file__).parent
 
 STORES = [
     *("keys", "chunks"),
-    *("local.config", "local.processes", "local.sample_index"),
+    *("local.config", "local.processes", "local.mounts", "local.sample_index"),
     *("backends.backend", "backends.environment", "backends.memory", "backends.local_files", "backends.local"),
     *("backends.http", "backends.objects", "backends.object_cache", "backends.cache", "backends.locations"),
     *("backends.layered", "format.documents", "format.marker", "format.chunk_reading"),
     *("format.origins", "format.trials", "format.unit_seal", "format.provenance", "format.manifest"),
     *("format.names", "format.stored_names", "format.pins_and_removals"),
     "feature_set",
-    *("writing.fences", "writing.claims", "writing.seals", "writing.units"),
+    *("writing.fences", "writing.claims", "writing.sample_claims", "writing.seals", "writing.units"),
     *("writing.row_table", "writing.row_sources", "writing.row_index", "writing.sets"),
     *("store", "opening"),
     *("keeping.verify", "keeping.quarantine", "keeping.pins", "keeping.usage", "keeping.history", "keeping.compare"),

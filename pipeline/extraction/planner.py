@@ -1,17 +1,29 @@
-"""What is left to encode of a split: identify, subtract what the store has, claim the rest, block by block."""
+"""What is left to encode of a split: identify, subtract what the store has and what others are at, claim the rest.
+
+The rows are gone through in passes. In the first all are identified, block by block; what somebody else is encoding, or
+what this process is about to seal, is put off to the next pass. There is no more to do when nothing is put off.
+"""
 
 from __future__ import annotations
 
+import random
+import time
+from collections import deque
 from collections.abc import Container, Iterator, Sequence
 from concurrent.futures import Executor, Future
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
-from ...stores.store import Claims, RowIndex, unit_id
+from ...stores.store import RowIndex, SampleClaim, SampleClaims
 from ..specs import EncoderSpec
 from .sample_ids import Identified, Identifier
 
 _AHEAD = 2
 """Blocks that are identified while an earlier one is encoded."""
+
+_FEWEST_ROWS, _MOST_ROWS = 256, 4096
+"""Rows of the first block, and of the longest."""
+_BLOCK_SECONDS = 5.0
+"""As long as a block takes less, the next one is twice as long: a claim costs a few requests to the storage."""
 
 
 @dataclass(frozen=True)
@@ -29,128 +41,234 @@ class Plan:
 
     Parameters
     ----------
-    block : int
     rows : dict of bytes to int
         Sample ids that some target lacks, each with a row of the split that has it.
-    missing : list of list of bytes
-        For each target, those of them that it lacks.
-    units : list of str
-        For each target, the id of the unit of its missing rows.
+    raw : dict of int to bytes
+        By row, the content of those that have been read already.
+    claims : list of SampleClaim or None
+        For each target, the claim on those of them that it lacks.
+    ends_unit : bool
+        Whether what is encoded by then is to be sealed: the next row is the first of another unit, or there is none.
+    claimed, look_at : float
+        When it was claimed, and when to look next whether it still is, by `time.monotonic`.
     """
 
-    block: int
     rows: dict[bytes, int]
-    missing: list[list[bytes]]
-    units: list[str]
+    raw: dict[int, bytes]
+    claims: list[SampleClaim | None]
+    ends_unit: bool
+    claimed: float = field(default_factory=time.monotonic)
+    look_at: float = 0.0
+
+    def is_claimed(self, sample_id: bytes, target: int) -> bool:
+        """Return whether this process has claimed a sample for a target."""
+        claim = self.claims[target]
+        return claim is not None and sample_id in claim.ids
+
+
+class Sampled:
+    """A random sample of rows, of which it is not known how many there will be.
+
+    Attributes
+    ----------
+    rows : list of int
+    of : int
+        How many there were.
+    """
+
+    MOST = 32
+
+    def __init__(self) -> None:
+        self.rows: list[int] = []
+        self.of = 0
+
+    def add(self, row: int) -> None:
+        """Take one more into account."""
+        self.of += 1
+        if len(self.rows) < self.MOST:
+            self.rows.append(row)
+        elif (place := random.randrange(self.of)) < self.MOST:
+            self.rows[place] = row
 
 
 class Planner:
-    """Plans the encoding of a split, block by block; a block that somebody else has claimed is put off.
+    """Plans the encoding of a split, block by block.
 
     Parameters
     ----------
     rows : int
         Samples of the split.
-    block_rows : int
-        Samples in a block.
+    unit_rows : int
+        Rows of a unit: blocks end where units do.
     targets : sequence of Target
     identifier : Identifier
     scout : Executor
-        Identifies the next blocks meanwhile.
-    claims : Claims
+        Identifies the next blocks meanwhile; it has one thread.
+    claims : SampleClaims
     hopeless : container of bytes
         Sample ids to ask no more for, as it stands whenever a plan is made: they could not be encoded.
 
     Attributes
     ----------
-    blocks : list of range
-        The rows of each block.
+    ids : list of bytes or None
+        Sample ids by row; None for a sample that is not identified, or that could not be read.
+    unreadable : dict of int to str
+        Why, by row.
+    reused : int
+        Rows that turned out to be in the store, so far.
+    found : Sampled
+        Some of those, without what others have sealed meanwhile.
     """
 
     def __init__(
         self,
         rows: int,
-        block_rows: int,
+        unit_rows: int,
         targets: Sequence[Target],
         *,
         identifier: Identifier,
         scout: Executor,
-        claims: Claims,
+        claims: SampleClaims,
         hopeless: Container[bytes],
     ) -> None:
-        self.blocks = [range(start, min(start + block_rows, rows)) for start in range(0, rows, block_rows)]
+        self.ids: list[bytes | None] = [None] * rows
+        self.unreadable: dict[int, str] = {}
+        self.reused = 0
+        self.found = Sampled()
+        self._unit_rows = unit_rows
+        # In the order of their ids: of two extractors with the same taps, who is first at one is first at all.
         self._targets = targets
+        self._order = sorted(range(len(targets)), key=lambda t: targets[t].encoder_id)
         self._identifier = identifier
         self._scout = scout
         self._claims = claims
         self._hopeless = hopeless
-        self._identified: dict[int, Future[Identified]] = {}
         self._underway: set[bytes] = set()
+        self._block_rows = min(_FEWEST_ROWS, unit_rows)
+        self._pending: Sequence[int] = range(rows)
+        self._put_off: list[int] = []
 
-    def plans(self, blocks: Sequence[int]) -> Iterator[tuple[int, Plan | None]]:
-        """Yield each block with its plan, claimed; None where nothing is missing or somebody else is at it."""
-        for at, block in enumerate(blocks):
-            for ahead in blocks[at : at + _AHEAD + 1]:
-                if ahead not in self._identified:
-                    self._identified[ahead] = self._scout.submit(self._identifier.identify, self.blocks[ahead])
-            yield block, self._plan(block)
+    @property
+    def is_over(self) -> bool:
+        """Whether nothing is left to be planned."""
+        return not self._pending
 
-    def ids(self, block: int) -> list[bytes | None]:
-        """Return the sample ids of a block; None for a sample that could not be read."""
-        return self._identified[block].result().ids
+    def plans(self) -> Iterator[Plan]:
+        """Go through the rows that are left; yield what is to be encoded of each block, claimed."""
+        pending, started = self._pending, time.monotonic()
+        for found in self._blocks(pending):
+            at = found.rows[-1] + 1 if isinstance(pending, range) else 0
+            ends_unit = at % self._unit_rows == 0 or found.rows[-1] == pending[-1]
+            yield self._plan(found, ends_unit)
+            now = time.monotonic()
+            if now - started < _BLOCK_SECONDS:
+                self._block_rows = min(2 * self._block_rows, self._unit_rows, _MOST_ROWS)
+            started = now
 
-    def unreadable(self, block: int) -> dict[int, str]:
-        """Return the rows of a block that could not be read, and why."""
-        errors = self._identified[block].result().errors
-        return {self.blocks[block][position]: error for position, error in errors.items()}
-
-    def is_complete(self, block: int) -> bool:
-        """Say whether every target has every sample of a block that can be had and is not underway."""
-        return not any(self._missing(self.ids(block)))
-
-    def release(self, plan: Plan) -> None:
-        """Give a plan's claims back, when its units are sealed."""
-        self._underway.difference_update(plan.rows)
-        for target, unit in zip(self._targets, plan.units, strict=True):
-            self._claims.release(target.encoder_id, unit)
-
-    def refresh(self) -> None:
-        """Take in what others have sealed."""
+    def next_pass(self) -> None:
+        """Look again at what was put off, when all that was planned is sealed or given back."""
         for target in self._targets:
             target.index.refresh()
+        ids = [self.ids[row] for row in self._put_off]
+        wanted = set().union(*self._missing(ids))
+        self._pending = [row for row, sample_id in zip(self._put_off, ids, strict=True) if sample_id in wanted]
+        self.reused += sum(sample_id not in wanted and sample_id not in self._hopeless for sample_id in ids)
+        self._put_off = []
 
-    def _plan(self, block: int) -> Plan | None:
-        ids = self.ids(block)
-        first = {}
-        for row, sample_id in zip(reversed(self.blocks[block]), reversed(ids), strict=True):
-            first[sample_id] = row
-        while True:
-            missing = self._missing(ids)
-            wanted = {
-                i: first[i] for i in dict.fromkeys(i for i in ids if i is not None) if any(i in m for m in missing)
-            }
-            if not wanted:
+    def still_mine(self, plan: Plan, ids: Sequence[bytes]) -> set[bytes]:
+        """Return those of the ids of a plan that nobody else has begun to encode; the others are put off.
+
+        Two who claim the same at one moment see each other just after it: so the storage is asked before the first
+        batch, and from then on ever more rarely.
+        """
+        now = time.monotonic()
+        if now < plan.look_at:
+            return set(ids)
+        plan.look_at = 2 * now - plan.claimed
+        mine = {i for claim in plan.claims if claim is not None for i in self._claims.still_mine(claim, ids)}
+        self._put_off.extend(plan.rows[i] for i in ids if i not in mine)
+        return mine
+
+    def release(self, plan: Plan) -> None:
+        """Give a plan's claims back, when all that was encoded of it is sealed."""
+        self._underway.difference_update(plan.rows)
+        for claim in plan.claims:
+            if claim is not None:
+                self._claims.release_samples(claim)
+
+    def _blocks(self, pending: Sequence[int]) -> Iterator[Identified]:
+        """Yield the rows that are left in blocks, identified."""
+        at = 0
+
+        def identify() -> Identified | None:
+            """Run in the scout's one thread, which alone moves `at`."""
+            nonlocal at
+            if at >= len(pending):
                 return None
-            lists = [[i for i in wanted if i in m] for m in missing]
-            units = [unit_id(t.encoder_id, m) for t, m in zip(self._targets, lists, strict=True)]
-            plan = Plan(block, wanted, lists, units)
-            if not self._claim(plan):
-                return None
-            # Who held the claim before us may have sealed the unit just before we got it: look again.
-            self.refresh()
-            if self._missing(ids) == missing:
-                self._underway.update(wanted)
-                return plan
-            self.release(plan)
+            end = min(at + self._block_rows, (at // self._unit_rows + 1) * self._unit_rows)
+            rows = pending[at:end]
+            if self.ids[rows[0]] is not None:  # a later pass: all that is left has been identified
+                found = Identified(rows, [self.ids[row] for row in rows])
+            else:
+                found = self._identifier.identify(rows)
+            at += len(found.rows)
+            return found
+
+        ahead: deque[Future[Identified | None]] = deque()
+        try:
+            while True:
+                while len(ahead) <= _AHEAD:
+                    ahead.append(self._scout.submit(identify))
+                found = ahead.popleft().result()
+                if found is None:
+                    return
+                yield found
+        finally:
+            for future in ahead:
+                future.cancel()
+
+    def _plan(self, found: Identified, ends_unit: bool) -> Plan:
+        for row, sample_id in zip(found.rows, found.ids, strict=True):
+            self.ids[row] = sample_id
+        self.unreadable.update(found.errors)
+        first: dict[bytes, int] = {}
+        for row, sample_id in zip(found.rows, found.ids, strict=True):
+            if sample_id is not None:
+                first.setdefault(sample_id, row)
+        claims = self._claim([i for i in first if i not in self._underway and i not in self._hopeless])
+        mine = {i: first[i] for i in first if any(claim is not None and i in claim.ids for claim in claims)}
+        missing = set().union(*self._missing([i for i in first if i not in mine]))
+        for row, sample_id in zip(found.rows, found.ids, strict=True):
+            if sample_id is None or sample_id in self._hopeless or mine.get(sample_id) == row:
+                continue
+            if sample_id in mine or sample_id in missing:
+                self._put_off.append(row)
+            else:
+                self.reused += 1
+                self.found.add(row)
+        self._underway.update(mine)
+        raw = {row: found.raw[row] for row in mine.values() if row in found.raw}
+        return Plan(mine, raw, claims, ends_unit)
+
+    def _claim(self, ids: Sequence[bytes]) -> list[SampleClaim | None]:
+        """Claim for each target those of `ids` that it lacks, as far as nobody else is at them."""
+        claims: list[SampleClaim | None] = [None] * len(self._targets)
+        others: set[bytes] = set()
+        for t in self._order:
+            target = self._targets[t]
+            missing = [i for i in target.index.missing(ids) if i not in others]
+            claim = self._claims.take_samples(target.encoder_id, missing) if missing else None
+            if claim is not None:
+                # Who held a claim before us may have sealed its rows just before we looked.
+                target.index.refresh()
+                still = frozenset(target.index.missing(sorted(claim.ids)))
+                if not still:
+                    self._claims.release_samples(claim)
+                claims[t] = claim = SampleClaim(claim.encoder_id, claim.key, still) if still else None
+            others.update(i for i in missing if claim is None or i not in claim.ids)
+        return claims
 
     def _missing(self, ids: Sequence[bytes | None]) -> list[set[bytes]]:
-        """Return for each target the ids that it lacks, and that are neither underway nor hopeless."""
-        open_ = [i for i in ids if i is not None and i not in self._underway and i not in self._hopeless]
-        return [set(target.index.missing(open_)) for target in self._targets]
-
-    def _claim(self, plan: Plan) -> bool:
-        for target, ids, unit in zip(self._targets, plan.missing, plan.units, strict=True):
-            if ids and not self._claims.take(target.encoder_id, unit):
-                self.release(plan)
-                return False
-        return True
+        """Return for each target the ids that it lacks, but for the hopeless ones."""
+        known = [i for i in ids if i is not None and i not in self._hopeless]
+        return [set(target.index.missing(known)) for target in self._targets]

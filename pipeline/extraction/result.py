@@ -24,6 +24,8 @@ class ExtractedSet:
         Images that this run encoded for it (with several taps, in one pass for all of them).
     reused : int
         Rows that the store had, or that repeat another row's image.
+    checked : int
+        Some of those, encoded again to be compared with what the store has.
     failed : int
         Samples without a row.
     sealed : bool
@@ -46,6 +48,7 @@ class ExtractedSet:
     sealed: bool
     seconds: float
     shared: int = 0
+    checked: int = 0
     remarks: tuple[str, ...] = ()
 
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
+
+from pydantic import JsonValue
 
 from ...amounts import count
 from ...errors import BadInput, Conflict, CryoprobeError, ReadOnly
@@ -18,18 +20,25 @@ from ..datasets.base import Split
 from ..encoders.base import Encoder
 from ..options import ExtractionOptions
 from ..provenance import provenance
+from .again import Comparison
 from .content import Content, content_of
 from .differences import explain_dataset
 from .health import DataHealth, examine
 from .opening import Data
 from .planner import Target
 from .result import ExtractedSet
+from .reuse import made_with, reused_rows
 from .split_run import Settings, SplitRun
 
 _MOST_REMOVALS = 8
 """How often in a row an extraction may find that rows which it reuses were removed."""
 _PACKAGES = ("torch", "torchvision", "open_clip_torch", "timm", "numpy", "pillow", "zarr")
 """Whose versions are recorded with a set."""
+
+
+def made_by(encoder: Encoder) -> dict[str, JsonValue]:
+    """Return with which versions and on which device images are encoded now."""
+    return {"versions": dict(provenance(_PACKAGES).versions or {}), "device": str(encoder.device)}
 
 
 @dataclass(frozen=True)
@@ -103,7 +112,10 @@ class ExtractionRun:
         content = content_of(split, ids, run.failed)
         for note in self._unused() if run.encoded else ():
             self.reporter.note(note)
-        extracted = [self._seal(target, split, content, run.encoded) for target in self.targets]
+        extracted = [
+            self._seal(target, split, content, run, check)
+            for target, check in zip(self.targets, run.checks, strict=True)
+        ]
         # A folder without options is listed again by stat calls; all else had to be opened, which `probe` must not do.
         name = self._name(self.targets[0], split)
         for view in (name.view, *(name.view_for(target.encoder_id) for target in self.targets)):
@@ -122,22 +134,26 @@ class ExtractionRun:
                 f"that is not trusted. To trust it: {origin.remedy(self.store.url)}"
             )
 
-    def _seal(self, target: Target, split: Split, content: Content, encoded: int) -> ExtractedSet:
+    def _seal(self, target: Target, split: Split, content: Content, run: SplitRun, check: Comparison) -> ExtractedSet:
         """Seal and name the set of one target; say what is odd about it."""
         health = self._health(target, content)
-        remarks = health.remarks(split.name, content.name_of)
+        reused = reused_rows(target.index, content.ids, run.units)
+        odd = check.remark(made_with(reused, self.settings.made_by))
+        remarks = (*health.remarks(split.name, content.name_of), *([odd] if odd else []))
         for remark in remarks:
             self.reporter.note(remark)
         name = self._name(target, split)
-        feature_set = self._sealed(target, content, name, encoded, health)
+        more = {"encoded": run.encoded, "reused": reused, "checked": check.recorded, **health.model_dump(mode="json")}
+        feature_set = self._sealed(target, content, name, more)
         return ExtractedSet(
             set=feature_set.id,
             split=split.name,
             tap=target.spec.tap,
             rows=feature_set.rows,
             dim=feature_set.dim,
-            encoded=encoded,
-            reused=feature_set.rows - encoded,
+            encoded=run.encoded,
+            reused=feature_set.rows - run.encoded,
+            checked=check.rows,
             failed=len(content.failed),
             sealed=True,
             seconds=0.0,
@@ -172,7 +188,7 @@ class ExtractionRun:
             checkpoint=self.encoder.checkpoint_sha256,
         )
 
-    def _sealed(self, target: Target, content: Content, name: Name, encoded: int, health: DataHealth) -> FeatureSet:
+    def _sealed(self, target: Target, content: Content, name: Name, more: Mapping[str, JsonValue]) -> FeatureSet:
         """Seal and name the set of one target; say how it differs from the one that had the name before."""
         earlier = self.store.find(**name.model_dump())
         feature_set, new = self.store.seal(
@@ -189,8 +205,7 @@ class ExtractionRun:
                 batch_size=self.settings.batch_size,
                 workers=self.settings.workers,
                 device=str(self.encoder.device),
-                encoded=encoded,
-                **health.model_dump(mode="json"),
+                **more,
             ),
         )
         before = next((n.set for n in earlier if n.encoder == target.encoder_id and n.set != feature_set.id), None)

@@ -7,15 +7,23 @@ shared without copies, and Ctrl-C ends everything at once.
 from __future__ import annotations
 
 import hashlib
+import random
 from collections.abc import Sequence
 from concurrent.futures import Executor
+from contextlib import closing
 from dataclasses import dataclass, field
 
 from ...errors import CryoprobeError
 from ...parallel import ordered_map
-from ...stores.local.sample_index import SampleIndex, Stamp, now_ns, stamp
+from ...stores.local.sample_index import SampleIndex, Stamp, now_ns
 from ..datasets.base import Split, UndecodableImage
 from ..passing import patiently
+
+HELD_BYTES = 32 * 2**20
+"""So many bytes of files a block holds, which were read to be identified and will be decoded."""
+
+SPOT_CHECKS = 32
+"""So many files are hashed again in every run although the sample index knows them."""
 
 
 @dataclass
@@ -24,14 +32,30 @@ class Identified:
 
     Parameters
     ----------
+    rows : sequence of int
+        Those that were identified: the first ones of what was asked for.
     ids : list of bytes or None
         32 bytes each; None for a sample that could not be read.
     errors : dict of int to str
-        Why, by position in `ids`.
+        Why, by row.
+    raw : dict of int to bytes
+        By row, the content of those that had to be read for it.
     """
 
+    rows: Sequence[int]
     ids: list[bytes | None]
     errors: dict[int, str] = field(default_factory=dict)
+    raw: dict[int, bytes] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class _Content:
+    """What reading one sample gave."""
+
+    sample_id: bytes | None
+    raw: bytes = b""
+    stamp: Stamp | None = None
+    error: str | None = None
 
 
 class Identifier:
@@ -51,37 +75,61 @@ class Identifier:
         self._pool = pool
 
     def identify(self, rows: Sequence[int]) -> Identified:
-        """Return the sample ids of `rows`; raise `Unavailable` if the machine does not let one be read."""
-        paths = [self._split.path(i) for i in rows]
-        files = [p for p in paths if p is not None]
-        known = iter(self._index.lookup(files))
-        found = Identified([None if p is None else next(known) for p in paths])
-        unknown = [position for position, sample_id in enumerate(found.ids) if sample_id is None]
-        started = now_ns()
-        entries = []
-        read = ordered_map(self._pool, self._read, [rows[position] for position in unknown], window=64)
-        for position, (sample_id, stamp_, error) in zip(unknown, read, strict=True):
-            path = paths[position]
-            found.ids[position] = sample_id
-            if error is not None:
-                found.errors[position] = error
-            elif path is not None and stamp_ is not None and sample_id is not None:
-                entries.append((path, stamp_, sample_id))
+        """Return the sample ids of the first of `rows`, as many as can be held; at least of one.
+
+        Raises
+        ------
+        Unavailable
+            If the machine does not let a sample be read.
+        """
+        paths = [self._split.path(row) for row in rows]
+        known = iter(self._index.lookup([path for path in paths if path is not None]))
+        ids = [None if path is None else next(known) for path in paths]
+        unknown = [position for position, sample_id in enumerate(ids) if sample_id is None]
+        found = Identified(rows, ids)
+        started, held, entries = now_ns(), 0, []
+        with closing(ordered_map(self._pool, self._read, [rows[p] for p in unknown], window=64)) as contents:
+            for position, content in zip(unknown, contents, strict=False):
+                row, path = rows[position], paths[position]
+                ids[position] = content.sample_id
+                if content.error is not None:
+                    found.errors[row] = content.error
+                else:
+                    found.raw[row] = content.raw
+                    held += len(content.raw)
+                if path is not None and content.stamp is not None and content.sample_id is not None:
+                    entries.append((path, content.stamp, content.sample_id))
+                if held > HELD_BYTES:
+                    found.rows, found.ids = rows[: position + 1], ids[: position + 1]
+                    break
         self._index.record(entries, started)
         return found
 
-    def _read(self, row: int) -> tuple[bytes | None, Stamp | None, str | None]:
+    def spot_check(self) -> str | None:
+        """Hash a few files that the sample index knows; return the name of one that has other content, or None."""
+        rows = random.sample(range(len(self._split)), min(SPOT_CHECKS, len(self._split)))
+        files = [(row, path) for row in rows if (path := self._split.path(row)) is not None]
+        known = self._index.lookup([path for _, path in files])
+        checked = [(row, sample_id) for (row, _), sample_id in zip(files, known, strict=True) if sample_id is not None]
+        read = ordered_map(self._pool, self._read, [row for row, _ in checked], window=SPOT_CHECKS)
+        for (row, sample_id), content in zip(checked, read, strict=True):
+            if content.sample_id is not None and content.sample_id != sample_id:
+                return self._split.describe(row)
+        return None
+
+    def _read(self, row: int) -> _Content:
         path = self._split.path(row)
 
-        def read() -> tuple[bytes, Stamp | None]:
-            before = None if path is None else stamp(path)
-            return hashlib.sha256(self._split.read(row)).digest(), before
+        def read() -> _Content:
+            before = None if path is None else self._index.stamp(path)
+            raw = self._split.read(row)
+            return _Content(hashlib.sha256(raw).digest(), raw, before)
 
         try:
-            return *patiently(read, self._split.describe(row)), None
+            return patiently(read, self._split.describe(row))
         except CryoprobeError:  # some of them are OSErrors
             raise
         except OSError as e:
-            return None, None, f"cannot be read: {e.strerror or e}"
+            return _Content(None, error=f"cannot be read: {e.strerror or e}")
         except UndecodableImage as e:
-            return None, None, str(e)
+            return _Content(None, error=str(e))

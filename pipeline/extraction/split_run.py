@@ -1,24 +1,26 @@
 """The extraction loop: encode what the store lacks of one split, once, and seal it unit by unit.
 
-Of each block, what `planner` says is missing is decoded ahead by threads, encoded, and sealed as one unit per tap
-before the next block is encoded, so that a crash costs one unit. Blocks that somebody else has claimed are looked at
-again at the end.
+What `planner` says is missing is decoded ahead by threads, encoded, and sealed as one unit per tap: when a unit's rows
+are complete, every `UNIT_SECONDS` however slow the encoder is, and when the run ends early, be it by an error, Ctrl-C
+or SIGTERM. So nothing that is encoded is lost, but to a crash, which costs less than a minute. What somebody else is
+encoding is looked at again at the end.
 """
 
 from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from itertools import groupby
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
+from pydantic import JsonValue
 
-from ...arrays import Mask
 from ...errors import BadInput, Conflict, CryoprobeError
 from ...parallel import ordered_map
 from ...progress import Reporter
@@ -28,13 +30,20 @@ from ..datasets.base import Advising, Split, UndecodableImage
 from ..encoders.base import Encoder
 from ..encoders.embedding import NOT_USABLE, advice_on_all, encode_images, load_image, named_failures
 from ..passing import patiently
+from ..stopping import Interrupts
+from .again import Comparison, compare
 from .planner import Plan, Planner, Target
 from .sample_ids import Identifier
+from .unsealed import Unsealed
 
 if TYPE_CHECKING:
     import torch
 
+UNIT_SECONDS = 45.0
+"""After this long what is encoded is sealed, be it a whole unit or not."""
 _POLL_SECONDS = 0.5
+_ONE_IN = 50
+"""Of so many rows that the store has, one is encoded again."""
 _MANY_FAILURES = 1000
 """This many failures above what is allowed end a run at once; fewer are collected, to be named all together."""
 
@@ -50,25 +59,34 @@ class Settings:
     workers : int
         Threads that read and decode.
     unit_rows : int
-        Samples in a block, and so rows in a unit and in a chunk.
+        Rows in a unit, if it is not sealed before, and in a chunk.
     max_bad : int
         Failures that are tolerated.
+    made_by : mapping
+        The versions and the device, recorded with what is encoded.
     """
 
     batch_size: int
     workers: int
     unit_rows: int
     max_bad: int
+    made_by: Mapping[str, JsonValue]
+
+
+class _Job(NamedTuple):
+    """One image of a plan, or the end of the plan where `sample` is None."""
+
+    plan: Plan
+    sample: bytes | None = None
+    row: int = -1
 
 
 class _Decoded(NamedTuple):
-    """One image of a plan, decoded and preprocessed; or why not."""
+    """What became of a job: an image, decoded and preprocessed; or why not."""
 
-    plan: Plan
-    sample: bytes
-    row: int
-    tensor: torch.Tensor | None
-    error: str | None
+    job: _Job
+    tensor: torch.Tensor | None = None
+    error: str | None = None
 
 
 class SplitRun:
@@ -91,6 +109,10 @@ class SplitRun:
         Images that this process encoded.
     failed : dict of int to FailedSample
         By row of the split.
+    units : set of str
+        Ids of the units that this process sealed.
+    checks : list of Comparison
+        For each target, how rows that the store had compare with what their images are encoded to now.
     """
 
     def __init__(
@@ -115,8 +137,13 @@ class SplitRun:
         self._settings = settings
         self._reporter = reporter
         self._usable = 0
+        self._reused = 0
         self._undecodable: dict[bytes, str] = {}
-        self._finished: set[int] = set()
+        self._unsealed = Unsealed(store, targets, settings.made_by)
+        self.units = self._unsealed.units
+        self.checks: list[Comparison] = []
+        self._ended: list[Plan] = []
+        self._interrupts = Interrupts()
 
     def run(self) -> list[bytes | None]:
         """Encode until every sample of the split has a row for every target, or an error.
@@ -135,129 +162,175 @@ class SplitRun:
         Unavailable
             If the machine does not let a sample be read: nothing is sealed without it.
         """
-        settings, split = self._settings, self._split
-        workers = ThreadPoolExecutor(settings.workers, thread_name_prefix="cryoprobe-load")
+        workers = ThreadPoolExecutor(self._settings.workers, thread_name_prefix="cryoprobe-load")
         scout = ThreadPoolExecutor(1, thread_name_prefix="cryoprobe-identify")
         try:
-            identifier = Identifier(split, self._samples, workers)
-            with self._store.claims() as claims:
+            identifier = Identifier(self._split, self._samples, workers)
+            if (changed := identifier.spot_check()) is not None:
+                self._samples.distrust()
+                self._reporter.note(
+                    f"{changed} has other content than when it was last read, though its size and dates are the same: "
+                    "all files are read again."
+                )
+            with self._interrupts, self._store.claims() as claims:
                 planner = Planner(
-                    len(split),
-                    settings.unit_rows,
+                    len(self._split),
+                    self._settings.unit_rows,
                     self._targets,
                     identifier=identifier,
                     scout=scout,
                     claims=claims,
                     hopeless=self._undecodable,
                 )
-                todo = list(range(len(planner.blocks)))
-                waiting = False
-                while todo:
-                    before = self.encoded + len(self.failed)
-                    self._encode_blocks(todo, planner, workers)
-                    todo = [b for b in todo if not planner.is_complete(b)]
-                    if todo and self.encoded + len(self.failed) == before:
-                        if not waiting:
-                            self._reporter.note("Waiting for another extractor, which is encoding the rest.")
-                            waiting = True
-                        time.sleep(_POLL_SECONDS)  # others are encoding them
-                        planner.refresh()
-                ids = [sample_id for block in range(len(planner.blocks)) for sample_id in planner.ids(block)]
+                self._encode_all(planner, workers)
         finally:
             scout.shutdown(wait=False, cancel_futures=True)
             workers.shutdown(wait=False, cancel_futures=True)
-        for row, sample_id in enumerate(ids):
+        for row, sample_id in enumerate(planner.ids):
             if sample_id in self._undecodable:  # further samples with the bytes of one that failed
                 self._fail(row, sample_id, self._undecodable[sample_id])
-        self._check_failures(settings.max_bad)
-        return ids
+        self._check_failures(self._settings.max_bad)
+        self.checks = self._encode_some_again(planner)
+        return planner.ids
 
-    def _encode_blocks(self, blocks: Sequence[int], planner: Planner, workers: ThreadPoolExecutor) -> None:
-        jobs = ((plan, sample_id, row) for plan in self._plans(blocks, planner) for sample_id, row in plan.rows.items())
+    def _encode_all(self, planner: Planner, workers: ThreadPoolExecutor) -> None:
+        """Go through the split until nothing is left; seal what is encoded, also if that is interrupted."""
+        waiting = False
+        while not planner.is_over:
+            before = self.encoded + len(self.failed)
+            try:
+                self._encode_pass(planner, workers)
+            except BaseException:
+                with self._interrupts.held(), suppress(CryoprobeError):  # the first error is the one to be told
+                    self._unsealed.seal()
+                raise
+            planner.next_pass()
+            self._count_reused(planner)
+            if not planner.is_over and self.encoded + len(self.failed) == before:
+                if not waiting:
+                    self._reporter.note("Waiting for another extractor, which is encoding the rest.")
+                    waiting = True
+                time.sleep(_POLL_SECONDS)
+
+    def _encode_pass(self, planner: Planner, workers: ThreadPoolExecutor) -> None:
         window = 2 * self._settings.batch_size + self._settings.workers
-        decoded = ordered_map(workers, self._decode, jobs, window)
-        for plan, images in groupby(decoded, key=lambda d: d.plan):
-            self._seal(plan, self._encode(images))
-            planner.release(plan)
-            self._finish(plan.block, planner, len(plan.rows))
-            self._check_failures(self._settings.max_bad + _MANY_FAILURES)
+        batch: list[_Decoded] = []
+        for decoded in ordered_map(workers, self._decode, self._jobs(planner), window):
+            plan = decoded.job.plan
+            if decoded.job.sample is None:
+                self._ended.append(plan)
+            elif decoded.error is not None:
+                self._fail(decoded.job.row, decoded.job.sample, decoded.error)
+            else:
+                batch.append(decoded)
+            ends_unit = decoded.job.sample is None and plan.ends_unit
+            if len(batch) == self._settings.batch_size or (ends_unit and batch):
+                self._encode(batch, planner)
+                batch = []
+            if ends_unit or (not batch and self._unsealed.age > UNIT_SECONDS):
+                self._seal(planner)
+                self._check_failures(self._settings.max_bad + _MANY_FAILURES)
 
-    def _plans(self, blocks: Sequence[int], planner: Planner) -> Iterator[Plan]:
-        for block, plan in planner.plans(blocks):
-            for row, error in planner.unreadable(block).items():
+    def _jobs(self, planner: Planner) -> Iterator[_Job]:
+        for plan in planner.plans():
+            for row, error in planner.unreadable.items():
                 self._fail(row, None, error)
-            if plan is not None:
-                yield plan
-            elif planner.is_complete(block):
-                self._finish(block, planner)
+            self._count_reused(planner)
+            yield from (_Job(plan, sample_id, row) for sample_id, row in plan.rows.items())
+            yield _Job(plan)
 
-    def _decode(self, job: tuple[Plan, bytes, int]) -> _Decoded:
-        plan, sample_id, row = job
-        what = self._split.describe(row)
+    def _encode_some_again(self, planner: Planner) -> list[Comparison]:
+        """Encode a few of the rows that the store had, and compare: at most one in fifty, and 32."""
+        rows = planner.found.rows[: -(-planner.found.of // _ONE_IN)]
+        images = []
+        for row in rows:
+            sample_id = planner.ids[row]
+            with suppress(OSError, UndecodableImage):  # it could be read when it was stored
+                if sample_id is not None:
+                    images.append((row, sample_id, self._read_again(row, sample_id, self._split.describe(row))))
+        checks = []
+        for target in self._targets:
+            foreign = [image for image in images if not self._is_own(target, image[1])]
+            stored = target.index.gather([i for _, i, _ in foreign]).embeddings if foreign else np.empty((0, 1))
+            raw = [(row, raw) for row, _, raw in foreign]
+            checks.append(compare(self._encoder, target.spec, self._split, raw, stored))
+        return checks
+
+    def _is_own(self, target: Target, sample_id: bytes) -> bool:
+        (source,) = target.index.sources([sample_id])
+        return source.id in self.units
+
+    def _decode(self, job: _Job) -> _Decoded:
+        if job.sample is None:
+            return _Decoded(job)
+        what = self._split.describe(job.row)
         try:
-            raw = patiently(partial(self._split.read, row), what)
+            raw = job.plan.raw.pop(job.row, None) or self._read_again(job.row, job.sample, what)
         except CryoprobeError:  # some of them are OSErrors
             raise
         except OSError as e:
-            return _Decoded(plan, sample_id, row, None, f"cannot be read: {e.strerror or e}")
+            return _Decoded(job, error=f"cannot be read: {e.strerror or e}")
         except UndecodableImage as e:
-            return _Decoded(plan, sample_id, row, None, str(e))
+            return _Decoded(job, error=str(e))
+        try:
+            return _Decoded(job, load_image(self._encoder, self._preprocessing, self._split.decode, raw, what))
+        except UndecodableImage as e:
+            return _Decoded(job, error=str(e))
+
+    def _read_again(self, row: int, sample_id: bytes, what: str) -> bytes:
+        """Read a sample whose id the sample index knows, or which was put off."""
+        raw = patiently(partial(self._split.read, row), what)
         if hashlib.sha256(raw).digest() != sample_id:
             raise Conflict(
                 f"{what} changed while it was being extracted.",
                 hint="Run the same command again, with --rehash if the file's dates cannot be trusted.",
                 key=what,
             )
-        try:
-            image = load_image(self._encoder, self._preprocessing, self._split.decode, raw, what)
-            return _Decoded(plan, sample_id, row, image, None)
-        except UndecodableImage as e:
-            return _Decoded(plan, sample_id, row, None, str(e))
+        return raw
 
-    def _encode(self, images: Iterator[_Decoded]) -> list[Rows | None]:
-        """Encode the images of one plan; return for each target their rows."""
-        parts: list[list[Rows]] = [[] for _ in self._targets]
+    def _encode(self, decoded: Sequence[_Decoded], planner: Planner) -> None:
+        """Encode a batch, but for what somebody else has begun to encode meanwhile."""
         batch: list[_Decoded] = []
-        for image in images:
-            if image.error is not None:
-                self._fail(image.row, image.sample, image.error)
-                continue
-            batch.append(image)
-            if len(batch) == self._settings.batch_size:
-                self._encode_batch(batch, parts)
-                batch = []
+        for plan, of_plan in groupby(decoded, key=lambda d: d.job.plan):
+            listed = list(of_plan)
+            mine = planner.still_mine(plan, [d.job.sample for d in listed if d.job.sample is not None])
+            batch.extend(d for d in listed if d.job.sample in mine)
         if batch:
-            self._encode_batch(batch, parts)
-        return [_joined(p) if p else None for p in parts]
+            with self._interrupts.held():
+                self._encode_batch(batch)
 
-    def _encode_batch(self, batch: Sequence[_Decoded], parts: list[list[Rows]]) -> None:
+    def _encode_batch(self, batch: Sequence[_Decoded]) -> None:
         images = [d.tensor for d in batch if d.tensor is not None]
         outputs = [(t.spec.tap, t.spec.stored_dtype) for t in self._targets]
         usable, encoded = encode_images(self._encoder, images, outputs)
         for i in map(int, np.flatnonzero(~usable)):
-            self._fail(batch[i].row, batch[i].sample, NOT_USABLE)
-        samples = sample_array([d.sample for d in batch])[usable]
-        for part, (unit, norms) in zip(parts, encoded, strict=True):
-            part.append(Rows(samples, unit, norms))
-        self.encoded += int(usable.sum())
-        self._usable += int(usable.sum())
-        self._reporter.advance(encoded=int(usable.sum()))
+            self._fail(batch[i].job.row, batch[i].job.sample, NOT_USABLE)
+        good = [d for d, is_usable in zip(batch, usable, strict=True) if is_usable]
+        samples = sample_array([d.job.sample for d in good if d.job.sample is not None])
+        rows = []
+        for t, (unit, norms) in enumerate(encoded):
+            keep = np.array([d.job.plan.is_claimed(d.job.sample, t) for d in good if d.job.sample is not None], bool)
+            rows.append(Rows(samples[keep], unit[keep], norms[keep]))
+        self._unsealed.add(rows)
+        self.encoded += len(good)
+        self._usable += len(good)
+        self._reporter.advance(encoded=len(good))
 
-    def _seal(self, plan: Plan, encoded: Sequence[Rows | None]) -> None:
-        """Write and seal one unit per target."""
-        for target, ids, unit, rows in zip(self._targets, plan.missing, plan.units, encoded, strict=True):
-            if rows is not None:
-                rows = _only(rows, ids)
-                if len(rows):
-                    target.index.add(self._store.write_unit(target.encoder_id, unit, rows))
+    def _seal(self, planner: Planner) -> None:
+        """Seal what is encoded, and give back the claims on what was planned and is over."""
+        with self._interrupts.held():
+            self._unsealed.seal()
+            for plan in self._ended:
+                planner.release(plan)
+            self._ended = []
 
-    def _finish(self, block: int, planner: Planner, tried: int = 0) -> None:
-        """Report the samples of a block that needed no encoding."""
-        if block not in self._finished:
-            self._finished.add(block)
-            reused = len(planner.blocks[block]) - len(planner.unreadable(block)) - tried
-            self._usable += reused
-            self._reporter.advance(reused=reused)
+    def _count_reused(self, planner: Planner) -> None:
+        """Report the rows that the store has turned out to have."""
+        new = planner.reused - self._reused
+        self._reused += new
+        self._usable += new
+        if new:
+            self._reporter.advance(reused=new)
 
     def _fail(self, row: int, sample_id: bytes | None, error: str) -> None:
         if sample_id is not None:
@@ -294,18 +367,3 @@ class SplitRun:
             key=self._split.name,
             found=len(failed),
         )
-
-
-def _joined(parts: Sequence[Rows]) -> Rows:
-    return Rows(
-        np.concatenate([p.samples for p in parts]),
-        np.concatenate([p.embeddings for p in parts]),
-        np.concatenate([p.norms for p in parts]),
-    )
-
-
-def _only(rows: Rows, ids: Sequence[bytes]) -> Rows:
-    """Return those rows whose sample id is in `ids`."""
-    wanted = set(ids)
-    keep: Mask = np.array([s.tobytes() in wanted for s in rows.samples], bool)
-    return rows if keep.all() else Rows(rows.samples[keep], rows.embeddings[keep], rows.norms[keep])

@@ -13,26 +13,15 @@ from pydantic import (
     JsonValue,
     ModelWrapValidatorHandler,
     PrivateAttr,
-    ValidationError,
-    ValidatorFunctionWrapHandler,
     WrapValidator,
     model_serializer,
     model_validator,
 )
 
-from ...validation import Milliseconds
+from ...validation import Milliseconds, lenient
 
-
-def _lenient(value: Any, check: ValidatorFunctionWrapHandler) -> Any:
-    """Return None for a value of another type: nothing is computed with it, and other writers record what they like."""
-    try:
-        return check(value)
-    except ValidationError:
-        return None
-
-
-_Text = Annotated[str | None, Field(strict=True), WrapValidator(_lenient)]
-_Number = Annotated[int | None, Field(strict=True), WrapValidator(_lenient)]
+_Text = Annotated[str | None, Field(strict=True), WrapValidator(lenient)]
+_Number = Annotated[int | None, Field(strict=True), WrapValidator(lenient)]
 
 
 class Provenance(BaseModel):
@@ -58,6 +47,11 @@ class Provenance(BaseModel):
         On which the images were encoded.
     encoded : int or None
         Images that were encoded; the store had the other rows.
+    reused : JSON value
+        Which versions made the other rows: a list of objects with ``rows``, and ``set``, ``versions``, ``device`` as
+        far as they are known. What a set reused in turn is recorded with it.
+    checked : JSON value
+        How many of those rows were encoded again for a check, how many differed, and by how much at most.
     shared_embeddings : JSON value
         How many different images have one embedding, see `pipeline.extraction.health`.
     """
@@ -67,13 +61,15 @@ class Provenance(BaseModel):
     created: Milliseconds = 0
     host: _Text = None
     user: _Text = None
-    command: Annotated[list[Any] | None, WrapValidator(_lenient)] = None
-    versions: Annotated[dict[str, Any] | None, WrapValidator(_lenient)] = None
+    command: Annotated[list[Any] | None, WrapValidator(lenient)] = None
+    versions: Annotated[dict[str, Any] | None, WrapValidator(lenient)] = None
     name: dict[str, Any] = {}
     batch_size: _Number = None
     workers: _Number = None
     device: _Text = None
     encoded: _Number = None
+    reused: Any = None
+    checked: Any = None
     shared_embeddings: Any = None
 
     _document: dict[str, JsonValue] = PrivateAttr(default_factory=dict)

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import numpy.typing as npt
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, WrapValidator
 
 from ...checksummed import dump_document
 from ...errors import NotFound
-from ...validation import Count, first_problem
+from ...validation import Count, first_problem, lenient
 from ..backends.backend import Backend, is_key
 from ..chunks import SAMPLE_BYTES, ObjectRecord, chunk_size
 from ..keys import unit_folder, unit_seal_key
@@ -29,6 +29,8 @@ class UnitSeal(BaseModel):
         Of the embeddings.
     objects : dict
         ``embeddings``, ``norms``, ``samples``: the record of each.
+    made_by : dict or None
+        With which versions and on which device, as `Provenance` has it; seals of earlier versions do not tell.
     checksum : str
         Of the seal as it was read; empty for one that was not.
     """
@@ -42,11 +44,12 @@ class UnitSeal(BaseModel):
     dim: Count
     dtype: Literal["float16", "float32"]
     objects: dict[str, ObjectRecord]
+    made_by: Annotated[dict[str, Any] | None, WrapValidator(lenient)] = None
     checksum: str = Field(default="", exclude=True)
 
     def dump(self) -> bytes:
         """Return the object to be stored: the seal with a checksum of its own content."""
-        return dump_document(self.model_dump(mode="json"))
+        return dump_document(self.model_dump(mode="json", exclude_none=True))
 
     @property
     def folder(self) -> str:

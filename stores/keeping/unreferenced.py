@@ -133,7 +133,8 @@ class _Survey:
 
     def _attempts(self) -> Iterator[Unreferenced]:
         """Yield the attempts that no seal names, nor may have named."""
-        sealing = {id_ for _, id_ in self._live}  # a claim is on a unit, or on a set that is being sealed
+        sealing = {id_ for _, id_ in self._live}  # the sets that are being sealed, beside claims on samples
+        busy = {encoder for encoder, _ in self._live}  # whose units are being written
         needed_sets = {*self._unreadable_sets, *pinned_ids(self._backend)} - self._manifests.keys()
         for info in self._backend.list("names/"):
             set_ = id_in(info.key)
@@ -156,7 +157,7 @@ class _Survey:
             else:
                 encoder, unit, attempt = ids
                 seal = self._seals.get((encoder, unit))
-                needed = (encoder, unit) in self._unreadable_units or (encoder, unit) in self._live
+                needed = (encoder, unit) in self._unreadable_units or encoder in busy
                 if not needed and (seal is None or seal.attempt != attempt):
                     yield Unreferenced("attempt", folder, tuple(objects))
 

@@ -3,6 +3,7 @@
 It lives in the user's cache folder and is an optimisation only: without it, or with it deleted, files are read and
 hashed again. As in git's index, an entry is believed only if path, size, mtime, ctime and inode agree, and if the
 file was at least two seconds old when it was hashed: a younger one may change again within the clock's resolution.
+Where dates do not tell that a file was changed, it is read again; see `mounts`.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from ...folders import cache_folder
+from .mounts import Mounts
 
 RACY_NANOSECONDS = 2_000_000_000
 
@@ -40,11 +42,15 @@ COMMIT;
 
 
 class Stamp(NamedTuple):
-    """What one stat call says of a file; any change of content changes it."""
+    """What one stat call says of a file; any change of content changes it.
+
+    Unless `ctime_ns` is None: the file system's dates do not tell, see `mounts`. Where a read-only image of a file
+    system is mounted, a number of that image stands for it.
+    """
 
     size: int
     mtime_ns: int
-    ctime_ns: int
+    ctime_ns: int | None
     inode: int
 
 
@@ -65,18 +71,18 @@ class View(NamedTuple):
     sources: tuple[Path, ...] | None
 
 
-def stamp(path: Path) -> Stamp:
-    """Stat a file. Raises OSError."""
+def stamp(path: Path, mounts: Mounts | None = None) -> Stamp:
+    """Stat a file; raise OSError where that fails. Give `mounts` to look at many."""
     s = path.stat()
-    return Stamp(s.st_size, s.st_mtime_ns, s.st_ctime_ns, s.st_ino)
+    return Stamp(s.st_size, s.st_mtime_ns, (mounts or Mounts()).change_time(path, s), s.st_ino)
 
 
 def fingerprint(paths: Iterable[Path]) -> bytes:
     """Hash the stamps of many files, 32 bytes: what tells, by stat calls only, that one was changed, added or lost."""
-    h = hashlib.sha256()
+    h, mounts = hashlib.sha256(), Mounts()
     for path in sorted(paths, key=os.fsencode):
         try:
-            state = repr(tuple(stamp(path)))
+            state = repr(tuple(stamp(path, mounts)))
         except OSError:
             state = "absent"
         h.update(os.fsencode(path) + b"\0" + state.encode() + b"\n")
@@ -99,6 +105,7 @@ class SampleIndex:
 
     def __init__(self, folder: Path | None = None, *, trust: bool = True) -> None:
         self._trust = trust
+        self._mounts = Mounts()
         self._lock = threading.Lock()
         self._database: sqlite3.Connection | None = None
         folder = folder or cache_folder()
@@ -120,6 +127,14 @@ class SampleIndex:
                 self._database.close()
                 self._database = None
 
+    def stamp(self, path: Path) -> Stamp:
+        """Stat a file; raise OSError where that fails."""
+        return stamp(path, self._mounts)
+
+    def distrust(self) -> None:
+        """Believe nothing of what is there any more; what is learned from now on is kept."""
+        self._trust = False
+
     def lookup(self, paths: Sequence[Path]) -> list[bytes | None]:
         """Return the sample id of each file whose stamp is the recorded one, None for the others."""
         if not self._trust:
@@ -128,7 +143,7 @@ class SampleIndex:
         for path in paths:
             row = self._one("SELECT size, mtime_ns, ctime_ns, inode, sample FROM sample_ids WHERE path = ?", _key(path))
             try:
-                known = row is not None and tuple(row[:4]) == stamp(path)
+                known = row is not None and row[2] is not None and tuple(row[:4]) == self.stamp(path)
             except OSError:
                 known = False
             sample = row[4] if known and row is not None else None
@@ -148,7 +163,7 @@ class SampleIndex:
         rows = [
             (_key(path), *stamp_, sample)
             for path, stamp_, sample in entries
-            if max(stamp_.mtime_ns, stamp_.ctime_ns) + RACY_NANOSECONDS < hashed_ns
+            if stamp_.ctime_ns is not None and max(stamp_.mtime_ns, stamp_.ctime_ns) + RACY_NANOSECONDS < hashed_ns
         ]
         self._write("INSERT OR REPLACE INTO sample_ids VALUES (?, ?, ?, ?, ?, ?)", rows)
 

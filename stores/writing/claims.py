@@ -1,4 +1,4 @@
-"""Claims: who is encoding which unit right now, so that several extractors share the work.
+"""Claims: who is at work on what right now. This one is on a set that is being sealed; see also `sample_claims`.
 
 A claim is advice. Correctness rests on the seals alone: with every claim lost or wrong, the store stays right and
 only time is wasted. A claim whose owner is dead is taken over under the next generation number with `put_if_absent`,
@@ -15,11 +15,14 @@ import threading
 import time
 from contextlib import suppress
 from types import TracebackType
+from typing import Any, Self
+
+from pydantic import JsonValue
 
 from ...canonical import canonical_json
 from ...errors import CryoprobeError
 from ..backends.backend import Backend
-from ..format.documents import read_json
+from ..format.documents import SMALL, parse_json, read_json
 from ..local.processes import machine, process_start
 
 HEARTBEAT_SECONDS = 15.0
@@ -32,7 +35,7 @@ _owners: set[str] = set()
 
 
 class Claims:
-    """The claims of one extractor on units of one store.
+    """The claims of one extractor on what it is making in one store.
 
     Use it as a context manager: it keeps the claims it holds alive, and gives them back at the end.
 
@@ -55,12 +58,13 @@ class Claims:
         self._owner = secrets.token_hex(6)
         _owners.add(self._owner)
         self._held: dict[tuple[str, str], str] = {}  # (encoder, unit) -> key
+        self._more: dict[str, dict[str, JsonValue]] = {}  # held key -> what it says beside whose it is
         self._watched: dict[str, tuple[bytes, float]] = {}  # foreign claim's key -> content, when it was first seen
         self._lock = threading.Lock()
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
 
-    def __enter__(self) -> Claims:
+    def __enter__(self) -> Self:
         self._thread = threading.Thread(target=self._keep_alive, name="cryoprobe-claims", daemon=True)
         self._thread.start()
         return self
@@ -77,16 +81,16 @@ class Claims:
                 self.release(encoder_id, unit)
 
     def take(self, encoder_id: str, unit: str) -> bool:
-        """Claim a unit; return whether it is now ours. A claim of the dead is taken over."""
+        """Claim a set or unit; return whether it is now ours. A claim of the dead is taken over."""
         generations = self._generations(encoder_id, unit)
         generation, newest = max(generations, default=(0, None))
         if newest is not None:
             if newest == self._held.get((encoder_id, unit)):
                 return True
-            if self._lives(newest):
+            if self._read(newest)[1]:
                 return False
         key = f"claims/{encoder_id}/{unit}.{generation + 1}.json"
-        if not self._backend.put_if_absent(key, self._content(0)) and not self._is_ours(key):
+        if not self._backend.put_if_absent(key, self._content(key, 0)) and not self._is_ours(key):
             return False
         # A listing is no snapshot: while another heir writes its claim and deletes a dead one, it can miss both. What
         # it missed was there before ours was written, so that a second one has it.
@@ -100,14 +104,14 @@ class Claims:
         return True
 
     def release(self, encoder_id: str, unit: str) -> None:
-        """Give a claim back, when the unit is sealed or will not be encoded."""
+        """Give a claim back, when it is sealed or will not be made."""
         with self._lock:
             key = self._held.pop((encoder_id, unit), None)
             if key is not None:
                 self._backend.delete(key)
 
     def _generations(self, encoder_id: str, unit: str) -> list[tuple[int, str]]:
-        """Return the claims on a unit, with the number of each: the highest one stands."""
+        """Return the claims on a set or unit, with the number of each: the highest one stands."""
         folder = f"claims/{encoder_id}/"
         claim = re.compile(rf"{re.escape(folder + unit)}\.([0-9]{{1,9}})\.json")
         matches = [claim.fullmatch(info.key) for info in self._backend.list(folder)]
@@ -121,33 +125,32 @@ class Claims:
             return False
         return isinstance(claim, dict) and claim.get("owner") == self._owner
 
-    def _lives(self, key: str) -> bool:
-        """Return whether the owner of a foreign claim may still be at work."""
+    def _read(self, key: str) -> tuple[dict[str, Any], bool]:
+        """Return what a foreign claim says, and whether its owner may still be at work."""
         try:
-            content = self._backend.get(key)
-            claim = read_json(self._backend, key)
+            content = self._backend.get(key, SMALL)
+            claim = parse_json(content, key, self._backend.url)
         except CryoprobeError:
-            return False  # released this instant, or damaged
+            return {}, False  # released this instant, or damaged
         if not isinstance(claim, dict):
-            return False
+            return {}, False
         pid, start = claim.get("pid"), claim.get("start")
         if claim.get("machine") == machine() and isinstance(pid, int):
             if process_start(pid) != start:
-                return False
+                return claim, False
             if pid == os.getpid() and claim.get("owner") not in _owners:
-                return False
+                return claim, False
         # A process can live and yet be at a standstill: suspended, or waiting for a disk that is gone.
         seen, since = self._watched.get(key, (None, 0.0))
         if seen != content:
             self._watched[key] = content, time.monotonic()
-            return True
-        return time.monotonic() - since < self._silence_seconds
+            return claim, True
+        return claim, time.monotonic() - since < self._silence_seconds
 
-    def _content(self, beat: int) -> bytes:
+    def _content(self, key: str, beat: int) -> bytes:
         pid = os.getpid()
-        return canonical_json(
-            {"beat": beat, "machine": machine(), "owner": self._owner, "pid": pid, "start": process_start(pid)}
-        )
+        whose = {"beat": beat, "machine": machine(), "owner": self._owner, "pid": pid, "start": process_start(pid)}
+        return canonical_json({**whose, **self._more.get(key, {})})
 
     def _keep_alive(self) -> None:
         beat = 0
@@ -156,7 +159,8 @@ class Claims:
             with self._lock:  # a claim must not be renewed after it was released
                 for key in self._held.values():
                     with suppress(CryoprobeError):
-                        self._backend.put(key, self._content(beat))
+                        if self._backend.exists(key):  # else somebody took us for dead
+                            self._backend.put(key, self._content(key, beat))
 
 
 def is_abandoned(content: bytes, age_seconds: float | None) -> bool:

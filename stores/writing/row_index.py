@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Container, Iterator, Sequence
-from typing import TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -27,6 +27,25 @@ _Ids = npt.NDArray[np.uint8]
 
 class RowsRemoved(NotFound):
     """Rows that an index knew are no longer in the store: their set was removed, and its data collected."""
+
+
+class RowSource(NamedTuple):
+    """Where rows are copied from.
+
+    Parameters
+    ----------
+    id : str
+        Of the set or unit.
+    is_set : bool
+    rows : int
+    made_by : dict
+        ``versions`` and ``device``, as far as they are known.
+    """
+
+    id: str
+    is_set: bool
+    rows: int
+    made_by: dict[str, Any]
 
 
 class RowIndex:
@@ -242,6 +261,13 @@ class RowIndex:
             return None
         return SetChunk(origin, row // origin.chunk_rows)
 
+    def sources(self, ids: Sequence[bytes]) -> list[RowSource]:
+        """Return the sets and units that hold the rows of `ids`, those with the most rows first."""
+        positions = self.find(ids)
+        numbers, counts = np.unique(self._table.where(positions[positions >= 0])[:, 0], return_counts=True)
+        found = [_source(self._sources[int(n)], int(rows)) for n, rows in zip(numbers, counts, strict=True)]
+        return sorted(found, key=lambda source: -source.rows)
+
     def gather(self, ids: Sequence[bytes]) -> Rows:
         """Copy the rows of `ids`, in that order, from wherever they are; every chunk read is verified.
 
@@ -269,3 +295,11 @@ class RowIndex:
                 if not gone:
                     raise
                 self.refresh()  # a unit is removed when all its rows are in sets
+
+
+def _source(origin: UnitSeal | FeatureSet, rows: int) -> RowSource:
+    if isinstance(origin, UnitSeal):
+        return RowSource(origin.unit, False, rows, origin.made_by or {})
+    made = origin.manifest.provenance
+    known = {"versions": made.versions, "device": made.device}
+    return RowSource(origin.id, True, rows, {key: value for key, value in known.items() if value is not None})

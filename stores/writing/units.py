@@ -6,7 +6,7 @@ sealed rows and removes their own, so that one image never has two embeddings in
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -47,8 +47,12 @@ def sample_array(ids: Sequence[bytes]) -> npt.NDArray[np.uint8]:
     return np.frombuffer(b"".join(ids), np.uint8).reshape(-1, SAMPLE_BYTES)
 
 
-def write_unit(backend: Backend, encoder_id: str, unit: str, rows: Rows) -> UnitSeal:
+def write_unit(
+    backend: Backend, encoder_id: str, unit: str, rows: Rows, made_by: Mapping[str, Any] | None = None
+) -> UnitSeal:
     """Write `rows` and seal them as `unit`, or adopt what somebody has sealed meanwhile.
+
+    `made_by` says with which versions and on which device, see `Provenance`.
 
     Guarantees
     ----------
@@ -63,13 +67,15 @@ def write_unit(backend: Backend, encoder_id: str, unit: str, rows: Rows) -> Unit
     seal, _ = write_and_seal(
         backend,
         unit_seal_key(encoder_id, unit),
-        write=lambda: _write_attempt(backend, encoder_id, unit, rows),
+        write=lambda: _write_attempt(backend, encoder_id, unit, rows, made_by),
         read=lambda: read_unit_seal(backend, encoder_id, unit),
     )
     return seal
 
 
-def _write_attempt(backend: Backend, encoder_id: str, unit: str, rows: Rows) -> UnitSeal:
+def _write_attempt(
+    backend: Backend, encoder_id: str, unit: str, rows: Rows, made_by: Mapping[str, Any] | None
+) -> UnitSeal:
     """Write rows under an attempt's own name; return the seal that they can have."""
     attempt = new_attempt()
     folder = unit_folder(encoder_id, unit, attempt)
@@ -86,4 +92,5 @@ def _write_attempt(backend: Backend, encoder_id: str, unit: str, rows: Rows) -> 
         dim=rows.embeddings.shape[1],
         dtype=rows.embeddings.dtype.name,
         objects=objects,
+        made_by=None if made_by is None else dict(made_by),
     )

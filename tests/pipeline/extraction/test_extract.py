@@ -20,6 +20,7 @@ from support.data import write_images
 
 import cryoprobe
 from cryoprobe.pipeline.encoders import Encoder
+from cryoprobe.pipeline.extraction import sample_ids
 from cryoprobe.stores.local import sample_index
 
 
@@ -315,8 +316,9 @@ def test_a_limited_set_is_balanced_and_named_apart(encoder: Encoder, store: Path
 
 
 def test_a_file_changed_behind_the_indexs_back_is_never_encoded_under_the_old_id(
-    encoder: Encoder, store: Path, tmp_path: Path, cache: Path
+    encoder: Encoder, store: Path, tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(sample_ids, "SPOT_CHECKS", 0)
     files = write_images(tmp_path / "data", {"a": 10, "b": 10})
     for f in files:
         os.utime(f, (1_000_000_000, 1_000_000_000))

@@ -1,0 +1,113 @@
+"""Stored rows whose images are encoded again: whether the stack of today gives what is in the store.
+
+Embeddings are found by the weights and the preprocessing, not by the versions of the libraries that computed them, nor
+by the machine. They should agree but for rounding. Where they do not, a library has drifted, a machine computes
+otherwise, or the rows were made up.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from pydantic import JsonValue
+
+from ...amounts import count
+from ...arrays import Array
+from ..datasets.base import Split, UndecodableImage
+from ..encoders.base import Encoder
+from ..encoders.embedding import encode_images, load_image
+from ..specs import EncoderSpec, StoredDtype
+
+ROUNDING: dict[StoredDtype, float] = {"float16": 2e-3, "float32": 3e-4}
+"""How far two unit vectors may be apart that are one embedding. Rounding both to float16 moves them apart by 2**-10 at
+most; in float32 a CPU and a GPU differ by a hundredth of what is allowed (docs/decisions/2026-11-27-gpu.md)."""
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """How far stored rows are from what their images are encoded to now.
+
+    Parameters
+    ----------
+    rows : int
+        That were encoded again.
+    differing : int
+        Those that are further away than rounding explains.
+    largest : float
+        The largest distance of two unit vectors, 0 to 2.
+    example : str
+        Name of the image with the largest distance.
+    """
+
+    rows: int = 0
+    differing: int = 0
+    largest: float = 0.0
+    example: str = ""
+
+    @property
+    def recorded(self) -> dict[str, JsonValue] | None:
+        """What is recorded with the set; None if no row was encoded again."""
+        if not self.rows:
+            return None
+        return {"rows": self.rows, "differing": self.differing, "largest": f"{self.largest:.3g}"}
+
+    def remark(self, made: str = "") -> str | None:
+        """Return a line if rows differ; None otherwise.
+
+        Parameters
+        ----------
+        made : str
+            By what the stored rows were made, as a sentence.
+
+        Examples
+        --------
+        >>> Comparison(rows=32).remark() is None
+        True
+        >>> print(Comparison(32, 1, 0.5, "a/1.png").remark())
+        1 of 32 stored rows that were encoded again differs from what its image gives here, by up to 0.5 (a/1.png): ...
+        """
+        if not self.differing:
+            return None
+        verb, whose = ("differs", "its image gives") if self.differing == 1 else ("differ", "their images give")
+        return (
+            f"{self.differing} of {count(self.rows, 'stored row')} that were encoded again {verb} from what {whose} "
+            f"here, by up to {self.largest:.2g} ({self.example}): libraries have drifted, another machine computes "
+            f"otherwise, or the rows are not what they should be. {made}".rstrip()
+        )
+
+
+def compare(
+    encoder: Encoder, spec: EncoderSpec, split: Split, images: Sequence[tuple[int, bytes]], stored: Array
+) -> Comparison:
+    """Encode images again, and compare.
+
+    Parameters
+    ----------
+    encoder : Encoder
+    spec : EncoderSpec
+        Of the stored rows.
+    split : Split
+    images : sequence of (int, bytes)
+        Rows of the split, and what they hold.
+    stored : ndarray [n, d]
+        Their embeddings in the store.
+    """
+    tensors, kept = [], []
+    for position, (row, raw) in enumerate(images):
+        try:
+            tensors.append(load_image(encoder, spec.preprocessing, split.decode, raw, split.describe(row)))
+            kept.append(position)
+        except UndecodableImage:  # it could be decoded when it was stored
+            continue
+    distances = np.full(len(images), 2.0)
+    if tensors:
+        usable, (encoded,) = encode_images(encoder, tensors, [(spec.tap, spec.stored_dtype)])
+        there = np.asarray(kept)[usable]
+        distances[there] = np.linalg.norm(encoded.unit.astype(np.float64) - stored[there].astype(np.float64), axis=1)
+    if not images:
+        return Comparison()
+    worst = int(np.argmax(distances))
+    differing = int((distances > ROUNDING[spec.stored_dtype]).sum())
+    return Comparison(len(images), differing, float(distances[worst]), split.describe(images[worst][0]))
