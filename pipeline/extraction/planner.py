@@ -51,6 +51,8 @@ class Plan:
         Whether what is encoded by then is to be sealed: the next row is the first of another unit, or there is none.
     claimed, look_at : float
         When it was claimed, and when to look next whether it still is, by `time.monotonic`.
+    mine : set of bytes
+        What still was at the last look.
     """
 
     rows: dict[bytes, int]
@@ -59,6 +61,7 @@ class Plan:
     ends_unit: bool
     claimed: float = field(default_factory=time.monotonic)
     look_at: float = 0.0
+    mine: set[bytes] = field(default_factory=set)
 
     def is_claimed(self, sample_id: bytes, target: int) -> bool:
         """Return whether this process has claimed a sample for a target."""
@@ -182,10 +185,11 @@ class Planner:
         batch, and from then on ever more rarely.
         """
         now = time.monotonic()
-        if now < plan.look_at:
-            return set(ids)
-        plan.look_at = 2 * now - plan.claimed
-        mine = {i for claim in plan.claims if claim is not None for i in self._claims.still_mine(claim, ids)}
+        if now >= plan.look_at:
+            plan.look_at = 2 * now - plan.claimed
+            held = [claim for claim in plan.claims if claim is not None]
+            plan.mine = {i for claim in held for i in self._claims.still_mine(claim, claim.ids)}
+        mine = plan.mine.intersection(ids)
         self._put_off.extend(plan.rows[i] for i in ids if i not in mine)
         return mine
 

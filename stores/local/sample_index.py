@@ -158,13 +158,13 @@ class SampleIndex:
         entries : sequence of (path, stamp, sample id)
             Stamps taken before the file was read.
         hashed_ns : int
-            When reading began, `time.time_ns`; files younger than two seconds by then are left out.
+            When reading began, `time.time_ns`; files younger than two seconds by then are left out, and what was known
+            of them is forgotten.
         """
-        rows = [
-            (_key(path), *stamp_, sample)
-            for path, stamp_, sample in entries
-            if stamp_.ctime_ns is not None and max(stamp_.mtime_ns, stamp_.ctime_ns) + RACY_NANOSECONDS < hashed_ns
-        ]
+        old = [e for e in entries if _is_old(e[1], hashed_ns)]
+        young = [(_key(path),) for path, stamp_, _ in entries if not _is_old(stamp_, hashed_ns)]
+        self._write("DELETE FROM sample_ids WHERE path = ?", young)
+        rows = [(_key(path), *stamp_, sample) for path, stamp_, sample in old]
         self._write("INSERT OR REPLACE INTO sample_ids VALUES (?, ?, ?, ?, ?, ?)", rows)
 
     def record_view(self, view: str, sources: Sequence[Path], state: bytes, dataset_id: str, *, keep: bool) -> None:
@@ -212,6 +212,11 @@ class SampleIndex:
 def now_ns() -> int:
     """Return the time against which `SampleIndex.record` judges a file's age."""
     return time.time_ns()
+
+
+def _is_old(stamp_: Stamp, hashed_ns: int) -> bool:
+    """Return whether a file's stamp would have told a change since it was hashed."""
+    return stamp_.ctime_ns is not None and max(stamp_.mtime_ns, stamp_.ctime_ns) + RACY_NANOSECONDS < hashed_ns
 
 
 def _key(path: Path) -> bytes:

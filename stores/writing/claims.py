@@ -108,6 +108,7 @@ class Claims:
         with self._lock:
             key = self._held.pop((encoder_id, unit), None)
             if key is not None:
+                self._more.pop(key, None)
                 self._backend.delete(key)
 
     def _generations(self, encoder_id: str, unit: str) -> list[tuple[int, str]]:

@@ -3,9 +3,16 @@
 A claim lists the sample ids that it covers. Two extractors may come with different data sets, orders and block sizes:
 what counts is whether an image is covered, not by which block.
 
-Who claims looks first, and leaves out what others cover. Two who look at the same moment cover the same images; both
-see it at the next look, and the one whose claim's key is the greater gives way. As an extractor looks before each
-batch, they encode one batch twice at most.
+Who claims looks first, and leaves out what others cover. Two may look at the same moment and then ask for the same
+images. So a claim is written twice:
+
+    1. look, and ask for what nobody covers        2. look again: what others hold is theirs, and so is what they
+                                                      ask for too if their claim's key is the lesser
+    3. write that the rest is held                 4. look before the first batch: what a claim with a lesser key
+                                                      covers is put off
+
+Say that the one with the greater key does not see the other at step 2. Then the other's claim was written after that;
+if it is to overlook in turn that this one holds, it was written before step 3, and is seen at step 4.
 
 As all claims these are advice, see `claims`. The first eight bytes of an id stand for it: should two agree in them, one
 of the images is encoded a little later.
@@ -78,15 +85,24 @@ class SampleClaims(Claims):
             return None
         self._number += 1
         key = f"claims/{encoder_id}/{self._owner}-{self._number}.json"
-        self._more[key] = {"samples": base64.b64encode(b"".join(i[:_PREFIX_BYTES] for i in free)).decode()}
-        self._backend.put(key, self._content(key, 0))
-        with self._lock:
-            self._held[encoder_id, key] = key
-        claimed = SampleClaim(encoder_id, key, frozenset(free))
-        return SampleClaim(encoder_id, key, frozenset(self.still_mine(claimed, free)))
+        self._write(encoder_id, key, free, held=False)
+        rivals = []
+        for rival in self._others(self._listed(encoder_id)):
+            if rival in others:
+                continue
+            claim, lives = self._read(rival)
+            self._covered[rival] = _prefixes(claim) if lives else frozenset()
+            if claim.get("held") is True or rival < key:
+                rivals.append(rival)
+        mine = self._uncovered(free, rivals)
+        if mine:
+            self._write(encoder_id, key, mine, held=True)
+        else:
+            self.release(encoder_id, key)
+        return SampleClaim(encoder_id, key, frozenset(mine)) if mine else None
 
     def still_mine(self, claim: SampleClaim, ids: Iterable[bytes]) -> list[bytes]:
-        """Return those of the claimed `ids` that no claim covers which comes before this one.
+        """Return those of the claimed `ids` that no claim covers whose key is less.
 
         None of them if the claim itself is gone: somebody took its owner for dead, and encodes its images.
         """
@@ -102,7 +118,13 @@ class SampleClaims(Claims):
     def release_samples(self, claim: SampleClaim) -> None:
         """Give a claim back, when its images are sealed or will not be encoded."""
         self.release(claim.encoder_id, claim.key)
-        self._more.pop(claim.key, None)
+
+    def _write(self, encoder_id: str, key: str, ids: Sequence[bytes], *, held: bool) -> None:
+        prefixes = base64.b64encode(b"".join(i[:_PREFIX_BYTES] for i in ids)).decode()
+        with self._lock:
+            self._more[key] = {"held": held, "samples": prefixes}
+            self._held[encoder_id, key] = key
+            self._backend.put(key, self._content(key, 0))
 
     def _listed(self, encoder_id: str) -> list[str]:
         return [info.key for info in self._backend.list(f"claims/{encoder_id}/")]

@@ -19,6 +19,7 @@ from PIL import Image
 from support.data import write_images
 
 import cryoprobe
+from cryoprobe.pipeline.datasets.splits import FileSplit
 from cryoprobe.pipeline.encoders import Encoder
 from cryoprobe.pipeline.extraction import sample_ids
 from cryoprobe.stores.local import sample_index
@@ -331,6 +332,84 @@ def test_a_file_changed_behind_the_indexs_back_is_never_encoded_under_the_old_id
         extract(encoder, f"folder:{tmp_path / 'data'}", store)
     done = extract(encoder, f"folder:{tmp_path / 'data'}", store, rehash=True)
     assert done.rows == 20
+
+
+def test_a_file_of_other_content_under_old_dates_has_all_files_read_again(
+    encoder: Encoder, store: Path, tmp_path: Path
+) -> None:
+    files = write_images(tmp_path / "data", {"a": 10, "b": 10})
+    expected = extract(encoder, f"folder:{tmp_path / 'data'}", tmp_path / "fresh", rehash=True)
+    index = sample_index.SampleIndex()
+    entries = [(f, sample_index.stamp(f), hashlib.sha256(b"other").digest()) for f in files]
+    index.record(entries, sample_index.now_ns() + 10_000_000_000)
+    index.close()
+    notes = Notes()
+    done = extract(encoder, f"folder:{tmp_path / 'data'}", store, reporter=notes)
+    assert done.set == expected.set
+    assert any("has other content" in n and "all files are read again" in n for n in notes.said)
+    notes = Notes()
+    extract(encoder, f"folder:{tmp_path / 'data'}", store, reporter=notes)
+    assert not any("has other content" in n for n in notes.said)
+
+
+def test_a_file_is_read_once(encoder: Encoder, store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_images(tmp_path / "data", {"a": 20, "b": 20})
+    read: list[int] = []
+    original = FileSplit.read
+    monkeypatch.setattr(FileSplit, "read", lambda self, row: read.append(row) or original(self, row))
+    extract(encoder, f"folder:{tmp_path / 'data'}", store)
+    assert sorted(read) == list(range(40))
+
+
+def test_a_few_reused_rows_are_encoded_again_and_one_that_differs_is_told(
+    encoder: Encoder, store: Path, tmp_path: Path
+) -> None:
+    write_images(tmp_path / "data", {"a": 60, "b": 60})
+    first = extract(encoder, f"folder:{tmp_path / 'data'}", store)
+    assert first.checked == 0
+    notes = Notes()
+    again = extract(encoder, f"folder:{tmp_path / 'data'}", store, reporter=notes)
+    assert (again.encoded, again.checked, again.remarks) == (0, 3, ())
+
+    original = encoder.encode
+    encoder.encode = lambda batch: {tap: x + 0.1 for tap, x in original(batch).items()}  # type: ignore[method-assign]
+    write_images(tmp_path / "data", {"a": 1}, seed=5)
+    grown = extract(encoder, f"folder:{tmp_path / 'data'}", store, reporter=notes)
+    assert (grown.encoded, grown.checked) == (1, 3)
+    (remark,) = grown.remarks
+    assert remark.startswith("3 of 3 stored rows that were encoded again differ")
+    assert "with the versions that are here" in remark
+    assert remark in notes.said
+    recorded = cryoprobe.open_store(store).open(grown.set).manifest.provenance
+    assert recorded.checked["differing"] == 3
+    (source,) = recorded.reused
+    assert (source["set"], source["rows"]) == (first.set, 120)
+    assert source["versions"]["torch"]
+
+
+def test_rows_of_a_run_that_was_stopped_tell_with_which_versions_they_were_made(
+    encoder: Encoder, store: Path, tmp_path: Path
+) -> None:
+    write_images(tmp_path / "data", {"a": 20, "b": 20})
+    calls: list[int] = []
+    original = encoder.encode
+
+    def stop(batch: torch.Tensor) -> object:
+        calls.append(len(batch))
+        if len(calls) == 4:
+            raise KeyboardInterrupt
+        return original(batch)
+
+    encoder.encode = stop  # type: ignore[method-assign, assignment]
+    with pytest.raises(KeyboardInterrupt):
+        extract(encoder, f"folder:{tmp_path / 'data'}", store)
+    encoder.encode = original  # type: ignore[method-assign]
+    done = extract(encoder, f"folder:{tmp_path / 'data'}", store)
+    assert done.encoded == 40 - 3 * 8
+    (source,) = cryoprobe.open_store(store).open(done.set).manifest.provenance.reused
+    assert source["rows"] == 24
+    assert source["device"] == "cpu"
+    assert "set" not in source
 
 
 def test_two_threads_on_one_job_share_the_units(encoder: Encoder, store: Path, tmp_path: Path) -> None:
