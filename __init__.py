@@ -49,6 +49,7 @@ if TYPE_CHECKING:
     from .pipeline.probes import NamedProbe, ProbeOutcome, list_probes
     from .pipeline.protocols import Problem, Protocol, fit_and_score, list_protocols
     from .pipeline.quickstart import Quickstart, quickstart
+    from .pipeline.recompute import Recomputed, recompute
     from .pipeline.results import results
     from .pipeline.saved import ProbeHeader, SavedProbe, load_probe, save_probe
     from .pipeline.trials.result import Trial
@@ -107,6 +108,7 @@ _HOMES = {
     "progress": ("Reporter",),
     "pipeline.protocols": ("Problem", "Protocol", "fit_and_score", "list_protocols"),
     "pipeline.quickstart": ("Quickstart", "quickstart"),
+    "pipeline.recompute": ("Recomputed", "recompute"),
     "pipeline.results": ("results",),
     "pipeline.trials.result": ("Trial",),
     "pipeline.trials.sweep": ("SizeSummary", "Sweep"),
@@ -167,6 +169,7 @@ __all__ = [
     "Protocol",
     "Quickstart",
     "ReadOnly",
+    "Recomputed",
     "Removal",
     "Repair",
     "Reporter",
@@ -208,6 +211,7 @@ __all__ = [
     "pull",
     "push",
     "quickstart",
+    "recompute",
     "repair",
     "results",
     "rm",

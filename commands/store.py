@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -143,19 +144,39 @@ def verify(
     data: Annotated[bool, typer.Option("--data", help="Read and hash every object; sizes only by default.")] = False,
     subset: Annotated[str, typer.Option(help="With --data: read a random part of the objects only, such as 5%.")] = "",
     seed: Annotated[int, typer.Option(help="Draws that part.")] = 0,
+    again: Annotated[
+        str, typer.Option("--recompute", help="Encode a random part of the rows again, such as 0.1%, and compare.")
+    ] = "",
+    checkpoint: Annotated[Path | None, typer.Option(help="With --recompute: the file of the weights.")] = None,
+    data_root: Annotated[Path | None, typer.Option(help="With --recompute: folder of torchvision's data.")] = None,
     as_json: Json = False,
 ) -> None:
-    """Check that every object is what was sealed; exit 4 where one is not."""
+    """Check that every object is what was sealed; exit 4 where one is not. With --recompute, encode some rows again."""
     from .parsing import parse_share
-    from .printing import console
+    from .printing import console, keeping_tables
 
     share = parse_share(subset, "subset") if subset else 1.0
     found = cryoprobe.verify(
         store, sets or (), data=data, share=share, seed=seed, reporter=console.reporter(logged=False)
     )
+    recomputed = None
+    if again:
+        recomputed = cryoprobe.recompute(
+            store,
+            sets or (),
+            share=parse_share(again, "recompute"),
+            seed=seed,
+            checkpoint=checkpoint,
+            data_root=data_root,
+            reporter=console.reporter(logged=False),
+        )
     if as_json:
-        console.out(json.dumps(asdict(found)))
+        more = {} if recomputed is None else {"recomputed": [asdict(r) for r in recomputed]}
+        console.out(json.dumps({**asdict(found), **more}))
     else:
         console.verification(found)
+        keeping_tables.recomputed(recomputed or ())
     if found.damages:
         raise typer.Exit(cryoprobe.Corrupt.exit_code)
+    if any(r.differs for r in recomputed or ()):
+        raise typer.Exit(cryoprobe.Conflict.exit_code)

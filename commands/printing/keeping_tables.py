@@ -15,6 +15,7 @@ from .console import err, named_sets, out, table
 from .wording import came_from, remarks, shell, size, versions, when
 
 if TYPE_CHECKING:
+    from ...pipeline.recompute import Recomputed
     from ...stores.format.pins_and_removals import Pin, Removal
     from ...stores.keeping.compare import Difference
     from ...stores.keeping.gc import Collected
@@ -50,6 +51,20 @@ def usage(found: Usage) -> None:
     beside = ("units", "abandoned", "trials", "quarantine", "other", "leftovers")
     table(["beside the sets", "size"], [[part, size(getattr(found, part))] for part in beside])
     out(f"total: {size(found.total)}")
+
+
+def recomputed(found: Sequence[Recomputed]) -> None:
+    """Print what `cryoprobe verify --recompute` found."""
+    rows = []
+    for r in found:
+        compared = r.comparison
+        distance = "" if compared is None else f"{compared.largest:.2g}"
+        rows.append([r.set[:12], r.name, "0" if compared is None else count(compared.rows, "row"), distance])
+    if rows:
+        table(["set", "name", "encoded again", "largest distance"], rows)
+    for r in found:
+        if r.remark:
+            err(f"{r.set[:12]}: {r.remark}")
 
 
 def history(entries: Sequence[Entry]) -> None:

@@ -229,3 +229,38 @@ def test_a3_checkpoint_race(tmp_path: Path) -> None:
     finally:
         done.set()
         replacing.join()
+
+
+CAN_MOUNT = (
+    os.name == "posix" and os.geteuid() == 0 and shutil.which("mksquashfs") and Path("/dev/loop-control").exists()
+)
+
+
+@pytest.mark.skipif(not CAN_MOUNT, reason="needs the right to mount, a loop device and mksquashfs")
+def test_a7_squashfs(encoder: Encoder, store: Path, tmp_path: Path) -> None:
+    """Two versions of a data set that agree in all that stat says, mounted at one path one after the other."""
+    mounted, options = tmp_path / "m", ["-all-time", "1700000000", "-mkfs-time", "1700000000", "-quiet", "-no-progress"]
+    mounted.mkdir()
+    sets, states = [], []
+    for version in (1, 2):
+        for name, seed in (("a", 0), ("b", 1)):
+            folder = tmp_path / f"v{version}" / name
+            folder.mkdir(parents=True)
+            for i in range(4):
+                corrected = version == 2 and (name, i) == ("a", 0)
+                pixels = np.random.default_rng(99 if corrected else 10 * seed + i).integers(0, 256, (16, 16, 3))
+                Image.fromarray(pixels.astype(np.uint8)).save(folder / f"{i}.bmp")
+        image = tmp_path / f"v{version}.sq"
+        subprocess.run(["mksquashfs", tmp_path / f"v{version}", image, *options], check=True, stdout=subprocess.DEVNULL)
+        if subprocess.run(["mount", "-o", "loop,ro", image, mounted], capture_output=True).returncode:
+            pytest.skip("mounting is refused here")
+        try:
+            s = (mounted / "a" / "0.bmp").stat()
+            states.append((s.st_size, s.st_mtime_ns, s.st_ctime_ns, s.st_ino))
+            sets.append([cryoprobe.extract(encoder, f"folder:{mounted}", store)[0] for _ in range(2)])
+        finally:
+            subprocess.run(["umount", mounted], check=True)
+    assert states[0] == states[1]
+    assert [first.set == again.set for first, again in sets] == [True, True]
+    assert sets[0][0].set != sets[1][0].set
+    assert (sets[1][0].encoded, sets[1][0].rows) == (1, 8)

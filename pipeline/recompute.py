@@ -1,0 +1,225 @@
+"""`verify --recompute`: a random part of stored sets is encoded again with today's libraries, and compared."""
+
+from __future__ import annotations
+
+import hashlib
+import random
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from pydantic import JsonValue
+
+from ..amounts import count
+from ..errors import BadInput, Conflict, CryoprobeError, NotFound
+from ..progress import Reporter
+from ..reporting import reporter_for
+from ..stores.feature_set import FeatureSet
+from ..stores.format.names import Name
+from ..stores.local.sample_index import SampleIndex
+from ..stores.opening import open_store
+from ..stores.store import Store
+from .datasets import limit_split, load_dataset
+from .datasets.base import Split, UndecodableImage
+from .encoders import load_encoder
+from .encoders.base import Encoder
+from .extraction.again import Comparison, compare
+from .extraction.differences import differences
+from .extraction.reuse import made_with
+from .extraction.run import made_by
+from .extraction.sample_ids import Identifier
+from .options import EncoderOptions
+from .specs import EncoderSpec
+
+_THREADS = 4
+
+
+@dataclass(frozen=True)
+class Recomputed:
+    """What became of one set.
+
+    Parameters
+    ----------
+    set : str
+        Its id.
+    name : str
+        Model, data set, split and tap.
+    rows : int
+        Rows of the set.
+    comparison : Comparison or None
+        None if nothing could be encoded again.
+    remark : str
+        What differs, or why nothing could be encoded; empty if all is well.
+    """
+
+    set: str
+    name: str
+    rows: int
+    comparison: Comparison | None
+    remark: str = ""
+
+    @property
+    def differs(self) -> bool:
+        """Whether a row is not what its image is encoded to now."""
+        return self.comparison is not None and self.comparison.differing > 0
+
+
+def recompute(
+    store: str | Path | Store,
+    sets: Sequence[str] = (),
+    *,
+    share: float = 0.001,
+    seed: int = 0,
+    checkpoint: str | Path | None = None,
+    data_root: str | Path | None = None,
+    progress: bool = True,
+    reporter: Reporter | None = None,
+) -> list[Recomputed]:
+    """Encode a random part of stored rows again, from their images, and compare.
+
+    A model and its data are loaded by the names that are recorded with a set. The rows agree but for rounding, unless a
+    library has drifted, another machine computes otherwise, or somebody made them up: none of which `verify` can see.
+
+    Parameters
+    ----------
+    store : str, Path or Store
+    sets : sequence of str
+        Ids of sets, or their first digits; every set by default.
+    share : float
+        Which part of the rows of each set, at least one.
+    seed : int
+        Draws them.
+    checkpoint : str or Path, optional
+        File of the weights, for sets that were extracted with one.
+    data_root : str or Path, optional
+        Folder of torchvision's data sets.
+    progress : bool
+        Show a bar on a terminal or in a notebook.
+    reporter : Reporter, optional
+        Takes the progress instead.
+
+    Returns
+    -------
+    list of Recomputed
+        One for each set; of one that could not be encoded again it says why.
+    """
+    if not 0 < share <= 1:
+        raise BadInput(f"The share is {share}; it is above 0 and at most 1.", key="share", found=share)
+    opened, reporter = open_store(store), reporter_for(progress, reporter)
+    ids = [opened.open(set_).id for set_ in sets] or sorted(opened.set_ids())
+    run = _Run(share, seed, None if checkpoint is None else Path(checkpoint), data_root)
+    reporter.begin("recompute", len(ids))
+    try:
+        found = []
+        for set_ in ids:
+            found.append(run.of(opened.open(set_)))
+            reporter.advance(encoded=1)
+    finally:
+        reporter.end()
+    return found
+
+
+@dataclass
+class _Run:
+    """One call of `recompute`; keeps the encoder that it loaded last."""
+
+    share: float
+    seed: int
+    checkpoint: Path | None
+    data_root: str | Path | None
+
+    def __post_init__(self) -> None:
+        self._loaded: tuple[str, Encoder] | None = None
+
+    def of(self, feature_set: FeatureSet) -> Recomputed:
+        """Encode some rows of a set again; say why where that cannot be done."""
+        manifest = feature_set.manifest
+        recorded = manifest.provenance.name
+        called = " ".join(str(recorded.get(field, "?")) for field in ("model", "dataset", "split", "tap"))
+        try:
+            compared = self._compare(feature_set, Name.model_validate(recorded))
+        except (CryoprobeError, ValueError) as e:
+            why = e.message if isinstance(e, CryoprobeError) else "it is not recorded how it was extracted"
+            return Recomputed(feature_set.id, called, feature_set.rows, None, " ".join(why.split()))
+        assert self._loaded is not None
+        made: dict[str, JsonValue] = {"versions": manifest.provenance.versions, "device": manifest.provenance.device}
+        remark = compared.remark(made_with([made], made_by(self._loaded[1])))
+        return Recomputed(feature_set.id, called, feature_set.rows, compared, remark or "")
+
+    def _compare(self, feature_set: FeatureSet, name: Name) -> Comparison:
+        spec = EncoderSpec.model_validate(feature_set.manifest.encoder)
+        encoder = self._encoder(feature_set.encoder_id, spec, name)
+        split = self._split(name)
+        wanted = -(-feature_set.rows * self.share // 1)
+        rows = sorted(random.Random(self.seed).sample(range(feature_set.rows), max(1, int(wanted))))
+        samples = [s.tobytes() for s in feature_set.samples()[rows]]
+        images = _images(split, samples, rows)
+        if not images:
+            images_ = count(len(rows), "image")
+            raise NotFound(f"none of the {images_} to be encoded is among the files of {name.dataset} on this machine")
+        stored = feature_set.load(rows=[rows[position] for position, _, _ in images], dtype=spec.stored_dtype)[0]
+        return compare(encoder, spec, split, [(row, raw) for _, row, raw in images], stored)
+
+    def _encoder(self, encoder_id: str, spec: EncoderSpec, name: Name) -> Encoder:
+        if self._loaded is not None and self._loaded[0] == encoder_id:
+            return self._loaded[1]
+        if name.checkpoint is not None and self.checkpoint is None:
+            digits = name.checkpoint[:12]
+            raise NotFound(f"its weights are those of a file with sha256 {digits}…: give --checkpoint FILE")
+        recorded = name.model_dump()
+        options = {field: recorded[field] for field in EncoderOptions.model_fields if recorded.get(field) is not None}
+        checkpoint = None if name.checkpoint is None else self.checkpoint
+        options.update(taps=(spec.tap,), precision=spec.precision, checkpoint=checkpoint)
+        encoder = load_encoder(name.model, **options)
+        found = encoder.spec(spec.tap, spec.stored_dtype)
+        if found.id != encoder_id:
+            why = ", ".join(differences(spec.written, found))
+            raise Conflict(f"{name.model} is another encoder now: {why}")
+        self._loaded = encoder_id, encoder
+        return encoder
+
+    def _split(self, name: Name) -> Split:
+        root = None if self.data_root is None else Path(self.data_root)
+        split = load_dataset(name.dataset, data_root=root).split(name.split)
+        return split if name.limit is None else limit_split(split, name.limit, name.limit_seed or 0)
+
+
+def _images(split: Split, samples: Sequence[bytes], rows: Sequence[int]) -> list[tuple[int, int, bytes]]:
+    """Return position in `samples`, row of the split and content of those samples that the split still has."""
+    found: dict[int, tuple[int, bytes]] = {}
+    for position, (sample_id, row) in enumerate(zip(samples, rows, strict=True)):
+        if (raw := _content(split, row, sample_id)) is not None:  # where it was, unless something was added
+            found[position] = row, raw
+    missing = {sample_id: position for position, sample_id in enumerate(samples) if position not in found}
+    if missing:
+        for sample_id, row in _rows_of(split, set(missing)):
+            if (raw := _content(split, row, sample_id)) is not None:
+                found[missing[sample_id]] = row, raw
+    return [(position, row, raw) for position, (row, raw) in sorted(found.items())]
+
+
+def _content(split: Split, row: int, sample_id: bytes) -> bytes | None:
+    if row >= len(split):
+        return None
+    with suppress(OSError, UndecodableImage):
+        raw = split.read(row)
+        return raw if hashlib.sha256(raw).digest() == sample_id else None
+    return None
+
+
+def _rows_of(split: Split, wanted: set[bytes]) -> list[tuple[bytes, int]]:
+    """Identify all of a split; return the wanted samples with a row that has each."""
+    index = SampleIndex()
+    found: dict[bytes, int] = {}
+    with ThreadPoolExecutor(_THREADS, thread_name_prefix="cryoprobe-load") as pool:
+        identifier, at = Identifier(split, index, pool), 0
+        while at < len(split) and len(found) < len(wanted):
+            block = identifier.identify(range(at, min(at + 4096, len(split))))
+            for row, sample_id in zip(block.rows, block.ids, strict=True):
+                if sample_id in wanted:
+                    found.setdefault(sample_id, row)
+            at += len(block.rows)
+    index.close()
+    return [(sample_id, row) for sample_id, row in found.items()]
