@@ -8,6 +8,7 @@ otherwise, or the rows were made up.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,7 +18,7 @@ from ...amounts import count
 from ...arrays import Array
 from ..datasets.base import Split, UndecodableImage
 from ..encoders.base import Encoder
-from ..encoders.embedding import encode_images, load_image
+from ..encoders.embedding import CPU_BATCH, encode_images, load_image
 from ..specs import EncoderSpec, StoredDtype
 
 ROUNDING: dict[StoredDtype, float] = {"float16": 2e-3, "float32": 3e-4}
@@ -79,7 +80,12 @@ class Comparison:
 
 
 def compare(
-    encoder: Encoder, spec: EncoderSpec, split: Split, images: Sequence[tuple[int, bytes]], stored: Array
+    encoder: Encoder,
+    spec: EncoderSpec,
+    split: Split,
+    images: Sequence[tuple[int, bytes]],
+    stored: Array,
+    batch_size: int = CPU_BATCH,
 ) -> Comparison:
     """Encode images again, and compare.
 
@@ -93,21 +99,23 @@ def compare(
         Rows of the split, and what they hold.
     stored : ndarray [n, d]
         Their embeddings in the store.
+    batch_size : int
+        Images in one forward pass.
     """
-    tensors, kept = [], []
-    for position, (row, raw) in enumerate(images):
-        try:
-            tensors.append(load_image(encoder, spec.preprocessing, split.decode, raw, split.describe(row)))
-            kept.append(position)
-        except UndecodableImage:  # it could be decoded when it was stored
-            continue
-    distances = np.full(len(images), 2.0)
-    if tensors:
-        usable, (encoded,) = encode_images(encoder, tensors, [(spec.tap, spec.stored_dtype)])
-        there = np.asarray(kept)[usable]
-        distances[there] = np.linalg.norm(encoded.unit.astype(np.float64) - stored[there].astype(np.float64), axis=1)
     if not images:
         return Comparison()
+    distances = np.full(len(images), 2.0)  # of one that could be decoded when it was stored, and now cannot
+    for start in range(0, len(images), batch_size):
+        tensors, positions = [], []
+        for position, (row, raw) in enumerate(images[start : start + batch_size], start):
+            with suppress(UndecodableImage):
+                tensors.append(load_image(encoder, spec.preprocessing, split.decode, raw, split.describe(row)))
+                positions.append(position)
+        if tensors:
+            usable, (encoded,) = encode_images(encoder, tensors, [(spec.tap, spec.stored_dtype)])
+            there = np.asarray(positions)[usable]
+            apart = encoded.unit.astype(np.float64) - stored[there].astype(np.float64)
+            distances[there] = np.linalg.norm(apart, axis=1)
     worst = int(np.argmax(distances))
     differing = int((distances > ROUNDING[spec.stored_dtype]).sum())
     return Comparison(len(images), differing, float(distances[worst]), split.describe(images[worst][0]))

@@ -9,6 +9,7 @@ encoding is looked at again at the end.
 from __future__ import annotations
 
 import hashlib
+import random
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -241,9 +242,9 @@ class SplitRun:
 
     def _encode_some_again(self, planner: Planner) -> list[Comparison]:
         """Encode a few of the rows that the store had, and compare: at most one in fifty, and 32."""
-        rows = planner.found.rows[: -(-planner.found.of // _ONE_IN)]
+        found = planner.found
         images = []
-        for row in rows:
+        for row in random.sample(found.rows, min(len(found.rows), -(-found.of // _ONE_IN))):
             sample_id = planner.ids[row]
             with suppress(OSError, UndecodableImage):  # it could be read when it was stored
                 if sample_id is not None:
@@ -253,7 +254,7 @@ class SplitRun:
             foreign = [image for image in images if not self._is_own(target, image[1])]
             stored = target.index.gather([i for _, i, _ in foreign]).embeddings if foreign else np.empty((0, 1))
             raw = [(row, raw) for row, _, raw in foreign]
-            checks.append(compare(self._encoder, target.spec, self._split, raw, stored))
+            checks.append(compare(self._encoder, target.spec, self._split, raw, stored, self._settings.batch_size))
         return checks
 
     def _is_own(self, target: Target, sample_id: bytes) -> bool:
