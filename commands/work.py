@@ -57,6 +57,9 @@ def extract(
     ignore: Ignore = None,
     data_root: DataRoot = None,
     download: Annotated[bool, typer.Option("--download", help="Let torchvision download the data set.")] = False,
+    as_name: Annotated[
+        str | None, typer.Option("--as", metavar="NAME", help="Name the data set for everybody: probe --dataset NAME.")
+    ] = None,
     stored_dtype: Annotated[str, typer.Option(help="float16 or float32.")] = "float16",
     unit_rows: Annotated[int, typer.Option(help="Samples in a unit of work, which a crash can cost.")] = 4096,
     max_bad: Annotated[int, typer.Option(help="Samples that may fail.")] = 0,
@@ -86,6 +89,7 @@ def extract(
         ignore=ignore or (),
         data_root=data_root,
         download=download,
+        as_name=as_name,
         stored_dtype=cast(Literal["float16", "float32"], stored_dtype),  # checked where it is used
         unit_rows=unit_rows,
         max_bad=max_bad,
