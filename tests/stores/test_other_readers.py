@@ -1,4 +1,4 @@
-"""A sealed set is what other readers of zarr take for one: tensorstore, xarray and zarrs give the values that we give."""
+"""Other readers of zarr (tensorstore, xarray, zarrs) take a sealed set for one, and give the values that we give."""
 
 from __future__ import annotations
 
@@ -74,5 +74,5 @@ def test_other_readers_notice_a_damaged_chunk(reader: str, tmp_path: Path) -> No
     READERS[reader](found.path, "embeddings")
     chunk = next(tmp_path.glob("sets/*/*/embeddings/c/1/0"))
     overwrite(tmp_path, chunk.relative_to(tmp_path).as_posix(), flip(chunk.read_bytes(), 77))
-    with pytest.raises(Exception, match="(?i)checksum|crc32c|digest"):
+    with pytest.raises(Exception, match=r"(?i)checksum|crc32c|digest"):
         READERS[reader](found.path, "embeddings")
