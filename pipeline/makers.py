@@ -8,6 +8,7 @@ from socket import gethostname
 
 from ..amounts import count, when
 from ..errors import CryoprobeError
+from ..printable import one_line
 from ..stores.format.names import Maker, NamedSet
 from ..stores.local.sample_index import SampleIndex
 from ..stores.store import Store
@@ -55,7 +56,7 @@ def said_of(found: Sequence[Maker], *, machines: bool = False) -> str:
     for maker in found[:_MOST_LISTED]:
         machine = f" (machine {maker.machine[:4]})" if machines and maker.machine else ""
         source = f" from {maker.source}" if maker.source else ""
-        each.append(f"{maker.user or '?'}@{maker.host or '?'}{machine}{source}, {when(maker.named)}")
+        each.append(one_line(f"{maker.user or '?'}@{maker.host or '?'}{machine}{source}, {when(maker.named)}"))
     return "; ".join(each)
 
 
@@ -89,7 +90,7 @@ def about_name(store: Store, set_id: str, earlier: Sequence[NamedSet], me: Maker
     """
     others = [n for n in current(store, earlier) if n.set != set_id and n.origin is None]
     mine = [n for n in others if share_one([me], makers(store, n))]
-    if mine and is_own(mine[0].name.dataset) and earlier[0].set != set_id:
+    if mine and is_own(mine[0].name.dataset):
         name = mine[0].name
         yield f"{name.dataset} ({name.split}) was set {mine[0].set[:12]} ({count(mine[0].rows, 'row')}) until now"
     for n in [n for n in others if n not in mine][:_MOST_LISTED]:

@@ -70,7 +70,8 @@ def _dataset_words(store: Store, dataset: str) -> list[str]:
     """Return the options that name a data set to `extract`: of a name that somebody gave, where its samples are too."""
     if not is_own(dataset) or may_be_own(dataset, DATASETS):
         return ["--dataset", dataset]
-    sources = [maker.source for n in store.find(dataset=dataset) for maker in reversed(n.by) if maker.source]
+    named = [n for n in store.find(dataset=dataset) if n.origin is None]
+    sources = [maker.source for n in named for maker in reversed(n.by) if maker.source]
     return ["--dataset", sources[0] if sources else "folder:PATH", "--as", dataset]
 
 

@@ -6,7 +6,7 @@ import re
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from fnmatch import fnmatchcase
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -20,6 +20,8 @@ _Item = TypeVar("_Item")
 
 _BRACKETED = re.compile(r"\[([*?[])\]")
 """A sign that stands for itself in a pattern."""
+
+_Text = Annotated[str | None, Field(max_length=5000)]
 
 _TOLERANCE = 86_400_000
 """Milliseconds by which clocks may be apart."""
@@ -136,10 +138,10 @@ class Maker(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
-    user: str | None = None
-    host: str | None = None
-    machine: str | None = None
-    source: str | None = None
+    user: _Text = None
+    host: _Text = None
+    machine: _Text = None
+    source: _Text = None
     named: Milliseconds = 0
 
     def is_also(self, other: Maker) -> bool:
