@@ -114,7 +114,9 @@ def probe(
     sources: Sources = None,
     trust: Trust = False,
     model: Annotated[str | None, typer.Option("--model", "-m", help="Model, as it was extracted.")] = None,
-    dataset: Annotated[str | None, typer.Option("--dataset", "-d", help="Data set, as it was extracted.")] = None,
+    dataset: Annotated[
+        str | None, typer.Option("--dataset", "-d", help="Data set, as it was extracted, or its name (--as).")
+    ] = None,
     train: Annotated[str | None, typer.Option(help="Instead of names: id of the train set.")] = None,
     test: Annotated[str | None, typer.Option(help="Id of the test set, or a fraction of train.")] = None,
     train_split: Annotated[str | None, typer.Option(help="Default: train, or all where there are no splits.")] = None,
