@@ -1,7 +1,8 @@
-"""Amounts of memory, of disk and of things, as people write them."""
+"""Amounts of memory, of disk and of things, and times, as people write them."""
 
 from __future__ import annotations
 
+import datetime
 import re
 
 from .errors import BadInput
@@ -46,3 +47,13 @@ def count(n: int, what: str, many: str = "") -> str:
         Several, where it does not just end in s.
     """
     return f"{n:,} {what if n == 1 else many or f'{what}s'}"
+
+
+def when(milliseconds: int | None) -> str:
+    """Return a time stamp as people read it, in their own time zone."""
+    if not milliseconds:
+        return "-"
+    try:
+        return datetime.datetime.fromtimestamp(milliseconds / 1000).astimezone().strftime("%Y-%m-%d %H:%M")
+    except (OverflowError, ValueError, OSError):  # a stranger's manifest can say any number
+        return "?"

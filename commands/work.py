@@ -57,6 +57,9 @@ def extract(
     ignore: Ignore = None,
     data_root: DataRoot = None,
     download: Annotated[bool, typer.Option("--download", help="Let torchvision download the data set.")] = False,
+    as_name: Annotated[
+        str | None, typer.Option("--as", metavar="NAME", help="Name the data set for everybody: probe --dataset NAME.")
+    ] = None,
     stored_dtype: Annotated[str, typer.Option(help="float16 or float32.")] = "float16",
     unit_rows: Annotated[int, typer.Option(help="Samples in a unit of work, which a crash can cost.")] = 4096,
     max_bad: Annotated[int, typer.Option(help="Samples that may fail.")] = 0,
@@ -86,6 +89,7 @@ def extract(
         ignore=ignore or (),
         data_root=data_root,
         download=download,
+        as_name=as_name,
         stored_dtype=cast(Literal["float16", "float32"], stored_dtype),  # checked where it is used
         unit_rows=unit_rows,
         max_bad=max_bad,
@@ -110,7 +114,9 @@ def probe(
     sources: Sources = None,
     trust: Trust = False,
     model: Annotated[str | None, typer.Option("--model", "-m", help="Model, as it was extracted.")] = None,
-    dataset: Annotated[str | None, typer.Option("--dataset", "-d", help="Data set, as it was extracted.")] = None,
+    dataset: Annotated[
+        str | None, typer.Option("--dataset", "-d", help="Data set, as it was extracted, or its name (--as).")
+    ] = None,
     train: Annotated[str | None, typer.Option(help="Instead of names: id of the train set.")] = None,
     test: Annotated[str | None, typer.Option(help="Id of the test set, or a fraction of train.")] = None,
     train_split: Annotated[str | None, typer.Option(help="Default: train, or all where there are no splits.")] = None,

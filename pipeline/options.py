@@ -69,6 +69,8 @@ class DatasetOptions(_Options):
         Patterns of files and folders of ``folder:PATH`` to leave out.
     data_root, download : Path or None, bool
         Of torchvision's data sets.
+    as_name : str or None
+        What the data set is called in the store, instead of its path or kind.
     """
 
     splits: Names = ()
@@ -78,6 +80,7 @@ class DatasetOptions(_Options):
     ignore: Names = ()
     data_root: Path | None = None
     download: Flag = False
+    as_name: str | None = None
 
 
 class ExtractionOptions(EncoderOptions, DatasetOptions):
@@ -278,6 +281,7 @@ class ExtractArguments(RunArguments, total=False):
     ignore: Sequence[str] | str
     data_root: str | Path | None
     download: bool
+    as_name: str | None
     stored_dtype: StoredDtype
     unit_rows: int
     rehash: bool

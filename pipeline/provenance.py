@@ -30,6 +30,13 @@ def record_command(words: Sequence[str]) -> None:
     _command = [redacted(word, leave_marks=False) for word in words]
 
 
+def user_name() -> str | None:
+    """Return the name of whoever runs this; a container may run as a user that has none."""
+    with suppress(KeyError, OSError):
+        return getpass.getuser()
+    return None
+
+
 def provenance(packages: Sequence[str], **more: Any) -> Provenance:
     """Return what is recorded of something that is made now: time, host, user, command line, versions.
 
@@ -48,13 +55,10 @@ def provenance(packages: Sequence[str], **more: Any) -> Provenance:
     for package in ("cryoprobe", *packages):
         with suppress(importlib.metadata.PackageNotFoundError):
             versions[package] = importlib.metadata.version(package)
-    user = None
-    with suppress(KeyError, OSError):  # a container may run as a user that has no name
-        user = getpass.getuser()
     return Provenance(
         created=time.time_ns() // 1_000_000,
         host=socket.gethostname(),
-        user=user,
+        user=user_name(),
         command=_command,
         versions=versions,
         **more,

@@ -31,7 +31,8 @@ def results(
     ----------
     store : str, Path or Store
     model, dataset : str, optional
-        Only trials of these: names as given to `extract`, or patterns such as ``timm:vit*``.
+        Only trials of these: names as given to `extract`, or patterns such as ``timm:vit*``. A data set has all the
+        names of the set that was trained on.
     probe, protocol : str, optional
         Only trials of these, or of those that fit a pattern; ``plain`` is the protocol of a probe by itself.
 
@@ -41,8 +42,22 @@ def results(
         A list, which shows itself as a table in notebooks; ``.to_pandas()`` has every score in a column.
     """
     wanted = {"model": model, "dataset": dataset_pattern(dataset), "probe": probe, "protocol": protocol}
-    fitting = matching(_read(open_store(store)), lambda trial, field: trial.get(field), wanted)
+    opened = open_store(store)
+    datasets = _datasets(opened) if dataset is not None else {}
+
+    def field(trial: Trial, name: str) -> object:
+        return [str(trial.dataset), *datasets.get(str(trial.train), ())] if name == "dataset" else trial.get(name)
+
+    fitting = matching(_read(opened), field, wanted)
     return Trials(sorted(fitting, key=lambda t: (str(t.dataset), str(t.model), t.created)))
+
+
+def _datasets(store: Store) -> dict[str, set[str]]:
+    """Return the data sets whose name each set of a store goes by."""
+    found: dict[str, set[str]] = {}
+    for n in store.names():
+        found.setdefault(n.set, set()).add(n.name.dataset)
+    return found
 
 
 def _read(store: Store) -> Iterator[Trial]:

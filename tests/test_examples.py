@@ -24,6 +24,14 @@ def test_two_people_share_a_store_in_a_bucket(s3: str) -> None:
     assert done.stdout.splitlines()[-1] == "Everything is what was written."
 
 
+def test_two_people_have_other_images_under_the_same_path(tmp_path: Path) -> None:
+    command = [sys.executable, str(EXAMPLES / "same_path.py"), str(tmp_path / "store")]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "(100 rows), by ada@" in done.stdout
+    assert done.stdout.splitlines()[-1] == "Nobody got the other's numbers unasked."
+
+
 @pytest.mark.parametrize(
     ("example", "said"),
     [

@@ -2,26 +2,16 @@
 
 from __future__ import annotations
 
-import datetime
 import shlex
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
+from ...amounts import when as when
 from ...printable import one_line
 from ...stores.format.names import options_in, spelled
 
 if TYPE_CHECKING:
     from ...stores.format.origins import Origin
-
-
-def when(milliseconds: int | None) -> str:
-    """Return a time stamp as people read it, in their own time zone."""
-    if not milliseconds:
-        return "-"
-    try:
-        return datetime.datetime.fromtimestamp(milliseconds / 1000).astimezone().strftime("%Y-%m-%d %H:%M")
-    except (OverflowError, ValueError, OSError):  # a stranger's manifest can say any number
-        return "?"
 
 
 def size(n: int) -> str:

@@ -6,6 +6,8 @@ Beside the kinds of this package there are those that installed packages announc
 
 from __future__ import annotations
 
+import difflib
+import glob
 import os
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -22,6 +24,10 @@ _PATH_KINDS = {"folder": "PATH", "csv": "FILE", "npz": "FILE", "idx": "PATH"}
 
 KINDS = frozenset({*_PATH_KINDS, "torchvision", "sklearn"})
 """What the names of data sets begin with that this package opens."""
+
+_LONGEST_NAME = 100
+_MOST_GIVEN = 8
+"""Given names that a message lists."""
 
 
 @dataclass(frozen=True)
@@ -137,15 +143,51 @@ def canonical_name(spec: str, data_root: Path | None = None) -> str:
     return spec
 
 
-def refuse_name(spec: str) -> NoReturn:
-    """Say that a name is that of no data set, and which there are."""
+def refuse_name(spec: str, given: Sequence[str] = ()) -> NoReturn:
+    """Say that a name is that of no data set, and which there are; `given` are those that people gave in a store."""
+    near = difflib.get_close_matches(spec, given, n=_MOST_GIVEN) or given[:_MOST_GIVEN]
     raise BadInput(
-        f"{spec!r} names no data set.",
+        f"{spec!r} names no data set."
+        + (f" By names that were given the store has: {', '.join(near)}." if near else ""),
         hint="Write folder:PATH, csv:FILE, npz:FILE, idx:PATH, torchvision:NAME or sklearn:digits "
         "(`cryoprobe datasets` lists them), or MODULE:FUNCTION for one of your own."
-        + ("" if ":" in spec else f" Is it a folder? folder:{spec}"),
+        + (
+            ""
+            if ":" in spec
+            else f" Is it a folder? folder:{spec}. Is it a name that was given? To extract it say where it is: "
+            f"--dataset folder:PATH --as {spec}"
+        ),
         key=spec,
     )
+
+
+def check_given_name(name: str) -> str:
+    """Return a name that somebody gives a data set; refuse one that could be taken for something else.
+
+    Examples
+    --------
+    >>> check_given_name("birds")
+    'birds'
+
+    Raises
+    ------
+    BadInput
+        If it is empty or very long, looks like a path, a pattern or a kind of data set, or has odd characters.
+    """
+    kind, colon, _ = name.partition(":")
+    kinds = {*KINDS, *doors.announced(doors.DATASETS)}
+    problem = None
+    if not name.strip() or name != name.strip() or not name.isprintable() or len(name) > _LONGEST_NAME:
+        problem = f"is not a name of 1 to {_LONGEST_NAME} printable characters, without blanks around it"
+    elif kind in kinds:
+        problem = f"would be taken for a data set of the kind {kind}{colon}…"
+    elif sign := next((sign for sign in "*?[]/\\" if sign in name), None):
+        problem = f"has the sign {sign}, of paths and patterns"
+    elif name[0] in "-.~":
+        problem = f"begins with {name[0]}"
+    if problem is not None:
+        raise BadInput(f"--as {name!r} {problem}.", hint="Give another name, such as --as birds.", key="as")
+    return name
 
 
 def is_own(name: str) -> bool:
@@ -189,10 +231,17 @@ def dataset_pattern(pattern: str | None) -> str | None:
     """
     if pattern is None or pattern.partition(":")[2].startswith("*"):
         return pattern
+    kind, _, rest = pattern.partition(":")
     try:
-        return canonical_name(pattern)
+        name = canonical_name(pattern)
     except BadInput:  # a home folder of nobody
         return pattern
+    if name == pattern or rest.startswith(("/", "~")):
+        return name
+    # What was not typed holds no wildcards: the working folder may be called birds [v2].
+    absolute = name.partition(":")[2]
+    here = os.path.commonpath([absolute, Path.cwd().as_posix()])
+    return f"{kind}:{glob.escape(here)}{absolute.removeprefix(here)}"
 
 
 def known_splits(spec: str, data_root: Path | None = None) -> Sequence[str] | None:

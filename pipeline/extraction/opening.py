@@ -10,7 +10,7 @@ import numpy as np
 from ...errors import BadInput
 from ...progress import Reporter
 from ...stores.local.sample_index import fingerprint
-from ..datasets import as_dataset, is_listed, is_own, limit_split, load_dataset
+from ..datasets import as_dataset, check_given_name, is_listed, is_own, limit_split, load_dataset
 from ..datasets.base import Dataset, Noting, Split
 from ..encoders import as_encoder, load_encoder
 from ..encoders.base import Encoder
@@ -30,12 +30,15 @@ class Data:
         What the files of each looked like before anything was read.
     listed_again : bool
         Whether `probe` can list the files again by stat calls alone, to see whether they have changed.
+    source : str or None
+        What the data set would be called, if somebody had not given it a name.
     """
 
     name: str
     parts: list[Split]
     states: list[bytes]
     listed_again: bool
+    source: str | None = None
 
 
 def open_data(dataset: str | Dataset, asked: DatasetOptions, reporter: Reporter) -> Data:
@@ -46,6 +49,8 @@ def open_data(dataset: str | Dataset, asked: DatasetOptions, reporter: Reporter)
     BadInput
         If they are not there, if an option is not for such a data set, or if labels cannot be stored.
     """
+    if asked.as_name is not None:
+        check_given_name(asked.as_name)
     if isinstance(dataset, str):
         data: Dataset = load_dataset(
             dataset, data_root=asked.data_root, download=asked.download, layout=asked.layout, ignore=asked.ignore
@@ -65,7 +70,9 @@ def open_data(dataset: str | Dataset, asked: DatasetOptions, reporter: Reporter)
         parts = [limit_split(part, limit, asked.limit_seed) for part in parts]
     name = dataset if isinstance(dataset, str) and is_own(dataset) else data.name
     listed_again = is_listed(data.name) and asked.layout is None and not asked.ignore
-    return Data(name, parts, states, listed_again)
+    if asked.as_name is None or asked.as_name == name:
+        return Data(name, parts, states, listed_again)
+    return Data(asked.as_name, parts, states, listed_again, source=name)
 
 
 def _check_labels(part: Split, dataset: str) -> None:

@@ -13,11 +13,12 @@ from ...amounts import count
 from ...errors import BadInput, Conflict, CryoprobeError, ReadOnly
 from ...progress import Reporter
 from ...stores.feature_set import FeatureSet
-from ...stores.format.names import Name, NamedSet
+from ...stores.format.names import Maker, Name, NamedSet
 from ...stores.local.sample_index import SampleIndex
 from ...stores.store import Origin, RowsRemoved, Store, set_id
 from ..datasets.base import Split
 from ..encoders.base import Encoder
+from ..makers import about_name, this_machine
 from ..options import ExtractionOptions
 from ..provenance import provenance
 from .again import Comparison
@@ -112,14 +113,20 @@ class ExtractionRun:
         content = content_of(split, ids, run.failed)
         for note in self._unused() if run.encoded else ():
             self.reporter.note(note)
+        me = this_machine(samples, self.data.source)
         extracted = [
-            self._seal(target, split, content, run, check)
+            self._seal(target, split, content, run, check, me)
             for target, check in zip(self.targets, run.checks, strict=True)
         ]
         # A folder without options is listed again by stat calls; all else had to be opened, which `probe` must not do.
         name = self._name(self.targets[0], split)
-        for view in (name.view, *(name.view_for(target.encoder_id) for target in self.targets)):
-            samples.record_view(view, split.sources, state, content.spec.id, keep=not self.data.listed_again)
+        source = self.data.source
+        for called in (name, *(() if source is None else (name.model_copy(update={"dataset": source}),))):
+            listed = source if called is name and self.data.listed_again else None
+            for view in (called.view, *(called.view_for(target.encoder_id) for target in self.targets)):
+                samples.record_view(
+                    view, split.sources, state, content.spec.id, keep=not self.data.listed_again, listed=listed
+                )
         return extracted
 
     def _unused(self) -> Iterator[str]:
@@ -134,7 +141,9 @@ class ExtractionRun:
                 f"that is not trusted. To trust it: {origin.remedy(self.store.url)}"
             )
 
-    def _seal(self, target: Target, split: Split, content: Content, run: SplitRun, check: Comparison) -> ExtractedSet:
+    def _seal(
+        self, target: Target, split: Split, content: Content, run: SplitRun, check: Comparison, me: Maker
+    ) -> ExtractedSet:
         """Seal and name the set of one target; say what is odd about it."""
         health = self._health(target, content)
         reused = reused_rows(target.index, content.ids, run.units)
@@ -144,7 +153,7 @@ class ExtractionRun:
             self.reporter.note(remark)
         name = self._name(target, split)
         more = {"encoded": run.encoded, "reused": reused, "checked": check.recorded, **health.model_dump(mode="json")}
-        feature_set = self._sealed(target, content, name, more)
+        feature_set = self._sealed(target, content, name, more, me)
         return ExtractedSet(
             set=feature_set.id,
             split=split.name,
@@ -188,7 +197,9 @@ class ExtractionRun:
             checkpoint=self.encoder.checkpoint_sha256,
         )
 
-    def _sealed(self, target: Target, content: Content, name: Name, more: Mapping[str, JsonValue]) -> FeatureSet:
+    def _sealed(
+        self, target: Target, content: Content, name: Name, more: Mapping[str, JsonValue], me: Maker
+    ) -> FeatureSet:
         """Seal and name the set of one target; say how it differs from the one that had the name before."""
         earlier = self.store.find(**name.model_dump())
         feature_set, new = self.store.seal(
@@ -202,6 +213,7 @@ class ExtractionRun:
             provenance=provenance(
                 _PACKAGES,
                 name=name.model_dump(mode="json"),
+                **({} if self.data.source is None else {"source": self.data.source}),
                 batch_size=self.settings.batch_size,
                 workers=self.settings.workers,
                 device=str(self.encoder.device),
@@ -214,16 +226,19 @@ class ExtractionRun:
                 why = explain_dataset(self.store.open(before), content.spec, content.ids, content.labels, name.split)
                 if why:
                     self.reporter.note(why)
-        self._name_set(feature_set, name, earlier)
+        same = [n for n in earlier if n.encoder == target.encoder_id]
+        for note in about_name(self.store, feature_set.id, same, me):
+            self.reporter.note(note)
+        self._name_set(feature_set, name, earlier, me)
         return feature_set
 
-    def _name_set(self, feature_set: FeatureSet, name: Name, earlier: list[NamedSet]) -> None:
+    def _name_set(self, feature_set: FeatureSet, name: Name, earlier: list[NamedSet], me: Maker) -> None:
         if feature_set.home != self.store.url:
             self.reporter.note(
                 f"set {feature_set.id[:12]} is in {feature_set.home}, and nothing of it is in {self.store.url}: read "
                 f"both, or cryoprobe pull {feature_set.home} {feature_set.id[:12]} --store {self.store.url}"
             )
-        named = NamedSet.of(feature_set.manifest, name, time.time_ns() // 1_000_000)
+        named = NamedSet.of(feature_set.manifest, name, time.time_ns() // 1_000_000, me)
         try:
             self.store.name(named)
         except ReadOnly:

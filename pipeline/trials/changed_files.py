@@ -8,7 +8,7 @@ from ...errors import CryoprobeError, NotFound
 from ...stores.feature_set import FeatureSet
 from ...stores.format.names import NamedSet
 from ...stores.local.sample_index import SampleIndex, fingerprint
-from . import meaning
+from .contents import sources_of
 from .sets import TrialSets
 
 
@@ -35,7 +35,7 @@ def changed_since(feature_set: FeatureSet, named: NamedSet, data_root: Path | No
     which = f"The files of {name.dataset} ({name.split})"
     gone = f"{which} are not here any more: it cannot be told whether they have changed since they were extracted."
     try:
-        sources = meaning.sources_of(recorded, name, data_root)
+        sources = sources_of(recorded, name, data_root)
     except NotFound:
         return gone
     except CryoprobeError as e:

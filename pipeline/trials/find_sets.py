@@ -11,7 +11,7 @@ from ...stores.format.names import NamedSet
 from ...stores.store import Store
 from ..datasets.base import ALL
 from ..options import SetOptions
-from . import meaning
+from . import contents, meaning
 from .plan import TrialPlan, prescribed_tap
 from .query import FeatureQuery, command, not_extracted, options_of
 from .sets import HeldOut, TrialSets, ValidationRule
@@ -105,6 +105,7 @@ class _ByName:
     query: FeatureQuery
     candidates: list[NamedSet]
     doubts: list[str] = field(default_factory=list)
+    parts: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def splits(self) -> set[str]:
@@ -114,7 +115,8 @@ class _ByName:
         """Return the set that a split means; the train set is `like` it."""
         fitting = [n for n in self.candidates if n.name.split == split]
         of_one, notes = meaning.extraction(self.store, self.query, fitting, like)
-        (found,), about = meaning.content(self.store, self.query, of_one)
+        asked = contents.Asked(self.store, self.query, self.candidates, self.parts)
+        found, about = contents.content(asked, of_one)
         self.doubts += [*notes, *about]
         return found
 
@@ -152,7 +154,7 @@ def by_name(
     held_out = test_split is None and train_split == ALL and "test" not in look.splits
     if test_split is None:
         test_split = str(HOLDOUT.fraction) if held_out else "test"
-    wanted = {"train": train_split, "test": test_split}
+    look.parts = wanted = {"train": train_split, "test": test_split}
     chosen = look.meant(train_split) if train_split in look.splits else None
     val_split, foreign = _validation_split(look, wanted, chosen, rule)
     if val_split is not None:
@@ -161,7 +163,7 @@ def by_name(
     assert chosen is not None
     sets = _opened(look, chosen, wanted, rule)
     _check_apart(sets)
-    doubts = [*look.doubts, *_other_options(sets.names)]
+    doubts = [*look.doubts, *_other_options(sets.names), *contents.of_other_hands(store, sets.names)]
     if foreign:
         doubts.append(f"the store's split {foreign} is of another encoder than the train set, and does not choose")
     if held_out:

@@ -1,24 +1,23 @@
 """What a name means: which of the sets that go by it is probed.
 
 An option that is not given means its default. If the store has no such extraction and exactly one other fits, that one
-is used, and a note says so; if several fit, it is an error that lists them. On a machine that has seen the data set's
-content, its path means that content. What is not trusted is meant only if nothing of the store's own fits.
+is used, and a note says so; if several fit, it is an error that lists them. What is not trusted is meant only if
+nothing of the store's own fits. Of several contents under one name `contents` finds the one that is meant.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import NamedTuple
 
 from ...amounts import count
-from ...errors import BadInput, Conflict, CryoprobeError
+from ...errors import BadInput, Conflict
 from ...stores.format.names import Name, NamedSet
-from ...stores.local.sample_index import SampleIndex, View, fingerprint
-from ...stores.store import Origin, Store, set_id
-from ..datasets import canonical_name, is_listed, load_dataset
+from ...stores.store import Origin, Store
+from ..datasets import canonical_name
 from ..encoders import default_tap, file_sha256
-from .query import FeatureQuery, command, listed_with_ids, options_of
+from .contents import seen
+from .query import FeatureQuery, listed_with_ids, options_of
 
 
 class Meant(NamedTuple):
@@ -36,15 +35,15 @@ def candidates(store: Store, query: FeatureQuery) -> Meant:
     Conflict
         If they are of several taps, none of which is the model's default.
     """
-    fitting = store.find(
+    of_model = store.find(
         model=query.model,
-        dataset=canonical_name(query.dataset, query.data_root),
         tap=query.tap,
         image_size=query.image_size,
         limit=query.limit,
         checkpoint=None if query.checkpoint is None else file_sha256(query.checkpoint),
         untrained=query.untrained,
     )
+    fitting = _called(canonical_name(query.dataset, query.data_root), of_model)
     own = [n for n in fitting if n.origin is None]
     notes = _on_trust(store, own, [n for n in fitting if n.origin is not None])
     fitting = own or fitting
@@ -93,101 +92,15 @@ def extraction(store: Store, query: FeatureQuery, fitting: Sequence[NamedSet], l
     return Meant(found, notes)
 
 
-def content(store: Store, query: FeatureQuery, named: Sequence[NamedSet]) -> Meant:
-    """Return the one set that is meant of several that have one name: the content that this machine has seen.
+def _called(dataset: str, named: Sequence[NamedSet]) -> list[NamedSet]:
+    """Return the sets of a data set, and those that this machine has extracted from it under another name.
 
-    Parameters
-    ----------
-    store : Store
-    query : FeatureQuery
-    named : sequence of NamedSet
-        In the order of `Store.names`.
-
-    Raises
-    ------
-    Conflict
-        If this machine has seen other content under that name, which is still there, and the store has none of it.
+    So a folder that was extracted ``--as birds`` is found by its path too where it was extracted.
     """
-    newest = named[0]
-    seen = _seen(named)
-    here = [n for n in named if n.set in seen]
-    if here:
-        found = here[0]
-        notes = []
-        if newest.set != found.set:
-            notes.append(
-                f"{newest.name.dataset} ({newest.name.split}) is what this machine extracted, set {found.set[:12]}; "
-                f"there is other, newer content of that name: set {newest.set[:12]} ({count(newest.rows, 'row')})"
-            )
-        encoders = {n.encoder for n in here}
-        return Meant([found], [*notes, *([_contents(here)] if len(encoders) > 1 else [])])
-    name = newest.name
-    view = _view(name, newest.encoder)
-    if view is not None and not is_changed(view, name, query.data_root):
-        raise Conflict(
-            f"{name.dataset} ({name.split}) on this machine is not what the store {store.url} has under that name:\n"
-            f"  {listed_with_ids(named)}",
-            hint=f"Extract it here:\n  {command(store, query, [name.split], name)}\n"
-            "Or probe what the store has by id: --train SET --test SET",
-            key=name.dataset,
-            expected=view.dataset_id,
-            found=newest.set,
-        )
-    notes = [_contents(named)] if len({n.set for n in named}) > 1 else []
-    if view is not None:
-        notes.append(
-            f"{name.dataset} ({name.split}) was other content when this machine extracted it: set {newest.set[:12]} is "
-            "taken, which was extracted elsewhere"
-        )
-    return Meant([newest], notes)
-
-
-def sources_of(view: View, name: Name, data_root: Path | None) -> Sequence[Path] | None:
-    """Return the files of a view; None for a data set that cannot be loaded by its name.
-
-    Raises
-    ------
-    CryoprobeError
-        If the data set has to be loaded to tell, and cannot be.
-    """
-    if view.sources is not None:
-        return view.sources
-    if not is_listed(name.dataset):
-        return None
-    return load_dataset(name.dataset, data_root=data_root).split(name.split).sources
-
-
-def is_changed(view: View, name: Name, data_root: Path | None) -> bool:
-    """Return whether the files of a view differ from what they were when it was recorded, or cannot be looked at."""
-    try:
-        sources = sources_of(view, name, data_root)
-    except CryoprobeError:
-        return True
-    return not sources or fingerprint(sources) != view.fingerprint
-
-
-def _view(name: Name, encoder: str) -> View | None:
-    index = SampleIndex()
-    try:
-        return index.view(name.view_for(encoder)) or index.view(name.view)
-    finally:
-        index.close()
-
-
-def _seen(named: Sequence[NamedSet]) -> set[str]:
-    """Return the ids of the sets whose content this machine has extracted last."""
-    views = {n.encoder: _view(n.name, n.encoder) for n in named}
-    return {set_id(encoder, view.dataset_id) for encoder, view in views.items() if view is not None}
-
-
-def _contents(named: Sequence[NamedSet]) -> str:
-    others = "; ".join(f"{n.set[:12]} ({count(n.rows, 'row')})" for n in named[1:])
-    encoders = len({n.encoder for n in named})
-    what = f"{count(encoders, 'encoder')} go" if encoders > 1 else f"{len({n.set for n in named})} contents go"
-    return (
-        f"{what} by the name {named[0].name.dataset} ({named[0].name.split}): the newest is taken, set "
-        f"{named[0].set[:12]} ({count(named[0].rows, 'row')}), not {others}; another: --train SET --test SET"
-    )
+    found = [n for n in named if n.name.dataset == dataset]
+    known = {n.set for n in found}
+    as_called = [n.model_copy(update={"name": n.name.model_copy(update={"dataset": dataset})}) for n in named]
+    return [*found, *(n for n in seen(as_called) if n.set not in known)]
 
 
 def _on_trust(store: Store, own: Sequence[NamedSet], others: Sequence[NamedSet]) -> list[str]:

@@ -42,7 +42,15 @@ def options_of(name: Name) -> str:
 
 def command(store: Store, query: FeatureQuery, splits: Sequence[str], like: Name | None = None) -> str:
     """Return the exact command that would make the missing features, with the options of those that are `like` them."""
-    words = ["cryoprobe", "extract", "--model", query.model, "--dataset", query.dataset, "--store", store.url]
+    words = [
+        "cryoprobe",
+        "extract",
+        "--model",
+        query.model,
+        *_dataset_words(store, query.dataset),
+        "--store",
+        store.url,
+    ]
     options = {
         "split": ",".join(splits) or None,
         "tap": query.tap,
@@ -56,6 +64,15 @@ def command(store: Store, query: FeatureQuery, splits: Sequence[str], like: Name
         if value is not None:
             words += [f"--{option}"] if value is True else [f"--{option}", str(value)]
     return shlex.join(words)
+
+
+def _dataset_words(store: Store, dataset: str) -> list[str]:
+    """Return the options that name a data set to `extract`: of a name that somebody gave, where its samples are too."""
+    if not is_own(dataset) or may_be_own(dataset, DATASETS):
+        return ["--dataset", dataset]
+    named = [n for n in store.find(dataset=dataset) if n.origin is None]
+    sources = [maker.source for n in named for maker in reversed(n.by) if maker.source]
+    return ["--dataset", sources[0] if sources else "folder:PATH", "--as", dataset]
 
 
 def not_extracted(store: Store, query: FeatureQuery, absent: Sequence[str], candidates: Sequence[NamedSet]) -> NotFound:
@@ -82,7 +99,9 @@ def not_extracted(store: Store, query: FeatureQuery, absent: Sequence[str], cand
         hint = f"Give the options of one of these; or make what is asked for:\n  {command(store, query, [], like)}"
         return NotFound(message, hint=hint, key=query.dataset)
     if is_own(query.dataset) and not may_be_own(query.dataset, DATASETS):
-        refuse_name(query.dataset)  # unless a program has named it so, and this store has it
+        known = dict.fromkeys(n.name.dataset for n in store.names() if is_own(n.name.dataset))
+        if query.dataset not in known:  # somebody may have named it so, and this store have it of another model
+            refuse_name(query.dataset, [*known])
     return NotFound(f"{what}.", hint=f"Make them:\n  {command(store, query, [])}", key=query.dataset)
 
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import re
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from fnmatch import fnmatchcase
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -16,6 +17,11 @@ from .manifest import Manifest
 from .origins import Origin
 
 _Item = TypeVar("_Item")
+
+_BRACKETED = re.compile(r"\[([*?[])\]")
+"""A sign that stands for itself in a pattern."""
+
+_Text = Annotated[str | None, Field(max_length=5000)]
 
 _TOLERANCE = 86_400_000
 """Milliseconds by which clocks may be apart."""
@@ -116,6 +122,35 @@ def spelled(options: Mapping[str, Any], between: str = " ") -> str:
     return between.join(f"--{option}" if value is True else f"--{option} {value}" for option, value in options.items())
 
 
+class Maker(BaseModel):
+    """Somebody who has extracted a set under a name.
+
+    Parameters
+    ----------
+    user, host : str or None
+    machine : str or None
+        A random number, which tells apart machines, and users of one machine, that are called alike.
+    source : str or None
+        Where the data were, if the name does not say so.
+    named : int
+        When, the last time, in milliseconds since 1970.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    user: _Text = None
+    host: _Text = None
+    machine: _Text = None
+    source: _Text = None
+    named: Milliseconds = 0
+
+    def is_also(self, other: Maker) -> bool:
+        """Return whether both are one: the same machine or, if that is not recorded, user and host of one name."""
+        if self.machine is not None and other.machine is not None:
+            return self.machine == other.machine
+        return self.user is not None and (self.user, self.host) == (other.user, other.host)
+
+
 class NamedSet(BaseModel):
     """A name given to a set: the summary that listings and look-ups read.
 
@@ -130,6 +165,8 @@ class NamedSet(BaseModel):
         When, in milliseconds since 1970, by the clock of whoever named it.
     below : bool
         Whether the set is in another store, from which the one that has the name was read too.
+    by : tuple of Maker
+        Who extracted the set under that name, the last one last; empty if it is not recorded.
     origin : Origin or None
         Where the name or its set came from, if that is not trusted. Not part of what is written.
     checksum : str
@@ -147,6 +184,7 @@ class NamedSet(BaseModel):
     size: Count
     named: Milliseconds
     below: bool = False
+    by: tuple[Maker, ...] = ()
     origin: Origin | None = None
     checksum: str = Field(default="", exclude=True)
 
@@ -159,7 +197,9 @@ class NamedSet(BaseModel):
         return hash((self.name, self.set, self.named))
 
     @classmethod
-    def of(cls, manifest: Manifest, name: Name | None = None, named: int | None = None) -> NamedSet:
+    def of(
+        cls, manifest: Manifest, name: Name | None = None, named: int | None = None, by: Maker | None = None
+    ) -> NamedSet:
         """Return the name `name` of a set, given at the time `named`; by default as the set's provenance has both.
 
         Raises
@@ -176,6 +216,7 @@ class NamedSet(BaseModel):
             failed=len(manifest.failed),
             size=manifest.size,
             named=manifest.provenance.created if named is None else named,
+            by=() if by is None else (by,),
         )
 
     @property
@@ -199,22 +240,32 @@ def matching(
 ) -> list[_Item]:
     """Return what fits filters: what has the very text, if anything has, else what fits it as a pattern.
 
-    So a folder that is called ``birds [v2]`` can be named, and its signs are not taken for wildcards.
+    So a folder that is called ``birds [v2]`` can be named, and its signs are not taken for wildcards. A sign in
+    brackets (``[*]``, ``[[]``) is that sign, in the very text too.
 
     Parameters
     ----------
     found : iterable
     field : callable
-        Returns a field of one of them, by its name; None fits no filter.
+        Returns a field of one of them, by its name: a text, or a collection of texts, one of which has to fit; None
+        fits no filter.
     patterns : mapping
         By field: a text, or a pattern with ``*``, ``?`` and ``[…]``; None fits anything.
     """
     kept = list(found)
     for name, pattern in patterns.items():
         if pattern is not None:
-            exact = [item for item in kept if field(item, name) == pattern]
-            kept = exact or [item for item in kept if fnmatchcase(str(field(item, name) or ""), pattern)]
+            exact = {pattern, _BRACKETED.sub(r"\1", pattern)}
+            values = [(item, _texts(field(item, name))) for item in kept]
+            kept = [item for item, texts in values if exact.intersection(texts)] or [
+                item for item, texts in values if any(fnmatchcase(text, pattern) for text in texts)
+            ]
     return kept
+
+
+def _texts(value: Any) -> Sequence[str]:
+    """Return the texts of a field that has one, or several."""
+    return [str(text) for text in value] if isinstance(value, list | tuple | set) else [str(value or "")]
 
 
 def is_future(named: int) -> bool:

@@ -20,6 +20,8 @@ from .names import Name, NamedSet, digits_of, is_future
 from .origins import Marks, Origin
 
 _FIELDS = Name.model_fields.keys()
+_MOST_MAKERS = 16
+"""Recorded with a name; earlier ones are forgotten."""
 
 
 def names_of_sets(backend: Backend, sealed: Mapping[str, str]) -> list[NamedSet]:
@@ -62,7 +64,8 @@ def write_name(backend: Backend, named: NamedSet) -> None:
     """Write a name, last of all: whoever finds it finds the set behind it sealed.
 
     It gets a later time than every other set of that name, if the clocks of their writers were ahead of ours: the one
-    that is named last is the newest. Names that are not trusted, and dates in the future, do not count.
+    that is named last is the newest. Names that are not trusted, and dates in the future, do not count. Whoever has
+    given the set that name before stays recorded.
     """
     ending = named.key.removeprefix(f"names/{named.set}")
     same = [key for key in backend.keys("names/") if key.endswith(ending) and key != named.key]
@@ -70,8 +73,15 @@ def write_name(backend: Backend, named: NamedSet) -> None:
     marks = Marks(backend, "names/")
     others = [n.named for n in found if not is_future(n.named) and marks.of(n.key, n.checksum) is None]
     latest = max([named.named, *(min(other + 1, LATEST) for other in others)])
-    sealed = named.model_copy(update={"named": latest})
-    content = sealed.model_dump(mode="json", exclude={"name", "origin", *(() if sealed.below else ("below",))})
+    before = find_name(backend, named.key)
+    earlier = () if before is None or marks.of(before.key, before.checksum) is not None else before.by
+    by = [maker for maker in earlier if not any(maker.is_also(mine) for mine in named.by)]
+    by += [maker.model_copy(update={"named": latest}) for maker in named.by]
+    sealed = named.model_copy(update={"named": latest, "by": tuple(by[-_MOST_MAKERS:])})
+    defaults = {field for field in ("below", "by") if not getattr(sealed, field)}
+    content = sealed.model_dump(mode="json", exclude={"name", "origin", *defaults})
+    if sealed.by:
+        content["by"] = [maker.model_dump(mode="json", exclude_defaults=True) for maker in sealed.by]
     content["name"] = sealed.name.written
     backend.put(named.key, dump_document(content, SMALL))
     if not backend.exists(manifest_key(named.encoder, named.set)):  # removed this instant, and its names before

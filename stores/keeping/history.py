@@ -12,7 +12,7 @@ from pydantic import ValidationError
 from ...errors import Corrupt, Incompatible, NotFound
 from ...parallel import each
 from ..format.manifest import read_manifest
-from ..format.names import Name, matching
+from ..format.names import Name
 from ..format.origins import Origin, arrival_of
 from ..format.provenance import Provenance
 from ..opening import open_store
@@ -72,7 +72,7 @@ def log(
     sets : sequence of str
         Ids of sets, or their first digits; with none, all but those with a damaged manifest.
     model, dataset, split, tap : str, optional
-        Patterns (``timm:vit*``) for what the set was made as.
+        Patterns (``timm:vit*``), one of the names of a set has to fit.
 
     Raises
     ------
@@ -82,7 +82,7 @@ def log(
         If the manifest of a set that is named by its id cannot be read.
     """
     opened = open_store(store)
-    wanted = any(p is not None for p in (model, dataset, split, tap))
+    patterns = {"model": model, "dataset": dataset, "split": split, "tap": tap}
 
     left_out = () if sets else (Corrupt, Incompatible, NotFound)
 
@@ -95,9 +95,9 @@ def log(
 
     keys = dict.fromkeys(opened.manifest_key(s) for s in sets) if sets else opened.set_ids().values()
     found = [e for e in each(entry, keys) if e is not None]
-    if wanted:
-        patterns = {"model": model, "dataset": dataset, "split": split, "tap": tap}
-        found = matching((e for e in found if e.name is not None), lambda e, field: getattr(e.name, field), patterns)
+    if any(pattern is not None for pattern in patterns.values()):
+        fitting = {n.set for n in opened.ls(**patterns)}
+        found = [e for e in found if e.set in fitting]
     return sorted(found, key=lambda e: (-(e.created or 0), e.set))
 
 

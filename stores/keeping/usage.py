@@ -10,7 +10,7 @@ from pathlib import Path
 from ...errors import CryoprobeError
 from ...parallel import each
 from ..backends.backend import Backend, ObjectDetails
-from ..format.names import Name, NamedSet, matching
+from ..format.names import Name, NamedSet
 from ..format.unit_seal import read_unit_seal
 from ..keys import id_in, unit_folder
 from ..opening import open_store
@@ -108,7 +108,7 @@ def du(
         assert o.file is not None
         owners[o.file] = owners.get(o.file, 0) + 1
     patterns = {"model": model, "dataset": dataset, "split": split, "tap": tap}
-    fitting = {n.set for n in matching(named.values(), lambda n, field: getattr(n.name, field), patterns)}
+    fitting = {n.set for n in opened.ls(**patterns)}
     chosen = []
     for folder, set_ in sets.items():
         if set_ in fitting or not any(p is not None for p in patterns.values()):

@@ -11,6 +11,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import secrets
 import sqlite3
 import threading
 import time
@@ -37,6 +38,7 @@ CREATE TABLE IF NOT EXISTS sample_ids (
 CREATE TABLE IF NOT EXISTS views (
     view TEXT PRIMARY KEY, fingerprint BLOB, dataset TEXT, sources TEXT
 ) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS machine (one INTEGER PRIMARY KEY CHECK (one = 1), id TEXT);
 COMMIT;
 """
 
@@ -64,11 +66,14 @@ class View(NamedTuple):
     dataset_id : str
     sources : tuple of Path or None
         The files of array data; None where they are listed again (an image folder).
+    listed : str or None
+        The name by which they are listed again, if the view goes by another one.
     """
 
     fingerprint: bytes
     dataset_id: str
     sources: tuple[Path, ...] | None
+    listed: str | None = None
 
 
 def stamp(path: Path, mounts: Mounts | None = None) -> Stamp:
@@ -167,13 +172,30 @@ class SampleIndex:
         rows = [(_key(path), *stamp_, sample) for path, stamp_, sample in old]
         self._write("INSERT OR REPLACE INTO sample_ids VALUES (?, ?, ?, ?, ?, ?)", rows)
 
-    def record_view(self, view: str, sources: Sequence[Path], state: bytes, dataset_id: str, *, keep: bool) -> None:
+    @property
+    def machine(self) -> str | None:
+        """What tells this index, and so the machine or user whose it is, from others: a random number, made once."""
+        self._write("INSERT OR IGNORE INTO machine VALUES (1, ?)", [(secrets.token_hex(8),)])
+        row = self._one("SELECT id FROM machine WHERE one = ?", 1)
+        return None if row is None else str(row[0])
+
+    def record_view(
+        self,
+        view: str,
+        sources: Sequence[Path],
+        state: bytes,
+        dataset_id: str,
+        *,
+        keep: bool,
+        listed: str | None = None,
+    ) -> None:
         """Remember what a view of some files (a data set's name, split and limit) amounted to.
 
         `state` is their `fingerprint` from before they were read: a file that was changed meanwhile then differs from
-        it. `keep` the names of the files too, where they cannot be listed anew for the price of stat calls.
+        it. `keep` the names of the files too, where they cannot be listed anew for the price of stat calls; `listed` is
+        the name by which they can, if the view has another one.
         """
-        kept = json.dumps([os.fsdecode(p) for p in sources]) if keep else None
+        kept = json.dumps([os.fsdecode(p) for p in sources]) if keep else None if listed is None else json.dumps(listed)
         row = (view, state, dataset_id, kept)
         self._write("INSERT OR REPLACE INTO views VALUES (?, ?, ?, ?)", [row])
 
@@ -183,12 +205,14 @@ class SampleIndex:
         if row is None or not isinstance(row[0], bytes):
             return None
         try:
-            sources = None if row[2] is None else tuple(Path(p) for p in json.loads(row[2]))
+            kept = None if row[2] is None else json.loads(row[2])
+            if kept is None or isinstance(kept, str):
+                return View(row[0], str(row[1]), None, kept)
+            return View(row[0], str(row[1]), tuple(Path(p) for p in kept))
         except (TypeError, ValueError):  # a damaged file
             return None
-        return View(row[0], str(row[1]), sources)
 
-    def _one(self, query: str, key: bytes | str) -> tuple[Any, ...] | None:
+    def _one(self, query: str, key: bytes | str | int) -> tuple[Any, ...] | None:
         with self._lock:
             if self._database is None:
                 return None

@@ -604,3 +604,43 @@ def test_layout_and_ignore_on_the_command_line(store: Path, tmp_path: Path) -> N
     assert "Ignored as asked: others/old" in done.stderr
     refused = run(*words, "--dataset", "sklearn:digits", "--layout", "split", code=2)
     assert "--layout is for folder:PATH" in refused.stderr
+
+
+# Names
+
+
+@pytest.mark.parametrize("top", ["birds [v2]", "what?", "a*b"])
+def test_bracket_path(store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, top: str) -> None:
+    here = tmp_path / "work [old]"  # nor are the signs of the working folder wildcards
+    here.mkdir()
+    monkeypatch.chdir(here)
+    lookalike = {"birds [v2]": "birds v", "what?": "whats", "a*b": "axxb"}[top]
+    ids = {}
+    for seed, name in enumerate((top, lookalike)):
+        write_images(here / "photos" / name, {"a": 4, "b": 4}, seed=seed)
+        words = ["extract", "--model", "timm:test_vit", "--untrained", "--image-size", "32", "--store", store]
+        ids[name] = json.loads(run(*words, "--dataset", f"folder:photos/{name}", "--json").stdout)["set"]
+
+    def listed(dataset: str) -> list[set[str]]:
+        found = {}
+        for command in ("ls", "log", "du"):
+            done = json.loads(run(command, "--store", store, "--dataset", dataset, "--json").stdout)
+            found[command] = {entry["set"] for entry in (done["sets"] if command == "du" else done)}
+        for command, places in {"push": [tmp_path / "o"], "pull": [store], "sync": [store, tmp_path / "o"]}.items():
+            mine = [] if command == "sync" else ["--store", tmp_path / "o" if command == "pull" else store]
+            done = json.loads(run(command, *places, *mine, "--dataset", dataset, "--dry-run", "--json").stdout)
+            moved = done[0] if command == "sync" else done
+            found[command] = {s["set"] for s in moved["sets"]}
+        return [*found.values()]
+
+    for exact in (f"folder:photos/{top}", f"folder:{here}/photos/{top}"):
+        assert listed(exact) == [{ids[top]}] * 6
+    assert listed("folder:photos/*") == [{*ids.values()}] * 6
+
+    by_name = ["--model", "timm:test_vit", "--untrained", "--dataset", f"folder:photos/{top}", "--store", store]
+    (trial,) = json.loads(run("probe", *by_name, "--probe", "nearest-mean", "--json").stdout)["trials"]
+    assert trial["train"] == ids[top]
+    results = json.loads(run("results", "--store", store, "--dataset", f"folder:photos/{top}", "--json").stdout)
+    assert [t["trial"] for t in results] == [trial["trial"]]
+    results = json.loads(run("results", "--store", store, "--dataset", f"folder:photos/{lookalike}", "--json").stdout)
+    assert results == []

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import errno
+import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -17,6 +19,7 @@ import pytest
 import timm
 import torch
 from PIL import GifImagePlugin, Image, ImageFile
+from support.cli import run
 from support.data import write_images
 
 import cryoprobe
@@ -264,3 +267,67 @@ def test_a7_squashfs(encoder: Encoder, store: Path, tmp_path: Path) -> None:
     assert [first.set == again.set for first, again in sets] == [True, True]
     assert sets[0][0].set != sets[1][0].set
     assert (sets[1][0].encoded, sets[1][0].rows) == (1, 8)
+
+
+# Names in a shared store
+
+
+def test_a6_name_collision(store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_images(tmp_path / "A", {"a": 20, "b": 20}, seed=1)
+    write_images(tmp_path / "B", {"a": 20, "b": 20, "c": 20}, seed=2)
+    words = ["--model", "timm:test_vit", "--untrained", "--dataset", f"folder:{tmp_path / 'data'}", "--store", store]
+
+    def on(machine: str, images: str) -> None:
+        (tmp_path / "data").unlink(missing_ok=True)
+        (tmp_path / "data").symlink_to(tmp_path / images)
+        monkeypatch.setenv("CRYOPROBE_CACHE", str(tmp_path / f"cache {machine}"))
+
+    def extract() -> str:
+        return str(json.loads(run("extract", *words, "--json").stdout)["set"])
+
+    def trained_on() -> str:
+        return str(json.loads(run("probe", *words, "--probe", "nearest-mean", "--json").stdout)["trials"][0]["train"])
+
+    on("B", "B")
+    bobs = extract()
+    on("A", "A")
+    alices = extract()
+    on("B", "B")
+    assert trained_on() == bobs
+    assert extract() == bobs
+    assert trained_on() == bobs
+    on("A", "A")
+    assert trained_on() == alices
+    on("C", "A")
+    asked = run("probe", *words, code=7).stderr
+    assert {*re.findall(r"--train (\w+) --test 0\.2   (\d+) rows", asked)} == {(bobs[:12], "60"), (alices[:12], "40")}
+    extract()
+    assert trained_on() == alices
+
+
+# Where each case has its test
+
+CASES = (
+    "a1_metric_by_name",
+    "a2_own_probe_helper",
+    "a3_checkpoint_race",
+    "a5_truncated",
+    "a6_name_collision",
+    "b1_http_endless",
+    "b2_http_pages",
+    "c1_planted_config",
+    "d3_gc_eats_sealed_units",
+    "f1_fd_and_memory",
+    "h1_backup_shares_inodes",
+    "k1_import_poison",
+    "k2_name_year_9999",
+    "k3_pull_trials",
+    "m2_aspect",
+)
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_a_case_that_concerns_one_part_has_its_test_there(case: str) -> None:
+    tests = Path(__file__).parents[1]
+    named = re.compile(rf"^ *def test_{case}|^@pytest.*parametrize.*\"{case}\"", re.MULTILINE)
+    assert [path for path in tests.rglob("test_*.py") if named.search(path.read_text())]

@@ -38,8 +38,14 @@ GROUPS: list[tuple[Callable[..., Any], type, tuple[type[BaseModel], ...]]] = [
     (cryoprobe.probe, ProbeArguments, (SetOptions, ProbeOptions, TrialRunOptions)),
     (cryoprobe.predict, RunArguments, (RunOptions,)),
 ]
-ON_THE_COMMAND_LINE = {"splits": "split", "taps": "tap", "params": "param", "fractions": "fraction"}
-"""What is called in the singular there, since it is repeated or has commas."""
+ON_THE_COMMAND_LINE = {
+    "splits": "split",
+    "taps": "tap",
+    "params": "param",
+    "fractions": "fraction",
+    "as_name": "as",
+}
+"""What is called in the singular there, since it is repeated or has commas; and `as`, which is a word of Python's."""
 
 
 @pytest.mark.parametrize(("function", "arguments", "models"), GROUPS)

@@ -78,6 +78,11 @@ def test_a_filter_is_a_name_or_a_pattern(tmp_path: Path, monkeypatch: pytest.Mon
         assert dataset_pattern(pattern) == pattern
     for relative in ("data/*", "a?", "birds [v2]"):
         assert dataset_pattern(f"folder:{relative}") == f"folder:{tmp_path}/{relative}"
+    (tmp_path / "old [1]" / "x").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path / "old [1]" / "x")
+    assert dataset_pattern("folder:../birds [v2]/*") == f"folder:{tmp_path}/old [[]1]/birds [v2]/*"
+    assert dataset_pattern("folder:.") == f"folder:{tmp_path}/old [[]1]/x"
+    assert dataset_pattern(f"folder:{tmp_path}/old [1]/*") == f"folder:{tmp_path}/old [1]/*"
 
 
 def test_splits_are_known_where_no_image_need_be_read_for_it(tmp_path: Path) -> None:

@@ -466,11 +466,11 @@ def test_several_extractions_of_which_none_is_the_default_are_a_conflict_that_li
 def test_several_contents_of_one_name_are_not_chosen_between_silently(split: Store) -> None:
     old = split.find(split="train")[0]
     grown = put_set(split, *rows(180, 0), classes=CLASSES, split="train", named=LATER)
-    result = cryoprobe.probe(split, **BY_NAME, C=[1.0])
-    assert result["train"] == grown.id
-    (note,) = result["notes"]
-    assert "2 contents go by the name folder:/d (train)" in note
-    assert old.set[:12] in note
+    with pytest.raises(Conflict, match=r"folder:/d \(train\) is the name of 2 contents") as caught:
+        cryoprobe.probe(split, **BY_NAME, C=[1.0])
+    test = split.find(split="test")[0].set
+    for made in (old.set, grown.id):
+        assert f"--train {made[:12]} --test {test[:12]}" in str(caught.value)
 
 
 def test_a_test_set_of_the_train_sets_options_goes_before_a_newer_one(split: Store) -> None:

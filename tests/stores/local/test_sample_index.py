@@ -198,6 +198,20 @@ class TestViews:
         assert view is not None
         assert view.sources == (odd,)
 
+    def test_a_view_remembers_by_which_name_its_files_are_listed(self, index: SampleIndex, paths: list[Path]) -> None:
+        index.record_view("birds all", paths, b"state", "d1", keep=False, listed="folder:/d")
+        assert index.view("birds all") == View(b"state", "d1", None, "folder:/d")
+        index.record_view("birds all", paths, b"state", "d1", keep=True, listed="folder:/d")
+        assert index.view("birds all") == View(b"state", "d1", tuple(paths), None)
+
+    def test_an_index_is_told_apart_from_others(self, tmp_path: Path) -> None:
+        one, other = (SampleIndex(tmp_path / name) for name in "ab")
+        again = SampleIndex(tmp_path / "a")
+        assert one.machine == again.machine != other.machine
+        assert len(str(one.machine)) == 16
+        (tmp_path / "file").write_text("")
+        assert SampleIndex(tmp_path / "file").machine is None
+
     def test_a_view_of_any_name_fails_no_run(self, index: SampleIndex, paths: list[Path]) -> None:
         name = os.fsdecode(b"folder:/caf\xe9 all")
         index.record_view(name, paths, fingerprint(paths), "ab" * 32, keep=False)
