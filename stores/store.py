@@ -28,6 +28,7 @@ from .format.names import NamedSet, matching, spelled
 from .format.origins import Origin, arrival_of, origin_of
 from .format.pins_and_removals import read_pin
 from .format.provenance import Provenance
+from .format.sample_names import write_sample_names
 from .format.stored_names import names_of_sets, write_name
 from .format.unit_seal import UnitSeal
 from .keys import id_in, set_id, unit_id
@@ -227,6 +228,10 @@ class Store:
     def name(self, named: NamedSet) -> None:
         """Give a sealed set a name."""
         write_name(self.backend, named)
+
+    def name_samples(self, feature_set: FeatureSet, names: Sequence[str]) -> None:
+        """Keep beside a set what its samples are called; see `stores.format.sample_names`."""
+        write_sample_names(self.backend, feature_set.manifest, names)
 
     def rows_of(self, encoder_id: str) -> RowIndex:
         """Return the index of all rows that the store has of one encoder."""

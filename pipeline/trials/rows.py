@@ -114,7 +114,7 @@ class TrialRows:
         self.val_from_train = not isinstance(sets.val, FeatureSet)
         self._test_fraction = sets.test.fraction if isinstance(sets.test, HeldOut) else None
         self._val_fraction = sets.val.fraction if isinstance(sets.val, HeldOut) else None
-        loaded = {name: (self._load(s, raw), s.samples()) for name, s in sets.stored()}
+        loaded = {name: (self._load(s, raw), s.sample_ids()) for name, s in sets.stored()}
         # Only now are all classes known.
         self.classes = distinct(self._names)
         self._parts = {

@@ -23,7 +23,7 @@ from ..format.manifest import Manifest, read_manifest
 from ..format.origins import origin_of
 from ..format.pins_and_removals import Removal, read_pin, removal_key, removals, whoami
 from ..format.unit_seal import read_unit_seal
-from ..keys import id_in, unit_seal_key
+from ..keys import id_in, sample_names_folder, unit_seal_key
 from ..opening import open_store
 from ..store import Store
 from .gc import collect_removed
@@ -127,9 +127,10 @@ def _remove(backend: Backend, key: str) -> Removal:
 
 
 def _delete_names(backend: Backend, set_: str) -> None:
-    for info in list(backend.list("names/")):
-        if id_in(info.key) == set_:
-            backend.delete(info.key)
+    """Delete what a set is called, and what its samples are."""
+    called = [key for key in backend.keys("names/") if id_in(key) == set_]
+    for key in [*called, *backend.keys(sample_names_folder(set_))]:
+        backend.delete(key)
 
 
 def _sound_manifest(backend: Backend, key: str) -> Manifest | None:
@@ -172,7 +173,7 @@ def _units_of(backend: Backend, manifest: Manifest) -> dict[str, str]:
     known = set(manifest.units)
     own = origin_of(backend, manifest.key, manifest.checksum) is None
     try:
-        rows = {s.tobytes() for s in FeatureSet(backend, manifest).samples()}
+        rows = {s.tobytes() for s in FeatureSet(backend, manifest).sample_ids()}
     except Corrupt:  # it can be removed all the same, and the units that it names with it
         rows = set()
 

@@ -20,6 +20,7 @@ from ..backends.backend import Backend, ObjectDetails
 from ..format.manifest import Manifest, read_manifest
 from ..format.origins import Marks
 from ..format.pins_and_removals import REMOVED, Removal, pinned_ids, removals
+from ..format.sample_names import parse_key
 from ..format.unit_seal import UnitSeal, read_unit_seal
 from ..keys import id_in, unit_seal_key
 from ..store import Store
@@ -212,10 +213,11 @@ class _Survey:
                     yield Unreferenced("quarantine", o.key, (o,))
 
     def _names(self) -> Iterator[Unreferenced]:
-        """Yield names that were given to a set while it was being removed."""
+        """Yield names that were given to a set, or to its samples, while it was being removed."""
         gone = self._removed - self._manifests.keys() - self._unreadable_sets
         for o in self._objects:
-            if o.key.startswith("names/") and id_in(o.key) in gone:
+            called = parse_key(o.key)
+            if (o.key.startswith("names/") and id_in(o.key) in gone) or (called is not None and called.set in gone):
                 yield Unreferenced("name", o.key, (o,))
 
     def _records(self) -> Iterator[Unreferenced]:
