@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from .pipeline.encoders.own import Encoder
     from .pipeline.extract import extract
     from .pipeline.extraction.result import ExtractedSet, summary
+    from .pipeline.mistakes import Mistake, Mistakes, mistakes
     from .pipeline.options import (
         DatasetOptions,
         EncoderOptions,
@@ -49,7 +50,7 @@ if TYPE_CHECKING:
     from .pipeline.probes import NamedProbe, ProbeOutcome, list_probes
     from .pipeline.protocols import Problem, Protocol, fit_and_score, list_protocols
     from .pipeline.quickstart import Quickstart, quickstart
-    from .pipeline.results import results
+    from .pipeline.results import results, trial
     from .pipeline.saved import ProbeHeader, SavedProbe, load_probe, save_probe
     from .pipeline.trials.result import Trial
     from .pipeline.trials.sweep import SizeSummary, Sweep
@@ -57,7 +58,7 @@ if TYPE_CHECKING:
     from .progress import Reporter
     from .stores.backends.cache import cache_state, clear_cache
     from .stores.feature_set import FeatureSet
-    from .stores.format.pins_and_removals import Pin, Removal
+    from .stores.format.pins_and_removals import Pin, Removal, RemovedTrial
     from .stores.keeping.compare import Difference, diff
     from .stores.keeping.gc import Collected, Garbage, gc
     from .stores.keeping.history import Entry, log
@@ -71,6 +72,7 @@ if TYPE_CHECKING:
     from .stores.moving.export import Exported, export_set, import_set
     from .stores.moving.transfer import pull, push, sync
     from .stores.opening import LayeredStore, open_store
+    from .stores.samples import Sample, Samples
     from .stores.store import Store
 
 _HOMES = {
@@ -107,7 +109,8 @@ _HOMES = {
     "progress": ("Reporter",),
     "pipeline.protocols": ("Problem", "Protocol", "fit_and_score", "list_protocols"),
     "pipeline.quickstart": ("Quickstart", "quickstart"),
-    "pipeline.results": ("results",),
+    "pipeline.mistakes": ("Mistake", "Mistakes", "mistakes"),
+    "pipeline.results": ("results", "trial"),
     "pipeline.trials.result": ("Trial",),
     "pipeline.trials.sweep": ("SizeSummary", "Sweep"),
     "pipeline.trials.tables": ("Trials",),
@@ -115,6 +118,7 @@ _HOMES = {
     "stores.backends.cache": ("cache_state", "clear_cache"),
     "stores.feature_set": ("FeatureSet",),
     "stores.opening": ("LayeredStore", "open_store"),
+    "stores.samples": ("Sample", "Samples"),
     "stores.store": ("Store",),
     "stores.moving.export": ("Exported", "export_set", "import_set"),
     "stores.moving.transfer": ("pull", "push", "sync"),
@@ -123,7 +127,7 @@ _HOMES = {
     "stores.keeping.gc": ("Collected", "Garbage", "gc"),
     "stores.keeping.history": ("Entry", "log"),
     "stores.keeping.pins": ("pin", "pins"),
-    "stores.format.pins_and_removals": ("Pin", "Removal"),
+    "stores.format.pins_and_removals": ("Pin", "Removal", "RemovedTrial"),
     "stores.keeping.removal": ("rm",),
     "stores.keeping.repair": ("repair",),
     "stores.keeping.repair_from_copies": ("Repair",),
@@ -154,6 +158,8 @@ __all__ = [
     "Garbage",
     "Incompatible",
     "LayeredStore",
+    "Mistake",
+    "Mistakes",
     "Moved",
     "MovedSet",
     "NamedProbe",
@@ -168,9 +174,12 @@ __all__ = [
     "Quickstart",
     "ReadOnly",
     "Removal",
+    "RemovedTrial",
     "Repair",
     "Reporter",
     "RunOptions",
+    "Sample",
+    "Samples",
     "SavedProbe",
     "SetOptions",
     "SizeSummary",
@@ -200,6 +209,7 @@ __all__ = [
     "load_encoder",
     "load_probe",
     "log",
+    "mistakes",
     "open_store",
     "pin",
     "pins",
@@ -214,6 +224,7 @@ __all__ = [
     "save_probe",
     "summary",
     "sync",
+    "trial",
     "verify",
 ]
 

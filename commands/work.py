@@ -271,6 +271,24 @@ def results(
 
 
 @command(PANEL)
+def mistakes(
+    trial: Annotated[str, typer.Argument(metavar="TRIAL", help="Id of a trial, or its first digits (`results`).")],
+    store: StoreUrl,
+    sources: Sources = None,
+    top: Annotated[int, typer.Option(help="At most so many.")] = 50,
+    class_name: Annotated[str | None, typer.Option("--class", help="Only rows of this class.")] = None,
+    form: Annotated[str, typer.Option("--format", help="table, csv or json.")] = "table",
+    as_json: Json = False,
+) -> None:
+    """List the test rows that a trial's probe got wrong, the most confident first; nothing is encoded or fitted."""
+    from .printing import row_tables
+
+    row_tables.check_form(form)
+    found = cryoprobe.mistakes(opened(store, sources), trial, top=top, class_name=class_name)
+    row_tables.mistakes(found, form="json" if as_json else form)
+
+
+@command(PANEL)
 def quickstart(
     store: Annotated[
         str, typer.Option("--store", "-s", help="Folder for the features; a new temporary one by default.")

@@ -20,8 +20,10 @@ from ...parallel import each, run_each, within_memory
 from ...progress import Reporter
 from ..backends.backend import Backend
 from ..chunks import ObjectRecord, check_object, corrupt
+from ..format.documents import parse_json
 from ..format.manifest import Manifest
 from ..format.origins import checksum_of, mark, marked, origin_of, trust
+from ..format.predictions import read_bytes, record_in
 from ..format.sample_names import kept, most_bytes, parse_key, unpacked
 from ..keys import id_in, sample_names_folder
 from ..store import Store
@@ -341,7 +343,22 @@ class TransferRun:
             if there and origin_of(self._target, key, there) is None:
                 return False
             mark(self._target, key, checksum, self._plan.terms.origin)
+        self._copy_predictions(key, data)
         return self._put(key, data)
+
+    def _copy_predictions(self, key: str, trial: bytes) -> None:
+        """Copy what a trial says of each row, before the trial: it vouches for that by hash."""
+        content = parse_json(trial, key, self._source.url)
+        record = record_in(content)
+        if record is None:
+            return
+        try:
+            self._target.put(record.key(id_in(key)), read_bytes(self._source, id_in(key), record))
+        except NotFound:  # removed: the trial is worth more
+            return
+        except Corrupt as e:
+            with self._lock:
+                self._refused.append(e)
 
 
 def _set_of(key: str) -> str:
