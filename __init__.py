@@ -28,6 +28,7 @@ if TYPE_CHECKING:
         ReadOnly,
         Unavailable,
     )
+    from .pipeline.add import AddedSet, add
     from .pipeline.datasets import list_datasets, load_dataset
     from .pipeline.datasets.own import Dataset
     from .pipeline.encoders import list_models, load_encoder
@@ -87,6 +88,7 @@ _HOMES = {
         "ReadOnly",
         "Unavailable",
     ),
+    "pipeline.add": ("AddedSet", "add"),
     "pipeline.datasets": ("list_datasets", "load_dataset"),
     "pipeline.datasets.own": ("Dataset",),
     "pipeline.encoders": ("list_models", "load_encoder"),
@@ -137,6 +139,7 @@ _HOMES = {
 _HOME = {name: home for home, names in _HOMES.items() for name in names}
 
 __all__ = [
+    "AddedSet",
     "BadInput",
     "Collected",
     "Conflict",
@@ -192,6 +195,7 @@ __all__ = [
     "Usage",
     "Verification",
     "__version__",
+    "add",
     "cache_state",
     "clear_cache",
     "diff",

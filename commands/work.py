@@ -105,6 +105,49 @@ def extract(
 
 
 @command(PANEL)
+def add(
+    files: Annotated[
+        list[Path], typer.Argument(metavar="FILE...", help="….npz, ….safetensors, ….parquet, or ….npy with --labels.")
+    ],
+    model: Annotated[str, typer.Option("--model", "-m", help="What the model is to be called.")],
+    dataset: Annotated[str, typer.Option("--dataset", "-d", help="What the data set is to be called.")],
+    store: StoreUrl,
+    split: Annotated[
+        list[str] | None, typer.Option(help="Of each file; by default what its arrays or its name say, else all.")
+    ] = None,
+    model_version: Annotated[
+        str | None, typer.Option(help="Of the model, any text. Files of one version belong together.")
+    ] = None,
+    labels: Annotated[
+        list[Path] | None, typer.Option(help="Of each .npy: .npy, .csv (a column label) or .txt (one a line).")
+    ] = None,
+    stored_dtype: Annotated[str, typer.Option(help="float16 or float32.")] = "float16",
+    as_json: Json = False,
+) -> None:
+    """Add embeddings that were computed elsewhere; they are probed by name like any other."""
+    from .printing import console
+
+    added = cryoprobe.add(
+        files,
+        store,
+        model=model,
+        dataset=dataset,
+        split=split,
+        model_version=model_version,
+        labels=labels,
+        stored_dtype=cast(Literal["float16", "float32"], stored_dtype),  # checked where it is used
+        reporter=console.reporter(),
+    )
+    if as_json:
+        console.out(json.dumps([s.document for s in added]))
+        return
+    console.table(
+        ["set", "split", "rows", "dim", "classes", "new", "file"],
+        [[s.set[:12], s.split, s.rows, s.dim, s.classes, s.new, s.file] for s in added],
+    )
+
+
+@command(PANEL)
 def probe(
     store: StoreUrl,
     sources: Sources = None,

@@ -32,7 +32,7 @@ from .options import RunArguments, RunOptions
 from .passing import patiently
 from .saved import SavedProbe, load_probe
 from .saved.header import EncoderRecord
-from .specs import EncoderSpec, StoredDtype, Tap
+from .specs import ADDED, EncoderSpec, StoredDtype, Tap
 
 if TYPE_CHECKING:
     import torch
@@ -175,6 +175,13 @@ def _encoder_of(
             f"This version of Cryoprobe cannot load the probe's encoder: {str(e).splitlines()[-1].strip()}",
             hint="Upgrade Cryoprobe: pip install -U cryoprobe",
         ) from None
+    if spec.family == ADDED:
+        raise BadInput(
+            f"The probe was trained on embeddings called {spec.architecture}, which were added from a file: nothing "
+            "here can encode images like them.",
+            hint="Embed the images as those were, and predict in Python: cryoprobe.load_probe(FILE).predict(x)",
+            key="encoder",
+        )
     tap, dtype = spec.tap, spec.stored_dtype
     if model is None or isinstance(model, str):
         encoder = _load(wanted, spec, model, checkpoint, device)
