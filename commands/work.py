@@ -28,6 +28,7 @@ from .base import (
     Trust,
     command,
     opened,
+    say_place,
     split_list,
     to_write,
 )
@@ -252,6 +253,12 @@ def predict(
     ] = None,
     model: Annotated[str | None, typer.Option("--model", "-m", help="Instead of the name in the probe file.")] = None,
     checkpoint: Checkpoint = None,
+    store: Annotated[
+        str | None,
+        typer.Option(
+            "--store", "-s", callback=say_place, help="A store: images of which it has a row are not encoded again."
+        ),
+    ] = None,
     form: Annotated[str, typer.Option("--format", help="csv or json.")] = "csv",
     top: Annotated[int | None, typer.Option(help="The best K classes of every image, a row each.")] = None,
     every: Annotated[bool, typer.Option("--all", help="All classes, a column each.")] = False,
@@ -277,6 +284,7 @@ def predict(
         paths,
         model=model,
         checkpoint=checkpoint,
+        store=store,
         device=device,
         batch_size=batch_size,
         workers=workers,

@@ -62,9 +62,9 @@ class TestNpz:
         file = npz(tmp_path / "both.npz", train_embeddings=x, train_labels=y, test_embeddings=tx, test_labels=ty)
         assert [a.split for a in add(tmp_path, file)] == ["train", "test"]
         trial = cryoprobe.probe(opened(tmp_path), model="mine", dataset="bugs", C=1.0, progress=False).trial
-        unit = lambda a: a / np.linalg.norm(a, axis=1, keepdims=True)
-        theirs = LogisticRegression(C=1.0, tol=1e-8, max_iter=1000).fit(unit(x), y)
-        assert trial.metrics["top1"] == pytest.approx(theirs.score(unit(tx), ty), abs=0.013)
+        unit, test_unit = (a / np.linalg.norm(a, axis=1, keepdims=True) for a in (x, tx))
+        theirs = LogisticRegression(C=1.0, tol=1e-8, max_iter=1000).fit(unit, y)
+        assert trial.metrics["top1"] == pytest.approx(theirs.score(test_unit, ty), abs=0.013)
         assert len(cryoprobe.mistakes(opened(tmp_path), trial.trial)) == round(80 * (1 - trial.metrics["top1"]))
 
     def test_classes_and_names_and_ids(self, tmp_path: Path) -> None:
@@ -80,7 +80,7 @@ class TestNpz:
         assert added.split == "all"
 
     def test_samples_that_are_no_hashes_are_names(self, tmp_path: Path) -> None:
-        x, y = data(2)
+        x, _ = data(2)
         (added,) = add(tmp_path, npz(tmp_path / "a.npz", embeddings=x, labels=["a", "b"], samples=["x/1", "x/2"]))
         assert [s.name for s in opened(tmp_path).open(added.set).samples()] == ["x/1", "x/2"]
 
