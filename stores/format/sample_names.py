@@ -26,6 +26,8 @@ SAMPLE_NAMES = "sample-names/"
 
 _KEY = re.compile(r"sample-names/([0-9a-f]{64})/([0-9]{1,16})\.([0-9a-f]{64})\.json\.gz")
 _MOST_BYTES = 1 << 30
+_MOST_WRITTEN = 10**16
+"""Times are below this, in milliseconds: 16 digits."""
 _ROW_BYTES, _FREE_BYTES = 1024, 1 << 16
 """So many bytes a list may have for each row, on average, and beside."""
 _GZIP = 31  # zlib's word for a gzip header and the largest window
@@ -92,7 +94,7 @@ def write_sample_names(backend: Backend, manifest: Manifest, names: Sequence[str
         return True
     # Later than any other, also if their writers' clocks were ahead of ours, or they came from a stranger.
     written = max([time.time_ns() // 1_000_000, *(k.written + 1 for k in known)])
-    key = ListKey(manifest.set, min(written, 10**16 - 1), sha256).key
+    key = ListKey(manifest.set, min(written, _MOST_WRITTEN - 1), sha256).key
     packer = zlib.compressobj(_LEVEL, zlib.DEFLATED, _GZIP)
     backend.put(key, packer.compress(data) + packer.flush())
     return kept(backend, key, manifest.key)
@@ -156,4 +158,10 @@ def travelling(source: Backend, target: Backend, sets: Iterable[str]) -> tuple[s
     """Return the keys of the lists of some sets that another store lacks: what is called alike travels once."""
     wanted = set(sets)
     there = {(k.set, k.sha256) for k in list_keys(target)} if wanted else set()
-    return tuple(k.key for k in list_keys(source) if k.set in wanted and (k.set, k.sha256) not in there)
+    found = (k for k in list_keys(source) if k.set in wanted and is_plausible(k))
+    return tuple(k.key for k in found if (k.set, k.sha256) not in there)
+
+
+def is_plausible(parts: ListKey) -> bool:
+    """Return whether a list of another store leaves room for one that is written after it."""
+    return parts.written < _MOST_WRITTEN // 10

@@ -28,7 +28,7 @@ from ..chunks import check_object
 from ..format.documents import SMALL
 from ..format.manifest import read_manifest
 from ..format.marker import MARKER, check_marker, marker_document
-from ..format.sample_names import SAMPLE_NAMES, list_keys, most_bytes, parse_key, unpacked
+from ..format.sample_names import SAMPLE_NAMES, is_plausible, list_keys, most_bytes, parse_key, unpacked
 from ..format.stored_names import find_name
 from ..keys import id_in, sample_names_folder
 from ..store import Store
@@ -287,7 +287,7 @@ def _check_content(backend: ArchiveBackend, path: Path, reporter: Reporter) -> N
     rows = read_manifest(backend, sealed.key).rows
     for key in lists:
         parts = parse_key(key)
-        if parts is None or parts.set != sealed.id:
+        if parts is None or parts.set != sealed.id or not is_plausible(parts):
             raise _refused(path, "it does not name the samples of the set", key)
         unpacked(backend, parts, backend.get(key, most_bytes(rows)), rows)
         expected[key] = members[key]

@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from support.data import put_set
+from support.servers import serving_folder
 from support.store_data import flip, keys
 
 import cryoprobe
@@ -103,6 +104,23 @@ class TestSeveralLists:
         store.name_samples(feature_set, NAMES)
         assert feature_set.sample_names() == NAMES
 
+    def test_a_web_server_gives_them(self, store: Store, feature_set: FeatureSet) -> None:
+        without = put(store, seed=1)
+        with serving_folder(Path(store.url)) as url:
+            served = cryoprobe.open_store(url)
+            assert served.open(feature_set.id).sample_names() == NAMES
+            assert served.open(without.id).sample_names() is None
+
+    def test_a_store_above_others_takes_those_of_trusted_ones(
+        self, store: Store, feature_set: FeatureSet, tmp_path: Path
+    ) -> None:
+        stranger = cryoprobe.open_store(tmp_path / "stranger", create=True)
+        cryoprobe.push(store, stranger, progress=False)
+        stranger.name_samples(stranger.open(feature_set.id), ["stranger"] * len(NAMES))
+        for trust, expected in ((False, NAMES), (True, ["stranger"] * len(NAMES))):
+            both = cryoprobe.open_store(store.url, sources=[stranger.url], trust=trust)
+            assert both.open(feature_set.id).sample_names() == expected
+
 
 class TestDamage:
     def test_any_changed_byte_is_found_and_repair_sets_it_aside(self, store: Store, feature_set: FeatureSet) -> None:
@@ -172,6 +190,13 @@ class TestTravel:
         store.name_samples(found, NAMES)
         assert cryoprobe.push(store, target, progress=False).sample_names == 1
         assert target.open(found.id).sample_names() == NAMES
+
+    def test_a_list_of_the_end_of_time_stays_where_it_is(self, store: Store) -> None:
+        found, target = put(store), memory_store()
+        text = json.dumps({"names": NAMES, "set": found.id}).encode()
+        key = f"{SAMPLE_NAMES}{found.id}/9999999999999999.{hashlib.sha256(text).hexdigest()}.json.gz"
+        store.backend.put(key, gzip.compress(text))
+        assert cryoprobe.push(store, target, progress=False).sample_names == 0
 
     def test_damaged_names_are_refused(self, store: Store, feature_set: FeatureSet) -> None:
         key, target = list_of(store, feature_set), memory_store()
