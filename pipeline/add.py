@@ -166,8 +166,10 @@ def add(
     opened = open_store(store, create=True)
     _check_versions(opened, model, model_version, spec, reporter)
     index = opened.rows_of(spec.id)
-    for one in checked.values():
+    for name, one in checked.items():
         _check_known(index, one, stored_dtype)
+        if again := len(one.ids) - len(set(one.ids)):
+            reporter.note(f"{again:,} of {count(len(one.ids), 'row')} of {name} repeat the sample of another row")
     run = _Run(opened, index, spec, model, dataset, reporter)
     return [run.seal(name, one, read.labels[name], read.classes) for name, one in checked.items()]
 

@@ -170,12 +170,17 @@ def _part(file: Path, arrays: Mapping[str, Any], prefix: str) -> EmbeddingPart:
     return EmbeddingPart(
         file=file,
         embeddings=np.asarray(found["embeddings"]),
-        labels=np.asarray(found["labels"]),
+        labels=_as_numbers(np.asarray(found["labels"])),
         samples=None if found["samples"] is None else np.asarray(found["samples"]),
         names=None if names is None else [str(n) for n in texts(np.asarray(names), f"{file}: names").tolist()],
         norms=None if found["norms"] is None else np.asarray(found["norms"]),
         classes=None if classes is None else tuple(texts(np.asarray(classes), f"{file}: classes").tolist()),
     )
+
+
+def _as_numbers(labels: Array) -> Array:
+    """Return labels that are True and False as the classes 0 and 1."""
+    return labels.astype(np.int64) if labels.dtype == bool and labels.ndim == 1 else labels
 
 
 def _divided(file: Path, part: EmbeddingPart, splits: Array) -> dict[str, EmbeddingPart]:

@@ -92,6 +92,19 @@ class TestNpz:
         (several,) = add(tmp_path, npz(tmp_path / "b.npz", embeddings=x, labels=flags), model="other")
         np.testing.assert_array_equal(opened(tmp_path).open(several.set).labels(), flags)
 
+    def test_repeated_rows_are_said_and_truths_are_classes(self, tmp_path: Path) -> None:
+        x, y = data(6)
+        x[5] = x[4]
+        notes: list[str] = []
+
+        class Notes(cryoprobe.Reporter):
+            def note(self, message: str) -> None:
+                notes.append(message)
+
+        (added,) = add(tmp_path, npz(tmp_path / "a.npz", embeddings=x, labels=y > 0), reporter=Notes())
+        assert notes == ["1 of 6 rows of all repeat the sample of another row"]
+        assert opened(tmp_path).open(added.set).labels().tolist() == (y > 0).astype(int).tolist()
+
 
 class TestFormats:
     @pytest.mark.parametrize("form", ["npz", "safetensors", "parquet"])
@@ -144,6 +157,24 @@ class TestFormats:
 
 
 class TestIdentity:
+    def test_the_id_of_an_encoder_never_changes(self, tmp_path: Path) -> None:
+        x, y = data(4)
+        file = npz(tmp_path / "a.npz", embeddings=x, labels=y)
+        ids = {}
+        for version in ("1", None):
+            (added,) = add(tmp_path / str(version), file, model_version=version)
+            found = opened(tmp_path / str(version)).open(added.set)
+            ids[version] = found.encoder_id
+            declared = {"version": "1"} if version else {"files": [hashlib.sha256(file.read_bytes()).hexdigest()]}
+            assert found.manifest.encoder == {
+                "architecture": "mine",
+                "family": "added",
+                "preprocessing": {"library": "added"},
+                "tap": "given",
+                "weights": hashlib.sha256(canonical_json(declared)).hexdigest(),
+            }
+        assert ids["1"] == "db1bd947074234c22652b63232dfaa63cb43cbea5f679fcd4caddc37aedbb02f"
+
     def test_the_same_call_again_writes_nothing(self, tmp_path: Path) -> None:
         x, y = data()
         file = npz(tmp_path / "train.npz", embeddings=x, labels=y)
