@@ -415,8 +415,7 @@ class _Run:
         """Seal the rows that the store lacks as units; return how many they are."""
         at = {i: row for row, i in reversed(list(enumerate(one.ids)))}
         lacking = list(dict.fromkeys(self.index.missing(one.ids)))
-        with self.reporter.task(f"{self.dataset} {split}", len(one.ids), "samples"):
-            self.reporter.advance(reused=len(one.ids) - len(lacking))
+        with self.reporter.task(f"{self.dataset} {split}", len(lacking), "objects"):
             for start in range(0, len(lacking), UNIT_ROWS):
                 ids = lacking[start : start + UNIT_ROWS]
                 rows = np.array([at[i] for i in ids])
@@ -424,5 +423,5 @@ class _Run:
                 content = Rows(sample_array(ids), unit, one.norms[rows].astype(np.float32))
                 encoder = self.index.encoder_id
                 self.index.add(self.store.write_unit(encoder, unit_id(encoder, ids), content))
-                self.reporter.advance(encoded=len(ids))
+                self.reporter.advance(len(ids))
         return len(lacking)
