@@ -28,12 +28,14 @@ if TYPE_CHECKING:
         ReadOnly,
         Unavailable,
     )
+    from .pipeline.add import AddedSet, add
     from .pipeline.datasets import list_datasets, load_dataset
     from .pipeline.datasets.own import Dataset
     from .pipeline.encoders import list_models, load_encoder
     from .pipeline.encoders.own import Encoder
     from .pipeline.extract import extract
     from .pipeline.extraction.result import ExtractedSet, summary
+    from .pipeline.mistakes import Mistake, Mistakes, mistakes
     from .pipeline.options import (
         DatasetOptions,
         EncoderOptions,
@@ -50,7 +52,7 @@ if TYPE_CHECKING:
     from .pipeline.protocols import Problem, Protocol, fit_and_score, list_protocols
     from .pipeline.quickstart import Quickstart, quickstart
     from .pipeline.recompute import Recomputed, recompute
-    from .pipeline.results import results
+    from .pipeline.results import results, trial
     from .pipeline.saved import ProbeHeader, SavedProbe, load_probe, save_probe
     from .pipeline.trials.result import Trial
     from .pipeline.trials.sweep import SizeSummary, Sweep
@@ -58,7 +60,7 @@ if TYPE_CHECKING:
     from .progress import Reporter
     from .stores.backends.cache import cache_state, clear_cache
     from .stores.feature_set import FeatureSet
-    from .stores.format.pins_and_removals import Pin, Removal
+    from .stores.format.pins_and_removals import Pin, Removal, RemovedTrial
     from .stores.keeping.compare import Difference, diff
     from .stores.keeping.gc import Collected, Garbage, gc
     from .stores.keeping.history import Entry, log
@@ -72,6 +74,7 @@ if TYPE_CHECKING:
     from .stores.moving.export import Exported, export_set, import_set
     from .stores.moving.transfer import pull, push, sync
     from .stores.opening import LayeredStore, open_store
+    from .stores.samples import Sample, Samples
     from .stores.store import Store
 
 _HOMES = {
@@ -86,6 +89,7 @@ _HOMES = {
         "ReadOnly",
         "Unavailable",
     ),
+    "pipeline.add": ("AddedSet", "add"),
     "pipeline.datasets": ("list_datasets", "load_dataset"),
     "pipeline.datasets.own": ("Dataset",),
     "pipeline.encoders": ("list_models", "load_encoder"),
@@ -108,8 +112,9 @@ _HOMES = {
     "progress": ("Reporter",),
     "pipeline.protocols": ("Problem", "Protocol", "fit_and_score", "list_protocols"),
     "pipeline.quickstart": ("Quickstart", "quickstart"),
+    "pipeline.mistakes": ("Mistake", "Mistakes", "mistakes"),
     "pipeline.recompute": ("Recomputed", "recompute"),
-    "pipeline.results": ("results",),
+    "pipeline.results": ("results", "trial"),
     "pipeline.trials.result": ("Trial",),
     "pipeline.trials.sweep": ("SizeSummary", "Sweep"),
     "pipeline.trials.tables": ("Trials",),
@@ -117,6 +122,7 @@ _HOMES = {
     "stores.backends.cache": ("cache_state", "clear_cache"),
     "stores.feature_set": ("FeatureSet",),
     "stores.opening": ("LayeredStore", "open_store"),
+    "stores.samples": ("Sample", "Samples"),
     "stores.store": ("Store",),
     "stores.moving.export": ("Exported", "export_set", "import_set"),
     "stores.moving.transfer": ("pull", "push", "sync"),
@@ -125,7 +131,7 @@ _HOMES = {
     "stores.keeping.gc": ("Collected", "Garbage", "gc"),
     "stores.keeping.history": ("Entry", "log"),
     "stores.keeping.pins": ("pin", "pins"),
-    "stores.format.pins_and_removals": ("Pin", "Removal"),
+    "stores.format.pins_and_removals": ("Pin", "Removal", "RemovedTrial"),
     "stores.keeping.removal": ("rm",),
     "stores.keeping.repair": ("repair",),
     "stores.keeping.repair_from_copies": ("Repair",),
@@ -135,6 +141,7 @@ _HOMES = {
 _HOME = {name: home for home, names in _HOMES.items() for name in names}
 
 __all__ = [
+    "AddedSet",
     "BadInput",
     "Collected",
     "Conflict",
@@ -156,6 +163,8 @@ __all__ = [
     "Garbage",
     "Incompatible",
     "LayeredStore",
+    "Mistake",
+    "Mistakes",
     "Moved",
     "MovedSet",
     "NamedProbe",
@@ -171,9 +180,12 @@ __all__ = [
     "ReadOnly",
     "Recomputed",
     "Removal",
+    "RemovedTrial",
     "Repair",
     "Reporter",
     "RunOptions",
+    "Sample",
+    "Samples",
     "SavedProbe",
     "SetOptions",
     "SizeSummary",
@@ -186,6 +198,7 @@ __all__ = [
     "Usage",
     "Verification",
     "__version__",
+    "add",
     "cache_state",
     "clear_cache",
     "diff",
@@ -203,6 +216,7 @@ __all__ = [
     "load_encoder",
     "load_probe",
     "log",
+    "mistakes",
     "open_store",
     "pin",
     "pins",
@@ -218,6 +232,7 @@ __all__ = [
     "save_probe",
     "summary",
     "sync",
+    "trial",
     "verify",
 ]
 

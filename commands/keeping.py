@@ -19,18 +19,18 @@ Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
 
 @command(PANEL)
 def rm(
-    sets: Annotated[list[str], typer.Argument(metavar="SET...", help="Ids of sets, or their first digits.")],
+    ids: Annotated[list[str], typer.Argument(metavar="ID...", help="Ids of sets or trials, or their first digits.")],
     store: StoreUrl,
     now: Annotated[bool, typer.Option("--now", help="Delete their data at once, not at the next gc.")] = False,
     yes: Yes = False,
     as_json: Json = False,
 ) -> None:
-    """Remove sets: readers see them no more, and `gc` deletes their data. Pinned sets are refused."""
+    """Remove sets: readers see them no more, and `gc` deletes their data. Pinned sets are refused. Or remove trials."""
     from .printing import console, keeping_tables
 
     if not yes:
-        keeping_tables.confirm_removal(cryoprobe.open_store(store), sets, sys.stdin)
-    removed = cryoprobe.rm(store, sets, now=now, reporter=console.reporter(logged=False))
+        keeping_tables.confirm_removal(cryoprobe.open_store(store), ids, sys.stdin)
+    removed = cryoprobe.rm(store, ids, now=now, reporter=console.reporter(logged=False))
     if as_json:
         console.out(json.dumps(keeping_tables.as_json(removed)))
     else:

@@ -55,19 +55,33 @@ def ls(
 
 @command(PANEL)
 def show(
-    set_id: Annotated[str, typer.Argument(metavar="SET", help="Id of a set, or its first digits.")],
+    which: Annotated[str, typer.Argument(metavar="ID", help="Id of a set or a trial, or its first digits.")],
     store: StoreUrl,
     sources: Sources = None,
+    samples: Annotated[
+        bool, typer.Option("--samples", help="List the samples of a set instead: row, id, name and label, as CSV.")
+    ] = False,
+    limit: Annotated[int | None, typer.Option(help="With --samples: only so many, the first ones.")] = None,
     as_json: Json = False,
 ) -> None:
-    """Show what a feature set is, where it came from and how to open it."""
-    from .printing import console
+    """Show everything about a feature set, or about a trial."""
+    from .printing import console, row_tables, trial_tables
 
-    description = opened(store, sources).describe(set_id)
-    if as_json:
-        console.out(json.dumps(description))
+    looked_at = opened(store, sources)
+    if samples or limit is not None:
+        row_tables.samples(looked_at.open(which).samples(row_tables.first(samples, limit)), as_json=as_json)
+    elif looked_at.kind_of(which) == "trial":
+        trial = cryoprobe.trial(looked_at, which)
+        if as_json:
+            console.out(json.dumps(trial.document))
+        else:
+            trial_tables.shown(trial)
     else:
-        console.described(description)
+        description = looked_at.describe(which)
+        if as_json:
+            console.out(json.dumps(description))
+        else:
+            console.described(description)
 
 
 @command(PANEL)

@@ -28,6 +28,7 @@ from .base import (
     Trust,
     command,
     opened,
+    say_place,
     split_list,
     to_write,
 )
@@ -105,6 +106,49 @@ def extract(
     console.table(
         ["set", "split", "tap", "rows", "dim", "encoded", "reused", "failed", "seconds"],
         [[s.set[:12], s.split, s.tap, s.rows, s.dim, s.encoded, s.reused, s.failed, s.seconds] for s in sets],
+    )
+
+
+@command(PANEL)
+def add(
+    files: Annotated[
+        list[Path], typer.Argument(metavar="FILE...", help="….npz, ….safetensors, ….parquet, or ….npy with --labels.")
+    ],
+    model: Annotated[str, typer.Option("--model", "-m", help="What the model is to be called.")],
+    dataset: Annotated[str, typer.Option("--dataset", "-d", help="What the data set is to be called.")],
+    store: StoreUrl,
+    split: Annotated[
+        list[str] | None, typer.Option(help="Of each file; by default what its arrays or its name say, else all.")
+    ] = None,
+    model_version: Annotated[
+        str | None, typer.Option(help="Of the model, any text. Files of one version belong together.")
+    ] = None,
+    labels: Annotated[
+        list[Path] | None, typer.Option(help="Of each .npy: .npy, .csv (a column label) or .txt (one a line).")
+    ] = None,
+    stored_dtype: Annotated[str, typer.Option(help="float16 or float32.")] = "float16",
+    as_json: Json = False,
+) -> None:
+    """Add embeddings that were computed elsewhere; they are probed by name like any other."""
+    from .printing import console
+
+    added = cryoprobe.add(
+        files,
+        store,
+        model=model,
+        dataset=dataset,
+        split=split,
+        model_version=model_version,
+        labels=labels,
+        stored_dtype=cast(Literal["float16", "float32"], stored_dtype),  # checked where it is used
+        reporter=console.reporter(),
+    )
+    if as_json:
+        console.out(json.dumps([s.document for s in added]))
+        return
+    console.table(
+        ["set", "split", "rows", "dim", "classes", "new", "file"],
+        [[s.set[:12], s.split, s.rows, s.dim, s.classes, s.new, s.file] for s in added],
     )
 
 
@@ -215,6 +259,12 @@ def predict(
     ] = None,
     model: Annotated[str | None, typer.Option("--model", "-m", help="Instead of the name in the probe file.")] = None,
     checkpoint: Checkpoint = None,
+    store: Annotated[
+        str | None,
+        typer.Option(
+            "--store", "-s", callback=say_place, help="A store: images of which it has a row are not encoded again."
+        ),
+    ] = None,
     form: Annotated[str, typer.Option("--format", help="csv or json.")] = "csv",
     top: Annotated[int | None, typer.Option(help="The best K classes of every image, a row each.")] = None,
     every: Annotated[bool, typer.Option("--all", help="All classes, a column each.")] = False,
@@ -240,6 +290,7 @@ def predict(
         paths,
         model=model,
         checkpoint=checkpoint,
+        store=store,
         device=device,
         batch_size=batch_size,
         workers=workers,
@@ -274,6 +325,24 @@ def results(
         trial_tables.trials(trials, form=form, sort=sort)
     else:
         console.err(f"No trial in {looked_at.url} fits.")
+
+
+@command(PANEL)
+def mistakes(
+    trial: Annotated[str, typer.Argument(metavar="TRIAL", help="Id of a trial, or its first digits (`results`).")],
+    store: StoreUrl,
+    sources: Sources = None,
+    top: Annotated[int, typer.Option(help="At most so many.")] = 50,
+    class_name: Annotated[str | None, typer.Option("--class", help="Only rows of this class.")] = None,
+    form: Annotated[str, typer.Option("--format", help="table, csv or json.")] = "table",
+    as_json: Json = False,
+) -> None:
+    """List the test rows that a trial's probe got wrong, the most confident first; nothing is encoded or fitted."""
+    from .printing import row_tables
+
+    row_tables.check_form(form)
+    found = cryoprobe.mistakes(opened(store, sources), trial, top=top, class_name=class_name)
+    row_tables.mistakes(found, form="json" if as_json else form)
 
 
 @command(PANEL)

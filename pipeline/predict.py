@@ -13,11 +13,12 @@ from typing import TYPE_CHECKING, Literal, NamedTuple, Unpack
 import numpy as np
 
 from ..amounts import count
-from ..arrays import Float64
+from ..arrays import Array, Features, Float32, Float64
 from ..errors import BadInput, Conflict, CryoprobeError, NotFound
 from ..parallel import ordered_map
 from ..progress import Reporter
 from ..reporting import reporter_for
+from ..stores.store import Store
 from .datasets.base import UndecodableImage
 from .datasets.folders import images_below
 from .datasets.images import decode_file
@@ -25,14 +26,23 @@ from .datasets.splits import status
 from .encoders import load_encoder
 from .encoders.allocator import keep_freed_memory, release_memory
 from .encoders.base import Encoder
-from .encoders.embedding import NOT_USABLE, advice_on_all, default_batch, encode_images, load_image, named_failures
+from .encoders.embedding import (
+    GPU_BATCH,
+    NOT_USABLE,
+    advice_on_all,
+    default_batch,
+    encode_images,
+    load_image,
+    named_failures,
+)
 from .extraction.differences import differences
 from .keywords import check_names, read, takes
 from .options import RunArguments, RunOptions
 from .passing import patiently
 from .saved import SavedProbe, load_probe
 from .saved.header import EncoderRecord
-from .specs import EncoderSpec, StoredDtype, Tap
+from .specs import ADDED, EncoderSpec
+from .stored_rows import StoredRows
 
 if TYPE_CHECKING:
     import torch
@@ -82,6 +92,7 @@ def predict(
     *,
     model: str | Encoder | None = None,
     checkpoint: str | Path | None = None,
+    store: str | Path | Store | None = None,
     progress: bool = True,
     reporter: Reporter | None = None,
     **options: Unpack[RunArguments],
@@ -98,6 +109,9 @@ def predict(
         Instead of the name in the file. It must be the same encoder: what counts is its id.
     checkpoint : str or Path, optional
         The checkpoint file of an encoder that had its weights from one.
+    store : str, Path or Store, optional
+        Images of which it has a row of the probe's encoder are not encoded again. If it has all of them, the encoder is
+        not loaded.
     progress : bool
         Show a bar on a terminal or in a notebook.
     reporter : Reporter, optional
@@ -124,14 +138,21 @@ def predict(
     probe = probe_file if isinstance(probe_file, SavedProbe) else load_probe(probe_file)
     reporter = reporter_for(progress, reporter)
     files = _files([paths] if isinstance(paths, str | Path) else paths, reporter)
-    encoder, spec = _encoder_of(probe.header.encoder, model, checkpoint, running.device)
-    if str(encoder.device) == "cpu":
-        keep_freed_memory()
+    wanted = probe.header.encoder
+    stored = StoredRows() if store is None else StoredRows.of(store, wanted.id, files, running.threads)
+    if store is not None:
+        reporter.note(f"{len(stored.samples):,} of {count(len(files), 'image')} are in the store, and not encoded")
+    encoder = spec = None
+    if any(file not in stored.samples for file in files):
+        encoder, spec = _encoder_of(wanted, model, checkpoint, running.device)
+        if str(encoder.device) == "cpu":
+            keep_freed_memory()
     run = _Run(
         probe=probe,
+        stored=stored,
         encoder=encoder,
-        output=(spec.tap, spec.stored_dtype),
-        batch_size=running.batch_size or default_batch(encoder),
+        spec=spec,
+        batch_size=running.batch_size or (default_batch(encoder) if encoder is not None else GPU_BATCH),
         workers=running.threads,
         max_bad=running.max_bad,
         reporter=reporter,
@@ -175,6 +196,13 @@ def _encoder_of(
             f"This version of Cryoprobe cannot load the probe's encoder: {str(e).splitlines()[-1].strip()}",
             hint="Upgrade Cryoprobe: pip install -U cryoprobe",
         ) from None
+    if spec.family == ADDED:
+        raise BadInput(
+            f"The probe was trained on embeddings called {spec.architecture}, which were added from a file: nothing "
+            "here can encode images like them.",
+            hint="Embed the images as those were, and predict in Python: cryoprobe.load_probe(FILE).predict(x)",
+            key="encoder",
+        )
     tap, dtype = spec.tap, spec.stored_dtype
     if model is None or isinstance(model, str):
         encoder = _load(wanted, spec, model, checkpoint, device)
@@ -235,9 +263,11 @@ def _load(
 
 
 class _Decoded(NamedTuple):
+    """An image to be encoded; or one that the store has, without a tensor; or one that failed."""
+
     path: Path
     tensor: torch.Tensor | None
-    error: str
+    error: str | None
 
 
 @dataclass
@@ -245,8 +275,9 @@ class _Run:
     """One pass over images; see `predict`."""
 
     probe: SavedProbe
-    encoder: Encoder
-    output: tuple[Tap, StoredDtype]
+    stored: StoredRows
+    encoder: Encoder | None
+    spec: EncoderSpec | None
     batch_size: int
     workers: int
     max_bad: int
@@ -254,7 +285,6 @@ class _Run:
 
     def __post_init__(self) -> None:
         self.failed: list[tuple[Path, str]] = []
-        self._preprocessing = self.encoder.spec(*self.output).preprocessing
 
     def over(self, files: Sequence[Path]) -> Iterator[Predicted]:
         pool = ThreadPoolExecutor(self.workers, thread_name_prefix="cryoprobe-load")
@@ -262,7 +292,7 @@ class _Run:
         try:
             batch: list[_Decoded] = []
             for decoded in ordered_map(pool, self._decode, files, 2 * self.batch_size + self.workers):
-                if decoded.tensor is None:
+                if decoded.error is not None:
                     self._fail(decoded.path, decoded.error)
                     continue
                 batch.append(decoded)
@@ -279,10 +309,14 @@ class _Run:
             raise self._none() if 1 < len(self.failed) == len(files) else self._too_many()
 
     def _decode(self, path: Path) -> _Decoded:
+        if path in self.stored.samples:
+            return _Decoded(path, None, None)
+        assert self.encoder is not None
+        assert self.spec is not None
         what = _shown(path)
         try:
             raw = patiently(path.read_bytes, what)
-            return _Decoded(path, load_image(self.encoder, self._preprocessing, decode_file, raw, what), "")
+            return _Decoded(path, load_image(self.encoder, self.spec.preprocessing, decode_file, raw, what), None)
         except CryoprobeError:  # some of them are OSErrors
             raise
         except OSError as e:
@@ -291,20 +325,45 @@ class _Run:
             return _Decoded(path, None, str(e))
 
     def _predict(self, batch: Sequence[_Decoded]) -> Iterator[Predicted]:
-        images = [d.tensor for d in batch if d.tensor is not None]
-        usable, (embeddings,) = encode_images(self.encoder, images, [self.output])
-        for i in map(int, np.flatnonzero(~usable)):
-            self._fail(batch[i].path, NOT_USABLE)
-        x = embeddings.unit.astype(np.float32)
-        if self.probe.header.features == "raw":
-            x *= embeddings.norms[:, None]
-        labels, values = self.probe.outputs(x)
-        self.reporter.advance(encoded=len(x))
-        paths = [d.path for d, good in zip(batch, usable, strict=True) if good]
+        rows = {**self._read([d.path for d in batch if d.tensor is None]), **self._encode(batch)}
+        paths = [d.path for d in batch if d.path in rows]
+        if not paths:
+            return
+        labels, values = self.probe.outputs(np.stack([rows[path] for path in paths]))
         classes = self.probe.classes
         for path, label, value in zip(paths, labels, values, strict=True):
             chosen = np.flatnonzero(label) if self.probe.header.multilabel else [int(label)]
             yield Predicted(path, tuple(classes[i] for i in chosen), classes, value, self.probe.measure)
+
+    def _read(self, paths: Sequence[Path]) -> dict[Path, Features]:
+        """Return the features of images that the store has."""
+        if not paths:
+            return {}
+        rows = self.stored.of_files(paths)
+        self.reporter.advance(reused=len(paths))
+        return dict(zip(paths, self._features(rows.embeddings, rows.norms), strict=True))
+
+    def _encode(self, batch: Sequence[_Decoded]) -> dict[Path, Features]:
+        """Return the features of the other images, but for those that cannot be encoded."""
+        new = [(d.path, d.tensor) for d in batch if d.tensor is not None]
+        if not new:
+            return {}
+        assert self.encoder is not None
+        assert self.spec is not None
+        output = self.spec.tap, self.spec.stored_dtype
+        usable, (embeddings,) = encode_images(self.encoder, [tensor for _, tensor in new], [output])
+        for i in map(int, np.flatnonzero(~usable)):
+            self._fail(new[i][0], NOT_USABLE)
+        self.reporter.advance(encoded=int(usable.sum()))
+        paths = [path for (path, _), good in zip(new, usable, strict=True) if good]
+        return dict(zip(paths, self._features(embeddings.unit, embeddings.norms), strict=True))
+
+    def _features(self, unit: Array, norms: Float32) -> Features:
+        """Return embeddings [n, d] as the probe takes them."""
+        x = unit.astype(np.float32)
+        if self.probe.header.features == "raw":
+            x *= norms[:, None]
+        return x
 
     def _fail(self, path: Path, error: str) -> None:
         self.failed.append((path, error))

@@ -9,11 +9,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple, Unpack
 
-from ..errors import ReadOnly, Unavailable
+from ..errors import BadInput, ReadOnly, Unavailable
 from ..progress import Reporter
 from ..reporting import reporter_for
 from ..stores.opening import open_store
-from ..stores.store import Store
+from ..stores.store import RowPredictions, Store
 from .keywords import check_names, read, takes
 from .options import ProbeArguments, ProbeOptions, SetOptions, TrialRunOptions
 from .probes import ProbeOutcome
@@ -27,9 +27,9 @@ from .trials.memory import available, explained
 from .trials.plan import plan_of
 from .trials.planned import Planned, draws_and_seeds, plan_trials
 from .trials.pool import run_all
-from .trials.result import Measured, Trial
+from .trials.result import Trial
 from .trials.rows import TrialRows
-from .trials.run import run_trial
+from .trials.run import RunTrial, run_trial
 from .trials.sweep import Sweep, summarised
 
 
@@ -83,14 +83,6 @@ def probe(
     )
 
 
-class _Done(NamedTuple):
-    """A trial that was run; the outcome with its estimator, if that is to be saved."""
-
-    key: TrialKey
-    measured: Measured
-    outcome: ProbeOutcome | None
-
-
 class _Call(NamedTuple):
     """The trials of a call, where they are stored, and how they are run."""
 
@@ -113,21 +105,20 @@ class _Call(NamedTuple):
             self.reporter.note(f"{len(keys)} trials, {len(found)} of them in the store")
         todo = [key for key in keys if key.id not in found or save is not None]
         departures = {key.id: planned.departures(key) for key in todo}  # code of a stranger's protocol: before the work
-        for done in self._fit(todo):
-            remarks = [*departures[done.key.id], *done.measured.remarks, *remarks_on(origins)]
+        for key, done in self._fit(todo):
+            remarks = [*departures[key.id], *done.measured.remarks, *remarks_on(origins)]
             more = {"remarks": remarks, "cached": False, **({"origins": origins} if origins else {})}
-            trial = Trial.made(done.key.id, planned.asked(done.key), probed, done.measured, **more)
+            trial = Trial.made(key.id, planned.asked(key), probed, done.measured, **more)
             if save is not None and done.outcome is not None:
                 _save(save, planned, done.outcome, trial)
             if trial.trial in found:
                 continue  # fitted again to be saved: the result that the store has stays
-            self._store(trial, replaced=trial.trial in stored.replaced)
-            found[trial.trial] = trial
+            found[trial.trial] = self._stored(trial, done.predictions, replaced=trial.trial in stored.replaced)
             if len(keys) > 1:
-                self.reporter.note(_line(done.key, trial))
+                self.reporter.note(_line(key, trial))
         return tuple(found[key.id] for key in keys)
 
-    def _fit(self, keys: Sequence[TrialKey]) -> Iterator[_Done]:
+    def _fit(self, keys: Sequence[TrialKey]) -> Iterator[tuple[TrialKey, RunTrial]]:
         """Load the features, if there is a trial to run, and yield each as it is done."""
         if not keys:
             return
@@ -138,12 +129,20 @@ class _Call(NamedTuple):
             plan = replace(plan, memory=left)
         with explained(memory, left):
             if self.running.save is not None:
-                yield from (_Done(key, *run_trial(rows, plan, key, note)) for key in keys)
+                yield from ((key, run_trial(rows, plan, key, note)) for key in keys)
                 return
-            for key, measured in run_all(rows, plan, keys, jobs=self.running.jobs, progress=note):
-                yield _Done(key, measured, None)
+            yield from run_all(rows, plan, keys, jobs=self.running.jobs, progress=note)
 
-    def _store(self, trial: Trial, *, replaced: bool) -> None:
+    def _stored(self, trial: Trial, predictions: RowPredictions | None, *, replaced: bool) -> Trial:
+        """Store a trial, after what the probe said of each row; return it as it is stored."""
+        try:
+            if predictions is not None:
+                kept = self.store.keep_predictions(trial.trial, predictions)
+                trial = trial.model_copy(update={"predictions": kept})
+        except BadInput as e:  # larger than a store holds
+            self.notes.append(e.message)
+        except (ReadOnly, Unavailable):
+            pass  # neither will the trial be stored, which says so
         try:
             self.store.record_trial(trial.trial, trial.stored, replace=replaced)
         except (ReadOnly, Unavailable) as e:  # the result is worth more than its place in the store
@@ -152,6 +151,7 @@ class _Call(NamedTuple):
                 below = shlex.quote(self.store.url)
                 remedy = f" To keep results: --store FOLDER --from {below} --trust, a store of your own above it."
             self.notes.append(f"This result could not be stored. {e.message}{remedy}")
+        return trial
 
 
 def _save(path: Path, planned: Planned, done: ProbeOutcome, trial: Trial) -> None:

@@ -154,7 +154,7 @@ class _Run:
         split = self._split(name)
         wanted = -(-feature_set.rows * self.share // 1)
         rows = sorted(random.Random(self.seed).sample(range(feature_set.rows), max(1, int(wanted))))
-        samples = [s.tobytes() for s in feature_set.samples()[rows]]
+        samples = [s.tobytes() for s in feature_set.sample_ids()[rows]]
         images = _images(split, samples, rows)
         if not images:
             images_ = count(len(rows), "image")

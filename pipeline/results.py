@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
-from ..errors import Corrupt
+from ..errors import Corrupt, NotFound
 from ..stores.format.names import matching
 from ..stores.opening import open_store
 from ..stores.store import Store
@@ -50,6 +50,30 @@ def results(
 
     fitting = matching(_read(opened), field, wanted)
     return Trials(sorted(fitting, key=lambda t: (str(t.dataset), str(t.model), t.created)))
+
+
+def trial(store: str | Path | Store, trial_id: str) -> Trial:
+    """Return one trial of the store.
+
+    Parameters
+    ----------
+    store : str, Path or Store
+    trial_id : str
+        Its id, or the first digits of it that no other trial has.
+
+    Raises
+    ------
+    NotFound, BadInput
+        If there is no such trial, or several.
+    Corrupt
+        If it is damaged.
+    """
+    opened = open_store(store)
+    found = opened.trial(opened.trial_id(trial_id))
+    if found is None:
+        raise NotFound(f"Trial {trial_id} was removed this instant.", key=trial_id)
+    result, place = check_stored(found, opened.url), opened.arrival_of_trial(str(found["trial"]))
+    return result if place is None else result.model_copy(update={"origin": place})
 
 
 def _datasets(store: Store) -> dict[str, set[str]]:

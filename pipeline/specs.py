@@ -24,6 +24,12 @@ Tap: TypeAlias = str
 
 TAPS: tuple[Tap, ...] = ("post_projection", "pre_projection", "pooled", "cls", "patch_mean")
 
+ADDED = "added"
+"""Family and library of an encoder whose embeddings were computed elsewhere."""
+
+ADDED_TAP: Tap = "given"
+"""The tap of such embeddings."""
+
 StoredDtype = Literal["float16", "float32"]
 
 

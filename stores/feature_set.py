@@ -21,6 +21,8 @@ from .backends.backend import Backend
 from .chunks import ObjectRecord, aligned, corrupt
 from .format.chunk_reading import read_chunk, read_chunk_into
 from .format.manifest import FailedSample, Manifest
+from .format.sample_names import read_sample_names
+from .samples import Samples
 
 Float = Literal["float16", "float32", "float64"]
 RowChoice = slice | Sequence[int] | npt.NDArray[np.integer[Any]] | None
@@ -231,9 +233,33 @@ class FeatureSet:
         """Return the embeddings' norms before normalising, float32 [n]."""
         return self._small("norms", self._choose(rows))
 
-    def samples(self, rows: RowChoice = None) -> SampleIds:
+    def sample_ids(self, rows: RowChoice = None) -> SampleIds:
         """Return sample ids, uint8 [n, 32]."""
         return self._small("samples", self._choose(rows))
+
+    def sample_names(self) -> list[str] | None:
+        """Return what the samples are called, in the order of the rows; None if the store does not have that."""
+        return read_sample_names(self._backend, self.manifest)
+
+    def samples(self, rows: RowChoice = None) -> Samples:
+        """Return id, name and label of each row, as a sequence of `Sample`.
+
+        Names are paths relative to the data set, or ``row 17``, as they were when the set was extracted.
+
+        Parameters
+        ----------
+        rows : slice or sequence of int, optional
+            Which rows, in which order; all of them by default.
+
+        Raises
+        ------
+        Corrupt
+            If what is read is not what was written.
+        """
+        wanted = self._choose(rows)
+        names = self.sample_names()
+        chosen = None if names is None else [names[row] for row in wanted]
+        return Samples(self._small("samples", wanted), self._small("labels", wanted), self.classes, chosen)
 
     @property
     def _readers(self) -> int:

@@ -9,7 +9,9 @@
 ``sets/<set>/<attempt>/…``                             a feature set: a plain zarr v3 group
 ``manifests/<encoder>/<set>.json``                     the seal of a set: its attempt, every object with its hash
 ``names/<set>.<digest>.json``                          what people call a set
+``sample-names/<set>/<time>.<hash>.json.gz``           what the sample of each row of a set is called
 ``trials/<trial>.json``                                the result of one probe
+``predictions/<trial>/<hash>.safetensors``             what that probe said of each test row
 ``pins/<set>.json``                                    a set that must not be removed
 ``origins/…``                                          what came from elsewhere, see `stores.format.origins`
 ``gc/…``                                               what is being removed and collected
@@ -70,6 +72,16 @@ def manifest_key(encoder_id: str, set_: str) -> str:
 def name_key(set_: str, digits: str) -> str:
     """Return the key of one of a set's names."""
     return f"names/{set_}.{digits}.json"
+
+
+def sample_names_folder(set_: str) -> str:
+    """Return the prefix of the keys of what the samples of a set are called."""
+    return f"sample-names/{set_}/"
+
+
+def predictions_folder(trial_id: str) -> str:
+    """Return the prefix of the keys of what the probe of a trial said of each row."""
+    return f"predictions/{trial_id}/"
 
 
 def trial_key(trial_id: str) -> str:

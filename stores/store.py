@@ -9,14 +9,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 from pydantic import JsonValue
 
 from ..amounts import count
-from ..errors import BadInput, Corrupt, Incompatible, NotFound
+from ..errors import BadInput, Conflict, Corrupt, Incompatible, NotFound
 from ..notebook import Cell, html_table
 from ..parallel import each
 from .backends.backend import Backend
@@ -27,7 +27,9 @@ from .format.marker import check_marker
 from .format.names import NamedSet, matching, spelled
 from .format.origins import Origin, arrival_of, origin_of
 from .format.pins_and_removals import read_pin
+from .format.predictions import RowPredictions, read_predictions, record_in, write_predictions
 from .format.provenance import Provenance
+from .format.sample_names import write_sample_names
 from .format.stored_names import names_of_sets, write_name
 from .format.unit_seal import UnitSeal
 from .keys import id_in, set_id, unit_id
@@ -41,6 +43,7 @@ __all__ = [
     "Origin",
     "Provenance",
     "RowIndex",
+    "RowPredictions",
     "RowSource",
     "Rows",
     "RowsRemoved",
@@ -229,6 +232,10 @@ class Store:
         """Give a sealed set a name."""
         write_name(self.backend, named)
 
+    def name_samples(self, feature_set: FeatureSet, names: Sequence[str]) -> None:
+        """Keep beside a set what its samples are called; see `stores.format.sample_names`."""
+        write_sample_names(self.backend, feature_set.manifest, names)
+
     def rows_of(self, encoder_id: str) -> RowIndex:
         """Return the index of all rows that the store has of one encoder."""
         return RowIndex(self.backend, encoder_id)
@@ -277,6 +284,75 @@ class Store:
     def record_trial(self, trial_id: str, result: Mapping[str, Any], *, replace: bool = False) -> None:
         """Store the result of a trial, whose field ``trial`` is its id; the first one stays, unless told to replace."""
         trials.write_trial(self.backend, trial_id, result, replace=replace)
+
+    def keep_predictions(self, trial_id: str, found: RowPredictions) -> dict[str, JsonValue]:
+        """Keep what the probe of a trial said of each test row; return the trial's field ``predictions``.
+
+        To be called before `record_trial`: what no trial names is collected by `gc`.
+        """
+        return write_predictions(self.backend, trial_id, found).model_dump(mode="json")
+
+    def predictions(
+        self, trial: Mapping[str, Any], *, rows: int, classes: int, multilabel: bool
+    ) -> RowPredictions | None:
+        """Return what the probe of a stored trial said of its test rows; None if the store does not have that.
+
+        Raises
+        ------
+        Corrupt
+            If it is damaged.
+        """
+        record, trial_id = record_in(trial), str(trial["trial"])
+        if record is None:
+            return None
+        return read_predictions(self.backend, trial_id, record, rows=rows, classes=classes, multilabel=multilabel)
+
+    def trial_id(self, trial_id: str) -> str:
+        """Return the id of a stored trial, given it or the first digits of it that no other trial has.
+
+        Raises
+        ------
+        NotFound
+            If there is none.
+        BadInput
+            If there are several.
+        """
+        found = self._trials_like(trial_id)
+        if not found:
+            raise NotFound(
+                f"There is no trial {trial_id!r} in {self.url}.",
+                hint=f"List them: cryoprobe results --store {self.url}",
+                key=trial_id,
+            )
+        if len(found) > 1:
+            listed = ", ".join(i[:16] for i in found[:5])
+            raise BadInput(
+                f"{trial_id!r} begins {len(found)} trial ids: {listed} …", hint="Give more digits.", key=trial_id
+            )
+        return found[0]
+
+    def kind_of(self, digits: str) -> Literal["set", "trial"]:
+        """Return whether the id of a set or that of a trial begins so; "set" if neither does.
+
+        Raises
+        ------
+        Conflict
+            If both do.
+        """
+        trials = self._trials_like(digits)
+        sets = [i for i in self.set_ids() if i.startswith(digits.lower())] if trials else []
+        if trials and sets:
+            listed = [*(f"set {i[:16]}" for i in sorted(sets)), *(f"trial {i[:16]}" for i in trials)]
+            raise Conflict(
+                f"{digits!r} begins ids of sets and of trials: {', '.join(listed[:6])}{' …' * (len(listed) > 6)}.",
+                hint="Give more digits.",
+                key=digits,
+            )
+        return "trial" if trials else "set"
+
+    def _trials_like(self, digits: str) -> list[str]:
+        ids = (id_in(key) for key in self.backend.keys("trials/"))
+        return sorted(i for i in ids if i.startswith(digits.lower())) if digits else []
 
     def trials(self) -> Iterator[dict[str, JsonValue]]:
         """Yield every stored trial, ordered by id. A damaged one is left out: `verify` names it.

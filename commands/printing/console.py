@@ -229,6 +229,8 @@ def moved(found: Moved) -> None:
         table(["set", "outcome", "objects", "size"], rows)
     counts = {"object": found.objects, "unit": found.units, "name": found.names, "trial": found.trials}
     travelled = [count(n, what) for what, n in counts.items() if n]
+    if found.sample_names:
+        travelled.append(count(found.sample_names, "list of sample names", "lists of sample names"))
     verb = "would travel" if found.dry_run else "travelled"
     weight = f" ({size(found.bytes)})" if found.bytes else ""
     said = f"{', '.join(travelled)}{weight} {verb}" if travelled else "nothing to move"

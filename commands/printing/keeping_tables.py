@@ -10,13 +10,16 @@ from pydantic import BaseModel
 
 from ...amounts import count
 from ...errors import BadInput
+from ...pipeline.results import results
+from ...stores.format.pins_and_removals import Removal, RemovedTrial
 from ...stores.keys import id_in
+from . import trial_tables
 from .console import err, named_sets, out, table
 from .wording import came_from, remarks, shell, size, versions, when
 
 if TYPE_CHECKING:
     from ...pipeline.recompute import Recomputed
-    from ...stores.format.pins_and_removals import Pin, Removal
+    from ...stores.format.pins_and_removals import Pin
     from ...stores.keeping.compare import Difference
     from ...stores.keeping.gc import Collected
     from ...stores.keeping.history import Entry
@@ -133,24 +136,32 @@ def _brief(value: Any) -> str:
     return text if len(text) <= 64 else f"{text[:61]}…"
 
 
-def confirm_removal(store: Store, sets: Sequence[str], stdin: TextIO) -> None:
-    """Show the sets that are to be removed, and ask; raise `BadInput` where nobody can answer, or the answer is no."""
-    found = dict.fromkeys(id_in(store.manifest_key(s)) for s in sets)
+def confirm_removal(store: Store, ids: Sequence[str], stdin: TextIO) -> None:
+    """Show what is to be removed, and ask; raise `BadInput` where nobody can answer, or the answer is no."""
+    kinds = {digits: store.kind_of(digits) for digits in ids}
+    trials = dict.fromkeys(store.trial_id(digits) for digits, kind in kinds.items() if kind == "trial")
+    found = dict.fromkeys(id_in(store.manifest_key(digits)) for digits, kind in kinds.items() if kind == "set")
+    what = " and ".join(count(len(of), kind) for of, kind in ((found, "set"), (trials, "trial")) if of)
     if not stdin.isatty():
-        raise BadInput(f"{count(len(found), 'set')} would be removed.", hint="Say so with --yes.", key="yes")
-    names = {n.set: n for n in reversed(store.names())}
-    named_sets([names[s] for s in found if s in names], more="a wider terminal, or `ls --json`, has all")
-    err(f"Remove {count(len(found), 'set')} from {store.url}? [y/N] ")
+        raise BadInput(f"{what} would be removed.", hint="Say so with --yes.", key="yes")
+    if found:
+        names = {n.set: n for n in reversed(store.names())}
+        named_sets([names[s] for s in found if s in names], more="a wider terminal, or `ls --json`, has all")
+    if trials:
+        trial_tables.trials([t for t in results(store) if t.trial in trials])
+    err(f"Remove {what} from {store.url}? [y/N] ")
     if stdin.readline().strip().lower() not in ("y", "yes"):
         raise BadInput("Nothing was removed.", key="yes")
 
 
-def removed(found: Sequence[Removal], *, now: bool) -> None:
+def removed(found: Sequence[Removal | RemovedTrial], *, now: bool) -> None:
     """Print `cryoprobe rm`."""
-    for r in found:
-        out(f"removed {r.set}")
-    if not now:
-        whose = "Its" if len(found) == 1 else "Their"
+    sets = [r.set for r in found if isinstance(r, Removal)]
+    trials = [r.trial for r in found if isinstance(r, RemovedTrial)]
+    for removed_id in (*sets, *trials):
+        out(f"removed {removed_id}")
+    if sets and not now:
+        whose = "Its" if len(found) == 1 else "Their" if len(sets) == len(found) else "The sets'"
         out(f"{whose} data take space until `cryoprobe gc --delete` runs after the grace period.")
 
 

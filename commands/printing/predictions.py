@@ -78,7 +78,7 @@ def write(
 
 
 def _write_csv(found: Iterable[Predicted], probe: SavedProbe, top: int | None, every: bool, out: _Sink) -> None:
-    rows = csv.writer(_Lines(out))
+    rows = csv_writer(out)
     rows.writerow(["path", "label", probe.measure, *(probe.classes if every else ())])
     for p in found:
         path = _text(p.path)
@@ -115,6 +115,16 @@ def _record(p: Predicted, probe: SavedProbe, top: int | None, every: bool) -> di
     if every:
         record["classes"] = dict(zip(p.classes, p.values.tolist(), strict=True))
     return record
+
+
+def csv_writer(out: _Sink) -> Any:
+    """Return what writes rows of a CSV."""
+    return csv.writer(_Lines(out))
+
+
+def sink(screen: TextIO) -> _Sink:
+    """Return what writes to standard output: safely, if a person watches it."""
+    return _Terminal(screen) if screen.isatty() else screen
 
 
 class _Sink(Protocol):
@@ -155,7 +165,7 @@ class _Terminal:
 def _target(file: Path | None) -> Iterator[_Sink]:
     """Give standard output, or what takes the place of `file` if all goes well."""
     if file is None:
-        yield _Terminal(sys.stdout) if sys.stdout.isatty() else sys.stdout
+        yield sink(sys.stdout)
         return
     with replacing(file) as raw:
         out = io.TextIOWrapper(raw, encoding="utf-8", newline="")

@@ -13,6 +13,7 @@ from ...pipeline.trials.result import interval_text
 from ...pipeline.trials.sweep import size_of, spread
 from ...pipeline.trials.tables import row_of
 from .console import cell_text, constant, in_order, note, out, table
+from .describing import describe
 from .formats import csv_table, latex_table, markdown_table
 from .wording import remarks, when
 
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
     from ...pipeline.trials.sweep import Sweep
 
 _MOST_CURVE_ROWS = 25
+_MOST_IDS = 8
+"""Ids of trials that a sweep prints."""
 _PER_CLASS = ("recall", "precision", "f1", "support")
 _JUDGES = {"none": "-", "official": "val split", "either": "val split or a tenth", "held": "a tenth of train"}
 
@@ -31,8 +34,7 @@ _JUDGES = {"none": "-", "official": "val split", "either": "val split or a tenth
 def probed(result: Sweep, *, per_class: bool = False) -> None:
     """Print `cryoprobe probe`: one trial, or a sweep."""
     first = result.trials[0]
-    untrained = ", untrained" if first.untrained else ""
-    out(f"{first.what} on {first.model} ({first.tap}, {first.features} features{untrained})")
+    out(_head(first))
     if len(result) > 1:
         _sweep(result)
     else:
@@ -43,6 +45,11 @@ def probed(result: Sweep, *, per_class: bool = False) -> None:
             note(f"note: {line}")
     for line in [*result.notes, *result.remarks]:
         note(f"note: {line}")
+
+
+def _head(trial: Trial) -> str:
+    untrained = ", untrained" if trial.untrained else ""
+    return f"{trial.what} on {trial.model} ({trial.tap}, {trial.features} features{untrained})"
 
 
 def _trial(trial: Trial, per_class: bool) -> None:
@@ -69,6 +76,24 @@ def _trial(trial: Trial, per_class: bool) -> None:
             ],
         )
     _curve(trial)
+
+
+def shown(trial: Trial) -> None:
+    """Print `cryoprobe show TRIAL`."""
+    out(_head(trial))
+    _trial(trial, per_class=False)
+    kept = "kept, see `cryoprobe mistakes`" if trial.predictions else "not kept: `probe --rerun` keeps them"
+    told = {
+        "trial": trial.trial,
+        **{part: trial.get(part) for part in ("train", "test", "val", "splits", "protocol", "probe", "params", "grid")},
+        **{part: trial.get(part) for part in ("draw", "seed", "chosen", "chosen_by", "solver", "converged", "name")},
+        **{part: trial.get(part) for part in ("encoder", "classes", "remarks", "warnings", "test_in_train", "schema")},
+        **{part: trial.get(part) for part in ("origin", "origins", "created", "host", "user", "command", "versions")},
+        "fit_seconds": trial.get("fit_seconds"),
+        "predictions": kept,
+    }
+    for line in describe({name: value for name, value in told.items() if value is not None}):
+        out(line)
 
 
 def _score_name(name: str, trial: Trial) -> str:
@@ -108,6 +133,8 @@ def _sweep(result: Sweep) -> None:
         ],
     )
     out(f"{result.cached:,} of {of} answered from the store, {result.seconds:.1f} s in all")
+    shown, more = [trial.trial[:12] for trial in result][:_MOST_IDS], len(result) - _MOST_IDS
+    out(f"trials: {', '.join(shown)}{f' and {more} more (results --format csv has all)' if more > 0 else ''}")
     warnings = [warning for trial in result for warning in trial.warnings]
     for warning in dict.fromkeys(warnings):
         times = warnings.count(warning)

@@ -54,7 +54,7 @@ class Dataset:
     """
 
     def __init__(self, source: Any, *, name: str, classes: Sequence[str] | None = None, split: str = ALL) -> None:
-        self.name = _checked_name(name)
+        self.name = checked_name(name)
         parts = dict(source) if isinstance(source, Mapping) else {split: source}
         if not parts or not all(isinstance(part, str) and part for part in parts):
             raise BadInput(f"{name} has no splits.", hint=_WANTED, key=name)
@@ -90,7 +90,13 @@ def _checked_classes(name: str, classes: Sequence[str] | None) -> tuple[str, ...
     return tuple(classes)
 
 
-def _checked_name(name: str) -> str:
+def checked_name(name: str) -> str:
+    """Return the name of a data set of somebody's own; refuse one that would be taken for another's.
+
+    Raises
+    ------
+    BadInput
+    """
     if not isinstance(name, str) or not name.strip() or not name.isprintable():
         raise BadInput(
             f"{name!r} cannot be the name of a data set.", hint="Give it one, such as lab:birds.", key="name"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -34,6 +35,11 @@ class Content:
     labels: Targets
     failed: list[FailedSample]
     name_of: Callable[[int], str]
+
+    @cached_property
+    def names(self) -> list[str]:
+        """What the sample of each row is called."""
+        return [self.name_of(row) for row in range(len(self.ids))]
 
 
 def content_of(split: Split, ids: Sequence[bytes | None], failures: Mapping[int, FailedSample]) -> Content:

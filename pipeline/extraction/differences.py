@@ -46,7 +46,7 @@ def explain_dataset(
 ) -> str | None:
     """Say how a data set differs from the one of an earlier set of the same encoder; None where it does not."""
     differences = []
-    before = [s.tobytes() for s in previous.samples()]
+    before = [s.tobytes() for s in previous.sample_ids()]
     old, new = set(before), set(ids)
     if new - old:
         differences.append(f"{count(len(new - old), 'sample')} added")

@@ -230,7 +230,16 @@ class ExtractionRun:
         for note in about_name(self.store, feature_set.id, same, me):
             self.reporter.note(note)
         self._name_set(feature_set, name, earlier, me)
+        self._name_samples(feature_set, content)
         return feature_set
+
+    def _name_samples(self, feature_set: FeatureSet, content: Content) -> None:
+        try:
+            self.store.name_samples(feature_set, content.names)
+        except ReadOnly:
+            pass  # the set was there before
+        except BadInput as e:  # too long: the set is worth more than what its samples are called
+            self.reporter.note(e.message)
 
     def _name_set(self, feature_set: FeatureSet, name: Name, earlier: list[NamedSet], me: Maker) -> None:
         if feature_set.home != self.store.url:

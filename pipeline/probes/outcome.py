@@ -54,6 +54,8 @@ class ProbeOutcome:
         What else a protocol reports.
     remarks : list of str
         What sets the result apart from what was asked for.
+    prediction : Prediction or None
+        What the estimator says of each test row, to be kept with the trial.
     """
 
     chosen: dict[str, float]
@@ -68,6 +70,7 @@ class ProbeOutcome:
     solver: dict[str, Any] = field(default_factory=dict)
     more: dict[str, Any] = field(default_factory=dict)
     remarks: list[str] = field(default_factory=list)
+    prediction: Prediction | None = None
 
 
 @dataclass(frozen=True)
@@ -127,6 +130,7 @@ def outcome(
             "gap": final.gap,
         },
         more=dict(more or {}),
+        prediction=prediction,
     )
 
 

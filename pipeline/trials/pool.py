@@ -13,9 +13,8 @@ from types import FrameType
 
 from .key import TrialKey
 from .plan import TrialPlan
-from .result import Measured
 from .rows import TrialRows
-from .run import run_trial
+from .run import RunTrial, run_trial
 
 _WORTH_PROCESSES = 8
 """Trials from which starting processes pays: each takes some seconds to import what it needs."""
@@ -31,7 +30,7 @@ def run_all(
     *,
     jobs: int | None,
     progress: Callable[[str], None],
-) -> Iterator[tuple[TrialKey, Measured]]:
+) -> Iterator[tuple[TrialKey, RunTrial]]:
     """Run trials, and yield each as soon as it is done: in processes where there are many small ones.
 
     Parameters
@@ -80,11 +79,11 @@ def noticing_interrupts() -> Iterator[Callable[[], None]]:
 
 def _run_all(
     rows: TrialRows, plan: TrialPlan, keys: Sequence[TrialKey], jobs: int | None, progress: Callable[[str], None]
-) -> Iterator[tuple[TrialKey, Measured]]:
+) -> Iterator[tuple[TrialKey, RunTrial]]:
     count = _processes(rows, keys) if jobs is None else jobs
     if count <= 1 or rows.streamed or len(keys) < 2:
         for key in keys:
-            yield key, run_trial(rows, plan, key, progress)[0]
+            yield key, run_trial(rows, plan, key, progress)
         return
     from joblib import Parallel, delayed, parallel_config
 
@@ -95,12 +94,14 @@ def _run_all(
         yield from pool(delayed(partial(_in_process, os.getpid(), rows, plan))(key) for key in keys)
 
 
-def _in_process(parent: int, rows: TrialRows, plan: TrialPlan, key: TrialKey) -> tuple[TrialKey, Measured]:
+def _in_process(parent: int, rows: TrialRows, plan: TrialPlan, key: TrialKey) -> tuple[TrialKey, RunTrial]:
     import torch
 
     _begin_process(parent)
     torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "1")))
-    return key, run_trial(rows, plan, key, lambda line: None)[0]
+    done = run_trial(rows, plan, key, lambda line: None)
+    # What goes back to the process that asked: not the estimator, and the predictions only as they are kept.
+    return key, done._replace(outcome=None)
 
 
 @cache

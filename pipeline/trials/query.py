@@ -11,6 +11,7 @@ from ...stores.store import Store
 from ..datasets import canonical_name, is_own, known_splits, refuse_name
 from ..doors import DATASETS, may_be_own
 from ..options import SetFilter, SetOptions
+from ..specs import ADDED_TAP
 
 _MOST_LISTED = 6
 """Extractions that a message lists; `cryoprobe ls` has all."""
@@ -42,6 +43,9 @@ def options_of(name: Name) -> str:
 
 def command(store: Store, query: FeatureQuery, splits: Sequence[str], like: Name | None = None) -> str:
     """Return the exact command that would make the missing features, with the options of those that are `like` them."""
+    if like is not None and like.tap == ADDED_TAP:
+        words = ["cryoprobe", "add", "FILE", "--model", query.model, "--dataset", query.dataset, "--store", store.url]
+        return shlex.join([*words, *(word for split in splits for word in ("--split", split))])
     words = [
         "cryoprobe",
         "extract",

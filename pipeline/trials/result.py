@@ -177,6 +177,8 @@ class Trial(Asked, Probed, Measured):
         Of each set that is not trusted, where it came from.
     origin : str or None
         From where the result came, if another store had it.
+    predictions : dict or None
+        Hash and size of the object that has what the probe said of each test row; see `mistakes`.
     cached : bool or None
         Whether the store had it when it was asked for; None for a trial that was listed.
     """
@@ -186,6 +188,7 @@ class Trial(Asked, Probed, Measured):
     trial: str
     origins: dict[str, dict[str, str]] = {}
     origin: str | None = None
+    predictions: Told = None
     cached: bool | None = None
 
     @classmethod

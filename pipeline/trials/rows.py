@@ -67,6 +67,8 @@ class TrialParts:
         Test images that also stand in the training data, or in those that choose.
     remarks : list of str
         Where the training rows are fewer than were to be drawn.
+    held_out : ndarray, int64 [n], or None
+        Rows of the train set that are the test rows; None if those are all rows of a set of their own.
     """
 
     train: LabelledFeatures
@@ -75,6 +77,7 @@ class TrialParts:
     warnings: list[str]
     test_in_train: int
     remarks: list[str]
+    held_out: Indices | None = None
 
     @property
     def counts(self) -> dict[str, int]:
@@ -114,7 +117,7 @@ class TrialRows:
         self.val_from_train = not isinstance(sets.val, FeatureSet)
         self._test_fraction = sets.test.fraction if isinstance(sets.test, HeldOut) else None
         self._val_fraction = sets.val.fraction if isinstance(sets.val, HeldOut) else None
-        loaded = {name: (self._load(s, raw), s.samples()) for name, s in sets.stored()}
+        loaded = {name: (self._load(s, raw), s.sample_ids()) for name, s in sets.stored()}
         # Only now are all classes known.
         self.classes = distinct(self._names)
         self._parts = {
@@ -137,12 +140,13 @@ class TrialRows:
         sampling : SamplingRule
         """
         train, samples = self._parts["train"]
+        held_out = None
         if self._test_fraction is None:
             test, test_samples = self._parts["test"]
         else:
             # The same test rows for every trial of a sweep.
-            keep, held = stratified_holdout(train.y, self._test_fraction, sampling.test_seed)
-            test, test_samples = train.take(held), samples[held]
+            keep, held_out = stratified_holdout(train.y, self._test_fraction, sampling.test_seed)
+            test, test_samples = train.take(held_out), samples[held_out]
             train, samples = train.take(keep), samples[keep]
         warnings = list(self.warnings)
         remarks: list[str] = []
@@ -172,7 +176,7 @@ class TrialRows:
         in_train = _shared(test_samples, samples)
         if in_train:
             warnings.append(f"{in_train} of {len(test)} test images stand in the training data too")
-        return TrialParts(train, val, test, warnings, in_train, remarks)
+        return TrialParts(train, val, test, warnings, in_train, remarks, held_out)
 
     def _few(
         self,

@@ -3,20 +3,38 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import NamedTuple
 
+from ...stores.store import RowPredictions
 from ..probes import ProbeOutcome, run_probe
 from ..protocols import MEAN_TOP1_TOP5, Problem, with_mean_top1_top5
 from ..provenance import provenance
 from .key import TrialKey
 from .plan import TrialPlan
+from .predictions import row_predictions
 from .result import Measured
 from .rows import TrialParts, TrialRows
 
 
-def run_trial(
-    rows: TrialRows, plan: TrialPlan, key: TrialKey, progress: Callable[[str], None]
-) -> tuple[Measured, ProbeOutcome]:
-    """Run one trial on loaded rows; return what was measured, and the outcome with its estimator."""
+class RunTrial(NamedTuple):
+    """A trial that was run.
+
+    Parameters
+    ----------
+    measured : Measured
+    predictions : RowPredictions or None
+        What the probe said of each test row, if the protocol tells.
+    outcome : ProbeOutcome or None
+        With its estimator; None of a trial that another process ran.
+    """
+
+    measured: Measured
+    predictions: RowPredictions | None
+    outcome: ProbeOutcome | None
+
+
+def run_trial(rows: TrialRows, plan: TrialPlan, key: TrialKey, progress: Callable[[str], None]) -> RunTrial:
+    """Run one trial on loaded rows."""
     parts = rows.parts(key.draw, key.seed, plan.sampling)
     protocol = plan.published
     if protocol is None:
@@ -46,7 +64,9 @@ def run_trial(
             progress=progress,
         )
         done = with_mean_top1_top5(protocol.run(problem)) if plan.metric == MEAN_TOP1_TOP5 else protocol.run(problem)
-    return _measured(rows, plan, parts, done), done
+    said = done.prediction
+    predictions = None if said is None else row_predictions(said, parts.test, parts.held_out)
+    return RunTrial(_measured(rows, plan, parts, done), predictions, done)
 
 
 def _measured(rows: TrialRows, plan: TrialPlan, parts: TrialParts, done: ProbeOutcome) -> Measured:

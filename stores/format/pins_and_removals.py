@@ -101,6 +101,20 @@ def read_pin(backend: Backend, set_: str) -> Pin | None:
     return Pin(set=set_, why="the pin is damaged", user=None, host="?", pinned=0)
 
 
+class RemovedTrial(BaseModel):
+    """A trial that was removed, with what its probe said of each row.
+
+    Parameters
+    ----------
+    trial : str
+        Its id.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    trial: str
+
+
 def pinned_ids(backend: Backend) -> Iterator[str]:
     """Yield the ids of all pinned sets, by one listing."""
     yield from (id_in(info.key) for info in backend.list(PINS))

@@ -139,7 +139,7 @@ def compare(a: FeatureSet, b: FeatureSet) -> Difference:
 def _first_rows(feature_set: FeatureSet) -> dict[bytes, int]:
     """Return each sample with the first row that has it, in order."""
     rows: dict[bytes, int] = {}
-    for row, sample in enumerate(feature_set.samples()):
+    for row, sample in enumerate(feature_set.sample_ids()):
         rows.setdefault(sample.tobytes(), row)
     return rows
 

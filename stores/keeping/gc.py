@@ -24,11 +24,12 @@ from ...reporting import reporter_for
 from ..backends.backend import Backend
 from ..format.documents import read_json
 from ..format.pins_and_removals import removals
+from ..format.sample_names import parse_key
 from ..keys import id_in
 from ..opening import open_store
 from ..store import Store
 from ..writing.fences import fence, has_no_data
-from .unreferenced import AT_ONCE, Unreferenced, find_unreferenced, is_left, standings
+from .unreferenced import AT_ONCE, Unreferenced, find_unreferenced, is_left, is_named, standings
 
 GRACE_SECONDS = 86400.0
 
@@ -193,8 +194,8 @@ def _delete(backend: Backend, due: Collection[Unreferenced], reporter: Reporter)
             if w.kind == "temporary file":
                 backend.discard(w.objects[0])
                 gone(w)
-            elif w.kind == "name":
-                if _delete_name(backend, w.place):
+            elif w.kind in ("name", "predictions"):
+                if (_delete_name if w.kind == "name" else _delete_predictions)(backend, w.place):
                     gone(w)
             elif w.kind not in ("attempt", "unit"):
                 _delete_keys(backend, [o.key for o in w.objects])
@@ -228,10 +229,12 @@ def _delete_folders(backend: Backend, due: Sequence[Unreferenced], gone: Callabl
 
 
 def _delete_name(backend: Backend, key: str) -> bool:
-    """Delete the name of a removed set; return False if the set has been made again meanwhile, and keeps its name."""
+    """Delete a name of a removed set, or of its samples; return False if the set has been made again meanwhile."""
+    called = parse_key(key)
+    set_ = id_in(key) if called is None else called.set
 
     def is_there() -> bool:
-        return any(id_in(manifest) == id_in(key) for manifest in backend.keys("manifests/"))
+        return any(id_in(manifest) == set_ for manifest in backend.keys("manifests/"))
 
     try:
         data = backend.get(key)
@@ -243,6 +246,14 @@ def _delete_name(backend: Backend, key: str) -> bool:
     if is_there():
         backend.put_if_absent(key, data)
         return False
+    return True
+
+
+def _delete_predictions(backend: Backend, key: str) -> bool:
+    """Delete predictions that no trial names; return False if one does by now, or cannot be read."""
+    if is_named(backend, key):
+        return False
+    backend.delete(key)
     return True
 
 

@@ -21,9 +21,9 @@ from ..backends.backend import Backend
 from ..feature_set import FeatureSet
 from ..format.manifest import Manifest, read_manifest
 from ..format.origins import origin_of
-from ..format.pins_and_removals import Removal, read_pin, removal_key, removals, whoami
+from ..format.pins_and_removals import Removal, RemovedTrial, read_pin, removal_key, removals, whoami
 from ..format.unit_seal import read_unit_seal
-from ..keys import id_in, unit_seal_key
+from ..keys import id_in, predictions_folder, sample_names_folder, trial_key, unit_seal_key
 from ..opening import open_store
 from ..store import Store
 from .gc import collect_removed
@@ -32,21 +32,22 @@ from .quarantine import set_aside
 
 def rm(
     store: str | Path | Store,
-    sets: Sequence[str],
+    ids: Sequence[str],
     *,
     now: bool = False,
     progress: bool = True,
     reporter: Reporter | None = None,
-) -> list[Removal]:
-    """Remove sets: their names and their seals at once, their data at the next `gc` after its grace period.
+) -> list[Removal | RemovedTrial]:
+    """Remove sets: their names and their seals at once, their data at the next `gc` after its grace period. Or trials.
 
-    Rows that no other set has are encoded anew when they are needed again. Trials stay: they are results.
+    Rows that no other set has are encoded anew when they are needed again. The trials on a removed set stay: they are
+    results. A trial is removed at once, and for good: the same `probe` runs it again.
 
     Parameters
     ----------
     store : str, Path or Store
-    sets : sequence of str
-        Set ids, or their first digits.
+    ids : sequence of str
+        Ids of sets and trials, or their first digits.
     now : bool
         Delete the data at once too. Whoever reads a removed set then finds it damaged; an extractor that reuses its
         rows encodes them.
@@ -57,14 +58,15 @@ def rm(
 
     Returns
     -------
-    list of Removal
+    list of Removal or RemovedTrial
+        Sets first.
 
     Raises
     ------
     NotFound, BadInput
-        If there is no such set, or several; then none is removed.
+        If there is no such set or trial, or several; then none is removed.
     Conflict
-        If a set is pinned; then none is removed.
+        If a set is pinned, or a set and a trial begin with the same digits; then none is removed.
     ReadOnly, Unavailable
 
     Guarantees
@@ -74,14 +76,21 @@ def rm(
     """
     opened = open_store(store).own
     backend = opened.backend
-    ids, unfinished = opened.set_ids(), {r.set: r for r in removals(backend).values()}
-    wanted = list(dict.fromkeys(_full_id(opened, s, ids, unfinished) for s in sets))
+    sealed, unfinished = opened.set_ids(), {r.set: r for r in removals(backend).values()}
+    kinds = {digits: opened.kind_of(digits) for digits in ids}
+    trials = list(dict.fromkeys(opened.trial_id(digits) for digits, kind in kinds.items() if kind == "trial"))
+    found = (_full_id(opened, digits, sealed, unfinished) for digits, kind in kinds.items() if kind == "set")
+    wanted = list(dict.fromkeys(found))
     for set_ in wanted:
         _check_pin(backend, set_)
-    done = [_remove(backend, ids[s]) if s in ids else unfinished[s] for s in wanted]
-    if now:
+    done = [_remove(backend, sealed[s]) if s in sealed else unfinished[s] for s in wanted]
+    for trial in trials:
+        # The trial first: what it names is nobody's then, and goes at the next gc if this is interrupted.
+        for key in [trial_key(trial), *backend.keys(predictions_folder(trial))]:
+            backend.delete(key)
+    if now and wanted:
         collect_removed(opened, wanted, reporter_for(progress, reporter))
-    return done
+    return [*done, *(RemovedTrial(trial=trial) for trial in trials)]
 
 
 def _full_id(store: Store, set_id: str, ids: dict[str, str], unfinished: dict[str, Removal]) -> str:
@@ -127,9 +136,10 @@ def _remove(backend: Backend, key: str) -> Removal:
 
 
 def _delete_names(backend: Backend, set_: str) -> None:
-    for info in list(backend.list("names/")):
-        if id_in(info.key) == set_:
-            backend.delete(info.key)
+    """Delete what a set is called, and what its samples are."""
+    called = [key for key in backend.keys("names/") if id_in(key) == set_]
+    for key in [*called, *backend.keys(sample_names_folder(set_))]:
+        backend.delete(key)
 
 
 def _sound_manifest(backend: Backend, key: str) -> Manifest | None:
@@ -172,7 +182,7 @@ def _units_of(backend: Backend, manifest: Manifest) -> dict[str, str]:
     known = set(manifest.units)
     own = origin_of(backend, manifest.key, manifest.checksum) is None
     try:
-        rows = {s.tobytes() for s in FeatureSet(backend, manifest).samples()}
+        rows = {s.tobytes() for s in FeatureSet(backend, manifest).sample_ids()}
     except Corrupt:  # it can be removed all the same, and the units that it names with it
         rows = set()
 

@@ -138,6 +138,7 @@ class Restorer:
         again = {
             "unit-seals": "extract encodes its rows again, where no set has them",
             "trials": "probe runs it again",
+            "predictions": "probe --rerun makes them again",
         }
         return self._done(damage, "set aside", again.get(damage.seal.partition("/")[0], "extract gives it again"))
 

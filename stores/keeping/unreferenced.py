@@ -20,6 +20,9 @@ from ..backends.backend import Backend, ObjectDetails
 from ..format.manifest import Manifest, read_manifest
 from ..format.origins import Marks
 from ..format.pins_and_removals import REMOVED, Removal, pinned_ids, removals
+from ..format.predictions import PREDICTIONS, record_in
+from ..format.sample_names import parse_key
+from ..format.trials import read_trial
 from ..format.unit_seal import UnitSeal, read_unit_seal
 from ..keys import id_in, unit_seal_key
 from ..store import Store
@@ -34,7 +37,7 @@ IDLE_SECONDS = 900.0
 LONGEST_REMOVAL_SECONDS = 86400.0
 """An announced removal that has not removed its set by then was interrupted."""
 
-Kind = Literal["attempt", "unit", "claim", "temporary file", "quarantine", "name", "record"]
+Kind = Literal["attempt", "unit", "claim", "temporary file", "quarantine", "name", "predictions", "record"]
 
 AT_ONCE: tuple[Kind, ...] = ("claim", "name", "record")
 """What needs no grace period: nobody reads it."""
@@ -49,7 +52,8 @@ class Unreferenced:
     kind : str
         ``attempt``: data that no seal names. ``unit``: a sealed unit whose rows are all in sets, or went with a removed
         one, or of which nothing but the seal is left. ``claim`` of a dead writer. ``temporary file``. ``quarantine``: a
-        damaged object that `repair` set aside. ``name`` of a removed set. ``record``: of a removal or a gc run that is
+        damaged object that `repair` set aside. ``name`` of a removed set, or of its samples. ``predictions`` that no
+        trial names. ``record``: of a removal or a gc run that is
         over.
     place : str
         Its folder, or its key.
@@ -129,6 +133,7 @@ class _Survey:
                 yield Unreferenced("temporary file", leftover.key, (leftover,))
         yield from self._quarantined()
         yield from self._names()
+        yield from self._predictions()
         yield from self._records()
 
     def _attempts(self) -> Iterator[Unreferenced]:
@@ -213,11 +218,18 @@ class _Survey:
                     yield Unreferenced("quarantine", o.key, (o,))
 
     def _names(self) -> Iterator[Unreferenced]:
-        """Yield names that were given to a set while it was being removed."""
+        """Yield names that were given to a set, or to its samples, while it was being removed."""
         gone = self._removed - self._manifests.keys() - self._unreadable_sets
         for o in self._objects:
-            if o.key.startswith("names/") and id_in(o.key) in gone:
+            called = parse_key(o.key)
+            if (o.key.startswith("names/") and id_in(o.key) in gone) or (called is not None and called.set in gone):
                 yield Unreferenced("name", o.key, (o,))
+
+    def _predictions(self) -> Iterator[Unreferenced]:
+        """Yield predictions that no trial names: it was removed, run again, or has not been stored yet."""
+        kept = [o for o in self._objects if o.key.startswith(PREDICTIONS)]
+        named = each(lambda o: is_named(self._backend, o.key), kept)
+        yield from (Unreferenced("predictions", o.key, (o,)) for o, n in zip(kept, named, strict=True) if not n)
 
     def _records(self) -> Iterator[Unreferenced]:
         for o in self._objects:
@@ -306,6 +318,16 @@ def standings(backend: Backend, folders: Iterable[str]) -> dict[str, bool | None
             return None
 
     return dict(zip(listed, each(is_sealed, listed), strict=True))
+
+
+def is_named(backend: Backend, key: str) -> bool:
+    """Return whether a trial names these predictions, or one that cannot be read may do so."""
+    try:
+        trial = read_trial(backend, key.split("/")[1])
+    except CryoprobeError:
+        return True
+    record = None if trial is None else record_in(trial)
+    return trial is not None and record is not None and record.key(str(trial["trial"])) == key
 
 
 def is_left(backend: Backend, removal: Removal) -> bool:

@@ -11,10 +11,12 @@ from ...errors import CryoprobeError
 from ...parallel import each
 from ..backends.backend import Backend, ObjectDetails
 from ..format.names import Name, NamedSet
+from ..format.predictions import PREDICTIONS
 from ..format.unit_seal import read_unit_seal
 from ..keys import id_in, unit_folder
 from ..opening import open_store
 from ..store import Store
+from .quarantine import QUARANTINE
 
 
 @dataclass(frozen=True)
@@ -54,6 +56,7 @@ class Usage:
     abandoned : int
         What no seal refers to: attempts of writers that were killed, or are at work, and removed sets.
     trials : int
+        Results, and what was predicted for each row.
     quarantine : int
         Damaged objects that `repair` has set aside.
     other : int
@@ -125,9 +128,9 @@ def du(
     once.add(o for folder in sets for o in by_folder.get(folder, ()))
     units = once.add(o for folder in sealed for o in by_folder.get(folder, ()))
     unsealed = once.add(abandoned)
-    parts = {top: [o for o in rest if o.key.startswith(top)] for top in ("trials/", "quarantine/")}
-    trials, quarantine = (once.add(found) for found in parts.values())
-    other = once.add(o for o in rest if not o.key.startswith(tuple(parts)))
+    trials = once.add(o for o in rest if o.key.startswith(("trials/", PREDICTIONS)))
+    quarantine = once.add(o for o in rest if o.key.startswith(QUARANTINE))
+    other = once.add(o for o in rest if not o.key.startswith(("trials/", PREDICTIONS, QUARANTINE)))
     leftovers = once.add(backend.leftovers())
     return Usage(
         sets=tuple(usage for usage, _ in chosen),

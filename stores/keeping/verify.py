@@ -20,6 +20,8 @@ from ..chunks import ObjectRecord, record_of
 from ..format.manifest import read_manifest
 from ..format.names import NamedSet
 from ..format.pins_and_removals import removals
+from ..format.predictions import MOST_PREDICTION_BYTES, PREDICTIONS
+from ..format.sample_names import ListKey, list_keys, most_bytes, unpacked
 from ..format.stored_names import read_name
 from ..format.unit_seal import read_unit_seal
 from ..keys import id_in, manifest_key
@@ -149,6 +151,8 @@ def verify(
             wanted += promised
             damages += damage
 
+    damages += _damaged_sample_names(opened, manifests, reporter) if data else []
+    damages += _damaged_predictions(backend, reporter) if data and not sets else []
     sizes = {i.key: i.size for folder in ("sets/", "units/") for i in backend.list(folder)}
     read = _drawn(wanted, share, seed) if data else set()
     checked = each(lambda w: _check(backend, w, sizes=sizes, data=w.key in read), wanted)
@@ -167,6 +171,49 @@ def _missing(backend: Backend, named: Sequence[NamedSet], manifests: Container[s
         # A set that was removed meanwhile has taken its names with it.
         if (key := manifest_key(n.encoder, n.set)) not in manifests and not n.below and backend.exists(n.key):
             yield Damage(key, n.set, "missing", f"the manifest of {n.name.dataset}", "no object", key)
+
+
+def _damaged_sample_names(store: Store, manifests: Sequence[str], reporter: Reporter) -> list[Damage]:
+    """Read what the samples of sets are called; return the lists that are not what was written."""
+    sealed = {id_in(key): key for key in manifests}
+    found = [parts for parts in list_keys(store.backend) if parts.set in sealed]
+
+    def look(parts: ListKey) -> Damage | None:
+        try:
+            rows = read_manifest(store.backend, sealed[parts.set]).rows
+            unpacked(store.backend, parts, store.backend.get(parts.key, most_bytes(rows)), rows)
+        except NotFound:  # removed since the listing
+            return None
+        except Corrupt as e:
+            if e.key != parts.key:  # the manifest, which is named already
+                return None
+            return Damage(parts.key, parts.set, "changed", "whole names of samples", e.message, parts.key)
+        except Incompatible:
+            return None
+        return None
+
+    looked = reporter.track(each(look, found), "Reading names of samples", len(found))
+    return [damage for damage in looked if damage is not None]
+
+
+def _damaged_predictions(backend: Backend, reporter: Reporter) -> list[Damage]:
+    """Hash what was predicted for each row; return what does not have the hash by which its trial names it."""
+
+    def look(key: str) -> Damage | None:
+        sha256 = id_in(key)
+        try:
+            found = record_of(backend.get(key, MOST_PREDICTION_BYTES)).sha256
+        except NotFound:  # removed since the listing
+            return None
+        except Corrupt as e:
+            found = e.message
+        if found == sha256:
+            return None
+        return Damage(key, key.split("/")[1], "changed", f"sha256 {sha256[:16]}…", f"sha256 {found[:16]}…", key)
+
+    keys = list(backend.keys(PREDICTIONS))
+    looked = reporter.track(each(look, keys), "Reading predictions", len(keys))
+    return [damage for damage in looked if damage is not None]
 
 
 def _drawn(wanted: Sequence[_Wanted], share: float, seed: int) -> set[str]:

@@ -20,8 +20,12 @@ from ...parallel import each, run_each, within_memory
 from ...progress import Reporter
 from ..backends.backend import Backend
 from ..chunks import ObjectRecord, check_object, corrupt
+from ..format.documents import parse_json
+from ..format.manifest import Manifest
 from ..format.origins import checksum_of, mark, marked, origin_of, trust
-from ..keys import id_in
+from ..format.predictions import read_bytes, record_in
+from ..format.sample_names import kept, most_bytes, parse_key, unpacked
+from ..keys import id_in, sample_names_folder
 from ..store import Store
 from ..writing import fences
 from .transfer_plan import (
@@ -86,6 +90,8 @@ class Moved:
         Whether what came counts as the target's own.
     remedy : str or None
         The command that makes it so, if not.
+    sample_names : int
+        How many lists of what samples are called the target has got.
     """
 
     source: str
@@ -99,6 +105,7 @@ class Moved:
     bytes: int
     trusted: bool = True
     remedy: str | None = None
+    sample_names: int = 0
 
 
 class TransferRun:
@@ -133,6 +140,7 @@ class TransferRun:
             sets = self._move_all(self._plan.sets)
         names = {key: data for key, data in self._plan.names.items() if id_in(key) in sets}
         run_each(lambda key: self._put(key, names[key]), names)
+        called = sum(each(self._move_sample_names, [k for k in self._plan.sample_names if _set_of(k) in sets]))
         known = {*sets, *self._store.set_ids()} if self._plan.trials else set()
         meant = known if self._plan.everything else sets.keys()
         trials = sum(each(partial(self._move_trial, known, meant), self._plan.trials))
@@ -149,6 +157,7 @@ class TransferRun:
             self._objects.total(),
             self._bytes.total(),
             *trusted_or_how(self._plan, self._target.url),
+            called,
         )
 
     def _put(self, key: str, data: bytes) -> bool:
@@ -162,6 +171,34 @@ class TransferRun:
             return False
         mark(self._target, key, checksum, origin)  # first: it is never there as if it were the store's own
         return self._target.put_if_absent(key, data)
+
+    def _move_sample_names(self, key: str) -> bool:
+        """Copy what the samples of a set are called, if it is whole; return whether the target has it now.
+
+        A list has no origin of its own: it is as trusted as its set. So one that is not trusted goes only where the
+        set is not, and has no list yet.
+        """
+        set_ = _set_of(key)
+        there = next((s.sealed for s in self._plan.sets if s.sealed.id == set_), None)
+        sealed = None if there is None else seal_there(self._target, there)
+        parts = parse_key(key)
+        if there is None or parts is None or not isinstance(sealed, Manifest):
+            return False
+        if self._plan.terms.origin_of(there.key, there.checksum) is not None:
+            own = origin_of(self._target, there.key, sealed.checksum) is None
+            if own or self._target.any_key(sample_names_folder(set_)) is not None:
+                return False
+        try:
+            data = self._source.get(key, most_bytes(sealed.rows))
+            unpacked(self._source, parts, data, sealed.rows)
+        except NotFound:  # removed since the listing
+            return False
+        except Corrupt as e:
+            with self._lock:
+                self._refused.append(e)
+            return False
+        self._target.put(key, data)
+        return kept(self._target, key, there.key)
 
     def _settle(self, sets: Mapping[str, Outcome], units: Mapping[str, Outcome], known: set[str]) -> None:
         """Trust what the target had before as not trusted, if it is what arrives; record where sets came from."""
@@ -306,7 +343,27 @@ class TransferRun:
             if there and origin_of(self._target, key, there) is None:
                 return False
             mark(self._target, key, checksum, self._plan.terms.origin)
+        self._copy_predictions(key, data)
         return self._put(key, data)
+
+    def _copy_predictions(self, key: str, trial: bytes) -> None:
+        """Copy what a trial says of each row, before the trial: it vouches for that by hash."""
+        content = parse_json(trial, key, self._source.url)
+        record = record_in(content)
+        if record is None:
+            return
+        try:
+            self._target.put(record.key(id_in(key)), read_bytes(self._source, id_in(key), record))
+        except NotFound:  # removed: the trial is worth more
+            return
+        except Corrupt as e:
+            with self._lock:
+                self._refused.append(e)
+
+
+def _set_of(key: str) -> str:
+    """Return the id in the key of a list of sample names."""
+    return key.split("/")[1]
 
 
 def _checksum_in(backend: Backend, key: str) -> str:

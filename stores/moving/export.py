@@ -31,6 +31,9 @@ from .transfer import take_in
 Format = Literal["npz", "safetensors", "parquet", "zip"]
 FORMATS: tuple[Format, ...] = ("npz", "safetensors", "parquet", "zip")
 
+_MOST_TEXT_BYTES = 1 << 29
+"""What the names of samples may take as an array of texts, all as long as the longest, 4 bytes a character."""
+
 _EPOCH = (1980, 1, 1, 0, 0, 0)
 
 
@@ -80,7 +83,7 @@ def export_set(
     file : str or Path
     form : {"npz", "safetensors", "parquet", "zip"}, optional
         By default what the file's name ends with. All but ``zip`` have embeddings [n, d], norms [n], labels, sample ids
-        [n], class names and both specs; ``zip`` is an archive of the set itself, for `import_set`.
+        and sample names [n], class names and both specs; ``zip`` is an archive of the set itself, for `import_set`.
     raw : bool
         Embeddings as the encoder gave them, float32; otherwise of unit norm, and in the dtype in which they are stored
         (in Parquet float32, which holds the same values).
@@ -217,6 +220,11 @@ class _Content:
             "provenance": m.provenance.document,
         }
 
+    def names(self) -> list[str] | None:
+        """Return what the samples are called, as text that UTF-8 has; None if the store does not have that."""
+        names = self.set.sample_names()
+        return None if names is None else [_utf8(name).decode() for name in names]
+
     def texts(self) -> dict[str, str]:
         """Return the metadata as texts, those that are none as JSON."""
         return {k: v if isinstance(v, str) else json.dumps(v, ensure_ascii=False) for k, v in self.metadata().items()}
@@ -235,7 +243,9 @@ def _write_npz(out: BinaryIO, content: _Content) -> None:
     """Write what ``numpy.savez`` would, without holding the embeddings; read with ``allow_pickle=False``, as always."""
     s = content.set
     classes = np.array(s.classes, dtype=np.str_)
-    small = {"norms": s.norms(), "labels": s.labels(), "samples": s.samples(), "classes": classes}
+    small = {"norms": s.norms(), "labels": s.labels(), "samples": s.sample_ids(), "classes": classes}
+    if (names := content.names()) is not None:
+        small |= _named(names)
     small["metadata"] = np.array(json.dumps(content.metadata(), ensure_ascii=False))
     with zipfile.ZipFile(out, "w", zipfile.ZIP_STORED) as archive:
 
@@ -253,11 +263,32 @@ def _write_npz(out: BinaryIO, content: _Content) -> None:
                 file.write(_little_endian(x))
 
 
+def _named(names: list[str]) -> dict[str, Array]:
+    """Return names as an array of texts; if one is so long that it would make that huge, as their bytes and offsets."""
+    if 4 * len(names) * max(map(len, names)) <= _MOST_TEXT_BYTES:
+        return {"names": np.array(names, dtype=np.str_)}
+    return _joined(names)
+
+
+def _joined(names: list[str]) -> dict[str, Array]:
+    """Return names one after another in UTF-8, and where each begins and the last ends, int64 [n + 1]."""
+    parts = [_utf8(name) for name in names]
+    offsets = np.concatenate([[0], np.cumsum([len(part) for part in parts])]).astype(np.int64)
+    return {"names_offsets": offsets, "names_utf8": np.frombuffer(b"".join(parts), np.uint8)}
+
+
+def _utf8(name: str) -> bytes:
+    return name.encode("utf-8", "backslashreplace")  # half of a surrogate pair
+
+
 def _write_safetensors(out: BinaryIO, content: _Content) -> None:
     """Write the format's header and then each tensor: the library's own writer wants all of them in memory."""
     s = content.set
     small = {"labels": s.labels(), "norms": s.norms()}  # the widest items first, so that each is aligned
-    last = {"samples": s.samples()}
+    last = {"samples": s.sample_ids()}
+    if (names := content.names()) is not None:
+        joined = _joined(names)
+        small["names_offsets"], last["names_utf8"] = joined["names_offsets"], joined["names_utf8"]
     header: dict[str, Any] = {"__metadata__": content.texts()}
     end = 0
     for name, dtype, shape in (
@@ -282,7 +313,7 @@ _SAFETENSORS = {"float16": "F16", "float32": "F32", "int64": "I64", "uint8": "U8
 
 
 def _write_parquet(out: BinaryIO, content: _Content) -> None:
-    """Write a row group a chunk: sample (hexadecimal), label, class name or flags, norm, embedding."""
+    """Write a row group a chunk: sample (hexadecimal), name, label, class name or flags, norm, embedding."""
     pa, parquet = _parquet()
     s = content.set
     classes = pa.array(s.classes, pa.string())
@@ -290,7 +321,9 @@ def _write_parquet(out: BinaryIO, content: _Content) -> None:
         label_fields = [("labels", pa.list_(pa.uint8(), len(s.classes)))]
     else:
         label_fields = [("label", pa.int64()), ("class", pa.dictionary(pa.int32(), pa.string()))]
-    fields = [("sample", pa.string()), *label_fields, ("norm", pa.float32())]
+    names = content.names()
+    name_field = [] if names is None else [("name", pa.string())]
+    fields = [("sample", pa.string()), *name_field, *label_fields, ("norm", pa.float32())]
     fields.append(("embedding", pa.list_(pa.float32(), s.dim)))
     schema = pa.schema(fields, metadata=content.texts())
     with closing(parquet.ParquetWriter(out, schema)) as writer:
@@ -302,7 +335,8 @@ def _write_parquet(out: BinaryIO, content: _Content) -> None:
             else:
                 labels = [pa.array(y), pa.DictionaryArray.from_arrays(pa.array(y.astype(np.int32)), classes)]
             columns = [
-                pa.array([sample.tobytes().hex() for sample in s.samples(part)]),
+                pa.array([sample.tobytes().hex() for sample in s.sample_ids(part)]),
+                *([] if names is None else [pa.array(names[part], pa.string())]),
                 *labels,
                 pa.array(s.norms(part)),
                 pa.FixedSizeListArray.from_arrays(pa.array(x.reshape(-1)), s.dim),

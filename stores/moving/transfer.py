@@ -237,4 +237,5 @@ def _foretold(source: Store, target: Store, plan: TransferPlan) -> Moved:
         sum(len(f.lacking) for f in (*plan.units, *plan.sets)),
         plan.bytes,
         *trusted_or_how(plan, target.url),
+        len(plan.sample_names),
     )

@@ -24,6 +24,7 @@ from ..format.documents import SMALL, read_json
 from ..format.manifest import Manifest, find_manifest, read_manifest
 from ..format.names import is_future
 from ..format.origins import Marks, Origin, marked, origin_of
+from ..format.sample_names import travelling
 from ..format.stored_names import find_name
 from ..format.trials import is_trial
 from ..format.unit_seal import UnitSeal, read_unit_seal
@@ -142,6 +143,8 @@ class TransferPlan:
     units, sets : tuple of TransferItem
     names : dict of str to bytes
         Keys and contents of names that the target lacks, or has with an earlier date.
+    sample_names : tuple of str
+        Keys of lists of what samples are called, which the target lacks.
     trials : tuple of str
         Keys of trials that the target lacks.
     everything : bool
@@ -155,6 +158,7 @@ class TransferPlan:
     units: tuple[TransferItem, ...]
     sets: tuple[TransferItem, ...]
     names: Mapping[str, bytes]
+    sample_names: tuple[str, ...]
     trials: tuple[str, ...]
     everything: bool
     terms: Terms
@@ -231,6 +235,7 @@ def plan_transfer(
         units=tuple(items["unit"]),
         sets=tuple(items["set"]),
         names=_names(source.backend, target.backend, arriving, terms),
+        sample_names=travelling(source.backend, target.backend, arriving),
         trials=_trials(source.backend, target, arriving, terms, everything=everything) if trials else (),
         everything=everything,
         terms=terms,

@@ -193,7 +193,7 @@ class RowIndex:
                 return None
             raise
         try:
-            return feature_set, feature_set.samples()
+            return feature_set, feature_set.sample_ids()
         except Corrupt:
             if self._is_gone(feature_set) or origin_of(self._backend, key, feature_set.manifest.checksum) is not None:
                 return None

@@ -49,7 +49,7 @@ def assert_same_as_undisturbed(store: Path | str, data: Path, tmp_path: Path) ->
     expected = cryoprobe.open_store(tmp_path / "undisturbed").open(only)
     for mine, theirs in zip(found.load(), expected.load(), strict=True):
         np.testing.assert_array_equal(mine, theirs)
-    np.testing.assert_array_equal(found.samples(), expected.samples())
+    np.testing.assert_array_equal(found.sample_ids(), expected.sample_ids())
     np.testing.assert_array_equal(found.norms(), expected.norms())
     assert not cryoprobe.verify(store, data=True).damages
 

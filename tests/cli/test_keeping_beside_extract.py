@@ -46,6 +46,6 @@ def test_two_extractors_and_gc(tmp_path: Path) -> None:
     assert not cryoprobe.verify(store, data=True).damages
     mine, theirs = (cryoprobe.open_store(s).open(undisturbed["set"]) for s in (store, tmp_path / "undisturbed"))
     np.testing.assert_array_equal(mine.load()[0], theirs.load()[0])
-    np.testing.assert_array_equal(mine.samples(), theirs.samples())
+    np.testing.assert_array_equal(mine.sample_ids(), theirs.sample_ids())
     cryoprobe.gc(store, delete=True, grace=0)
     assert not list(cryoprobe.open_store(store).backend.list("units/"))

@@ -404,6 +404,9 @@ class TestWords:
             def manifest_key(self, set_: str) -> str:
                 return f"manifests/0/{set_}.json"
 
+            def kind_of(self, digits: str) -> str:
+                return "set"
+
             def names(self) -> list[NamedSet]:
                 return [found]
 

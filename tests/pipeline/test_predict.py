@@ -323,3 +323,55 @@ def test_the_header_survives_as_json(train: Train) -> None:
     again = type(header).model_validate(json.loads(header.model_dump_json()))
     assert again == header
     assert header.encoder.id == features.encoder_id
+
+
+class TestRowsOfAStore:
+    def test_images_that_are_there_are_not_encoded(
+        self, train: Train, images: Path, store: Path, tmp_path: Path
+    ) -> None:
+        path, features, _ = train()
+        write_images(tmp_path / "new", {"a": 5}, seed=9)
+        shutil.copy(next(images.rglob("*.png")), tmp_path / "new" / "a" / "0-copy.png")  # another name, the same bytes
+        notes = Notes()
+        without = predicted(path, images, tmp_path / "new")
+        found = predicted(path, images, tmp_path / "new", store=store, reporter=notes)
+        assert notes.said == [f"{len(features) + 1} of {len(features) + 6} images are in the store, and not encoded"]
+        assert notes.done == 5
+        assert [p.path for p in found] == [p.path for p in without]
+        assert [p.labels for p in found] == [p.labels for p in without]
+        np.testing.assert_allclose([p.values for p in found], [p.values for p in without], atol=1e-3)
+
+    def test_the_encoder_is_not_loaded_if_all_are_there(
+        self, train: Train, images: Path, store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        path, features, fitted = train(raw=True)
+        monkeypatch.setattr("cryoprobe.pipeline.predict.load_encoder", None)
+        found = predicted(path, images, store=store)
+        expected = fitted.predict(features.load(raw=True)[0])
+        assert [p.labels for p in found] == [(features.classes[i],) for i in expected]
+
+    def test_rows_of_another_encoder_do_not_count(
+        self, train: Train, images: Path, store: Path, tmp_path: Path
+    ) -> None:
+        path, _, _ = train()
+        other = cryoprobe.load_encoder("timm:test_vit", untrained=True, seed=1, image_size=32)
+        cryoprobe.extract(other, f"folder:{images}", tmp_path / "other", progress=False)
+        notes = Notes()
+        assert len(predicted(path, images, store=tmp_path / "other", reporter=notes)) == notes.done == 39
+        assert notes.said == ["0 of 39 images are in the store, and not encoded"]
+
+    def test_an_image_that_is_none_fails_as_without_a_store(self, train: Train, images: Path, store: Path) -> None:
+        path, _, _ = train()
+        (images / "a" / "0-none.png").write_bytes(b"none")
+        with pytest.raises(cryoprobe.BadInput, match="1 image cannot be used"):
+            predicted(path, images, store=store)
+        assert len(predicted(path, images, store=store, max_bad=1)) == 39
+
+    def test_a_probe_on_added_embeddings_encodes_nothing(self, tmp_path: Path, images: Path) -> None:
+        x = np.random.default_rng(0).normal(size=(20, 4))
+        np.savez(tmp_path / "x.npz", embeddings=x, labels=[0, 1] * 10)
+        cryoprobe.add(tmp_path / "x.npz", tmp_path / "s", model="mine", dataset="d", progress=False)
+        saved = tmp_path / "added.safetensors"
+        cryoprobe.probe(tmp_path / "s", model="mine", dataset="d", C=1.0, save=saved, progress=False)
+        with pytest.raises(cryoprobe.BadInput, match="embeddings called mine, which were added"):
+            cryoprobe.predict(saved, images)

@@ -66,7 +66,7 @@ class TestLoad:
     def test_any_list_with_repeats_in_any_order_is_numpys(self, rows: list[int]) -> None:
         assert_rows(SET.load(rows), np.array(rows, np.int64))
         np.testing.assert_array_equal(SET.norms(rows), ROWS.norms[np.array(rows, np.int64)])
-        np.testing.assert_array_equal(SET.samples(rows), ROWS.samples[np.array(rows, np.int64)])
+        np.testing.assert_array_equal(SET.sample_ids(rows), ROWS.samples[np.array(rows, np.int64)])
         np.testing.assert_array_equal(SET.labels(rows), Y[np.array(rows, np.int64)])
 
     @pytest.mark.parametrize(

@@ -64,7 +64,7 @@ def test_other_readers_give_the_same_values(reader: str, found: FeatureSet) -> N
     np.testing.assert_array_equal(read(found.path, "embeddings").astype(np.float32), embeddings)
     np.testing.assert_array_equal(read(found.path, "norms"), found.norms())
     np.testing.assert_array_equal(read(found.path, "labels"), labels)
-    np.testing.assert_array_equal(read(found.path, "samples"), found.samples())
+    np.testing.assert_array_equal(read(found.path, "samples"), found.sample_ids())
     assert read(found.path, "labels").dtype == labels.dtype
 
 

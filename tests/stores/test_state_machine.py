@@ -98,7 +98,7 @@ def assert_right(feature_set: FeatureSet) -> None:
     np.testing.assert_array_equal(x, ROWS[number].embeddings.astype(np.float32))
     np.testing.assert_array_equal(y, LABELS[number])
     np.testing.assert_array_equal(feature_set.norms(), ROWS[number].norms)
-    np.testing.assert_array_equal(feature_set.samples(), ROWS[number].samples)
+    np.testing.assert_array_equal(feature_set.sample_ids(), ROWS[number].samples)
 
 
 class Below(Backend):

@@ -476,7 +476,7 @@ def _BEFORE_DELETING(when: str, verb: Verb, key: str) -> bool:  # noqa: N802
 def assert_right(store: Store, data: str) -> None:
     found, rows = store.open(SETS[data]), make_rows(DATA[data])
     np.testing.assert_array_equal(found.load()[0], rows.embeddings.astype(np.float32))
-    np.testing.assert_array_equal(found.samples(), rows.samples)
+    np.testing.assert_array_equal(found.sample_ids(), rows.samples)
 
 
 def forget_remains(backend: Backend, told: Told) -> None:

@@ -37,7 +37,7 @@ def poison(
         Have the set of other images, and those of the victim in units only.
     """
     evil = cryoprobe.open_store(place, create=True)
-    ids, labels, manifest = [s.tobytes() for s in honest.samples()], honest.labels(), honest.manifest
+    ids, labels, manifest = [s.tobytes() for s in honest.sample_ids()], honest.labels(), honest.manifest
     index = evil.rows_of(honest.encoder_id)
     rng = np.random.default_rng(0)
 

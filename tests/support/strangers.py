@@ -93,7 +93,7 @@ def _steps(place: Path | str) -> Iterator[tuple[str, Callable[[], object]]]:
         yield f"describe {i}", lambda id_=id_: store.describe(id_)  # type: ignore[misc]
         yield f"load {i}", lambda id_=id_: store.open(id_).load()  # type: ignore[misc]
         yield f"raw {i}", lambda id_=id_: list(store.open(id_).batches(3, raw=True))  # type: ignore[misc]
-        yield f"samples {i}", lambda id_=id_: store.open(id_).samples()  # type: ignore[misc]
+        yield f"samples {i}", lambda id_=id_: store.open(id_).sample_ids()  # type: ignore[misc]
     for folder in ("manifests", "unit-seals"):
         for encoder in sorted(p.name for p in Path(store.url).glob(f"{folder}/*") if _is_folder(p)):
             yield f"rows {encoder}", lambda encoder=encoder: _gather(store, encoder)  # type: ignore[misc]
@@ -108,7 +108,7 @@ def _gather(store: cryoprobe.Store, encoder: str) -> None:
     index = store.rows_of(encoder)
     for source in index._sources:
         samples = (
-            source.samples() if isinstance(source, cryoprobe.FeatureSet) else source.read(store.backend, "samples")
+            source.sample_ids() if isinstance(source, cryoprobe.FeatureSet) else source.read(store.backend, "samples")
         )
         ids = [bytes(s) for s in np.asarray(samples)]
         if ids:

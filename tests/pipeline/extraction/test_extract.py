@@ -67,7 +67,7 @@ def test_rows_are_the_encoders_output_normalised_in_the_order_of_the_data(
     np.testing.assert_allclose(x, unit, atol=1e-3)  # float16 in the store
     np.testing.assert_allclose(raw, expected, rtol=5e-3, atol=5e-3)
     assert y.tolist() == [0] * 20 + [1] * 25
-    assert [s.tobytes() for s in found.samples()] == [hashlib.sha256(f.read_bytes()).digest() for f in files]
+    assert [s.tobytes() for s in found.sample_ids()] == [hashlib.sha256(f.read_bytes()).digest() for f in files]
     assert found.classes == ("a", "b")
 
 
@@ -80,7 +80,7 @@ def test_the_set_opens_with_plain_zarr(encoder: Encoder, store: Path, tmp_path: 
     np.testing.assert_array_equal(group["embeddings"][:], x)
     np.testing.assert_array_equal(group["labels"][:], y)
     np.testing.assert_array_equal(group["norms"][:], found.norms())
-    np.testing.assert_array_equal(group["samples"][:], found.samples())
+    np.testing.assert_array_equal(group["samples"][:], found.sample_ids())
     assert group.attrs["classes"] == ["a", "b"]
     assert group.attrs["encoder"]["tap"] == "pooled"
 

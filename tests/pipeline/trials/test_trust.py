@@ -51,7 +51,7 @@ def victim(tmp_path: Path, encoder: Encoder) -> Victim:
     made = cryoprobe.extract(encoder, f"folder:{tmp_path / 'data'}", store)[0]
     honest = store.open(made.set)
     x, _ = honest.load()
-    truth = dict(zip((s.tobytes() for s in honest.samples()), x, strict=True))
+    truth = dict(zip((s.tobytes() for s in honest.sample_ids()), x, strict=True))
     found = Victim(tmp_path, encoder, truth, honest, 0)
     return found._replace(score=found.probe(store)["metrics"]["top1"])
 
@@ -62,7 +62,7 @@ def assert_own(victim: Victim, store: Store, *, encoded: int = ROWS) -> None:
     assert (made.encoded, made.rows) == (encoded, ROWS)
     own = store.open(made.set)
     x, y = own.load()
-    assert all(np.array_equal(row, victim.truth[s.tobytes()]) for row, s in zip(x, own.samples(), strict=True))
+    assert all(np.array_equal(row, victim.truth[s.tobytes()]) for row, s in zip(x, own.sample_ids(), strict=True))
     assert np.array_equal(y, victim.honest.labels())
     assert store.origin_of(own) is None
     probed = victim.probe(store)

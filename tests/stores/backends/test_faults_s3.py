@@ -74,7 +74,8 @@ def assert_right(store: Store, undisturbed: Store, *, whole: bool = True) -> Non
     assert set(store.set_ids()) <= set(undisturbed.set_ids())
     for set_id in store.set_ids():
         found, expected = store.open(set_id), undisturbed.open(set_id)
-        for mine, theirs in zip((*found.load(), found.samples()), (*expected.load(), expected.samples()), strict=True):
+        mine_and_theirs = (*found.load(), found.sample_ids()), (*expected.load(), expected.sample_ids())
+        for mine, theirs in zip(*mine_and_theirs, strict=True):
             np.testing.assert_array_equal(mine, theirs)
     if whole:
         assert set(store.set_ids()) == set(undisturbed.set_ids())

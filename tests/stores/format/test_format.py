@@ -77,7 +77,7 @@ def test_a_reader_made_from_the_documentation_agrees(multilabel: bool, tmp_path:
         (arrays["embeddings"], ours.load(dtype="float16")[0]),
         (arrays["labels"], ours.labels()),
         (arrays["norms"], ours.norms()),
-        (arrays["samples"], ours.samples()),
+        (arrays["samples"], ours.sample_ids()),
     ):
         assert found.dtype == expected.dtype
         np.testing.assert_array_equal(found, expected)

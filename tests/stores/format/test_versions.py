@@ -28,7 +28,7 @@ def test_a_store_of_version_1_is_read_as_it_was_when_it_was_written(root: Path) 
         for set_id in store.set_ids():
             found = store.open(set_id)
             x, y = found.load(dtype="float16")
-            for name, array in {"x": x, "y": y, "norms": found.norms(), "samples": found.samples()}.items():
+            for name, array in {"x": x, "y": y, "norms": found.norms(), "samples": found.sample_ids()}.items():
                 wanted = expected[f"{found.split}_{name}"]
                 assert array.dtype == wanted.dtype
                 np.testing.assert_array_equal(array, wanted)
@@ -53,7 +53,7 @@ def test_its_rows_are_used_again(root: Path) -> None:
     (encoder,) = {store.open(s).encoder_id for s in store.set_ids()}
     index = store.rows_of(encoder)
     train = next(store.open(s) for s in store.set_ids() if store.open(s).split == "train")
-    ids = [bytes(s) for s in train.samples()][::-1]
+    ids = [bytes(s) for s in train.sample_ids()][::-1]
     np.testing.assert_array_equal(index.gather(ids).embeddings, train.load(dtype="float16")[0][::-1])
 
 

@@ -44,7 +44,7 @@ READERS: dict[str, Callable[[FeatureSet], npt.NDArray[Any]]] = {
     "embeddings": lambda s: s.load()[0],
     "norms": FeatureSet.norms,
     "labels": FeatureSet.labels,
-    "samples": FeatureSet.samples,
+    "samples": FeatureSet.sample_ids,
 }
 CHUNKS = [
     *(f"{name}/c/{i}{tail}" for name, tail in (("embeddings", "/0"), ("norms", ""), ("samples", "/0")) for i in (0, 2)),
@@ -97,7 +97,7 @@ def assert_whole(feature_set: FeatureSet, ids: list[bytes], labels: npt.NDArray[
     expected = make_rows(ids)
     np.testing.assert_array_equal(READERS["embeddings"](feature_set), expected.embeddings.astype(np.float32))
     np.testing.assert_array_equal(feature_set.norms(), expected.norms)
-    np.testing.assert_array_equal(feature_set.samples(), expected.samples)
+    np.testing.assert_array_equal(feature_set.sample_ids(), expected.samples)
     np.testing.assert_array_equal(feature_set.labels(), labels)
 
 
@@ -333,7 +333,7 @@ def test_a_thousand_damages_are_all_found_and_no_wrong_row_is_read() -> None:
     write_units(backend, TWO, 5)  # of no set, and all of one size
     for trial in ("a" * 64, "b" * 64):
         store.record_trial(trial, {"trial": trial, "metrics": {"top1": 0.5, "nll": 1e-07}})
-    expected = {s.id: (*s.load(), s.norms(), s.samples()) for s in sets.values()}
+    expected = {s.id: (*s.load(), s.norms(), s.sample_ids()) for s in sets.values()}
     content = {key: backend.get(key) for key in keys(backend) if key != MARKER}
     folders = {key.partition("/")[0] for key in content}
     assert folders == {"sets", "units", "manifests", "unit-seals", "names", "trials"}
@@ -362,7 +362,7 @@ def test_a_thousand_damages_are_all_found_and_no_wrong_row_is_read() -> None:
         for set_id, whole in expected.items():
             try:
                 found = store.open(set_id)
-                read = (*found.load(), found.norms(), found.samples())
+                read = (*found.load(), found.norms(), found.sample_ids())
             except CryoprobeError:
                 refused += 1
             else:

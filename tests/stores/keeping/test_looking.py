@@ -136,7 +136,7 @@ class TestDiff:
         assert found.dataset["classes"] == [["a", "b", "c"], ["c", "a", "b"]]
         assert (found.rows, found.common, found.only_a, found.only_b) == ((9, 11), 9, 0, 2)
         assert len(found.only_b_samples) == 2
-        assert found.only_b_samples[0] == two.samples()[9].tobytes().hex()
+        assert found.only_b_samples[0] == two.sample_ids()[9].tobytes().hex()
         assert found.relabelled == 1
         assert found.distances is not None
         assert (found.distances.identical, found.distances.largest) == (9, 0.0)

@@ -33,7 +33,7 @@ def feature_set(store: Store, request: pytest.FixtureRequest) -> FeatureSet:
 
 def arrays(feature_set: FeatureSet, raw: bool) -> dict[str, Any]:
     x, y = feature_set.load(dtype="float32" if raw else "float16", raw=raw)
-    return {"embeddings": x, "labels": y, "norms": feature_set.norms(), "samples": feature_set.samples()}
+    return {"embeddings": x, "labels": y, "norms": feature_set.norms(), "samples": feature_set.sample_ids()}
 
 
 def check_metadata(found: dict[str, Any], feature_set: FeatureSet, raw: bool) -> None:
@@ -83,7 +83,7 @@ class TestFormats:
         x, y = feature_set.load(raw=raw)
         np.testing.assert_array_equal(np.stack(table["embedding"].to_numpy()), x)
         np.testing.assert_array_equal(table["norm"].to_numpy(), feature_set.norms())
-        assert table["sample"].to_pylist() == [s.tobytes().hex() for s in feature_set.samples()]
+        assert table["sample"].to_pylist() == [s.tobytes().hex() for s in feature_set.sample_ids()]
         if feature_set.multilabel:
             np.testing.assert_array_equal(np.stack(table["labels"].to_numpy()), y)
         else:

@@ -88,7 +88,7 @@ def assert_same_sets(one: Store, other: Store, sets: set[str] | None = None) -> 
         assert one.backend.get(mine.manifest.key) == other.backend.get(theirs.manifest.key)
         for a, b in zip(mine.load(), theirs.load(), strict=True):
             np.testing.assert_array_equal(a, b)
-        np.testing.assert_array_equal(mine.samples(), theirs.samples())
+        np.testing.assert_array_equal(mine.sample_ids(), theirs.sample_ids())
         np.testing.assert_array_equal(mine.norms(), theirs.norms())
     assert cryoprobe.verify(other, data=True).damages == ()
 

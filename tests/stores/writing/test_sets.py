@@ -53,7 +53,7 @@ def assert_holds(feature_set: FeatureSet, ids: list[bytes], labels: npt.NDArray[
     np.testing.assert_array_equal(y, labels)
     assert y.dtype == labels.dtype
     np.testing.assert_array_equal(feature_set.norms(), expected.norms)
-    np.testing.assert_array_equal(feature_set.samples(), expected.samples)
+    np.testing.assert_array_equal(feature_set.sample_ids(), expected.samples)
 
 
 class TestAssembly:
