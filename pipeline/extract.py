@@ -79,6 +79,7 @@ def extract(
         workers=running.threads,
         unit_rows=running.unit_rows,
         max_bad=running.max_bad,
+        max_pixels=running.max_pixels,
     )
     called = model if isinstance(model, str) else encoder.name
     run = ExtractionRun(called, encoder, data, targets, opened, asked, settings, reporter)

@@ -25,10 +25,11 @@ from .datasets.splits import status
 from .encoders import load_encoder
 from .encoders.allocator import keep_freed_memory, release_memory
 from .encoders.base import Encoder
-from .encoders.embedding import NOT_USABLE, advice_on_all, default_batch, encode_images, load_image, named_failures
+from .encoders.embedding import NOT_USABLE, ImageLoader, advice_on_all, default_batch, encode_images, named_failures
+from .encoders.resizing import pixels_described, pixels_of
 from .extraction.differences import differences
 from .keywords import check_names, read, takes
-from .options import RunArguments, RunOptions
+from .options import PixelArguments, RunArguments, RunOptions
 from .passing import patiently
 from .saved import SavedProbe, load_probe
 from .saved.header import EncoderRecord
@@ -134,6 +135,7 @@ def predict(
         batch_size=running.batch_size or default_batch(encoder),
         workers=running.threads,
         max_bad=running.max_bad,
+        max_pixels=running.max_pixels,
         reporter=reporter,
     )
     return run.over(files)
@@ -211,26 +213,27 @@ def _load(
     untrained = name is not None and name.untrained and checkpoint is None
     seed = name.seed if name is not None and name.seed is not None else 0
 
-    def load(image_size: int | None) -> Encoder:
+    def load(pixels: PixelArguments) -> Encoder:
         return load_encoder(
             model or (name.model if name is not None else ""),
             taps=[spec.tap],
             checkpoint=None if checkpoint is None else Path(checkpoint),
-            image_size=image_size,
             precision=spec.precision,
             untrained=untrained,
             seed=seed,
             device=device,
+            **pixels,
         )
 
-    encoder = load(None if name is None else name.image_size)
-    size = spec.preprocessing.image_size
-    found = encoder.spec(spec.tap, spec.stored_dtype).preprocessing.image_size
-    if size is not None and found != size and size[0] == size[1]:
-        # A name does not have the size of an encoder that a program had loaded. Where this one refuses it, it is
+    encoder = load({} if name is None else pixels_of(name))
+    found = encoder.spec(spec.tap, spec.stored_dtype).preprocessing
+    for pixels in pixels_described(spec.preprocessing) if found != spec.preprocessing else ():
+        # A name does not have the options of an encoder that a program had loaded. Where this one refuses them, it is
         # another one, and its id will tell.
         with suppress(BadInput):
-            encoder = load(size[0])
+            encoder = load(pixels)
+            if encoder.spec(spec.tap, spec.stored_dtype).preprocessing == spec.preprocessing:
+                break
     return encoder
 
 
@@ -250,11 +253,12 @@ class _Run:
     batch_size: int
     workers: int
     max_bad: int
+    max_pixels: int | None
     reporter: Reporter
 
     def __post_init__(self) -> None:
         self.failed: list[tuple[Path, str]] = []
-        self._preprocessing = self.encoder.spec(*self.output).preprocessing
+        self._images = ImageLoader(self.encoder, self.encoder.spec(*self.output).preprocessing, self.max_pixels)
 
     def over(self, files: Sequence[Path]) -> Iterator[Predicted]:
         pool = ThreadPoolExecutor(self.workers, thread_name_prefix="cryoprobe-load")
@@ -282,7 +286,7 @@ class _Run:
         what = _shown(path)
         try:
             raw = patiently(path.read_bytes, what)
-            return _Decoded(path, load_image(self.encoder, self._preprocessing, decode_file, raw, what), "")
+            return _Decoded(path, self._images.load(decode_file, raw, what), "")
         except CryoprobeError:  # some of them are OSErrors
             raise
         except OSError as e:

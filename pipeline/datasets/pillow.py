@@ -18,7 +18,7 @@ from typing import Any
 
 import PIL
 
-from .base import MAX_PIXELS
+from .pixel_limit import REMEDY, most_pixels
 
 _NAME = "_cryoprobe_pillow"
 _COMPILED = ("_imaging", "_webp", "_avif")
@@ -54,9 +54,9 @@ def _ignore(*args: Any, **kwargs: Any) -> None:
 
 def _check_size(size: tuple[int, int], **_: Any) -> None:
     pixels = max(1, size[0]) * max(1, size[1])
-    if pixels > MAX_PIXELS:
+    if pixels > most_pixels():
         raise pillow_image.DecompressionBombError(
-            f"{size[0]} x {size[1]} pixels, the limit is {MAX_PIXELS}: it could be a decompression bomb"
+            f"{size[0]} x {size[1]} pixels, the limit is {most_pixels()}: it could be a decompression bomb; {REMEDY}"
         )
 
 

@@ -20,7 +20,7 @@ from ..options import ExtractionOptions
 from ..provenance import provenance
 from .content import Content, content_of
 from .differences import explain_dataset
-from .health import DataHealth, examine
+from .health import DataHealth, DecodedImages, examine
 from .opening import Data
 from .planner import Target
 from .result import ExtractedSet
@@ -28,7 +28,17 @@ from .split_run import Settings, SplitRun
 
 _MOST_REMOVALS = 8
 """How often in a row an extraction may find that rows which it reuses were removed."""
-_PACKAGES = ("torch", "torchvision", "open_clip_torch", "timm", "numpy", "pillow", "zarr")
+_PACKAGES = (
+    "torch",
+    "torchvision",
+    "open_clip_torch",
+    "timm",
+    "numpy",
+    "pillow",
+    "pillow-heif",
+    "pillow-avif-plugin",
+    "zarr",
+)
 """Whose versions are recorded with a set."""
 
 
@@ -103,7 +113,10 @@ class ExtractionRun:
         content = content_of(split, ids, run.failed)
         for note in self._unused() if run.encoded else ():
             self.reporter.note(note)
-        extracted = [self._seal(target, split, content, run.encoded) for target in self.targets]
+        decoded = run.looks.summary()
+        extracted = [self._seal(target, split, content, run.encoded, decoded) for target in self.targets]
+        for remark in dict.fromkeys(remark for e in extracted for remark in e.remarks):
+            self.reporter.note(remark)
         # A folder without options is listed again by stat calls; all else had to be opened, which `probe` must not do.
         name = self._name(self.targets[0], split)
         for view in (name.view, *(name.view_for(target.encoder_id) for target in self.targets)):
@@ -122,12 +135,12 @@ class ExtractionRun:
                 f"that is not trusted. To trust it: {origin.remedy(self.store.url)}"
             )
 
-    def _seal(self, target: Target, split: Split, content: Content, encoded: int) -> ExtractedSet:
-        """Seal and name the set of one target; say what is odd about it."""
-        health = self._health(target, content)
+    def _seal(
+        self, target: Target, split: Split, content: Content, encoded: int, decoded: DecodedImages | None
+    ) -> ExtractedSet:
+        """Seal and name the set of one target."""
+        health = self._health(target, content, decoded)
         remarks = health.remarks(split.name, content.name_of)
-        for remark in remarks:
-            self.reporter.note(remark)
         name = self._name(target, split)
         feature_set = self._sealed(target, content, name, encoded, health)
         return ExtractedSet(
@@ -145,7 +158,7 @@ class ExtractionRun:
             remarks=remarks,
         )
 
-    def _health(self, target: Target, content: Content) -> DataHealth:
+    def _health(self, target: Target, content: Content, decoded: DecodedImages | None) -> DataHealth:
         """Return what is odd about a set; if the store has it already, what was found then."""
         set_ = set_id(target.encoder_id, content.spec.id)
         with suppress(CryoprobeError):  # there is none yet, or it is damaged and will be made again
@@ -153,7 +166,7 @@ class ExtractionRun:
             known = DataHealth.recorded(manifest.provenance.document, manifest.rows)
             if known is not None:
                 return known
-        return examine(target.index, content.ids)
+        return examine(target.index, content, decoded)
 
     def _name(self, target: Target, split: Split) -> Name:
         asked = self.asked
@@ -162,7 +175,7 @@ class ExtractionRun:
             dataset=self.data.name,
             split=split.name,
             tap=target.spec.tap,
-            image_size=asked.image_size,
+            **asked.pixels,
             limit=asked.limit,
             limit_seed=None if asked.limit is None else asked.limit_seed,
             precision=target.spec.precision,
@@ -190,7 +203,7 @@ class ExtractionRun:
                 workers=self.settings.workers,
                 device=str(self.encoder.device),
                 encoded=encoded,
-                **health.model_dump(mode="json"),
+                **health.document,
             ),
         )
         before = next((n.set for n in earlier if n.encoder == target.encoder_id and n.set != feature_set.id), None)

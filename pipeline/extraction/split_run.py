@@ -26,8 +26,9 @@ from ...stores.local.sample_index import SampleIndex
 from ...stores.store import FailedSample, Rows, Store, sample_array
 from ..datasets.base import Advising, Split, UndecodableImage
 from ..encoders.base import Encoder
-from ..encoders.embedding import NOT_USABLE, advice_on_all, encode_images, load_image, named_failures
+from ..encoders.embedding import NOT_USABLE, ImageLoader, advice_on_all, encode_images, named_failures
 from ..passing import patiently
+from .looks import Looks
 from .planner import Plan, Planner, Target
 from .sample_ids import Identifier
 
@@ -53,12 +54,15 @@ class Settings:
         Samples in a block, and so rows in a unit and in a chunk.
     max_bad : int
         Failures that are tolerated.
+    max_pixels : int or None
+        Images of more are refused; None for the usual limit.
     """
 
     batch_size: int
     workers: int
     unit_rows: int
     max_bad: int
+    max_pixels: int | None = None
 
 
 class _Decoded(NamedTuple):
@@ -91,6 +95,8 @@ class SplitRun:
         Images that this process encoded.
     failed : dict of int to FailedSample
         By row of the split.
+    looks : Looks
+        What the images looked like that this process decoded.
     """
 
     def __init__(
@@ -108,7 +114,9 @@ class SplitRun:
         self.failed: dict[int, FailedSample] = {}
         self._split = split
         self._encoder = encoder
-        self._preprocessing = targets[0].spec.preprocessing
+        preprocessing = targets[0].spec.preprocessing
+        self.looks = Looks(preprocessing)
+        self._images = ImageLoader(encoder, preprocessing, settings.max_pixels, self.looks.see)
         self._targets = targets
         self._store = store
         self._samples = samples
@@ -209,7 +217,7 @@ class SplitRun:
                 key=what,
             )
         try:
-            image = load_image(self._encoder, self._preprocessing, self._split.decode, raw, what)
+            image = self._images.load(self._split.decode, raw, what)
             return _Decoded(plan, sample_id, row, image, None)
         except UndecodableImage as e:
             return _Decoded(plan, sample_id, row, None, str(e))

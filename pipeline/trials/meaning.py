@@ -18,6 +18,7 @@ from ...stores.local.sample_index import SampleIndex, View, fingerprint
 from ...stores.store import Origin, Store, set_id
 from ..datasets import canonical_name, is_listed, load_dataset
 from ..encoders import default_tap, file_sha256
+from ..options import PixelOptions
 from .query import FeatureQuery, command, listed_with_ids, options_of
 
 
@@ -40,7 +41,7 @@ def candidates(store: Store, query: FeatureQuery) -> Meant:
         model=query.model,
         dataset=canonical_name(query.dataset, query.data_root),
         tap=query.tap,
-        image_size=query.image_size,
+        **query.pixels,
         limit=query.limit,
         checkpoint=None if query.checkpoint is None else file_sha256(query.checkpoint),
         untrained=query.untrained,
@@ -222,7 +223,7 @@ def _options(name: Name) -> Name:
 def _is_default(options: Name, query: FeatureQuery) -> bool:
     """Return whether every option that was not given is the default one."""
     return (
-        (query.image_size is not None or options.image_size is None)
+        all(name in query.pixels or getattr(options, name) is None for name in PixelOptions.model_fields)
         and (query.limit is not None or options.limit is None)
         and (query.checkpoint is not None or options.checkpoint is None)
         and options.limit_seed is None
@@ -236,7 +237,7 @@ def _several(store: Store, query: FeatureQuery, fitting: Sequence[NamedSet], whi
     return Conflict(
         f"Several extractions of {query.model} on {query.dataset} in {store.url} fit, {which}:\n"
         f"  {listed_with_ids(fitting)}",
-        hint="Give the options of one of these (--tap, --image-size, --limit, --checkpoint), or its ids: "
+        hint="Give the options of one of these (--tap, --image-size, --resize … --limit, --checkpoint), or its ids: "
         "--train SET --test SET",
         key=query.dataset,
     )

@@ -59,7 +59,7 @@ class Provenance(BaseModel):
     encoded : int or None
         Images that were encoded; the store had the other rows.
     shared_embeddings : JSON value
-        How many different images have one embedding, see `pipeline.extraction.health`.
+        How many different images have one embedding, see `pipeline.extraction.health`, which records more.
     """
 
     model_config = ConfigDict(frozen=True, extra="allow")
