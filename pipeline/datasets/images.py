@@ -20,9 +20,11 @@ from PIL import Image
 from ...arrays import Array
 from ...canonical import canonical_json
 from ..passing import is_passing
+from . import plugins
 from .base import UndecodableImage
 from .pillow import pillow, pillow_image
 from .pixel_limit import at_most
+from .signatures import what_is
 from .transparency import ALPHAS
 
 MAX_16_BIT = 65535
@@ -65,13 +67,28 @@ def decode_file(raw: bytes) -> Image.Image:
     except UndecodableImage:
         raise
     except pillow.UnidentifiedImageError:
-        raise UndecodableImage("is not an image that PIL can open") from None
+        return _by_plugin(raw)
     except pillow_image.DecompressionBombError as e:
         raise UndecodableImage(f"is too large: {_line(e)}") from None
     except Exception as e:  # forty formats, each with errors of its own on damaged files
         if is_passing(e):
             raise
         raise UndecodableImage(f"cannot be decoded: {_line(e)}") from None
+
+
+def _by_plugin(raw: bytes) -> Image.Image:
+    """Decode what Pillow cannot open by its plug-in; or say what it is."""
+    try:
+        image = plugins.opened(raw)
+    except pillow_image.DecompressionBombError as e:
+        raise UndecodableImage(f"is too large: {_line(e)}") from None
+    except Exception as e:
+        if is_passing(e):
+            raise
+        raise UndecodableImage(f"cannot be decoded: {_line(e)}") from None
+    if image is None:
+        raise UndecodableImage(what_is(raw))
+    return image
 
 
 def identified(raw: bytes) -> bytes:

@@ -29,8 +29,8 @@ def crop_fraction(resize: int, crop: int) -> float:
     --------
     >>> crop_fraction(256, 224)
     0.875
-    >>> 232 == math.floor(224 / (224 / 232)), 232 == math.floor(224 / crop_fraction(232, 224))
-    (False, True)
+    >>> math.floor(224 / (224 / 354)), math.floor(224 / crop_fraction(354, 224))
+    (353, 354)
     """
     fraction = crop / resize
     while math.floor(crop / fraction) < resize:
