@@ -44,6 +44,9 @@ def alpha_of(image: Image.Image) -> Image.Image | None:
 
 def is_transparent(image: Image.Image) -> bool:
     """Return whether an image has a pixel that is not opaque."""
+    if image.mode == "P" and ALPHAS in image.info:
+        alphas, counts = bytes(image.info[ALPHAS])[:256], image.histogram()
+        return any(count for alpha, count in zip(alphas, counts, strict=False) if alpha != 255)
     alpha = alpha_of(image)
     return alpha is not None and alpha.getextrema()[0] != 255
 

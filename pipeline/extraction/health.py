@@ -153,7 +153,7 @@ class DecodedImages(BaseModel):
         --------
         >>> seen = DecodedImages(of=9, rotated=2, smallest=(8, 8), median=(8, 8), largest=(8, 8))
         >>> seen.remarks("test")
-        ["2 of 9 images that were decoded of split 'test' have an EXIF rotation, which PIL does not apply by itself."]
+        ["2 of the 9 images that this run decoded (split 'test') have an EXIF rotation, which PIL does not ..."]
         """
         lines = []
         if self.transparent and self.background is None:
@@ -179,7 +179,7 @@ class DecodedImages(BaseModel):
 
     def _line(self, kind: str, n: int, split: str, what: str) -> str:
         such = f", such as {' and '.join(self.examples[kind])}" if self.examples.get(kind) else ""
-        return f"{n:,} of {self.of:,} images that were decoded of split {split!r} {what}{such}."
+        return f"{n:,} of the {self.of:,} images that this run decoded (split {split!r}) {what}{such}."
 
 
 class RepeatedImages(BaseModel):
