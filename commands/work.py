@@ -154,7 +154,9 @@ def probe(
         int | None, typer.Option(help="Draws of each size. Default: 5, or the protocol's; 1 where nothing is drawn.")
     ] = None,
     seed: Annotated[int, typer.Option(help="The first. Draws rows and hold-outs; random_state of the probe.")] = 0,
-    tap: Annotated[str | None, typer.Option(help="Which tap, where several were extracted.")] = None,
+    tap: Annotated[
+        str | None, typer.Option(help="Which tap, where several were extracted; cls+patch_mean reads two as one.")
+    ] = None,
     image_size: ImageSize = None,
     resize: Resize = None,
     crop: Crop = None,

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Literal, NamedTuple, Unpack
 import numpy as np
 
 from ..amounts import count
-from ..arrays import Float64
+from ..arrays import Float32, Float64
 from ..errors import BadInput, Conflict, CryoprobeError, NotFound
 from ..parallel import ordered_map
 from ..progress import Reporter
@@ -25,9 +25,18 @@ from .datasets.splits import status
 from .encoders import load_encoder
 from .encoders.allocator import keep_freed_memory, release_memory
 from .encoders.base import Encoder
-from .encoders.embedding import NOT_USABLE, ImageLoader, advice_on_all, default_batch, encode_images, named_failures
+from .encoders.embedding import (
+    NOT_USABLE,
+    Embeddings,
+    ImageLoader,
+    advice_on_all,
+    default_batch,
+    encode_images,
+    named_failures,
+)
 from .encoders.resizing import pixels_described, pixels_of
 from .extraction.differences import differences
+from .joined_taps import side_by_side, taps_in
 from .keywords import check_names, read, takes
 from .options import PixelArguments, RunArguments, RunOptions
 from .passing import patiently
@@ -131,7 +140,7 @@ def predict(
     run = _Run(
         probe=probe,
         encoder=encoder,
-        output=(spec.tap, spec.stored_dtype),
+        outputs=[(tap, spec.stored_dtype) for tap in _taps(encoder, spec.tap)],
         batch_size=running.batch_size or default_batch(encoder),
         workers=running.threads,
         max_bad=running.max_bad,
@@ -180,7 +189,7 @@ def _encoder_of(
     tap, dtype = spec.tap, spec.stored_dtype
     if model is None or isinstance(model, str):
         encoder = _load(wanted, spec, model, checkpoint, device)
-    elif tap not in model.taps:
+    elif not set(_taps(model, tap)) <= set(model.taps):
         raise Conflict(f"{model.name} is not read at the tap {tap}, as the probe's encoder is.", key=tap)
     else:
         encoder = model
@@ -216,7 +225,7 @@ def _load(
     def load(pixels: PixelArguments) -> Encoder:
         return load_encoder(
             model or (name.model if name is not None else ""),
-            taps=[spec.tap],
+            taps=taps_in(spec.tap),
             checkpoint=None if checkpoint is None else Path(checkpoint),
             precision=spec.precision,
             untrained=untrained,
@@ -249,7 +258,7 @@ class _Run:
 
     probe: SavedProbe
     encoder: Encoder
-    output: tuple[Tap, StoredDtype]
+    outputs: list[tuple[Tap, StoredDtype]]
     batch_size: int
     workers: int
     max_bad: int
@@ -258,7 +267,7 @@ class _Run:
 
     def __post_init__(self) -> None:
         self.failed: list[tuple[Path, str]] = []
-        self._images = ImageLoader(self.encoder, self.encoder.spec(*self.output).preprocessing, self.max_pixels)
+        self._images = ImageLoader(self.encoder, self.encoder.spec(*self.outputs[0]).preprocessing, self.max_pixels)
 
     def over(self, files: Sequence[Path]) -> Iterator[Predicted]:
         pool = ThreadPoolExecutor(self.workers, thread_name_prefix="cryoprobe-load")
@@ -296,12 +305,10 @@ class _Run:
 
     def _predict(self, batch: Sequence[_Decoded]) -> Iterator[Predicted]:
         images = [d.tensor for d in batch if d.tensor is not None]
-        usable, (embeddings,) = encode_images(self.encoder, images, [self.output])
+        usable, embeddings = encode_images(self.encoder, images, self.outputs)
         for i in map(int, np.flatnonzero(~usable)):
             self._fail(batch[i].path, NOT_USABLE)
-        x = embeddings.unit.astype(np.float32)
-        if self.probe.header.features == "raw":
-            x *= embeddings.norms[:, None]
+        x = _features(embeddings, unit=self.probe.header.features == "unit")
         labels, values = self.probe.outputs(x)
         self.reporter.advance(encoded=len(x))
         paths = [d.path for d, good in zip(batch, usable, strict=True) if good]
@@ -335,6 +342,18 @@ class _Run:
             expected=self.max_bad,
             found=len(self.failed),
         )
+
+
+def _taps(encoder: Encoder, tap: Tap) -> list[Tap]:
+    """Return the encoder's own taps that a probe's tap stands for."""
+    return [tap] if tap in encoder.taps else taps_in(tap)
+
+
+def _features(embeddings: Sequence[Embeddings], *, unit: bool) -> Float32:
+    """Return the features [n, d] that the probe was trained on; of several taps as `joined_taps` has it."""
+    if unit and len(embeddings) == 1:
+        return embeddings[0].unit.astype(np.float32)
+    return side_by_side([e.unit.astype(np.float32) * e.norms[:, None] for e in embeddings], unit=unit)
 
 
 def _shown(path: Path) -> str:

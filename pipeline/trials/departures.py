@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 
 from ...stores.format.names import Name, spelled
+from ..joined_taps import taps_in
 from ..probes import Draw
 from .plan import TrialPlan, prescribed_tap
 from .sets import HeldOut, TrialSets
@@ -51,7 +52,7 @@ def as_published(plan: TrialPlan, sets: TrialSets) -> list[str]:
     kept = {option: v for option, v in name.options.items() if option not in ("image-size", *_RESIZING)}
     options = {
         "split": ",".join(named.name.split for named in sets.names.values()),
-        "tap": name.tap,
+        "tap": ",".join(taps_in(name.tap)),
         **kept,
         **transform.options,
     }
