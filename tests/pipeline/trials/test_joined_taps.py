@@ -1,0 +1,134 @@
+"""``--tap cls+patch_mean``: the sets of two taps read as one."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from sklearn.linear_model import LogisticRegression
+from support.data import put_set, write_images
+
+import cryoprobe
+from cryoprobe.errors import BadInput, Conflict, NotFound
+from cryoprobe.stores.store import Store
+
+CLASSES = ("ant", "bee", "cat")
+BY_NAME: dict[str, Any] = {"model": "timm:m", "dataset": "folder:/d"}
+
+
+@pytest.fixture
+def opened(store: Path) -> Store:
+    """Return a store with two taps of one encoder, of other norms, on the same rows."""
+    made = cryoprobe.open_store(store, create=True)
+    for split, n, seed in (("train", 90, 0), ("test", 45, 1)):
+        rng = np.random.default_rng(seed)
+        y = np.arange(n) % 3
+        ids = [bytes([seed, i]) + bytes(30) for i in range(n)]
+        for tap, scale, d in (("cls", 3.0, 8), ("patch_mean", 0.5, 5)):
+            x = scale * (np.eye(3, d)[y] + rng.normal(0, 0.8, (n, d)))
+            put_set(made, x, y, classes=CLASSES, split=split, tap=tap, ids=ids)
+    return made
+
+
+def both(store: Store, split: str, *, unit: bool) -> Any:
+    """Return the rows that are meant, put together here, and the labels."""
+    parts = [store.open(store.find(tap=tap, split=split)[0].set).load(raw=True) for tap in ("cls", "patch_mean")]
+    x = np.hstack([x for x, _ in parts])
+    return (x / np.linalg.norm(x, axis=1, keepdims=True) if unit else x), parts[0][1]
+
+
+def test_unit_features_are_the_raw_ones_side_by_side_brought_to_unit_length(opened: Store) -> None:
+    found = cryoprobe.probe(opened, **BY_NAME, tap="cls+patch_mean", C=3.0)
+    (x, y), (test_x, test_y) = both(opened, "train", unit=True), both(opened, "test", unit=True)
+    reference = LogisticRegression(C=3.0, tol=1e-8, max_iter=2000).fit(x, y)
+    assert found["metrics"]["top1"] == reference.score(test_x, test_y)
+    p = reference.predict_proba(test_x)[np.arange(len(test_y)), test_y]
+    assert found["metrics"]["nll"] == pytest.approx(-np.log(p).mean(), abs=1e-4)
+    assert (found["dim"], found["tap"], found["features"]) == (13, "cls+patch_mean", "unit")
+
+
+def test_raw_features_are_those_of_each_tap_in_order(opened: Store) -> None:
+    found = cryoprobe.probe(opened, **BY_NAME, tap="cls+patch_mean", protocol="dinov2-logreg")
+    assert (found["dim"], found["features"]) == (13, "raw")
+    C = found["chosen"]["C"]
+    (x, y), (test_x, test_y) = both(opened, "train", unit=False), both(opened, "test", unit=False)
+    reference = LogisticRegression(C=C, tol=1e-8, max_iter=5000).fit(x, y)
+    assert found["metrics"]["top1"] == pytest.approx(reference.score(test_x, test_y), abs=1 / 45)
+
+
+def test_features_that_are_streamed_are_the_same(opened: Store) -> None:
+    plain = cryoprobe.probe(opened, **BY_NAME, tap="cls+patch_mean", C=3.0)
+    streamed = cryoprobe.probe(opened, **BY_NAME, tap="cls+patch_mean", C=3.0, memory=1, rerun=True)
+    assert streamed["metrics"]["top1"] == plain["metrics"]["top1"]
+    assert streamed["metrics"]["nll"] == pytest.approx(plain["metrics"]["nll"], rel=1e-3)
+
+
+def test_trials_tell_taps_apart_and_those_of_one_tap_are_what_they_were(opened: Store) -> None:
+    trials = [cryoprobe.probe(opened, **BY_NAME, tap=tap, C=3.0) for tap in ("cls", "patch_mean", "cls+patch_mean")]
+    trials.append(cryoprobe.probe(opened, **BY_NAME, tap="patch_mean+cls", C=3.0))
+    assert len({t["trial"] for t in trials}) == 4
+    cls, patches = (opened.find(tap=tap, split="train")[0].set for tap in ("cls", "patch_mean"))
+    assert [t["train"] for t in trials] == [cls, patches, f"{cls}+{patches}", f"{patches}+{cls}"]
+    again = cryoprobe.probe(opened, **BY_NAME, tap="cls+patch_mean", C=3.0)
+    assert (again["cached"], again["trial"]) == (True, trials[2]["trial"])
+
+
+def test_a_trial_travels_with_both_sets(opened: Store, tmp_path: Path) -> None:
+    found = cryoprobe.probe(opened, **BY_NAME, tap="cls+patch_mean", C=3.0)
+    cryoprobe.push(opened, tmp_path / "half", [n.set for n in opened.find(tap="cls")])
+    assert cryoprobe.results(tmp_path / "half") == []
+    cryoprobe.push(opened, tmp_path / "whole")
+    assert [t.trial for t in cryoprobe.results(tmp_path / "whole")] == [found["trial"]]
+
+
+@pytest.mark.parametrize(
+    ("tap", "error", "message"),
+    [
+        ("cls+pooled", NotFound, "--tap pooled"),
+        ("cls+cls", BadInput, "does not name several taps"),
+        ("cls+", BadInput, "does not name several taps"),
+    ],
+)
+def test_taps_that_are_not_there_are_named(opened: Store, tap: str, error: type[Exception], message: str) -> None:
+    with pytest.raises(error, match=message):
+        cryoprobe.probe(opened, **BY_NAME, tap=tap)
+
+
+def test_sets_of_other_rows_are_refused(opened: Store) -> None:
+    x = np.random.default_rng(3).normal(size=(90, 4))
+    put_set(opened, x, np.arange(90) % 3, classes=CLASSES, split="train", tap="pooled")
+    put_set(opened, x[:45], np.arange(45) % 3, classes=CLASSES, split="test", tap="pooled")
+    with pytest.raises(Conflict, match="have other rows, labels or classes"):
+        cryoprobe.probe(opened, **BY_NAME, tap="cls+pooled")
+
+
+def test_sets_of_other_encoders_are_refused(opened: Store) -> None:
+    for split in ("train", "test"):
+        x, y = opened.open(opened.find(tap="cls", split=split)[0].set).load()
+        put_set(opened, x, y, classes=CLASSES, split=split, tap="pooled", encoder="other")
+    with pytest.raises(Conflict, match="two different encoders"):
+        cryoprobe.probe(opened, **BY_NAME, tap="cls+pooled")
+
+
+@pytest.mark.parametrize("options", [{}, {"protocol": "dinov2-logreg"}], ids=["unit", "raw"])
+def test_a_saved_probe_predicts_with_both_taps(store: Path, tmp_path: Path, options: dict[str, Any]) -> None:
+    data = tmp_path / "data"
+    for split, seed in (("train", 0), ("test", 1)):
+        write_images(data / split, {"a": 8, "b": 8}, seed=seed)
+    named: dict[str, Any] = {"model": "timm:test_vit", "dataset": f"folder:{data}"}
+    pixels: dict[str, Any] = {"resize": 40, "crop": 32, "interpolation": "bilinear", "background": "white"}
+    cryoprobe.extract(store=store, **named, taps=["cls", "patch_mean"], untrained=True, **pixels)
+    file = tmp_path / "probe.safetensors"
+    trial = cryoprobe.probe(store, **named, tap="cls+patch_mean", untrained=True, save=file, **pixels, **options)
+    probe = cryoprobe.load_probe(file)
+    assert probe.header.encoder.name is not None
+    assert probe.header.encoder.name.resize == 40
+    found = list(cryoprobe.predict(probe, data / "test"))
+    opened = cryoprobe.open_store(store)
+    x, _ = both(opened, "test", unit=probe.header.features == "unit")
+    labels, values = probe.outputs(x.astype(np.float32))
+    assert [p.labels[0] for p in found] == [probe.classes[int(i)] for i in labels]
+    np.testing.assert_allclose([p.values for p in found], values, atol=2e-3)
+    assert trial["dim"] == 128
