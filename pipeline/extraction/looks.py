@@ -120,7 +120,7 @@ def is_plain(tensor: torch.Tensor) -> bool:
     >>> is_plain(torch.ones(3, 8, 8)), is_plain(torch.arange(192.0).reshape(3, 8, 8))
     (True, False)
     """
-    if tensor.ndim != 3 or not tensor.numel():
+    if tensor.ndim != 3 or not tensor.numel() or str(tensor.layout) != "torch.strided":
         return False
     # NumPy looks at three values in a twentieth of the time that torch takes; it has no bfloat16.
     pixels = (tensor if tensor.dtype.itemsize > 2 else tensor.float()).numpy(force=True)

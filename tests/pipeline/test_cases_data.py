@@ -564,10 +564,12 @@ def test_odd_images(encoder: Encoder, store: Path, tmp_path: Path) -> None:
     )
     assert set(done.remarks) <= set(notes.said)
     assert cryoprobe.summary([done])["remarks"] == list(done.remarks)
-    shown = run("show", done.set[:12], "--store", store).stdout
-    assert "  decoded_images:\n    of: 67\n    transparent: 7\n" in shown
-    assert "  repeated_images:\n    of: 68\n    repeated: 1\n    contradicted: 2\n" in shown
-    assert "  class_sizes:\n    of: 2\n    empty: 0\n    smallest: 31\n    largest: 37\n" in shown
+    shown = json.loads(run("show", done.set[:12], "--store", store, "--json").stdout)["provenance"]
+    kept = {finding: shown[finding] for finding in ("decoded_images", "repeated_images", "class_sizes")}
+    assert [kept["decoded_images"][field] for field in ("of", "transparent", "plain", "rotated")] == [67, 7, 7, 0]
+    assert [kept["repeated_images"][field] for field in ("of", "repeated", "contradicted")] == [68, 1, 2]
+    assert [kept["class_sizes"][field] for field in ("of", "empty", "smallest", "largest")] == [2, 0, 31, 37]
+    assert "  decoded_images:\n" in run("show", done.set[:12], "--store", store).stdout
     (again,) = cryoprobe.extract(encoder, f"folder:{data}", store)
     assert (again.encoded, again.shared, again.remarks) == (0, 7, done.remarks)
     (part,) = cryoprobe.extract(encoder, f"folder:{data}", store, limit=40)

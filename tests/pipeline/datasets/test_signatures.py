@@ -76,7 +76,7 @@ def test_a_file_is_named_by_its_first_bytes_with_what_to_do(raw: bytes, said: st
 
 
 @pytest.mark.parametrize(
-    "raw", [b"a line\nanother\n", b"\xff", np.random.default_rng(1).bytes(4096), b"<3 you", b"{}x"]
+    "raw", [b"a line\nanother\n", b"\xff", np.random.default_rng(1).bytes(4096), b"<3 you", b"{x}"]
 )
 def test_what_is_not_known_is_not_guessed(raw: bytes) -> None:
     assert what_is(raw) == "is not an image that PIL can open"

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from sklearn.linear_model import LogisticRegression
+from support.cli import run
 from support.data import put_set, write_images
 
 import cryoprobe
 from cryoprobe.errors import BadInput, Conflict, NotFound
+from cryoprobe.pipeline.trials.joined_sets import JoinedSet
 from cryoprobe.stores.store import Store
 
 CLASSES = ("ant", "bee", "cat")
@@ -58,11 +61,19 @@ def test_raw_features_are_those_of_each_tap_in_order(opened: Store) -> None:
     assert found["metrics"]["top1"] == pytest.approx(reference.score(test_x, test_y), abs=1 / 45)
 
 
-def test_features_that_are_streamed_are_the_same(opened: Store) -> None:
-    plain = cryoprobe.probe(opened, **BY_NAME, tap="cls+patch_mean", C=3.0)
-    streamed = cryoprobe.probe(opened, **BY_NAME, tap="cls+patch_mean", C=3.0, memory=1, rerun=True)
-    assert streamed["metrics"]["top1"] == plain["metrics"]["top1"]
-    assert streamed["metrics"]["nll"] == pytest.approx(plain["metrics"]["nll"], rel=1e-3)
+@pytest.mark.parametrize("raw", [True, False])
+def test_batches_norms_and_chosen_rows_are_those_of_the_whole(opened: Store, raw: bool) -> None:
+    parts = [opened.open(opened.find(tap=tap, split="train")[0].set) for tap in ("cls", "patch_mean")]
+    one = JoinedSet(parts)
+    x, y = one.load(raw=raw)
+    np.testing.assert_allclose(x, both(opened, "train", unit=not raw)[0], rtol=1e-6)
+    streamed = list(one.batches(7, raw=raw))
+    np.testing.assert_array_equal(np.concatenate([block for block, _ in streamed]), x)
+    np.testing.assert_array_equal(np.concatenate([labels for _, labels in streamed]), y)
+    np.testing.assert_array_equal(one.load([5, 2], raw=raw)[0], x[[5, 2]])
+    np.testing.assert_allclose(one.norms(), np.linalg.norm(one.load(raw=True)[0], axis=1), rtol=1e-3)
+    assert (one.dim, one.rows, len(one)) == (13, 90, 90)
+    np.testing.assert_array_equal(one.samples(), parts[0].samples())
 
 
 def test_trials_tell_taps_apart_and_those_of_one_tap_are_what_they_were(opened: Store) -> None:
@@ -132,3 +143,23 @@ def test_a_saved_probe_predicts_with_both_taps(store: Path, tmp_path: Path, opti
     assert [p.labels[0] for p in found] == [probe.classes[int(i)] for i in labels]
     np.testing.assert_allclose([p.values for p in found], values, atol=2e-3)
     assert trial["dim"] == 128
+
+
+def test_a_protocol_gives_the_command_that_prepares_images_as_published(store: Path, tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    for split, seed in (("train", 0), ("test", 1)):
+        write_images(data / split, {"a": 4, "b": 4}, seed=seed)
+    named: dict[str, Any] = {"model": "timm:test_vit", "dataset": f"folder:{data}", "untrained": True}
+    cryoprobe.extract(store=store, **named, image_size=32, taps=["cls", "patch_mean"])
+    asked: dict[str, Any] = {"protocol": "dinov2-knn", "tap": "cls+patch_mean"}
+    found = cryoprobe.probe(store, **named, **asked)
+    assert any("extract --resize 256 --crop 224 --interpolation bicubic" in line for line in found.trial.remarks)
+    (note,) = [note for note in found.notes if note.startswith("images as dinov2-knn prescribes: ")]
+    command, _, options = note.removeprefix("images as dinov2-knn prescribes: cryoprobe ").partition("\n")
+    assert options == "  and then probe with --resize 256 --crop 224 --interpolation bicubic"
+    run(*shlex.split(command))
+    again = cryoprobe.probe(store, **named, **asked, resize=256, crop=224, interpolation="bicubic")
+    assert not any("images" in line for line in (*again.trial.remarks, *again.notes))
+    assert [n.name.options for n in cryoprobe.open_store(store).find(resize=256, tap="cls", split="test")] == [
+        {"resize": 256, "crop": 224, "interpolation": "bicubic", "untrained": True}
+    ]
