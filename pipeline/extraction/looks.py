@@ -15,7 +15,7 @@ import numpy as np
 
 from ..datasets.transparency import is_transparent
 from ..specs import Preprocessing
-from .health import DecodedImages
+from .findings import DecodedImages
 
 if TYPE_CHECKING:
     import torch

@@ -20,7 +20,8 @@ from ..options import ExtractionOptions
 from ..provenance import provenance
 from .content import Content, content_of
 from .differences import explain_dataset
-from .health import DataHealth, DecodedImages, examine
+from .findings import DecodedImages
+from .health import DataHealth, examine
 from .opening import Data
 from .planner import Target
 from .result import ExtractedSet

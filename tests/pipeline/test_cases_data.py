@@ -27,7 +27,8 @@ from cryoprobe.pipeline.datasets.base import UndecodableImage
 from cryoprobe.pipeline.datasets.images import decode_file, encode_image, encode_pixels, identified
 from cryoprobe.pipeline.datasets.pixel_limit import at_most
 from cryoprobe.pipeline.encoders import Encoder
-from cryoprobe.pipeline.extraction.health import DataHealth, SharedEmbeddings
+from cryoprobe.pipeline.extraction.findings import SharedEmbeddings
+from cryoprobe.pipeline.extraction.health import DataHealth
 
 SIDE = 64
 Y, X = np.mgrid[:SIDE, :SIDE]
