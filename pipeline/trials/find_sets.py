@@ -13,7 +13,7 @@ from ..datasets.base import ALL
 from ..joined_taps import taps_in
 from ..options import SetOptions
 from . import meaning
-from .joined_sets import joined
+from .joined_sets import joined, opened
 from .plan import TrialPlan, prescribed_tap
 from .query import FeatureQuery, command, not_extracted, options_of
 from .sets import HeldOut, TrialSets, ValidationRule
@@ -86,12 +86,12 @@ def _part_by_id(store: Store, text: str) -> FeatureSet | HeldOut:
         return HeldOut(fraction)
     if _number(text) is not None and not set(text.lower()) <= set("0123456789abcdef"):
         raise BadInput(f"{text} is neither the id of a set nor a fraction between 0 and 1.", found=text)
-    return store.open(text)
+    return opened(store, text)
 
 
 def by_id(store: Store, train: str, test: str | None, rule: ValidationRule) -> TrialSets:
     """Find sets by their ids; what chooses, and `test` too, may be a fraction of train."""
-    train_set = store.open(train)
+    train_set = opened(store, train)
     test_set = HOLDOUT if test is None else _part_by_id(store, test)
     val = rule.held_out if rule.asked is None else _part_by_id(store, rule.asked)
     doubts = () if test is not None else (_held_out(f"set {train_set.id[:12]}", "--test"),)

@@ -13,6 +13,7 @@ from ...canonical import digest
 from ...errors import BadInput, Conflict
 from ...stores.feature_set import FeatureSet, Float, RowChoice
 from ...stores.format.names import NamedSet
+from ...stores.store import Provenance, Store
 from ..joined_taps import BETWEEN, side_by_side
 from .sets import HeldOut, TrialSets
 
@@ -41,7 +42,11 @@ class JoinedSet(FeatureSet):
         self.parts = tuple(parts)
         tap = BETWEEN.join(str(part.manifest.encoder.get("tap")) for part in parts)
         encoder = {**first.manifest.encoder, "tap": tap}
-        self.manifest = first.manifest.model_copy(update={"encoder": encoder, "encoder_id": digest(encoder)})
+        made = first.manifest.provenance
+        name = {"name": {**made.name, "tap": tap}} if made.name else {}
+        provenance = Provenance.model_validate({**made.document, **name})
+        changed = {"encoder": encoder, "encoder_id": digest(encoder), "provenance": provenance}
+        self.manifest = first.manifest.model_copy(update=changed)
 
     @property
     def id(self) -> str:
@@ -114,6 +119,12 @@ def joined(found: Sequence[TrialSets]) -> TrialSets:
     doubts = tuple(dict.fromkeys(doubt for sets in found for doubt in sets.doubts))
     names = {part: _at(tap, named) for part, named in first.names.items()}
     return replace(first, **parts, names=names, doubts=doubts)
+
+
+def opened(store: Store, text: str) -> FeatureSet:
+    """Open the set of an id, or of several with ``+`` between them."""
+    parts = [store.open(one) for one in text.split(BETWEEN)]
+    return parts[0] if len(parts) == 1 else JoinedSet(parts)
 
 
 def stored_parts(part: FeatureSet | HeldOut | None) -> tuple[FeatureSet, ...]:

@@ -84,6 +84,9 @@ def test_trials_tell_taps_apart_and_those_of_one_tap_are_what_they_were(opened: 
     assert [t["train"] for t in trials] == [cls, patches, f"{cls}+{patches}", f"{patches}+{cls}"]
     again = cryoprobe.probe(opened, **BY_NAME, tap="cls+patch_mean", C=3.0)
     assert (again["cached"], again["trial"]) == (True, trials[2]["trial"])
+    by_id = cryoprobe.probe(opened, train=again["train"], test=again["test"], C=3.0)
+    assert (by_id["cached"], by_id["trial"]) == (True, trials[2]["trial"])
+    assert (by_id["tap"], by_id["name"]["tap"]) == ("cls+patch_mean", "cls+patch_mean")
 
 
 def test_a_trial_travels_with_both_sets(opened: Store, tmp_path: Path) -> None:
