@@ -116,6 +116,20 @@ CacheSize = Annotated[
 ]
 Checkpoint = Annotated[Path | None, typer.Option(help="Weights: .pt, .pth, .bin or .safetensors; never unpickled.")]
 ImageSize = Annotated[int | None, typer.Option(help="Side of the encoder's input in pixels, if not the model's own.")]
+Resize = Annotated[int | None, typer.Option(help="Bring the shorter side to so many pixels, and crop the centre.")]
+Crop = Annotated[
+    int | None, typer.Option(help="Side of that crop, if not the model's own input: --resize 256 --crop 224.")
+]
+Interpolation = Annotated[
+    str | None, typer.Option(help="Filter of the resizing: bicubic, bilinear, lanczos or nearest.", show_default=False)
+]
+Background = Annotated[
+    str | None,
+    typer.Option(help="white, black or '#rrggbb': lay transparent images on it. By default transparency is dropped."),
+]
+MaxPixels = Annotated[
+    int | None, typer.Option(help="Refuse images of more pixels, as they are or resized; 178,956,970 by default.")
+]
 DataRoot = Annotated[Path | None, typer.Option(help="Folder of torchvision's data sets.")]
 Layout = Annotated[
     str | None,

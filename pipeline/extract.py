@@ -80,6 +80,7 @@ def extract(
         unit_rows=running.unit_rows,
         max_bad=running.max_bad,
         made_by=made_by(encoder),
+        max_pixels=running.max_pixels,
     )
     called = model if isinstance(model, str) else encoder.name
     run = ExtractionRun(called, encoder, data, targets, opened, asked, settings, reporter)

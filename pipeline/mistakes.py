@@ -16,6 +16,7 @@ from ..notebook import html_table
 from ..stores.opening import open_store
 from ..stores.store import RowPredictions, Store
 from .results import trial as find_trial
+from .trials.joined_sets import opened as open_sets
 from .trials.result import Trial
 
 if TYPE_CHECKING:
@@ -179,7 +180,7 @@ def mistakes(
 def _names(store: Store, set_: str) -> tuple[Sequence[str] | None, list[str]]:
     """Return what the samples of a set are called, and what is to be said if that is not known."""
     try:
-        names = store.open(set_).sample_names()
+        names = open_sets(store, set_).sample_names()
     except CryoprobeError as e:  # the set was removed, or its names are damaged: rows have numbers all the same
         return None, [f"the rows have no names: {e.message}"]
     if names is None:

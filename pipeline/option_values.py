@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numbers
 import operator
+import re
 from collections.abc import Iterable, Mapping
 from typing import Annotated, Any
 
@@ -12,6 +13,11 @@ from pydantic_core import PydanticCustomError
 
 LARGEST = 2**53
 """Larger whole numbers are not exact in JSON."""
+
+INTERPOLATIONS = ("bicubic", "bilinear", "lanczos", "nearest")
+"""Filters of PIL's, by the names that timm and open_clip give them."""
+
+_NAMED_COLOURS = {"#ffffff": "white", "#000000": "black"}
 
 
 def several(values: Any) -> tuple[Any, ...]:
@@ -62,6 +68,20 @@ def _text(value: Any) -> Any:
     return str(value) if isinstance(value, float) or type(value).__name__ == "device" else value
 
 
+def _colour(value: Any) -> Any:
+    """Return a colour in its one form: white, black, or ``#rrggbb`` in lower case."""
+    low = value.lower() if isinstance(value, str) else ""
+    if low not in _NAMED_COLOURS.values() and re.fullmatch(r"#[0-9a-f]{6}", low) is None:
+        raise _refuse("white, black or #rrggbb")
+    return _NAMED_COLOURS.get(low, low)
+
+
+def _interpolation(value: Any) -> Any:
+    if value not in INTERPOLATIONS:
+        raise _refuse(" or ".join([", ".join(INTERPOLATIONS[:-1]), INTERPOLATIONS[-1]]))
+    return value
+
+
 def mapping(value: Any) -> Any:
     """Return a dict of any mapping from names."""
     if not isinstance(value, Mapping) or not all(isinstance(name, str) for name in value):
@@ -74,6 +94,8 @@ NotNegative = Annotated[int, BeforeValidator(_whole), Field(ge=0, lt=LARGEST)]
 Positive = Annotated[int, BeforeValidator(_whole), Field(ge=1, lt=LARGEST)]
 Flag = Annotated[bool, BeforeValidator(_flag)]
 Text = Annotated[str, BeforeValidator(_text)]
+Colour = Annotated[str, BeforeValidator(_colour)]
+Interpolation = Annotated[str, BeforeValidator(_interpolation)]
 Names = Annotated[tuple[str, ...], BeforeValidator(several)]
 Numbers = Annotated[tuple[Annotated[Any, BeforeValidator(_number)], ...], BeforeValidator(several)]
 Integers = Annotated[tuple[Integer, ...], BeforeValidator(several)]

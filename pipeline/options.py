@@ -9,11 +9,24 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypedDict
+from typing import Annotated, Any, Literal, Self, TypedDict
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict
+from pydantic import BaseModel, BeforeValidator, ConfigDict, model_validator
 
-from .option_values import Flag, Integer, Integers, Names, NotNegative, Numbers, Positive, Text, mapping
+from ..errors import BadInput
+from .option_values import (
+    Colour,
+    Flag,
+    Integer,
+    Integers,
+    Interpolation,
+    Names,
+    NotNegative,
+    Numbers,
+    Positive,
+    Text,
+    mapping,
+)
 from .specs import StoredDtype
 
 UNIT_ROWS = 4096
@@ -29,7 +42,61 @@ class _Options(BaseModel):
     model_config = ConfigDict(defer_build=True, frozen=True, extra="forbid")
 
 
-class EncoderOptions(_Options):
+class PixelOptions(_Options):
+    """How images become the encoder's input, where that is not to be as its library prescribes.
+
+    Parameters
+    ----------
+    image_size : int or None
+        Side of the input in pixels, instead of what the model prescribes.
+    resize : int or None
+        The shorter side of an image is brought to so many pixels …
+    crop : int or None
+        … and of the centre a square of so many is the input; by default of the size that the model prescribes.
+    interpolation : {"bicubic", "bilinear", "lanczos", "nearest"} or None
+        The filter of the resizing.
+    background : str or None
+        ``white``, ``black`` or ``#rrggbb``: what transparent pixels are laid on. By default the encoder's own
+        conversion drops transparency, and shows whatever colours lie below it.
+    """
+
+    image_size: Integer | None = None
+    resize: Integer | None = None
+    crop: Integer | None = None
+    interpolation: Interpolation | None = None
+    background: Colour | None = None
+
+    @model_validator(mode="after")
+    def _one_meaning(self) -> Self:
+        if self.crop is not None and self.image_size is not None:
+            raise BadInput("--crop is the side of the input, as --image-size is.", hint="Give one of them.", key="crop")
+        if self.crop is not None and self.resize is None:
+            raise BadInput(
+                "--crop goes with --resize.",
+                hint=f"Give both; or for another input alone: --image-size {self.crop}",
+                key="crop",
+            )
+        if self.resize is not None and self.side is not None and self.side > self.resize:
+            raise BadInput(
+                f"A square of {self.side} pixels cannot be cropped of images whose shorter side has {self.resize}.",
+                hint="Give a --crop that is at most --resize.",
+                key="crop",
+            )
+        return self
+
+    @property
+    def side(self) -> int | None:
+        """Side of the input, if it is given."""
+        return self.crop if self.image_size is None else self.image_size
+
+    @property
+    def pixels(self) -> dict[str, Any]:
+        """Those of these options that were given, by field."""
+        given = {name: getattr(self, name) for name in PixelOptions.model_fields}
+        return {name: value for name, value in given.items() if value is not None}
+
+
+class EncoderOptions(PixelOptions):
     """What fixes an encoder, beside its name.
 
     Parameters
@@ -38,8 +105,8 @@ class EncoderOptions(_Options):
         Where to read the encoder; empty for its default tap.
     checkpoint : Path or None
         Weights to load; never unpickled.
-    image_size : int or None
-        Side of the input in pixels, instead of what the model prescribes.
+    image_size, resize, crop, interpolation, background
+        See `PixelOptions`.
     precision : str
         Arithmetic of the forward pass.
     untrained, seed : bool, int
@@ -48,7 +115,6 @@ class EncoderOptions(_Options):
 
     taps: Names = ()
     checkpoint: Path | None = None
-    image_size: Integer | None = None
     precision: str = "fp32"
     untrained: Flag = False
     seed: NotNegative = 0
@@ -107,12 +173,16 @@ class RunOptions(_Options):
         ``auto``, ``cpu``, ``cuda``, ``cuda:1`` …
     max_bad : int
         Samples that may fail.
+    max_pixels : int or None
+        Images with more are refused, as are those that would have more when they are resized; `datasets.MAX_PIXELS`
+        by default.
     """
 
     batch_size: Positive | None = None
     workers: Positive | None = None
     device: Text = "auto"
     max_bad: NotNegative = 0
+    max_pixels: Positive | None = None
 
     @property
     def threads(self) -> int:
@@ -135,12 +205,12 @@ class ExtractRunOptions(RunOptions):
     rehash: Flag = False
 
 
-class SetFilter(_Options):
+class SetFilter(PixelOptions):
     """What tells the feature sets of one model and data set apart; see `extract`.
 
     Parameters
     ----------
-    tap, image_size, limit, untrained, checkpoint
+    tap, image_size, resize, crop, interpolation, background, limit, untrained, checkpoint
         What is not given means its default, or the only extraction that fits; random weights are taken only if asked
         for.
     data_root : Path or None
@@ -148,7 +218,6 @@ class SetFilter(_Options):
     """
 
     tap: str | None = None
-    image_size: Integer | None = None
     limit: Positive | None = None
     untrained: Flag = False
     checkpoint: Path | None = None
@@ -159,7 +228,7 @@ class SetFilter(_Options):
         """What was given of these, by option of the command line; `data_root` does not tell sets apart."""
         given = {
             "tap": self.tap,
-            "image-size": self.image_size,
+            **{name.replace("_", "-"): value for name, value in self.pixels.items()},
             "limit": self.limit,
             "untrained": self.untrained or None,
             "checkpoint": self.checkpoint,
@@ -256,6 +325,16 @@ class TrialRunOptions(_Options):
 # The same options as keyword arguments of the public functions; tests/pipeline/test_options.py holds them together.
 
 
+class PixelArguments(TypedDict, total=False):
+    """Keyword arguments that become `PixelOptions`."""
+
+    image_size: int | None
+    resize: int | None
+    crop: int | None
+    interpolation: Literal["bicubic", "bilinear", "lanczos", "nearest"] | str | None
+    background: str | None
+
+
 class RunArguments(TypedDict, total=False):
     """Keyword arguments that become `RunOptions`."""
 
@@ -263,14 +342,14 @@ class RunArguments(TypedDict, total=False):
     workers: int | None
     device: str
     max_bad: int
+    max_pixels: int | None
 
 
-class ExtractArguments(RunArguments, total=False):
+class ExtractArguments(PixelArguments, RunArguments, total=False):
     """Keyword arguments that become `ExtractionOptions` and `ExtractRunOptions`."""
 
     taps: Sequence[str] | str
     checkpoint: str | Path | None
-    image_size: int | None
     precision: str
     untrained: bool
     seed: int
@@ -287,7 +366,7 @@ class ExtractArguments(RunArguments, total=False):
     rehash: bool
 
 
-class ProbeArguments(TypedDict, total=False):
+class ProbeArguments(PixelArguments, total=False):
     """Keyword arguments that become `SetOptions`, `ProbeOptions` and `TrialRunOptions`."""
 
     model: str | None
@@ -298,7 +377,6 @@ class ProbeArguments(TypedDict, total=False):
     test_split: str | float | None
     val_split: str | float | None
     tap: str | None
-    image_size: int | None
     limit: int | None
     untrained: bool
     checkpoint: str | Path | None

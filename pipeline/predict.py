@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Literal, NamedTuple, Unpack
 import numpy as np
 
 from ..amounts import count
-from ..arrays import Array, Features, Float32, Float64
+from ..arrays import Features, Float64, Mask
 from ..errors import BadInput, Conflict, CryoprobeError, NotFound
 from ..parallel import ordered_map
 from ..progress import Reporter
@@ -29,19 +29,22 @@ from .encoders.base import Encoder
 from .encoders.embedding import (
     GPU_BATCH,
     NOT_USABLE,
+    Embeddings,
+    ImageLoader,
     advice_on_all,
     default_batch,
     encode_images,
-    load_image,
     named_failures,
 )
+from .encoders.resizing import pixels_described, pixels_of
 from .extraction.differences import differences
+from .joined_taps import side_by_side, taps_in
 from .keywords import check_names, read, takes
-from .options import RunArguments, RunOptions
+from .options import PixelArguments, RunArguments, RunOptions
 from .passing import patiently
 from .saved import SavedProbe, load_probe
 from .saved.header import EncoderRecord
-from .specs import ADDED, EncoderSpec
+from .specs import ADDED, EncoderSpec, StoredDtype, Tap
 from .stored_rows import StoredRows
 
 if TYPE_CHECKING:
@@ -139,20 +142,20 @@ def predict(
     reporter = reporter_for(progress, reporter)
     files = _files([paths] if isinstance(paths, str | Path) else paths, reporter)
     wanted = probe.header.encoder
-    stored = StoredRows() if store is None else StoredRows.of(store, wanted.id, files, running.threads)
+    stored = StoredRows() if store is None else StoredRows.of(store, _ids(wanted), files, running.threads)
     if store is not None:
         reporter.note(f"{len(stored.samples):,} of {count(len(files), 'image')} are in the store, and not encoded")
-    encoder = spec = None
+    new = None
     if any(file not in stored.samples for file in files):
         encoder, spec = _encoder_of(wanted, model, checkpoint, running.device)
         if str(encoder.device) == "cpu":
             keep_freed_memory()
+        new = _New(encoder, spec, running.max_pixels)
     run = _Run(
         probe=probe,
         stored=stored,
-        encoder=encoder,
-        spec=spec,
-        batch_size=running.batch_size or (default_batch(encoder) if encoder is not None else GPU_BATCH),
+        new=new,
+        batch_size=running.batch_size or (default_batch(new.encoder) if new is not None else GPU_BATCH),
         workers=running.threads,
         max_bad=running.max_bad,
         reporter=reporter,
@@ -206,7 +209,7 @@ def _encoder_of(
     tap, dtype = spec.tap, spec.stored_dtype
     if model is None or isinstance(model, str):
         encoder = _load(wanted, spec, model, checkpoint, device)
-    elif tap not in model.taps:
+    elif not set(_taps(model, tap)) <= set(model.taps):
         raise Conflict(f"{model.name} is not read at the tap {tap}, as the probe's encoder is.", key=tap)
     else:
         encoder = model
@@ -239,26 +242,27 @@ def _load(
     untrained = name is not None and name.untrained and checkpoint is None
     seed = name.seed if name is not None and name.seed is not None else 0
 
-    def load(image_size: int | None) -> Encoder:
+    def load(pixels: PixelArguments) -> Encoder:
         return load_encoder(
             model or (name.model if name is not None else ""),
-            taps=[spec.tap],
+            taps=taps_in(spec.tap),
             checkpoint=None if checkpoint is None else Path(checkpoint),
-            image_size=image_size,
             precision=spec.precision,
             untrained=untrained,
             seed=seed,
             device=device,
+            **pixels,
         )
 
-    encoder = load(None if name is None else name.image_size)
-    size = spec.preprocessing.image_size
-    found = encoder.spec(spec.tap, spec.stored_dtype).preprocessing.image_size
-    if size is not None and found != size and size[0] == size[1]:
-        # A name does not have the size of an encoder that a program had loaded. Where this one refuses it, it is
+    encoder = load({} if name is None else pixels_of(name))
+    found = encoder.spec(spec.tap, spec.stored_dtype).preprocessing
+    for pixels in pixels_described(spec.preprocessing) if found != spec.preprocessing else ():
+        # A name does not have the options of an encoder that a program had loaded. Where this one refuses them, it is
         # another one, and its id will tell.
         with suppress(BadInput):
-            encoder = load(size[0])
+            encoder = load(pixels)
+            if encoder.spec(spec.tap, spec.stored_dtype).preprocessing == spec.preprocessing:
+                break
     return encoder
 
 
@@ -270,14 +274,38 @@ class _Decoded(NamedTuple):
     error: str | None
 
 
+class _New:
+    """Encodes the images that are in no store.
+
+    Parameters
+    ----------
+    encoder : Encoder
+    spec : EncoderSpec
+        Of the probe's encoder; its tap may stand for several of the encoder's.
+    max_pixels : int or None
+    """
+
+    def __init__(self, encoder: Encoder, spec: EncoderSpec, max_pixels: int | None) -> None:
+        self.encoder = encoder
+        self._outputs: list[tuple[Tap, StoredDtype]] = [(t, spec.stored_dtype) for t in _taps(encoder, spec.tap)]
+        self._images = ImageLoader(encoder, spec.preprocessing, max_pixels)
+
+    def load(self, raw: bytes, what: str) -> torch.Tensor:
+        """Decode and preprocess one image."""
+        return self._images.load(decode_file, raw, what)
+
+    def encode(self, images: Sequence[torch.Tensor]) -> tuple[Mask, list[Embeddings]]:
+        """Return which of the images have an embedding, and those at each tap."""
+        return encode_images(self.encoder, images, self._outputs)
+
+
 @dataclass
 class _Run:
     """One pass over images; see `predict`."""
 
     probe: SavedProbe
     stored: StoredRows
-    encoder: Encoder | None
-    spec: EncoderSpec | None
+    new: _New | None
     batch_size: int
     workers: int
     max_bad: int
@@ -311,12 +339,10 @@ class _Run:
     def _decode(self, path: Path) -> _Decoded:
         if path in self.stored.samples:
             return _Decoded(path, None, None)
-        assert self.encoder is not None
-        assert self.spec is not None
+        assert self.new is not None
         what = _shown(path)
         try:
-            raw = patiently(path.read_bytes, what)
-            return _Decoded(path, load_image(self.encoder, self.spec.preprocessing, decode_file, raw, what), None)
+            return _Decoded(path, self.new.load(patiently(path.read_bytes, what), what), None)
         except CryoprobeError:  # some of them are OSErrors
             raise
         except OSError as e:
@@ -341,29 +367,27 @@ class _Run:
             return {}
         rows = self.stored.of_files(paths)
         self.reporter.advance(reused=len(paths))
-        return dict(zip(paths, self._features(rows.embeddings, rows.norms), strict=True))
+        return dict(zip(paths, self._features([Embeddings(r.embeddings, r.norms) for r in rows]), strict=True))
 
     def _encode(self, batch: Sequence[_Decoded]) -> dict[Path, Features]:
         """Return the features of the other images, but for those that cannot be encoded."""
         new = [(d.path, d.tensor) for d in batch if d.tensor is not None]
         if not new:
             return {}
-        assert self.encoder is not None
-        assert self.spec is not None
-        output = self.spec.tap, self.spec.stored_dtype
-        usable, (embeddings,) = encode_images(self.encoder, [tensor for _, tensor in new], [output])
+        assert self.new is not None
+        usable, embeddings = self.new.encode([tensor for _, tensor in new])
         for i in map(int, np.flatnonzero(~usable)):
             self._fail(new[i][0], NOT_USABLE)
         self.reporter.advance(encoded=int(usable.sum()))
         paths = [path for (path, _), good in zip(new, usable, strict=True) if good]
-        return dict(zip(paths, self._features(embeddings.unit, embeddings.norms), strict=True))
+        return dict(zip(paths, self._features(embeddings), strict=True))
 
-    def _features(self, unit: Array, norms: Float32) -> Features:
-        """Return embeddings [n, d] as the probe takes them."""
-        x = unit.astype(np.float32)
-        if self.probe.header.features == "raw":
-            x *= norms[:, None]
-        return x
+    def _features(self, embeddings: Sequence[Embeddings]) -> Features:
+        """Return the features [n, d] that the probe was trained on; of several taps as `joined_taps` has it."""
+        unit = self.probe.header.features == "unit"
+        if unit and len(embeddings) == 1:
+            return embeddings[0].unit.astype(np.float32)
+        return side_by_side([e.unit.astype(np.float32) * e.norms[:, None] for e in embeddings], unit=unit)
 
     def _fail(self, path: Path, error: str) -> None:
         self.failed.append((path, error))
@@ -390,6 +414,20 @@ class _Run:
             expected=self.max_bad,
             found=len(self.failed),
         )
+
+
+def _taps(encoder: Encoder, tap: Tap) -> list[Tap]:
+    """Return the encoder's own taps that a probe's tap stands for."""
+    return [tap] if tap in encoder.taps else taps_in(tap)
+
+
+def _ids(wanted: EncoderRecord) -> list[str]:
+    """Return the ids of a probe's encoder at each of the taps that its tap stands for."""
+    with suppress(ValueError):  # of a later version
+        spec = EncoderSpec.model_validate(wanted.spec)
+        if len(taps := taps_in(spec.tap)) > 1:
+            return [spec.model_copy(update={"tap": tap}).id for tap in taps]
+    return [wanted.id]
 
 
 def _shown(path: Path) -> str:

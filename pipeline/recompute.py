@@ -25,7 +25,8 @@ from .datasets import limit_split, load_dataset
 from .datasets.base import Split, UndecodableImage
 from .encoders import load_encoder
 from .encoders.base import Encoder
-from .extraction.again import Comparison, compare
+from .encoders.embedding import ImageLoader
+from .extraction.again import Again, Comparison, compare
 from .extraction.differences import differences
 from .extraction.reuse import made_with
 from .extraction.run import made_by
@@ -159,8 +160,8 @@ class _Run:
         if not images:
             images_ = count(len(rows), "image")
             raise NotFound(f"none of the {images_} to be encoded is among the files of {name.dataset} on this machine")
-        stored = feature_set.load(rows=[rows[position] for position, _, _ in images], dtype=spec.stored_dtype)[0]
-        return compare(encoder, spec, split, [(row, raw) for _, row, raw in images], stored)
+        stored = feature_set.load(rows=[rows[position] for position, _ in images], dtype=spec.stored_dtype)[0]
+        return compare(ImageLoader(encoder, spec.preprocessing), spec, split, [image for _, image in images], stored)
 
     def _encoder(self, encoder_id: str, spec: EncoderSpec, name: Name) -> Encoder:
         if self._loaded is not None and self._loaded[0] == encoder_id:
@@ -186,18 +187,18 @@ class _Run:
         return split if name.limit is None else limit_split(split, name.limit, name.limit_seed or 0)
 
 
-def _images(split: Split, samples: Sequence[bytes], rows: Sequence[int]) -> list[tuple[int, int, bytes]]:
-    """Return position in `samples`, row of the split and content of those samples that the split still has."""
-    found: dict[int, tuple[int, bytes]] = {}
+def _images(split: Split, samples: Sequence[bytes], rows: Sequence[int]) -> list[tuple[int, Again]]:
+    """Return those of `samples` that the split still has, each with its position."""
+    found: dict[int, Again] = {}
     for position, (sample_id, row) in enumerate(zip(samples, rows, strict=True)):
         if (raw := _content(split, row, sample_id)) is not None:  # where it was, unless something was added
-            found[position] = row, raw
+            found[position] = Again(row, sample_id, raw)
     missing = {sample_id: position for position, sample_id in enumerate(samples) if position not in found}
     if missing:
         for sample_id, row in _rows_of(split, set(missing)):
             if (raw := _content(split, row, sample_id)) is not None:
-                found[missing[sample_id]] = row, raw
-    return [(position, row, raw) for position, (row, raw) in sorted(found.items())]
+                found[missing[sample_id]] = Again(row, sample_id, raw)
+    return sorted(found.items())
 
 
 def _content(split: Split, row: int, sample_id: bytes) -> bytes | None:

@@ -68,6 +68,9 @@ class Preprocessing(_Spec):
         Per channel, on the 0–1 scale.
     color_mode : str, optional
         What the channels are and when the image is converted to them.
+    background : str, optional
+        ``white``, ``black`` or ``#rrggbb``: the colour on which images with transparency are laid before anything
+        else. Otherwise the conversion to `color_mode` drops it.
     """
 
     model_config = ConfigDict(frozen=True, extra="allow")
@@ -80,6 +83,7 @@ class Preprocessing(_Spec):
     mean: tuple[float, ...] | None = None
     std: tuple[float, ...] | None = None
     color_mode: str | None = None
+    background: str | None = None
 
 
 class EncoderSpec(_Spec):

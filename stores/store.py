@@ -33,6 +33,7 @@ from .format.sample_names import write_sample_names
 from .format.stored_names import names_of_sets, write_name
 from .format.unit_seal import UnitSeal
 from .keys import id_in, set_id, unit_id
+from .samples import Samples
 from .writing.row_index import RowIndex, RowSource, RowsRemoved
 from .writing.sample_claims import SampleClaim, SampleClaims
 from .writing.sets import SetContent, seal_set
@@ -49,6 +50,7 @@ __all__ = [
     "RowsRemoved",
     "SampleClaim",
     "SampleClaims",
+    "Samples",
     "Store",
     "sample_array",
     "set_id",

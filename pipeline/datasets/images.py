@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import io
 import json
+import sys
 from typing import Any
 
 import numpy as np
@@ -19,8 +20,12 @@ from PIL import Image
 from ...arrays import Array
 from ...canonical import canonical_json
 from ..passing import is_passing
+from . import plugins
 from .base import UndecodableImage
 from .pillow import pillow, pillow_image
+from .pixel_limit import at_most
+from .signatures import what_is
+from .transparency import ALPHAS
 
 MAX_16_BIT = 65535
 
@@ -48,7 +53,7 @@ def decode_file(raw: bytes) -> Image.Image:
     Raises
     ------
     UndecodableImage
-        If the bytes are empty, no image, cut short, more pixels than `base.MAX_PIXELS`, or values of which nobody
+        If the bytes are empty, no image, cut short, more pixels than `pixel_limit` allows, or values of which nobody
         knows the range.
     MemoryError, OSError
         If it is the machine that fails, see `passing.is_passing`.
@@ -62,13 +67,28 @@ def decode_file(raw: bytes) -> Image.Image:
     except UndecodableImage:
         raise
     except pillow.UnidentifiedImageError:
-        raise UndecodableImage("is not an image that PIL can open") from None
+        return _by_plugin(raw)
     except pillow_image.DecompressionBombError as e:
         raise UndecodableImage(f"is too large: {_line(e)}") from None
     except Exception as e:  # forty formats, each with errors of its own on damaged files
         if is_passing(e):
             raise
         raise UndecodableImage(f"cannot be decoded: {_line(e)}") from None
+
+
+def _by_plugin(raw: bytes) -> Image.Image:
+    """Decode what Pillow cannot open by its plug-in; or say what it is."""
+    try:
+        image = plugins.opened(raw)
+    except pillow_image.DecompressionBombError as e:
+        raise UndecodableImage(f"is too large: {_line(e)}") from None
+    except Exception as e:
+        if is_passing(e):
+            raise
+        raise UndecodableImage(f"cannot be decoded: {_line(e)}") from None
+    if image is None:
+        raise UndecodableImage(what_is(raw))
+    return image
 
 
 def identified(raw: bytes) -> bytes:
@@ -85,7 +105,8 @@ def _is_deep(raw: bytes) -> bool:
     if raw.startswith(_PNG):
         return raw[24:26] == b"\x10\x00"  # 16 bits, grey
     try:
-        image = pillow_image.open(io.BytesIO(raw))
+        with at_most(sys.maxsize):  # an id depends on nothing but the file
+            image = pillow_image.open(io.BytesIO(raw))
         return _top(image) is not None or _refusal(image) is not None
     except Exception as e:  # no image: `decode_file` will say why
         if is_passing(e):
@@ -110,8 +131,8 @@ def _with_bytes(image: Any) -> Image.Image:
     own = Image.Image()
     if image.mode in ("P", "PA"):
         own.__setstate__(image.__getstate__())  # with its palette
-        if isinstance(own.info.get("transparency"), bytes):  # changes no pixel of RGB, but PIL warns about it
-            own.info = {key: value for key, value in own.info.items() if key != "transparency"}
+        if isinstance(own.info.get("transparency"), bytes):
+            own.info = {ALPHAS if key == "transparency" else key: value for key, value in own.info.items()}
         return own
     own = own._new(image.im)  # the pixels are not copied
     own.info = image.info

@@ -18,7 +18,7 @@ from typing import Any
 
 import PIL
 
-from .base import MAX_PIXELS
+from .pixel_limit import REMEDY, most_pixels
 
 _NAME = "_cryoprobe_pillow"
 _COMPILED = ("_imaging", "_webp", "_avif")
@@ -44,7 +44,7 @@ def _load() -> ModuleType:
     for module in [m for name, m in sys.modules.items() if name.startswith(f"{_NAME}.")]:
         if hasattr(module, "warnings"):
             module.warnings = SimpleNamespace(warn=_ignore)  # type: ignore[attr-defined]
-    image._decompression_bomb_check = _check_size
+    image._decompression_bomb_check = check_size
     return package
 
 
@@ -52,11 +52,18 @@ def _ignore(*args: Any, **kwargs: Any) -> None:
     """Take the place of ``warnings.warn``: what matters is raised."""
 
 
-def _check_size(size: tuple[int, int], **_: Any) -> None:
+def check_size(size: tuple[int, int], **_: Any) -> None:
+    """Refuse an image of too many pixels.
+
+    Raises
+    ------
+    DecompressionBombError
+        Of `pillow_image`.
+    """
     pixels = max(1, size[0]) * max(1, size[1])
-    if pixels > MAX_PIXELS:
+    if pixels > most_pixels():
         raise pillow_image.DecompressionBombError(
-            f"{size[0]} x {size[1]} pixels, the limit is {MAX_PIXELS}: it could be a decompression bomb"
+            f"{size[0]} x {size[1]} pixels, the limit is {most_pixels()}: it could be a decompression bomb; {REMEDY}"
         )
 
 

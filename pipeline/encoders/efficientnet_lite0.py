@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from ...errors import BadInput, NotFound
+from ..options import PixelOptions
 from ..specs import Tap
 from .checkpoint import read_checkpoint
 from .frozen import FrozenEncoder, building, choose_device
@@ -23,7 +24,7 @@ NAME = "quickstart:efficientnet_lite0"
 ARCHITECTURE = "tf_efficientnet_lite0"
 
 
-def load(*, taps: Sequence[Tap], image_size: int | None, device: str) -> FrozenEncoder:
+def load(*, taps: Sequence[Tap], pixels: PixelOptions, device: str) -> FrozenEncoder:
     """Load the quickstart encoder.
 
     Raises
@@ -52,7 +53,7 @@ def load(*, taps: Sequence[Tap], image_size: int | None, device: str) -> FrozenE
         )
     model.load_state_dict(dict(zip(own, state.values(), strict=True)))
     model.reset_classifier(0)
-    return freeze(model, name=NAME, architecture=ARCHITECTURE, taps=taps, image_size=image_size, target=target)
+    return freeze(model, name=NAME, architecture=ARCHITECTURE, taps=taps, pixels=pixels, target=target)
 
 
 def _weights_file() -> Path:

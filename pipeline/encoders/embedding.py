@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -10,7 +11,8 @@ import numpy as np
 
 from ...arrays import Array, Float32, Mask
 from ...errors import BadInput, CryoprobeError
-from ..datasets.base import MAX_PIXELS, UndecodableImage
+from ..datasets.base import UndecodableImage
+from ..datasets.pixel_limit import REMEDY, at_most, most_pixels
 from ..passing import is_passing, patiently
 from ..specs import Preprocessing, StoredDtype, Tap
 from .base import Encoder
@@ -50,42 +52,58 @@ def default_batch(encoder: Encoder) -> int:
     return CPU_BATCH if str(encoder.device) == "cpu" else GPU_BATCH
 
 
-def load_image(
-    encoder: Encoder,
-    preprocessing: Preprocessing,
-    decode: Callable[[bytes], Image.Image],
-    raw: bytes,
-    what: str = "An image",
-) -> torch.Tensor:
-    """Decode and preprocess one image, float32 [3, h, w]. Called from several threads at once.
+@dataclass(frozen=True)
+class ImageLoader:
+    """Decodes and preprocesses images. Called from several threads at once.
 
     Parameters
     ----------
     encoder : Encoder
     preprocessing : Preprocessing
         The encoder's, which is asked for once, and not for every image.
-    decode : callable
-    raw : bytes
-    what : str
-        Name of the image, for errors.
-
-    Raises
-    ------
-    UndecodableImage
-        If that fails because of what the image holds; the message is one line.
-    Unavailable
-        If it fails because of the machine, also when it is tried again.
+    max_pixels : int or None
+        Images of more pixels are refused; see `pixel_limit`.
+    see : callable, optional
+        Told the name of every image that was loaded, the image as it was decoded, and what the encoder gets of it.
     """
-    return patiently(partial(_load_image, encoder, preprocessing, decode, raw), what)
+
+    encoder: Encoder
+    preprocessing: Preprocessing
+    max_pixels: int | None = None
+    see: Callable[[str, Image.Image, torch.Tensor], None] | None = None
+
+    def load(self, decode: Callable[[bytes], Image.Image], raw: bytes, what: str = "An image") -> torch.Tensor:
+        """Decode and preprocess one image, float32 [3, h, w].
+
+        Parameters
+        ----------
+        decode : callable
+        raw : bytes
+        what : str
+            Name of the image, for errors.
+
+        Raises
+        ------
+        UndecodableImage
+            If that fails because of what the image holds; the message is one line.
+        Unavailable
+            If it fails because of the machine, also when it is tried again.
+        """
+        with at_most(self.max_pixels):
+            image, tensor = patiently(partial(self._load, decode, raw), what)
+        if self.see is not None:
+            self.see(what, image, tensor)
+        return tensor
+
+    def _load(self, decode: Callable[[bytes], Image.Image], raw: bytes) -> tuple[Image.Image, torch.Tensor]:
+        image = decode(raw)
+        check_resized(image.size, self.preprocessing)
+        return image, _preprocessed(self.encoder, image)
 
 
-def _load_image(
-    encoder: Encoder, preprocessing: Preprocessing, decode: Callable[[bytes], Image.Image], raw: bytes
-) -> torch.Tensor:
+def _preprocessed(encoder: Encoder, image: Image.Image) -> torch.Tensor:
     from PIL import Image
 
-    image = decode(raw)
-    check_resized(image.size, preprocessing)
     try:
         return encoder.preprocess(image)
     except CryoprobeError:
@@ -120,10 +138,10 @@ def check_resized(size: tuple[int, int], preprocessing: Preprocessing) -> None:
         return
     side = int(max(preprocessing.image_size) / (preprocessing.crop_fraction or 1.0))
     short, long = min(size), max(size)
-    if side * (side * long // short) > MAX_PIXELS:
+    if side * (side * long // short) > most_pixels():
         raise UndecodableImage(
             f"is too long: with its short side scaled to {side} pixels, its {size[0]} x {size[1]} would become "
-            f"{side} x {side * long // short}; the limit is {MAX_PIXELS} pixels"
+            f"{side} x {side * long // short}; the limit is {most_pixels()} pixels; {REMEDY}"
         )
 
 

@@ -206,7 +206,7 @@ def size_refused(name: str, image_size: int, why: Exception | str) -> BadInput:
     detail = str(why).strip().split("\n")[0]
     return BadInput(
         f"{name} cannot take images of {image_size} px: {detail}",
-        hint="Leave --image-size out, or take a multiple of the model's patch size or stride.",
+        hint="Leave --image-size or --crop out, or take a multiple of the model's patch size or stride.",
         key=name,
         found=image_size,
     )

@@ -6,6 +6,7 @@ Of the two towers only the image tower is kept after loading; the identity is ta
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +14,12 @@ import torch
 
 from ...errors import BadInput
 from ..encoders import hub
+from ..options import PixelOptions
 from ..specs import EncoderSpec, Preprocessing, Tap
 from .checkpoint import read_checkpoint
 from .frozen import (
     FrozenEncoder,
+    Transform,
     building,
     check_image_size,
     choose_device,
@@ -24,10 +27,14 @@ from .frozen import (
     size_refused,
 )
 from .open_clip_towers import tower_of
+from .resizing import crop_fraction, cropped, on_background
 from .weights import load_strictly, weights_digest
 
 TORCHSCRIPT_EXTRAS = ("input_resolution", "context_length", "vocab_size")
 """Numbers that OpenAI's state dicts carry beside the weights."""
+
+_OWN_FILTERS = ("bicubic", "bilinear", "random")
+"""Those of open_clip's own transform, which takes the last for the first."""
 
 
 def load(
@@ -37,7 +44,7 @@ def load(
     *,
     taps: Sequence[Tap],
     checkpoint: Path | None,
-    image_size: int | None,
+    pixels: PixelOptions,
     seed: int | None,
     device: str,
 ) -> FrozenEncoder:
@@ -55,6 +62,7 @@ def load(
     import open_clip
 
     target = choose_device(device)
+    image_size = pixels.side
     recipe: dict[str, Any] = open_clip.get_pretrained_cfg(architecture, tag) if tag else {}
     built = _activation_of(architecture, bool(recipe.get("quick_gelu")))
     path = checkpoint
@@ -69,6 +77,7 @@ def load(
     tower = tower_of(model.visual)
     chosen = choose_taps(taps, "post_projection", tower, name)
     config = open_clip.transform.PreprocessCfg(**model.visual.preprocess_cfg)
+    transform, preprocessing = _prepared(config, pixels, name)
     if image_size is not None:
         model.eval()
         check_image_size(tower, name, config.input_size[1:])
@@ -76,12 +85,12 @@ def load(
         name=name,
         tower=tower,
         taps=chosen,
-        transform=open_clip.transform.image_transform_v2(config, is_train=False),
+        transform=on_background(transform, pixels.background),
         identity=EncoderSpec(
             family="open_clip",
             architecture=built,
             weights=weights_digest(model.state_dict()),
-            preprocessing=_preprocessing(config),
+            preprocessing=preprocessing.model_copy(update={"background": pixels.background}),
             tap=chosen[0],
         ),
         device=target,
@@ -165,6 +174,33 @@ def _resize_trunk(model: Any, name: str, image_size: int | None) -> None:
     except Exception as error:  # trunks that are built for one size raise what they like
         raise size_refused(name, image_size, error) from error
     visual.preprocess_cfg["size"] = (image_size, image_size)
+
+
+def _prepared(config: Any, pixels: PixelOptions, name: str) -> tuple[Transform, Preprocessing]:
+    """Return open_clip's transform, with what is asked for otherwise, and what describes it."""
+    from open_clip import transform as own
+
+    by = pixels.interpolation or config.interpolation
+    sides = cropped(pixels, config.input_size[1:], name)
+    if sides is None:
+        if by not in _OWN_FILTERS:
+            raise BadInput(
+                f"open_clip's preprocessing of {name} has no filter {by}.",
+                hint="Take bicubic or bilinear; or give --resize and --crop too.",
+                key="interpolation",
+            )
+        config = replace(config, interpolation=by)
+        return own.image_transform_v2(config, is_train=False), _preprocessing(config)
+    resize, crop = sides
+    steps = [
+        own.Resize(resize, interpolation=own.InterpolationMode(by if by != "random" else "bicubic")),
+        own.CenterCrop((crop, crop)),
+        own.MaybeConvertMode(),
+        own.MaybeToTensor(),
+        own.Normalize(mean=config.mean, std=config.std),
+    ]
+    described = _preprocessing(replace(config, size=crop, resize_mode="shortest", interpolation=by))
+    return own.Compose(steps), described.model_copy(update={"crop_fraction": crop_fraction(resize, crop)})
 
 
 def _preprocessing(config: Any) -> Preprocessing:

@@ -13,10 +13,12 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import NoReturn
+from typing import NoReturn, Unpack
 
 from ...errors import BadInput, NotFound
 from .. import doors
+from ..keywords import check_names, read, takes
+from ..options import PixelArguments, PixelOptions
 from ..specs import TAPS, Tap
 from .base import Encoder
 
@@ -93,16 +95,17 @@ def default_tap(model: str) -> Tap:
     return DEFAULT_TAPS[parse_name(model).family]
 
 
+@takes(PixelArguments, PixelOptions)
 def load_encoder(
     model: str,
     *,
     taps: Sequence[str] = (),
     checkpoint: Path | None = None,
-    image_size: int | None = None,
     precision: str = "fp32",
     untrained: bool = False,
     seed: int = 0,
     device: str = "auto",
+    **pixels: Unpack[PixelArguments],
 ) -> Encoder:
     """Load a frozen encoder with its library's preprocessing.
 
@@ -116,8 +119,6 @@ def load_encoder(
     checkpoint : Path, optional
         A ``.safetensors``, ``.pt``, ``.pth`` or ``.bin`` file to take the weights from. A tag then only says which
         preprocessing belongs to them.
-    image_size : int, optional
-        Side of the input in pixels, instead of the model's own.
     precision : str
         Arithmetic of the forward pass; ``fp32``.
     untrained : bool
@@ -126,6 +127,9 @@ def load_encoder(
         Of the random weights.
     device : str
         ``auto`` (CUDA, else MPS, else CPU) or a torch device.
+    **pixels
+        Preprocessing that is not to be the library's own: ``image_size``, ``resize``, ``crop``, ``interpolation``,
+        ``background``; see `PixelOptions`.
 
     Raises
     ------
@@ -135,20 +139,24 @@ def load_encoder(
     NotFound
         If the model, the checkpoint file or the published weights are not there.
     """
+    check_names("load_encoder", pixels, PixelOptions)
+    asked_pixels = read(PixelOptions, pixels)
     if model.partition(":")[0] not in FAMILIES and (make := doors.opener(model, doors.ENCODERS)) is not None:
-        options = {"checkpoint": checkpoint, "image-size": image_size, "untrained": untrained}
+        options: dict[str, object] = {"checkpoint": checkpoint, "untrained": untrained}
+        options |= {name.replace("_", "-"): value for name, value in asked_pixels.pixels.items()}
         options |= {"device": device != "auto", "seed": seed, "precision": precision != "fp32"}
         return _own(model, make(), taps, options)
     named = parse_name(model)
     asked = _check_taps(taps)
     if precision not in PRECISIONS:
         raise BadInput(f"Precision {precision!r} is not supported.", hint="Only fp32 is, for now.", found=precision)
-    if image_size is not None and image_size not in IMAGE_SIZES_PX:
-        raise BadInput(
-            f"An image size of {image_size} px is out of bounds.",
-            hint=f"Take {IMAGE_SIZES_PX.start} to {IMAGE_SIZES_PX.stop - 1}.",
-            found=image_size,
-        )
+    for size in (asked_pixels.side, asked_pixels.resize):
+        if size is not None and size not in IMAGE_SIZES_PX:
+            raise BadInput(
+                f"An image size of {size} px is out of bounds.",
+                hint=f"Take {IMAGE_SIZES_PX.start} to {IMAGE_SIZES_PX.stop - 1}.",
+                found=size,
+            )
     if untrained and checkpoint is not None:
         raise BadInput("An untrained encoder takes no checkpoint.", hint="Give --checkpoint or --untrained.", key=model)
     if untrained and (named.tag or named.family == "quickstart"):
@@ -159,7 +167,7 @@ def load_encoder(
             key=model,
         )
     if named.family == "quickstart":
-        return _load_quickstart(named, asked, checkpoint, image_size, device)
+        return _load_quickstart(named, asked, checkpoint, asked_pixels, device)
     load = _resolve(named, need_weights=checkpoint is None and not untrained)
     return load(
         model,
@@ -167,7 +175,7 @@ def load_encoder(
         named.tag,
         taps=asked,
         checkpoint=None if checkpoint is None else Path(checkpoint),
-        image_size=image_size,
+        pixels=asked_pixels,
         seed=seed if untrained else None,
         device=device,
     )
@@ -252,7 +260,7 @@ def _check_taps(taps: Sequence[str]) -> tuple[Tap, ...]:
 
 
 def _load_quickstart(
-    named: ModelName, taps: tuple[Tap, ...], checkpoint: Path | None, image_size: int | None, device: str
+    named: ModelName, taps: tuple[Tap, ...], checkpoint: Path | None, pixels: PixelOptions, device: str
 ) -> Encoder:
     from ..encoders import efficientnet_lite0
 
@@ -264,7 +272,7 @@ def _load_quickstart(
             hint=f"For a checkpoint, name the architecture: timm:{efficientnet_lite0.ARCHITECTURE}",
             key=named.name,
         )
-    return efficientnet_lite0.load(taps=taps, image_size=image_size, device=device)
+    return efficientnet_lite0.load(taps=taps, pixels=pixels, device=device)
 
 
 def _resolve(named: ModelName, *, need_weights: bool) -> Callable[..., Encoder]:

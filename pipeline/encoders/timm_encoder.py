@@ -14,6 +14,7 @@ from PIL import Image
 
 from ...errors import BadInput
 from ..encoders import hub
+from ..options import PixelOptions
 from ..specs import EncoderSpec, Preprocessing, Tap
 from .checkpoint import read_checkpoint
 from .frozen import (
@@ -25,6 +26,7 @@ from .frozen import (
     choose_taps,
     size_refused,
 )
+from .resizing import crop_fraction, cropped, on_background
 from .tokens import TokenReader
 from .weights import load_strictly, weights_digest
 
@@ -38,7 +40,7 @@ def load(
     *,
     taps: Sequence[Tap],
     checkpoint: Path | None,
-    image_size: int | None,
+    pixels: PixelOptions,
     seed: int | None,
     device: str,
 ) -> FrozenEncoder:
@@ -56,7 +58,7 @@ def load(
         path = hub.fetch(_source(timm.get_pretrained_cfg(full_name)), name, f"timm:{architecture}")
     read = None if path is None else read_checkpoint(path)
     with building(seed or 0):
-        model, recipe = _build(name, full_name, image_size)
+        model, recipe = _build(name, full_name, pixels.side)
         if read is not None:
             source = name if checkpoint is None else str(checkpoint)
             _load_weights(model, read.tensors, recipe, architecture, source, published=checkpoint is None)
@@ -65,7 +67,7 @@ def load(
         name=name,
         architecture=architecture,
         taps=taps,
-        image_size=image_size,
+        pixels=pixels,
         seed=seed,
         checkpoint_sha256=None if checkpoint is None or read is None else read.sha256,
         target=target,
@@ -78,7 +80,7 @@ def freeze(
     name: str,
     architecture: str,
     taps: Sequence[Tap],
-    image_size: int | None,
+    pixels: PixelOptions,
     target: torch.device,
     seed: int | None = None,
     checkpoint_sha256: str | None = None,
@@ -87,25 +89,26 @@ def freeze(
     import timm
 
     data: Any = timm.data
-    args = {} if image_size is None else {"input_size": (3, image_size, image_size)}
+    args = {} if pixels.side is None else {"input_size": (3, pixels.side, pixels.side)}
     config: dict[str, Any] = data.resolve_model_data_config(model, args=args)
     if config["input_size"][0] != 3:
         raise BadInput(f"{name} takes images of {config['input_size'][0]} channels, not RGB.", key=name)
+    config |= _asked(pixels, config["input_size"][1:], name)
     tower = TimmTower(model)
     chosen = choose_taps(taps, "pooled", tower, name)
-    if image_size is not None:
+    if pixels.side is not None:
         model.eval()
         check_image_size(tower, name, config["input_size"][1:])
     return FrozenEncoder(
         name=name,
         tower=tower,
         taps=chosen,
-        transform=_rgb_first(data.create_transform(**config, is_training=False)),
+        transform=on_background(_rgb_first(data.create_transform(**config, is_training=False)), pixels.background),
         identity=EncoderSpec(
             family="timm",
             architecture=architecture,
             weights=weights_digest(model.state_dict()),
-            preprocessing=_preprocessing(config),
+            preprocessing=_preprocessing(config, pixels.background),
             tap=chosen[0],
         ),
         device=target,
@@ -114,7 +117,16 @@ def freeze(
     )
 
 
-def _preprocessing(config: dict[str, Any]) -> Preprocessing:
+def _asked(pixels: PixelOptions, own: tuple[int, ...], name: str) -> dict[str, Any]:
+    """Return what of timm's configuration is asked for otherwise."""
+    asked: dict[str, Any] = {} if pixels.interpolation is None else {"interpolation": pixels.interpolation}
+    if (sides := cropped(pixels, own, name)) is not None:
+        resize, crop = sides
+        asked |= {"input_size": (3, crop, crop), "crop_mode": "center", "crop_pct": crop_fraction(resize, crop)}
+    return asked
+
+
+def _preprocessing(config: dict[str, Any], background: str | None) -> Preprocessing:
     return Preprocessing(
         library="timm",
         image_size=tuple(config["input_size"][1:]),
@@ -124,6 +136,7 @@ def _preprocessing(config: dict[str, Any]) -> Preprocessing:
         mean=tuple(config["mean"]),
         std=tuple(config["std"]),
         color_mode="RGB, converted before resize and crop",
+        background=background,
     )
 
 

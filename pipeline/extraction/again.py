@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from pydantic import JsonValue
@@ -17,13 +18,20 @@ from pydantic import JsonValue
 from ...amounts import count
 from ...arrays import Array
 from ..datasets.base import Split, UndecodableImage
-from ..encoders.base import Encoder
-from ..encoders.embedding import CPU_BATCH, encode_images, load_image
+from ..encoders.embedding import CPU_BATCH, ImageLoader, encode_images
 from ..specs import EncoderSpec, StoredDtype
 
 ROUNDING: dict[StoredDtype, float] = {"float16": 2e-3, "float32": 3e-4}
 """How far two unit vectors may be apart that are one embedding. Rounding both to float16 moves them apart by 2**-10 at
 most; in float32 a CPU and a GPU differ by a hundredth of what is allowed (docs/decisions/2026-11-27-gpu.md)."""
+
+
+class Again(NamedTuple):
+    """An image that is encoded again: its row in the split, its sample id and what its file holds."""
+
+    row: int
+    sample: bytes
+    raw: bytes
 
 
 @dataclass(frozen=True)
@@ -80,10 +88,10 @@ class Comparison:
 
 
 def compare(
-    encoder: Encoder,
+    loader: ImageLoader,
     spec: EncoderSpec,
     split: Split,
-    images: Sequence[tuple[int, bytes]],
+    images: Sequence[Again],
     stored: Array,
     batch_size: int = CPU_BATCH,
 ) -> Comparison:
@@ -91,12 +99,12 @@ def compare(
 
     Parameters
     ----------
-    encoder : Encoder
+    loader : ImageLoader
+        Of the encoder.
     spec : EncoderSpec
         Of the stored rows.
     split : Split
-    images : sequence of (int, bytes)
-        Rows of the split, and what they hold.
+    images : sequence of Again
     stored : ndarray [n, d]
         Their embeddings in the store.
     batch_size : int
@@ -107,15 +115,15 @@ def compare(
     distances = np.full(len(images), 2.0)  # of one that could be decoded when it was stored, and now cannot
     for start in range(0, len(images), batch_size):
         tensors, positions = [], []
-        for position, (row, raw) in enumerate(images[start : start + batch_size], start):
+        for position, image in enumerate(images[start : start + batch_size], start):
             with suppress(UndecodableImage):
-                tensors.append(load_image(encoder, spec.preprocessing, split.decode, raw, split.describe(row)))
+                tensors.append(loader.load(split.decode, image.raw, split.describe(image.row)))
                 positions.append(position)
         if tensors:
-            usable, (encoded,) = encode_images(encoder, tensors, [(spec.tap, spec.stored_dtype)])
+            usable, (encoded,) = encode_images(loader.encoder, tensors, [(spec.tap, spec.stored_dtype)])
             there = np.asarray(positions)[usable]
             apart = encoded.unit.astype(np.float64) - stored[there].astype(np.float64)
             distances[there] = np.linalg.norm(apart, axis=1)
     worst = int(np.argmax(distances))
     differing = int((distances > ROUNDING[spec.stored_dtype]).sum())
-    return Comparison(len(images), differing, float(distances[worst]), split.describe(images[worst][0]))
+    return Comparison(len(images), differing, float(distances[worst]), split.describe(images[worst].row))

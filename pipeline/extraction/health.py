@@ -1,94 +1,20 @@
-"""What is odd about the data of a set, found when it is sealed and recorded in its provenance.
-
-Each kind of oddity is a `Finding`, and a field of `DataHealth`. Today there is one: images that look alike to an
-encoder. It counts how many different ones of a split have the same embedding, to the last bit. An encoder tells
-different pictures apart. If many have one embedding, they reached it as one picture: blank, clipped to white,
-transparent on black, or damaged in one way. A score on them means little.
-"""
+"""What is odd about the data of a set, found when it is sealed and recorded in its provenance; see `findings`."""
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
-from typing import Protocol
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, NonNegativeInt, ValidationError
+from pydantic import BaseModel, ConfigDict, JsonValue, ValidationError
 
+from ...arrays import Targets
 from ...stores.store import RowIndex
-
-LARGEST_SHARE = 0.01
-"""A remark is made if one embedding belongs to more than this share of the images of a split …"""
-SHARED_SHARE = 0.5
-"""… or if more than this share have an embedding that another image has too."""
+from .content import Content
+from .findings import ClassSizes, DecodedImages, Finding, RepeatedImages, SharedEmbeddings
 
 _BLOCK_ROWS = 4096
-
-
-class Finding(Protocol):
-    """One kind of oddity: how much of it there is."""
-
-    @property
-    def example(self) -> tuple[int, ...]:
-        """Rows of the set that show it."""
-
-    def remark(self, split: str, names: Sequence[str]) -> str | None:
-        """Return what is to be said of it, in one line; None if it is nothing unusual.
-
-        Parameters
-        ----------
-        split : str
-        names : sequence of str
-            What the images of `example` are called.
-        """
-
-
-class SharedEmbeddings(BaseModel):
-    """How many different images of a set have the embedding of another one.
-
-    Parameters
-    ----------
-    of : int
-        Different images, by sample id.
-    shared : int
-        Those whose embedding another image has too.
-    largest : int
-        Most that have one embedding; 1 if each has its own.
-    example : tuple of int
-        Two rows of the set with that embedding; empty if each has its own.
-    """
-
-    model_config = ConfigDict(frozen=True, extra="ignore", strict=True)
-
-    of: NonNegativeInt
-    shared: NonNegativeInt
-    largest: NonNegativeInt
-    example: tuple[NonNegativeInt, ...] = ()
-
-    def remark(self, split: str, names: Sequence[str]) -> str | None:
-        """Return a line if one embedding is frequent, or many are shared; see `Finding.remark`.
-
-        Examples
-        --------
-        >>> SharedEmbeddings(of=100, shared=40, largest=40).remark("test", [])
-        "40 of 100 different images of split 'test' have one and the same embedding. Are they blank, ...?"
-        >>> SharedEmbeddings(of=100, shared=2, largest=1).remark("test", []) is None
-        True
-        """
-        such = f", such as {' and '.join(names)}" if names else ""
-        ask = "Are they blank, transparent or clipped?"
-        rest = f" In all, {self.shared:,} share theirs." if self.shared > self.largest else ""
-        if self.largest > max(1, LARGEST_SHARE * self.of):
-            return (
-                f"{self.largest:,} of {self.of:,} different images of split {split!r} have one and the same "
-                f"embedding{such}.{rest} {ask}"
-            )
-        if self.shared > SHARED_SHARE * self.of:
-            return (
-                f"{self.shared:,} of {self.of:,} different images of split {split!r} share their embedding with "
-                f"another{such}. {ask}"
-            )
-        return None
+_MOST_NAMED = 4
 
 
 class DataHealth(BaseModel):
@@ -97,19 +23,32 @@ class DataHealth(BaseModel):
     Parameters
     ----------
     shared_embeddings : SharedEmbeddings
+    decoded_images : DecodedImages or None
+        None if the run that sealed the set decoded nothing, or did not look.
+    repeated_images : RepeatedImages or None
+    class_sizes : ClassSizes or None
     """
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
     shared_embeddings: SharedEmbeddings
+    decoded_images: DecodedImages | None = None
+    repeated_images: RepeatedImages | None = None
+    class_sizes: ClassSizes | None = None
 
     @property
     def findings(self) -> tuple[Finding, ...]:
         """Each of them."""
-        return (self.shared_embeddings,)
+        found = (self.shared_embeddings, self.decoded_images, self.repeated_images, self.class_sizes)
+        return tuple(finding for finding in found if finding is not None)
+
+    @property
+    def document(self) -> dict[str, JsonValue]:
+        """The fields of a set's provenance that hold it."""
+        return self.model_dump(mode="json", exclude_none=True)
 
     def remarks(self, split: str, name_of: Callable[[int], str]) -> tuple[str, ...]:
-        """Return a line for each finding that is unusual.
+        """Return a line for everything that is unusual.
 
         Parameters
         ----------
@@ -117,8 +56,7 @@ class DataHealth(BaseModel):
         name_of : callable
             From a row of the set to what its image is called.
         """
-        remarks = (f.remark(split, [name_of(row) for row in f.example]) for f in self.findings)
-        return tuple(remark for remark in remarks if remark is not None)
+        return tuple(line for f in self.findings for line in f.remarks(split, [name_of(row) for row in f.example]))
 
     @classmethod
     def recorded(cls, provenance: Mapping[str, object], rows: int) -> DataHealth | None:
@@ -130,17 +68,72 @@ class DataHealth(BaseModel):
         return found if all(row < rows for finding in found.findings for row in finding.example) else None
 
 
-def examine(index: RowIndex, ids: Sequence[bytes]) -> DataHealth:
-    """Look for all that can be odd about the rows of a set, read block by block.
+def examine(index: RowIndex, content: Content, decoded: DecodedImages | None = None) -> DataHealth:
+    """Look for all that can be odd about the rows of a set; embeddings are read block by block.
 
     Parameters
     ----------
     index : RowIndex
-        Has a row for each id.
-    ids : sequence of bytes
-        Sample ids, in the order of the set.
+        Has a row for each sample id.
+    content : Content
+        The rows of the split.
+    decoded : DecodedImages, optional
+        What was seen of the images.
     """
-    return DataHealth(shared_embeddings=find_shared(index, ids))
+    return DataHealth(
+        shared_embeddings=find_shared(index, content.ids),
+        decoded_images=decoded,
+        repeated_images=find_repeated(content.ids, content.labels),
+        class_sizes=sizes_of_classes(content.labels, content.spec.classes),
+    )
+
+
+def find_repeated(ids: Sequence[bytes], labels: Targets) -> RepeatedImages:
+    """Count the rows that repeat an image.
+
+    Examples
+    --------
+    >>> find_repeated([b"a", b"b", b"a"], np.array([0, 0, 1]))
+    RepeatedImages(of=3, repeated=1, contradicted=2, example=(0, 2))
+    """
+    rows: dict[bytes, list[int]] = {}
+    for row, sample_id in enumerate(ids):
+        rows.setdefault(sample_id, []).append(row)
+    groups = [group for group in rows.values() if len(group) > 1]
+    differing = [group for group in groups if (labels[group] != labels[group[0]]).any()]
+    example: tuple[int, ...] = ()
+    if differing:
+        first = differing[0]
+        other = next(row for row in first if (labels[row] != labels[first[0]]).any())
+        example = first[0], other
+    elif groups:
+        example = groups[0][0], groups[0][1]
+    return RepeatedImages(
+        of=len(ids),
+        repeated=len(ids) - len(rows),
+        contradicted=sum(map(len, differing)),
+        example=example,
+    )
+
+
+def sizes_of_classes(labels: Targets, classes: Sequence[str]) -> ClassSizes:
+    """Count the rows of each class.
+
+    Examples
+    --------
+    >>> sizes_of_classes(np.array([0, 0, 2]), ["cat", "dog", "owl"])
+    ClassSizes(of=3, empty=1, smallest=1, largest=2, missing=('dog',))
+    """
+    counts = labels.sum(axis=0, dtype=np.int64) if labels.ndim == 2 else np.bincount(labels, minlength=len(classes))
+    there = counts[counts > 0]
+    missing = [classes[i] for i in np.flatnonzero(counts == 0)[:_MOST_NAMED]]
+    return ClassSizes(
+        of=len(classes),
+        empty=int((counts == 0).sum()),
+        smallest=int(there.min(initial=there.max(initial=0))),
+        largest=int(there.max(initial=0)),
+        missing=tuple(missing),
+    )
 
 
 def find_shared(index: RowIndex, ids: Sequence[bytes]) -> SharedEmbeddings:

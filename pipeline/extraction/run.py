@@ -21,9 +21,9 @@ from ..encoders.base import Encoder
 from ..makers import about_name, this_machine
 from ..options import ExtractionOptions
 from ..provenance import provenance
-from .again import Comparison
 from .content import Content, content_of
 from .differences import explain_dataset
+from .findings import DecodedImages
 from .health import DataHealth, examine
 from .opening import Data
 from .planner import Target
@@ -33,7 +33,17 @@ from .split_run import Settings, SplitRun
 
 _MOST_REMOVALS = 8
 """How often in a row an extraction may find that rows which it reuses were removed."""
-_PACKAGES = ("torch", "torchvision", "open_clip_torch", "timm", "numpy", "pillow", "zarr")
+_PACKAGES = (
+    "torch",
+    "torchvision",
+    "open_clip_torch",
+    "timm",
+    "numpy",
+    "pillow",
+    "pillow-heif",
+    "pillow-avif-plugin",
+    "zarr",
+)
 """Whose versions are recorded with a set."""
 
 
@@ -114,10 +124,9 @@ class ExtractionRun:
         for note in self._unused() if run.encoded else ():
             self.reporter.note(note)
         me = this_machine(samples, self.data.source)
-        extracted = [
-            self._seal(target, split, content, run, check, me)
-            for target, check in zip(self.targets, run.checks, strict=True)
-        ]
+        extracted = [self._seal(target, split, content, run, me) for target in self.targets]
+        for remark in dict.fromkeys(remark for e in extracted for remark in e.remarks):
+            self.reporter.note(remark)
         # A folder without options is listed again by stat calls; all else had to be opened, which `probe` must not do.
         name = self._name(self.targets[0], split)
         source = self.data.source
@@ -141,18 +150,15 @@ class ExtractionRun:
                 f"that is not trusted. To trust it: {origin.remedy(self.store.url)}"
             )
 
-    def _seal(
-        self, target: Target, split: Split, content: Content, run: SplitRun, check: Comparison, me: Maker
-    ) -> ExtractedSet:
-        """Seal and name the set of one target; say what is odd about it."""
-        health = self._health(target, content)
+    def _seal(self, target: Target, split: Split, content: Content, run: SplitRun, me: Maker) -> ExtractedSet:
+        """Seal and name the set of one target."""
+        check = run.checks[target.encoder_id]
+        health = self._health(target, content, run.looks.summary())
         reused = reused_rows(target.index, content.ids, run.units)
         odd = check.remark(made_with(reused, self.settings.made_by))
         remarks = (*health.remarks(split.name, content.name_of), *([odd] if odd else []))
-        for remark in remarks:
-            self.reporter.note(remark)
         name = self._name(target, split)
-        more = {"encoded": run.encoded, "reused": reused, "checked": check.recorded, **health.model_dump(mode="json")}
+        more = {"encoded": run.encoded, "reused": reused, "checked": check.recorded, **health.document}
         feature_set = self._sealed(target, content, name, more, me)
         return ExtractedSet(
             set=feature_set.id,
@@ -170,7 +176,7 @@ class ExtractionRun:
             remarks=remarks,
         )
 
-    def _health(self, target: Target, content: Content) -> DataHealth:
+    def _health(self, target: Target, content: Content, decoded: DecodedImages | None) -> DataHealth:
         """Return what is odd about a set; if the store has it already, what was found then."""
         set_ = set_id(target.encoder_id, content.spec.id)
         with suppress(CryoprobeError):  # there is none yet, or it is damaged and will be made again
@@ -178,7 +184,7 @@ class ExtractionRun:
             known = DataHealth.recorded(manifest.provenance.document, manifest.rows)
             if known is not None:
                 return known
-        return examine(target.index, content.ids)
+        return examine(target.index, content, decoded)
 
     def _name(self, target: Target, split: Split) -> Name:
         asked = self.asked
@@ -187,7 +193,7 @@ class ExtractionRun:
             dataset=self.data.name,
             split=split.name,
             tap=target.spec.tap,
-            image_size=asked.image_size,
+            **asked.pixels,
             limit=asked.limit,
             limit_seed=None if asked.limit is None else asked.limit_seed,
             precision=target.spec.precision,

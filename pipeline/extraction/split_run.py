@@ -14,7 +14,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from itertools import groupby
 from typing import TYPE_CHECKING, NamedTuple
@@ -29,10 +29,11 @@ from ...stores.local.sample_index import SampleIndex
 from ...stores.store import FailedSample, Rows, Store, sample_array
 from ..datasets.base import Advising, Split, UndecodableImage
 from ..encoders.base import Encoder
-from ..encoders.embedding import NOT_USABLE, advice_on_all, encode_images, load_image, named_failures
+from ..encoders.embedding import NOT_USABLE, ImageLoader, advice_on_all, encode_images, named_failures
 from ..passing import patiently
 from ..stopping import Interrupts
-from .again import Comparison, compare
+from .again import Again, Comparison, compare
+from .looks import Looks
 from .planner import Plan, Planner, Target
 from .sample_ids import Identifier
 from .unsealed import Unsealed
@@ -65,6 +66,8 @@ class Settings:
         Failures that are tolerated.
     made_by : mapping
         The versions and the device, recorded with what is encoded.
+    max_pixels : int or None
+        Images of more are refused; None for the usual limit.
     """
 
     batch_size: int
@@ -72,6 +75,7 @@ class Settings:
     unit_rows: int
     max_bad: int
     made_by: Mapping[str, JsonValue]
+    max_pixels: int | None = None
 
 
 class _Job(NamedTuple):
@@ -112,8 +116,10 @@ class SplitRun:
         By row of the split.
     units : set of str
         Ids of the units that this process sealed.
-    checks : list of Comparison
-        For each target, how rows that the store had compare with what their images are encoded to now.
+    checks : dict of str to Comparison
+        By the encoder id of the target: how rows that the store had compare with what their images are encoded to now.
+    looks : Looks
+        What the images looked like that this process decoded.
     """
 
     def __init__(
@@ -131,7 +137,9 @@ class SplitRun:
         self.failed: dict[int, FailedSample] = {}
         self._split = split
         self._encoder = encoder
-        self._preprocessing = targets[0].spec.preprocessing
+        preprocessing = targets[0].spec.preprocessing
+        self.looks = Looks(preprocessing)
+        self._images = ImageLoader(encoder, preprocessing, settings.max_pixels, self.looks.see)
         self._targets = targets
         self._store = store
         self._samples = samples
@@ -142,7 +150,7 @@ class SplitRun:
         self._undecodable: dict[bytes, str] = {}
         self._unsealed = Unsealed(store, targets, settings.made_by)
         self.units = self._unsealed.units
-        self.checks: list[Comparison] = []
+        self.checks: dict[str, Comparison] = {}
         self._ended: list[Plan] = []
         self._interrupts = Interrupts()
 
@@ -240,7 +248,7 @@ class SplitRun:
             yield from (_Job(plan, sample_id, row) for sample_id, row in plan.rows.items())
             yield _Job(plan)
 
-    def _encode_some_again(self, planner: Planner) -> list[Comparison]:
+    def _encode_some_again(self, planner: Planner) -> dict[str, Comparison]:
         """Encode a few of the rows that the store had, and compare: at most one in fifty, and 32."""
         found = planner.found
         images = []
@@ -248,18 +256,14 @@ class SplitRun:
             sample_id = planner.ids[row]
             with suppress(OSError, UndecodableImage):  # it could be read when it was stored
                 if sample_id is not None:
-                    images.append((row, sample_id, self._read_again(row, sample_id, self._split.describe(row))))
-        checks = []
+                    images.append(Again(row, sample_id, self._read_again(row, sample_id, self._split.describe(row))))
+        loader = replace(self._images, see=None)
+        batch_size, checks = self._settings.batch_size, {}
         for target in self._targets:
-            foreign = [image for image in images if not self._is_own(target, image[1])]
-            stored = target.index.gather([i for _, i, _ in foreign]).embeddings if foreign else np.empty((0, 1))
-            raw = [(row, raw) for row, _, raw in foreign]
-            checks.append(compare(self._encoder, target.spec, self._split, raw, stored, self._settings.batch_size))
+            others = [i for i in images if target.index.sources([i.sample])[0].id not in self.units]
+            stored = target.index.gather([i.sample for i in others]).embeddings if others else np.empty((0, 1))
+            checks[target.encoder_id] = compare(loader, target.spec, self._split, others, stored, batch_size)
         return checks
-
-    def _is_own(self, target: Target, sample_id: bytes) -> bool:
-        (source,) = target.index.sources([sample_id])
-        return source.id in self.units
 
     def _decode(self, job: _Job) -> _Decoded:
         if job.sample is None:
@@ -274,7 +278,7 @@ class SplitRun:
         except UndecodableImage as e:
             return _Decoded(job, error=str(e))
         try:
-            return _Decoded(job, load_image(self._encoder, self._preprocessing, self._split.decode, raw, what))
+            return _Decoded(job, self._images.load(self._split.decode, raw, what))
         except UndecodableImage as e:
             return _Decoded(job, error=str(e))
 

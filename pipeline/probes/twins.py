@@ -1,13 +1,14 @@
-"""Rows with identical features: how many there are, and whether their labels contradict each other."""
+"""Rows with identical features: how many there are, whether their labels contradict, and which part has another's."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from ...arrays import Indices
+from ...arrays import Indices, Mask
 from .labelled_features import FeatureRows, LabelledFeatures, blocks_of
 
 _WORTH_SAYING = 0.01
@@ -79,12 +80,37 @@ def twin_warnings(part: LabelledFeatures, *, ordered: bool) -> list[str]:
     return warnings
 
 
+def known_rows(part: LabelledFeatures, others: Sequence[LabelledFeatures]) -> Mask:
+    """Return which rows of a part, [n], have the very features of a row of other parts.
+
+    Examples
+    --------
+    >>> train = LabelledFeatures(np.eye(3, dtype=np.float32), np.array([0, 1, 2]))
+    >>> test = LabelledFeatures(np.array([[0, 1, 0], [0, 1, 1]], np.float32), np.array([1, 1]))
+    >>> known_rows(test, [train])
+    array([ True, False])
+    """
+    columns = _first_columns(part.x)
+    own, theirs = _hashes(part.x, columns), [_hashes(other.x, columns) for other in others]
+    known = np.isin(own, np.concatenate(theirs))
+    if known.any():
+        alike = [np.flatnonzero(np.isin(first, own)) for first in theirs]
+        whole = [_hashes(other.x[rows]) for other, rows in zip(others, alike, strict=True) if rows.size]
+        rows = np.flatnonzero(known)
+        known[rows] = np.isin(_hashes(part.x[rows]), np.concatenate(whole))
+    return known
+
+
+def _first_columns(x: FeatureRows) -> Indices:
+    return np.unique(np.linspace(0, x.shape[1] - 1, _FIRST_COLUMNS).astype(np.int64))
+
+
 def _digests(x: FeatureRows) -> npt.NDArray[np.uint64]:
     """Return a number for each row, [n], that rows share if they have the same features.
 
     Some columns are looked at first: only rows that agree in these can be identical.
     """
-    found = _hashes(x, np.unique(np.linspace(0, x.shape[1] - 1, _FIRST_COLUMNS).astype(np.int64)))
+    found = _hashes(x, _first_columns(x))
     _, group, counts = np.unique(found, return_inverse=True, return_counts=True)
     alike = np.flatnonzero(counts[group] > 1)
     if alike.size:

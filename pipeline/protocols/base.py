@@ -51,6 +51,12 @@ class Transform:
     crop: int
     interpolation: str | None = None
 
+    @property
+    def options(self) -> dict[str, str | int]:
+        """The options of `extract` that prepare images so."""
+        by = {} if self.interpolation is None else {"interpolation": self.interpolation}
+        return {"resize": self.resize, "crop": self.crop, **by}
+
     def remark(self, preprocessing: Mapping[str, Any] | None) -> str | None:
         """Say how the images of a set were brought to their size, if that is not this; None where it is.
 
@@ -60,7 +66,8 @@ class Transform:
             Of the set's encoder (`specs.Preprocessing`).
         """
         filtered = f", {self.interpolation}" if self.interpolation else ""
-        published = f"resize {self.resize}, crop {self.crop}{filtered}"
+        asked = " ".join(f"--{option} {value}" for option, value in self.options.items())
+        published = f"resize {self.resize}, crop {self.crop}{filtered} (extract {asked})"
         try:
             stored = preprocessing or {}
             height, width = (int(side) for side in stored["image_size"])

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 
 from ...amounts import count
 from ...stores.store import Origin, Store
+from .joined_sets import stored_parts
 from .result import Trial, check_stored
 from .sets import TrialSets
 
@@ -36,10 +37,11 @@ class Answers:
 
 def origins_of(store: Store, sets: TrialSets) -> dict[str, dict[str, str]]:
     """Return for each part whose set is not trusted where it came from, and the checksum of its manifest."""
-    found = {}
+    found: dict[str, dict[str, str]] = {}
     for part, value in sets.stored():
-        if (origin := store.origin_of(value)) is not None:
-            found[part] = {"from": origin.place, "manifest": value.manifest.checksum}
+        for one in stored_parts(value):
+            if (origin := store.origin_of(one)) is not None:
+                found.setdefault(part, {"from": origin.place, "manifest": one.manifest.checksum})
     return found
 
 

@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import shlex
+
+from ...stores.format.names import Name, spelled
+from ..joined_taps import taps_in
 from ..probes import Draw
 from .plan import TrialPlan, prescribed_tap
 from .sets import HeldOut, TrialSets
+
+_RESIZING = ("resize", "crop", "interpolation")
 
 
 def departures(plan: TrialPlan, sets: TrialSets, draw: Draw) -> list[str]:
@@ -32,6 +38,30 @@ def departures(plan: TrialPlan, sets: TrialSets, draw: Draw) -> list[str]:
     elif sets.val is not None and protocol.validation == "held":
         said.append(f"chosen on the split {sets.val.split}, and not on a share of train")  # --finetune-dataset
     return said + _another_tap(plan, sets)
+
+
+def as_published(plan: TrialPlan, sets: TrialSets) -> list[str]:
+    """Return the command that extracts images as the protocol prescribes, if these were prepared otherwise."""
+    transform = None if plan.published is None else plan.published.transform
+    encoder = sets.train.manifest.encoder
+    if transform is None or "train" not in sets.names or encoder.get("family") not in ("timm", "open_clip"):
+        return []
+    if transform.remark(encoder.get("preprocessing")) is None:
+        return []
+    name: Name = sets.names["train"].name
+    kept = {option: v for option, v in name.options.items() if option not in ("image-size", *_RESIZING)}
+    options = {
+        "split": ",".join(named.name.split for named in sets.names.values()),
+        "tap": ",".join(taps_in(name.tap)),
+        **kept,
+        **transform.options,
+    }
+    words = ["cryoprobe", "extract", "--model", name.model, "--dataset", name.dataset, "--store", sets.train.home]
+    for option, value in options.items():
+        words += [f"--{option}"] if value is True else [f"--{option}", str(value)]
+    return [
+        f"images as {plan.protocol} prescribes: {shlex.join(words)}\n  and then probe with {spelled(transform.options)}"
+    ]
 
 
 def _another_tap(plan: TrialPlan, sets: TrialSets) -> list[str]:

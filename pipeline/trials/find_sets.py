@@ -10,8 +10,10 @@ from ...stores.feature_set import FeatureSet
 from ...stores.format.names import NamedSet
 from ...stores.store import Store
 from ..datasets.base import ALL
+from ..joined_taps import taps_in
 from ..options import SetOptions
 from . import contents, meaning
+from .joined_sets import joined, opened
 from .plan import TrialPlan, prescribed_tap
 from .query import FeatureQuery, command, not_extracted, options_of
 from .sets import HeldOut, TrialSets, ValidationRule
@@ -40,7 +42,13 @@ def find_sets(store: Store, asked: SetOptions, plan: TrialPlan) -> TrialSets:
         if asked.test is not None:
             raise BadInput("--test goes with --train; by name it is --test-split.", key="test")
         query = FeatureQuery.of(asked, tap=asked.tap or prescribed_tap(plan, asked.model))
-        return by_name(store, query, asked.train_split, asked.test_split, rule)
+        taps = taps_in(query.tap or "")
+        if len(taps) == 1 or any(n.name.tap == query.tap for n in store.find(model=query.model)):
+            return by_name(store, query, asked.train_split, asked.test_split, rule)
+        if len(set(taps)) < len(taps) or not all(taps):
+            raise BadInput(f"--tap {query.tap} does not name several taps.", hint="Such as cls+patch_mean.", key="tap")
+        each = [query.model_copy(update={"tap": tap}) for tap in taps]
+        return joined([by_name(store, one, asked.train_split, asked.test_split, rule) for one in each])
     if asked.model is not None or asked.dataset is not None or asked.train is None:
         raise BadInput(
             "A probe needs either a model and a data set, or a train set.",
@@ -78,12 +86,12 @@ def _part_by_id(store: Store, text: str) -> FeatureSet | HeldOut:
         return HeldOut(fraction)
     if _number(text) is not None and not set(text.lower()) <= set("0123456789abcdef"):
         raise BadInput(f"{text} is neither the id of a set nor a fraction between 0 and 1.", found=text)
-    return store.open(text)
+    return opened(store, text)
 
 
 def by_id(store: Store, train: str, test: str | None, rule: ValidationRule) -> TrialSets:
     """Find sets by their ids; what chooses, and `test` too, may be a fraction of train."""
-    train_set = store.open(train)
+    train_set = opened(store, train)
     test_set = HOLDOUT if test is None else _part_by_id(store, test)
     val = rule.held_out if rule.asked is None else _part_by_id(store, rule.asked)
     doubts = () if test is not None else (_held_out(f"set {train_set.id[:12]}", "--test"),)

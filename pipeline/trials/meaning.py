@@ -16,6 +16,7 @@ from ...stores.format.names import Name, NamedSet
 from ...stores.store import Origin, Store
 from ..datasets import canonical_name
 from ..encoders import default_tap, file_sha256
+from ..options import PixelOptions
 from .contents import seen
 from .query import FeatureQuery, listed_with_ids, options_of
 
@@ -38,7 +39,7 @@ def candidates(store: Store, query: FeatureQuery) -> Meant:
     of_model = store.find(
         model=query.model,
         tap=query.tap,
-        image_size=query.image_size,
+        **query.pixels,
         limit=query.limit,
         checkpoint=None if query.checkpoint is None else file_sha256(query.checkpoint),
         untrained=query.untrained,
@@ -135,7 +136,7 @@ def _options(name: Name) -> Name:
 def _is_default(options: Name, query: FeatureQuery) -> bool:
     """Return whether every option that was not given is the default one."""
     return (
-        (query.image_size is not None or options.image_size is None)
+        all(name in query.pixels or getattr(options, name) is None for name in PixelOptions.model_fields)
         and (query.limit is not None or options.limit is None)
         and (query.checkpoint is not None or options.checkpoint is None)
         and options.limit_seed is None
@@ -149,7 +150,7 @@ def _several(store: Store, query: FeatureQuery, fitting: Sequence[NamedSet], whi
     return Conflict(
         f"Several extractions of {query.model} on {query.dataset} in {store.url} fit, {which}:\n"
         f"  {listed_with_ids(fitting)}",
-        hint="Give the options of one of these (--tap, --image-size, --limit, --checkpoint), or its ids: "
+        hint="Give the options of one of these (--tap, --image-size, --resize … --limit, --checkpoint), or its ids: "
         "--train SET --test SET",
         key=query.dataset,
     )

@@ -12,7 +12,7 @@ from ..options import ProbeOptions, SetOptions
 from ..probes import Draw, make_estimator
 from ..saved import check_savable, check_writable
 from ..tasks import Task
-from .departures import departures
+from .departures import as_published, departures
 from .key import TrialKey, code_in, key_of
 from .plan import VAL_FRACTION, TrialPlan, scored
 from .result import Asked, Probed
@@ -104,7 +104,11 @@ def plan_trials(plan: TrialPlan, sets: TrialSets, asked: ProbeOptions, where: Se
     named = where.dataset if where.train is None else None
     plan, about_metric = scored(plan, sets, named)
     code = code_in(plan)
-    notes += [*about_metric, *(f"{asked.probe} is fitted anew each time: {doubt}" for doubt in code.doubts)]
+    notes += [
+        *about_metric,
+        *as_published(plan, sets),
+        *(f"{asked.probe} is fitted anew each time: {doubt}" for doubt in code.doubts),
+    ]
     keys = [key_of(plan, sets, draw, seed, code) for draw in draws for seed in seeds]
     different = list({key.id: key for key in reversed(keys)}.values())[::-1]  # the first of the same
     if len(different) < len(keys):

@@ -12,12 +12,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ...arrays import Indices, SampleIds
+from ...arrays import Indices, Mask, SampleIds
 from ...class_names import almost, distinct, places_of, repeated
 from ...errors import BadInput
 from ...stores.feature_set import FeatureSet
 from ..probes.labelled_features import FeatureMatrix, LabelledFeatures, StoredRows
 from ..probes.sampling import Draw, draw_fraction, draw_shots, first_rows, stratified_holdout
+from ..probes.twins import known_rows
 from ..tasks import task_of
 from .sets import HeldOut, TrialSets
 
@@ -170,12 +171,19 @@ class TrialRows:
                 rows = first_rows(val.y, sampling.rows[1], seed)
                 val, val_samples = val.take(rows), val_samples[rows]
         if val is not None and val_samples is not None:
-            if seen := _shared(val_samples, samples):
+            if seen := int(_among(val_samples, samples).sum()):
                 warnings.append(f"{seen} of {len(val_samples)} validation images stand in train too")
             samples = np.concatenate([samples, val_samples])
-        in_train = _shared(test_samples, samples)
+        known = _among(test_samples, samples)
+        in_train = int(known.sum())
         if in_train:
             warnings.append(f"{in_train} of {len(test)} test images stand in the training data too")
+        alike = int((known_rows(test, [train] if val is None else [train, val]) & ~known).sum())
+        if alike:
+            warnings.append(
+                f"{alike} of {len(test)} test rows have the very embedding of a training row, though the files differ: "
+                "are they blank, damaged, or copies saved anew?"
+            )
         return TrialParts(train, val, test, warnings, in_train, remarks, held_out)
 
     def _few(
@@ -273,9 +281,9 @@ def _taken_whole(train: LabelledFeatures, shots: int) -> list[str]:
     return [f"{small} of {of} classes have fewer than {shots} training rows, and are taken whole"]
 
 
-def _shared(samples: SampleIds, others: SampleIds) -> int:
-    """Return how many of `samples` [n, 32] are among `others` [m, 32]."""
-    return int(np.isin(_as_void(samples), _as_void(others)).sum())
+def _among(samples: SampleIds, others: SampleIds) -> Mask:
+    """Return which of `samples` [n, 32] are among `others` [m, 32]."""
+    return np.isin(_as_void(samples), _as_void(others))
 
 
 def _as_void(samples: SampleIds) -> npt.NDArray[np.void]:

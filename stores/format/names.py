@@ -34,8 +34,10 @@ class Name(BaseModel):
     ----------
     model, dataset, split, tap : str
         As they are named on the command line; `dataset` with an absolute path where there is one.
-    image_size, limit, limit_seed : int or None
+    image_size, resize, crop, limit, limit_seed : int or None
         Options that were given.
+    interpolation, background : str or None
+        Options that were given; the colour as ``white``, ``black`` or ``#rrggbb``.
     precision, stored_dtype : str
     untrained : bool
     seed : int or None
@@ -51,6 +53,10 @@ class Name(BaseModel):
     split: str
     tap: str
     image_size: int | None = None
+    resize: int | None = None
+    crop: int | None = None
+    interpolation: str | None = None
+    background: str | None = None
     limit: int | None = None
     limit_seed: int | None = None
     precision: str = "fp32"
@@ -100,6 +106,10 @@ def options_in(name: Mapping[str, Any]) -> dict[str, Any]:
     checkpoint, precision, dtype = name.get("checkpoint"), name.get("precision"), name.get("stored_dtype")
     options = {
         "image-size": name.get("image_size"),
+        "resize": name.get("resize"),
+        "crop": name.get("crop"),
+        "interpolation": name.get("interpolation"),
+        "background": name.get("background"),
         "limit": name.get("limit"),
         "limit-seed": name.get("limit_seed"),
         "untrained": name.get("untrained"),
@@ -118,8 +128,11 @@ def spelled(options: Mapping[str, Any], between: str = " ") -> str:
     --------
     >>> spelled({"limit": 100, "untrained": True})
     '--limit 100 --untrained'
+    >>> spelled({"background": "#f0f0f0"})
+    "--background '#f0f0f0'"
     """
-    return between.join(f"--{option}" if value is True else f"--{option} {value}" for option, value in options.items())
+    words = {o: f" '{value}'" if str(value).startswith("#") else f" {value}" for o, value in options.items()}
+    return between.join(f"--{o}" if value is True else f"--{o}{words[o]}" for o, value in options.items())
 
 
 class Maker(BaseModel):

@@ -53,7 +53,7 @@ class Provenance(BaseModel):
     checked : JSON value
         How many of those rows were encoded again for a check, how many differed, and by how much at most.
     shared_embeddings : JSON value
-        How many different images have one embedding, see `pipeline.extraction.health`.
+        How many different images have one embedding, see `pipeline.extraction.health`, which records more.
     """
 
     model_config = ConfigDict(frozen=True, extra="allow")

@@ -315,7 +315,8 @@ def trial_on(backend: Backend, key: str, known: Container[str], moved: Container
         held = _held(backend, key)
         trial = read_json(held, key, LARGE)
         if is_trial(trial, key):
-            sets = [s for s in (trial.get(part) for part in ("train", "test", "val")) if isinstance(s, str)]
+            parts = [s for s in (trial.get(part) for part in ("train", "test", "val")) if isinstance(s, str)]
+            sets = [s for part in parts for s in part.split("+")]  # of several taps read as one
             if all(s in known for s in sets) and any(s in moved for s in sets):
                 return held.get(key)
     return None

@@ -7,6 +7,7 @@ import json
 import re
 import struct
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -24,8 +25,10 @@ import cryoprobe
 from cryoprobe.pipeline.datasets import load_dataset
 from cryoprobe.pipeline.datasets.base import UndecodableImage
 from cryoprobe.pipeline.datasets.images import decode_file, encode_image, encode_pixels, identified
+from cryoprobe.pipeline.datasets.pixel_limit import at_most
 from cryoprobe.pipeline.encoders import Encoder
-from cryoprobe.pipeline.extraction.health import DataHealth, SharedEmbeddings
+from cryoprobe.pipeline.extraction.findings import SharedEmbeddings
+from cryoprobe.pipeline.extraction.health import DataHealth
 
 SIDE = 64
 Y, X = np.mgrid[:SIDE, :SIDE]
@@ -548,21 +551,121 @@ def test_odd_images(encoder: Encoder, store: Path, tmp_path: Path) -> None:
         "7 of 67 different images of split 'all' have one and the same embedding, such as a/drawing0.png and "
         "a/drawing1.png. Are they blank, transparent or clipped?"
     )
-    assert (done.rows, done.shared, done.remarks) == (68, 7, (remark,))
-    assert remark in notes.said
-    assert cryoprobe.summary([done])["remarks"] == [remark]
+    assert (done.rows, done.shared) == (68, 7)
+    shared, transparent, plain, repeated = done.remarks
+    assert shared == remark
+    assert transparent.startswith(
+        "7 of the 67 images that this run decoded (split 'all') have transparent pixels, such as a/drawing0.png and "
+        "a/drawing1.png. The conversion to RGB drops that"
+    )
+    assert plain.startswith("7 of the 67 images that this run decoded (split 'all') are of one colour")
+    assert repeated == (
+        "1 of 68 rows of split 'all' repeat the image of an earlier row; 2 have an image that has several labels, "
+        "such as a/drawing0.png and b/drawing0 again.png."
+    )
+    assert set(done.remarks) <= set(notes.said)
+    assert cryoprobe.summary([done])["remarks"] == list(done.remarks)
+    shown = json.loads(run("show", done.set[:12], "--store", store, "--json").stdout)["provenance"]
+    kept = {finding: shown[finding] for finding in ("decoded_images", "repeated_images", "class_sizes")}
+    assert [kept["decoded_images"][field] for field in ("of", "transparent", "plain", "rotated")] == [67, 7, 7, 0]
+    assert [kept["repeated_images"][field] for field in ("of", "repeated", "contradicted")] == [68, 1, 2]
+    assert [kept["class_sizes"][field] for field in ("of", "empty", "smallest", "largest")] == [2, 0, 31, 37]
+    assert "  decoded_images:\n" in run("show", done.set[:12], "--store", store).stdout
     (again,) = cryoprobe.extract(encoder, f"folder:{data}", store)
-    assert (again.encoded, again.shared, again.remarks) == (0, 7, (remark,))
+    assert (again.encoded, again.shared, again.remarks) == (0, 7, done.remarks)
     (part,) = cryoprobe.extract(encoder, f"folder:{data}", store, limit=40)
     assert part.encoded == 0
     assert part.shared >= 2
+    assert not any("decoded" in line for line in part.remarks)  # the rows are reused, and nobody looked
+
+
+def test_odd_images_on_white_are_told_apart(store: Path, tmp_path: Path) -> None:
+    data, twins = tmp_path / "data", tmp_path / "twins"
+    for i in range(3):  # black wherever a viewer sees anything
+        alpha = np.zeros((24, 24), np.uint8)
+        alpha[4 * i : 4 * i + 12, 4:20] = 255
+        put(data, {f"a/cut{i}.png": saved(Image.fromarray(np.dstack([np.zeros((24, 24, 3), np.uint8), alpha])), "PNG")})
+        put(twins, {f"a/cut{i}.png": saved(Image.fromarray(255 - alpha).convert("RGB"), "PNG")})
+    options: dict[str, Any] = {"model": "timm:test_vit", "untrained": True, "image_size": 32, "store": store}
+    (plain,) = cryoprobe.extract(dataset=f"folder:{data}", **options)
+    (white,) = cryoprobe.extract(dataset=f"folder:{data}", background="white", **options)
+    (twin,) = cryoprobe.extract(dataset=f"folder:{twins}", background="#FFFFFF", **options)
+    assert (plain.shared, white.shared, white.remarks) == (3, 0, ())
+    assert any("--background white" in remark for remark in plain.remarks)
+    opened = cryoprobe.open_store(store)
+    np.testing.assert_array_equal(opened.open(white.set).load()[0], opened.open(twin.set).load()[0])
+
+
+def test_odd_images_turned_or_of_unequal_classes(encoder: Encoder, store: Path, tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    write_images(data, {"a": 20, "b": 1})
+    exif = Image.Exif()
+    exif[274] = 8
+    put(data, {"a/turned.jpg": saved(Image.new("RGB", (40, 30), (9, 90, 200)), "JPEG", exif=exif)})
+    (done,) = cryoprobe.extract(encoder, f"folder:{data}", store)
+    assert any("have an EXIF rotation" in line and "a/turned.jpg" in line for line in done.remarks)
+    assert "The 2 classes of split 'all' have 1 to 21 rows." in done.remarks
+
+
+# Files that are no images, and images that are large
+
+
+def test_heic_bomb(store: Path, tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    write_images(data, {"a": 2, "b": 2})
+    named = {
+        "a/IMG_0001.HEIC": (b"\0\0\0\x24ftypheic\0\0\0\0mif1heic" + bytes(200), "pip install pillow-heif"),
+        "a/x.jxl": (bytes.fromhex("ff0a") + bytes(100), "a JPEG XL image"),
+        "a/logo.svg": (b'<svg xmlns="http://www.w3.org/2000/svg" width="10" height="10"/>', "an SVG drawing"),
+        "b/DSC1.ARW": (b"II*\0\x08\0\0\0" + bytes(200), "a camera's raw image"),
+        "b/page.html.jpg": (b"<!DOCTYPE html><html>403 Forbidden</html>", "a web page (HTML)"),
+        "b/pointer.png": (b"version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 12345\n", "git lfs pull"),
+    }
+    put(data, {name: raw for name, (raw, _) in named.items()})
+    words = ["extract", "--model", "timm:test_vit", "--untrained", "--image-size", "32", "--store", store]
+    refused = run(*words, "--dataset", f"folder:{data}", code=2).stderr
+    for name, (_, said) in named.items():
+        (line,) = [line for line in refused.splitlines() if line.startswith(f"  {name}: ")]
+        assert said in line
+    done = json.loads(run(*words, "--dataset", f"folder:{data}", "--max-bad", "6", "--json").stdout)
+    assert (done["rows"], done["failed"]) == (4, 6)
+
+
+def test_heic_bomb_above_the_limit(store: Path, tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    write_images(data, {"a": 2, "b": 2})
+    put(data, {"b/scan.png": saved(Image.new("L", (300, 200), 128), "PNG")})
+    put(data, {"b/long.png": saved(Image.new("L", (2, 900), 128), "PNG")})  # 33 x 14850 when it is resized
+    words = ["extract", "--model", "timm:test_vit", "--untrained", "--image-size", "32", "--store", store]
+    words += ["--dataset", f"folder:{data}"]
+    refused = run(*words, "--max-pixels", "59999", code=2).stderr
+    assert "b/scan.png: is too large: 300 x 200 pixels, the limit is 59999" in refused
+    assert "b/long.png: is too long" in refused
+    assert refused.count("--max-pixels sets another limit") == 2
+    bounded = json.loads(run(*words, "--max-pixels", "500000", "--json").stdout)
+    usual = json.loads(run(*words, "--json").stdout)
+    assert (bounded["set"], bounded["rows"], usual["encoded"]) == (usual["set"], 6, 0)
+
+
+def test_a_limit_holds_for_one_run_and_its_threads_alone() -> None:
+    raw = saved(Image.new("L", (300, 200)), "PNG")
+    with at_most(100), pytest.raises(UndecodableImage, match="limit is 100"):
+        decode_file(raw)
+    with ThreadPoolExecutor(1) as pool, at_most(100):
+        assert pool.submit(decode_file, raw).result().size == (300, 200)
+    assert decode_file(raw).size == (300, 200)
+    deep = saved(Image.fromarray(np.full((20, 30), 60000, np.uint16)), "TIFF")
+    with at_most(10):
+        assert identified(deep) != deep  # an id does not depend on the limit
 
 
 def test_images_that_an_encoder_tells_apart_are_not_remarked(encoder: Encoder, store: Path, tmp_path: Path) -> None:
     files = write_images(tmp_path / "data", {"a": 5, "b": 5})
     (tmp_path / "data" / "a" / "copy.png").write_bytes(files[0].read_bytes())
     (done,) = cryoprobe.extract(encoder, f"folder:{tmp_path / 'data'}", store)
-    assert (done.rows, done.shared, done.remarks) == (11, 0, ())
+    assert (done.rows, done.shared) == (11, 0)
+    (remark,) = done.remarks
+    assert remark.startswith("1 of 11 rows of split 'all' repeat the image of an earlier row, such as a/")
 
 
 @pytest.mark.parametrize(
@@ -578,14 +681,14 @@ def test_images_that_an_encoder_tells_apart_are_not_remarked(encoder: Encoder, s
     ],
 )
 def test_when_shared_embeddings_are_remarked(of: int, shared: int, largest: int, said: str | None) -> None:
-    remark = SharedEmbeddings(of=of, shared=shared, largest=largest).remark("train", ())
-    assert (remark is None) == (said is None)
-    assert said is None or re.search(said, str(remark))
+    remarks = SharedEmbeddings(of=of, shared=shared, largest=largest).remarks("train")
+    assert len(remarks) == (said is not None)
+    assert said is None or re.search(said, remarks[0])
 
 
 def test_findings_on_data_are_read_back_from_a_sets_provenance() -> None:
     health = DataHealth(shared_embeddings=SharedEmbeddings(of=10, shared=4, largest=4, example=(2, 7)))
-    written = json.dumps(health.model_dump(mode="json"))
+    written = json.dumps(health.document)
     assert written == '{"shared_embeddings": {"of": 10, "shared": 4, "largest": 4, "example": [2, 7]}}'
     assert DataHealth.recorded({**json.loads(written), "host": "a"}, rows=8) == health
     assert DataHealth.recorded(json.loads(written), rows=7) is None

@@ -322,6 +322,9 @@ PLANTED: dict[str, Callable[[World], Any]] = {
     "random weights of another seed": _untrained(1),
     "another architecture": _other_architecture,
     "image size": _option(image_size=48),
+    "resize and crop": _option(image_size=None, resize=36, crop=32),
+    "the filter of the resizing": _option(interpolation="nearest"),
+    "what transparent pixels are laid on": _option(background="white"),
     "tap": _option(taps=["cls"]),
     "stored dtype": _option(stored_dtype="float32"),
     "a part of the rows": _option(limit=4),
@@ -383,6 +386,7 @@ HARMLESS: dict[str, Callable[[World], Any]] = {
     ),
     "a limit beyond all rows": _option(limit=1000),
     "how many samples may fail": _option(max_bad=3),
+    "how many pixels images may have": _option(max_pixels=100_000),
     "another file in another split": lambda w: (w.folder / "test" / "crow" / "0.png").unlink(),
     "a class name in another normal form": _nfd,
 }
@@ -411,6 +415,7 @@ FIELDS: dict[str, dict[str, Any]] = {
             "mean": (0.5, 0.5, 0.5),
             "std": (0.5, 0.5, 0.5),
             "color_mode": "RGB, converted before resize and crop",
+            "background": "white",
         }.items()
     },
     "preprocessing: a field of its own": {

@@ -258,6 +258,14 @@ def test_tolerated_images_are_left_out_and_named(train: Train, images: Path) -> 
     assert notes.done == 41
 
 
+def test_images_above_a_limit_that_is_given_are_bad(train: Train, images: Path) -> None:
+    path, *_ = train()
+    first = sorted(images.rglob("*.png"))[0]
+    assert len(predicted(path, first, max_pixels=24 * 24)) == 1
+    with pytest.raises(cryoprobe.BadInput, match=r"24 x 24 pixels, the limit is 575: .*--max-pixels"):
+        predicted(path, first, max_pixels=24 * 24 - 1)
+
+
 def test_an_image_whose_embedding_is_not_finite_is_bad(train: Train, images: Path, encoder: Encoder) -> None:
     class Odd:
         """Breaks on dark images."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import importlib
 import json
 import sys
@@ -171,7 +172,23 @@ def test_test_images_that_stand_in_train_are_counted(opened: Store) -> None:
     result = cryoprobe.probe(opened, **BY_NAME, C=[1.0])
     assert result["test_in_train"] == 7
     assert "7 of 60 test images stand in the training data too" in result["warnings"]
+    assert not any("very embedding" in warning for warning in result["warnings"])  # said already
     assert cryoprobe.probe(opened, **BY_NAME, C=[1.0])["test_in_train"] == 7  # with a cached result too
+
+
+@pytest.mark.parametrize("options", [{}, {"val_split": 0.2, "C": [1.0, 2.0]}, {"protocol": "dinov2-knn", "C": ()}])
+def test_test_rows_with_the_embedding_of_a_training_row_are_warned_of(opened: Store, options: dict[str, Any]) -> None:
+    x, y = rows(150, 0)
+    test_x, test_y = rows(60, 1)
+    test_x[:7], test_y[:7] = x[10:17], y[10:17]
+    ids = [bytes([3, i]) + bytes(30) for i in range(60)]
+    ids[0] = hashlib.sha256(np.ascontiguousarray(x)[10].tobytes()).digest()  # the same file as in train
+    put_set(opened, x, y, classes=CLASSES, split="train")
+    put_set(opened, test_x, test_y, classes=CLASSES, split="test", ids=ids)
+    result = cryoprobe.probe(opened, **{**BY_NAME, "C": [1.0], **options})
+    assert result["test_in_train"] == 1
+    (warning,) = [warning for warning in result["warnings"] if "very embedding" in warning]
+    assert warning.startswith("6 of 60 test rows have the very embedding of a training row, though the files differ")
 
 
 def test_validation_images_count_as_training_data(split: Store) -> None:
