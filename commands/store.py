@@ -65,12 +65,16 @@ def show(
     as_json: Json = False,
 ) -> None:
     """Show everything about a feature set, or about a trial."""
-    from .printing import console, row_tables, trial_tables
+    from .printing import console
 
     looked_at = opened(store, sources)
     if samples or limit is not None:
+        from .printing import row_tables
+
         row_tables.samples(looked_at.open(which).samples(row_tables.first(samples, limit)), as_json=as_json)
     elif looked_at.kind_of(which) == "trial":
+        from .printing import trial_tables
+
         trial = cryoprobe.trial(looked_at, which)
         if as_json:
             console.out(json.dumps(trial.document))

@@ -10,10 +10,8 @@ from pydantic import BaseModel
 
 from ...amounts import count
 from ...errors import BadInput
-from ...pipeline.results import results
 from ...stores.format.pins_and_removals import Removal, RemovedTrial
 from ...stores.keys import id_in
-from . import trial_tables
 from .console import err, named_sets, out, table
 from .wording import came_from, remarks, shell, size, versions, when
 
@@ -148,6 +146,9 @@ def confirm_removal(store: Store, ids: Sequence[str], stdin: TextIO) -> None:
         names = {n.set: n for n in reversed(store.names())}
         named_sets([names[s] for s in found if s in names], more="a wider terminal, or `ls --json`, has all")
     if trials:
+        from ...pipeline.results import results
+        from . import trial_tables
+
         trial_tables.trials([t for t in results(store) if t.trial in trials])
     err(f"Remove {what} from {store.url}? [y/N] ")
     if stdin.readline().strip().lower() not in ("y", "yes"):
