@@ -112,7 +112,13 @@ CacheSize = Annotated[
         show_default=False,
     ),
 ]
-Checkpoint = Annotated[Path | None, typer.Option(help="Weights: .pt, .pth, .bin or .safetensors; never unpickled.")]
+Checkpoint = Annotated[
+    Path | None, typer.Option(help="Weights: .pt, .pth, .ckpt, .bin or .safetensors; never unpickled.")
+]
+CheckpointKey = Annotated[
+    str | None,
+    typer.Option(help="Which weights of that file, if several fit: model_ema, teacher.backbone …", metavar="KEY"),
+]
 ImageSize = Annotated[int | None, typer.Option(help="Side of the encoder's input in pixels, if not the model's own.")]
 DataRoot = Annotated[Path | None, typer.Option(help="Folder of torchvision's data sets.")]
 Layout = Annotated[

@@ -14,6 +14,7 @@ import cryoprobe
 from .base import (
     CacheSize,
     Checkpoint,
+    CheckpointKey,
     Data,
     DataRoot,
     DatasetPattern,
@@ -47,6 +48,7 @@ def extract(
         str, typer.Option(help="Taps, comma-separated, filled in one pass; the model's own by default.")
     ] = "",
     checkpoint: Checkpoint = None,
+    checkpoint_key: CheckpointKey = None,
     image_size: ImageSize = None,
     precision: Annotated[str, typer.Option(help="Arithmetic of the encoder.")] = "fp32",
     untrained: Annotated[bool, typer.Option("--untrained", help="Random weights, with --seed.")] = False,
@@ -76,6 +78,7 @@ def extract(
         splits=split_list(split),
         taps=split_list(tap),
         checkpoint=checkpoint,
+        checkpoint_key=checkpoint_key,
         image_size=image_size,
         precision=precision,
         untrained=untrained,
@@ -144,6 +147,7 @@ def probe(
     limit: Annotated[int | None, typer.Option(help="The subset of this size.")] = None,
     untrained: Annotated[bool, typer.Option("--untrained", help="Features of random weights.")] = False,
     checkpoint: Checkpoint = None,
+    checkpoint_key: CheckpointKey = None,
     data_root: DataRoot = None,
     memory: Annotated[
         str, typer.Option(help="At most so much memory, such as 2GiB: features that do not fit are streamed (logreg).")
@@ -188,6 +192,7 @@ def probe(
         limit=limit,
         untrained=untrained,
         checkpoint=checkpoint,
+        checkpoint_key=checkpoint_key,
         data_root=data_root,
         memory=parse_bytes(memory) if memory else None,
         jobs=jobs,
@@ -209,6 +214,7 @@ def predict(
     ] = None,
     model: Annotated[str | None, typer.Option("--model", "-m", help="Instead of the name in the probe file.")] = None,
     checkpoint: Checkpoint = None,
+    checkpoint_key: CheckpointKey = None,
     form: Annotated[str, typer.Option("--format", help="csv or json.")] = "csv",
     top: Annotated[int | None, typer.Option(help="The best K classes of every image, a row each.")] = None,
     every: Annotated[bool, typer.Option("--all", help="All classes, a column each.")] = False,
@@ -234,6 +240,7 @@ def predict(
         paths,
         model=model,
         checkpoint=checkpoint,
+        checkpoint_key=checkpoint_key,
         device=device,
         batch_size=batch_size,
         workers=workers,

@@ -12,7 +12,7 @@ from ..stores.opening import open_store
 from ..stores.store import Store
 from .datasets.base import Dataset
 from .encoders.allocator import keep_freed_memory, release_memory
-from .encoders.base import Encoder
+from .encoders.base import Encoder, notes_of
 from .encoders.embedding import default_batch
 from .extraction.differences import explain_encoder
 from .extraction.opening import open_data, open_encoder
@@ -66,6 +66,8 @@ def extract(
     reporter = reporter_for(progress, reporter)
     data = open_data(dataset, asked, reporter)
     encoder = open_encoder(model, asked, running)
+    for note in notes_of(encoder):
+        reporter.note(note)
     if str(encoder.device) == "cpu":
         keep_freed_memory()
     opened = open_store(store, create=True)

@@ -38,6 +38,8 @@ class EncoderOptions(_Options):
         Where to read the encoder; empty for its default tap.
     checkpoint : Path or None
         Weights to load; never unpickled.
+    checkpoint_key : str or None
+        What leads to them in that file, if several sets of weights fit.
     image_size : int or None
         Side of the input in pixels, instead of what the model prescribes.
     precision : str
@@ -48,6 +50,7 @@ class EncoderOptions(_Options):
 
     taps: Names = ()
     checkpoint: Path | None = None
+    checkpoint_key: str | None = None
     image_size: Integer | None = None
     precision: str = "fp32"
     untrained: Flag = False
@@ -137,7 +140,7 @@ class SetFilter(_Options):
 
     Parameters
     ----------
-    tap, image_size, limit, untrained, checkpoint
+    tap, image_size, limit, untrained, checkpoint, checkpoint_key
         What is not given means its default, or the only extraction that fits; random weights are taken only if asked
         for.
     data_root : Path or None
@@ -149,6 +152,7 @@ class SetFilter(_Options):
     limit: Positive | None = None
     untrained: Flag = False
     checkpoint: Path | None = None
+    checkpoint_key: str | None = None
     data_root: Path | None = None
 
     @property
@@ -160,6 +164,7 @@ class SetFilter(_Options):
             "limit": self.limit,
             "untrained": self.untrained or None,
             "checkpoint": self.checkpoint,
+            "checkpoint-key": self.checkpoint_key,
         }
         return {option: value for option, value in given.items() if value is not None}
 
@@ -267,6 +272,7 @@ class ExtractArguments(RunArguments, total=False):
 
     taps: Sequence[str] | str
     checkpoint: str | Path | None
+    checkpoint_key: str | None
     image_size: int | None
     precision: str
     untrained: bool
@@ -298,6 +304,7 @@ class ProbeArguments(TypedDict, total=False):
     limit: int | None
     untrained: bool
     checkpoint: str | Path | None
+    checkpoint_key: str | None
     data_root: str | Path | None
     protocol: str
     probe: str | None

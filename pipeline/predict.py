@@ -24,7 +24,8 @@ from .datasets.images import decode_file
 from .datasets.splits import status
 from .encoders import load_encoder
 from .encoders.allocator import keep_freed_memory, release_memory
-from .encoders.base import Encoder
+from .encoders.base import Encoder, notes_of
+from .encoders.checkpoint import CheckpointFile
 from .encoders.embedding import NOT_USABLE, advice_on_all, default_batch, encode_images, load_image, named_failures
 from .extraction.differences import differences
 from .keywords import check_names, read, takes
@@ -82,6 +83,7 @@ def predict(
     *,
     model: str | Encoder | None = None,
     checkpoint: str | Path | None = None,
+    checkpoint_key: str | None = None,
     progress: bool = True,
     reporter: Reporter | None = None,
     **options: Unpack[RunArguments],
@@ -98,6 +100,8 @@ def predict(
         Instead of the name in the file. It must be the same encoder: what counts is its id.
     checkpoint : str or Path, optional
         The checkpoint file of an encoder that had its weights from one.
+    checkpoint_key : str, optional
+        Which weights of that file, if several fit and it is not as the probe's name says.
     progress : bool
         Show a bar on a terminal or in a notebook.
     reporter : Reporter, optional
@@ -124,7 +128,10 @@ def predict(
     probe = probe_file if isinstance(probe_file, SavedProbe) else load_probe(probe_file)
     reporter = reporter_for(progress, reporter)
     files = _files([paths] if isinstance(paths, str | Path) else paths, reporter)
-    encoder, spec = _encoder_of(probe.header.encoder, model, checkpoint, running.device)
+    file = None if checkpoint is None else CheckpointFile(Path(checkpoint), checkpoint_key)
+    encoder, spec = _encoder_of(probe.header.encoder, model, file, running.device)
+    for note in notes_of(encoder):
+        reporter.note(note)
     if str(encoder.device) == "cpu":
         keep_freed_memory()
     run = _Run(
@@ -159,7 +166,7 @@ def _files(paths: Sequence[str | Path], reporter: Reporter) -> list[Path]:
 
 
 def _encoder_of(
-    wanted: EncoderRecord, model: str | Encoder | None, checkpoint: str | Path | None, device: str
+    wanted: EncoderRecord, model: str | Encoder | None, checkpoint: CheckpointFile | None, device: str
 ) -> tuple[Encoder, EncoderSpec]:
     """Return the encoder of a probe, and its identity at the probe's tap.
 
@@ -197,7 +204,7 @@ def _encoder_of(
 
 
 def _load(
-    wanted: EncoderRecord, spec: EncoderSpec, model: str | None, checkpoint: str | Path | None, device: str
+    wanted: EncoderRecord, spec: EncoderSpec, model: str | None, checkpoint: CheckpointFile | None, device: str
 ) -> Encoder:
     name = wanted.name
     if model is None and name is None:
@@ -208,6 +215,9 @@ def _load(
             hint="Give it again: --checkpoint FILE",
             key="checkpoint",
         )
+    path, key = checkpoint or (None, None)
+    if key is None and path is not None and name is not None:
+        key = name.checkpoint_key
     untrained = name is not None and name.untrained and checkpoint is None
     seed = name.seed if name is not None and name.seed is not None else 0
 
@@ -215,7 +225,8 @@ def _load(
         return load_encoder(
             model or (name.model if name is not None else ""),
             taps=[spec.tap],
-            checkpoint=None if checkpoint is None else Path(checkpoint),
+            checkpoint=path,
+            checkpoint_key=key,
             image_size=image_size,
             precision=spec.precision,
             untrained=untrained,

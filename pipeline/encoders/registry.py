@@ -19,6 +19,7 @@ from ...errors import BadInput, NotFound
 from .. import doors
 from ..specs import TAPS, Tap
 from .base import Encoder
+from .checkpoint import CheckpointFile
 
 FAMILIES = ("open_clip", "timm", "quickstart")
 
@@ -98,6 +99,7 @@ def load_encoder(
     *,
     taps: Sequence[str] = (),
     checkpoint: Path | None = None,
+    checkpoint_key: str | None = None,
     image_size: int | None = None,
     precision: str = "fp32",
     untrained: bool = False,
@@ -114,8 +116,10 @@ def load_encoder(
     taps : sequence of str
         Where to read; all in one forward pass. Empty means `default_tap`.
     checkpoint : Path, optional
-        A ``.safetensors``, ``.pt``, ``.pth`` or ``.bin`` file to take the weights from. A tag then only says which
-        preprocessing belongs to them.
+        A ``.safetensors``, ``.pt``, ``.pth``, ``.ckpt`` or ``.bin`` file to take the weights from. A tag then only says
+        which preprocessing belongs to them.
+    checkpoint_key : str, optional
+        What leads to the weights in that file, such as ``model_ema`` or ``teacher.backbone``, if several fit.
     image_size : int, optional
         Side of the input in pixels, instead of the model's own.
     precision : str
@@ -136,10 +140,15 @@ def load_encoder(
         If the model, the checkpoint file or the published weights are not there.
     """
     if model.partition(":")[0] not in FAMILIES and (make := doors.opener(model, doors.ENCODERS)) is not None:
-        options = {"checkpoint": checkpoint, "image-size": image_size, "untrained": untrained}
+        options = {
+            "checkpoint": checkpoint,
+            "checkpoint-key": checkpoint_key,
+            "image-size": image_size,
+            "untrained": untrained,
+        }
         options |= {"device": device != "auto", "seed": seed, "precision": precision != "fp32"}
         return _own(model, make(), taps, options)
-    named = parse_name(model)
+    named = _parsed(model)
     asked = _check_taps(taps)
     if precision not in PRECISIONS:
         raise BadInput(f"Precision {precision!r} is not supported.", hint="Only fp32 is, for now.", found=precision)
@@ -151,6 +160,12 @@ def load_encoder(
         )
     if untrained and checkpoint is not None:
         raise BadInput("An untrained encoder takes no checkpoint.", hint="Give --checkpoint or --untrained.", key=model)
+    if checkpoint_key is not None and checkpoint is None:
+        raise BadInput(
+            f"--checkpoint-key {checkpoint_key} says where in a checkpoint the weights are, and there is none.",
+            hint="Give --checkpoint FILE too.",
+            key="checkpoint-key",
+        )
     if untrained and (named.tag or named.family == "quickstart"):
         bare = "timm:tf_efficientnet_lite0" if named.family == "quickstart" else ModelName(*_bare(named)).name
         raise BadInput(
@@ -166,7 +181,7 @@ def load_encoder(
         named.architecture,
         named.tag,
         taps=asked,
-        checkpoint=None if checkpoint is None else Path(checkpoint),
+        checkpoint=None if checkpoint is None else CheckpointFile(Path(checkpoint), checkpoint_key),
         image_size=image_size,
         seed=seed if untrained else None,
         device=device,
@@ -228,6 +243,19 @@ def as_encoder(made: object, name: str = "model") -> Encoder:
         "libraries', such as timm:vit_small_patch14_dinov2.",
         key=name,
     )
+
+
+def _parsed(model: str) -> ModelName:
+    """Split a name that is to be loaded; where it has no form of a name, say what may be meant by it."""
+    try:
+        return parse_name(model)
+    except BadInput as error:
+        from .near_names import near_names
+
+        if near := near_names(model):
+            meant = f"Did you mean {' or '.join(near)}? `cryoprobe models PATTERN` lists the names."
+            raise BadInput(error.message, hint=meant, key=model) from None
+        raise
 
 
 def _matches(name: str, pattern: str) -> bool:
@@ -311,7 +339,12 @@ def _resolve_timm(named: ModelName, need_weights: bool) -> Callable[..., Encoder
 
 
 def _unknown(name: str, part: str, known: Sequence[str], prefix: str) -> NoReturn:
-    near = difflib.get_close_matches(part, known, n=4, cutoff=0.5) or (known if len(known) <= FEW else [])
+    from .near_names import known_elsewhere
+
+    if (ours := known_elsewhere(name)) is not None and ours != name:
+        near, prefix = [ours], ""
+    else:
+        near = difflib.get_close_matches(part, known, n=4, cutoff=0.5) or [*(known if len(known) <= FEW else ())]
     meant = f"Did you mean {' or '.join(prefix + match for match in near)}? " if near else ""
     raise NotFound(f"There is no encoder {name}.", hint=f"{meant}`cryoprobe models PATTERN` lists the names.", key=name)
 

@@ -15,7 +15,7 @@ from ...stores.format.names import Name, NamedSet
 from ...stores.local.sample_index import SampleIndex
 from ...stores.store import Origin, RowsRemoved, Store, set_id
 from ..datasets.base import Split
-from ..encoders.base import Encoder
+from ..encoders.base import Encoder, notes_of
 from ..options import ExtractionOptions
 from ..provenance import provenance
 from .content import Content, content_of
@@ -170,6 +170,7 @@ class ExtractionRun:
             untrained=self.encoder.untrained,
             seed=self.encoder.seed,
             checkpoint=self.encoder.checkpoint_sha256,
+            checkpoint_key=asked.checkpoint_key,
         )
 
     def _sealed(self, target: Target, content: Content, name: Name, encoded: int, health: DataHealth) -> FeatureSet:
@@ -190,6 +191,7 @@ class ExtractionRun:
                 workers=self.settings.workers,
                 device=str(self.encoder.device),
                 encoded=encoded,
+                **({"weights": notes} if (notes := notes_of(self.encoder)) else {}),
                 **health.model_dump(mode="json"),
             ),
         )

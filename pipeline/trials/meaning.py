@@ -43,6 +43,7 @@ def candidates(store: Store, query: FeatureQuery) -> Meant:
         image_size=query.image_size,
         limit=query.limit,
         checkpoint=None if query.checkpoint is None else file_sha256(query.checkpoint),
+        checkpoint_key=query.checkpoint_key,
         untrained=query.untrained,
     )
     own = [n for n in fitting if n.origin is None]
@@ -225,6 +226,7 @@ def _is_default(options: Name, query: FeatureQuery) -> bool:
         (query.image_size is not None or options.image_size is None)
         and (query.limit is not None or options.limit is None)
         and (query.checkpoint is not None or options.checkpoint is None)
+        and (query.checkpoint_key is not None or options.checkpoint_key is None)
         and options.limit_seed is None
         and options.seed is None
         and options.precision == "fp32"
@@ -236,7 +238,7 @@ def _several(store: Store, query: FeatureQuery, fitting: Sequence[NamedSet], whi
     return Conflict(
         f"Several extractions of {query.model} on {query.dataset} in {store.url} fit, {which}:\n"
         f"  {listed_with_ids(fitting)}",
-        hint="Give the options of one of these (--tap, --image-size, --limit, --checkpoint), or its ids: "
-        "--train SET --test SET",
+        hint="Give the options of one of these (--tap, --image-size, --limit, --checkpoint, --checkpoint-key), or its "
+        "ids: --train SET --test SET",
         key=query.dataset,
     )

@@ -47,7 +47,7 @@ def command(store: Store, query: FeatureQuery, splits: Sequence[str], like: Name
         "split": ",".join(splits) or None,
         "tap": query.tap,
         **(like.options if like is not None else {}),
-        **({"checkpoint": None} if query.untrained else {}),
+        **({"checkpoint": None, "checkpoint-key": None} if query.untrained else {}),
         **({"untrained": None, "seed": None} if not query.untrained else {}),
         **query.options,
         "data-root": query.data_root,

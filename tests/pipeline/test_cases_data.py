@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import io
 import json
 import re
@@ -12,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import open_clip
 import pytest
 import timm
 import torch
@@ -25,6 +27,9 @@ from cryoprobe.pipeline.datasets import load_dataset
 from cryoprobe.pipeline.datasets.base import UndecodableImage
 from cryoprobe.pipeline.datasets.images import decode_file, encode_image, encode_pixels, identified
 from cryoprobe.pipeline.encoders import Encoder
+from cryoprobe.pipeline.encoders.base import notes_of
+from cryoprobe.pipeline.encoders.open_clip_recipes import recipe_of
+from cryoprobe.pipeline.encoders.weights import weights_digest
 from cryoprobe.pipeline.extraction.health import DataHealth, SharedEmbeddings
 
 SIDE = 64
@@ -285,6 +290,122 @@ def test_backbone_prefix_nan(store: Path, tmp_path: Path, ending: str) -> None:
         cryoprobe.extract("timm:test_vit", f"folder:{tmp_path / 'data'}", store, checkpoint=path)
     assert "(1 of 64 values)" in str(refused.value)
     assert ".png" not in str(refused.value)
+
+
+def prefixed(prefix: str, state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    return {prefix + key: tensor for key, tensor in state.items()}
+
+
+def trained_in_many_ways() -> dict[str, Any]:
+    """Return one set of weights as training scripts save them, by the file's name."""
+    torch.manual_seed(5)
+    model = timm.create_model("test_vit", num_classes=0)
+    state = model.state_dict()
+    head = {"head.mlp.0.weight": torch.ones(8, 64), "head.last_layer.weight_g": torch.ones(4, 1)}
+    averaged = torch.optim.swa_utils.AveragedModel(model)
+    averaged.update_parameters(model)
+    arguments = {"args": argparse.Namespace(lr=0.1), "metric": np.float64(71.5), "root": Path("x"), "optimizer": {}}
+    return {
+        "plain.pth": state,
+        "dino.pth": {
+            "student": prefixed("module.backbone.", state),
+            "teacher": {**prefixed("backbone.", state), **head},
+            "epoch": 3,
+        },
+        "dinov2.pth": {"teacher": {**prefixed("backbone.", state), **prefixed("dino_head.", head)}},
+        "lightning.ckpt": {
+            "state_dict": {**prefixed("model.", state), "criterion.weight": torch.ones(3)},
+            "hyper_parameters": {"lr": 0.1},
+        },
+        "moco.pth.tar": {
+            "state_dict": {
+                **prefixed("module.base_encoder.", {**state, "head.0.weight": torch.ones(5, 64)}),
+                **prefixed("module.momentum_encoder.", state),
+                **prefixed("module.predictor.", head),
+            }
+        },
+        "swa_ema.pth": averaged.state_dict(),
+        "timm_train.pth": {"epoch": 7, "state_dict": state, **arguments},
+        "ddp_compile.pth": {"model": prefixed("_orig_mod.module.", state)},
+        "two_models.pth": {"model": {k: v + 0.01 for k, v in state.items()}, "model_ema": state},
+    }
+
+
+FROM = {
+    "plain.pth": [],
+    "dino.pth": ["teacher.backbone.* of dino.pth (student.module.backbone.* holds the same; left out: teacher.head.*)"],
+    "dinov2.pth": ["teacher.backbone.* of dinov2.pth (left out: teacher.dino_head.*)"],
+    "lightning.ckpt": ["state_dict.model.* of lightning.ckpt (left out: state_dict.criterion.*)"],
+    "moco.pth.tar": [
+        "state_dict.module.base_encoder.* of moco.pth.tar (state_dict.module.momentum_encoder.* holds the same; "
+        "left out: state_dict.module.predictor.*, state_dict.module.base_encoder.head.*)"
+    ],
+    "swa_ema.pth": ["module.* of swa_ema.pth (left out: n_averaged)"],
+    "timm_train.pth": ["state_dict.* of timm_train.pth"],
+    "ddp_compile.pth": ["model._orig_mod.module.* of ddp_compile.pth"],
+    "two_models.pth": ["model_ema.* of two_models.pth (left out: model.*)"],
+}
+
+
+@pytest.mark.parametrize("file", FROM)
+def test_backbone_prefix(tmp_path: Path, file: str) -> None:
+    saved = trained_in_many_ways()
+    torch.save(saved[file], tmp_path / file)
+    key = "model_ema" if file == "two_models.pth" else None
+    if key is not None:
+        with pytest.raises(cryoprobe.BadInput, match=r"differ: model_ema\.\*, model\.\*") as refused:
+            cryoprobe.load_encoder("timm:test_vit", checkpoint=tmp_path / file)
+        assert "--checkpoint-key model_ema or --checkpoint-key model" in str(refused.value)
+    encoder = cryoprobe.load_encoder("timm:test_vit", checkpoint=tmp_path / file, checkpoint_key=key)
+    assert encoder.spec("pooled").weights == weights_digest(saved["plain.pth"])
+    assert notes_of(encoder) == [f"weights: {text}" for text in FROM[file]]
+
+
+def test_backbone_prefix_of_two_models_is_part_of_what_finds_a_set(store: Path, tmp_path: Path) -> None:
+    write_images(tmp_path / "data", {"a": 5, "b": 5})
+    torch.save(trained_in_many_ways()["two_models.pth"], tmp_path / "both.pth")
+    named = ["--model", "timm:test_vit", "--checkpoint", tmp_path / "both.pth", "--store", store]
+    named += ["--dataset", f"folder:{tmp_path / 'data'}"]
+    assert "--checkpoint-key model_ema" in run("extract", *named, code=2).stderr
+    sets = {}
+    for key in ("model", "model_ema"):
+        done = run("extract", *named, "--checkpoint-key", key, "--json")
+        assert f"weights: {key}.* of both.pth" in done.stderr
+        sets[key] = json.loads(done.stdout)["set"]
+        manifest = cryoprobe.open_store(store).open(sets[key]).manifest
+        assert manifest.provenance.document["weights"][0].startswith(f"weights: {key}.*")  # type: ignore[index]
+        assert manifest.provenance.name["checkpoint_key"] == key
+    several = run("probe", *named, code=7).stderr
+    assert "--checkpoint-key model_ema" in several
+    for key, id_ in sets.items():
+        trial = json.loads(run("probe", *named, "--checkpoint-key", key, "--probe", "nearest-mean", "--json").stdout)
+        assert trial["trials"][0]["train"] == id_
+
+
+def test_quickgelu_untagged(tmp_path: Path) -> None:
+    with pytest.raises(cryoprobe.BadInput, match="differ in activation or preprocessing") as refused:
+        cryoprobe.load_encoder("open_clip:ViT-B-32", checkpoint=tmp_path / "tuned.pt")
+    message = str(refused.value)
+    assert f"--model open_clip:ViT-B-32/openai --checkpoint {tmp_path / 'tuned.pt'}\n      QuickGELU" in message
+    assert f"--model open_clip:ViT-B-32/laion2b_e16 --checkpoint {tmp_path / 'tuned.pt'}" in message
+    assert "metaclip_400m" in message
+    for architecture, tag in [("ViT-B-16-SigLIP", "webli"), ("RN50", "openai")]:
+        agreed = recipe_of(architecture, None, tmp_path / "tuned.pt")
+        asked = recipe_of(architecture, tag, None)
+        assert agreed.architecture == asked.architecture
+        for field in ("mean", "std", "interpolation", "resize_mode"):
+            assert agreed.config[field] == asked.config[field]
+        assert "as for its published weights" in agreed.note
+
+
+def test_quickgelu_untagged_without_published_weights_is_said(tmp_path: Path) -> None:
+    model = open_clip.create_model("ViT-S-32-alt")
+    torch.save({"state_dict": prefixed("module.", model.state_dict())}, tmp_path / "own.pt")
+    notes = notes_of(cryoprobe.load_encoder("open_clip:ViT-S-32-alt", checkpoint=tmp_path / "own.pt"))
+    assert notes[0].startswith("no weights of open_clip:ViT-S-32-alt are published: open_clip's default")
+    assert notes[1:] == ["weights: state_dict.module.* of own.pt"]
+    (note,) = notes_of(cryoprobe.load_encoder("open_clip:ViT-S-32-alt", untrained=True))
+    assert "names no published weights: open_clip's default preprocessing" in note
 
 
 def test_an_encoder_that_gives_nothing_usable_is_not_blamed_on_the_images(
