@@ -18,7 +18,8 @@ from ...errors import BadInput, CryoprobeError, NotFound
 from ..passing import patiently
 from .base import ALL, Dataset
 from .class_names import alike, one_form
-from .splits import SPLIT_NAMES, FileSplit, LazyDataset, as_labels, status
+from .split_names import role_of
+from .splits import FileSplit, LazyDataset, as_labels, status
 
 Layout = Literal["class", "split"]
 
@@ -205,7 +206,7 @@ def _parts(looking: _Looking, layout: str | None) -> dict[str, Path]:
     holding = [f for f in top if looking.folders(f)]
     if layout == "split":
         return {_text(f.name): f for f in holding}
-    named = [f for f in top if f.name.lower() in SPLIT_NAMES]
+    named = [f for f in top if role_of(f.name) is not None]
     splits = [f for f in named if f in holding and (len(named) == len(top) or not looking.images(f))]
     if layout == "class" or not splits:
         return {ALL: root}
@@ -224,7 +225,7 @@ def _reading(looking: _Looking, parts: dict[str, Path], classes: Sequence[str]) 
     root = looking.root
     which = f"{count(len(classes), 'class', 'classes')} ({_some(classes)})"
     if ALL in parts and parts[ALL] == root:
-        inner = {f: [g for g in looking.folders(f) if g.name.lower() in SPLIT_NAMES] for f in looking.folders(root)}
+        inner = {f: [g for g in looking.folders(f) if role_of(g.name) is not None] for f in looking.folders(root)}
         nested = [f for f, splits in inner.items() if splits]
         text = f"{root} is read as {which} without splits"
         if nested and len(nested) == len(inner):

@@ -1,7 +1,7 @@
 """Which tensors of a checkpoint are a model's: the prefix under which they fill it exactly.
 
 Training scripts save one model under many names: in a ``state_dict``, as a ``teacher`` beside its ``student``, with
-``module.`` before every key, with heads and criteria around it. With the keys of nested dictionaries joined by dots, all
+``module.`` before every key, with heads and criteria around it. With keys of nested dictionaries joined by dots, all
 of that is a prefix. The prefix that leaves a model's keys, all of them and with their shapes, is found by trying. If
 several leave different tensors, the user has to say which are meant.
 """
