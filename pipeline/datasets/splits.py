@@ -107,7 +107,7 @@ class FileSplit:
 
 @dataclass(frozen=True)
 class ArraySplit:
-    """Samples that are rows of an array in memory; see `base.Split`.
+    """Samples that are rows of an array; see `base.Split`.
 
     Parameters
     ----------
