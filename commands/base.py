@@ -129,6 +129,9 @@ Ignore = Annotated[
     list[str] | None,
     typer.Option(metavar="GLOB", help="Files and folders of folder:PATH to leave out; repeatable.", show_default=False),
 ]
+Unlabelled = Annotated[
+    bool, typer.Option("--unlabelled", help="Take all images of folder:PATH, at any depth, without classes.")
+]
 ModelPattern = Annotated[
     str | None, typer.Option("--model", "-m", help="Only of this model; may have wildcards: 'timm:vit*'.")
 ]

@@ -27,6 +27,7 @@ from .base import (
     Sources,
     StoreUrl,
     Trust,
+    Unlabelled,
     command,
     opened,
     split_list,
@@ -57,6 +58,7 @@ def extract(
     limit_seed: Annotated[int, typer.Option(help="Seed that draws the subset.")] = 0,
     layout: Layout = None,
     ignore: Ignore = None,
+    unlabelled: Unlabelled = False,
     data_root: DataRoot = None,
     download: Annotated[bool, typer.Option("--download", help="Let torchvision download the data set.")] = False,
     stored_dtype: Annotated[str, typer.Option(help="float16 or float32.")] = "float16",
@@ -87,6 +89,7 @@ def extract(
         limit_seed=limit_seed,
         layout=layout,
         ignore=ignore or (),
+        unlabelled=unlabelled,
         data_root=data_root,
         download=download,
         stored_dtype=cast(Literal["float16", "float32"], stored_dtype),  # checked where it is used

@@ -70,6 +70,8 @@ class DatasetOptions(_Options):
         What the top folders of ``folder:PATH`` are; see `load_dataset`.
     ignore : tuple of str
         Patterns of files and folders of ``folder:PATH`` to leave out.
+    unlabelled : bool
+        Take all images of ``folder:PATH``, without classes. No probe can be trained or scored on them.
     data_root, download : Path or None, bool
         Of torchvision's data sets.
     """
@@ -79,6 +81,7 @@ class DatasetOptions(_Options):
     limit_seed: NotNegative = 0
     layout: str | None = None
     ignore: Names = ()
+    unlabelled: Flag = False
     data_root: Path | None = None
     download: Flag = False
 
@@ -282,6 +285,7 @@ class ExtractArguments(RunArguments, total=False):
     limit_seed: int
     layout: Literal["class", "split"] | str | None
     ignore: Sequence[str] | str
+    unlabelled: bool
     data_root: str | Path | None
     download: bool
     stored_dtype: StoredDtype

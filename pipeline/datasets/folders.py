@@ -13,13 +13,15 @@ from functools import partial
 from pathlib import Path
 from typing import Literal, get_args
 
+import numpy as np
+
 from ...amounts import count
 from ...errors import BadInput, CryoprobeError, NotFound
 from ..passing import patiently
-from .base import ALL, Dataset
+from .base import ALL, UNLABELLED, Dataset
 from .class_names import alike, one_form
 from .split_names import role_of
-from .splits import FileSplit, LazyDataset, as_labels, status
+from .splits import FileSplit, LazyDataset, as_labels, fixed, status
 
 Layout = Literal["class", "split"]
 
@@ -145,12 +147,7 @@ def folder(name: str, root: Path, layout: str | None = None, ignore: Sequence[st
     """
     if layout is not None and layout not in get_args(Layout):
         raise BadInput(f"There is no layout {layout!r}.", hint="Take class or split.", key="layout")
-    if status(root) is None:
-        raise NotFound(f"There is no folder {root}.", hint="Check the path of the data set.", key=str(root))
-    if not root.is_dir():
-        raise BadInput(
-            f"{root} is a file.", hint="Name the folder: folder:PATH, or csv:FILE for a table.", key=str(root)
-        )
+    _check_folder(root)
     looking = _Looking(root, ignore)
     parts = _parts(looking, layout)
     class_folders = {split: looking.folders(path) for split, path in parts.items()}
@@ -159,7 +156,8 @@ def folder(name: str, root: Path, layout: str | None = None, ignore: Sequence[st
     if not classes:
         raise BadInput(
             f"{root} has no class folders.",
-            hint="Arrange it as PATH/CLASS/* or PATH/SPLIT/CLASS/*." + _hint_of_layout(looking, layout),
+            hint="Arrange it as PATH/CLASS/* or PATH/SPLIT/CLASS/*; images without labels are taken with --unlabelled."
+            + _hint_of_layout(looking, layout),
             key=str(root),
         )
     if stray := [f for path in parts.values() for f in looking.images(path)]:
@@ -190,6 +188,51 @@ def folder(name: str, root: Path, layout: str | None = None, ignore: Sequence[st
     named = {split: {_text(c.name) for c in found} for split, found in class_folders.items()}
     reading = [_reading(looking, parts, classes), *alike(named)]
     return LazyDataset(name, {split: partial(make, split) for split in parts}, lambda: [*reading, *looking.left_out()])
+
+
+def unlabelled_folder(name: str, root: Path, ignore: Sequence[str] = ()) -> Dataset:
+    """Open every image in a folder, at any depth, without classes; its one split is `UNLABELLED`.
+
+    Parameters
+    ----------
+    name : str
+        Canonical name.
+    root : Path
+    ignore : sequence of str
+        As for `folder`.
+
+    Raises
+    ------
+    NotFound, BadInput
+        If there is no such folder, or no image in it.
+    """
+    _check_folder(root)
+    looking = _Looking(root, ignore)
+    found = list(looking.below(root))
+    paths = sorted((path for path, is_folder in found if not is_folder), key=os.fsencode)
+    if not paths:
+        raise BadInput(
+            f"{root} has no images.", hint=f"Name another folder.{_hint_of_layout(looking, None)}", key=str(root)
+        )
+    split = FileSplit(
+        name=UNLABELLED,
+        classes=(),
+        labels=np.full(len(paths), -1, np.int64),
+        paths=paths,
+        root=root,
+        others=tuple(sorted(path for path, is_folder in found if is_folder)),
+    )
+    reading = f"{root} is read as {count(len(paths), 'image')} without labels"
+    return fixed(name, [split], [reading, *looking.left_out()])
+
+
+def _check_folder(root: Path) -> None:
+    if status(root) is None:
+        raise NotFound(f"There is no folder {root}.", hint="Check the path of the data set.", key=str(root))
+    if not root.is_dir():
+        raise BadInput(
+            f"{root} is a file.", hint="Name the folder: folder:PATH, or csv:FILE for a table.", key=str(root)
+        )
 
 
 def images_below(root: Path) -> tuple[list[Path], list[str]]:

@@ -48,11 +48,16 @@ def open_data(dataset: str | Dataset, asked: DatasetOptions, reporter: Reporter)
     """
     if isinstance(dataset, str):
         data: Dataset = load_dataset(
-            dataset, data_root=asked.data_root, download=asked.download, layout=asked.layout, ignore=asked.ignore
+            dataset,
+            data_root=asked.data_root,
+            download=asked.download,
+            layout=asked.layout,
+            ignore=asked.ignore,
+            unlabelled=asked.unlabelled,
         )
     else:
         data = as_dataset(dataset)
-        for option in ("layout", "ignore", "data_root", "download"):
+        for option in ("layout", "ignore", "unlabelled", "data_root", "download"):
             if getattr(asked, option):
                 raise BadInput(f"{option} is for data sets that are named.", hint="Give it to load_dataset.")
     parts = [data.split(name) for name in asked.splits or data.splits]
@@ -64,14 +69,14 @@ def open_data(dataset: str | Dataset, asked: DatasetOptions, reporter: Reporter)
     if (limit := asked.limit) is not None:
         parts = [limit_split(part, limit, asked.limit_seed) for part in parts]
     name = dataset if isinstance(dataset, str) and is_own(dataset) else data.name
-    listed_again = is_listed(data.name) and asked.layout is None and not asked.ignore
+    listed_again = is_listed(data.name) and asked.layout is None and not asked.ignore and not asked.unlabelled
     return Data(name, parts, states, listed_again)
 
 
 def _check_labels(part: Split, dataset: str) -> None:
     """Refuse labels of somebody's own data set that no set can hold."""
     labels, n = part.labels, len(part.classes)
-    one = labels.ndim == 1 and labels.dtype == np.int64 and bool(((labels >= 0) & (labels < n)).all())
+    one = labels.ndim == 1 and labels.dtype == np.int64 and bool(((labels >= (0 if n else -1)) & (labels < n)).all())
     flags = labels.ndim == 2 and labels.dtype == np.uint8 and labels.shape[1] == n
     if not (one or flags) or len(labels) != len(part):
         form = f"{labels.dtype} {list(labels.shape)}"

@@ -9,7 +9,7 @@ from ...errors import BadInput, Conflict
 from ...stores.feature_set import FeatureSet
 from ...stores.format.names import NamedSet
 from ...stores.store import Store
-from ..datasets.base import ALL
+from ..datasets.base import ALL, UNLABELLED
 from ..datasets.split_names import Role, of_role
 from ..options import SetOptions
 from . import meaning
@@ -166,6 +166,8 @@ def by_name(
     if train_split is not None and as_fraction(train_split) is not None:
         raise BadInput(f"--train-split is the name of a split, not {train_split}.", key="train-split")
     look = _ByName(store, query, *meaning.candidates(store, query))
+    if train_split is None and look.splits == {UNLABELLED}:
+        raise _without_labels(f"{query.dataset} was extracted with --unlabelled, and")
     if train_split is None:
         train_split = look.called("train") or (ALL if ALL in look.splits else "train")
     called_test = look.called("test") if test_split is None else None
@@ -234,7 +236,10 @@ def _other_options(named: Mapping[str, NamedSet]) -> Iterator[str]:
 
 
 def _check_apart(sets: TrialSets) -> None:
-    """Refuse to choose or to score on the very set that is trained on, and to choose on the one that is scored."""
+    """Refuse sets without labels, and to choose or to score on the very set that is trained on, and to choose on the one that is scored."""
+    for name, part in sets.stored():
+        if part.unlabelled:
+            raise _without_labels(f"The {name} set {part.id[:12]}")
     parts = dict(sets.stored())
     val = parts.pop("val", None)
     if "test" in parts and parts["test"].id == sets.train.id:
@@ -246,6 +251,15 @@ def _check_apart(sets: TrialSets) -> None:
             hint="Name a split of its own, or a fraction of train: --val-split 0.1",
             key="val-split",
         )
+
+
+def _without_labels(what: str) -> BadInput:
+    return BadInput(
+        f"{what} has no labels: no probe can be trained or scored on it.",
+        hint="Extract the images with labels (PATH/CLASS/*, or csv:FILE): what is encoded is reused. Or let a trained "
+        "probe label them: cryoprobe predict --probe-file FILE PATH",
+        key=UNLABELLED,
+    )
 
 
 def _two_encoders(train: FeatureSet, other: FeatureSet, part: str, hint: str) -> Conflict:
