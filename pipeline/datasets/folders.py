@@ -163,7 +163,8 @@ def folder(name: str, root: Path, layout: str | None = None, ignore: Sequence[st
     if stray := [f for path in parts.values() for f in looking.images(path)]:
         raise BadInput(
             f"{stray[0]} lies beside the class folders of {stray[0].parent}, and so has no class.",
-            hint=f"Move it into a class folder, or leave it out: --ignore {stray[0].name!r}",
+            hint=f"Move it into a class folder, or leave it out: --ignore {stray[0].name!r}. If no image has a class: "
+            "--unlabelled",
             key=str(stray[0]),
         )
 

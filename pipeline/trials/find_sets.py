@@ -236,7 +236,7 @@ def _other_options(named: Mapping[str, NamedSet]) -> Iterator[str]:
 
 
 def _check_apart(sets: TrialSets) -> None:
-    """Refuse sets without labels, and to choose or to score on the very set that is trained on, and to choose on the one that is scored."""
+    """Refuse sets without labels, a set in two parts, and to choose on the one that is scored."""
     for name, part in sets.stored():
         if part.unlabelled:
             raise _without_labels(f"The {name} set {part.id[:12]}")

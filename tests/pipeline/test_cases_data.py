@@ -260,6 +260,44 @@ def test_csv_windows(encoder: Encoder, store: Path, tmp_path: Path, written: str
     assert "--max-bad" not in str(refused.value)
 
 
+@pytest.mark.parametrize(
+    ("header", "hint"),
+    [
+        ("filename,class", "Rename filename to path and class to label"),
+        ("path;label", "separated by semicolons"),
+        ("path\tlabel", "separated by tabs"),
+        ("path,cat,dog", "flags of classes"),
+    ],
+)
+def test_csv_windows_columns(tmp_path: Path, header: str, hint: str) -> None:
+    (tmp_path / "t.csv").write_text(f"{header}\na.png,1,0\n")
+    with pytest.raises(cryoprobe.BadInput, match=hint):
+        load_dataset(f"csv:{tmp_path / 't.csv'}")
+
+
+def test_csv_windows_columns_may_have_capitals(tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_text("Path,Label,SPLIT\na.png,x,test\n")
+    assert load_dataset(f"csv:{tmp_path / 't.csv'}").split("test").classes == ("x",)
+
+
+@pytest.mark.parametrize("kind", ["folder", "csv"])
+def test_missing_files_and_dangling_links_end_a_run_before_it_encodes(
+    store: Path, tmp_path: Path, kind: str, encoder: Encoder
+) -> None:
+    files = write_images(tmp_path / "imgs", {"a": 4, "b": 4})
+    (tmp_path / "imgs" / "a" / "link.png").symlink_to("/nowhere/x.png")
+    rows = [f"imgs/{f.parent.name}/{f.name},{f.parent.name}" for f in [*files, tmp_path / "imgs" / "a" / "link.png"]]
+    (tmp_path / "t.csv").write_text("\n".join(["path,label", *rows, "imgs/none.png,b"]))
+    dataset, n = (f"folder:{tmp_path / 'imgs'}", 1) if kind == "folder" else (f"csv:{tmp_path / 't.csv'}", 2)
+    with pytest.raises(cryoprobe.BadInput, match=f"{n} of {8 + n} files of split 'all' are not there") as refused:
+        cryoprobe.extract("timm:no_such_model", dataset, store)  # which would be told next
+    assert "link.png: is a link to /nowhere/x.png, which is not there" in str(refused.value)
+    assert f"--max-bad {n}" in str(refused.value)
+    assert not store.exists()
+    (done,) = cryoprobe.extract(encoder, dataset, store, max_bad=n)
+    assert (done.rows, done.failed) == (8, n)
+
+
 def test_paths_that_count_from_the_working_folder_are_said_to(
     encoder: Encoder, store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -481,6 +519,15 @@ def split_folders(root: Path, *splits: str) -> Path:
     for seed, split in enumerate(splits):
         write_images(root / split, {"a": 3, "b": 2}, seed=seed)
     return root
+
+
+@pytest.mark.parametrize("splits", [("Training", "Testing"), ("TRAIN", "dev"), ("train_set", "test_set", "holdout")])
+def test_split_folders_are_known_by_the_names_that_people_use(
+    encoder: Encoder, store: Path, tmp_path: Path, splits: tuple[str, ...]
+) -> None:
+    found, said = extracted(encoder, f"folder:{split_folders(tmp_path / 'data', *splits)}", store)
+    assert found == {split: (5, ("a", "b")) for split in splits}
+    assert f"is read as {len(splits)} splits" in said
 
 
 @pytest.mark.parametrize(
