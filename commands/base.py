@@ -114,7 +114,13 @@ CacheSize = Annotated[
         show_default=False,
     ),
 ]
-Checkpoint = Annotated[Path | None, typer.Option(help="Weights: .pt, .pth, .bin or .safetensors; never unpickled.")]
+Checkpoint = Annotated[
+    Path | None, typer.Option(help="Weights: .pt, .pth, .ckpt, .bin or .safetensors; never unpickled.")
+]
+CheckpointKey = Annotated[
+    str | None,
+    typer.Option(help="Which weights of that file, if several fit: model_ema, teacher.backbone …", metavar="KEY"),
+]
 ImageSize = Annotated[int | None, typer.Option(help="Side of the encoder's input in pixels, if not the model's own.")]
 Resize = Annotated[int | None, typer.Option(help="Bring the shorter side to so many pixels, and crop the centre.")]
 Crop = Annotated[
@@ -138,6 +144,9 @@ Layout = Annotated[
 Ignore = Annotated[
     list[str] | None,
     typer.Option(metavar="GLOB", help="Files and folders of folder:PATH to leave out; repeatable.", show_default=False),
+]
+Unlabelled = Annotated[
+    bool, typer.Option("--unlabelled", help="Take all images of folder:PATH, at any depth, without classes.")
 ]
 ModelPattern = Annotated[
     str | None, typer.Option("--model", "-m", help="Only of this model; may have wildcards: 'timm:vit*'.")

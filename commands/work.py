@@ -15,6 +15,7 @@ from .base import (
     Background,
     CacheSize,
     Checkpoint,
+    CheckpointKey,
     Crop,
     Data,
     DataRoot,
@@ -31,6 +32,7 @@ from .base import (
     Sources,
     StoreUrl,
     Trust,
+    Unlabelled,
     command,
     opened,
     say_place,
@@ -53,6 +55,7 @@ def extract(
         str, typer.Option(help="Taps, comma-separated, filled in one pass; the model's own by default.")
     ] = "",
     checkpoint: Checkpoint = None,
+    checkpoint_key: CheckpointKey = None,
     image_size: ImageSize = None,
     resize: Resize = None,
     crop: Crop = None,
@@ -65,6 +68,7 @@ def extract(
     limit_seed: Annotated[int, typer.Option(help="Seed that draws the subset.")] = 0,
     layout: Layout = None,
     ignore: Ignore = None,
+    unlabelled: Unlabelled = False,
     data_root: DataRoot = None,
     download: Annotated[bool, typer.Option("--download", help="Let torchvision download the data set.")] = False,
     as_name: Annotated[
@@ -90,6 +94,7 @@ def extract(
         splits=split_list(split),
         taps=split_list(tap),
         checkpoint=checkpoint,
+        checkpoint_key=checkpoint_key,
         image_size=image_size,
         resize=resize,
         crop=crop,
@@ -102,6 +107,7 @@ def extract(
         limit_seed=limit_seed,
         layout=layout,
         ignore=ignore or (),
+        unlabelled=unlabelled,
         data_root=data_root,
         download=download,
         as_name=as_name,
@@ -215,6 +221,7 @@ def probe(
     limit: Annotated[int | None, typer.Option(help="The subset of this size.")] = None,
     untrained: Annotated[bool, typer.Option("--untrained", help="Features of random weights.")] = False,
     checkpoint: Checkpoint = None,
+    checkpoint_key: CheckpointKey = None,
     data_root: DataRoot = None,
     memory: Annotated[
         str, typer.Option(help="At most so much memory, such as 2GiB: features that do not fit are streamed (logreg).")
@@ -263,6 +270,7 @@ def probe(
         limit=limit,
         untrained=untrained,
         checkpoint=checkpoint,
+        checkpoint_key=checkpoint_key,
         data_root=data_root,
         memory=parse_bytes(memory) if memory else None,
         jobs=jobs,
@@ -284,6 +292,7 @@ def predict(
     ] = None,
     model: Annotated[str | None, typer.Option("--model", "-m", help="Instead of the name in the probe file.")] = None,
     checkpoint: Checkpoint = None,
+    checkpoint_key: CheckpointKey = None,
     store: Annotated[
         str | None,
         typer.Option(
@@ -317,6 +326,7 @@ def predict(
         model=model,
         checkpoint=checkpoint,
         store=store,
+        checkpoint_key=checkpoint_key,
         device=device,
         batch_size=batch_size,
         workers=workers,

@@ -22,7 +22,8 @@ from ..arrays import Array
 from ..errors import BadInput, NotFound
 from .datasets.base import ALL
 from .datasets.label_arrays import texts
-from .datasets.splits import SPLIT_NAMES, status
+from .datasets.split_names import role_of
+from .datasets.splits import status
 from .label_files import read_label_file
 
 ENDINGS = (".npz", ".safetensors", ".parquet", ".npy")
@@ -108,7 +109,7 @@ def read_embeddings(files: Sequence[Path], splits: Sequence[str], labels: Sequen
 def _split_of(file: Path, *, alone: bool) -> str:
     """Return the split that the name of a file says, or ``all`` of one that is alone."""
     words = re.split(r"[^a-z]+", file.stem.lower())
-    named = [word for word in words if word in SPLIT_NAMES]
+    named = [word for word in words if role_of(word) is not None]
     if len(named) == 1:
         return named[0]
     if alone:

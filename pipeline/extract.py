@@ -12,9 +12,10 @@ from ..stores.opening import open_store
 from ..stores.store import Store
 from .datasets.base import Dataset
 from .encoders.allocator import keep_freed_memory, release_memory
-from .encoders.base import Encoder
+from .encoders.base import Encoder, notes_of
 from .encoders.embedding import default_batch
 from .extraction.differences import explain_encoder
+from .extraction.missing import check_files
 from .extraction.opening import open_data, open_encoder
 from .extraction.planner import Target
 from .extraction.result import ExtractedSet
@@ -65,7 +66,11 @@ def extract(
     asked, running = read(ExtractionOptions, options), read(ExtractRunOptions, options)
     reporter = reporter_for(progress, reporter)
     data = open_data(dataset, asked, reporter)
+    for part in data.parts:
+        check_files(part, running.max_bad)
     encoder = open_encoder(model, asked, running)
+    for note in notes_of(encoder):
+        reporter.note(note)
     if str(encoder.device) == "cpu":
         keep_freed_memory()
     opened = open_store(store, create=True)

@@ -105,6 +105,8 @@ class EncoderOptions(PixelOptions):
         Where to read the encoder; empty for its default tap.
     checkpoint : Path or None
         Weights to load; never unpickled.
+    checkpoint_key : str or None
+        What leads to them in that file, if several sets of weights fit.
     image_size, resize, crop, interpolation, background
         See `PixelOptions`.
     precision : str
@@ -115,6 +117,7 @@ class EncoderOptions(PixelOptions):
 
     taps: Names = ()
     checkpoint: Path | None = None
+    checkpoint_key: str | None = None
     precision: str = "fp32"
     untrained: Flag = False
     seed: NotNegative = 0
@@ -133,6 +136,8 @@ class DatasetOptions(_Options):
         What the top folders of ``folder:PATH`` are; see `load_dataset`.
     ignore : tuple of str
         Patterns of files and folders of ``folder:PATH`` to leave out.
+    unlabelled : bool
+        Take all images of ``folder:PATH``, without classes. No probe can be trained or scored on them.
     data_root, download : Path or None, bool
         Of torchvision's data sets.
     as_name : str or None
@@ -144,6 +149,7 @@ class DatasetOptions(_Options):
     limit_seed: NotNegative = 0
     layout: str | None = None
     ignore: Names = ()
+    unlabelled: Flag = False
     data_root: Path | None = None
     download: Flag = False
     as_name: str | None = None
@@ -210,7 +216,7 @@ class SetFilter(PixelOptions):
 
     Parameters
     ----------
-    tap, image_size, resize, crop, interpolation, background, limit, untrained, checkpoint
+    tap, image_size, resize, crop, interpolation, background, limit, untrained, checkpoint, checkpoint_key
         What is not given means its default, or the only extraction that fits; random weights are taken only if asked
         for.
     data_root : Path or None
@@ -221,6 +227,7 @@ class SetFilter(PixelOptions):
     limit: Positive | None = None
     untrained: Flag = False
     checkpoint: Path | None = None
+    checkpoint_key: str | None = None
     data_root: Path | None = None
 
     @property
@@ -232,6 +239,7 @@ class SetFilter(PixelOptions):
             "limit": self.limit,
             "untrained": self.untrained or None,
             "checkpoint": self.checkpoint,
+            "checkpoint-key": self.checkpoint_key,
         }
         return {option: value for option, value in given.items() if value is not None}
 
@@ -350,6 +358,7 @@ class ExtractArguments(PixelArguments, RunArguments, total=False):
 
     taps: Sequence[str] | str
     checkpoint: str | Path | None
+    checkpoint_key: str | None
     precision: str
     untrained: bool
     seed: int
@@ -358,6 +367,7 @@ class ExtractArguments(PixelArguments, RunArguments, total=False):
     limit_seed: int
     layout: Literal["class", "split"] | str | None
     ignore: Sequence[str] | str
+    unlabelled: bool
     data_root: str | Path | None
     download: bool
     as_name: str | None
@@ -380,6 +390,7 @@ class ProbeArguments(PixelArguments, total=False):
     limit: int | None
     untrained: bool
     checkpoint: str | Path | None
+    checkpoint_key: str | None
     data_root: str | Path | None
     protocol: str
     probe: str | None

@@ -25,7 +25,8 @@ from .datasets.images import decode_file
 from .datasets.splits import status
 from .encoders import load_encoder
 from .encoders.allocator import keep_freed_memory, release_memory
-from .encoders.base import Encoder
+from .encoders.base import Encoder, notes_of
+from .encoders.checkpoint import CheckpointFile
 from .encoders.embedding import (
     GPU_BATCH,
     NOT_USABLE,
@@ -95,6 +96,7 @@ def predict(
     *,
     model: str | Encoder | None = None,
     checkpoint: str | Path | None = None,
+    checkpoint_key: str | None = None,
     store: str | Path | Store | None = None,
     progress: bool = True,
     reporter: Reporter | None = None,
@@ -112,6 +114,8 @@ def predict(
         Instead of the name in the file. It must be the same encoder: what counts is its id.
     checkpoint : str or Path, optional
         The checkpoint file of an encoder that had its weights from one.
+    checkpoint_key : str, optional
+        Which weights of that file, if several fit and it is not as the probe's name says.
     store : str, Path or Store, optional
         Images of which it has a row of the probe's encoder are not encoded again. If it has all of them, the encoder is
         not loaded.
@@ -147,7 +151,10 @@ def predict(
         reporter.note(f"{len(stored.samples):,} of {count(len(files), 'image')} are in the store, and not encoded")
     new = None
     if any(file not in stored.samples for file in files):
-        encoder, spec = _encoder_of(wanted, model, checkpoint, running.device)
+        file = None if checkpoint is None else CheckpointFile(Path(checkpoint), checkpoint_key)
+        encoder, spec = _encoder_of(wanted, model, file, running.device)
+        for note in notes_of(encoder):
+            reporter.note(note)
         if str(encoder.device) == "cpu":
             keep_freed_memory()
         new = _New(encoder, spec, running.max_pixels)
@@ -183,7 +190,7 @@ def _files(paths: Sequence[str | Path], reporter: Reporter) -> list[Path]:
 
 
 def _encoder_of(
-    wanted: EncoderRecord, model: str | Encoder | None, checkpoint: str | Path | None, device: str
+    wanted: EncoderRecord, model: str | Encoder | None, checkpoint: CheckpointFile | None, device: str
 ) -> tuple[Encoder, EncoderSpec]:
     """Return the encoder of a probe, and its identity at the probe's tap.
 
@@ -228,7 +235,7 @@ def _encoder_of(
 
 
 def _load(
-    wanted: EncoderRecord, spec: EncoderSpec, model: str | None, checkpoint: str | Path | None, device: str
+    wanted: EncoderRecord, spec: EncoderSpec, model: str | None, checkpoint: CheckpointFile | None, device: str
 ) -> Encoder:
     name = wanted.name
     if model is None and name is None:
@@ -239,6 +246,9 @@ def _load(
             hint="Give it again: --checkpoint FILE",
             key="checkpoint",
         )
+    path, key = checkpoint or (None, None)
+    if key is None and path is not None and name is not None:
+        key = name.checkpoint_key
     untrained = name is not None and name.untrained and checkpoint is None
     seed = name.seed if name is not None and name.seed is not None else 0
 
@@ -246,7 +256,8 @@ def _load(
         return load_encoder(
             model or (name.model if name is not None else ""),
             taps=taps_in(spec.tap),
-            checkpoint=None if checkpoint is None else Path(checkpoint),
+            checkpoint=path,
+            checkpoint_key=key,
             precision=spec.precision,
             untrained=untrained,
             seed=seed,

@@ -137,6 +137,11 @@ class FeatureSet:
         return self.manifest.multilabel
 
     @property
+    def unlabelled(self) -> bool:
+        """Whether the samples have no labels: there are no classes, and every label is -1."""
+        return not self.manifest.dataset["classes"]
+
+    @property
     def failed(self) -> tuple[FailedSample, ...]:
         """Samples of the data set that have no row."""
         return self.manifest.failed

@@ -117,7 +117,7 @@ def difference(found: Difference, stores: tuple[str, str] | None = None) -> None
             more = f" … and {n - len(samples):,} more" if n > len(samples) else ""
             out(f"  only in {which}: {', '.join(s[:12] for s in samples)}{more}")
     if found.relabelled is None:
-        out("labels: one a row in one set, several in the other")
+        out("labels: not compared, as one set has none or several a row")
     else:
         out(f"labels: {found.relabelled:,} of {found.common:,} differ" if found.common else "labels: none in common")
     d = found.distances

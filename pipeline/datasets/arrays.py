@@ -15,9 +15,10 @@ import numpy as np
 
 from ...arrays import Array, Labels
 from ...errors import BadInput, CryoprobeError, NotFound
-from ..passing import is_passing, patiently, unavailable
+from ..passing import patiently
 from .base import ALL, Dataset, Split
 from .label_arrays import read_labels, texts
+from .npz_members import Member, Rows, members_of
 from .splits import ArraySplit, LazyDataset, as_labels, class_order, fixed, status
 
 _IDX_DTYPES = {0x08: ">u1", 0x09: ">i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
@@ -28,7 +29,8 @@ def npz(name: str, file: Path) -> Dataset:
     """Open an npz file: ``images`` and ``labels`` [and ``split``], or these per split, or x_train/y_train and so on.
 
     ``train_images``/``train_labels`` is MedMNIST's form, ``x_train``/``y_train`` Keras'. ``classes`` or
-    ``class_names`` names the classes that integer labels index; see `read_labels`.
+    ``class_names`` names the classes that integer labels index; see `read_labels`. Images are read when the first of a
+    split is asked for.
 
     Raises
     ------
@@ -37,25 +39,9 @@ def npz(name: str, file: Path) -> Dataset:
     """
     if (found := status(file)) is None or not stat.S_ISREG(found.st_mode):
         raise NotFound(f"There is no file {file}.", hint="Check the path of the data set.", key=str(file))
-    try:
-        archive = np.load(file, allow_pickle=False)
-        if not isinstance(archive, np.lib.npyio.NpzFile):
-            raise ValueError("it holds a single array")
-        with archive:
-            members = {key: archive[key] for key in archive.files}
-    except Exception as e:  # a damaged zip fails in a dozen ways: zipfile, zlib, numpy, memory …
-        if isinstance(e, OSError) and is_passing(e):
-            raise unavailable(e, str(file)) from e
-        first = (str(e).splitlines() or [type(e).__name__])[0]
-        raise BadInput(
-            f"{file} cannot be read as npz: {first}.",
-            hint="Save it with numpy.savez(FILE, images=…, labels=…); arrays of Python objects are not read.",
-            key=str(file),
-        ) from None
-    # What else is in the zip comes as bytes.
-    arrays = {key: array for key, array in members.items() if isinstance(array, np.ndarray)}
+    arrays = members_of(file)
     given = arrays.get("classes", arrays.get("class_names"))
-    named = None if given is None else _class_names(given, file)
+    named = None if given is None else _class_names(given.read(), file)
     splits, notes = array_splits(_npz_parts(arrays, file), named, str(file), (file,))
     return fixed(name, splits, notes)
 
@@ -209,22 +195,23 @@ def _idx_file(root: Path, prefixes: tuple[str, ...], kind: str) -> Path | None:
     return None
 
 
-def _npz_parts(arrays: Mapping[str, Array], file: Path) -> dict[str, tuple[Any, Any]]:
+def _npz_parts(arrays: Mapping[str, Member], file: Path) -> dict[str, tuple[Any, Any]]:
     """Return images and labels per split, whichever way the file names them."""
     if "images" in arrays and "labels" in arrays:
-        images, labels = arrays["images"], arrays["labels"]
+        images, labels = arrays["images"], arrays["labels"].read()
         if "split" not in arrays:
-            return {ALL: (images, labels)}
-        which = texts(arrays["split"], f"{file}: split")
+            return {ALL: (_rows(images, file), labels)}
+        which = texts(arrays["split"].read(), f"{file}: split")
         if not which.ndim == 1 <= min(images.ndim, labels.ndim) or not len(which) == len(images) == len(labels):
             raise BadInput(f"{file}: images, labels and split differ in length.", hint="Save one of each per image.")
-        return {s: (images[which == s], labels[which == s]) for s in dict.fromkeys(which.tolist())}
-    parts = {}
+        return {s: (Rows(images, which == s), labels[which == s]) for s in dict.fromkeys(which.tolist())}
+    pairs = {}
     for key in arrays:
         if key.endswith("_images") and f"{key[:-7]}_labels" in arrays:
-            parts[key[:-7]] = (arrays[key], arrays[f"{key[:-7]}_labels"])
+            pairs[key[:-7]] = (arrays[key], arrays[f"{key[:-7]}_labels"])
         elif key.startswith("x_") and f"y_{key[2:]}" in arrays:
-            parts[key[2:]] = (arrays[key], arrays[f"y_{key[2:]}"])
+            pairs[key[2:]] = (arrays[key], arrays[f"y_{key[2:]}"])
+    parts = {split: (_rows(images, file), labels.read()) for split, (images, labels) in pairs.items()}
     if not parts:
         raise BadInput(
             f"{file} has the arrays {', '.join(arrays) or '(none)'}.",
@@ -232,6 +219,12 @@ def _npz_parts(arrays: Mapping[str, Array], file: Path) -> dict[str, tuple[Any, 
             key=str(file),
         )
     return parts
+
+
+def _rows(images: Member, file: Path) -> Rows:
+    if not images.ndim:
+        raise BadInput(f"{file}: images are {images.dtype} [].", hint="Save one image a row.", key=str(file))
+    return Rows(images)
 
 
 def _class_names(given: Array, file: Path) -> tuple[str, ...]:
@@ -244,7 +237,7 @@ def _class_names(given: Array, file: Path) -> tuple[str, ...]:
     return tuple(texts(given, f"{file}: class names").tolist())
 
 
-def _check_images(images: Array, what: str) -> None:
+def _check_images(images: Array | Rows, what: str) -> None:
     plain = images.dtype == np.uint8 and (images.ndim == 3 or (images.ndim == 4 and images.shape[3] in (1, 3, 4)))
     wide = images.dtype.newbyteorder("=") == np.uint16 and images.ndim == 3
     if (plain or wide) and 0 not in images.shape[1:]:

@@ -18,6 +18,10 @@ ALL = "all"
 """Name of the one split of a data set that has none."""
 
 
+UNLABELLED = "unlabelled"
+"""Name of the one split of images without labels: it has no classes, and its labels are -1."""
+
+
 class Split(Protocol):
     """One part of a data set: samples in a fixed order that does not depend on the file system.
 
@@ -26,9 +30,9 @@ class Split(Protocol):
     name : str
         ``train``, ``test``, ``val`` … or ``all``.
     classes : tuple of str
-        Class names, the same for every split of a data set.
+        Class names, the same for every split of a data set; none of unlabelled data.
     labels : ndarray, int64 [n] or uint8 [n, C]
-        Index into `classes`, or one 0/1 flag per class for multi-label data.
+        Index into `classes`, or one 0/1 flag per class for multi-label data; -1 of unlabelled data.
     sources : tuple of Path
         Every file on disk that the samples and labels come from. Statting them tells whether anything changed.
     """

@@ -17,6 +17,14 @@ from .base import ALL, Dataset
 from .class_names import alike, is_missing, one_form
 from .splits import FileSplit, as_flags, as_labels, class_order, fixed, status
 
+_COLUMNS = ("path", "label", "split")
+_OTHER_SIGNS = {";": "semicolons", "\t": "tabs"}
+_OTHER_NAMES = {
+    "path": {"file", "filename", "file_name", "filepath", "file_path", "image", "image_path", "img", "id", "image_id"},
+    "label": {"class", "category", "target", "labels", "classname", "class_name", "y"},
+}
+"""What other programs call our columns."""
+
 
 class _Row(NamedTuple):
     """A row of a table; `labels` are one or, of multi-label data, any number."""
@@ -89,26 +97,26 @@ def _repeated(rows: Sequence[_Row], sets: Sequence[set[str]]) -> Iterator[str]:
 
 def _table_rows(file: Path) -> Iterator[_Row]:
     """Yield every row."""
+    raw = b""
     try:
-        text = patiently(file.read_bytes, str(file)).decode("utf-8-sig")
+        raw = patiently(file.read_bytes, str(file))
+        text = raw.decode("utf-8-sig")
     except CryoprobeError:  # some of them are OSErrors
         raise
     except OSError as e:
         raise BadInput(f"{file} cannot be read: {e.strerror}.", hint="Check your rights.", key=str(file)) from None
     except UnicodeDecodeError as e:
-        raise _bad_line(file, e.object.count(b"\n", 0, e.start) + 1, str(e), "Save the table as UTF-8.") from None
+        what = "it is UTF-16" if raw[:2] in (b"\xff\xfe", b"\xfe\xff") else str(e)
+        raise _bad_line(file, e.object.count(b"\n", 0, e.start) + 1, what, "Save the table as UTF-8.") from None
     reader = csv.DictReader(io.StringIO(text, newline=""), strict=True)
     try:
         columns = [c.strip() for c in reader.fieldnames or []]
+        columns = [c.lower() if c.lower() in _COLUMNS else c for c in columns]
         reader.fieldnames = columns
         if missing := [c for c in ("path", "label") if c not in columns]:
-            raise _bad_line(
-                file,
-                1,
-                f"there is no column {' and no column '.join(map(repr, missing))}",
-                f"It names the columns: path,label[,split]. It has: {', '.join(columns) or 'none'}.",
-            )
-        if twice := [c for c in ("path", "label", "split") if columns.count(c) > 1]:
+            what = f"there is no column {' and no column '.join(map(repr, missing))}"
+            raise _bad_line(file, 1, what, _renaming(columns, missing))
+        if twice := [c for c in _COLUMNS if columns.count(c) > 1]:
             raise _bad_line(
                 file, 1, f"there are {columns.count(twice[0])} columns {twice[0]!r}", "Give one of them another name."
             )
@@ -124,6 +132,24 @@ def _table_rows(file: Path) -> Iterator[_Row]:
             yield _Row(path, label, (row.get("split") or "").strip() or ALL, reader.line_num)
     except csv.Error as e:
         raise _bad_line(file, reader.reader.line_num, str(e), 'Save the table as CSV, quoted with ".') from None
+
+
+def _renaming(columns: Sequence[str], missing: Sequence[str]) -> str:
+    """Return what to do about a table without the columns that are needed."""
+    if len(columns) == 1 and (other := next((sign for sign in _OTHER_SIGNS if sign in columns[0]), None)):
+        return f"Its columns are separated by {_OTHER_SIGNS[other]}: save it with commas."
+    has = f"It names the columns: path,label[,split]. It has: {', '.join(columns) or 'none'}."
+    renamed = [
+        f"{column} to {ours}"
+        for ours in missing
+        for column in columns
+        if column.lower().replace(" ", "_") in _OTHER_NAMES[ours]
+    ]
+    if renamed:
+        return f"{has} Rename {' and '.join(renamed)}."
+    if missing == ["label"] and len(columns) > 2:
+        return f"{has} If columns are flags of classes, write into label the names of those that are 1: a|b."
+    return has
 
 
 def _bad_line(file: Path, line: int, what: str, hint: str) -> BadInput:

@@ -13,12 +13,15 @@ from functools import partial
 from pathlib import Path
 from typing import Literal, get_args
 
+import numpy as np
+
 from ...amounts import count
 from ...errors import BadInput, CryoprobeError, NotFound
 from ..passing import patiently
-from .base import ALL, Dataset
+from .base import ALL, UNLABELLED, Dataset
 from .class_names import alike, one_form
-from .splits import SPLIT_NAMES, FileSplit, LazyDataset, as_labels, status
+from .split_names import role_of
+from .splits import FileSplit, LazyDataset, as_labels, fixed, status
 
 Layout = Literal["class", "split"]
 
@@ -144,12 +147,7 @@ def folder(name: str, root: Path, layout: str | None = None, ignore: Sequence[st
     """
     if layout is not None and layout not in get_args(Layout):
         raise BadInput(f"There is no layout {layout!r}.", hint="Take class or split.", key="layout")
-    if status(root) is None:
-        raise NotFound(f"There is no folder {root}.", hint="Check the path of the data set.", key=str(root))
-    if not root.is_dir():
-        raise BadInput(
-            f"{root} is a file.", hint="Name the folder: folder:PATH, or csv:FILE for a table.", key=str(root)
-        )
+    _check_folder(root)
     looking = _Looking(root, ignore)
     parts = _parts(looking, layout)
     class_folders = {split: looking.folders(path) for split, path in parts.items()}
@@ -158,13 +156,15 @@ def folder(name: str, root: Path, layout: str | None = None, ignore: Sequence[st
     if not classes:
         raise BadInput(
             f"{root} has no class folders.",
-            hint="Arrange it as PATH/CLASS/* or PATH/SPLIT/CLASS/*." + _hint_of_layout(looking, layout),
+            hint="Arrange it as PATH/CLASS/* or PATH/SPLIT/CLASS/*; images without labels are taken with --unlabelled."
+            + _hint_of_layout(looking, layout),
             key=str(root),
         )
     if stray := [f for path in parts.values() for f in looking.images(path)]:
         raise BadInput(
             f"{stray[0]} lies beside the class folders of {stray[0].parent}, and so has no class.",
-            hint=f"Move it into a class folder, or leave it out: --ignore {stray[0].name!r}",
+            hint=f"Move it into a class folder, or leave it out: --ignore {stray[0].name!r}. If no image has a class: "
+            "--unlabelled",
             key=str(stray[0]),
         )
 
@@ -191,6 +191,51 @@ def folder(name: str, root: Path, layout: str | None = None, ignore: Sequence[st
     return LazyDataset(name, {split: partial(make, split) for split in parts}, lambda: [*reading, *looking.left_out()])
 
 
+def unlabelled_folder(name: str, root: Path, ignore: Sequence[str] = ()) -> Dataset:
+    """Open every image in a folder, at any depth, without classes; its one split is `UNLABELLED`.
+
+    Parameters
+    ----------
+    name : str
+        Canonical name.
+    root : Path
+    ignore : sequence of str
+        As for `folder`.
+
+    Raises
+    ------
+    NotFound, BadInput
+        If there is no such folder, or no image in it.
+    """
+    _check_folder(root)
+    looking = _Looking(root, ignore)
+    found = list(looking.below(root))
+    paths = sorted((path for path, is_folder in found if not is_folder), key=os.fsencode)
+    if not paths:
+        raise BadInput(
+            f"{root} has no images.", hint=f"Name another folder.{_hint_of_layout(looking, None)}", key=str(root)
+        )
+    split = FileSplit(
+        name=UNLABELLED,
+        classes=(),
+        labels=np.full(len(paths), -1, np.int64),
+        paths=paths,
+        root=root,
+        others=tuple(sorted(path for path, is_folder in found if is_folder)),
+    )
+    reading = f"{root} is read as {count(len(paths), 'image')} without labels"
+    return fixed(name, [split], [reading, *looking.left_out()])
+
+
+def _check_folder(root: Path) -> None:
+    if status(root) is None:
+        raise NotFound(f"There is no folder {root}.", hint="Check the path of the data set.", key=str(root))
+    if not root.is_dir():
+        raise BadInput(
+            f"{root} is a file.", hint="Name the folder: folder:PATH, or csv:FILE for a table.", key=str(root)
+        )
+
+
 def images_below(root: Path) -> tuple[list[Path], list[str]]:
     """Return every file in a folder that `folder` would take, at any depth, and notes of those that are left out."""
     looking = _Looking(root)
@@ -205,7 +250,7 @@ def _parts(looking: _Looking, layout: str | None) -> dict[str, Path]:
     holding = [f for f in top if looking.folders(f)]
     if layout == "split":
         return {_text(f.name): f for f in holding}
-    named = [f for f in top if f.name.lower() in SPLIT_NAMES]
+    named = [f for f in top if role_of(f.name) is not None]
     splits = [f for f in named if f in holding and (len(named) == len(top) or not looking.images(f))]
     if layout == "class" or not splits:
         return {ALL: root}
@@ -224,7 +269,7 @@ def _reading(looking: _Looking, parts: dict[str, Path], classes: Sequence[str]) 
     root = looking.root
     which = f"{count(len(classes), 'class', 'classes')} ({_some(classes)})"
     if ALL in parts and parts[ALL] == root:
-        inner = {f: [g for g in looking.folders(f) if g.name.lower() in SPLIT_NAMES] for f in looking.folders(root)}
+        inner = {f: [g for g in looking.folders(f) if role_of(g.name) is not None] for f in looking.folders(root)}
         nested = [f for f, splits in inner.items() if splits]
         text = f"{root} is read as {which} without splits"
         if nested and len(nested) == len(inner):

@@ -55,6 +55,7 @@ def load_dataset(
     download: bool = False,
     layout: str | None = None,
     ignore: Sequence[str] = (),
+    unlabelled: bool = False,
 ) -> Dataset:
     """Open a data set.
 
@@ -71,6 +72,8 @@ def load_dataset(
         What the top folders of ``folder:`` are. By default those are splits that are called so and hold folders.
     ignore : sequence of str
         Patterns of files and folders that ``folder:`` leaves out.
+    unlabelled : bool
+        Take all images of ``folder:``, at any depth, without classes.
 
     Raises
     ------
@@ -80,8 +83,8 @@ def load_dataset(
     name = canonical_name(spec, data_root)
     kind, _, rest = name.partition(":")
     own = _opener_of(name) if is_own(name) else None
-    if kind != "folder" and (layout is not None or ignore):
-        option = "ignore" if layout is None else "layout"
+    if kind != "folder" and (layout is not None or ignore or unlabelled):
+        option = "layout" if layout is not None else "ignore" if ignore else "unlabelled"
         raise BadInput(f"--{option} is for folder:PATH, and {spec} is not a folder.", hint="Leave it out.", key=option)
     if own is not None:
         if data_root is not None or download:
@@ -89,8 +92,12 @@ def load_dataset(
             raise BadInput(f"--{option} has no effect on {spec}.", hint="Leave it out.", key=option)
         return as_dataset(own(), name)
     if kind == "folder":
-        from .folders import folder
+        from .folders import folder, unlabelled_folder
 
+        if unlabelled and layout is not None:
+            raise BadInput("--layout has no effect with --unlabelled.", hint="Leave one of them out.", key="layout")
+        if unlabelled:
+            return unlabelled_folder(name, Path(rest), ignore)
         return folder(name, Path(rest), layout, ignore)
     if kind == "csv":
         from .files import table

@@ -18,12 +18,10 @@ from ...errors import BadInput, CryoprobeError, NotFound
 from ..passing import patiently
 from .base import ALL, Split
 from .images import decode_file, decode_pixels, encode_pixels, identified
+from .split_names import split_order
 
 if TYPE_CHECKING:
     from PIL import Image
-
-SPLIT_NAMES = ("train", "training", "val", "valid", "validation", "dev", "test", "testing", "eval")
-"""What splits are usually called, in their order."""
 
 _LOOKED_AT = 100
 """How many files `FileSplit.advice` looks for."""
@@ -90,6 +88,10 @@ class FileSplit:
         inside = missing[0].is_relative_to(self.root)
         text = str(missing[0].relative_to(self.root)) if inside else str(missing[0])
         base = f"Paths are relative to the folder {self.root}, and {missing[0]} is not there."
+        if missing[0].is_symlink():
+            return f"{missing[0]} is a link to {missing[0].readlink()}, which is not there. Mend or remove it."
+        if text.lower().startswith("file:/"):
+            return f"The paths are URLs (file:…). Write them without file://, or relative to {self.root}."
         if re.match(r"[a-z][a-z0-9+.-]+:/", text, re.IGNORECASE):
             return (
                 f"The paths are URLs ({text.split(':')[0]}:…). Fetch the files, and name them by paths in {self.root}."
@@ -105,7 +107,7 @@ class FileSplit:
 
 @dataclass(frozen=True)
 class ArraySplit:
-    """Samples that are rows of an array in memory; see `base.Split`.
+    """Samples that are rows of an array; see `base.Split`.
 
     Parameters
     ----------
@@ -163,7 +165,7 @@ class LazyDataset:
     ) -> None:
         self.name = name
         self.notes = notes
-        self.splits = sorted(makers, key=_split_order)
+        self.splits = sorted(makers, key=split_order)
         self._makers = makers
         self._made: dict[str, Split] = {}
 
@@ -240,7 +242,3 @@ def as_flags(names: Sequence[set[str]], classes: Sequence[str]) -> Flags:
 
 def _same(split: Split) -> Split:
     return split
-
-
-def _split_order(name: str) -> tuple[int, str]:
-    return (SPLIT_NAMES.index(name) if name in SPLIT_NAMES else len(SPLIT_NAMES), name)

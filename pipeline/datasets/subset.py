@@ -68,7 +68,7 @@ class SubsetSplit:
 
 
 def limit_split(split: Split, limit: int, seed: int = 0) -> Split:
-    """Draw `limit` samples, as evenly over the classes as they allow; without classes (multi-label), at random.
+    """Draw `limit` samples, as evenly over the classes as they allow; without them or with several a sample, at random.
 
     The generator is the function's own, and depends on nothing but the labels, `limit` and `seed`.
 
@@ -84,7 +84,7 @@ def limit_split(split: Split, limit: int, seed: int = 0) -> Split:
     rng = np.random.default_rng(seed)
     labels = split.labels
     order = rng.permutation(len(split))
-    if labels.ndim == 1:
+    if labels.ndim == 1 and split.classes:
         # Rank every row within its class, in random order; rows of low rank come first, so that every class gives
         # its first row before any gives its second. Classes that run out leave their share to the others.
         by_class = order[np.argsort(labels[order], kind="stable")]

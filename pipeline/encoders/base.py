@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from ..specs import EncoderSpec, StoredDtype, Tap
@@ -56,3 +56,17 @@ class Encoder(Protocol):
     def encode(self, batch: torch.Tensor) -> Mapping[Tap, torch.Tensor]:
         """Encode float32 images [n, 3, h, w]; return float32 CPU tensors [n, d], one per tap, not normalised."""
         ...
+
+
+@runtime_checkable
+class Noting(Protocol):
+    """An encoder that tells how its weights were read."""
+
+    def notes(self) -> Sequence[str]:
+        """Return what was guessed, left out or resampled, a line each."""
+        ...
+
+
+def notes_of(encoder: Encoder) -> list[str]:
+    """Return what an encoder tells of how its weights were read; nothing of one that does not tell."""
+    return list(encoder.notes()) if isinstance(encoder, Noting) else []

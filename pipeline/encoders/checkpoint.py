@@ -1,15 +1,15 @@
 """Checkpoint files: their sha256, and the tensors in them, read without ever unpickling an object.
 
+Which of the tensors are a model's is found in `parts`.
+
 Importing this module does not import torch, so that commands that only need a file's hash stay light.
 """
 
 from __future__ import annotations
 
 import hashlib
-import io
 import pickle
-import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -19,14 +19,13 @@ from ..passing import patiently
 if TYPE_CHECKING:
     import torch
 
-TORCH_SUFFIXES = (".pt", ".pth", ".bin", ".tar")
-"""Suffixes of files that ``torch.save`` writes; ``.tar`` for the ``.pth.tar`` of many original repositories."""
+TORCH_SUFFIXES = (".pt", ".pth", ".bin", ".ckpt", ".tar")
+"""Suffixes of files that ``torch.save`` writes: Lightning's ``.ckpt``, and ``.pth.tar`` of many repositories, too."""
 
-WRAPPERS = ("state_dict_ema", "model_ema", "state_dict", "model", "teacher")
-"""Keys under which training scripts put the state dict; averaged weights before raw ones, as timm prefers them."""
-
-PREFIXES = ("module.", "_orig_mod.")
-"""What DistributedDataParallel and torch.compile put before every key."""
+_DEEPEST = 8
+"""Dictionaries in dictionaries that are looked into."""
+_NAMED = 4
+"""How many classes an error message names."""
 
 
 def file_sha256(path: Path) -> str:
@@ -42,12 +41,27 @@ def file_sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+class CheckpointFile(NamedTuple):
+    """A file that a user gave, and which part of it is meant.
+
+    Parameters
+    ----------
+    path : Path
+    key : str or None
+        What leads to the tensors, see `parts`; None if it is to be found.
+    """
+
+    path: Path
+    key: str | None = None
+
+
 class Checkpoint(NamedTuple):
     """What one read of a checkpoint file gave.
 
     Parameters
     ----------
     tensors : dict of str to Tensor
+        All of the file, by the keys that lead to them, joined by dots: ``state_dict.module.conv1.weight``.
     sha256 : str
         Of the very bytes that the tensors are from, 64 hexadecimal digits.
     """
@@ -57,12 +71,10 @@ class Checkpoint(NamedTuple):
 
 
 def read_checkpoint(path: Path) -> Checkpoint:
-    """Read the state dict in a checkpoint file, on the CPU.
+    """Read the tensors in a checkpoint file, on the CPU.
 
     The file is read once, into memory: the bytes that are hashed are the bytes that are loaded, even if somebody writes
     the file meanwhile.
-
-    A wrapper of a training script (`WRAPPERS`) is opened, and a prefix that every key has (`PREFIXES`) is taken off.
 
     Parameters
     ----------
@@ -74,7 +86,8 @@ def read_checkpoint(path: Path) -> Checkpoint:
     NotFound
         If there is no such file.
     BadInput
-        If the file is not a checkpoint, is cut short, or holds objects that only unpickling could restore.
+        If the file is not a checkpoint, is cut short, or holds no tensor but in objects that only unpickling could
+        restore.
     """
     _require_file(path)
     if path.suffix != ".safetensors" and path.suffix not in TORCH_SUFFIXES:
@@ -84,8 +97,11 @@ def read_checkpoint(path: Path) -> Checkpoint:
             key=str(path),
         )
     raw = _read(path)
-    content = _read_safetensors(raw, path) if path.suffix == ".safetensors" else _read_torch(raw, path)
-    return Checkpoint(_without_prefixes(_unwrap(content, path)), hashlib.sha256(raw).hexdigest())
+    content, classes = (_read_safetensors(raw, path), ()) if path.suffix == ".safetensors" else _read_torch(raw, path)
+    tensors = _flattened(content, path)
+    if not tensors:
+        raise _without_tensors(content, classes, path)
+    return Checkpoint(tensors, hashlib.sha256(raw).hexdigest())
 
 
 def _read(path: Path) -> bytes:
@@ -112,12 +128,11 @@ def _read_safetensors(raw: bytes, path: Path) -> object:
         raise _unreadable(path, error) from error
 
 
-def _read_torch(raw: bytes, path: Path) -> object:
-    import torch
+def _read_torch(raw: bytes, path: Path) -> tuple[object, tuple[str, ...]]:
+    from .inert import load_tensors
 
     try:
-        with warnings.catch_warnings(action="ignore"):  # what matters is raised
-            return torch.load(io.BytesIO(raw), map_location="cpu", weights_only=True)
+        return load_tensors(raw)
     except pickle.UnpicklingError as error:
         raise BadInput(
             f"{path} is not loaded: {_reason(error)}, and nothing is ever unpickled.",
@@ -149,27 +164,45 @@ def _reason(error: pickle.UnpicklingError) -> str:
     return f"it holds more than tensors ({named[0].rstrip('.')})" if named else "it holds more than tensors"
 
 
-def _unwrap(content: object, path: Path) -> dict[str, torch.Tensor]:
+def _flattened(content: object, path: Path) -> dict[str, torch.Tensor]:
+    """Return all tensors in nested dictionaries by their dotted names; other values are no weights."""
     import torch
 
-    if isinstance(content, Mapping):
-        content = next((content[key] for key in WRAPPERS if isinstance(content.get(key), Mapping)), content)
     tensors: dict[str, torch.Tensor] = {}
-    for key, value in content.items() if isinstance(content, Mapping) else ():
-        if not isinstance(key, str) or not isinstance(value, torch.Tensor):
-            raise BadInput(
-                f"{path} holds {type(value).__name__} under {key!r} where a state dict holds a tensor.",
-                hint=f"A state dict may lie at the top or under one of: {', '.join(WRAPPERS)}.",
-                key=str(path),
-            )
-        tensors[key] = value
-    if not tensors:
-        raise BadInput(f"{path} holds no state dict.", hint="Save model.state_dict() to it.", key=str(path))
+
+    def walk(node: Mapping[object, object], prefix: str, depth: int) -> None:
+        for key, value in node.items():
+            if not isinstance(key, str):
+                continue  # numbered states of an optimizer
+            if isinstance(value, Mapping) and depth < _DEEPEST:
+                walk(value, f"{prefix}{key}.", depth + 1)
+            elif isinstance(value, torch.Tensor):
+                if prefix + key in tensors:
+                    raise BadInput(
+                        f"{path} holds two tensors that are both called {prefix}{key}.",
+                        hint="Save one state dict alone, with torch.save(model.state_dict(), …).",
+                        key=str(path),
+                    )
+                tensors[prefix + key] = value
+
+    if isinstance(content, Mapping):
+        walk(content, "", 1)
     return tensors
 
 
-def _without_prefixes(tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    for prefix in PREFIXES * 2:  # they nest in either order
-        if all(key.startswith(prefix) for key in tensors):
-            tensors = {key.removeprefix(prefix): value for key, value in tensors.items()}
-    return tensors
+def _without_tensors(content: object, classes: Sequence[str], path: Path) -> BadInput:
+    """Return the error for a file without named tensors; it says what is there instead."""
+    objects = f": {', '.join(classes[:_NAMED])}" if classes else ""
+    if not isinstance(content, Mapping):
+        what = f"is a pickled object{objects}" if classes else f"is a {type(content).__name__}"
+    else:
+        keys = ", ".join(repr(key) for key in list(content)[:_NAMED])
+        what = f"has {f'only {keys}' if keys else 'nothing in it'}" + (
+            f", and pickled objects{objects}" if classes else ""
+        )
+    why = ", and nothing is ever unpickled" if classes else ""
+    return BadInput(
+        f"{path} holds no state dict: it {what}{why}.",
+        hint="Save the tensors alone, with torch.save(model.state_dict(), …) or as safetensors.",
+        key=str(path),
+    )

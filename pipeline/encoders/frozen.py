@@ -57,6 +57,8 @@ class FrozenEncoder:
     seed : int, optional
         Seed of the random weights, where they are.
     checkpoint_sha256 : str, optional
+    notes : sequence of str
+        What is to be said of how its weights were read, a line each.
     """
 
     def __init__(
@@ -70,12 +72,14 @@ class FrozenEncoder:
         device: torch.device,
         seed: int | None = None,
         checkpoint_sha256: str | None = None,
+        notes: Sequence[str] = (),
     ) -> None:
         self.name = name
         self.taps = tuple(taps)
         self.seed = seed
         self.checkpoint_sha256 = checkpoint_sha256
         self.device = device
+        self._notes = tuple(notes)
         self._tower = tower
         self._transform = transform
         self._identity = identity
@@ -87,6 +91,10 @@ class FrozenEncoder:
     def untrained(self) -> bool:
         """Whether the weights are random."""
         return self.seed is not None
+
+    def notes(self) -> tuple[str, ...]:
+        """Return what was guessed, left out or resampled when the weights were read, a line each."""
+        return self._notes
 
     def spec(self, tap: Tap, stored_dtype: StoredDtype = "float16") -> EncoderSpec:
         """Return the identity of this encoder at one tap."""

@@ -5,9 +5,8 @@ Of the two towers only the image tower is kept after loading; the identity is ta
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -16,7 +15,7 @@ from ...errors import BadInput
 from ..encoders import hub
 from ..options import PixelOptions
 from ..specs import EncoderSpec, Preprocessing, Tap
-from .checkpoint import read_checkpoint
+from .checkpoint import CheckpointFile, read_checkpoint
 from .frozen import (
     FrozenEncoder,
     Transform,
@@ -26,9 +25,11 @@ from .frozen import (
     choose_taps,
     size_refused,
 )
+from .open_clip_recipes import recipe_of
 from .open_clip_towers import tower_of
+from .parts import Model, Part, load_part, resampled_between, resampling_note
 from .resizing import crop_fraction, cropped, on_background
-from .weights import load_strictly, weights_digest
+from .weights import weights_digest
 
 TORCHSCRIPT_EXTRAS = ("input_resolution", "context_length", "vocab_size")
 """Numbers that OpenAI's state dicts carry beside the weights."""
@@ -43,7 +44,7 @@ def load(
     tag: str | None,
     *,
     taps: Sequence[Tap],
-    checkpoint: Path | None,
+    checkpoint: CheckpointFile | None,
     pixels: PixelOptions,
     seed: int | None,
     device: str,
@@ -63,17 +64,19 @@ def load(
 
     target = choose_device(device)
     image_size = pixels.side
-    recipe: dict[str, Any] = open_clip.get_pretrained_cfg(architecture, tag) if tag else {}
-    built = _activation_of(architecture, bool(recipe.get("quick_gelu")))
-    path = checkpoint
+    path, key = checkpoint or (None, None)
+    recipe = recipe_of(architecture, tag, path)
+    notes = [recipe.note] if recipe.note else []
     if path is None and seed is None:
-        path = hub.fetch(_source(recipe), name, f"open_clip:{architecture}")
+        path = hub.fetch(_source(recipe.config), name, f"open_clip:{architecture}")
     read = None if path is None else read_checkpoint(path)
     with building(seed or 0):
-        model = _build(name, architecture, recipe, image_size, built != architecture)
-        if read is not None:
-            _load_weights(model, read.tensors, name if checkpoint is None else str(checkpoint), image_size)
-        _resize_trunk(model, name, image_size)
+        model = _build(name, architecture, recipe.config, image_size, recipe.architecture != architecture)
+        if read is not None and path is not None:
+            source = name if checkpoint is None else str(path)
+            part = _load_weights(model, read.tensors, source, image_size, key, published=checkpoint is None)
+            notes += part.notes(path.name)
+        notes += _resize_trunk(model, name, image_size, said=read is not None)
     tower = tower_of(model.visual)
     chosen = choose_taps(taps, "post_projection", tower, name)
     config = open_clip.transform.PreprocessCfg(**model.visual.preprocess_cfg)
@@ -88,7 +91,7 @@ def load(
         transform=on_background(transform, pixels.background),
         identity=EncoderSpec(
             family="open_clip",
-            architecture=built,
+            architecture=recipe.architecture,
             weights=weights_digest(model.state_dict()),
             preprocessing=preprocessing.model_copy(update={"background": pixels.background}),
             tap=chosen[0],
@@ -96,18 +99,11 @@ def load(
         device=target,
         seed=seed,
         checkpoint_sha256=None if checkpoint is None or read is None else read.sha256,
+        notes=notes,
     )
 
 
-def _activation_of(architecture: str, quick_gelu: bool) -> str:
-    """Return the architecture's name with the activation that the tag asks for."""
-    import open_clip
-
-    config = open_clip.get_model_config(architecture)
-    return f"{architecture}-quickgelu" if quick_gelu and not config.get("quick_gelu") else architecture
-
-
-def _source(recipe: dict[str, Any]) -> hub.Source:
+def _source(recipe: Mapping[str, Any]) -> hub.Source:
     if not recipe.get("hf_hub"):
         return hub.Source(url=recipe.get("url", ""))
     repo, _, filename = recipe["hf_hub"].rpartition("/")
@@ -115,7 +111,7 @@ def _source(recipe: dict[str, Any]) -> hub.Source:
     return hub.Source(repo=repo, filenames=names)
 
 
-def _build(name: str, architecture: str, recipe: dict[str, Any], image_size: int | None, quick_gelu: bool) -> Any:
+def _build(name: str, architecture: str, recipe: Mapping[str, Any], image_size: int | None, quick_gelu: bool) -> Any:
     import open_clip
 
     has_trunk = "timm_model_name" in open_clip.get_model_config(architecture)["vision_cfg"]
@@ -127,7 +123,7 @@ def _build(name: str, architecture: str, recipe: dict[str, Any], image_size: int
             force_quick_gelu=quick_gelu,
             # A timm trunk is resized after its weights are in, as open_clip does it.
             force_image_size=None if has_trunk else image_size,
-            force_preprocess_cfg=recipe,
+            force_preprocess_cfg=dict(recipe),
             pretrained_hf=False,
         )
     except Exception as error:  # text towers from transformers, sizes below one patch …
@@ -137,12 +133,34 @@ def _build(name: str, architecture: str, recipe: dict[str, Any], image_size: int
         raise BadInput(f"open_clip cannot build {architecture}: {detail}", key=name) from error
 
 
-def _load_weights(model: Any, state: dict[str, torch.Tensor], source: str, image_size: int | None) -> None:
+def _load_weights(
+    model: Any,
+    tensors: Mapping[str, torch.Tensor],
+    source: str,
+    image_size: int | None,
+    key: str | None,
+    *,
+    published: bool,
+) -> Part:
     """Do what open_clip's ``load_checkpoint`` does, with tensors that were read safely."""
+    pool = "visual.attnpool.positional_embedding"
+    own = model.state_dict()
+
+    def prepare(state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+        state = _converted(model, state)
+        if image_size is not None and pool in state and pool in own and state[pool].shape != own[pool].shape:
+            raise size_refused(source, image_size, "the positions of its attention pool cannot be resampled")
+        return state
+
+    return load_part(tensors, Model(model, prepare), source, key=key, published=published)
+
+
+def _converted(model: Any, state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """Return a state dict with the model's keys and sizes; as far as it gets, of another model's."""
     from open_clip import factory
 
-    for key in TORCHSCRIPT_EXTRAS:
-        state.pop(key, None)
+    for extra in TORCHSCRIPT_EXTRAS:
+        state.pop(extra, None)
     try:
         state = factory.convert_state_dict(model, state)
         if "positional_embedding" in state and not hasattr(model, "positional_embedding"):
@@ -158,22 +176,23 @@ def _load_weights(model: Any, state: dict[str, torch.Tensor], source: str, image
         factory.resize_pos_embed(state, model)
         factory.resize_text_pos_embed(state, model)
     except (AssertionError, AttributeError, IndexError, KeyError, RuntimeError, ValueError):
-        pass  # another model's tensors: load_strictly names what does not fit
-    pool = "visual.attnpool.positional_embedding"
-    if image_size is not None and pool in state and state[pool].shape != model.state_dict()[pool].shape:
-        raise size_refused(source, image_size, "the positions of its attention pool cannot be resampled")
-    load_strictly(model, state, source)
+        pass  # `parts` tells what does not fit
+    return state
 
 
-def _resize_trunk(model: Any, name: str, image_size: int | None) -> None:
+def _resize_trunk(model: Any, name: str, image_size: int | None, *, said: bool) -> list[str]:
+    """Bring a timm trunk to a size; return what is to be said of it: its positions are resampled."""
     visual = model.visual
     if image_size is None or not hasattr(visual, "trunk"):
-        return
+        return []
+    before = visual.state_dict()
     try:
         visual.set_input_size(image_size)
     except Exception as error:  # trunks that are built for one size raise what they like
         raise size_refused(name, image_size, error) from error
     visual.preprocess_cfg["size"] = (image_size, image_size)
+    changed = resampled_between(before, visual.state_dict())
+    return [resampling_note(changed)] if said and changed else []
 
 
 def _prepared(config: Any, pixels: PixelOptions, name: str) -> tuple[Transform, Preprocessing]:

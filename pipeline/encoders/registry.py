@@ -21,6 +21,7 @@ from ..keywords import check_names, read, takes
 from ..options import PixelArguments, PixelOptions
 from ..specs import TAPS, Tap
 from .base import Encoder
+from .checkpoint import CheckpointFile
 
 FAMILIES = ("open_clip", "timm", "quickstart")
 
@@ -101,6 +102,7 @@ def load_encoder(
     *,
     taps: Sequence[str] = (),
     checkpoint: Path | None = None,
+    checkpoint_key: str | None = None,
     precision: str = "fp32",
     untrained: bool = False,
     seed: int = 0,
@@ -117,8 +119,10 @@ def load_encoder(
     taps : sequence of str
         Where to read; all in one forward pass. Empty means `default_tap`.
     checkpoint : Path, optional
-        A ``.safetensors``, ``.pt``, ``.pth`` or ``.bin`` file to take the weights from. A tag then only says which
-        preprocessing belongs to them.
+        A ``.safetensors``, ``.pt``, ``.pth``, ``.ckpt`` or ``.bin`` file to take the weights from. A tag then only says
+        which preprocessing belongs to them.
+    checkpoint_key : str, optional
+        What leads to the weights in that file, such as ``model_ema`` or ``teacher.backbone``, if several fit.
     precision : str
         Arithmetic of the forward pass; ``fp32``.
     untrained : bool
@@ -142,11 +146,15 @@ def load_encoder(
     check_names("load_encoder", pixels, PixelOptions)
     asked_pixels = read(PixelOptions, pixels)
     if model.partition(":")[0] not in FAMILIES and (make := doors.opener(model, doors.ENCODERS)) is not None:
-        options: dict[str, object] = {"checkpoint": checkpoint, "untrained": untrained}
+        options: dict[str, object] = {
+            "checkpoint": checkpoint,
+            "checkpoint-key": checkpoint_key,
+            "untrained": untrained,
+        }
         options |= {name.replace("_", "-"): value for name, value in asked_pixels.pixels.items()}
         options |= {"device": device != "auto", "seed": seed, "precision": precision != "fp32"}
         return _own(model, make(), taps, options)
-    named = parse_name(model)
+    named = _parsed(model)
     asked = _check_taps(taps)
     if precision not in PRECISIONS:
         raise BadInput(f"Precision {precision!r} is not supported.", hint="Only fp32 is, for now.", found=precision)
@@ -159,6 +167,12 @@ def load_encoder(
             )
     if untrained and checkpoint is not None:
         raise BadInput("An untrained encoder takes no checkpoint.", hint="Give --checkpoint or --untrained.", key=model)
+    if checkpoint_key is not None and checkpoint is None:
+        raise BadInput(
+            f"--checkpoint-key {checkpoint_key} says where in a checkpoint the weights are, and there is none.",
+            hint="Give --checkpoint FILE too.",
+            key="checkpoint-key",
+        )
     if untrained and (named.tag or named.family == "quickstart"):
         bare = "timm:tf_efficientnet_lite0" if named.family == "quickstart" else ModelName(*_bare(named)).name
         raise BadInput(
@@ -174,7 +188,7 @@ def load_encoder(
         named.architecture,
         named.tag,
         taps=asked,
-        checkpoint=None if checkpoint is None else Path(checkpoint),
+        checkpoint=None if checkpoint is None else CheckpointFile(Path(checkpoint), checkpoint_key),
         pixels=asked_pixels,
         seed=seed if untrained else None,
         device=device,
@@ -236,6 +250,19 @@ def as_encoder(made: object, name: str = "model") -> Encoder:
         "libraries', such as timm:vit_small_patch14_dinov2.",
         key=name,
     )
+
+
+def _parsed(model: str) -> ModelName:
+    """Split a name that is to be loaded; where it has no form of a name, say what may be meant by it."""
+    try:
+        return parse_name(model)
+    except BadInput as error:
+        from .near_names import near_names
+
+        if near := near_names(model):
+            meant = f"Did you mean {' or '.join(near)}? `cryoprobe models PATTERN` lists the names."
+            raise BadInput(error.message, hint=meant, key=model) from None
+        raise
 
 
 def _matches(name: str, pattern: str) -> bool:
@@ -319,7 +346,12 @@ def _resolve_timm(named: ModelName, need_weights: bool) -> Callable[..., Encoder
 
 
 def _unknown(name: str, part: str, known: Sequence[str], prefix: str) -> NoReturn:
-    near = difflib.get_close_matches(part, known, n=4, cutoff=0.5) or (known if len(known) <= FEW else [])
+    from .near_names import known_elsewhere
+
+    if (ours := known_elsewhere(name)) is not None and ours != name:
+        near, prefix = [ours], ""
+    else:
+        near = difflib.get_close_matches(part, known, n=4, cutoff=0.5) or [*(known if len(known) <= FEW else ())]
     meant = f"Did you mean {' or '.join(prefix + match for match in near)}? " if near else ""
     raise NotFound(f"There is no encoder {name}.", hint=f"{meant}`cryoprobe models PATTERN` lists the names.", key=name)
 

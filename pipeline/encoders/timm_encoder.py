@@ -6,7 +6,7 @@ import threading
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from pathlib import Path
+from functools import cache
 from typing import Any
 
 import torch
@@ -16,7 +16,7 @@ from ...errors import BadInput
 from ..encoders import hub
 from ..options import PixelOptions
 from ..specs import EncoderSpec, Preprocessing, Tap
-from .checkpoint import read_checkpoint
+from .checkpoint import CheckpointFile, read_checkpoint
 from .frozen import (
     FrozenEncoder,
     Transform,
@@ -26,9 +26,10 @@ from .frozen import (
     choose_taps,
     size_refused,
 )
+from .parts import Model, load_part
 from .resizing import crop_fraction, cropped, on_background
 from .tokens import TokenReader
-from .weights import load_strictly, weights_digest
+from .weights import weights_digest
 
 _ASKING = threading.Lock()
 
@@ -39,7 +40,7 @@ def load(
     tag: str | None,
     *,
     taps: Sequence[Tap],
-    checkpoint: Path | None,
+    checkpoint: CheckpointFile | None,
     pixels: PixelOptions,
     seed: int | None,
     device: str,
@@ -53,15 +54,18 @@ def load(
 
     target = choose_device(device)
     full_name = f"{architecture}.{tag}" if tag else architecture
-    path = checkpoint
+    path, key = checkpoint or (None, None)
     if path is None and seed is None:
         path = hub.fetch(_source(timm.get_pretrained_cfg(full_name)), name, f"timm:{architecture}")
     read = None if path is None else read_checkpoint(path)
+    notes: list[str] = []
     with building(seed or 0):
         model, recipe = _build(name, full_name, pixels.side)
-        if read is not None:
-            source = name if checkpoint is None else str(checkpoint)
-            _load_weights(model, read.tensors, recipe, architecture, source, published=checkpoint is None)
+        if read is not None and path is not None:
+            taker = Model(model, _preparing(model, recipe, architecture), not recipe.strict, not recipe.strict)
+            published = checkpoint is None
+            part = load_part(read.tensors, taker, name if published else str(path), key=key, published=published)
+            notes = part.notes(path.name)
     return freeze(
         model,
         name=name,
@@ -70,6 +74,7 @@ def load(
         pixels=pixels,
         seed=seed,
         checkpoint_sha256=None if checkpoint is None or read is None else read.sha256,
+        notes=notes,
         target=target,
     )
 
@@ -84,6 +89,7 @@ def freeze(
     target: torch.device,
     seed: int | None = None,
     checkpoint_sha256: str | None = None,
+    notes: Sequence[str] = (),
 ) -> FrozenEncoder:
     """Make an encoder of a timm model that has its weights and no classifier."""
     import timm
@@ -114,6 +120,7 @@ def freeze(
         device=target,
         seed=seed,
         checkpoint_sha256=checkpoint_sha256,
+        notes=notes,
     )
 
 
@@ -212,16 +219,24 @@ def _loading_noted(recipes: list[_Recipe]) -> Iterator[None]:
             _builder.load_pretrained = kept
 
 
-def _load_weights(
-    model: Any, state: dict[str, torch.Tensor], recipe: _Recipe, architecture: str, source: str, *, published: bool
-) -> None:
-    if recipe.filter is not None:
-        with suppress(Exception):  # another model's tensors: load_strictly names what does not fit
-            state = _filtered(recipe.filter, state, model)
-    if state.keys() - model.state_dict().keys():
-        classifier = _classifier_keys(architecture, model)
-        state = {key: value for key, value in state.items() if key not in classifier}
-    load_strictly(model, state, source, may_lack=published and not recipe.strict, may_exceed=not recipe.strict)
+def _preparing(
+    model: Any, recipe: _Recipe, architecture: str
+) -> Callable[[dict[str, torch.Tensor]], dict[str, torch.Tensor]]:
+    """Return what brings a state dict to the model's keys, without a classifier; see `parts.Model`."""
+    own = model.state_dict().keys()
+    named = model.pretrained_cfg.get("classifier") or ()
+    below = tuple(f"{name}." for name in ([named] if isinstance(named, str) else named))
+
+    def prepare(state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+        if recipe.filter is not None:
+            with suppress(Exception):  # another model's tensors: `parts` tells what does not fit
+                state = _filtered(recipe.filter, dict(state), model)
+        if state.keys() <= own:
+            return state
+        classifier = _keys_with_classifier(architecture) - own
+        return {k: v for k, v in state.items() if k in own or not (k in classifier or k.startswith(below))}
+
+    return prepare
 
 
 def _filtered(
@@ -233,13 +248,12 @@ def _filtered(
         return filter_fn(state)
 
 
-def _classifier_keys(architecture: str, model: Any) -> set[str]:
-    """Return the keys that the architecture has with a classifier and lacks without."""
+@cache
+def _keys_with_classifier(architecture: str) -> frozenset[str]:
     import timm
 
     with torch.device("meta"):
-        whole = timm.create_model(architecture, pretrained=False)
-    return set(whole.state_dict()) - set(model.state_dict())
+        return frozenset(timm.create_model(architecture, pretrained=False).state_dict())
 
 
 def _source(config: Any) -> hub.Source:

@@ -90,6 +90,23 @@ def load_strictly(
         raise _misfit(model, source, faults)
 
 
+def misfits(model: torch.nn.Module, tensors: Mapping[str, torch.Tensor], *, may_exceed: bool = False) -> int:
+    """Return how many keys are missing, left over or of another shape; 0 of a state dict that fills a model.
+
+    Examples
+    --------
+    >>> layer = torch.nn.Linear(2, 3)
+    >>> misfits(layer, layer.state_dict()), misfits(layer, {"weight": torch.zeros(2, 3), "scale": torch.zeros(1)})
+    (0, 3)
+    """
+    own = model.state_dict()
+    # Files from before torch 0.4.1 lack the counters of batch norms, and torch loads them all the same.
+    missing = [key for key in own if key not in tensors and not key.endswith("num_batches_tracked")]
+    unexpected = [key for key in tensors if key not in own]
+    shapes = [key for key in own if key in tensors and tensors[key].shape != own[key].shape]
+    return len(missing) + len(shapes) + (0 if may_exceed else len(unexpected))
+
+
 def check_values(tensors: Mapping[str, torch.Tensor], source: str) -> None:
     """Refuse weights that hold NaN: every image's embedding would, and the images would be blamed.
 

@@ -53,11 +53,16 @@ def open_data(dataset: str | Dataset, asked: DatasetOptions, reporter: Reporter)
         check_given_name(asked.as_name)
     if isinstance(dataset, str):
         data: Dataset = load_dataset(
-            dataset, data_root=asked.data_root, download=asked.download, layout=asked.layout, ignore=asked.ignore
+            dataset,
+            data_root=asked.data_root,
+            download=asked.download,
+            layout=asked.layout,
+            ignore=asked.ignore,
+            unlabelled=asked.unlabelled,
         )
     else:
         data = as_dataset(dataset)
-        for option in ("layout", "ignore", "data_root", "download"):
+        for option in ("layout", "ignore", "unlabelled", "data_root", "download"):
             if getattr(asked, option):
                 raise BadInput(f"{option} is for data sets that are named.", hint="Give it to load_dataset.")
     parts = [data.split(name) for name in asked.splits or data.splits]
@@ -69,7 +74,7 @@ def open_data(dataset: str | Dataset, asked: DatasetOptions, reporter: Reporter)
     if (limit := asked.limit) is not None:
         parts = [limit_split(part, limit, asked.limit_seed) for part in parts]
     name = dataset if isinstance(dataset, str) and is_own(dataset) else data.name
-    listed_again = is_listed(data.name) and asked.layout is None and not asked.ignore
+    listed_again = is_listed(data.name) and asked.layout is None and not asked.ignore and not asked.unlabelled
     if asked.as_name is None or asked.as_name == name:
         return Data(name, parts, states, listed_again)
     return Data(asked.as_name, parts, states, listed_again, source=name)
@@ -78,7 +83,7 @@ def open_data(dataset: str | Dataset, asked: DatasetOptions, reporter: Reporter)
 def _check_labels(part: Split, dataset: str) -> None:
     """Refuse labels of somebody's own data set that no set can hold."""
     labels, n = part.labels, len(part.classes)
-    one = labels.ndim == 1 and labels.dtype == np.int64 and bool(((labels >= 0) & (labels < n)).all())
+    one = labels.ndim == 1 and labels.dtype == np.int64 and bool(((labels >= (0 if n else -1)) & (labels < n)).all())
     flags = labels.ndim == 2 and labels.dtype == np.uint8 and labels.shape[1] == n
     if not (one or flags) or len(labels) != len(part):
         form = f"{labels.dtype} {list(labels.shape)}"

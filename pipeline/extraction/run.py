@@ -17,7 +17,7 @@ from ...stores.format.names import Maker, Name, NamedSet
 from ...stores.local.sample_index import SampleIndex
 from ...stores.store import Origin, RowsRemoved, Store, set_id
 from ..datasets.base import Split
-from ..encoders.base import Encoder
+from ..encoders.base import Encoder, notes_of
 from ..makers import about_name, this_machine
 from ..options import ExtractionOptions
 from ..provenance import provenance
@@ -201,6 +201,7 @@ class ExtractionRun:
             untrained=self.encoder.untrained,
             seed=self.encoder.seed,
             checkpoint=self.encoder.checkpoint_sha256,
+            checkpoint_key=asked.checkpoint_key,
         )
 
     def _sealed(
@@ -223,6 +224,7 @@ class ExtractionRun:
                 batch_size=self.settings.batch_size,
                 workers=self.settings.workers,
                 device=str(self.encoder.device),
+                **({"weights": notes} if (notes := notes_of(self.encoder)) else {}),
                 **more,
             ),
         )

@@ -9,7 +9,8 @@ from ...errors import BadInput, Conflict
 from ...stores.feature_set import FeatureSet
 from ...stores.format.names import NamedSet
 from ...stores.store import Store
-from ..datasets.base import ALL
+from ..datasets.base import ALL, UNLABELLED
+from ..datasets.split_names import Role, of_role
 from ..joined_taps import taps_in
 from ..options import SetOptions
 from . import contents, meaning
@@ -20,9 +21,6 @@ from .sets import HeldOut, TrialSets, ValidationRule
 
 HOLDOUT = HeldOut(0.2)
 """Of a data set without splits, held out for testing if nothing else is asked for."""
-
-VALIDATION_NAMES = ("val", "validation", "valid")
-"""What data sets call the split that is there to choose on."""
 
 
 def find_sets(store: Store, asked: SetOptions, plan: TrialPlan) -> TrialSets:
@@ -119,6 +117,26 @@ class _ByName:
     def splits(self) -> set[str]:
         return {n.name.split for n in self.candidates}
 
+    def called(self, role: Role) -> str | None:
+        """Return the split of a role, by its name; say which it is if it has another name. None if there is none.
+
+        Raises
+        ------
+        Conflict
+            If several are called so.
+        """
+        found = of_role(role, self.splits)
+        if not found or found[0] == role:
+            return role if found else None
+        if alike := [name for name in found[1:] if name.lower() == found[0].lower()]:
+            raise Conflict(
+                f"Several splits of {self.query.dataset} may be the {role} split: {', '.join([found[0], *alike])}.",
+                hint=f"Say which one: --{role}-split {found[0]}",
+                key=found[0],
+            )
+        self.doubts.append(f"the split {found[0]} is taken for {role}; another one: --{role}-split NAME")
+        return found[0]
+
     def meant(self, split: str, like: NamedSet | None = None) -> NamedSet:
         """Return the set that a split means; the train set is `like` it."""
         fitting = [n for n in self.candidates if n.name.split == split]
@@ -149,19 +167,23 @@ def by_name(
     store : Store
     query : FeatureQuery
     train_split : str or None
-        None is ``train``, or ``all`` for a data set without splits.
+        None is ``train``, or what else is called so (`split_names`), or ``all`` for a data set without splits.
     test_split : str or None
-        A split, or a fraction to hold out of train. None is ``test``, or `HOLDOUT` for a data set without splits.
+        A split, or a fraction to hold out of train. None is ``test``, or what else is called so, or `HOLDOUT` for a
+        data set without splits.
     rule : ValidationRule
     """
     if train_split is not None and as_fraction(train_split) is not None:
         raise BadInput(f"--train-split is the name of a split, not {train_split}.", key="train-split")
     look = _ByName(store, query, *meaning.candidates(store, query))
+    if train_split is None and look.splits == {UNLABELLED}:
+        raise _without_labels(f"{query.dataset} was extracted with --unlabelled, and")
     if train_split is None:
-        train_split = ALL if ALL in look.splits and "train" not in look.splits else "train"
-    held_out = test_split is None and train_split == ALL and "test" not in look.splits
+        train_split = look.called("train") or (ALL if ALL in look.splits else "train")
+    called_test = look.called("test") if test_split is None else None
+    held_out = test_split is None and train_split == ALL and called_test is None
     if test_split is None:
-        test_split = str(HOLDOUT.fraction) if held_out else "test"
+        test_split = str(HOLDOUT.fraction) if held_out else called_test or "test"
     look.parts = wanted = {"train": train_split, "test": test_split}
     chosen = look.meant(train_split) if train_split in look.splits else None
     val_split, foreign = _validation_split(look, wanted, chosen, rule)
@@ -186,8 +208,10 @@ def _validation_split(
     # A split that is trained or scored on cannot choose, whatever it is called.
     free = look.splits - {*wanted.values()} if rule.official else set()
     own = {n.name.split for n in look.candidates if train is not None and n.encoder == train.encoder}
-    official = next((name for name in VALIDATION_NAMES if name in free & own), None)
-    foreign = next((name for name in VALIDATION_NAMES if name in free), None)
+    official = next(iter(of_role("val", free & own)), None)
+    foreign = next(iter(of_role("val", free)), None)
+    if official not in (None, "val") and rule.asked is None:
+        look.doubts.append(f"the split {official} is taken for val: it chooses; another one: --val-split NAME")
     return rule.asked or official, None if official is not None or rule.asked else foreign
 
 
@@ -222,7 +246,10 @@ def _other_options(named: Mapping[str, NamedSet]) -> Iterator[str]:
 
 
 def _check_apart(sets: TrialSets) -> None:
-    """Refuse to choose or to score on the very set that is trained on, and to choose on the one that is scored."""
+    """Refuse sets without labels, a set in two parts, and to choose on the one that is scored."""
+    for name, part in sets.stored():
+        if part.unlabelled:
+            raise _without_labels(f"The {name} set {part.id[:12]}")
     parts = dict(sets.stored())
     val = parts.pop("val", None)
     if "test" in parts and parts["test"].id == sets.train.id:
@@ -234,6 +261,15 @@ def _check_apart(sets: TrialSets) -> None:
             hint="Name a split of its own, or a fraction of train: --val-split 0.1",
             key="val-split",
         )
+
+
+def _without_labels(what: str) -> BadInput:
+    return BadInput(
+        f"{what} has no labels: no probe can be trained or scored on it.",
+        hint="Extract the images with labels (PATH/CLASS/*, or csv:FILE): what is encoded is reused. Or let a trained "
+        "probe label them: cryoprobe predict --probe-file FILE PATH",
+        key=UNLABELLED,
+    )
 
 
 def _two_encoders(train: FeatureSet, other: FeatureSet, part: str, hint: str) -> Conflict:

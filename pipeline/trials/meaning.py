@@ -42,6 +42,7 @@ def candidates(store: Store, query: FeatureQuery) -> Meant:
         **query.pixels,
         limit=query.limit,
         checkpoint=None if query.checkpoint is None else file_sha256(query.checkpoint),
+        checkpoint_key=query.checkpoint_key,
         untrained=query.untrained,
     )
     fitting = _called(canonical_name(query.dataset, query.data_root), of_model)
@@ -139,6 +140,7 @@ def _is_default(options: Name, query: FeatureQuery) -> bool:
         all(name in query.pixels or getattr(options, name) is None for name in PixelOptions.model_fields)
         and (query.limit is not None or options.limit is None)
         and (query.checkpoint is not None or options.checkpoint is None)
+        and (query.checkpoint_key is not None or options.checkpoint_key is None)
         and options.limit_seed is None
         and options.seed is None
         and options.precision == "fp32"
@@ -150,7 +152,7 @@ def _several(store: Store, query: FeatureQuery, fitting: Sequence[NamedSet], whi
     return Conflict(
         f"Several extractions of {query.model} on {query.dataset} in {store.url} fit, {which}:\n"
         f"  {listed_with_ids(fitting)}",
-        hint="Give the options of one of these (--tap, --image-size, --resize … --limit, --checkpoint), or its ids: "
-        "--train SET --test SET",
+        hint="Give the options of one of these (--tap, --image-size, --resize … --limit, --checkpoint, "
+        "--checkpoint-key), or its ids: --train SET --test SET",
         key=query.dataset,
     )

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from ...errors import NotFound
 from ...stores.format.names import Name, NamedSet, spelled
 from ...stores.store import Store
 from ..datasets import canonical_name, is_own, known_splits, refuse_name
+from ..datasets.split_names import of_role
 from ..doors import DATASETS, may_be_own
 from ..options import SetFilter, SetOptions
 from ..specs import ADDED_TAP
@@ -59,11 +60,22 @@ def command(store: Store, query: FeatureQuery, splits: Sequence[str], like: Name
         "split": ",".join(splits) or None,
         "tap": query.tap,
         **(like.options if like is not None else {}),
-        **({"checkpoint": None} if query.untrained else {}),
+        **({"checkpoint": None, "checkpoint-key": None} if query.untrained else {}),
         **({"untrained": None, "seed": None} if not query.untrained else {}),
         **query.options,
         "data-root": query.data_root,
     }
+    return _joined(words, options)
+
+
+def _scoring_on(store: Store, query: FeatureQuery, val: str) -> str:
+    """Return the command that scores on the validation split, and chooses on a tenth of train."""
+    words = ["cryoprobe", "probe", "--model", query.model, "--dataset", query.dataset, "--store", store.url]
+    options = {"tap": query.tap, **query.options, "data-root": query.data_root}
+    return _joined(words, {**options, "test-split": val, "val-split": 0.1})
+
+
+def _joined(words: list[str], options: Mapping[str, object]) -> str:
     for option, value in options.items():
         if value is not None:
             words += [f"--{option}"] if value is True else [f"--{option}", str(value)]
@@ -128,6 +140,11 @@ def _no_split(
         message += f"\nWith other options it has:\n  {_listed(elsewhere)}"
     name = "Name other splits: --train-split, --test-split (a fraction holds out a part of train)."
     there = known_splits(query.dataset, query.data_root)
+    has = {n.name.split for n in candidates} | set(there or ())
+    if list(absent) == ["test"] and (val := of_role("val", has)) and not of_role("test", has):
+        # ImageNet's labels of test are not public: its val is what everybody scores on.
+        hint = f"To score on {val[0]}, and to choose on a tenth of train:\n  {_scoring_on(store, query, val[0])}"
+        return NotFound(message, hint=hint, key=query.dataset)
     if there is not None and (unknown := [s for s in absent if s not in there]):
         hint = f"{query.dataset} has no split {unknown[0]!r}; it has: {', '.join(there)}. {name}"
     else:

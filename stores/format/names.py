@@ -44,6 +44,8 @@ class Name(BaseModel):
         Of random weights.
     checkpoint : str or None
         sha256 of the checkpoint file.
+    checkpoint_key : str or None
+        Which part of it was asked for.
     """
 
     model_config = ConfigDict(frozen=True, extra="ignore")
@@ -64,6 +66,7 @@ class Name(BaseModel):
     untrained: bool = False
     seed: int | None = None
     checkpoint: str | None = None
+    checkpoint_key: str | None = None
 
     @property
     def written(self) -> dict[str, Any]:
@@ -117,6 +120,7 @@ def options_in(name: Mapping[str, Any]) -> dict[str, Any]:
         "precision": precision if precision != "fp32" else None,
         "stored-dtype": dtype if dtype != "float16" else None,
         "checkpoint": f"FILE with sha256 {str(checkpoint)[:12]}" if checkpoint else None,
+        "checkpoint-key": name.get("checkpoint_key"),
     }
     return {option: value for option, value in options.items() if value}
 

@@ -60,7 +60,7 @@ class Difference:
     only_a_samples, only_b_samples : tuple of str
         The first ten of those, by sample id.
     relabelled : int or None
-        Common images whose label has another class name in b; None where one of the sets has several labels a row, and
+        Common images whose label has another class name in b; None where one of the sets has none or several a row, and
         the other one.
     distances : Distances or None
         None where no image is common, or the embeddings are of different widths.
@@ -146,7 +146,7 @@ def _first_rows(feature_set: FeatureSet) -> dict[bytes, int]:
 
 def _relabelled(a: FeatureSet, b: FeatureSet, at: npt.NDArray[np.int64]) -> int | None:
     """Count rows whose labels mean other classes, by name: the same class may have another number."""
-    if a.multilabel != b.multilabel:
+    if a.multilabel != b.multilabel or a.unlabelled or b.unlabelled:
         return None
     y_a, y_b = a.labels()[at[:, 0]], b.labels()[at[:, 1]]
     number = {name: i for i, name in enumerate(dict.fromkeys(map(composed, [*a.classes, *b.classes])))}

@@ -333,7 +333,8 @@ def _write_parquet(out: BinaryIO, content: _Content) -> None:
             if s.multilabel:
                 labels = [pa.FixedSizeListArray.from_arrays(pa.array(y.reshape(-1)), len(s.classes))]
             else:
-                labels = [pa.array(y), pa.DictionaryArray.from_arrays(pa.array(y.astype(np.int32)), classes)]
+                number = pa.array(y.astype(np.int32), mask=y < 0)  # unlabelled rows have no class
+                labels = [pa.array(y), pa.DictionaryArray.from_arrays(number, classes)]
             columns = [
                 pa.array([sample.tobytes().hex() for sample in s.sample_ids(part)]),
                 *([] if names is None else [pa.array(names[part], pa.string())]),

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import argparse
 import io
 import json
 import re
 import struct
+import tracemalloc
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -13,6 +15,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import open_clip
 import pytest
 import timm
 import torch
@@ -27,6 +30,9 @@ from cryoprobe.pipeline.datasets.base import UndecodableImage
 from cryoprobe.pipeline.datasets.images import decode_file, encode_image, encode_pixels, identified
 from cryoprobe.pipeline.datasets.pixel_limit import at_most
 from cryoprobe.pipeline.encoders import Encoder
+from cryoprobe.pipeline.encoders.base import notes_of
+from cryoprobe.pipeline.encoders.open_clip_recipes import recipe_of
+from cryoprobe.pipeline.encoders.weights import weights_digest
 from cryoprobe.pipeline.extraction.findings import SharedEmbeddings
 from cryoprobe.pipeline.extraction.health import DataHealth
 
@@ -257,6 +263,44 @@ def test_csv_windows(encoder: Encoder, store: Path, tmp_path: Path, written: str
     assert "--max-bad" not in str(refused.value)
 
 
+@pytest.mark.parametrize(
+    ("header", "hint"),
+    [
+        ("filename,class", "Rename filename to path and class to label"),
+        ("path;label", "separated by semicolons"),
+        ("path\tlabel", "separated by tabs"),
+        ("path,cat,dog", "flags of classes"),
+    ],
+)
+def test_csv_windows_columns(tmp_path: Path, header: str, hint: str) -> None:
+    (tmp_path / "t.csv").write_text(f"{header}\na.png,1,0\n")
+    with pytest.raises(cryoprobe.BadInput, match=hint):
+        load_dataset(f"csv:{tmp_path / 't.csv'}")
+
+
+def test_csv_windows_columns_may_have_capitals(tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_text("Path,Label,SPLIT\na.png,x,test\n")
+    assert load_dataset(f"csv:{tmp_path / 't.csv'}").split("test").classes == ("x",)
+
+
+@pytest.mark.parametrize("kind", ["folder", "csv"])
+def test_missing_files_and_dangling_links_end_a_run_before_it_encodes(
+    store: Path, tmp_path: Path, kind: str, encoder: Encoder
+) -> None:
+    files = write_images(tmp_path / "imgs", {"a": 4, "b": 4})
+    (tmp_path / "imgs" / "a" / "link.png").symlink_to("/nowhere/x.png")
+    rows = [f"imgs/{f.parent.name}/{f.name},{f.parent.name}" for f in [*files, tmp_path / "imgs" / "a" / "link.png"]]
+    (tmp_path / "t.csv").write_text("\n".join(["path,label", *rows, "imgs/none.png,b"]))
+    dataset, n = (f"folder:{tmp_path / 'imgs'}", 1) if kind == "folder" else (f"csv:{tmp_path / 't.csv'}", 2)
+    with pytest.raises(cryoprobe.BadInput, match=f"{n} of {8 + n} files of split 'all' are not there") as refused:
+        cryoprobe.extract("timm:no_such_model", dataset, store)  # which would be told next
+    assert "link.png: is a link to /nowhere/x.png, which is not there" in str(refused.value)
+    assert f"--max-bad {n}" in str(refused.value)
+    assert not store.exists()
+    (done,) = cryoprobe.extract(encoder, dataset, store, max_bad=n)
+    assert (done.rows, done.failed) == (8, n)
+
+
 def test_paths_that_count_from_the_working_folder_are_said_to(
     encoder: Encoder, store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -290,6 +334,122 @@ def test_backbone_prefix_nan(store: Path, tmp_path: Path, ending: str) -> None:
     assert ".png" not in str(refused.value)
 
 
+def prefixed(prefix: str, state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    return {prefix + key: tensor for key, tensor in state.items()}
+
+
+def trained_in_many_ways() -> dict[str, Any]:
+    """Return one set of weights as training scripts save them, by the file's name."""
+    torch.manual_seed(5)
+    model = timm.create_model("test_vit", num_classes=0)
+    state = model.state_dict()
+    head = {"head.mlp.0.weight": torch.ones(8, 64), "head.last_layer.weight_g": torch.ones(4, 1)}
+    averaged = torch.optim.swa_utils.AveragedModel(model)
+    averaged.update_parameters(model)
+    arguments = {"args": argparse.Namespace(lr=0.1), "metric": np.float64(71.5), "root": Path("x"), "optimizer": {}}
+    return {
+        "plain.pth": state,
+        "dino.pth": {
+            "student": prefixed("module.backbone.", state),
+            "teacher": {**prefixed("backbone.", state), **head},
+            "epoch": 3,
+        },
+        "dinov2.pth": {"teacher": {**prefixed("backbone.", state), **prefixed("dino_head.", head)}},
+        "lightning.ckpt": {
+            "state_dict": {**prefixed("model.", state), "criterion.weight": torch.ones(3)},
+            "hyper_parameters": {"lr": 0.1},
+        },
+        "moco.pth.tar": {
+            "state_dict": {
+                **prefixed("module.base_encoder.", {**state, "head.0.weight": torch.ones(5, 64)}),
+                **prefixed("module.momentum_encoder.", state),
+                **prefixed("module.predictor.", head),
+            }
+        },
+        "swa_ema.pth": averaged.state_dict(),
+        "timm_train.pth": {"epoch": 7, "state_dict": state, **arguments},
+        "ddp_compile.pth": {"model": prefixed("_orig_mod.module.", state)},
+        "two_models.pth": {"model": {k: v + 0.01 for k, v in state.items()}, "model_ema": state},
+    }
+
+
+FROM = {
+    "plain.pth": [],
+    "dino.pth": ["teacher.backbone.* of dino.pth (student.module.backbone.* holds the same; left out: teacher.head.*)"],
+    "dinov2.pth": ["teacher.backbone.* of dinov2.pth (left out: teacher.dino_head.*)"],
+    "lightning.ckpt": ["state_dict.model.* of lightning.ckpt (left out: state_dict.criterion.*)"],
+    "moco.pth.tar": [
+        "state_dict.module.base_encoder.* of moco.pth.tar (state_dict.module.momentum_encoder.* holds the same; "
+        "left out: state_dict.module.predictor.*, state_dict.module.base_encoder.head.*)"
+    ],
+    "swa_ema.pth": ["module.* of swa_ema.pth (left out: n_averaged)"],
+    "timm_train.pth": ["state_dict.* of timm_train.pth"],
+    "ddp_compile.pth": ["model._orig_mod.module.* of ddp_compile.pth"],
+    "two_models.pth": ["model_ema.* of two_models.pth (left out: model.*)"],
+}
+
+
+@pytest.mark.parametrize("file", FROM)
+def test_backbone_prefix(tmp_path: Path, file: str) -> None:
+    saved = trained_in_many_ways()
+    torch.save(saved[file], tmp_path / file)
+    key = "model_ema" if file == "two_models.pth" else None
+    if key is not None:
+        with pytest.raises(cryoprobe.BadInput, match=r"differ: model_ema\.\*, model\.\*") as refused:
+            cryoprobe.load_encoder("timm:test_vit", checkpoint=tmp_path / file)
+        assert "--checkpoint-key model_ema or --checkpoint-key model" in str(refused.value)
+    encoder = cryoprobe.load_encoder("timm:test_vit", checkpoint=tmp_path / file, checkpoint_key=key)
+    assert encoder.spec("pooled").weights == weights_digest(saved["plain.pth"])
+    assert notes_of(encoder) == [f"weights: {text}" for text in FROM[file]]
+
+
+def test_backbone_prefix_of_two_models_is_part_of_what_finds_a_set(store: Path, tmp_path: Path) -> None:
+    write_images(tmp_path / "data", {"a": 5, "b": 5})
+    torch.save(trained_in_many_ways()["two_models.pth"], tmp_path / "both.pth")
+    named = ["--model", "timm:test_vit", "--checkpoint", tmp_path / "both.pth", "--store", store]
+    named += ["--dataset", f"folder:{tmp_path / 'data'}"]
+    assert "--checkpoint-key model_ema" in run("extract", *named, code=2).stderr
+    sets = {}
+    for key in ("model", "model_ema"):
+        done = run("extract", *named, "--checkpoint-key", key, "--json")
+        assert f"weights: {key}.* of both.pth" in done.stderr
+        sets[key] = json.loads(done.stdout)["set"]
+        manifest = cryoprobe.open_store(store).open(sets[key]).manifest
+        assert manifest.provenance.document["weights"][0].startswith(f"weights: {key}.*")  # type: ignore[index]
+        assert manifest.provenance.name["checkpoint_key"] == key
+    several = run("probe", *named, code=7).stderr
+    assert "--checkpoint-key model_ema" in several
+    for key, id_ in sets.items():
+        trial = json.loads(run("probe", *named, "--checkpoint-key", key, "--probe", "nearest-mean", "--json").stdout)
+        assert trial["trials"][0]["train"] == id_
+
+
+def test_quickgelu_untagged(tmp_path: Path) -> None:
+    with pytest.raises(cryoprobe.BadInput, match="differ in activation or preprocessing") as refused:
+        cryoprobe.load_encoder("open_clip:ViT-B-32", checkpoint=tmp_path / "tuned.pt")
+    message = str(refused.value)
+    assert f"--model open_clip:ViT-B-32/openai --checkpoint {tmp_path / 'tuned.pt'}\n      QuickGELU" in message
+    assert f"--model open_clip:ViT-B-32/laion2b_e16 --checkpoint {tmp_path / 'tuned.pt'}" in message
+    assert "metaclip_400m" in message
+    for architecture, tag in [("ViT-B-16-SigLIP", "webli"), ("RN50", "openai")]:
+        agreed = recipe_of(architecture, None, tmp_path / "tuned.pt")
+        asked = recipe_of(architecture, tag, None)
+        assert agreed.architecture == asked.architecture
+        for field in ("mean", "std", "interpolation", "resize_mode"):
+            assert agreed.config[field] == asked.config[field]
+        assert "as for its published weights" in agreed.note
+
+
+def test_quickgelu_untagged_without_published_weights_is_said(tmp_path: Path) -> None:
+    model = open_clip.create_model("ViT-S-32-alt")
+    torch.save({"state_dict": prefixed("module.", model.state_dict())}, tmp_path / "own.pt")
+    notes = notes_of(cryoprobe.load_encoder("open_clip:ViT-S-32-alt", checkpoint=tmp_path / "own.pt"))
+    assert notes[0].startswith("no weights of open_clip:ViT-S-32-alt are published: open_clip's default")
+    assert notes[1:] == ["weights: state_dict.module.* of own.pt"]
+    (note,) = notes_of(cryoprobe.load_encoder("open_clip:ViT-S-32-alt", untrained=True))
+    assert "names no published weights: open_clip's default preprocessing" in note
+
+
 def test_an_encoder_that_gives_nothing_usable_is_not_blamed_on_the_images(
     encoder: Encoder, store: Path, tmp_path: Path
 ) -> None:
@@ -304,6 +464,37 @@ def test_an_encoder_that_gives_nothing_usable_is_not_blamed_on_the_images(
     with pytest.raises(cryoprobe.BadInput, match="the encoder's fault, not that of the images") as refused:
         cryoprobe.extract(Broken(), f"folder:{tmp_path / 'data'}", store, max_bad=4)  # type: ignore[arg-type]
     assert "--max-bad" not in str(refused.value)
+
+
+# What is read of an archive
+
+
+@pytest.mark.parametrize("layout", ["members", "column"])
+@pytest.mark.parametrize("save", ["savez", "savez_compressed"])
+def test_npz_memory(tmp_path: Path, layout: str, save: str) -> None:
+    """Reading 16 rows of test, beside 150 MB of train, takes less than twice their size and a block."""
+    n, of_test = 1000, 16
+    images = np.zeros((n, 224, 224, 3), np.uint8)
+    images[:, ::7] = np.arange(n)[:, None, None, None] % 251
+    labels, test = np.arange(n) % 5, np.arange(n) >= n - of_test
+    arrays = {"images": images, "labels": labels, "split": np.where(test, "test", "train")}
+    if layout == "members":
+        arrays = {"train_images": images[~test], "train_labels": labels[~test]}
+        arrays |= {"test_images": images[test], "test_labels": labels[test]}
+    getattr(np, save)(tmp_path / "x.npz", **arrays)
+    first = images[test][0]
+    del images, arrays
+    load_dataset("sklearn:digits")
+    tracemalloc.start()  # numpy tells it of every array
+    try:
+        split = load_dataset(f"npz:{tmp_path / 'x.npz'}").split("test")
+        pixels = np.asarray(split.decode(split.read(0)))
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    np.testing.assert_array_equal(pixels, first)
+    assert len(split) == of_test
+    assert peak < 2 * of_test * first.nbytes + (12 << 20)
 
 
 # How a folder is read
@@ -331,6 +522,15 @@ def split_folders(root: Path, *splits: str) -> Path:
     for seed, split in enumerate(splits):
         write_images(root / split, {"a": 3, "b": 2}, seed=seed)
     return root
+
+
+@pytest.mark.parametrize("splits", [("Training", "Testing"), ("TRAIN", "dev"), ("train_set", "test_set", "holdout")])
+def test_split_folders_are_known_by_the_names_that_people_use(
+    encoder: Encoder, store: Path, tmp_path: Path, splits: tuple[str, ...]
+) -> None:
+    found, said = extracted(encoder, f"folder:{split_folders(tmp_path / 'data', *splits)}", store)
+    assert found == {split: (5, ("a", "b")) for split in splits}
+    assert f"is read as {len(splits)} splits" in said
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from sklearn.datasets import load_digits
 
-from cryoprobe.errors import BadInput, NotFound
+from cryoprobe.errors import BadInput, Conflict, NotFound
 from cryoprobe.pipeline.datasets import Dataset, Split, load_dataset
 from cryoprobe.pipeline.datasets.images import decode_pixels, encode_pixels
 
@@ -88,7 +88,8 @@ def test_images_of_an_npz_come_back_as_they_are(tmp_path: Path, images: npt.NDAr
 def test_sixteen_bit_images_are_scaled_whichever_way_round_they_are_stored(tmp_path: Path, order: str) -> None:
     images = RNG.integers(0, 65536, (3, 4, 5)).astype(f"{order}u2")
     split = npz(tmp_path, images=images, labels=np.arange(3)).split("all")
-    native = npz(tmp_path, images=images.astype(np.uint16), labels=np.arange(3)).split("all")
+    (tmp_path / "native").mkdir()
+    native = npz(tmp_path / "native", images=images.astype(np.uint16), labels=np.arange(3)).split("all")
     assert split.decode(split.read(0)).mode == "L"
     for found, expected in zip(pixels(split), images, strict=True):
         np.testing.assert_array_equal(found, np.rint(expected / 257))
@@ -296,6 +297,26 @@ def test_a_damaged_npz_is_refused_or_read_whole(tmp_path: Path, save: Any) -> No
     assert refused > 100
 
 
+@pytest.mark.parametrize("save", [np.savez, np.savez_compressed])
+@pytest.mark.parametrize("order", ["C", "F"])
+def test_the_rows_of_a_split_are_those_that_numpy_reads(tmp_path: Path, save: Any, order: str) -> None:
+    images = RNG.integers(0, 256, (700, 40, 50, 3), np.uint8)  # 4 MB are unpacked at once
+    split = RNG.choice(["train", "test", "val"], 700)
+    save(tmp_path / "x.npz", images=np.asarray(images, order=order), labels=np.arange(700), split=split)
+    data = load_dataset(f"npz:{tmp_path / 'x.npz'}")
+    for name in data.splits:
+        part = data.split(name)
+        np.testing.assert_array_equal(pixels(part), images[split == name])
+        np.testing.assert_array_equal(part.labels, np.arange(700)[split == name])
+
+
+def test_an_npz_that_has_changed_since_it_was_opened_is_refused(tmp_path: Path) -> None:
+    split = npz(tmp_path, images=IMAGES, labels=np.arange(6)).split("all")
+    npz(tmp_path, images=IMAGES[::-1], labels=np.arange(6))
+    with pytest.raises(Conflict, match="changed while it was being read"):
+        split.read(0)
+
+
 def test_a_header_that_promises_too_much_is_refused(tmp_path: Path) -> None:
     npy = io.BytesIO()
     np.lib.format.write_array_header_1_0(npy, {"descr": "|u1", "fortran_order": False, "shape": (1 << 50, 1 << 12)})
@@ -439,9 +460,10 @@ def test_the_same_pixels_have_the_same_id_in_every_container(tmp_path: Path) -> 
     labels = np.arange(6, dtype=np.uint8)
     write_idx(tmp_path / "plain", IMAGES, labels)
     write_idx(tmp_path / "packed", IMAGES, labels, packed=True)
+    (tmp_path / "wide").mkdir()
     splits = [
         npz(tmp_path, images=IMAGES, labels=labels).split("all"),
-        npz(tmp_path, images=np.asfortranarray(IMAGES)[..., None], labels=labels).split("all"),
+        npz(tmp_path / "wide", images=np.asfortranarray(IMAGES)[..., None], labels=labels).split("all"),
         idx(tmp_path / "plain").split("train"),
         idx(tmp_path / "packed").split("train"),
     ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -20,6 +21,7 @@ from sklearn.datasets import load_sample_images
 from cryoprobe.errors import BadInput, NotFound
 from cryoprobe.pipeline.encoders import list_models, load_encoder
 from cryoprobe.pipeline.encoders.base import Encoder
+from cryoprobe.pipeline.encoders.registry import parse_name
 
 QUICKSTART_WEIGHTS = "688a490de08d"
 MODES = ["RGB", "L", "LA", "P", "RGBA", "CMYK", "1", "I;16", "F", "YCbCr"]
@@ -154,6 +156,33 @@ def test_requests_that_contradict_themselves_are_refused(model: str, options: di
 def test_unknown_names_are_answered_with_near_ones(model: str, near: str) -> None:
     with pytest.raises(NotFound, match=f"{near}.*cryoprobe models PATTERN"):
         load_encoder(model)
+
+
+@pytest.mark.parametrize(
+    ("model", "near"),
+    [
+        ("facebook/dinov2-small", "timm:vit_small_patch14_dinov2"),
+        ("dinov2_vits14", "timm:vit_small_patch14_dinov2"),
+        ("dinov2_vitg14_reg", "timm:vit_giant_patch14_reg4_dinov2"),
+        ("timm:facebook/dinov2-base", "timm:vit_base_patch14_dinov2"),
+        ("dino_vits16", "timm:vit_small_patch16_224.dino"),
+        ("efficientnet_lite0", "quickstart:efficientnet_lite0"),
+        ("openclip:ViT-B-32/openai", "open_clip:ViT-B-32/openai"),
+        ("ViT-B-32", "open_clip:ViT-B-32"),
+        ("ViT-B/32", "open_clip:ViT-B-32/openai"),
+        ("open_clip:ViT-B/32", "open_clip:ViT-B-32/openai"),
+        ("openai/clip-vit-large-patch14-336", "open_clip:ViT-L-14-336/openai"),
+        ("hf-hub:timm/resnet50.a1_in1k", "timm:resnet50.a1_in1k"),
+        ("hf-hub:laion/CLIP-ViT-B-32-laion2B-s34B-b79K", "open_clip:ViT-B-32/laion2b_s34b_b79k"),
+        ("resnet50", "timm:resnet50"),
+        ("resnet_50", "timm:resnet50"),
+        ("facebook/dinov3-vits16-pretrain-lvd1689m", "timm:vit_small_patch16_dinov3"),
+    ],
+)
+def test_names_of_other_hubs_are_answered_with_ours(model: str, near: str) -> None:
+    with pytest.raises((BadInput, NotFound), match=re.escape(f"Did you mean {near}")):
+        load_encoder(model)
+    parse_name(near)  # it is a name
 
 
 @pytest.fixture

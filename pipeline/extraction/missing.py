@@ -1,0 +1,65 @@
+"""Files of a data set that are not there: told before the encoder is loaded, not after everything else was encoded."""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Iterator
+from pathlib import Path
+
+from ...errors import BadInput
+from ..datasets.base import Advising, Split
+from ..encoders.embedding import advice_on_all, named_failures
+
+_ABSENT = {errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG}
+
+
+def check_files(split: Split, max_bad: int) -> None:
+    """Refuse a split of which more files are missing than may fail.
+
+    Raises
+    ------
+    BadInput
+        It names the files, and for dangling links what they lead to.
+    """
+    missing = [(split.describe(row), why) for row, why in _missing(split)]
+    if len(missing) <= max_bad and len(missing) < len(split):
+        return
+    if not missing:  # a split without samples is told apart later
+        return
+    advice = split.advice() if isinstance(split, Advising) else ""
+    if len(missing) == len(split):
+        raise BadInput(
+            f"None of the {len(split)} samples of split {split.name!r} can be used:\n"
+            + "\n".join(named_failures(missing, most=5)),
+            hint=advice_on_all(missing, advice),
+            key=split.name,
+            found=len(missing),
+        )
+    raise BadInput(
+        f"{len(missing)} of {len(split)} files of split {split.name!r} are not there; {max_bad} are tolerated:\n"
+        + "\n".join(named_failures(missing)),
+        hint=f"Mend the paths or links, or go on without these: --max-bad {len(missing)}. Nothing was encoded yet.",
+        key=split.name,
+        expected=max_bad,
+        found=len(missing),
+    )
+
+
+def _missing(split: Split) -> Iterator[tuple[int, str]]:
+    for row in range(len(split)):
+        path = split.path(row)
+        if path is None:
+            continue
+        try:
+            path.stat()
+        except ValueError:  # a NUL character
+            yield row, "cannot be read: its name has a NUL character"
+        except OSError as error:
+            if error.errno in _ABSENT:  # all else is told when it is read
+                yield row, _why(path, error)
+
+
+def _why(path: Path, error: OSError) -> str:
+    if path.is_symlink():
+        return f"is a link to {path.readlink()}, which is not there"
+    return f"cannot be read: {error.strerror}"
