@@ -86,7 +86,7 @@ def test_trials_tell_taps_apart_and_those_of_one_tap_are_what_they_were(opened: 
     assert (again["cached"], again["trial"]) == (True, trials[2]["trial"])
     by_id = cryoprobe.probe(opened, train=again["train"], test=again["test"], C=3.0)
     assert (by_id["cached"], by_id["trial"]) == (True, trials[2]["trial"])
-    assert (by_id["tap"], by_id["name"]["tap"]) == ("cls+patch_mean", "cls+patch_mean")
+    assert by_id["tap"] == "cls+patch_mean"
 
 
 def test_a_trial_travels_with_both_sets(opened: Store, tmp_path: Path) -> None:
@@ -146,6 +146,8 @@ def test_a_saved_probe_predicts_with_both_taps(store: Path, tmp_path: Path, opti
     assert [p.labels[0] for p in found] == [probe.classes[int(i)] for i in labels]
     np.testing.assert_allclose([p.values for p in found], values, atol=2e-3)
     assert trial["dim"] == 128
+    by_id = cryoprobe.probe(store, train=trial["train"], test=trial["test"], **options)
+    assert by_id["name"]["tap"] == "cls+patch_mean"
 
 
 def test_a_protocol_gives_the_command_that_prepares_images_as_published(store: Path, tmp_path: Path) -> None:
