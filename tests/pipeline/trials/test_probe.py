@@ -198,15 +198,6 @@ def test_validation_images_count_as_training_data(split: Store) -> None:
     assert cryoprobe.probe(split, **BY_NAME, C=[1.0], val_split="val")["test_in_train"] == 0  # nothing was chosen
 
 
-def test_a_name_means_its_newest_set(split: Store) -> None:
-    before = cryoprobe.probe(split, **BY_NAME, C=[1.0])
-    grown = put_set(split, *rows(180, 0), classes=CLASSES, split="train", named=LATER)
-    after = cryoprobe.probe(split, **BY_NAME, C=[1.0])
-    assert (after["train"], after["rows"]["train"]) == (grown.id, 180)
-    assert before["train"] != after["train"]
-    assert before["test"] == after["test"]
-
-
 def test_sets_of_two_encoders_are_never_combined(split: Store) -> None:
     other = put_set(split, *rows(150, 0), classes=CLASSES, split="train", encoder="another", named=LATER)
     with pytest.raises(Conflict, match="two different encoders") as caught:
@@ -349,7 +340,7 @@ def test_results_are_ordered_by_data_set_model_and_time(split: Store) -> None:
 
 def test_results_are_filtered_as_sets_are(split: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    for model, dataset in (("timm:m", "folder:/d"), ("timm:other", f"csv:{tmp_path}/a.csv")):
+    for model, dataset in (("timm:m", "folder:/e"), ("timm:other", f"csv:{tmp_path}/a.csv")):
         for name in ("train", "test"):
             put_set(
                 split, *rows(30, len(name)), classes=CLASSES, split=name, model=model, dataset=dataset, encoder=model
