@@ -71,7 +71,7 @@ def load_tensors(raw: bytes) -> tuple[object, tuple[str, ...]]:
 
     kinds: dict[str, type] = dict.fromkeys(_named_in(raw), Inert)
     while True:
-        stands: list[Any] = [(_stand_in(name, kind), name) for name, kind in kinds.items()]
+        stands: list[Any] = [_stand_in(name, kind) for name, kind in kinds.items()]
         try:
             with warnings.catch_warnings(action="ignore"), torch.serialization.safe_globals(stands):
                 content = torch.load(io.BytesIO(raw), map_location="cpu", weights_only=True)
@@ -98,6 +98,7 @@ def _named_in(raw: bytes) -> list[str]:
 
 
 def _stand_in(name: str, kind: type) -> Any:
+    """Return a class that torch knows by the name in the file."""
     module, _, own = name.rpartition(".")
     return type(own, (kind,), {"__module__": module, "__qualname__": own})
 
