@@ -7,7 +7,6 @@ files stands for it: then all files that belong together are given in one call.
 from __future__ import annotations
 
 import hashlib
-import re
 import time
 from collections.abc import Sequence
 from contextlib import closing
@@ -18,8 +17,8 @@ from typing import Any, get_args
 import numpy as np
 
 from ..amounts import count
-from ..arrays import Array, Float64, Targets
-from ..canonical import canonical_json, digest
+from ..arrays import Targets
+from ..canonical import digest
 from ..errors import BadInput, Conflict
 from ..progress import Reporter
 from ..reporting import reporter_for
@@ -27,18 +26,15 @@ from ..stores.format.names import Maker, Name, NamedSet
 from ..stores.local.sample_index import SampleIndex
 from ..stores.opening import open_store
 from ..stores.store import RowIndex, Rows, Store, sample_array
+from .added_rows import AddedRows, check_known, checked_rows, unit_rows
 from .datasets.label_arrays import read_labels
 from .datasets.own import checked_name
-from .embedding_files import EmbeddingPart, read_embeddings
+from .embedding_files import read_embeddings
 from .encoders.registry import FAMILIES
 from .makers import this_machine
 from .options import UNIT_ROWS
 from .provenance import provenance
 from .specs import ADDED, ADDED_TAP, DatasetSpec, EncoderSpec, Preprocessing, StoredDtype, samples_digest
-
-_BLOCK = 1 << 16
-_NEAR = {"float16": 2e-3, "float32": 1e-5}
-"""How far apart two roundings of one embedding of unit norm can be."""
 
 
 @dataclass(frozen=True)
@@ -69,16 +65,6 @@ class AddedSet:
     def document(self) -> dict[str, Any]:
         """The JSON form."""
         return asdict(self)
-
-
-@dataclass(frozen=True)
-class _Checked:
-    """A part whose rows can be stored."""
-
-    part: EmbeddingPart
-    ids: list[bytes]
-    names: list[str]
-    norms: Float64
 
 
 def add(
@@ -151,7 +137,7 @@ def add(
         raise BadInput(f"stored_dtype is float16 or float32, not {stored_dtype}.", key="stored-dtype")
     splits = [split] if isinstance(split, str) else list(split or ())
     parts = read_embeddings(paths, splits, label_files)
-    checked = {name: _checked(name, part) for name, part in parts.items()}
+    checked = {name: checked_rows(name, part) for name, part in parts.items()}
     known = {part.classes for part in parts.values()}
     if len(known) > 1:
         raise BadInput("The files have different lists of classes.", hint="Save the same list in all.", key="classes")
@@ -170,7 +156,7 @@ def add(
     _check_versions(opened, model, model_version, spec, reporter)
     index = opened.rows_of(spec.id)
     for name, one in checked.items():
-        _check_known(index, one, stored_dtype)
+        check_known(index, one, stored_dtype)
         if again := len(one.ids) - len(set(one.ids)):
             reporter.note(f"{again:,} of {count(len(one.ids), 'row')} of {name} repeat the sample of another row")
     with closing(SampleIndex()) as samples:
@@ -237,143 +223,6 @@ def _check_versions(store: Store, model: str, version: str | None, spec: Encoder
     reporter.note(f"the store has other embeddings called {model}, on {there}: version {version!r} is told apart")
 
 
-def _checked(split: str, part: EmbeddingPart) -> _Checked:
-    """Check the rows of a split; tell sample ids, names and norms.
-
-    Raises
-    ------
-    BadInput
-        If they cannot be stored; it names the first row.
-    """
-    x, what = part.embeddings, f"{part.file} ({split})"
-    if x.ndim != 2 or not x.size or x.dtype not in (np.float16, np.float32, np.float64):
-        raise BadInput(
-            f"The embeddings of {what} are {x.dtype} {list(x.shape)}.",
-            hint="Save them as float16, float32 or float64, [rows, width].",
-            key=str(part.file),
-        )
-    norms = np.empty(len(x), np.float64)
-    for start in range(0, len(x), _BLOCK):
-        rows = np.asarray(x[start : start + _BLOCK], np.float64)
-        norms[start : start + _BLOCK] = np.sqrt(np.einsum("nd,nd->n", rows, rows))
-    names = _names(part, what)
-    for bad, problem in (
-        (~np.isfinite(norms), "is not finite"),
-        (norms == 0, "is zero, and has no direction"),
-        (norms > np.finfo(np.float32).max, "is too large: its norm is beyond float32"),
-    ):
-        if bad.any():
-            row, more = int(bad.argmax()), int(bad.sum()) - 1
-            others = f", and so are {count(more, 'other')}" if more else ""
-            raise BadInput(
-                f"{what}: the embedding of row {row}{_called(names, row)} {problem}{others}.",
-                hint="Leave such rows out, with their labels.",
-                key=str(part.file),
-                found=row,
-            )
-    if part.norms is not None:
-        norms = _given_norms(part, norms, what)
-    return _Checked(part, _ids(part, what), names, norms)
-
-
-def _names(part: EmbeddingPart, what: str) -> list[str]:
-    """Return what the samples are called: as the file says, else by their rows."""
-    n, names = len(part.embeddings), part.names
-    if names is None and part.samples is not None and part.samples.dtype.kind in "US" and not _are_ids(part.samples):
-        names = [s if isinstance(s, str) else s.decode("utf-8", "backslashreplace") for s in part.samples.tolist()]
-    if names is not None and len(names) != n:
-        raise BadInput(f"{what} has {n} embeddings and {len(names)} names.", hint="Save one a row.", key=str(part.file))
-    return names if names is not None else [f"row {i}" for i in range(n)]
-
-
-def _called(names: Sequence[str], row: int) -> str:
-    return "" if names[row] == f"row {row}" else f" ({names[row]})"
-
-
-def _given_norms(part: EmbeddingPart, found: Float64, what: str) -> Float64:
-    """Return the norms that a file gives of embeddings of unit norm."""
-    given = np.asarray(part.norms, np.float64)
-    if given.shape != found.shape or not np.isfinite(given).all() or (given <= 0).any():
-        raise BadInput(f"{what}: the norms are not positive numbers, one a row.", key=str(part.file))
-    if np.abs(found - 1).max() > 0.01:
-        if np.allclose(found, given, rtol=0.01):  # raw embeddings, with their own norms beside
-            return found
-        raise BadInput(
-            f"{what} has norms, but its embeddings are not of unit norm ({found.min():.3g} to {found.max():.3g}).",
-            hint="Save embeddings as they are, without norms; or of unit norm, with their norms before.",
-            key=str(part.file),
-        )
-    return given
-
-
-def _are_ids(samples: Array) -> bool:
-    if samples.dtype == np.uint8:
-        return samples.ndim == 2 and samples.shape[1] == 32
-    if samples.dtype.kind not in "US" or samples.ndim != 1:
-        return False
-    texts = [s if isinstance(s, str) else s.decode("latin-1") for s in samples.tolist()]
-    return all(re.fullmatch(r"[0-9a-f]{64}", text) for text in texts)
-
-
-def _ids(part: EmbeddingPart, what: str) -> list[bytes]:
-    """Return sample ids: those in the file, or made of the rows.
-
-    Of a row: sha256 of the canonical JSON of its dtype and shape, a line feed, and its values, little-endian.
-    """
-    n, samples = len(part.embeddings), part.samples
-    if samples is not None and _are_ids(samples):
-        if len(samples) != n:
-            raise BadInput(f"{what} has {n} embeddings and {len(samples)} samples.", key=str(part.file))
-        if samples.dtype == np.uint8:
-            return [row.tobytes() for row in samples]
-        return [bytes.fromhex(s if isinstance(s, str) else s.decode()) for s in samples.tolist()]
-    if samples is not None and samples.dtype.kind not in "US":
-        raise BadInput(
-            f"{what}: samples are {samples.dtype} {list(samples.shape)}.",
-            hint="Save sha256 as uint8 [n, 32] or as 64 hexadecimal digits each, or names as texts.",
-            key=str(part.file),
-        )
-    x = part.embeddings
-    head = canonical_json({"dtype": x.dtype.name, "shape": [x.shape[1]]}) + b"\n"
-    little = x.dtype.newbyteorder("<")
-    return [hashlib.sha256(head + np.ascontiguousarray(row, little).tobytes()).digest() for row in x]
-
-
-def _check_known(index: RowIndex, one: _Checked, stored_dtype: StoredDtype) -> None:
-    """Refuse rows that the file, or the store under that version, has with another embedding."""
-    first: dict[bytes, int] = {}
-    again = [(row, first[i]) for row, i in enumerate(one.ids) if first.setdefault(i, row) != row]
-    for row, before in again:
-        if not np.array_equal(one.part.embeddings[row], one.part.embeddings[before]):
-            raise BadInput(
-                f"{one.part.file}: rows {before} and {row} have one sample id and different embeddings.",
-                hint="Give every sample one id, or leave samples out.",
-                key=str(one.part.file),
-            )
-    there = np.flatnonzero(index.find(one.ids) >= 0)
-    for start in range(0, len(there), _BLOCK):
-        rows = there[start : start + _BLOCK]
-        known = index.gather([one.ids[i] for i in rows.tolist()])
-        unit = _unit(one, rows)
-        same_width = known.embeddings.shape[1] == unit.shape[1]
-        apart = np.abs(known.embeddings.astype(np.float64) - unit).max(axis=1) if same_width else np.ones(len(rows))
-        norms_apart = np.abs(known.norms / one.norms[rows] - 1)
-        if (differ := (apart > _NEAR[stored_dtype]) | (norms_apart > 1e-3)).any():
-            row = int(rows[int(differ.argmax())])
-            raise Conflict(
-                f"{one.part.file}: row {row}{_called(one.names, row)} is in the store with another embedding of the "
-                "same model and version.",
-                hint="Give another --model-version: what is stored never changes.",
-                key=one.ids[row].hex(),
-            )
-
-
-def _unit(one: _Checked, rows: Any) -> Float64:
-    x = np.asarray(one.part.embeddings[rows], np.float64)
-    unit: Float64 = x / np.sqrt(np.einsum("nd,nd->n", x, x))[:, None]
-    return unit
-
-
 @dataclass(frozen=True)
 class _Run:
     """The sets of one call."""
@@ -386,7 +235,7 @@ class _Run:
     me: Maker
     reporter: Reporter
 
-    def seal(self, split: str, one: _Checked, labels: Targets, classes: Sequence[str]) -> AddedSet:
+    def seal(self, split: str, one: AddedRows, labels: Targets, classes: Sequence[str]) -> AddedSet:
         """Write the rows that the store lacks, seal and name the set."""
         new = self._write(one, split)
         ids = one.ids
@@ -417,7 +266,7 @@ class _Run:
         self.store.name_samples(feature_set, one.names)
         return AddedSet(feature_set.id, split, feature_set.rows, feature_set.dim, len(classes), new, str(one.part.file))
 
-    def _write(self, one: _Checked, split: str) -> int:
+    def _write(self, one: AddedRows, split: str) -> int:
         """Seal the rows that the store lacks as units; return how many they are."""
         at = {i: row for row, i in reversed(list(enumerate(one.ids)))}
         lacking = list(dict.fromkeys(self.index.missing(one.ids)))
@@ -425,7 +274,7 @@ class _Run:
             for start in range(0, len(lacking), UNIT_ROWS):
                 ids = lacking[start : start + UNIT_ROWS]
                 rows = np.array([at[i] for i in ids])
-                unit = _unit(one, rows).astype(self.spec.stored_dtype)
+                unit = unit_rows(one, rows).astype(self.spec.stored_dtype)
                 content = Rows(sample_array(ids), unit, one.norms[rows].astype(np.float32))
                 self.index.add(self.store.write_unit(self.index.encoder_id, content))
                 self.reporter.advance(len(ids))

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, NamedTuple, Unpack
@@ -14,7 +13,7 @@ import numpy as np
 
 from ..amounts import count
 from ..arrays import Features, Float64, Mask
-from ..errors import BadInput, Conflict, CryoprobeError, NotFound
+from ..errors import BadInput, CryoprobeError, NotFound
 from ..parallel import ordered_map
 from ..progress import Reporter
 from ..reporting import reporter_for
@@ -23,7 +22,7 @@ from .datasets.base import UndecodableImage
 from .datasets.folders import images_below
 from .datasets.images import decode_file
 from .datasets.splits import status
-from .encoders import load_encoder
+from .encoder_of_probe import encoder_ids, encoder_of, taps_of
 from .encoders.allocator import keep_freed_memory, release_memory
 from .encoders.base import Encoder, notes_of
 from .encoders.checkpoint import CheckpointFile
@@ -37,15 +36,12 @@ from .encoders.embedding import (
     encode_images,
     named_failures,
 )
-from .encoders.resizing import pixels_described, pixels_of
-from .extraction.differences import differences
-from .joined_taps import side_by_side, taps_in
+from .joined_taps import side_by_side
 from .keywords import check_names, read, takes
-from .options import PixelArguments, RunArguments, RunOptions
+from .options import RunArguments, RunOptions
 from .passing import patiently
 from .saved import SavedProbe, load_probe
-from .saved.header import EncoderRecord
-from .specs import ADDED, EncoderSpec, StoredDtype, Tap
+from .specs import EncoderSpec, StoredDtype, Tap
 from .stored_rows import StoredRows
 
 if TYPE_CHECKING:
@@ -146,13 +142,13 @@ def predict(
     reporter = reporter_for(progress, reporter)
     files = _files([paths] if isinstance(paths, str | Path) else paths, reporter)
     wanted = probe.header.encoder
-    stored = StoredRows() if store is None else StoredRows.of(store, _ids(wanted), files, running.threads)
+    stored = StoredRows() if store is None else StoredRows.of(store, encoder_ids(wanted), files, running.threads)
     if store is not None:
         reporter.note(f"{len(stored.samples):,} of {count(len(files), 'image')} are in the store, and not encoded")
     new = None
     if any(file not in stored.samples for file in files):
         file = None if checkpoint is None else CheckpointFile(Path(checkpoint), checkpoint_key)
-        encoder, spec = _encoder_of(wanted, model, file, running.device)
+        encoder, spec = encoder_of(wanted, model, file, running.device)
         for note in notes_of(encoder):
             reporter.note(note)
         if str(encoder.device) == "cpu":
@@ -189,94 +185,6 @@ def _files(paths: Sequence[str | Path], reporter: Reporter) -> list[Path]:
     return found
 
 
-def _encoder_of(
-    wanted: EncoderRecord, model: str | Encoder | None, checkpoint: CheckpointFile | None, device: str
-) -> tuple[Encoder, EncoderSpec]:
-    """Return the encoder of a probe, and its identity at the probe's tap.
-
-    Raises
-    ------
-    Conflict
-        If it is another encoder.
-    """
-    try:
-        spec = EncoderSpec.model_validate(wanted.spec)
-    except ValueError as e:
-        raise BadInput(
-            f"This version of Cryoprobe cannot load the probe's encoder: {str(e).splitlines()[-1].strip()}",
-            hint="Upgrade Cryoprobe: pip install -U cryoprobe",
-        ) from None
-    if spec.family == ADDED:
-        raise BadInput(
-            f"The probe was trained on embeddings called {spec.architecture}, which were added from a file: nothing "
-            "here can encode images like them.",
-            hint="Embed the images as those were, and predict in Python: cryoprobe.load_probe(FILE).predict(x)",
-            key="encoder",
-        )
-    tap, dtype = spec.tap, spec.stored_dtype
-    if model is None or isinstance(model, str):
-        encoder = _load(wanted, spec, model, checkpoint, device)
-    elif not set(_taps(model, tap)) <= set(model.taps):
-        raise Conflict(f"{model.name} is not read at the tap {tap}, as the probe's encoder is.", key=tap)
-    else:
-        encoder = model
-    found = encoder.spec(tap, dtype)
-    if found.id != wanted.id:
-        why = ", ".join(differences(wanted.spec, found))
-        raise Conflict(
-            f"{encoder.name} is not the encoder that the probe was trained on: its id is {found.id[:12]}, not "
-            f"{wanted.id[:12]}. They differ in {why}.",
-            hint="Use the model and the checkpoint file that the features were extracted with.",
-            key="encoder",
-            expected=wanted.id,
-            found=found.id,
-        )
-    return encoder, found
-
-
-def _load(
-    wanted: EncoderRecord, spec: EncoderSpec, model: str | None, checkpoint: CheckpointFile | None, device: str
-) -> Encoder:
-    name = wanted.name
-    if model is None and name is None:
-        raise BadInput("The probe file does not say how its encoder is called.", hint="Give --model NAME.", key="model")
-    if name is not None and name.checkpoint is not None and checkpoint is None and model is None:
-        raise BadInput(
-            f"The weights of {name.model} came from a checkpoint file (sha256 {name.checkpoint[:12]}…).",
-            hint="Give it again: --checkpoint FILE",
-            key="checkpoint",
-        )
-    path, key = checkpoint or (None, None)
-    if key is None and path is not None and name is not None:
-        key = name.checkpoint_key
-    untrained = name is not None and name.untrained and checkpoint is None
-    seed = name.seed if name is not None and name.seed is not None else 0
-
-    def load(pixels: PixelArguments) -> Encoder:
-        return load_encoder(
-            model or (name.model if name is not None else ""),
-            taps=taps_in(spec.tap),
-            checkpoint=path,
-            checkpoint_key=key,
-            precision=spec.precision,
-            untrained=untrained,
-            seed=seed,
-            device=device,
-            **pixels,
-        )
-
-    encoder = load({} if name is None else pixels_of(name))
-    found = encoder.spec(spec.tap, spec.stored_dtype).preprocessing
-    for pixels in pixels_described(spec.preprocessing) if found != spec.preprocessing else ():
-        # A name does not have the options of an encoder that a program had loaded. Where this one refuses them, it is
-        # another one, and its id will tell.
-        with suppress(BadInput):
-            encoder = load(pixels)
-            if encoder.spec(spec.tap, spec.stored_dtype).preprocessing == spec.preprocessing:
-                break
-    return encoder
-
-
 class _Decoded(NamedTuple):
     """An image to be encoded; or one that the store has, without a tensor; or one that failed."""
 
@@ -298,7 +206,7 @@ class _New:
 
     def __init__(self, encoder: Encoder, spec: EncoderSpec, max_pixels: int | None) -> None:
         self.encoder = encoder
-        self._outputs: list[tuple[Tap, StoredDtype]] = [(t, spec.stored_dtype) for t in _taps(encoder, spec.tap)]
+        self._outputs: list[tuple[Tap, StoredDtype]] = [(t, spec.stored_dtype) for t in taps_of(encoder, spec.tap)]
         self._images = ImageLoader(encoder, spec.preprocessing, max_pixels)
 
     def load(self, raw: bytes, what: str) -> torch.Tensor:
@@ -425,20 +333,6 @@ class _Run:
             expected=self.max_bad,
             found=len(self.failed),
         )
-
-
-def _taps(encoder: Encoder, tap: Tap) -> list[Tap]:
-    """Return the encoder's own taps that a probe's tap stands for."""
-    return [tap] if tap in encoder.taps else taps_in(tap)
-
-
-def _ids(wanted: EncoderRecord) -> list[str]:
-    """Return the ids of a probe's encoder at each of the taps that its tap stands for."""
-    with suppress(ValueError):  # of a later version
-        spec = EncoderSpec.model_validate(wanted.spec)
-        if len(taps := taps_in(spec.tap)) > 1:
-            return [spec.model_copy(update={"tap": tap}).id for tap in taps]
-    return [wanted.id]
 
 
 def _shown(path: Path) -> str:

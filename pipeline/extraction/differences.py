@@ -14,7 +14,7 @@ from ...differing_fields import fields_that_differ
 from ...errors import CryoprobeError
 from ...stores.feature_set import FeatureSet
 from ...stores.store import Store
-from ..specs import DatasetSpec, EncoderSpec
+from ..specs import ADDED, DatasetSpec, EncoderSpec
 
 _CANDIDATES = 50
 
@@ -77,9 +77,11 @@ def _one_per_encoder(store: Store) -> Iterable[FeatureSet]:
         if named.encoder not in seen and len(seen) < _CANDIDATES:
             seen.add(named.encoder)
             try:
-                yield store.open(named.set)
+                feature_set = store.open(named.set)
             except CryoprobeError:  # an explanation is a courtesy: what is damaged is reported where it is used
                 continue
+            if feature_set.manifest.encoder.get("family") != ADDED:  # with which no encoder has anything in common
+                yield feature_set
 
 
 def _short(value: Any) -> str:
