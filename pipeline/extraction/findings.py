@@ -247,6 +247,8 @@ class ClassSizes(BaseModel):
         >>> ClassSizes(of=3, smallest=30, largest=40).remarks("test")
         []
         """
+        if not self.of:
+            return []
         unequal = self.largest >= UNEQUAL * self.smallest
         if self.empty:
             named = (

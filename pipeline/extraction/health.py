@@ -124,7 +124,10 @@ def sizes_of_classes(labels: Targets, classes: Sequence[str]) -> ClassSizes:
     >>> sizes_of_classes(np.array([0, 0, 2]), ["cat", "dog", "owl"])
     ClassSizes(of=3, empty=1, smallest=1, largest=2, missing=('dog',))
     """
-    counts = labels.sum(axis=0, dtype=np.int64) if labels.ndim == 2 else np.bincount(labels, minlength=len(classes))
+    if labels.ndim == 2:
+        counts = labels.sum(axis=0, dtype=np.int64)
+    else:
+        counts = np.bincount(labels[labels >= 0], minlength=len(classes))  # -1: without a label
     there = counts[counts > 0]
     missing = [classes[i] for i in np.flatnonzero(counts == 0)[:_MOST_NAMED]]
     return ClassSizes(

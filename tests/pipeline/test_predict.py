@@ -353,7 +353,7 @@ class TestRowsOfAStore:
         self, train: Train, images: Path, store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         path, features, fitted = train(raw=True)
-        monkeypatch.setattr("cryoprobe.pipeline.predict.load_encoder", None)
+        monkeypatch.setattr("cryoprobe.pipeline.encoder_of_probe.load_encoder", None)
         found = predicted(path, images, store=store)
         expected = fitted.predict(features.load(raw=True)[0])
         assert [p.labels for p in found] == [(features.classes[i],) for i in expected]
