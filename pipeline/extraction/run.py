@@ -3,28 +3,28 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 
 from pydantic import JsonValue
 
-from ...amounts import count
-from ...errors import BadInput, Conflict, CryoprobeError, ReadOnly
+from ...errors import BadInput, Conflict, CryoprobeError
 from ...progress import Reporter
 from ...stores.feature_set import FeatureSet
-from ...stores.format.names import Maker, Name, NamedSet
+from ...stores.format.names import Maker, Name
 from ...stores.local.sample_index import SampleIndex
-from ...stores.store import Origin, RowsRemoved, Store, set_id
+from ...stores.store import RowsRemoved, Store, set_id
 from ..datasets.base import Split
 from ..encoders.base import Encoder, notes_of
-from ..makers import about_name, this_machine
+from ..makers import this_machine
 from ..options import ExtractionOptions
 from ..provenance import provenance
 from .content import Content, content_of
 from .differences import explain_dataset
 from .findings import DecodedImages
 from .health import DataHealth, examine
+from .naming import name_samples, name_set, rows_not_trusted
 from .opening import Data
 from .planner import Target
 from .result import ExtractedSet
@@ -121,34 +121,25 @@ class ExtractionRun:
         finally:
             self.reporter.end()
         content = content_of(split, ids, run.failed)
-        for note in self._unused() if run.encoded else ():
+        for note in rows_not_trusted(self.store, self.targets) if run.encoded else ():
             self.reporter.note(note)
         me = this_machine(samples, self.data.source)
         extracted = [self._seal(target, split, content, run, me) for target in self.targets]
         for remark in dict.fromkeys(remark for e in extracted for remark in e.remarks):
             self.reporter.note(remark)
+        self._record_views(split, state, content, samples)
+        return extracted
+
+    def _record_views(self, split: Split, state: bytes, content: Content, samples: SampleIndex) -> None:
+        """Let this machine know its content under every name that it has just got."""
         # A folder without options is listed again by stat calls; all else had to be opened, which `probe` must not do.
-        name = self._name(self.targets[0], split)
-        source = self.data.source
+        name, source = self._name(self.targets[0], split), self.data.source
         for called in (name, *(() if source is None else (name.model_copy(update={"dataset": source}),))):
             listed = source if called is name and self.data.listed_again else None
             for view in (called.view, *(called.view_for(target.encoder_id) for target in self.targets)):
                 samples.record_view(
                     view, split.sources, state, content.spec.id, keep=not self.data.listed_again, listed=listed
                 )
-        return extracted
-
-    def _unused(self) -> Iterator[str]:
-        """Yield a line for the rows of the encoder that the store has and does not use, since they are not trusted."""
-        unused: dict[Origin, int] = {}
-        for target in self.targets:
-            for origin, n in target.index.unused.items():
-                unused[origin] = unused.get(origin, 0) + n
-        for origin, n in unused.items():
-            yield (
-                f"{count(n, 'row')} of this encoder from {origin.place} {'is' if n == 1 else 'are'} not used, since "
-                f"that is not trusted. To trust it: {origin.remedy(self.store.url)}"
-            )
 
     def _seal(self, target: Target, split: Split, content: Content, run: SplitRun, me: Maker) -> ExtractedSet:
         """Seal and name the set of one target."""
@@ -234,30 +225,8 @@ class ExtractionRun:
                 why = explain_dataset(self.store.open(before), content.spec, content.ids, content.labels, name.split)
                 if why:
                     self.reporter.note(why)
-        same = [n for n in earlier if n.encoder == target.encoder_id]
-        for note in about_name(self.store, feature_set.id, same, me):
+        for note in name_set(self.store, feature_set, name, earlier, me):
             self.reporter.note(note)
-        self._name_set(feature_set, name, earlier, me)
-        self._name_samples(feature_set, content)
+        for note in name_samples(self.store, feature_set, content.names):
+            self.reporter.note(note)
         return feature_set
-
-    def _name_samples(self, feature_set: FeatureSet, content: Content) -> None:
-        try:
-            self.store.name_samples(feature_set, content.names)
-        except ReadOnly:
-            pass  # the set was there before
-        except BadInput as e:  # too long: the set is worth more than what its samples are called
-            self.reporter.note(e.message)
-
-    def _name_set(self, feature_set: FeatureSet, name: Name, earlier: list[NamedSet], me: Maker) -> None:
-        if feature_set.home != self.store.url:
-            self.reporter.note(
-                f"set {feature_set.id[:12]} is in {feature_set.home}, and nothing of it is in {self.store.url}: read "
-                f"both, or cryoprobe pull {feature_set.home} {feature_set.id[:12]} --store {self.store.url}"
-            )
-        named = NamedSet.of(feature_set.manifest, name, time.time_ns() // 1_000_000, me)
-        try:
-            self.store.name(named)
-        except ReadOnly:
-            if not any((n.name, n.set) == (name, feature_set.id) for n in earlier):
-                raise
