@@ -96,21 +96,22 @@ def find_repeated(ids: Sequence[bytes], labels: Targets) -> RepeatedImages:
     >>> find_repeated([b"a", b"b", b"a"], np.array([0, 0, 1]))
     RepeatedImages(of=3, repeated=1, contradicted=2, example=(0, 2))
     """
-    rows: dict[bytes, list[int]] = {}
+    first: dict[bytes, int] = {}
+    again: dict[bytes, list[int]] = {}  # few as a rule: a list for every image would be large
     for row, sample_id in enumerate(ids):
-        rows.setdefault(sample_id, []).append(row)
-    groups = [group for group in rows.values() if len(group) > 1]
+        if (before := first.setdefault(sample_id, row)) != row:
+            again.setdefault(sample_id, [before]).append(row)
+    groups = list(again.values())
     differing = [group for group in groups if (labels[group] != labels[group[0]]).any()]
     example: tuple[int, ...] = ()
     if differing:
-        first = differing[0]
-        other = next(row for row in first if (labels[row] != labels[first[0]]).any())
-        example = first[0], other
+        one, *others = differing[0]
+        example = one, next(row for row in others if (labels[row] != labels[one]).any())
     elif groups:
         example = groups[0][0], groups[0][1]
     return RepeatedImages(
         of=len(ids),
-        repeated=len(ids) - len(rows),
+        repeated=len(ids) - len(first),
         contradicted=sum(map(len, differing)),
         example=example,
     )
