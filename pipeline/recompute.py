@@ -152,7 +152,7 @@ class _Run:
     def _compare(self, feature_set: FeatureSet, name: Name) -> Comparison:
         spec = EncoderSpec.model_validate(feature_set.manifest.encoder)
         encoder = self._encoder(feature_set.encoder_id, spec, name)
-        split = self._split(name)
+        split = self._split(feature_set, name)
         wanted = -(-feature_set.rows * self.share // 1)
         rows = sorted(random.Random(self.seed).sample(range(feature_set.rows), max(1, int(wanted))))
         samples = [s.tobytes() for s in feature_set.sample_ids()[rows]]
@@ -181,9 +181,11 @@ class _Run:
         self._loaded = encoder_id, encoder
         return encoder
 
-    def _split(self, name: Name) -> Split:
+    def _split(self, feature_set: FeatureSet, name: Name) -> Split:
         root = None if self.data_root is None else Path(self.data_root)
-        split = load_dataset(name.dataset, data_root=root).split(name.split)
+        source = feature_set.manifest.provenance.document.get("source")  # of a data set with a given name
+        called = source if isinstance(source, str) else name.dataset
+        split = load_dataset(called, data_root=root, unlabelled=feature_set.unlabelled).split(name.split)
         return split if name.limit is None else limit_split(split, name.limit, name.limit_seed or 0)
 
 

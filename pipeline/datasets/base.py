@@ -113,3 +113,7 @@ class Dataset(Protocol):
 
 class UndecodableImage(Exception):
     """Raised by `Split.decode` for bytes that are no image, or only part of one. The message is one line."""
+
+
+class TooManyPixels(UndecodableImage):
+    """Raised for an image that is refused for its size alone; with another limit it could be decoded."""

@@ -21,7 +21,7 @@ from ...arrays import Array
 from ...canonical import canonical_json
 from ..passing import is_passing
 from . import plugins
-from .base import UndecodableImage
+from .base import TooManyPixels, UndecodableImage
 from .pillow import pillow, pillow_image
 from .pixel_limit import at_most
 from .signatures import what_is
@@ -69,7 +69,7 @@ def decode_file(raw: bytes) -> Image.Image:
     except pillow.UnidentifiedImageError:
         return _by_plugin(raw)
     except pillow_image.DecompressionBombError as e:
-        raise UndecodableImage(f"is too large: {_line(e)}") from None
+        raise TooManyPixels(f"is too large: {_line(e)}") from None
     except Exception as e:  # forty formats, each with errors of its own on damaged files
         if is_passing(e):
             raise
@@ -81,7 +81,7 @@ def _by_plugin(raw: bytes) -> Image.Image:
     try:
         image = plugins.opened(raw)
     except pillow_image.DecompressionBombError as e:
-        raise UndecodableImage(f"is too large: {_line(e)}") from None
+        raise TooManyPixels(f"is too large: {_line(e)}") from None
     except Exception as e:
         if is_passing(e):
             raise

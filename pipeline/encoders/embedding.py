@@ -11,7 +11,7 @@ import numpy as np
 
 from ...arrays import Array, Float32, Mask
 from ...errors import BadInput, CryoprobeError
-from ..datasets.base import UndecodableImage
+from ..datasets.base import TooManyPixels, UndecodableImage
 from ..datasets.pixel_limit import REMEDY, at_most, most_pixels
 from ..passing import is_passing, patiently
 from ..specs import Preprocessing, StoredDtype, Tap
@@ -139,7 +139,7 @@ def check_resized(size: tuple[int, int], preprocessing: Preprocessing) -> None:
     side = int(max(preprocessing.image_size) / (preprocessing.crop_fraction or 1.0))
     short, long = min(size), max(size)
     if side * (side * long // short) > most_pixels():
-        raise UndecodableImage(
+        raise TooManyPixels(
             f"is too long: with its short side scaled to {side} pixels, its {size[0]} x {size[1]} would become "
             f"{side} x {side * long // short}; the limit is {most_pixels()} pixels; {REMEDY}"
         )

@@ -8,7 +8,6 @@ otherwise, or the rows were made up.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -17,7 +16,7 @@ from pydantic import JsonValue
 
 from ...amounts import count
 from ...arrays import Array
-from ..datasets.base import Split, UndecodableImage
+from ..datasets.base import Split, TooManyPixels, UndecodableImage
 from ..encoders.embedding import CPU_BATCH, ImageLoader, encode_images
 from ..specs import EncoderSpec, StoredDtype
 
@@ -110,20 +109,23 @@ def compare(
     batch_size : int
         Images in one forward pass.
     """
-    if not images:
-        return Comparison()
     distances = np.full(len(images), 2.0)  # of one that could be decoded when it was stored, and now cannot
+    compared = np.ones(len(images), bool)
     for start in range(0, len(images), batch_size):
         tensors, positions = [], []
         for position, image in enumerate(images[start : start + batch_size], start):
-            with suppress(UndecodableImage):
+            try:
                 tensors.append(loader.load(split.decode, image.raw, split.describe(image.row)))
                 positions.append(position)
+            except UndecodableImage as e:
+                compared[position] = not isinstance(e, TooManyPixels)  # it was stored with another limit
         if tensors:
             usable, (encoded,) = encode_images(loader.encoder, tensors, [(spec.tap, spec.stored_dtype)])
             there = np.asarray(positions)[usable]
             apart = encoded.unit.astype(np.float64) - stored[there].astype(np.float64)
             distances[there] = np.linalg.norm(apart, axis=1)
-    worst = int(np.argmax(distances))
-    differing = int((distances > ROUNDING[spec.stored_dtype]).sum())
-    return Comparison(len(images), differing, float(distances[worst]), split.describe(images[worst].row))
+    if not compared.any():
+        return Comparison()
+    worst = int(np.argmax(np.where(compared, distances, -1)))
+    differing = int((compared & (distances > ROUNDING[spec.stored_dtype])).sum())
+    return Comparison(int(compared.sum()), differing, float(distances[worst]), split.describe(images[worst].row))

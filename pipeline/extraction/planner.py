@@ -51,8 +51,8 @@ class Plan:
         Whether what is encoded by then is to be sealed: the next row is the first of another unit, or there is none.
     claimed, look_at : float
         When it was claimed, and when to look next whether it still is, by `time.monotonic`.
-    mine : set of bytes
-        What still was at the last look.
+    lost : set of bytes
+        Sample ids that were no longer ours, for some target, when it was looked.
     """
 
     rows: dict[bytes, int]
@@ -61,7 +61,7 @@ class Plan:
     ends_unit: bool
     claimed: float = field(default_factory=time.monotonic)
     look_at: float = 0.0
-    mine: set[bytes] = field(default_factory=set)
+    lost: set[bytes] = field(default_factory=set)
 
     def is_claimed(self, sample_id: bytes, target: int) -> bool:
         """Return whether this process has claimed a sample for a target."""
@@ -185,13 +185,14 @@ class Planner:
         batch, and from then on ever more rarely.
         """
         now = time.monotonic()
+        self._claims.touch()
         if now >= plan.look_at:
             plan.look_at = 2 * now - plan.claimed
-            held = [claim for claim in plan.claims if claim is not None]
-            plan.mine = {i for claim in held for i in self._claims.still_mine(claim, claim.ids)}
-        mine = plan.mine.intersection(ids)
-        self._put_off.extend(plan.rows[i] for i in ids if i not in mine)
-        return mine
+            for claim in plan.claims:
+                if claim is not None:
+                    plan.lost |= claim.ids - {*self._claims.still_mine(claim, claim.ids)}
+        self._put_off.extend(plan.rows[i] for i in ids if i in plan.lost)
+        return {i for i in ids if i not in plan.lost}
 
     def release(self, plan: Plan) -> None:
         """Give a plan's claims back, when all that was encoded of it is sealed."""
@@ -240,12 +241,17 @@ class Planner:
             if sample_id is not None:
                 first.setdefault(sample_id, row)
         claims = self._claim([i for i in first if i not in self._underway and i not in self._hopeless])
-        mine = {i: first[i] for i in first if any(claim is not None and i in claim.ids for claim in claims)}
-        missing = set().union(*self._missing([i for i in first if i not in mine]))
+        missing = self._missing(list(first))
+        wanted = set().union(*missing)
+        # A sample of which somebody else is encoding another tap is put off: later it is encoded once, or not at all.
+        others = {
+            i for claim, ids in zip(claims, missing, strict=True) for i in ids if claim is None or i not in claim.ids
+        }
+        mine = {i: row for i, row in first.items() if i in wanted and i not in others}
         for row, sample_id in zip(found.rows, found.ids, strict=True):
             if sample_id is None or sample_id in self._hopeless or mine.get(sample_id) == row:
                 continue
-            if sample_id in mine or sample_id in missing:
+            if sample_id in wanted:
                 self._put_off.append(row)
             else:
                 self.reused += 1

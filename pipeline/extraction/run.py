@@ -29,7 +29,7 @@ from .opening import Data
 from .planner import Target
 from .result import ExtractedSet
 from .reuse import made_with, reused_rows
-from .split_run import Settings, SplitRun
+from .split_run import Own, Settings, SplitRun
 
 _MOST_REMOVALS = 8
 """How often in a row an extraction may find that rows which it reuses were removed."""
@@ -86,10 +86,10 @@ class ExtractionRun:
 
     def _extract(self, split: Split, state: bytes, samples: SampleIndex) -> list[ExtractedSet]:
         """Extract one split, again if rows that it reused were removed meanwhile."""
-        started = time.monotonic()
+        started, own = time.monotonic(), Own()
         for _ in range(_MOST_REMOVALS):
             try:
-                extracted = self._extract_once(split, state, samples)
+                extracted = self._extract_once(split, state, samples, own)
             except RowsRemoved:
                 self.reporter.note("Rows were removed from the store meanwhile; looking again.")
                 for target in self.targets:
@@ -103,7 +103,7 @@ class ExtractionRun:
             key=self.data.name,
         )
 
-    def _extract_once(self, split: Split, state: bytes, samples: SampleIndex) -> list[ExtractedSet]:
+    def _extract_once(self, split: Split, state: bytes, samples: SampleIndex, own: Own) -> list[ExtractedSet]:
         if not len(split):
             raise BadInput(f"Split {split.name!r} of {self.data.name} has no samples.", key=self.data.name)
         self.reporter.begin(f"{self.data.name} {split.name}", len(split))
@@ -116,12 +116,13 @@ class ExtractionRun:
                 samples=samples,
                 settings=self.settings,
                 reporter=self.reporter,
+                own=own,
             )
             ids = run.run()
         finally:
             self.reporter.end()
         content = content_of(split, ids, run.failed)
-        for note in rows_not_trusted(self.store, self.targets) if run.encoded else ():
+        for note in rows_not_trusted(self.store, self.targets) if run.own.encoded else ():
             self.reporter.note(note)
         me = this_machine(samples, self.data.source)
         extracted = [self._seal(target, split, content, run, me) for target in self.targets]
@@ -145,11 +146,11 @@ class ExtractionRun:
         """Seal and name the set of one target."""
         check = run.checks[target.encoder_id]
         health = self._health(target, content, run.looks.summary())
-        reused = reused_rows(target.index, content.ids, run.units)
+        reused = reused_rows(target.index, content.ids, run.own.units)
         odd = check.remark(made_with(reused, self.settings.made_by))
         remarks = (*health.remarks(split.name, content.name_of), *([odd] if odd else []))
         name = self._name(target, split)
-        more = {"encoded": run.encoded, "reused": reused, "checked": check.recorded, **health.document}
+        more = {"encoded": run.own.encoded, "reused": reused, "checked": check.recorded, **health.document}
         feature_set = self._sealed(target, content, name, more, me)
         return ExtractedSet(
             set=feature_set.id,
@@ -157,8 +158,8 @@ class ExtractionRun:
             tap=target.spec.tap,
             rows=feature_set.rows,
             dim=feature_set.dim,
-            encoded=run.encoded,
-            reused=feature_set.rows - run.encoded,
+            encoded=run.own.encoded,
+            reused=max(0, feature_set.rows - run.own.encoded),
             checked=check.rows,
             failed=len(content.failed),
             sealed=True,
@@ -171,9 +172,9 @@ class ExtractionRun:
         """Return what is odd about a set; if the store has it already, what was found then."""
         set_ = set_id(target.encoder_id, content.spec.id)
         with suppress(CryoprobeError):  # there is none yet, or it is damaged and will be made again
-            manifest = self.store.open(set_).manifest
-            known = DataHealth.recorded(manifest.provenance.document, manifest.rows)
-            if known is not None:
+            feature_set = self.store.open(set_)
+            known = DataHealth.recorded(feature_set.manifest.provenance.document, feature_set.rows)
+            if known is not None and self.store.origin_of(feature_set) is None:
                 return known
         return examine(target.index, content, decoded)
 

@@ -14,7 +14,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import groupby
 from typing import TYPE_CHECKING, NamedTuple
@@ -94,6 +94,22 @@ class _Decoded(NamedTuple):
     error: str | None = None
 
 
+@dataclass
+class Own:
+    """What this process has encoded of a split, if rows were removed meanwhile in several runs.
+
+    Parameters
+    ----------
+    encoded : int
+        Images.
+    units : set of str
+        Ids of the units that it sealed.
+    """
+
+    encoded: int = 0
+    units: set[str] = field(default_factory=set)
+
+
 class SplitRun:
     """Encodes what a store lacks of one split.
 
@@ -110,12 +126,10 @@ class SplitRun:
 
     Attributes
     ----------
-    encoded : int
-        Images that this process encoded.
+    own : Own
+        What this process has encoded, counted on from what was given.
     failed : dict of int to FailedSample
         By row of the split.
-    units : set of str
-        Ids of the units that this process sealed.
     checks : dict of str to Comparison
         By the encoder id of the target: how rows that the store had compare with what their images are encoded to now.
     looks : Looks
@@ -132,8 +146,9 @@ class SplitRun:
         samples: SampleIndex,
         settings: Settings,
         reporter: Reporter,
+        own: Own | None = None,
     ) -> None:
-        self.encoded = 0
+        self.own = own or Own()
         self.failed: dict[int, FailedSample] = {}
         self._split = split
         self._encoder = encoder
@@ -148,8 +163,7 @@ class SplitRun:
         self._usable = 0
         self._reused = 0
         self._undecodable: dict[bytes, str] = {}
-        self._unsealed = Unsealed(store, targets, settings.made_by)
-        self.units = self._unsealed.units
+        self._unsealed = Unsealed(store, targets, settings.made_by, self.own.units)
         self.checks: dict[str, Comparison] = {}
         self._ended: list[Plan] = []
         self._interrupts = Interrupts()
@@ -206,7 +220,7 @@ class SplitRun:
         """Go through the split until nothing is left; seal what is encoded, also if that is interrupted."""
         waiting = False
         while not planner.is_over:
-            before = self.encoded + len(self.failed)
+            before = self.own.encoded + len(self.failed)
             try:
                 self._encode_pass(planner, workers)
             except BaseException:
@@ -215,7 +229,7 @@ class SplitRun:
                 raise
             planner.next_pass()
             self._count_reused(planner)
-            if not planner.is_over and self.encoded + len(self.failed) == before:
+            if not planner.is_over and self.own.encoded + len(self.failed) == before:
                 if not waiting:
                     self._reporter.note("Waiting for another extractor, which is encoding the rest.")
                     waiting = True
@@ -260,7 +274,7 @@ class SplitRun:
         loader = replace(self._images, see=None)
         batch_size, checks = self._settings.batch_size, {}
         for target in self._targets:
-            others = [i for i in images if target.index.sources([i.sample])[0].id not in self.units]
+            others = [i for i in images if target.index.sources([i.sample])[0].id not in self.own.units]
             stored = target.index.gather([i.sample for i in others]).embeddings if others else np.empty((0, 1))
             checks[target.encoder_id] = compare(loader, target.spec, self._split, others, stored, batch_size)
         return checks
@@ -317,7 +331,7 @@ class SplitRun:
             keep = np.array([d.job.plan.is_claimed(d.job.sample, t) for d in good if d.job.sample is not None], bool)
             rows.append(Rows(samples[keep], unit[keep], norms[keep]))
         self._unsealed.add(rows)
-        self.encoded += len(good)
+        self.own.encoded += len(good)
         self._usable += len(good)
         self._reporter.advance(encoded=len(good))
 

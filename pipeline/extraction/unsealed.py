@@ -21,15 +21,14 @@ class Unsealed:
     targets : sequence of Target
     made_by : mapping
         With which versions and on which device, recorded with each unit.
-
-    Attributes
-    ----------
     units : set of str
-        Ids of the units that were sealed.
+        To which the ids of the units are added that are sealed.
     """
 
-    def __init__(self, store: Store, targets: Sequence[Target], made_by: Mapping[str, JsonValue]) -> None:
-        self.units: set[str] = set()
+    def __init__(
+        self, store: Store, targets: Sequence[Target], made_by: Mapping[str, JsonValue], units: set[str]
+    ) -> None:
+        self._units = units
         self._store = store
         self._targets = targets
         self._made_by = made_by
@@ -54,7 +53,7 @@ class Unsealed:
         for target, parts in zip(self._targets, self._parts, strict=True):
             if parts:
                 seal = self._store.write_unit(target.encoder_id, _joined(parts), self._made_by)
-                self.units.add(seal.unit)
+                self._units.add(seal.unit)
                 parts.clear()  # before the index, which may find that the unit was removed
                 target.index.add(seal)
 

@@ -20,7 +20,7 @@ from typing import Any, Self
 from pydantic import JsonValue
 
 from ...canonical import canonical_json
-from ...errors import CryoprobeError
+from ...errors import Corrupt, CryoprobeError, NotFound
 from ..backends.backend import Backend
 from ..format.documents import SMALL, parse_json, read_json
 from ..local.processes import machine, process_start
@@ -28,6 +28,9 @@ from ..local.processes import machine, process_start
 HEARTBEAT_SECONDS = 15.0
 SILENCE_SECONDS = 90.0
 """A claim that has not changed for this long, by our own clock, belongs to the dead, or to somebody as good as dead."""
+
+STUCK_SECONDS = 900.0
+"""An extractor that has not formed a batch for so long no longer renews its claims: it may wait for ever."""
 
 
 _owners: set[str] = set()
@@ -60,6 +63,7 @@ class Claims:
         self._held: dict[tuple[str, str], str] = {}  # (encoder, unit) -> key
         self._more: dict[str, dict[str, JsonValue]] = {}  # held key -> what it says beside whose it is
         self._watched: dict[str, tuple[bytes, float]] = {}  # foreign claim's key -> content, when it was first seen
+        self._touched: float | None = None  # when the work that is claimed last went on; None if that is not told
         self._lock = threading.Lock()
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
@@ -79,6 +83,10 @@ class Claims:
         for encoder_id, unit in list(self._held):
             with suppress(CryoprobeError):  # the claim lapses by itself; the real error is on its way
                 self.release(encoder_id, unit)
+
+    def touch(self) -> None:
+        """Tell that the work goes on: from the first time on, claims are only renewed while it does."""
+        self._touched = time.monotonic()
 
     def take(self, encoder_id: str, unit: str) -> bool:
         """Claim a set or unit; return whether it is now ours. A claim of the dead is taken over."""
@@ -131,7 +139,7 @@ class Claims:
         try:
             content = self._backend.get(key, SMALL)
             claim = parse_json(content, key, self._backend.url)
-        except CryoprobeError:
+        except (NotFound, Corrupt):
             return {}, False  # released this instant, or damaged
         if not isinstance(claim, dict):
             return {}, False
@@ -156,6 +164,8 @@ class Claims:
     def _keep_alive(self) -> None:
         beat = 0
         while not self._stop.wait(self._heartbeat_seconds):
+            if self._touched is not None and time.monotonic() - self._touched > STUCK_SECONDS:
+                continue
             beat += 1
             with self._lock:  # a claim must not be renewed after it was released
                 for key in self._held.values():

@@ -166,9 +166,10 @@ class RowIndex:
             read, now = origin, read_unit_seal(self._backend, origin.encoder, origin.unit)
         else:
             read, now = origin.manifest, find_manifest(self._backend, self.encoder_id, origin.id)
-        if now is None or now.attempt != read.attempt or has_no_data(self._backend, now.folder):
+        if now is None or now.attempt != read.attempt:
             return True
-        if is_fenced(self._backend, now.folder):
+        # A cache may have the sample ids of a set without any data: it would be taken in, and found gone, for ever.
+        if has_no_data(self._backend, now.folder) or is_fenced(self._backend, now.folder):
             if isinstance(origin, UnitSeal):
                 self._left_out.add(unit_seal_key(origin.encoder, origin.unit))
             else:
