@@ -5,7 +5,9 @@ from __future__ import annotations
 import functools
 import inspect
 import os
+import signal
 import sys
+import threading
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -18,6 +20,7 @@ from typer.core import TyperGroup
 import cryoprobe
 
 from ..errors import INTERRUPTED, TERMINATED, CryoprobeError, CryoprobeWarning, Terminated
+from ..pipeline.stopping import terminate
 from ..redaction import redacted
 from .quiet import is_quiet, quietly
 
@@ -176,7 +179,7 @@ def command(panel: str, name: str | None = None) -> Callable[[Command], Command]
         @functools.wraps(function)
         def guarded(*args: Any, quiet: bool = False, **kwargs: Any) -> None:
             try:
-                with quietly(quiet), _warnings_as_notes():
+                with quietly(quiet), _warnings_as_notes(), _terminable():
                     function(*args, **kwargs)
             except CryoprobeError as e:
                 _fail(str(e), e.exit_code)
@@ -214,6 +217,20 @@ def to_write(store: str, sources: list[str] | None, *, trust: bool = False) -> s
 def split_list(text: str) -> list[str]:
     """Return the parts between commas, without blanks."""
     return [part.strip() for part in text.split(",") if part.strip()]
+
+
+@contextmanager
+def _terminable() -> Iterator[None]:
+    """Let SIGTERM end a command as Ctrl-C does, unless whoever runs this program has other plans for it."""
+    before = signal.getsignal(signal.SIGTERM)
+    takes = threading.current_thread() is threading.main_thread() and before is signal.SIG_DFL
+    if takes:
+        signal.signal(signal.SIGTERM, terminate)
+    try:
+        yield
+    finally:
+        if takes:
+            signal.signal(signal.SIGTERM, before)
 
 
 @contextmanager

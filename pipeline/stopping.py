@@ -12,12 +12,17 @@ from typing import Any
 from ..errors import Terminated
 
 
+def terminate(number: int, frame: FrameType | None) -> None:
+    """Raise `Terminated`: what the command line makes of SIGTERM."""
+    raise Terminated
+
+
 class Interrupts:
     """Takes SIGINT and SIGTERM while it is entered, and holds them back within `held`.
 
     It does so in the main thread alone, and only where nobody else has taken them: SIGINT if it raises
-    KeyboardInterrupt, as Python arranges it, and SIGTERM if it would end the process on the spot. A second signal is
-    not held back: storage may hang.
+    KeyboardInterrupt, as Python arranges it, and SIGTERM if it would end the process, or is taken by `terminate`. A
+    second signal is not held back: storage may hang.
     """
 
     def __init__(self) -> None:
@@ -27,9 +32,12 @@ class Interrupts:
 
     def __enter__(self) -> Interrupts:
         if threading.current_thread() is threading.main_thread():
-            usual = {signal.SIGINT: signal.default_int_handler, signal.SIGTERM: signal.SIG_DFL}
-            for number, handler in usual.items():
-                if signal.getsignal(number) is handler:
+            usual: dict[int, list[Any]] = {
+                signal.SIGINT: [signal.default_int_handler],
+                signal.SIGTERM: [signal.SIG_DFL, terminate],
+            }
+            for number, handlers in usual.items():
+                if signal.getsignal(number) in handlers:
                     self._before[number] = signal.signal(number, self._handle)
         return self
 
