@@ -187,7 +187,8 @@ def test_a_set_that_is_made_again_and_pinned_while_the_dataless_one_is_removed_s
         if view.operations < instant:
             break
     assert 10 < instant < 59
-    assert lost <= {1}  # the instant between the last look at the manifest and its deletion
+    # The instant between the last look at the manifest and its deletion; names, and those of samples, are listed after.
+    assert lost <= {2}
 
 
 def test_gc_leaves_nothing_of_an_attempt_that_grew_after_it_had_looked() -> None:
