@@ -22,6 +22,7 @@ from ..format.manifest import Manifest, read_manifest
 from ..format.marker import MARKER, check_marker, marker_document, write_marker
 from ..format.names import NamedSet
 from ..format.origins import Origin, checksum_of, mark
+from ..format.predictions import PREDICTIONS, record_in
 from ..format.stored_names import find_name, write_name
 from ..format.unit_seal import UnitSeal, read_unit_seal
 from ..keys import id_in
@@ -126,10 +127,13 @@ class Restorer:
 
     def give_up(self, damage: Damage) -> Repair:
         """Set aside what stands in the way and can be made again: units, names, trials. Sets stay as they are."""
-        if damage.problem == "unreadable" and damage.key == damage.seal:
+        said = damage.seal.startswith(PREDICTIONS)
+        if damage.problem == "unreadable" and damage.key == damage.seal and not said:
             return self._done(damage, "not repaired", "a newer version of Cryoprobe wrote it")
         if damage.seal.startswith("manifests/"):
             return self._done(damage, "not repaired", "no whole copy was found")
+        if said and damage.problem == "missing":
+            return self._done(damage, "not repaired", "no whole copy was found: probe --rerun makes it again")
         try:
             set_aside(self._backend, damage.seal)
             self._backend.delete(damage.seal)
@@ -158,6 +162,7 @@ class Restorer:
             "unit-seals": self._restore_unit_seal,
             "names": self._restore_name,
             "trials": self._restore_trial,
+            "predictions": self._restore_predictions,
         }.get(top)
         return restore(damage.key) if restore is not None else None
 
@@ -263,6 +268,18 @@ class Restorer:
                 self._backend.put(key, dump_document(trial))
                 return f"from {self._other.url}"
         return None
+
+    def _restore_predictions(self, key: str) -> str | None:
+        """Fetch what a trial said of each row; the trial here vouches for it."""
+        trial = self._store.trial(key.split("/")[1])
+        found = None if trial is None else record_in(trial)
+        if self._other is None or found is None:
+            return None
+        record = ObjectRecord(size=found.size, sha256=found.sha256)
+        if (data := self._read(self._other.backend, key, record)) is None:
+            return None
+        self._put_right(key, record, data)
+        return f"from {self._other.url}"
 
     def _record_of(self, damage: Damage) -> tuple[ObjectRecord | None, Manifest | None]:
         """Return what the seal says of a damaged object, and the manifest, if that is the seal."""

@@ -238,4 +238,5 @@ def _foretold(source: Store, target: Store, plan: TransferPlan) -> Moved:
         plan.bytes,
         *trusted_or_how(plan, target.url),
         len(plan.sample_names),
+        len(plan.predictions),
     )
