@@ -189,6 +189,9 @@ def test_a_result_on_a_strangers_taps_is_no_answer_once_one_is_ones_own(tmp_path
     fill(mine, (tap,))
     again = cryoprobe.probe(mine, **asked)
     assert again.cached == 0
-    assert {mine.open(key.split()[1]).manifest.encoder["tap"] for key in again.trial.origins} == {"cls", "patch_mean"} - {tap}
+    assert {mine.open(key.split()[1]).manifest.encoder["tap"] for key in again.trial.origins} == {
+        "cls",
+        "patch_mean",
+    } - {tap}
     assert sum("not trusted" in remark for remark in again.trial.remarks) == 2
     assert again.trial.metrics != first.metrics
