@@ -126,17 +126,21 @@ class Restorer:
         return self._done(damage, "not repaired", "no whole copy was found")
 
     def give_up(self, damage: Damage) -> Repair:
-        """Set aside what stands in the way and can be made again: units, names, trials. Sets stay as they are."""
-        said = damage.seal.startswith(PREDICTIONS)
-        if damage.problem == "unreadable" and damage.key == damage.seal and not said:
+        """Set aside what stands in the way and can be made again: units, names, trials. Sets stay as they are.
+
+        Of what a trial said of each row only that: the trial is worth more.
+        """
+        if damage.problem == "unreadable" and damage.key == damage.seal:
             return self._done(damage, "not repaired", "a newer version of Cryoprobe wrote it")
         if damage.seal.startswith("manifests/"):
             return self._done(damage, "not repaired", "no whole copy was found")
+        said = damage.key.startswith(PREDICTIONS)
         if said and damage.problem == "missing":
             return self._done(damage, "not repaired", "no whole copy was found: probe --rerun makes it again")
+        useless = damage.key if said else damage.seal
         try:
-            set_aside(self._backend, damage.seal)
-            self._backend.delete(damage.seal)
+            set_aside(self._backend, useless)
+            self._backend.delete(useless)
         except CryoprobeError as e:
             return self._done(damage, "not repaired", e.message)
         again = {
@@ -144,7 +148,7 @@ class Restorer:
             "trials": "probe runs it again",
             "predictions": "probe --rerun makes them again",
         }
-        return self._done(damage, "set aside", again.get(damage.seal.partition("/")[0], "extract gives it again"))
+        return self._done(damage, "set aside", again.get(useless.partition("/")[0], "extract gives it again"))
 
     def _put_right(self, key: str, record: ObjectRecord, data: bytes) -> None:
         """Replace a damaged object by whole bytes, and set it aside; raise `Corrupt` where they are not those."""
@@ -162,7 +166,6 @@ class Restorer:
             "unit-seals": self._restore_unit_seal,
             "names": self._restore_name,
             "trials": self._restore_trial,
-            "predictions": self._restore_predictions,
         }.get(top)
         return restore(damage.key) if restore is not None else None
 
@@ -269,18 +272,6 @@ class Restorer:
                 return f"from {self._other.url}"
         return None
 
-    def _restore_predictions(self, key: str) -> str | None:
-        """Fetch what a trial said of each row; the trial here vouches for it."""
-        trial = self._store.trial(key.split("/")[1])
-        found = None if trial is None else record_in(trial)
-        if self._other is None or found is None:
-            return None
-        record = ObjectRecord(size=found.size, sha256=found.sha256)
-        if (data := self._read(self._other.backend, key, record)) is None:
-            return None
-        self._put_right(key, record, data)
-        return f"from {self._other.url}"
-
     def _record_of(self, damage: Damage) -> tuple[ObjectRecord | None, Manifest | None]:
         """Return what the seal says of a damaged object, and the manifest, if that is the seal."""
         if damage.seal.startswith("manifests/"):
@@ -288,6 +279,10 @@ class Restorer:
                 manifest = read_manifest(self._backend, damage.seal)
                 return manifest.objects.get(damage.key.removeprefix(f"{manifest.folder}/")), manifest
             return None, None
+        if damage.seal.startswith("trials/"):
+            trial = self._store.trial(id_in(damage.seal))
+            said = None if trial is None else record_in(trial)
+            return (None if said is None else ObjectRecord(size=said.size, sha256=said.sha256)), None
         seal = read_unit_seal(self._backend, damage.seal.split("/")[1], id_in(damage.seal))
         return (None if seal is None else seal.objects.get(damage.key.rpartition("/")[2])), None
 

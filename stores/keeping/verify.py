@@ -23,11 +23,11 @@ from ..format.pins_and_removals import removals
 from ..format.predictions import PREDICTIONS, record_in
 from ..format.sample_names import ListKey, list_keys, most_bytes, unpacked
 from ..format.stored_names import read_name
+from ..format.trials import names_predictions
 from ..format.unit_seal import read_unit_seal
 from ..keys import id_in, manifest_key
 from ..opening import open_store
 from ..store import Store
-from .unreferenced import is_named
 
 
 @dataclass(frozen=True)
@@ -44,8 +44,8 @@ class Damage:
         ``missing``, ``wrong size``, ``changed``, ``unreadable`` or ``damaged seal``.
     expected, found : str
     seal : str
-        Key of the manifest or unit seal by which it is needed. Without that seal the object is needed no more, and
-        `extract` makes what is missing again. Its own key for what a trial said of each row: the trial is worth more.
+        Key of the manifest, unit seal or trial by which it is needed. Without that seal the object is needed no more,
+        and `extract` makes what is missing again. (What a trial said of each row, `probe --rerun` makes again.)
     """
 
     key: str
@@ -246,14 +246,16 @@ def _of_trial(store: Store, key: str) -> tuple[list[_Wanted], list[Damage]]:
     record = None if trial is None else record_in(trial)
     if record is None:
         return [], []
-    predictions = record.key(id_in(key))
-    return [_Wanted(predictions, id_in(key), ObjectRecord(size=record.size, sha256=record.sha256), predictions)], []
+    said = ObjectRecord(size=record.size, sha256=record.sha256)
+    return [_Wanted(record.key(id_in(key)), id_in(key), said, key)], []
 
 
 def _check(backend: Backend, wanted: _Wanted, *, sizes: dict[str, int], data: bool) -> Damage | None:
     key, owner, record, seal = wanted
     if key not in sizes:
-        if key.startswith(PREDICTIONS) and not is_named(backend, key):  # the trial was removed since the listing
+        if key.startswith(PREDICTIONS) and not names_predictions(
+            backend, key
+        ):  # the trial was removed since the listing
             return None
         return Damage(key, owner, "missing", f"{record.size} bytes", "no object", seal)
     if sizes[key] != record.size:

@@ -182,7 +182,9 @@ class TestKeeping:
         store.backend.delete(key)
         (lost,) = cryoprobe.verify(store, data=data, progress=False).damages
         assert (lost.key, lost.owner, lost.problem) == (key, trial, "missing")
+        assert lost.seal == f"trials/{trial}.json"
         (repair,) = cryoprobe.repair(store, progress=False)
+        assert store.trial(trial) is not None
         assert repair.action == "not repaired"
         assert "--rerun" in repair.how
         with pytest.raises(NotFound, match="is lost") as raised:
