@@ -26,7 +26,7 @@ from ..stores.format.names import Maker, Name, NamedSet
 from ..stores.local.sample_index import SampleIndex
 from ..stores.opening import open_store
 from ..stores.store import RowIndex, Rows, Store, sample_array
-from .added_rows import AddedRows, check_known, checked_rows, unit_rows
+from .added_rows import AddedRows, check_known, check_together, checked_rows, unit_rows
 from .datasets.label_arrays import read_labels
 from .datasets.own import checked_name
 from .embedding_files import read_embeddings
@@ -155,6 +155,7 @@ def add(
     opened = open_store(store, create=True)
     _check_versions(opened, model, model_version, spec, reporter)
     index = opened.rows_of(spec.id)
+    check_together(list(checked.values()), stored_dtype)
     for name, one in checked.items():
         check_known(index, one, stored_dtype)
         if again := len(one.ids) - len(set(one.ids)):

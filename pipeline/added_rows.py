@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from ..amounts import count
-from ..arrays import Array, Float64
+from ..arrays import Array, Float64, Mask
 from ..canonical import canonical_json
 from ..errors import BadInput, Conflict
 from ..stores.store import RowIndex
@@ -22,11 +22,15 @@ _BLOCK = 1 << 16
 _NEAR = {"float16": 2e-3, "float32": 1e-5}
 """How far apart two roundings of one embedding of unit norm can be."""
 
+_SMALLEST, _LARGEST = float(np.finfo(np.float32).tiny), float(np.finfo(np.float32).max)
+"""Norms are kept in float32: below the first they lose their digits, and then are 0."""
+
 
 @dataclass(frozen=True)
 class AddedRows:
-    """A part whose rows can be stored."""
+    """The part of a split, whose rows can be stored."""
 
+    split: str
     part: EmbeddingPart
     ids: list[bytes]
     names: list[str]
@@ -56,7 +60,8 @@ def checked_rows(split: str, part: EmbeddingPart) -> AddedRows:
     for bad, problem in (
         (~np.isfinite(norms), "is not finite"),
         (norms == 0, "is zero, and has no direction"),
-        (norms > np.finfo(np.float32).max, "is too large: its norm is beyond float32"),
+        (norms < _SMALLEST, "is too small: its norm is below what float32 holds"),
+        (norms > _LARGEST, "is too large: its norm is beyond float32"),
     ):
         if bad.any():
             row, more = int(bad.argmax()), int(bad.sum()) - 1
@@ -69,7 +74,7 @@ def checked_rows(split: str, part: EmbeddingPart) -> AddedRows:
             )
     if part.norms is not None:
         norms = _given_norms(part, norms, what)
-    return AddedRows(part, _ids(part, what), names, norms)
+    return AddedRows(split, part, _ids(part, what), names, norms)
 
 
 def _names(part: EmbeddingPart, what: str) -> list[str]:
@@ -89,8 +94,8 @@ def _called(names: Sequence[str], row: int) -> str:
 def _given_norms(part: EmbeddingPart, found: Float64, what: str) -> Float64:
     """Return the norms that a file gives of embeddings of unit norm."""
     given = np.asarray(part.norms, np.float64)
-    if given.shape != found.shape or not np.isfinite(given).all() or (given <= 0).any():
-        raise BadInput(f"{what}: the norms are not positive numbers, one a row.", key=str(part.file))
+    if given.shape != found.shape or not ((given >= _SMALLEST) & (given <= _LARGEST)).all():
+        raise BadInput(f"{what}: the norms are not positive numbers of float32, one a row.", key=str(part.file))
     if np.abs(found - 1).max() > 0.01:
         if np.allclose(found, given, rtol=0.01):  # raw embeddings, with their own norms beside
             return found
@@ -135,26 +140,49 @@ def _ids(part: EmbeddingPart, what: str) -> list[bytes]:
     return [hashlib.sha256(head + np.ascontiguousarray(row, little).tobytes()).digest() for row in x]
 
 
-def check_known(index: RowIndex, one: AddedRows, stored_dtype: StoredDtype) -> None:
-    """Refuse rows that the file, or the store under that version, has with another embedding."""
-    first: dict[bytes, int] = {}
-    again = [(row, first[i]) for row, i in enumerate(one.ids) if first.setdefault(i, row) != row]
-    for row, before in again:
-        if not np.array_equal(one.part.embeddings[row], one.part.embeddings[before]):
+def check_together(parts: Sequence[AddedRows], stored_dtype: StoredDtype) -> None:
+    """Refuse parts of other widths, and rows that one part or two have twice with different embeddings."""
+    for part in (one.part for one in parts):
+        width, first_width = part.embeddings.shape[1], parts[0].part.embeddings.shape[1]
+        if width != first_width:
             raise BadInput(
-                f"{one.part.file}: rows {before} and {row} have one sample id and different embeddings.",
-                hint="Give every sample one id, or leave samples out.",
-                key=str(one.part.file),
+                f"The embeddings of {part.file} are {width:,} wide, those of {parts[0].part.file} {first_width:,}.",
+                hint="Files of one call are of one model.",
+                key=str(part.file),
             )
+    first: dict[bytes, tuple[int, int]] = {}
+    for n, one in enumerate(parts):
+        found = np.array([first.setdefault(i, (n, row)) for row, i in enumerate(one.ids)])
+        for m, other in enumerate(parts[: n + 1]):
+            again = np.flatnonzero((found[:, 0] == m) & ((m < n) | (found[:, 1] != np.arange(len(found)))))
+            for start in range(0, len(again), _BLOCK):
+                rows = again[start : start + _BLOCK]
+                before = found[rows, 1]
+                known = unit_rows(other, before), other.norms[before]
+                if (differ := _differ((unit_rows(one, rows), one.norms[rows]), known, stored_dtype)).any():
+                    at = int(differ.argmax())
+                    raise _repeated(one, int(rows[at]), other, int(before[at]))
+
+
+def _repeated(one: AddedRows, row: int, other: AddedRows, before: int) -> BadInput:
+    sample = f"one sample id and different embeddings (sample {one.ids[row].hex()[:12]}…)"
+    both = f"rows {before} and {row} have {sample}"
+    if other is not one:
+        of = f"{other.part.file} ({other.split})"
+        both = f"row {row}{_called(one.names, row)} of {one.split} and row {before} of {of} have {sample}"
+    return BadInput(
+        f"{one.part.file}: {both}.", hint="Give every sample one id, or leave samples out.", key=str(one.part.file)
+    )
+
+
+def check_known(index: RowIndex, one: AddedRows, stored_dtype: StoredDtype) -> None:
+    """Refuse rows that the store has under that version with another embedding."""
     there = np.flatnonzero(index.find(one.ids) >= 0)
     for start in range(0, len(there), _BLOCK):
         rows = there[start : start + _BLOCK]
         known = index.gather([one.ids[i] for i in rows.tolist()])
-        unit = unit_rows(one, rows)
-        same_width = known.embeddings.shape[1] == unit.shape[1]
-        apart = np.abs(known.embeddings.astype(np.float64) - unit).max(axis=1) if same_width else np.ones(len(rows))
-        norms_apart = np.abs(known.norms / one.norms[rows] - 1)
-        if (differ := (apart > _NEAR[stored_dtype]) | (norms_apart > 1e-3)).any():
+        stored = known.embeddings.astype(np.float64), known.norms.astype(np.float64)
+        if (differ := _differ((unit_rows(one, rows), one.norms[rows]), stored, stored_dtype)).any():
             row = int(rows[int(differ.argmax())])
             raise Conflict(
                 f"{one.part.file}: row {row}{_called(one.names, row)} is in the store with another embedding of the "
@@ -162,6 +190,15 @@ def check_known(index: RowIndex, one: AddedRows, stored_dtype: StoredDtype) -> N
                 hint="Give another --model-version: what is stored never changes.",
                 key=one.ids[row].hex(),
             )
+
+
+def _differ(some: tuple[Float64, Float64], others: tuple[Float64, Float64], stored_dtype: StoredDtype) -> Mask:
+    """Return which rows, embeddings of unit norm and norms, are not roundings of one embedding."""
+    (unit, norms), (other_unit, other_norms) = some, others
+    if unit.shape != other_unit.shape:
+        return np.ones(len(unit), bool)
+    apart = np.abs(unit - other_unit).max(axis=1) > _NEAR[stored_dtype]
+    return np.asarray(apart | (np.abs(other_norms / norms - 1) > 1e-3), bool)
 
 
 def unit_rows(one: AddedRows, rows: Any) -> Float64:

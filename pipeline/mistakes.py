@@ -139,7 +139,7 @@ def mistakes(
     ------
     NotFound
         If there is no such trial; or if the store does not have what its probe said of each row, as of trials that an
-        older version ran.
+        older version ran; or if that is lost.
     BadInput
         If several trials begin so, or there is no such class.
     Corrupt
@@ -152,9 +152,12 @@ def mistakes(
     multilabel = "map" in result.metrics
     found = opened.predictions(result.stored, rows=result.rows.test, classes=len(result.classes), multilabel=multilabel)
     if found is None:
+        why = "an older version ran it, or its protocol does not tell"
+        if result.predictions is not None:
+            why = "it was kept, and is lost (cryoprobe verify lists what else is)"
+        said = f"what the probe of trial {result.trial[:12]} said of each row"
         raise NotFound(
-            f"The store {opened.url} does not have what the probe of trial {result.trial[:12]} said of each row: an "
-            "older version ran it, or its protocol does not tell.",
+            f"The store {opened.url} does not have {said}: {why}.",
             hint="Run the same probe again with --rerun (in Python, rerun=True): that keeps it.",
             key=result.trial,
         )

@@ -20,7 +20,7 @@ from ..stores.feature_set import FeatureSet
 from ..stores.format.names import Name
 from ..stores.local.sample_index import SampleIndex
 from ..stores.opening import open_store
-from ..stores.store import Store
+from ..stores.store import Origin, Store
 from .datasets import limit_split, load_dataset
 from .datasets.base import Split, UndecodableImage
 from .encoders import load_encoder
@@ -87,7 +87,8 @@ def recompute(
     ----------
     store : str, Path or Store
     sets : sequence of str
-        Ids of sets, or their first digits; every set by default.
+        Ids of sets, or their first digits; by default every set that is the store's own or of a trusted origin, since
+        what a stranger's set names would be opened and loaded.
     share : float
         Which part of the rows of each set, at least one.
     seed : int
@@ -109,17 +110,31 @@ def recompute(
     if not 0 < share <= 1:
         raise BadInput(f"The share is {share}; it is above 0 and at most 1.", key="share", found=share)
     opened, reporter = open_store(store), reporter_for(progress, reporter)
-    ids = [opened.open(set_).id for set_ in sets] or sorted(opened.set_ids())
+    named = [opened.open(set_).id for set_ in sets]
+    ids = named or sorted(opened.set_ids())
     run = _Run(share, seed, None if checkpoint is None else Path(checkpoint), data_root)
     reporter.begin("recompute", len(ids))
     try:
         found = []
         for set_ in ids:
-            found.append(run.of(opened.open(set_)))
+            feature_set = opened.open(set_)
+            origin = None if named else opened.origin_of(feature_set)
+            found.append(run.of(feature_set) if origin is None else _left_out(feature_set, origin))
             reporter.advance(encoded=1)
     finally:
         reporter.end()
     return found
+
+
+def _called(feature_set: FeatureSet) -> str:
+    recorded = feature_set.manifest.provenance.name
+    return " ".join(str(recorded.get(field, "?")) for field in ("model", "dataset", "split", "tap"))
+
+
+def _left_out(feature_set: FeatureSet, origin: Origin) -> Recomputed:
+    """Say why a set is left alone: it says itself which model and which files are to be loaded."""
+    why = f"it came from {origin.place}, which is not trusted: name the set to load the model and the files it names"
+    return Recomputed(feature_set.id, _called(feature_set), feature_set.rows, None, why)
 
 
 @dataclass
@@ -137,10 +152,9 @@ class _Run:
     def of(self, feature_set: FeatureSet) -> Recomputed:
         """Encode some rows of a set again; say why where that cannot be done."""
         manifest = feature_set.manifest
-        recorded = manifest.provenance.name
-        called = " ".join(str(recorded.get(field, "?")) for field in ("model", "dataset", "split", "tap"))
+        called = _called(feature_set)
         try:
-            compared = self._compare(feature_set, Name.model_validate(recorded))
+            compared = self._compare(feature_set, Name.model_validate(manifest.provenance.name))
         except (CryoprobeError, ValueError) as e:
             why = e.message if isinstance(e, CryoprobeError) else "it is not recorded how it was extracted"
             return Recomputed(feature_set.id, called, feature_set.rows, None, " ".join(why.split()))

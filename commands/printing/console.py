@@ -231,6 +231,8 @@ def moved(found: Moved) -> None:
     travelled = [count(n, what) for what, n in counts.items() if n]
     if found.sample_names:
         travelled.append(count(found.sample_names, "list of sample names", "lists of sample names"))
+    if found.predictions:
+        travelled.append(f"the lost predictions of {count(found.predictions, 'trial')}")
     verb = "would travel" if found.dry_run else "travelled"
     weight = f" ({size(found.bytes)})" if found.bytes else ""
     said = f"{', '.join(travelled)}{weight} {verb}" if travelled else "nothing to move"

@@ -36,18 +36,28 @@ class Answers:
 
 
 def origins_of(store: Store, sets: TrialSets) -> dict[str, dict[str, str]]:
-    """Return for each part whose set is not trusted where it came from, and the checksum of its manifest."""
+    """Return for each set that is not trusted where it came from, and the checksum of its manifest.
+
+    By the name of its part, and by that and its id where a part is made of the sets of several taps.
+    """
     found: dict[str, dict[str, str]] = {}
     for part, value in sets.stored():
-        for one in stored_parts(value):
+        several = stored_parts(value)
+        for one in several:
             if (origin := store.origin_of(one)) is not None:
-                found.setdefault(part, {"from": origin.place, "manifest": one.manifest.checksum})
+                which = part if len(several) == 1 else f"{part} {one.id}"
+                found[which] = {"from": origin.place, "manifest": one.manifest.checksum}
     return found
 
 
 def remarks_on(origins: Mapping[str, Mapping[str, str]]) -> list[str]:
     """Return a remark on each set that is not trusted."""
-    return [f"the {part} set came from {origin['from']}, which is not trusted" for part, origin in origins.items()]
+    told = []
+    for which, origin in origins.items():
+        part, _, set_ = which.partition(" ")
+        one = f"the {part} set {set_[:12]}".rstrip()
+        told.append(f"{one} came from {origin['from']}, which is not trusted")
+    return told
 
 
 def answers(

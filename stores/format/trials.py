@@ -9,11 +9,12 @@ from typing import Any
 from pydantic import JsonValue
 
 from ...checksummed import LARGE, checksum_holds, dump_document
-from ...errors import Corrupt, NotFound
+from ...errors import Corrupt, CryoprobeError, NotFound
 from ..backends.backend import Backend
 from ..keys import id_in, trial_key
 from .documents import damaged, parse_json, read_document
 from .origins import Marks, Origin, arrival_of, checksum_of, origin_of
+from .predictions import record_in
 
 
 def read_trial(backend: Backend, trial_id: str, *, trusted: bool = False) -> dict[str, JsonValue] | None:
@@ -55,6 +56,16 @@ def read_trials(backend: Backend) -> Iterator[dict[str, JsonValue]]:
 def is_trial(content: Any, key: str, data: bytes | None = None) -> bool:
     """Return whether what was parsed of the object `key` is the trial that it should be, intact."""
     return checksum_holds(content, data) and content.get("trial") == id_in(key)
+
+
+def names_predictions(backend: Backend, key: str) -> bool:
+    """Return whether a trial names the predictions `key`, or one that cannot be read may do so."""
+    try:
+        trial = read_trial(backend, key.split("/")[1])
+    except CryoprobeError:
+        return True
+    record = None if trial is None else record_in(trial)
+    return trial is not None and record is not None and record.key(str(trial["trial"])) == key
 
 
 def write_trial(backend: Backend, trial_id: str, result: Mapping[str, Any], *, replace: bool = False) -> None:

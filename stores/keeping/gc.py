@@ -25,11 +25,12 @@ from ..backends.backend import Backend
 from ..format.documents import read_json
 from ..format.pins_and_removals import removals
 from ..format.sample_names import parse_key
+from ..format.trials import names_predictions
 from ..keys import id_in
 from ..opening import open_store
 from ..store import Store
 from ..writing.fences import fence, has_no_data
-from .unreferenced import AT_ONCE, Unreferenced, find_unreferenced, is_left, is_named, standings
+from .unreferenced import AT_ONCE, Unreferenced, find_unreferenced, is_left, standings
 
 GRACE_SECONDS = 86400.0
 
@@ -251,7 +252,7 @@ def _delete_name(backend: Backend, key: str) -> bool:
 
 def _delete_predictions(backend: Backend, key: str) -> bool:
     """Delete predictions that no trial names; return False if one does by now, or cannot be read."""
-    if is_named(backend, key):
+    if names_predictions(backend, key):
         return False
     backend.delete(key)
     return True

@@ -22,6 +22,7 @@ from ..format.manifest import Manifest, read_manifest
 from ..format.marker import MARKER, check_marker, marker_document, write_marker
 from ..format.names import NamedSet
 from ..format.origins import Origin, checksum_of, mark
+from ..format.predictions import PREDICTIONS, record_in
 from ..format.stored_names import find_name, write_name
 from ..format.unit_seal import UnitSeal, read_unit_seal
 from ..keys import id_in
@@ -125,14 +126,21 @@ class Restorer:
         return self._done(damage, "not repaired", "no whole copy was found")
 
     def give_up(self, damage: Damage) -> Repair:
-        """Set aside what stands in the way and can be made again: units, names, trials. Sets stay as they are."""
+        """Set aside what stands in the way and can be made again: units, names, trials. Sets stay as they are.
+
+        Of what a trial said of each row only that: the trial is worth more.
+        """
         if damage.problem == "unreadable" and damage.key == damage.seal:
             return self._done(damage, "not repaired", "a newer version of Cryoprobe wrote it")
         if damage.seal.startswith("manifests/"):
             return self._done(damage, "not repaired", "no whole copy was found")
+        said = damage.key.startswith(PREDICTIONS)
+        if said and damage.problem == "missing":
+            return self._done(damage, "not repaired", "no whole copy was found: probe --rerun makes it again")
+        useless = damage.key if said else damage.seal
         try:
-            set_aside(self._backend, damage.seal)
-            self._backend.delete(damage.seal)
+            set_aside(self._backend, useless)
+            self._backend.delete(useless)
         except CryoprobeError as e:
             return self._done(damage, "not repaired", e.message)
         again = {
@@ -140,7 +148,7 @@ class Restorer:
             "trials": "probe runs it again",
             "predictions": "probe --rerun makes them again",
         }
-        return self._done(damage, "set aside", again.get(damage.seal.partition("/")[0], "extract gives it again"))
+        return self._done(damage, "set aside", again.get(useless.partition("/")[0], "extract gives it again"))
 
     def _put_right(self, key: str, record: ObjectRecord, data: bytes) -> None:
         """Replace a damaged object by whole bytes, and set it aside; raise `Corrupt` where they are not those."""
@@ -271,6 +279,10 @@ class Restorer:
                 manifest = read_manifest(self._backend, damage.seal)
                 return manifest.objects.get(damage.key.removeprefix(f"{manifest.folder}/")), manifest
             return None, None
+        if damage.seal.startswith("trials/"):
+            trial = self._store.trial(id_in(damage.seal))
+            said = None if trial is None else record_in(trial)
+            return (None if said is None else ObjectRecord(size=said.size, sha256=said.sha256)), None
         seal = read_unit_seal(self._backend, damage.seal.split("/")[1], id_in(damage.seal))
         return (None if seal is None else seal.objects.get(damage.key.rpartition("/")[2])), None
 

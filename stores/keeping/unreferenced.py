@@ -20,9 +20,9 @@ from ..backends.backend import Backend, ObjectDetails
 from ..format.manifest import Manifest, read_manifest
 from ..format.origins import Marks
 from ..format.pins_and_removals import REMOVED, Removal, pinned_ids, removals
-from ..format.predictions import PREDICTIONS, record_in
+from ..format.predictions import PREDICTIONS
 from ..format.sample_names import parse_key
-from ..format.trials import read_trial
+from ..format.trials import names_predictions
 from ..format.unit_seal import UnitSeal, read_unit_seal
 from ..keys import id_in, unit_seal_key
 from ..store import Store
@@ -228,7 +228,7 @@ class _Survey:
     def _predictions(self) -> Iterator[Unreferenced]:
         """Yield predictions that no trial names: it was removed, run again, or has not been stored yet."""
         kept = [o for o in self._objects if o.key.startswith(PREDICTIONS)]
-        named = each(lambda o: is_named(self._backend, o.key), kept)
+        named = each(lambda o: names_predictions(self._backend, o.key), kept)
         yield from (Unreferenced("predictions", o.key, (o,)) for o, n in zip(kept, named, strict=True) if not n)
 
     def _records(self) -> Iterator[Unreferenced]:
@@ -318,16 +318,6 @@ def standings(backend: Backend, folders: Iterable[str]) -> dict[str, bool | None
             return None
 
     return dict(zip(listed, each(is_sealed, listed), strict=True))
-
-
-def is_named(backend: Backend, key: str) -> bool:
-    """Return whether a trial names these predictions, or one that cannot be read may do so."""
-    try:
-        trial = read_trial(backend, key.split("/")[1])
-    except CryoprobeError:
-        return True
-    record = None if trial is None else record_in(trial)
-    return trial is not None and record is not None and record.key(str(trial["trial"])) == key
 
 
 def is_left(backend: Backend, removal: Removal) -> bool:

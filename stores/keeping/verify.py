@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from ...errors import BadInput, Corrupt, Incompatible, NotFound, Unavailable
-from ...parallel import each
+from ...parallel import each, within_memory
 from ...progress import Reporter
 from ...reporting import reporter_for
 from ..backends.backend import Backend
@@ -20,9 +20,10 @@ from ..chunks import ObjectRecord, record_of
 from ..format.manifest import read_manifest
 from ..format.names import NamedSet
 from ..format.pins_and_removals import removals
-from ..format.predictions import MOST_PREDICTION_BYTES, PREDICTIONS
+from ..format.predictions import PREDICTIONS, record_in
 from ..format.sample_names import ListKey, list_keys, most_bytes, unpacked
 from ..format.stored_names import read_name
+from ..format.trials import names_predictions
 from ..format.unit_seal import read_unit_seal
 from ..keys import id_in, manifest_key
 from ..opening import open_store
@@ -43,8 +44,8 @@ class Damage:
         ``missing``, ``wrong size``, ``changed``, ``unreadable`` or ``damaged seal``.
     expected, found : str
     seal : str
-        Key of the manifest or unit seal by which it is needed. Without that seal the object is needed no more, and
-        `extract` makes what is missing again.
+        Key of the manifest, unit seal or trial by which it is needed. Without that seal the object is needed no more,
+        and `extract` makes what is missing again. (What a trial said of each row, `probe --rerun` makes again.)
     """
 
     key: str
@@ -71,7 +72,7 @@ class Verification:
     Parameters
     ----------
     sets, units, objects, bytes : int
-        Which it looked at: that each object is there, in its size.
+        Which it looked at: that each object is there, in its size. Among the objects is what trials said of each row.
     data : bool
         Whether it read objects too.
     damages : tuple of Damage
@@ -152,10 +153,10 @@ def verify(
             damages += damage
 
     damages += _damaged_sample_names(opened, manifests, reporter) if data else []
-    damages += _damaged_predictions(backend, reporter) if data and not sets else []
-    sizes = {i.key: i.size for folder in ("sets/", "units/") for i in backend.list(folder)}
+    sizes = {i.key: i.size for folder in ("sets/", "units/", PREDICTIONS) for i in backend.list(folder)}
     read = _drawn(wanted, share, seed) if data else set()
-    checked = each(lambda w: _check(backend, w, sizes=sizes, data=w.key in read), wanted)
+    at_once = within_memory(w.record.size for w in wanted if w.key in read)
+    checked = each(lambda w: _check(backend, w, sizes=sizes, data=w.key in read), wanted, at_once)
     damages += [d for d in reporter.track(checked, "Verifying", len(wanted)) if d is not None]
     total = sum(w.record.size for w in wanted)
     hashed = [w.record.size for w in wanted if w.key in read]
@@ -193,26 +194,6 @@ def _damaged_sample_names(store: Store, manifests: Sequence[str], reporter: Repo
         return None
 
     looked = reporter.track(each(look, found), "Reading names of samples", len(found))
-    return [damage for damage in looked if damage is not None]
-
-
-def _damaged_predictions(backend: Backend, reporter: Reporter) -> list[Damage]:
-    """Hash what was predicted for each row; return what does not have the hash by which its trial names it."""
-
-    def look(key: str) -> Damage | None:
-        sha256 = id_in(key)
-        try:
-            found = record_of(backend.get(key, MOST_PREDICTION_BYTES)).sha256
-        except NotFound:  # removed since the listing
-            return None
-        except Corrupt as e:
-            found = e.message
-        if found == sha256:
-            return None
-        return Damage(key, key.split("/")[1], "changed", f"sha256 {sha256[:16]}…", f"sha256 {found[:16]}…", key)
-
-    keys = list(backend.keys(PREDICTIONS))
-    looked = reporter.track(each(look, keys), "Reading predictions", len(keys))
     return [damage for damage in looked if damage is not None]
 
 
@@ -257,17 +238,25 @@ def _of_unit(backend: Backend, key: str) -> tuple[list[_Wanted], list[Damage]]:
 
 
 def _of_trial(store: Store, key: str) -> tuple[list[_Wanted], list[Damage]]:
-    """Return no objects, and the damage of a trial that cannot be used."""
+    """Return what a trial says that its probe said of each row, or the damage of a trial that cannot be used."""
     try:
-        store.trial(id_in(key))
+        trial = store.trial(id_in(key))
     except Corrupt as e:
         return [], [Damage(key, id_in(key), "changed", "a whole trial", e.message, key)]
-    return [], []
+    record = None if trial is None else record_in(trial)
+    if record is None:
+        return [], []
+    said = ObjectRecord(size=record.size, sha256=record.sha256)
+    return [_Wanted(record.key(id_in(key)), id_in(key), said, key)], []
 
 
 def _check(backend: Backend, wanted: _Wanted, *, sizes: dict[str, int], data: bool) -> Damage | None:
     key, owner, record, seal = wanted
     if key not in sizes:
+        if key.startswith(PREDICTIONS) and not names_predictions(
+            backend, key
+        ):  # the trial was removed since the listing
+            return None
         return Damage(key, owner, "missing", f"{record.size} bytes", "no object", seal)
     if sizes[key] != record.size:
         return Damage(key, owner, "wrong size", f"{record.size} bytes", f"{sizes[key]} bytes", seal)

@@ -92,6 +92,8 @@ class Moved:
         The command that makes it so, if not.
     sample_names : int
         How many lists of what samples are called the target has got.
+    predictions : int
+        How many trials that the target had have got what their probes said of each row, which was lost there.
     """
 
     source: str
@@ -106,6 +108,7 @@ class Moved:
     trusted: bool = True
     remedy: str | None = None
     sample_names: int = 0
+    predictions: int = 0
 
 
 class TransferRun:
@@ -143,7 +146,9 @@ class TransferRun:
         called = sum(each(self._move_sample_names, [k for k in self._plan.sample_names if _set_of(k) in sets]))
         known = {*sets, *self._store.set_ids()} if self._plan.trials else set()
         meant = known if self._plan.everything else sets.keys()
-        trials = sum(each(partial(self._move_trial, known, meant), self._plan.trials))
+        few = within_memory([self._plan.largest])
+        trials = sum(each(partial(self._move_trial, known, meant), self._plan.trials, few))
+        predictions = sum(each(self._complete_trial, self._plan.predictions, few))
         self._settle(sets, units, {*sets, *self._store.set_ids()})
         raise_refused(self._refused)
         return Moved(
@@ -158,6 +163,7 @@ class TransferRun:
             self._bytes.total(),
             *trusted_or_how(self._plan, self._target.url),
             called,
+            predictions,
         )
 
     def _put(self, key: str, data: bytes) -> bool:
@@ -346,19 +352,28 @@ class TransferRun:
         self._copy_predictions(key, data)
         return self._put(key, data)
 
-    def _copy_predictions(self, key: str, trial: bytes) -> None:
+    def _complete_trial(self, key: str) -> bool:
+        """Copy what a trial of the target says of each row; return whether the target has it now."""
+        try:
+            return self._copy_predictions(key, self._target.get(key, LARGE))
+        except NotFound:  # removed since the comparison
+            return False
+
+    def _copy_predictions(self, key: str, trial: bytes) -> bool:
         """Copy what a trial says of each row, before the trial: it vouches for that by hash."""
         content = parse_json(trial, key, self._source.url)
         record = record_in(content)
         if record is None:
-            return
+            return False
         try:
             self._target.put(record.key(id_in(key)), read_bytes(self._source, id_in(key), record))
         except NotFound:  # removed: the trial is worth more
-            return
+            return False
         except Corrupt as e:
             with self._lock:
                 self._refused.append(e)
+            return False
+        return True
 
 
 def _set_of(key: str) -> str:

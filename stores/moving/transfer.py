@@ -163,7 +163,7 @@ def sync(
     if how.trials and not how.dry_run and any(s.outcome == "moved" for s in back.sets):
         # Trials of the first store on sets that have just come: the second knows these, but has not been told.
         late = move(first, second, {} if choice.everything else _chosen_of(choice, first, second), origin=own)
-        there = replace(there, trials=there.trials + late.trials)
+        there = replace(there, trials=there.trials + late.trials, predictions=there.predictions + late.predictions)
     return there, back
 
 
@@ -238,4 +238,5 @@ def _foretold(source: Store, target: Store, plan: TransferPlan) -> Moved:
         plan.bytes,
         *trusted_or_how(plan, target.url),
         len(plan.sample_names),
+        len(plan.predictions),
     )

@@ -8,7 +8,7 @@ the target's own.
 from __future__ import annotations
 
 import re
-from collections.abc import Container, Mapping, Sequence, Set
+from collections.abc import Container, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
@@ -20,15 +20,16 @@ from ...parallel import each
 from ..backends.backend import Backend, ObjectInfo
 from ..backends.memory import MemoryBackend
 from ..chunks import ObjectRecord, corrupt
-from ..format.documents import SMALL, read_json
+from ..format.documents import SMALL, parse_json, read_json
 from ..format.manifest import Manifest, find_manifest, read_manifest
 from ..format.names import is_future
 from ..format.origins import Marks, Origin, marked, origin_of
+from ..format.predictions import PREDICTIONS, record_in
 from ..format.sample_names import travelling
 from ..format.stored_names import find_name
 from ..format.trials import is_trial
 from ..format.unit_seal import UnitSeal, read_unit_seal
-from ..keys import id_in
+from ..keys import id_in, trial_key
 from ..store import Store
 from ..writing.fences import has_no_data
 
@@ -147,6 +148,10 @@ class TransferPlan:
         Keys of lists of what samples are called, which the target lacks.
     trials : tuple of str
         Keys of trials that the target lacks.
+    predictions : tuple of str
+        Keys of trials that the target has, without the object that they say has what was said of each row.
+    largest : int
+        Bytes of the largest such object of the source.
     everything : bool
         Whether they may be on any sets that the target has then.
     terms : Terms
@@ -160,6 +165,8 @@ class TransferPlan:
     names: Mapping[str, bytes]
     sample_names: tuple[str, ...]
     trials: tuple[str, ...]
+    predictions: tuple[str, ...]
+    largest: int
     everything: bool
     terms: Terms
     refused: tuple[Corrupt, ...]
@@ -231,12 +238,17 @@ def plan_transfer(
         else:
             items[found.sealed.kind].append(found)
     arriving = {item.sealed.id for item in items["set"]}
+    known = {*arriving, *target.set_ids()} if trials else set()
+    meant = known if everything else arriving
+    said = {info.key: info.size for info in source.backend.list(PREDICTIONS)} if trials else {}
     return TransferPlan(
         units=tuple(items["unit"]),
         sets=tuple(items["set"]),
         names=_names(source.backend, target.backend, arriving, terms),
         sample_names=travelling(source.backend, target.backend, arriving),
-        trials=_trials(source.backend, target, arriving, terms, everything=everything) if trials else (),
+        trials=_trials(source.backend, target.backend, known, meant, terms) if trials else (),
+        predictions=_lost(source.backend, target.backend, said, known, meant) if trials else (),
+        largest=max(said.values(), default=0),
         everything=everything,
         terms=terms,
         refused=tuple(refused),
@@ -383,11 +395,28 @@ def _names(source: Backend, target: Backend, sets: Container[str], terms: Terms)
     return dict(name for name in found if name is not None)
 
 
-def _trials(source: Backend, target: Store, sets: Set[str], terms: Terms, *, everything: bool) -> tuple[str, ...]:
-    there = {info.key for info in target.backend.list("trials/")}
+def _trials(
+    source: Backend, target: Backend, known: Container[str], meant: Container[str], terms: Terms
+) -> tuple[str, ...]:
+    there = {info.key for info in target.list("trials/")}
     if terms.origin.trusted:  # what is there and not trusted may be replaced
-        there -= {key for key, _ in marked(target.backend, "trials/")}
-    known = sets | target.set_ids().keys()
+        there -= {key for key, _ in marked(target, "trials/")}
     keys = [info.key for info in source.list("trials/") if info.key not in there]
-    found = each(lambda key: trial_on(source, key, known, known if everything else sets) is not None, keys)
+    found = each(lambda key: trial_on(source, key, known, meant) is not None, keys)
     return tuple(key for key, travels in zip(keys, found, strict=True) if travels)
+
+
+def _lost(
+    source: Backend, target: Backend, said: Iterable[str], known: Container[str], meant: Container[str]
+) -> tuple[str, ...]:
+    """Return the trials of the target that name what the source has of them, in `said`, and the target lacks."""
+    lacking = set(said) - set(target.keys(PREDICTIONS)) if said else set()
+    there = set(target.keys("trials/")) if lacking else set()
+
+    def names(key: str) -> str | None:
+        trial = trial_key(key.split("/")[1])
+        data = trial_on(target, trial, known, meant) if trial in there else None
+        record = None if data is None else record_in(parse_json(data, trial, target.url))
+        return trial if record is not None and record.key(id_in(trial)) == key else None
+
+    return tuple(trial for trial in each(names, sorted(lacking)) if trial is not None)

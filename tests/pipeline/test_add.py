@@ -235,6 +235,7 @@ class TestRefused:
             ({"samples": np.zeros((60, 16), np.uint8)}, r"samples are uint8 \[60, 16\]"),
             ({"samples": np.zeros((60, 32), np.uint8)}, "rows 0 and 1 have one sample id and different embeddings"),
             ({"norms": np.full(60, 3.0)}, "has norms, but"),
+            ({"norms": np.full(60, 1e-50)}, "norms are not positive numbers of float32"),
             ({"classes": ["a", "b"]}, "do not fit the class names"),
         ],
     )
@@ -245,10 +246,18 @@ class TestRefused:
         assert not (tmp_path / "store" / "manifests").exists()
 
     @pytest.mark.parametrize(
-        ("value", "message"), [(np.nan, "is not finite"), (np.inf, "is not finite"), (0, "is zero")]
+        ("value", "message"),
+        [
+            (np.nan, "is not finite"),
+            (np.inf, "is not finite"),
+            (0, "is zero"),
+            (1e-50, "is too small"),
+            (1e-41, "is too small"),
+            (1e50, "is too large"),
+        ],
     )
     def test_a_row_is_named(self, tmp_path: Path, value: float, message: str) -> None:
-        x, y = data()
+        x, y = data(dtype="float64")
         x[[17, 40]] = value
         names = [f"{i}.png" for i in range(60)]
         with pytest.raises(BadInput, match=rf"row 17 \(17.png\) {message}.*1 other"):
@@ -276,6 +285,32 @@ class TestRefused:
             add(tmp_path, file, model="timm:vit")
         with pytest.raises(BadInput, match="folder data set"):
             add(tmp_path, file, dataset="folder:/d")
+
+    def test_files_of_one_call_that_contradict_each_other(self, tmp_path: Path) -> None:
+        (x, y), ids = data(), np.random.default_rng(0).integers(0, 256, (60, 32), dtype=np.uint8)
+        other, train = x.copy(), npz(tmp_path / "train.npz", embeddings=x, labels=y, samples=ids)
+        other[5] *= -1
+        order = np.random.default_rng(1).permutation(60)
+        row = int(np.flatnonzero(order == 5)[0])
+        test = npz(tmp_path / "test.npz", embeddings=other[order], labels=y[order], samples=ids[order])
+        with pytest.raises(
+            BadInput, match=rf"test.npz: row {row} of test and row 5 of .*train.npz .*{ids[5].tobytes().hex()[:12]}"
+        ):
+            add(tmp_path, train, test, model_version="1")
+        assert not opened(tmp_path).set_ids()
+        wider = npz(tmp_path / "wider.npz", embeddings=np.hstack([x, x]), labels=y)
+        with pytest.raises(BadInput, match=r"wider.npz are 16 wide, those of .*train.npz 8"):
+            add(tmp_path, train, wider, model_version="1", split=["train", "test"])
+        assert not opened(tmp_path).set_ids()
+
+    def test_samples_that_two_files_of_one_call_share(self, tmp_path: Path) -> None:
+        (x, y), ids = data(), np.random.default_rng(0).integers(0, 256, (60, 32), dtype=np.uint8)
+        train = npz(tmp_path / "train.npz", embeddings=x, labels=y, samples=ids)
+        test = npz(tmp_path / "test.npz", embeddings=x[9:30].astype("float64"), labels=y[9:30], samples=ids[9:30])
+        one, two = add(tmp_path, train, test)
+        assert (one.new, two.new) == (60, 0)
+        found = opened(tmp_path).open(two.set).load(raw=True)[0]
+        np.testing.assert_allclose(found, x[9:30], atol=0.1)
 
     def test_which_split_is_which(self, tmp_path: Path) -> None:
         files = []

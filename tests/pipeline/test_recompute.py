@@ -105,3 +105,23 @@ def test_on_the_command_line(store: Path, extracted: cryoprobe.ExtractedSet) -> 
     assert "3 rows" in done.stdout
     told = json.loads(run("verify", extracted.set[:8], "--store", store, "--recompute", "5%", "--json").stdout)
     assert told["recomputed"][0]["comparison"]["differing"] == 0
+
+
+def test_what_a_strangers_set_names_is_loaded_only_if_it_is_asked_for(
+    store: Path, extracted: cryoprobe.ExtractedSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def loads(*arguments: Any, **options: Any) -> Any:
+        raise AssertionError("a model or data that a stranger names was loaded")
+
+    mine = tmp_path / "mine"
+    cryoprobe.pull(mine, store, progress=False)
+    with monkeypatch.context() as nothing:
+        nothing.setattr(recompute, "load_encoder", loads)
+        nothing.setattr(recompute, "load_dataset", loads)
+        found = only(mine)
+    assert (found.set, found.comparison) == (extracted.set, None)
+    assert str(store) in found.remark
+    assert "not trusted" in found.remark
+    assert only(mine, sets=[extracted.set]).comparison is not None
+    cryoprobe.pull(mine, store, trust=True, progress=False)
+    assert only(mine).comparison is not None

@@ -25,14 +25,19 @@ BY_NAME: dict[str, Any] = {"model": "timm:m", "dataset": "folder:/d"}
 def opened(store: Path) -> Store:
     """Return a store with two taps of one encoder, of other norms, on the same rows."""
     made = cryoprobe.open_store(store, create=True)
+    fill(made)
+    return made
+
+
+def fill(made: Store, taps: tuple[str, ...] = ("cls", "patch_mean"), *, noise: float = 0.8) -> None:
     for split, n, seed in (("train", 90, 0), ("test", 45, 1)):
         rng = np.random.default_rng(seed)
         y = np.arange(n) % 3
         ids = [bytes([seed, i]) + bytes(30) for i in range(n)]
         for tap, scale, d in (("cls", 3.0, 8), ("patch_mean", 0.5, 5)):
-            x = scale * (np.eye(3, d)[y] + rng.normal(0, 0.8, (n, d)))
-            put_set(made, x, y, classes=CLASSES, split=split, tap=tap, ids=ids)
-    return made
+            x = scale * (np.eye(3, d)[y] + rng.normal(0, noise, (n, d)))
+            if tap in taps:
+                put_set(made, x, y, classes=CLASSES, split=split, tap=tap, ids=ids)
 
 
 def both(store: Store, split: str, *, unit: bool) -> Any:
@@ -168,3 +173,25 @@ def test_a_protocol_gives_the_command_that_prepares_images_as_published(store: P
     assert [n.name.options for n in cryoprobe.open_store(store).find(resize=256, tap="cls", split="test")] == [
         {"resize": 256, "crop": 224, "interpolation": "bicubic", "untrained": True}
     ]
+
+
+@pytest.mark.parametrize("tap", ["cls", "patch_mean"])
+def test_a_result_on_a_strangers_taps_is_no_answer_once_one_is_ones_own(tmp_path: Path, tap: str) -> None:
+    theirs, mine = (cryoprobe.open_store(tmp_path / name, create=True) for name in ("theirs", "mine"))
+    fill(theirs, noise=9.0)
+    cryoprobe.pull(mine, theirs, progress=False)
+    asked: dict[str, Any] = {**BY_NAME, "tap": "cls+patch_mean", "C": 3.0}
+    first = cryoprobe.probe(mine, **asked).trial
+    sets = {f"{part} {one}" for part in ("train", "test") for one in str(getattr(first, part)).split("+")}
+    assert first.origins.keys() == sets
+    assert len(sets) == 4
+    assert cryoprobe.probe(mine, **asked).cached == 1
+    fill(mine, (tap,))
+    again = cryoprobe.probe(mine, **asked)
+    assert again.cached == 0
+    assert {mine.open(key.split()[1]).manifest.encoder["tap"] for key in again.trial.origins} == {
+        "cls",
+        "patch_mean",
+    } - {tap}
+    assert sum("not trusted" in remark for remark in again.trial.remarks) == 2
+    assert again.trial.metrics != first.metrics

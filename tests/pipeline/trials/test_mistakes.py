@@ -5,6 +5,9 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import threading
+import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +18,7 @@ from support.data import put_set
 from support.store_data import flip, keys
 
 import cryoprobe
+from cryoprobe import parallel
 from cryoprobe.errors import BadInput, Conflict, Corrupt, NotFound
 from cryoprobe.stores.backends.memory import MemoryBackend
 from cryoprobe.stores.format.marker import write_marker
@@ -166,6 +170,115 @@ class TestKeeping:
         cryoprobe.repair(store, progress=False)
         with pytest.raises(NotFound, match="--rerun"):
             cryoprobe.mistakes(store, trial)
+
+    @pytest.mark.parametrize("data", [False, True])
+    def test_what_is_lost_or_cut_is_named_and_run_again(self, store: Store, data: bool) -> None:
+        trial = probe(store).trial.trial
+        (key,) = keys(store.backend, "predictions/")
+        whole = store.backend.get(key)
+        assert not cryoprobe.verify(store, data=data, progress=False).damages
+        store.backend.put(key, whole[:-1])
+        (cut,) = cryoprobe.verify(store, data=data, progress=False).damages
+        assert (cut.key, cut.owner, cut.problem) == (key, trial, "wrong size")
+        store.backend.delete(key)
+        (lost,) = cryoprobe.verify(store, data=data, progress=False).damages
+        assert (lost.key, lost.owner, lost.problem) == (key, trial, "missing")
+        assert lost.seal == f"trials/{trial}.json"
+        (repair,) = cryoprobe.repair(store, progress=False)
+        assert store.trial(trial) is not None
+        assert repair.action == "not repaired"
+        assert "--rerun" in repair.how
+        with pytest.raises(NotFound, match="is lost") as raised:
+            cryoprobe.mistakes(store, trial)
+        assert "--rerun" in str(raised.value.hint)
+        assert probe(store).cached == 1
+        probe(store, rerun=True)
+        assert store.backend.get(key) == whole
+        assert not cryoprobe.verify(store, data=data, progress=False).damages
+
+    def test_a_trial_that_is_removed_meanwhile_is_no_damage(
+        self, store: Store, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        trial = probe(store).trial.trial
+        listing = type(store.backend).list
+
+        def late(backend: Any, prefix: str = "") -> Any:
+            if prefix == "predictions/":
+                monkeypatch.undo()
+                cryoprobe.rm(store, [trial], progress=False)
+            return listing(backend, prefix)
+
+        monkeypatch.setattr(type(store.backend), "list", late)
+        assert not cryoprobe.verify(store, progress=False).damages
+        assert not keys(store.backend, "trials/")
+
+    @pytest.mark.parametrize("way", ["push", "pull", "sync", "repair"])
+    def test_what_the_target_has_lost_travels_again(self, store: Store, tmp_path: Path, way: str) -> None:
+        trial = probe(store).trial.trial
+        probe(store, C=0.01)
+        team = cryoprobe.open_store(tmp_path / "team", create=True)
+        assert cryoprobe.push(store, team, progress=False).predictions == 0
+        (key,) = (k for k in keys(team.backend, "predictions/") if trial in k)
+        whole = team.backend.get(key)
+        team.backend.delete(key)
+        team.backend.put(f"predictions/{trial}/{'1' * 64}.safetensors", b"x")
+        assert cryoprobe.push(store, team, dry_run=True, progress=False).predictions == 1
+        if way == "push":
+            moved = cryoprobe.push(store, team, progress=False)
+        elif way == "pull":
+            moved = cryoprobe.pull(team, store, progress=False)
+        elif way == "sync":
+            moved, _ = cryoprobe.sync(store, team, progress=False)
+        else:
+            (repaired,) = cryoprobe.repair(team, source=store.url, progress=False)
+            assert (repaired.key, repaired.action) == (key, "restored")
+        if way != "repair":
+            assert (moved.trials, moved.predictions) == (0, 1)
+        assert team.backend.get(key) == whole
+        assert not cryoprobe.verify(team, data=True, progress=False).damages
+        assert cryoprobe.push(store, team, progress=False).predictions == 0
+
+    def test_predictions_that_the_target_s_trial_does_not_name_stay(self, store: Store, tmp_path: Path) -> None:
+        trial = probe(store).trial
+        team = cryoprobe.open_store(tmp_path / "team", create=True)
+        cryoprobe.push(store, team, progress=False)
+        (key,) = keys(team.backend, "predictions/")
+        team.backend.delete(key)
+        other = {**trial.stored, "predictions": {"sha256": "1" * 64, "size": 1}}
+        team.record_trial(trial.trial, other, replace=True)
+        assert cryoprobe.push(store, team, progress=False).predictions == 0
+        assert not keys(team.backend, "predictions/")
+
+    def test_large_ones_are_read_one_at_a_time(self, store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+        trials = probe(store, C=0.1, shots=[1, 2], seeds=3).trials
+        assert len(trials) == 6
+        lock, now, most = threading.Lock(), [0], [0]
+        get = type(store.backend).get
+
+        def slow(backend: Any, key: str, *limit: Any) -> bytes:
+            if not key.startswith("predictions/"):
+                return bytes(get(backend, key, *limit))
+            with lock:
+                now[0] += 1
+                most[0] = max(most[0], now[0])
+            time.sleep(0.02)
+            try:
+                return bytes(get(backend, key, *limit))
+            finally:
+                with lock:
+                    now[0] -= 1
+
+        monkeypatch.setattr(type(store.backend), "get", slow)
+        for in_flight, together in ((2**28, True), (1000, False)):
+            monkeypatch.setattr(parallel, "_IN_FLIGHT", in_flight)
+            backend = MemoryBackend()
+            write_marker(backend)
+            pushed = partial(cryoprobe.push, store, Store(backend), progress=False)
+            for act in (pushed, partial(cryoprobe.verify, store, data=True, progress=False)):
+                most[0] = 0
+                act()
+                assert most[0] >= 1
+                assert (most[0] > 1) == together
 
     @pytest.mark.parametrize("change", ["classes", "rows", "dtype", "lacks", "text"])
     def test_what_a_stranger_made_up_is_refused(self, store: Store, change: str) -> None:
