@@ -126,6 +126,7 @@ class TestSeveralLists:
         assert feature_set.sample_names() == ["x"] * len(NAMES)
         store.name_samples(feature_set, NAMES)
         assert feature_set.sample_names() == NAMES
+        assert [parts.written for parts in list_keys(store.backend)] == [ahead + 1]
 
     @pytest.mark.parametrize("written", [253402214400000, 10**15 - 1, 10**16 - 1])
     def test_a_list_of_the_future_has_no_effect(self, store: Store, feature_set: FeatureSet, written: int) -> None:
