@@ -9,7 +9,7 @@
 ``sets/<set>/<attempt>/…``                             a feature set: a plain zarr v3 group
 ``manifests/<encoder>/<set>.json``                     the seal of a set: its attempt, every object with its hash
 ``names/<set>.<digest>.json``                          what people call a set
-``sample-names/<set>/<time>.<hash>.json.gz``           what the sample of each row of a set is called
+``sample-names/<set>/<time>.<hash>.jsonl.gz``          what the sample of each row of a set is called
 ``trials/<trial>.json``                                the result of one probe
 ``predictions/<trial>/<hash>.safetensors``             what that probe said of each test row
 ``pins/<set>.json``                                    a set that must not be removed

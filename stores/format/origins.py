@@ -1,11 +1,11 @@
 """Where a store's things came from, if its own writers did not make them: what may not stand in for one's own.
 
-A record ``origins/<key without .json>.<first 16 digits of its checksum>.json`` says that the manifest, unit seal, name
-or trial at `key`, with that checksum, came from elsewhere and is not trusted. No record means that it is the store's
-own. Whoever brings something writes the record first, so that nothing from elsewhere is ever readable without it. Since
-it names the very bytes, it says nothing of what this store's own writers put under the same key later, or had before.
-Records are of this store: they do not travel, and nothing that travels can take the place of one. In a layered store
-each layer's records speak of that layer alone.
+A record ``origins/<key without .json>.<first 16 digits of its checksum>.json`` says that the manifest, unit seal, name,
+trial or list of sample names at `key`, with that checksum (of a list the sha256 in its key), came from elsewhere and is
+not trusted. No record means that it is the store's own. Whoever brings something writes the record first, so that
+nothing from elsewhere is ever readable without it. Since it names the very bytes, it says nothing of what this store's
+own writers put under the same key later, or had before. Records are of this store: they do not travel, and nothing that
+travels can take the place of one. In a layered store each layer's records speak of that layer alone.
 
 ``origins/trusted/…`` has the same for sets that were trusted as they came: it is only shown.
 """
@@ -88,7 +88,7 @@ def origin_of(backend: Backend, key: str, checksum: str) -> Origin | None:
     ----------
     backend : Backend
     key : str
-        Of a manifest, unit seal, name or trial.
+        Of a manifest, unit seal, name, trial or list of sample names.
     checksum : str
         As it was read. To look at the records after it was read misses none.
     """
@@ -120,7 +120,7 @@ def marked(backend: Backend, prefix: str = "") -> Iterator[tuple[str, str]]:
     for record in list(backend.keys(f"{ORIGINS}{prefix}")):
         if not record.startswith(_TRUSTED):
             stem, _, digits = record.removeprefix(ORIGINS).removesuffix(".json").rpartition(".")
-            yield f"{stem}.json", digits
+            yield stem if stem.endswith(".gz") else f"{stem}.json", digits
 
 
 class _Layer(NamedTuple):

@@ -21,7 +21,7 @@ from ..format.manifest import read_manifest
 from ..format.names import NamedSet
 from ..format.pins_and_removals import removals
 from ..format.predictions import PREDICTIONS, record_in
-from ..format.sample_names import ListKey, list_keys, most_bytes, unpacked
+from ..format.sample_names import ListKey, check_list, list_keys, most_bytes
 from ..format.stored_names import read_name
 from ..format.trials import names_predictions
 from ..format.unit_seal import read_unit_seal
@@ -182,7 +182,7 @@ def _damaged_sample_names(store: Store, manifests: Sequence[str], reporter: Repo
     def look(parts: ListKey) -> Damage | None:
         try:
             rows = read_manifest(store.backend, sealed[parts.set]).rows
-            unpacked(store.backend, parts, store.backend.get(parts.key, most_bytes(rows)), rows)
+            check_list(store.backend, parts, store.backend.get(parts.key, most_bytes(rows)), rows)
         except NotFound:  # removed since the listing
             return None
         except Corrupt as e:
@@ -193,7 +193,8 @@ def _damaged_sample_names(store: Store, manifests: Sequence[str], reporter: Repo
             return None
         return None
 
-    looked = reporter.track(each(look, found), "Reading names of samples", len(found))
+    at_once = within_memory(parts.size for parts in found)
+    looked = reporter.track(each(look, found, at_once), "Reading names of samples", len(found))
     return [damage for damage in looked if damage is not None]
 
 

@@ -28,9 +28,9 @@ from ..chunks import check_object
 from ..format.documents import SMALL
 from ..format.manifest import read_manifest
 from ..format.marker import MARKER, check_marker, marker_document
-from ..format.sample_names import SAMPLE_NAMES, is_plausible, list_keys, most_bytes, parse_key, unpacked
+from ..format.sample_names import SAMPLE_NAMES, check_list, get_list, most_bytes, parse_key
 from ..format.stored_names import find_name
-from ..keys import id_in, sample_names_folder
+from ..keys import id_in
 from ..store import Store
 from .transfer_plan import read_item
 
@@ -38,7 +38,6 @@ MOST_MEMBERS = 200_000
 """Of an archive: some 270 million rows in chunks of the usual size."""
 
 _MOST_NAMES = 1000
-_MOST_LISTS = 100  # of the names of samples
 _NAME_BYTES = 64 * 1024
 _MANIFEST_BYTES = 16 * 2**20  # and `_RECORD_BYTES` more for every member
 _RECORD_BYTES = 1024
@@ -96,11 +95,10 @@ def write_archive(file: BinaryIO, backend: Backend, manifest_key: str, reporter:
         for info in backend.list("names/"):
             if id_in(info.key) == sealed.id and find_name(backend, info.key) is not None:
                 add(info.key, backend.get(info.key, SMALL))
-        rows = read_manifest(backend, manifest_key).rows
-        for parts in list_keys(backend, sample_names_folder(sealed.id)):
-            called = backend.get(parts.key, most_bytes(rows))
-            unpacked(backend, parts, called, rows)  # what is damaged is not passed on
-            add(parts.key, called)
+        manifest = read_manifest(backend, manifest_key)
+        if (found := get_list(backend, manifest)) is not None:
+            check_list(backend, *found, manifest.rows)  # what is damaged is not passed on
+            add(found[0].key, found[1])
         at_once = within_memory(record.size for record in sealed.objects.values())
         for key, data in each(read, sealed.objects, at_once):
             add(key, data)
@@ -264,7 +262,7 @@ def _check_content(backend: ArchiveBackend, path: Path, reporter: Reporter) -> N
     manifests = [key for key in members if key.startswith("manifests/")]
     named = [key for key in members if key.startswith("names/")]
     lists = [key for key in members if key.startswith(SAMPLE_NAMES)]
-    if len(members) > MOST_MEMBERS or len(named) > _MOST_NAMES or len(lists) > _MOST_LISTS:
+    if len(members) > MOST_MEMBERS or len(named) > _MOST_NAMES or len(lists) > 1:
         raise _refused(path, f"it has too many members ({len(members)})")
     if len(manifests) != 1 or manifests[0].count("/") != 2:
         raise _refused(path, f"it has {len(manifests)} manifests of sets, and not one")
@@ -287,9 +285,9 @@ def _check_content(backend: ArchiveBackend, path: Path, reporter: Reporter) -> N
     rows = read_manifest(backend, sealed.key).rows
     for key in lists:
         parts = parse_key(key)
-        if parts is None or parts.set != sealed.id or not is_plausible(parts):
+        if parts is None or parts.set != sealed.id:
             raise _refused(path, "it does not name the samples of the set", key)
-        unpacked(backend, parts, backend.get(key, most_bytes(rows)), rows)
+        check_list(backend, parts, backend.get(key, most_bytes(rows)), rows)
         expected[key] = members[key]
     for key in sorted(expected.keys() ^ members.keys()):
         raise _refused(path, "it is not in the manifest" if key in members else "it is missing", key)

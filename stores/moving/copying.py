@@ -24,8 +24,8 @@ from ..format.documents import parse_json
 from ..format.manifest import Manifest
 from ..format.origins import checksum_of, mark, marked, origin_of, trust
 from ..format.predictions import read_bytes, record_in
-from ..format.sample_names import kept, most_bytes, parse_key, unpacked
-from ..keys import id_in, sample_names_folder
+from ..format.sample_names import ListKey, Lists, check_list, kept, most_bytes
+from ..keys import id_in
 from ..store import Store
 from ..writing import fences
 from .transfer_plan import (
@@ -143,7 +143,8 @@ class TransferRun:
             sets = self._move_all(self._plan.sets)
         names = {key: data for key, data in self._plan.names.items() if id_in(key) in sets}
         run_each(lambda key: self._put(key, names[key]), names)
-        called = sum(each(self._move_sample_names, [k for k in self._plan.sample_names if _set_of(k) in sets]))
+        lists = [k for k in self._plan.sample_names if k.set in sets]
+        called = sum(each(self._move_sample_names, lists, within_memory(k.size for k in lists)))
         known = {*sets, *self._store.set_ids()} if self._plan.trials else set()
         meant = known if self._plan.everything else sets.keys()
         few = within_memory([self._plan.largest])
@@ -178,33 +179,27 @@ class TransferRun:
         mark(self._target, key, checksum, origin)  # first: it is never there as if it were the store's own
         return self._target.put_if_absent(key, data)
 
-    def _move_sample_names(self, key: str) -> bool:
-        """Copy what the samples of a set are called, if it is whole; return whether the target has it now.
-
-        A list has no origin of its own: it is as trusted as its set. So one that is not trusted goes only where the
-        set is not, and has no list yet.
-        """
-        set_ = _set_of(key)
-        there = next((s.sealed for s in self._plan.sets if s.sealed.id == set_), None)
-        sealed = None if there is None else seal_there(self._target, there)
-        parts = parse_key(key)
-        if there is None or parts is None or not isinstance(sealed, Manifest):
+    def _move_sample_names(self, parts: ListKey) -> bool:
+        """Copy what the samples of a set are called, if it is whole; return whether the target has it now."""
+        there = next(s.sealed for s in self._plan.sets if s.sealed.id == parts.set)
+        sealed = seal_there(self._target, there)
+        origin = self._plan.terms.origin_of(parts.key, parts.sha256)
+        lists = Lists(self._target, parts.set)
+        if not isinstance(sealed, Manifest) or not lists.lacks(parts, sealed, own=origin is None):
             return False
-        if self._plan.terms.origin_of(there.key, there.checksum) is not None:
-            own = origin_of(self._target, there.key, sealed.checksum) is None
-            if own or self._target.any_key(sample_names_folder(set_)) is not None:
-                return False
         try:
-            data = self._source.get(key, most_bytes(sealed.rows))
-            unpacked(self._source, parts, data, sealed.rows)
+            data = self._source.get(parts.key, most_bytes(sealed.rows))
+            check_list(self._source, parts, data, sealed.rows)
         except NotFound:  # removed since the listing
             return False
         except Corrupt as e:
             with self._lock:
                 self._refused.append(e)
             return False
-        self._target.put(key, data)
-        return kept(self._target, key, there.key)
+        if origin is None:
+            return lists.replace(parts, data, there.key)
+        mark(self._target, parts.key, parts.sha256, origin)  # first: it is never there as if it were the store's own
+        return self._target.put_if_absent(parts.key, data) and kept(self._target, parts.key, there.key)
 
     def _settle(self, sets: Mapping[str, Outcome], units: Mapping[str, Outcome], known: set[str]) -> None:
         """Trust what the target had before as not trusted, if it is what arrives; record where sets came from."""
@@ -374,11 +369,6 @@ class TransferRun:
                 self._refused.append(e)
             return False
         return True
-
-
-def _set_of(key: str) -> str:
-    """Return the id in the key of a list of sample names."""
-    return key.split("/")[1]
 
 
 def _checksum_in(backend: Backend, key: str) -> str:

@@ -25,7 +25,7 @@ from ..format.manifest import Manifest, find_manifest, read_manifest
 from ..format.names import is_future
 from ..format.origins import Marks, Origin, marked, origin_of
 from ..format.predictions import PREDICTIONS, record_in
-from ..format.sample_names import travelling
+from ..format.sample_names import SAMPLE_NAMES, ListKey, Lists
 from ..format.stored_names import find_name
 from ..format.trials import is_trial
 from ..format.unit_seal import UnitSeal, read_unit_seal
@@ -37,7 +37,7 @@ TargetState = Literal["absent", "replaceable", "sealed", "other"]
 """What the target has of a set or unit: no seal; a seal of another attempt that is written over, since it has no data
 left or is not trusted; the same attempt; or another attempt, which stays."""
 
-_KINDS = ("manifests/", "unit-seals/", "names/", "trials/")
+_KINDS = ("manifests/", "unit-seals/", "names/", SAMPLE_NAMES, "trials/")
 
 _ATTEMPT = re.compile(r"[0-9a-f]{12}")
 
@@ -144,8 +144,8 @@ class TransferPlan:
     units, sets : tuple of TransferItem
     names : dict of str to bytes
         Keys and contents of names that the target lacks, or has with an earlier date.
-    sample_names : tuple of str
-        Keys of lists of what samples are called, which the target lacks.
+    sample_names : tuple of ListKey
+        Lists of what samples are called that count in the source, and would in the target.
     trials : tuple of str
         Keys of trials that the target lacks.
     predictions : tuple of str
@@ -163,7 +163,7 @@ class TransferPlan:
     units: tuple[TransferItem, ...]
     sets: tuple[TransferItem, ...]
     names: Mapping[str, bytes]
-    sample_names: tuple[str, ...]
+    sample_names: tuple[ListKey, ...]
     trials: tuple[str, ...]
     predictions: tuple[str, ...]
     largest: int
@@ -245,7 +245,7 @@ def plan_transfer(
         units=tuple(items["unit"]),
         sets=tuple(items["set"]),
         names=_names(source.backend, target.backend, arriving, terms),
-        sample_names=travelling(source.backend, target.backend, arriving),
+        sample_names=_sample_names(source.backend, target.backend, items["set"], terms),
         trials=_trials(source.backend, target.backend, known, meant, terms) if trials else (),
         predictions=_lost(source.backend, target.backend, said, known, meant) if trials else (),
         largest=max(said.values(), default=0),
@@ -393,6 +393,20 @@ def _names(source: Backend, target: Backend, sets: Container[str], terms: Terms)
 
     found = each(newer, (info for info in source.list("names/") if id_in(info.key) in sets))
     return dict(name for name in found if name is not None)
+
+
+def _sample_names(source: Backend, target: Backend, sets: Sequence[TransferItem], terms: Terms) -> tuple[ListKey, ...]:
+    """Return the lists of what samples are called that would count in the target."""
+    theirs, ours = Lists(source), Lists(target)
+    found = []
+    for sealed in (item.sealed for item in sets):
+        parts = theirs.counting(sealed.id, sealed.key, sealed.checksum)
+        if parts is not None:
+            own = terms.origin_of(parts.key, parts.sha256) is None
+            there = None if own else find_manifest(target, sealed.key.split("/")[1], sealed.id)
+            if ours.lacks(parts, there, own=own):
+                found.append(parts)
+    return tuple(found)
 
 
 def _trials(

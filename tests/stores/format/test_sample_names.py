@@ -5,8 +5,10 @@ from __future__ import annotations
 import gzip
 import hashlib
 import json
+import time
 import tracemalloc
 import zipfile
+from collections.abc import Callable, Iterator, Sequence
 from itertools import pairwise
 from pathlib import Path
 
@@ -18,9 +20,11 @@ from support.store_data import flip, keys
 
 import cryoprobe
 from cryoprobe.errors import BadInput, Corrupt
+from cryoprobe.stores.backends.backend import ObjectInfo
 from cryoprobe.stores.backends.memory import MemoryBackend
 from cryoprobe.stores.feature_set import FeatureSet
 from cryoprobe.stores.format.marker import write_marker
+from cryoprobe.stores.format.origins import origin_of
 from cryoprobe.stores.format.sample_names import SAMPLE_NAMES, list_keys
 from cryoprobe.stores.store import Store
 
@@ -51,10 +55,15 @@ def list_of(store: Store, feature_set: FeatureSet) -> str:
     return parts.key
 
 
-def planted(store: Store, feature_set: FeatureSet, text: bytes, data: bytes | None = None) -> None:
-    """Write a list that somebody made up, under the hash that it has."""
-    key = f"{SAMPLE_NAMES}{feature_set.id}/1.{hashlib.sha256(text).hexdigest()}.json.gz"
-    store.backend.put(key, gzip.compress(text) if data is None else data)
+def lines(set_: str, names: Sequence[object] = NAMES) -> bytes:
+    return b"".join(json.dumps(text).encode() + b"\n" for text in (set_, *names))
+
+
+def planted(store: Store, feature_set: FeatureSet, text: bytes, written: int = 1) -> str:
+    """Write a list that somebody made up, under the hash that it has; return its key."""
+    key = f"{SAMPLE_NAMES}{feature_set.id}/{written}.{hashlib.sha256(text).hexdigest()}.jsonl.gz"
+    store.backend.put(key, gzip.compress(text))
+    return key
 
 
 class TestReading:
@@ -66,10 +75,12 @@ class TestReading:
         assert [s.label for s in samples[1:3]] == ["dog", "cat"]
         assert [s.name for s in feature_set.samples([6, 0])] == ["row 6", "cat/1.png"]
 
-    def test_the_object_is_gzip_of_json_that_any_program_reads(self, store: Store, feature_set: FeatureSet) -> None:
+    def test_the_object_is_gzip_of_lines_of_json_that_any_program_reads(
+        self, store: Store, feature_set: FeatureSet
+    ) -> None:
         key = list_of(store, feature_set)
         text = gzip.decompress(store.backend.get(key))
-        assert json.loads(text) == {"names": NAMES, "set": feature_set.id}
+        assert [json.loads(line) for line in text.decode().split("\n")[:-1]] == [feature_set.id, *NAMES]
         assert hashlib.sha256(text).hexdigest() in key
 
     def test_a_set_of_an_older_version_has_none(self, store: Store) -> None:
@@ -86,6 +97,11 @@ class TestReading:
         with pytest.raises(BadInput, match="8 rows, and 7 names"):
             store.name_samples(feature_set, NAMES[:7])
 
+    def test_a_name_is_no_longer_than_a_reader_takes(self, store: Store, feature_set: FeatureSet) -> None:
+        with pytest.raises(BadInput, match="longest name of a sample"):
+            store.name_samples(feature_set, ["x" * (1 << 14), *NAMES[1:]])
+        assert feature_set.sample_names() == NAMES
+
 
 class TestSeveralLists:
     def test_the_same_names_are_written_once_and_other_ones_count_from_then_on(
@@ -97,12 +113,46 @@ class TestSeveralLists:
         store.name_samples(feature_set, others)
         assert feature_set.sample_names() == others
 
-    def test_a_list_of_the_far_future_does_not_stay_the_newest(self, store: Store, feature_set: FeatureSet) -> None:
-        text = json.dumps({"names": ["x"] * len(NAMES), "set": feature_set.id}).encode()
-        key = f"{SAMPLE_NAMES}{feature_set.id}/253402214400000.{hashlib.sha256(text).hexdigest()}.json.gz"
-        store.backend.put(key, gzip.compress(text))
+    def test_a_newer_list_takes_the_place_of_the_others(self, store: Store, feature_set: FeatureSet) -> None:
+        others = [f"other/{i}" for i in range(len(NAMES))]
+        for names in (others, NAMES, others, NAMES):
+            store.name_samples(feature_set, names)
+            assert feature_set.sample_names() == names
+            assert len(keys(store.backend, SAMPLE_NAMES)) == 1
+
+    def test_a_writer_whose_clock_is_behind_counts_all_the_same(self, store: Store, feature_set: FeatureSet) -> None:
+        ahead = time.time_ns() // 1_000_000 + 3_600_000
+        planted(store, feature_set, lines(feature_set.id, ["x"] * len(NAMES)), ahead)
+        assert feature_set.sample_names() == ["x"] * len(NAMES)
         store.name_samples(feature_set, NAMES)
         assert feature_set.sample_names() == NAMES
+        assert [parts.written for parts in list_keys(store.backend)] == [ahead + 1]
+
+    @pytest.mark.parametrize("written", [253402214400000, 10**15 - 1, 10**16 - 1])
+    def test_a_list_of_the_future_has_no_effect(self, store: Store, feature_set: FeatureSet, written: int) -> None:
+        planted(store, feature_set, lines(feature_set.id, ["x"] * len(NAMES)), written)
+        assert feature_set.sample_names() == NAMES
+        others = [f"other/{i}" for i in range(len(NAMES))]
+        store.name_samples(feature_set, others)
+        assert feature_set.sample_names() == others
+        (kept,) = list_keys(store.backend)
+        assert abs(kept.written - time.time_ns() // 1_000_000) < 3_600_000
+
+    def test_a_list_that_is_replaced_while_it_is_read_is_looked_for_again(self) -> None:
+        class Replaced(MemoryBackend):
+            def list(self, prefix: str = "") -> Iterator[ObjectInfo]:
+                found = list(super().list(prefix))
+                if prefix.startswith(SAMPLE_NAMES) and waiting:
+                    Store(self).name_samples(feature_set, waiting.pop())
+                yield from found
+
+        waiting: list[list[str]] = []
+        write_marker(backend := Replaced())
+        feature_set = put(store := Store(backend))
+        store.name_samples(feature_set, NAMES)
+        others = [f"other/{i}" for i in range(len(NAMES))]
+        waiting.append(others)
+        assert feature_set.sample_names() == others
 
     def test_a_web_server_gives_them(self, store: Store, feature_set: FeatureSet) -> None:
         without = put(store, seed=1)
@@ -120,6 +170,21 @@ class TestSeveralLists:
         for trust, expected in ((False, NAMES), (True, ["stranger"] * len(NAMES))):
             both = cryoprobe.open_store(store.url, sources=[stranger.url], trust=trust)
             assert both.open(feature_set.id).sample_names() == expected
+
+    def test_an_untrusted_store_beneath_does_not_say_what_time_it_is(
+        self, store: Store, feature_set: FeatureSet, tmp_path: Path
+    ) -> None:
+        stranger = cryoprobe.open_store(tmp_path / "stranger", create=True)
+        cryoprobe.push(store, stranger, progress=False)
+        soon = time.time_ns() // 1_000_000 + 3_600_000
+        for written in (soon, 10**16 - 1):
+            planted(stranger, feature_set, lines(feature_set.id, ["x"] * len(NAMES)), written)
+        both = cryoprobe.open_store(store.url, sources=[stranger.url])
+        others = [f"other/{i}" for i in range(len(NAMES))]
+        both.name_samples(feature_set, others)
+        (own,) = list_keys(store.backend)
+        assert own.written < soon
+        assert both.open(feature_set.id).sample_names() == feature_set.sample_names() == others
 
 
 class TestDamage:
@@ -147,31 +212,45 @@ class TestDamage:
     @pytest.mark.parametrize(
         "content",
         [
-            {"names": NAMES[:7]},
-            {"names": [*NAMES[:7], 7]},
-            {"names": "abcdefgh"},
-            {},
-            [],
-            {"names": NAMES, "set": "0" * 64},
+            lambda set_: lines(set_, NAMES[:7]),
+            lambda set_: lines(set_, [*NAMES, "x"]),
+            lambda set_: lines(set_, [*NAMES[:7], 7]),
+            lambda set_: lines(set_, [*NAMES[:7], NAMES]),
+            lambda set_: lines(set_)[:-1],
+            lambda set_: lines(set_).replace(b"\n", b" "),
+            lambda set_: lines("0" * 64),
+            lambda set_: lines(set_, ["x" * (1 << 14), *NAMES[1:]]),
+            lambda set_: lines(set_, [["["] * 99, *NAMES[1:]]),
+            lambda _: b"",
         ],
     )
-    def test_what_is_no_list_of_the_set_is_refused(self, store: Store, content: object) -> None:
+    def test_what_is_no_list_of_the_set_is_refused(self, store: Store, content: Callable[[str], bytes]) -> None:
         found = put(store)
-        text = json.dumps({"set": found.id, **content} if isinstance(content, dict) else content).encode()
-        planted(store, found, text)
-        with pytest.raises(Corrupt, match="does not have 8 names"):
+        planted(store, found, content(found.id))
+        with pytest.raises(Corrupt, match=r"(does not have|has more than) 8 names"):
             found.sample_names()
 
-    def test_a_decompression_bomb_takes_no_memory(self, store: Store) -> None:
+    @pytest.mark.parametrize(
+        "bomb",
+        [
+            lambda _: b" " * (200 << 20),
+            lambda set_: b'["' + set_.encode() + b'",' + b"[]," * 20_000 + b"[]]",
+            lambda set_: lines(set_, []) + b"[" + b"[]," * 20_000 + b"[]]\n",
+            lambda set_: lines(set_, []) + b"\n" * 60_000,
+            lambda set_: lines(set_, []) + b'""\n' * 20_000,
+            lambda set_: lines(set_) + b" " * (200 << 20),
+        ],
+        ids=["blanks", "array", "line of arrays", "empty lines", "empty names", "tail"],
+    )
+    def test_a_bomb_takes_no_memory(self, store: Store, bomb: Callable[[str], bytes]) -> None:
         found = put(store)
-        text = b" " * (200 << 20)
-        planted(store, found, text, bomb := gzip.compress(text))
-        assert len(bomb) < 1 << 20
+        planted(store, found, bomb(found.id))
+        assert sum(parts.size for parts in list_keys(store.backend)) < 1 << 20
         tracemalloc.start()
         try:
             with pytest.raises(Corrupt):
                 found.sample_names()
-            assert tracemalloc.get_traced_memory()[1] < 4 << 20
+            assert tracemalloc.get_traced_memory()[1] < 1 << 20
         finally:
             tracemalloc.stop()
 
@@ -193,9 +272,7 @@ class TestTravel:
 
     def test_a_list_of_the_end_of_time_stays_where_it_is(self, store: Store) -> None:
         found, target = put(store), memory_store()
-        text = json.dumps({"names": NAMES, "set": found.id}).encode()
-        key = f"{SAMPLE_NAMES}{found.id}/9999999999999999.{hashlib.sha256(text).hexdigest()}.json.gz"
-        store.backend.put(key, gzip.compress(text))
+        planted(store, found, lines(found.id), 9999999999999999)
         assert cryoprobe.push(store, target, progress=False).sample_names == 0
 
     def test_damaged_names_are_refused(self, store: Store, feature_set: FeatureSet) -> None:
@@ -215,11 +292,63 @@ class TestTravel:
         assert store.open(feature_set.id).sample_names() == NAMES
         assert store.open(other.id).sample_names() == ["theirs"] * len(NAMES)
 
+    def test_what_a_stranger_brought_gives_way_to_ones_own(self, store: Store) -> None:
+        theirs, team = memory_store(), memory_store()
+        found = put(theirs)
+        soon = time.time_ns() // 1_000_000 + 3_600_000
+        list_ = planted(theirs, found, lines(found.id, ["x"] * len(NAMES)), soon)
+        assert cryoprobe.pull(store, theirs, progress=False).sample_names == 1
+        mine = store.open(found.id)
+        assert mine.sample_names() == ["x"] * len(NAMES)
+        assert origin_of(store.backend, list_, list_.split(".")[1]) is not None
+
+        store.backend.delete(mine.manifest.key)
+        own = put(store)  # as extract does with a set that is not trusted
+        assert own.sample_names() is None
+        store.name_samples(own, NAMES)
+        assert own.sample_names() == NAMES
+        (kept,) = list_keys(store.backend)
+        assert kept.written < soon
+        assert cryoprobe.push(store, team, progress=False).sample_names == 1
+        assert team.open(own.id).sample_names() == NAMES
+
+    def test_a_list_that_is_trusted_later_is_ones_own_from_then_on(self, store: Store) -> None:
+        theirs, team = memory_store(), memory_store()
+        theirs.name_samples(found := put(theirs), NAMES)
+        cryoprobe.pull(store, theirs, progress=False)
+        cryoprobe.push(store, team, progress=False)
+        assert team.origin_of(team.open(found.id)) is not None
+        assert cryoprobe.pull(store, theirs, trust=True, progress=False).sample_names == 1
+        (parts,) = list_keys(store.backend)
+        assert origin_of(store.backend, parts.key, parts.sha256) is None
+        assert store.open(found.id).sample_names() == NAMES
+
+    def test_an_older_list_does_not_take_the_place_of_a_newer_one(self, store: Store, feature_set: FeatureSet) -> None:
+        target = memory_store()
+        cryoprobe.push(store, target, progress=False)
+        target.name_samples(target.open(feature_set.id), others := [f"other/{i}" for i in range(len(NAMES))])
+        assert cryoprobe.push(store, target, progress=False).sample_names == 0
+        assert target.open(feature_set.id).sample_names() == others
+        assert cryoprobe.pull(store, target, trust=True, progress=False).sample_names == 1
+        assert feature_set.sample_names() == others
+        assert len(keys(store.backend, SAMPLE_NAMES)) == 1
+
     def test_an_archive_has_them(self, store: Store, feature_set: FeatureSet, tmp_path: Path) -> None:
         cryoprobe.export_set(store, feature_set.id, tmp_path / "set.zip", progress=False)
         target = memory_store()
         cryoprobe.import_set(target, tmp_path / "set.zip", progress=False)
         assert target.open(feature_set.id).sample_names() == NAMES
+
+    def test_an_archive_has_the_list_that_counts_alone(
+        self, store: Store, feature_set: FeatureSet, tmp_path: Path
+    ) -> None:
+        for written in (1, 2, 10**15 - 1):
+            planted(store, feature_set, lines(feature_set.id, ["x"] * len(NAMES)), written)
+        cryoprobe.export_set(store, feature_set.id, tmp_path / "set.zip", progress=False)
+        target = memory_store()
+        cryoprobe.import_set(target, tmp_path / "set.zip", progress=False)
+        assert target.open(feature_set.id).sample_names() == NAMES
+        assert len(keys(target.backend, SAMPLE_NAMES)) == 1
 
     @pytest.mark.parametrize("spoilt", ["content", "set"])
     def test_an_archive_with_other_ones_is_refused(
