@@ -77,10 +77,10 @@ def trial(store: str | Path | Store, trial_id: str) -> Trial:
 
 
 def _datasets(store: Store) -> dict[str, set[str]]:
-    """Return the data sets whose name each set of a store goes by."""
+    """Return the data sets whose name each set of a store goes by, and their paths."""
     found: dict[str, set[str]] = {}
     for n in store.names():
-        found.setdefault(n.set, set()).add(n.name.dataset)
+        found.setdefault(n.set, set()).update(n.datasets)
     return found
 
 

@@ -225,10 +225,10 @@ class Store:
         ----------
         model, dataset, split, tap : str, optional
             The very text, or if nothing has that, with wildcards (``*``, ``?``, ``[…]``); what is left out fits
-            anything.
+            anything. A data set that somebody gave a name is found by its path too.
         """
         patterns = {"model": model, "dataset": dataset, "split": split, "tap": tap}
-        return matching(self.names(), lambda n, field: getattr(n.name, field), patterns)
+        return matching(self.names(), NamedSet.field, patterns)
 
     def name(self, named: NamedSet) -> None:
         """Give a sealed set a name."""

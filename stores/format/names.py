@@ -247,6 +247,15 @@ class NamedSet(BaseModel):
         return False, is_future(self.named), -self.named, self.set
 
     @property
+    def datasets(self) -> tuple[str, ...]:
+        """The data set's name, and where its makers had the data, if the name does not say so."""
+        return tuple(dict.fromkeys([self.name.dataset, *(maker.source for maker in self.by if maker.source)]))
+
+    def field(self, name: str) -> str | tuple[str, ...]:
+        """Return what a filter is compared with; see `matching`."""
+        return self.datasets if name == "dataset" else str(getattr(self.name, name))
+
+    @property
     def key(self) -> str:
         """Key of the name in the store."""
         return name_key(self.set, self.name.digits)
