@@ -6,11 +6,13 @@ from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
-from ..errors import Corrupt, NotFound
+from ..errors import BadInput, Corrupt, NotFound
+from ..stores.feature_set import FeatureSet
 from ..stores.format.names import matching
 from ..stores.opening import open_store
 from ..stores.store import Store
 from .datasets import dataset_pattern
+from .joined_taps import BETWEEN
 from .trials.result import Trial, check_stored
 from .trials.tables import Trials
 
@@ -74,6 +76,29 @@ def trial(store: str | Path | Store, trial_id: str) -> Trial:
         raise NotFound(f"Trial {trial_id} was removed this instant.", key=trial_id)
     result, place = check_stored(found, opened.url), opened.arrival_of_trial(str(found["trial"]))
     return result if place is None else result.model_copy(update={"origin": place})
+
+
+def set_with_samples(store: str | Path | Store, digits: str) -> FeatureSet:
+    """Return the set whose samples are asked for, given the first digits of its id.
+
+    Raises
+    ------
+    NotFound, Conflict
+        If there is no such set, or several.
+    BadInput
+        If it is a trial; the message has the ids of its sets.
+    """
+    opened = open_store(store)
+    if opened.kind_of(digits) == "set":
+        return opened.open(digits)
+    found = trial(opened, digits)
+    parts = {"train": found.train, "test": found.test, "val": found.val}
+    ids = [f"{part} {one[:12]}" for part, of in parts.items() if isinstance(of, str) for one in of.split(BETWEEN)]
+    raise BadInput(
+        f"{found.trial[:12]} is a trial, and samples are of sets.",
+        hint=f"Show those of one of its sets: {', '.join(ids)}",
+        key=digits,
+    )
 
 
 def _datasets(store: Store) -> dict[str, set[str]]:

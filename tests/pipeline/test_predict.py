@@ -220,7 +220,7 @@ def test_bad_images_are_named_after_the_good_ones_were_predicted(train: Train, i
     (images / "a" / "cut.png").write_bytes((images / "a" / "0-000.png").read_bytes()[:60])
     (images / "b" / "text.png").write_text("no image")
     found: list[cryoprobe.Predicted] = []
-    with pytest.raises(cryoprobe.BadInput, match="2 images cannot be used; 1 are tolerated") as refused:
+    with pytest.raises(cryoprobe.BadInput, match="2 images cannot be used; 1 is tolerated") as refused:
         found.extend(cryoprobe.predict(path, images, max_bad=1))
     assert "cut.png: " in str(refused.value)
     assert "text.png: is not an image" in str(refused.value)
