@@ -147,7 +147,7 @@ def _read_torch(raw: bytes, path: Path) -> tuple[object, tuple[str, ...]]:
 def _other_file(raw: bytes, path: Path) -> BadInput | None:
     """Return the error that says what a file is that does not load, if its first bytes tell."""
     found = recognised(raw)
-    return None if found is None else BadInput(f"{path} is {found[0]}.", hint=f"{found[1]}", key=str(path))
+    return found and BadInput(f"{path} is not a checkpoint, but {found[0]}: {found[1]}.", key=str(path))
 
 
 def _unreadable(path: Path, error: Exception) -> BadInput:
