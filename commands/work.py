@@ -53,9 +53,7 @@ def extract(
     split: Annotated[str, typer.Option(help="Splits, comma-separated; all by default.")] = "",
     tap: Annotated[
         str,
-        typer.Option(
-            help="Taps, filled in one pass: cls,patch_mean (probe reads cls+patch_mean). Default: the model's own."
-        ),
+        typer.Option(help="Taps, in one pass: cls,patch_mean; probe reads cls+patch_mean. Default: the model's own."),
     ] = "",
     checkpoint: Checkpoint = None,
     checkpoint_key: CheckpointKey = None,
@@ -215,9 +213,7 @@ def probe(
     seed: Annotated[int, typer.Option(help="The first. Draws rows and hold-outs; random_state of the probe.")] = 0,
     tap: Annotated[
         str | None,
-        typer.Option(
-            help="Which tap, if several were extracted (--tap cls,patch_mean); cls+patch_mean reads two as one."
-        ),
+        typer.Option(help="Which tap of several (extract --tap cls,patch_mean); cls+patch_mean reads two as one."),
     ] = None,
     image_size: ImageSize = None,
     resize: Resize = None,

@@ -45,10 +45,8 @@ def find_sets(store: Store, asked: SetOptions, plan: TrialPlan) -> TrialSets:
         if not {",", BETWEEN}.intersection(tap) or any(n.name.tap == tap for n in store.find(model=query.model)):
             return by_name(store, query, asked.train_split, asked.test_split, rule)
         if "," in tap:
-            joined_ = BETWEEN.join(part.strip() for part in tap.split(","))
-            raise BadInput(
-                f"--tap {tap} is not a tap.", hint=f"Write {joined_} to read several taps as one.", key="tap"
-            )
+            several = BETWEEN.join(part.strip() for part in tap.split(","))
+            raise BadInput(f"--tap {tap} is not a tap.", hint=f"Write {several} to read these as one.", key="tap")
         if len(set(taps)) < len(taps) or not all(taps):
             raise BadInput(f"--tap {query.tap} does not name several taps.", hint="Such as cls+patch_mean.", key="tap")
         each = [query.model_copy(update={"tap": tap}) for tap in taps]

@@ -124,7 +124,7 @@ def _on_trust(store: Store, own: Sequence[NamedSet], others: Sequence[NamedSet])
 
 
 def _options(name: Name) -> Name:
-    """Return a name with nothing but its options, each in one form; of several versions of a model the newest counts."""
+    """Return a name with nothing but its options, each in one form; versions of a model are not told apart."""
     one_form = {"limit_seed": name.limit_seed or None, "seed": name.seed or None}
     return name.model_copy(update={"split": "", "model_version": None, **one_form})
 

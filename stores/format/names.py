@@ -83,7 +83,7 @@ class Name(BaseModel):
 
     @property
     def options(self) -> dict[str, Any]:
-        """The options of `extract` or `add` that the name stands for, as they are given, but for the tap; see `options_in`."""
+        """The options of `extract` or `add` that the name stands for, but for the tap; see `options_in`."""
         return options_in(self.model_dump())
 
     @property
@@ -100,7 +100,7 @@ class Name(BaseModel):
 
 
 def options_in(name: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the options of `extract` or `add` in the fields of a name, by their name on the command line, but for the tap.
+    """Return the options of `extract` or `add` in the fields of a name, as on the command line, but for the tap.
 
     Options that have their default value are left out.
 
