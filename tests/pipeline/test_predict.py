@@ -221,8 +221,8 @@ def test_the_key_of_the_first_checkpoint_file_is_a_hint(train: Train, images: Pa
     torch.save(made[0], flat)
     torch.save(made[1], other)
     path, _, _ = train(source="timm:test_vit", checkpoint=two, checkpoint_key="student")
-    expected = [p.label for p in predicted(path, images, checkpoint=two)]
-    assert [p.label for p in predicted(path, images, checkpoint=flat)] == expected
+    expected = [p.labels for p in predicted(path, images, checkpoint=two)]
+    assert [p.labels for p in predicted(path, images, checkpoint=flat)] == expected
     with pytest.raises(cryoprobe.Conflict, match="weights"):
         cryoprobe.predict(path, images, checkpoint=other)
     with pytest.raises(cryoprobe.BadInput, match="student"):
