@@ -49,6 +49,17 @@ def count(n: int, what: str, many: str = "") -> str:
     return f"{n:,} {what if n == 1 else many or f'{what}s'}"
 
 
+def be(n: int) -> str:
+    """Return ``is`` of one thing, else ``are``.
+
+    Examples
+    --------
+    >>> f"{count(1, 'set')} {be(1)} pinned", f"{count(2, 'set')} {be(2)} pinned"
+    ('1 set is pinned', '2 sets are pinned')
+    """
+    return "is" if n == 1 else "are"
+
+
 def when(milliseconds: int | None) -> str:
     """Return a time stamp as people read it, in their own time zone."""
     if not milliseconds:

@@ -160,7 +160,7 @@ DatasetPattern = Annotated[
 ]
 SplitPattern = Annotated[str | None, typer.Option("--split", help="Only this split, with or without wildcards.")]
 TapPattern = Annotated[str | None, typer.Option("--tap", help="Only this tap, with or without wildcards.")]
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print results and errors, no progress and no notes.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print results and errors: no progress, notes or warnings.")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON value and nothing else.")]
 
 

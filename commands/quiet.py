@@ -1,4 +1,4 @@
-"""Whether a command keeps its progress and its notes to itself: ``--quiet``."""
+"""Whether a command keeps its progress, its notes and its warnings to itself: ``--quiet``."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ is_quiet: ContextVar[bool] = ContextVar("is_quiet", default=False)
 
 @contextmanager
 def quietly(wanted: bool) -> Iterator[None]:
-    """Print no progress and no notes for as long as the context lasts, if that is wanted."""
+    """Print no progress, no notes and no warnings for as long as the context lasts, if that is wanted."""
     before = is_quiet.set(wanted)
     try:
         yield

@@ -69,9 +69,12 @@ def show(
 
     looked_at = opened(store, sources)
     if samples or limit is not None:
+        from cryoprobe.pipeline.results import set_with_samples
+
         from .printing import row_tables
 
-        row_tables.samples(looked_at.open(which).samples(row_tables.first(samples, limit)), as_json=as_json)
+        rows = row_tables.first(samples, limit)
+        row_tables.samples(set_with_samples(looked_at, which).samples(rows), as_json=as_json)
     elif looked_at.kind_of(which) == "trial":
         from .printing import trial_tables
 

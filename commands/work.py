@@ -52,7 +52,8 @@ def extract(
     trust: Trust = False,
     split: Annotated[str, typer.Option(help="Splits, comma-separated; all by default.")] = "",
     tap: Annotated[
-        str, typer.Option(help="Taps, comma-separated, filled in one pass; the model's own by default.")
+        str,
+        typer.Option(help="Taps, in one pass: cls,patch_mean; probe reads cls+patch_mean. Default: the model's own."),
     ] = "",
     checkpoint: Checkpoint = None,
     checkpoint_key: CheckpointKey = None,
@@ -211,7 +212,8 @@ def probe(
     ] = None,
     seed: Annotated[int, typer.Option(help="The first. Draws rows and hold-outs; random_state of the probe.")] = 0,
     tap: Annotated[
-        str | None, typer.Option(help="Which tap, where several were extracted; cls+patch_mean reads two as one.")
+        str | None,
+        typer.Option(help="Which tap of several (extract --tap cls,patch_mean); cls+patch_mean reads two as one."),
     ] = None,
     image_size: ImageSize = None,
     resize: Resize = None,
@@ -222,6 +224,9 @@ def probe(
     untrained: Annotated[bool, typer.Option("--untrained", help="Features of random weights.")] = False,
     checkpoint: Checkpoint = None,
     checkpoint_key: CheckpointKey = None,
+    model_version: Annotated[
+        str | None, typer.Option(help="Of embeddings that were added. Default: the newest.")
+    ] = None,
     data_root: DataRoot = None,
     memory: Annotated[
         str, typer.Option(help="At most so much memory, such as 2GiB: features that do not fit are streamed (logreg).")
@@ -271,6 +276,7 @@ def probe(
         untrained=untrained,
         checkpoint=checkpoint,
         checkpoint_key=checkpoint_key,
+        model_version=model_version,
         data_root=data_root,
         memory=parse_bytes(memory) if memory else None,
         jobs=jobs,

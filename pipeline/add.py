@@ -162,7 +162,7 @@ def add(
             reporter.note(f"{again:,} of {count(len(one.ids), 'row')} of {name} repeat the sample of another row")
     with closing(SampleIndex()) as samples:
         me = this_machine(samples)
-    run = _Run(opened, index, spec, model, dataset, me, reporter)
+    run = _Run(opened, index, spec, model, model_version, dataset, me, reporter)
     return [run.seal(name, one, read.labels[name], read.classes) for name, one in checked.items()]
 
 
@@ -232,6 +232,7 @@ class _Run:
     index: RowIndex
     spec: EncoderSpec
     model: str
+    version: str | None
     dataset: str
     me: Maker
     reporter: Reporter
@@ -253,6 +254,7 @@ class _Run:
             split=split,
             tap=self.spec.tap,
             stored_dtype=self.spec.stored_dtype,
+            model_version=self.version,
         )
         feature_set, _ = self.store.seal(
             self.index,

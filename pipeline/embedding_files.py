@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 
+from ..amounts import be, count
 from ..arrays import Array
 from ..errors import BadInput, NotFound
 from .datasets.base import ALL
@@ -80,7 +81,7 @@ def read_embeddings(files: Sequence[Path], splits: Sequence[str], labels: Sequen
     for option, given in (("split", splits), ("labels", labels)):
         if given and len(given) != len(files):
             raise BadInput(
-                f"{len(files)} files are given, and {len(given)} with --{option}.",
+                f"{count(len(files), 'file')} {be(len(files))} given, and {len(given)} with --{option}.",
                 hint=f"Give --{option} once for each file, in the same order, or not at all.",
                 key=option,
             )

@@ -84,13 +84,19 @@ def _load(
             hint="Give it again: --checkpoint FILE",
             key="checkpoint",
         )
-    path, key = checkpoint or (None, None)
-    if key is None and path is not None and name is not None:
-        key = name.checkpoint_key
+    path, given = checkpoint or (None, None)
+    # Another file with the same weights may not have the key of the first one. The id tells whether they are the same.
+    keys = [given] if given or path is None or name is None else list(dict.fromkeys([name.checkpoint_key, None]))
     untrained = name is not None and name.untrained and checkpoint is None
     seed = name.seed if name is not None and name.seed is not None else 0
 
     def load(pixels: PixelArguments) -> Encoder:
+        for key in keys[:-1]:
+            with suppress(BadInput):
+                return loaded(pixels, key)
+        return loaded(pixels, keys[-1])
+
+    def loaded(pixels: PixelArguments, key: str | None) -> Encoder:
         return load_encoder(
             model or (name.model if name is not None else ""),
             taps=taps_in(spec.tap),

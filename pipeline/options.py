@@ -219,6 +219,8 @@ class SetFilter(PixelOptions):
     tap, image_size, resize, crop, interpolation, background, limit, untrained, checkpoint, checkpoint_key
         What is not given means its default, or the only extraction that fits; random weights are taken only if asked
         for.
+    model_version : str or None
+        Of embeddings from elsewhere, as `add` was told. By default the newest that fit.
     data_root : Path or None
         Where a name such as ``torchvision:CIFAR10`` is looked up.
     """
@@ -228,6 +230,7 @@ class SetFilter(PixelOptions):
     untrained: Flag = False
     checkpoint: Path | None = None
     checkpoint_key: str | None = None
+    model_version: str | None = None
     data_root: Path | None = None
 
     @property
@@ -240,6 +243,7 @@ class SetFilter(PixelOptions):
             "untrained": self.untrained or None,
             "checkpoint": self.checkpoint,
             "checkpoint-key": self.checkpoint_key,
+            "model-version": self.model_version,
         }
         return {option: value for option, value in given.items() if value is not None}
 
@@ -391,6 +395,7 @@ class ProbeArguments(PixelArguments, total=False):
     untrained: bool
     checkpoint: str | Path | None
     checkpoint_key: str | None
+    model_version: str | None
     data_root: str | Path | None
     protocol: str
     probe: str | None

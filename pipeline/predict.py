@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Literal, NamedTuple, Unpack
 
 import numpy as np
 
-from ..amounts import count
+from ..amounts import be, count
 from ..arrays import Features, Float64, Mask
 from ..errors import BadInput, CryoprobeError, NotFound
 from ..parallel import ordered_map
@@ -144,7 +144,8 @@ def predict(
     wanted = probe.header.encoder
     stored = StoredRows() if store is None else StoredRows.of(store, encoder_ids(wanted), files, running.threads)
     if store is not None:
-        reporter.note(f"{len(stored.samples):,} of {count(len(files), 'image')} are in the store, and not encoded")
+        n = len(stored.samples)
+        reporter.note(f"{n:,} of {count(len(files), 'image')} {be(n)} in the store, and not encoded")
     new = None
     if any(file not in stored.samples for file in files):
         file = None if checkpoint is None else CheckpointFile(Path(checkpoint), checkpoint_key)
@@ -319,7 +320,7 @@ class _Run:
     def _none(self) -> BadInput:
         failed = [(_shown(path), error) for path, error in self.failed]
         return BadInput(
-            f"None of the {len(failed)} images can be used:\n" + "\n".join(named_failures(failed, most=5)),
+            f"None of the {count(len(failed), 'image')} can be used:\n" + "\n".join(named_failures(failed, most=5)),
             hint=advice_on_all(failed),
             found=len(failed),
         )
@@ -327,7 +328,7 @@ class _Run:
     def _too_many(self) -> BadInput:
         failed = [(_shown(path), error) for path, error in self.failed]
         return BadInput(
-            f"{count(len(failed), 'image')} cannot be used; {self.max_bad} are tolerated:\n"
+            f"{count(len(failed), 'image')} cannot be used; {self.max_bad} {be(self.max_bad)} tolerated:\n"
             + "\n".join(named_failures(failed)),
             hint=f"Mend or remove them, or go on without them: --max-bad {len(self.failed)}",
             expected=self.max_bad,

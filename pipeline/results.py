@@ -6,11 +6,13 @@ from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
-from ..errors import Corrupt, NotFound
+from ..errors import BadInput, Corrupt, NotFound
+from ..stores.feature_set import FeatureSet
 from ..stores.format.names import matching
 from ..stores.opening import open_store
 from ..stores.store import Store
 from .datasets import dataset_pattern
+from .joined_taps import BETWEEN
 from .trials.result import Trial, check_stored
 from .trials.tables import Trials
 
@@ -76,11 +78,34 @@ def trial(store: str | Path | Store, trial_id: str) -> Trial:
     return result if place is None else result.model_copy(update={"origin": place})
 
 
+def set_with_samples(store: str | Path | Store, digits: str) -> FeatureSet:
+    """Return the set whose samples are asked for, given the first digits of its id.
+
+    Raises
+    ------
+    NotFound, Conflict
+        If there is no such set, or several.
+    BadInput
+        If it is a trial; the message has the ids of its sets.
+    """
+    opened = open_store(store)
+    if opened.kind_of(digits) == "set":
+        return opened.open(digits)
+    found = trial(opened, digits)
+    parts = {"train": found.train, "test": found.test, "val": found.val}
+    ids = [f"{part} {one[:12]}" for part, of in parts.items() if isinstance(of, str) for one in of.split(BETWEEN)]
+    raise BadInput(
+        f"{found.trial[:12]} is a trial, and samples are of sets.",
+        hint=f"Show those of one of its sets: {', '.join(ids)}",
+        key=digits,
+    )
+
+
 def _datasets(store: Store) -> dict[str, set[str]]:
-    """Return the data sets whose name each set of a store goes by."""
+    """Return the data sets whose name each set of a store goes by, and their paths."""
     found: dict[str, set[str]] = {}
     for n in store.names():
-        found.setdefault(n.set, set()).add(n.name.dataset)
+        found.setdefault(n.set, set()).update(n.datasets)
     return found
 
 

@@ -225,10 +225,10 @@ class Store:
         ----------
         model, dataset, split, tap : str, optional
             The very text, or if nothing has that, with wildcards (``*``, ``?``, ``[…]``); what is left out fits
-            anything.
+            anything. A data set that somebody gave a name is found by its path too.
         """
         patterns = {"model": model, "dataset": dataset, "split": split, "tap": tap}
-        return matching(self.names(), lambda n, field: getattr(n.name, field), patterns)
+        return matching(self.names(), NamedSet.field, patterns)
 
     def name(self, named: NamedSet) -> None:
         """Give a sealed set a name."""
@@ -334,15 +334,23 @@ class Store:
         return found[0]
 
     def kind_of(self, digits: str) -> Literal["set", "trial"]:
-        """Return whether the id of a set or that of a trial begins so; "set" if neither does.
+        """Return whether the id of a set or that of a trial begins so.
 
         Raises
         ------
+        NotFound
+            If neither does.
         Conflict
             If both do.
         """
         trials = self._trials_like(digits)
-        sets = [i for i in self.set_ids() if i.startswith(digits.lower())] if trials else []
+        sets = [i for i in self.set_ids() if i.startswith(digits.lower())] if digits else []
+        if not trials and not sets:
+            raise NotFound(
+                f"There is no set and no trial {digits!r} in {self.url}.",
+                hint=f"List them:\n  cryoprobe ls --store {self.url}\n  cryoprobe results --store {self.url}",
+                key=digits,
+            )
         if trials and sets:
             listed = [*(f"set {i[:16]}" for i in sorted(sets)), *(f"trial {i[:16]}" for i in trials)]
             raise Conflict(

@@ -6,7 +6,7 @@ import json
 import sys
 from typing import TYPE_CHECKING
 
-from ...amounts import count
+from ...amounts import be, count
 from ...errors import BadInput
 from .console import note, out, table
 from .formats import csv_table
@@ -73,8 +73,9 @@ def mistakes(found: Mistakes, *, form: str = "table") -> None:
     if form == "csv":
         out(csv_table([dict(zip(columns, row, strict=True)) for row in rows]))
     else:
-        left = f" (the {len(found):,} surest are listed; --top has more)" if len(found) < found.wrong else ""
-        out(f"{found.wrong:,} of {count(found.of, 'test row')} of set {found.set[:12]} are wrong{left}")
+        surest = "the surest is listed" if len(found) == 1 else f"the {len(found):,} surest are listed"
+        left = f" ({surest}; --top has more)" if len(found) < found.wrong else ""
+        out(f"{found.wrong:,} of {count(found.of, 'test row')} of set {found.set[:12]} {be(found.wrong)} wrong{left}")
         if rows:
             table(columns, rows, spare=["of true", value, "row"])
     for line in found.notes:

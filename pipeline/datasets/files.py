@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 import stat
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
@@ -18,6 +19,7 @@ from .class_names import alike, is_missing, one_form
 from .splits import FileSplit, as_flags, as_labels, class_order, fixed, status
 
 _COLUMNS = ("path", "label", "split")
+_URL = re.compile(r"[a-z][a-z0-9+.-]+://", re.IGNORECASE)
 _OTHER_SIGNS = {";": "semicolons", "\t": "tabs"}
 _OTHER_NAMES = {
     "path": {"file", "filename", "file_name", "filepath", "file_path", "image", "image_path", "img", "id", "image_id"},
@@ -79,7 +81,8 @@ def table(name: str, file: Path) -> Dataset:
         present[split] = set().union(*chosen)
         labels_ = as_flags(chosen, classes) if multilabel else as_labels([next(iter(s)) for s in chosen], classes)
         paths = [file.parent / rows[i].path for i in members]
-        splits.append(FileSplit(split, classes, labels_, paths, file.parent, (file,)))
+        urls = {row: rows[i].path for row, i in enumerate(members) if _URL.match(rows[i].path)}
+        splits.append(FileSplit(split, classes, labels_, paths, file.parent, (file,), urls))
     return fixed(name, splits, [*alike(present), *_repeated(rows, sets)])
 
 

@@ -2,33 +2,24 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from types import MappingProxyType
 
-_HEAD = 1024
-"""Bytes that are looked at."""
+from ..first_bytes import FETCH_AGAIN, HEAD, recognised
 
 _CONVERT = "convert it to PNG or JPEG"
 _DEVELOP = f"{_CONVERT} with the camera's own program, or rawpy"
 _HEIC = "pip install pillow-heif"
 _AVIF = "unless it is damaged, upgrade Pillow or pip install pillow-avif-plugin"
 _UNPACK = "unpack it"
-_FETCH_AGAIN = "fetch the image again"
 
 _BEGINNINGS: tuple[tuple[bytes, str, str], ...] = (
-    (b"version https://git-lfs.github.com/spec/", "a Git LFS pointer, not the image itself", "git lfs pull"),
-    (b"/annex/objects/", "a git-annex pointer, not the image itself", "git annex get ."),
     (b"\xff\x0a", "a JPEG XL image", _CONVERT),
     (b"\0\0\0\x0cJXL \r\n\x87\n", "a JPEG XL image", _CONVERT),
     (b"%PDF-", "a PDF document", "convert its pages to PNG, such as by pdftoppm -png"),
     (b"%!PS", "a PostScript document", f"{_CONVERT}; PIL needs Ghostscript for it"),
-    (b"\x1f\x8b", "gzip-compressed", "gunzip it"),
-    (b"BZh", "bzip2-compressed", "bunzip2 it"),
-    (b"\xfd7zXZ\0", "xz-compressed", "unxz it"),
-    (b"\x28\xb5\x2f\xfd", "zstd-compressed", "unzstd it"),
     (b"PK\x03\x04", "a ZIP archive (or a document of an office program)", _UNPACK),
-    (b"PK\x05\x06", "an empty ZIP archive", _FETCH_AGAIN),
+    (b"PK\x05\x06", "an empty ZIP archive", FETCH_AGAIN),
     (b"7z\xbc\xaf\x27\x1c", "a 7z archive", _UNPACK),
     (b"Rar!\x1a\x07", "a RAR archive", _UNPACK),
     (b"\x1aE\xdf\xa3", "a Matroska or WebM video", "extract its frames, such as by ffmpeg"),
@@ -79,7 +70,7 @@ def container(raw: bytes) -> str | None:
     """
     if raw[4:8] != b"ftyp":
         return None
-    brand, end = raw[8:12], min(int.from_bytes(raw[:4], "big"), _HEAD)
+    brand, end = raw[8:12], min(int.from_bytes(raw[:4], "big"), HEAD)
     brands = {brand, *(raw[at : at + 4] for at in range(16, end, 4))}
     if brand in _AVIF_BRANDS or (brand in _HEIF_BRANDS and brands & set(_AVIF_BRANDS)):
         return AVIF
@@ -94,7 +85,7 @@ def what_is(raw: bytes) -> str:
     Examples
     --------
     >>> what_is(b"version https://git-lfs.github.com/spec/v1\noid sha256:00")
-    'is not an image that PIL can open, but a Git LFS pointer, not the image itself: git lfs pull'
+    'is not an image that PIL can open, but a Git LFS pointer, not the file itself: git lfs pull'
     >>> what_is(b"what?")
     'is not an image that PIL can open'
     """
@@ -113,25 +104,4 @@ def _known(raw: bytes) -> tuple[str, str] | None:
         return "a DICOM image", f"{_CONVERT}, such as by pydicom"
     if raw[_TAR_AT : _TAR_AT + 5] == b"ustar":
         return "a tar archive", _UNPACK
-    if raw and not raw[:_HEAD].strip(b"\0"):
-        return "zeros, such as an interrupted download leaves", _FETCH_AGAIN
-    return _markup(raw[:_HEAD])
-
-
-def _markup(head: bytes) -> tuple[str, str] | None:
-    """Recognise text: web pages, drawings, and what servers answer instead of an image."""
-    try:
-        # A byte order mark of either kind; the head may end in the middle of a character.
-        text = head.decode("utf-16" if head[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig", "ignore")
-    except UnicodeError:
-        return None
-    text = re.sub(r"\A(\s+|<\?xml[^>]*>|<!--.*?-->)+", "", text, flags=re.DOTALL).lower()
-    if re.match(r"(<!doctype svg|<svg|<svg:svg)\b", text):
-        return "an SVG drawing", "render it to PNG, such as by rsvg-convert or inkscape"
-    if re.match(r"(<!doctype html|<html|<head|<body|<script|<meta)\b", text):
-        return "a web page (HTML), such as a server's error message", _FETCH_AGAIN
-    if re.match(r"<[a-z!][^<>]*>", text):
-        return "XML, such as a server's error message", _FETCH_AGAIN
-    if re.match(r'[{\[]\s*("|[{\[}\]])', text):
-        return "JSON, such as a server's error message", _FETCH_AGAIN
-    return None
+    return recognised(raw)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import errno
 import os
 import re
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -44,6 +44,8 @@ class FileSplit:
         What sample names are relative to.
     others : tuple of Path
         Further files and folders that the split was read from.
+    urls : dict of int to str
+        Rows of a table that name a URL, as it is written there: a path loses a slash of it.
     """
 
     name: str
@@ -52,6 +54,7 @@ class FileSplit:
     paths: Sequence[Path]
     root: Path
     others: tuple[Path, ...] = ()
+    urls: Mapping[int, str] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.paths)
@@ -63,6 +66,8 @@ class FileSplit:
 
     def describe(self, index: int) -> str:
         """Return the path of a sample, relative to the data set."""
+        if index in self.urls:
+            return self.urls[index]
         # As text: of a million samples it is asked, and pathlib takes ten times as long.
         name, root = os.fspath(self.paths[index]), os.path.join(self.root, "")  # noqa: PTH118
         # A name that is not UTF-8 must still be printable and go into JSON.

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from ...errors import BadInput, CryoprobeError, NotFound
+from ..first_bytes import recognised
 from ..passing import patiently
 
 if TYPE_CHECKING:
@@ -125,7 +126,7 @@ def _read_safetensors(raw: bytes, path: Path) -> object:
     try:
         return load(raw)
     except (SafetensorError, OSError, ValueError) as error:
-        raise _unreadable(path, error) from error
+        raise _other_file(raw, path) or _unreadable(path, error) from error
 
 
 def _read_torch(raw: bytes, path: Path) -> tuple[object, tuple[str, ...]]:
@@ -134,13 +135,19 @@ def _read_torch(raw: bytes, path: Path) -> tuple[object, tuple[str, ...]]:
     try:
         return load_tensors(raw)
     except pickle.UnpicklingError as error:
-        raise BadInput(
+        raise _other_file(raw, path) or BadInput(
             f"{path} is not loaded: {_reason(error)}, and nothing is ever unpickled.",
             hint="Save the tensors alone, with torch.save(model.state_dict(), …) or as safetensors.",
             key=str(path),
         ) from error
     except Exception as error:  # what torch raises on other bytes is open-ended: OSError, KeyError, EOFError …
-        raise _unreadable(path, error) from error
+        raise _other_file(raw, path) or _unreadable(path, error) from error
+
+
+def _other_file(raw: bytes, path: Path) -> BadInput | None:
+    """Return the error that says what a file is that does not load, if its first bytes tell."""
+    found = recognised(raw)
+    return found and BadInput(f"{path} is not a checkpoint, but {found[0]}: {found[1]}.", key=str(path))
 
 
 def _unreadable(path: Path, error: Exception) -> BadInput:

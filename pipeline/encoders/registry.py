@@ -17,6 +17,7 @@ from typing import NoReturn, Unpack
 
 from ...errors import BadInput, NotFound
 from .. import doors
+from ..joined_taps import taps_in
 from ..keywords import check_names, read, takes
 from ..options import PixelArguments, PixelOptions
 from ..specs import TAPS, Tap
@@ -279,6 +280,12 @@ def _bare(named: ModelName) -> tuple[str, str]:
 def _check_taps(taps: Sequence[str]) -> tuple[Tap, ...]:
     known = {str(tap): tap for tap in TAPS}
     for tap in taps:
+        if tap not in known and set(parts := taps_in(tap)) <= set(known):
+            raise BadInput(
+                f"There is no tap {tap!r}.",
+                hint=f"Extract each, with a comma between them: --tap {','.join(parts)}. `probe` reads {tap} as one.",
+                key=tap,
+            )
         if tap not in known:
             raise BadInput(f"There is no tap {tap!r}.", hint=f"Taps: {', '.join(TAPS)}", key=tap)
     if len(set(taps)) != len(taps):

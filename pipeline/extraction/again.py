@@ -78,9 +78,10 @@ class Comparison:
         """
         if not self.differing:
             return None
+        were = "was" if self.rows == 1 else "were"
         verb, whose = ("differs", "its image gives") if self.differing == 1 else ("differ", "their images give")
         return (
-            f"{self.differing} of {count(self.rows, 'stored row')} that were encoded again {verb} from what {whose} "
+            f"{self.differing} of {count(self.rows, 'stored row')} that {were} encoded again {verb} from what {whose} "
             f"here, by up to {self.largest:.2g} ({self.example}): libraries have drifted, another machine computes "
             f"otherwise, or the rows are not what they should be. {made}".rstrip()
         )

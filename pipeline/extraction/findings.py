@@ -25,6 +25,10 @@ UNEQUAL = 10
 """A remark is made if the largest class has so many times the rows of the smallest."""
 
 
+_OF_ONE = {"are": "is", "have": "has"}
+"""Verbs of one image."""
+
+
 class Finding(Protocol):
     """One kind of oddity: how much of it there is."""
 
@@ -168,7 +172,10 @@ class DecodedImages(BaseModel):
 
     def _line(self, kind: str, n: int, split: str, what: str) -> str:
         such = f", such as {' and '.join(self.examples[kind])}" if self.examples.get(kind) else ""
-        return f"{n:,} of the {self.of:,} images that this run decoded (split {split!r}) {what}{such}."
+        if n == 1:
+            what = " ".join(_OF_ONE.get(word, word) for word in what.split(" "))
+        which = f"{n:,} of the {self.of:,} images" if self.of > 1 else "The only image"
+        return f"{which} that this run decoded (split {split!r}) {what}{such}."
 
 
 class RepeatedImages(BaseModel):
@@ -204,8 +211,9 @@ class RepeatedImages(BaseModel):
         if not self.repeated:
             return []
         such = f", such as {' and '.join(names)}" if names else ""
-        several = f"; {self.contradicted:,} have an image that has several labels" if self.contradicted else ""
-        what = f"rows of split {split!r} repeat the image of an earlier row"
+        have = "has" if self.contradicted == 1 else "have"
+        several = f"; {self.contradicted:,} {have} an image that has several labels" if self.contradicted else ""
+        what = f"rows of split {split!r} {'repeats' if self.repeated == 1 else 'repeat'} the image of an earlier row"
         return [f"{self.repeated:,} of {self.of:,} {what}{several}{such}."]
 
 

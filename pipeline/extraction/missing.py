@@ -6,6 +6,7 @@ import errno
 from collections.abc import Iterator
 from pathlib import Path
 
+from ...amounts import be, count
 from ...errors import BadInput
 from ..datasets.base import Advising, Split
 from ..encoders.embedding import advice_on_all, named_failures
@@ -29,15 +30,15 @@ def check_files(split: Split, max_bad: int) -> None:
     advice = split.advice() if isinstance(split, Advising) else ""
     if len(missing) == len(split):
         raise BadInput(
-            f"None of the {len(split)} samples of split {split.name!r} can be used:\n"
+            f"None of the {count(len(split), 'sample')} of split {split.name!r} can be used:\n"
             + "\n".join(named_failures(missing, most=5)),
             hint=advice_on_all(missing, advice),
             key=split.name,
             found=len(missing),
         )
     raise BadInput(
-        f"{len(missing)} of {len(split)} files of split {split.name!r} are not there; {max_bad} are tolerated:\n"
-        + "\n".join(named_failures(missing)),
+        f"{len(missing)} of {count(len(split), 'file')} of split {split.name!r} {be(len(missing))} not there; "
+        f"{max_bad} {be(max_bad)} tolerated:\n" + "\n".join(named_failures(missing)),
         hint=f"Mend the paths or links, or go on without these: --max-bad {len(missing)}. Nothing was encoded yet.",
         key=split.name,
         expected=max_bad,

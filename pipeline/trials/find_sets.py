@@ -11,7 +11,7 @@ from ...stores.format.names import NamedSet
 from ...stores.store import Store
 from ..datasets.base import ALL, UNLABELLED
 from ..datasets.split_names import Role, of_role
-from ..joined_taps import taps_in
+from ..joined_taps import BETWEEN, taps_in
 from ..options import SetOptions
 from . import contents, meaning
 from .joined_sets import joined, opened
@@ -40,9 +40,13 @@ def find_sets(store: Store, asked: SetOptions, plan: TrialPlan) -> TrialSets:
         if asked.test is not None:
             raise BadInput("--test goes with --train; by name it is --test-split.", key="test")
         query = FeatureQuery.of(asked, tap=asked.tap or prescribed_tap(plan, asked.model))
-        taps = taps_in(query.tap or "")
-        if len(taps) == 1 or any(n.name.tap == query.tap for n in store.find(model=query.model)):
+        tap = query.tap or ""
+        taps = taps_in(tap)
+        if not {",", BETWEEN}.intersection(tap) or any(n.name.tap == tap for n in store.find(model=query.model)):
             return by_name(store, query, asked.train_split, asked.test_split, rule)
+        if "," in tap:
+            several = BETWEEN.join(part.strip() for part in tap.split(","))
+            raise BadInput(f"--tap {tap} is not a tap.", hint=f"Write {several} to read these as one.", key="tap")
         if len(set(taps)) < len(taps) or not all(taps):
             raise BadInput(f"--tap {query.tap} does not name several taps.", hint="Such as cls+patch_mean.", key="tap")
         each = [query.model_copy(update={"tap": tap}) for tap in taps]
@@ -229,7 +233,7 @@ def _opened(look: _ByName, chosen: NamedSet, wanted: Mapping[str, str], rule: Va
         found[part] = other = look.store.open(named[part].set)
         if other.encoder_id != train.encoder_id:
             again = command(look.store, look.query, [wanted[part]], chosen.name)
-            raise _two_encoders(train, other, part, "Extract both: " + again)
+            raise _two_encoders(train, other, part, f"Make both with one encoder:\n  {again}")
     return TrialSets(train, found["test"], found.get("val", rule.held_out), named)
 
 

@@ -11,14 +11,14 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from ...amounts import count
-from ...errors import BadInput, Conflict
+from ...errors import Conflict
 from ...stores.format.names import Name, NamedSet
 from ...stores.store import Origin, Store
 from ..datasets import canonical_name
-from ..encoders import default_tap, file_sha256
+from ..encoders import file_sha256
 from ..options import PixelOptions
 from .contents import seen
-from .query import FeatureQuery, listed_with_ids, options_of
+from .query import FeatureQuery, default_tap_of, listed_with_ids, options_of
 
 
 class Meant(NamedTuple):
@@ -43,6 +43,7 @@ def candidates(store: Store, query: FeatureQuery) -> Meant:
         limit=query.limit,
         checkpoint=None if query.checkpoint is None else file_sha256(query.checkpoint),
         checkpoint_key=query.checkpoint_key,
+        model_version=query.model_version,
         untrained=query.untrained,
     )
     fitting = _called(canonical_name(query.dataset, query.data_root), of_model)
@@ -50,7 +51,7 @@ def candidates(store: Store, query: FeatureQuery) -> Meant:
     notes = _on_trust(store, own, [n for n in fitting if n.origin is not None])
     fitting = own or fitting
     taps = {n.name.tap for n in fitting}
-    default = _default_tap(query.model)
+    default = default_tap_of(query.model)
     if query.tap is None and len(taps) > 1:
         if default not in taps:
             raise _several(store, query, fitting, "none of the model's default tap")
@@ -122,16 +123,10 @@ def _on_trust(store: Store, own: Sequence[NamedSet], others: Sequence[NamedSet])
     return notes
 
 
-def _default_tap(model: str) -> str | None:
-    try:
-        return default_tap(model)
-    except BadInput:  # an encoder of a program's own
-        return None
-
-
 def _options(name: Name) -> Name:
-    """Return a name with nothing but its options, each in one form."""
-    return name.model_copy(update={"split": "", "limit_seed": name.limit_seed or None, "seed": name.seed or None})
+    """Return a name with nothing but its options, each in one form; versions of a model are not told apart."""
+    one_form = {"limit_seed": name.limit_seed or None, "seed": name.seed or None}
+    return name.model_copy(update={"split": "", "model_version": None, **one_form})
 
 
 def _is_default(options: Name, query: FeatureQuery) -> bool:

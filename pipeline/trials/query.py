@@ -5,12 +5,13 @@ from __future__ import annotations
 import shlex
 from collections.abc import Iterable, Mapping, Sequence
 
-from ...errors import NotFound
+from ...errors import BadInput, NotFound
 from ...stores.format.names import Name, NamedSet, spelled
 from ...stores.store import Store
 from ..datasets import canonical_name, is_own, known_splits, refuse_name
 from ..datasets.split_names import of_role
 from ..doors import DATASETS, may_be_own
+from ..encoders import default_tap
 from ..options import SetFilter, SetOptions
 from ..specs import ADDED_TAP
 
@@ -37,16 +38,36 @@ class FeatureQuery(SetFilter):
         return cls.model_validate({**fields, "tap": tap})
 
 
+def default_tap_of(model: str) -> str | None:
+    """Return where a model is read by default; None of an encoder of a program's own."""
+    try:
+        return default_tap(model)
+    except BadInput:
+        return None
+
+
 def options_of(name: Name) -> str:
     """Return the options with which a set was extracted, as they are given, but for the tap."""
     return spelled(name.options, ", ") or "no options"
 
 
 def command(store: Store, query: FeatureQuery, splits: Sequence[str], like: Name | None = None) -> str:
-    """Return the exact command that would make the missing features, with the options of those that are `like` them."""
-    if like is not None and like.tap == ADDED_TAP:
+    """Return the exact command that would make the missing features.
+
+    Parameters
+    ----------
+    store : Store
+    query : FeatureQuery
+    splits : sequence of str
+        Empty for all.
+    like : Name, optional
+        Of the extraction that lacks these splits: the command has its options, those that were not asked for too.
+    """
+    version = query.model_version or (None if like is None else like.model_version)
+    if version is not None or (like is not None and like.tap == ADDED_TAP):
         words = ["cryoprobe", "add", "FILE", "--model", query.model, "--dataset", query.dataset, "--store", store.url]
-        return shlex.join([*words, *(word for split in splits for word in ("--split", split))])
+        words += [word for split in splits for word in ("--split", split)]
+        return _joined(words, {"model-version": version})
     words = [
         "cryoprobe",
         "extract",
@@ -58,10 +79,8 @@ def command(store: Store, query: FeatureQuery, splits: Sequence[str], like: Name
     ]
     options = {
         "split": ",".join(splits) or None,
-        "tap": query.tap,
+        "tap": like.tap if like is not None and like.tap != default_tap_of(query.model) else None,
         **(like.options if like is not None else {}),
-        **({"checkpoint": None, "checkpoint-key": None} if query.untrained else {}),
-        **({"untrained": None, "seed": None} if not query.untrained else {}),
         **query.options,
         "data-root": query.data_root,
     }
@@ -106,13 +125,13 @@ def not_extracted(store: Store, query: FeatureQuery, absent: Sequence[str], cand
     of_name = store.find(model=query.model, dataset=canonical_name(query.dataset, query.data_root))
     others = [n for n in of_name if n not in candidates]
     what = f"The store {store.url} has no features of {query.model} on {query.dataset}"
-    like = next((n.name for n in (*candidates, *others)), None)
     if candidates:
-        return _no_split(what, store, query, absent, candidates, others, like)
+        return _no_split(what, store, query, absent, candidates, others)
     if others:
         asked = spelled(query.options) or "trained weights"
         message = f"{what} with {asked}. It has, of this model and data set:\n  {_listed(others)}"
-        hint = f"Give the options of one of these; or make what is asked for:\n  {command(store, query, [], like)}"
+        added = next((n.name for n in others if n.name.tap == ADDED_TAP), None)
+        hint = f"Give the options of one of these; or make what is asked for:\n  {command(store, query, [], added)}"
         return NotFound(message, hint=hint, key=query.dataset)
     if is_own(query.dataset) and not may_be_own(query.dataset, DATASETS):
         known = dict.fromkeys(n.name.dataset for n in store.names() if is_own(n.name.dataset))
@@ -128,7 +147,6 @@ def _no_split(
     absent: Sequence[str],
     candidates: Sequence[NamedSet],
     others: Sequence[NamedSet],
-    like: Name | None,
 ) -> NotFound:
     """Return the error where the store has features as they are asked for, but of other splits."""
     which = ", ".join(repr(s) for s in absent)
@@ -150,7 +168,10 @@ def _no_split(
     else:
         # Whether the data set has such a split cannot be told without opening it.
         if_ = "Make them" if there is not None else f"If the data set has {which}, make them"
-        hint = f"{if_}:\n  {command(store, query, absent, like)}\nOr n{name[1:]}"
+        # Of several extractions none is meant more than what was asked for; of several that were added, the newest is.
+        newest = candidates[0].name
+        alone = newest.tap == ADDED_TAP or len({options_of(n.name) for n in candidates}) == 1
+        hint = f"{if_}:\n  {command(store, query, absent, newest if alone else None)}\nOr n{name[1:]}"
     return NotFound(message, hint=hint, key=query.dataset)
 
 

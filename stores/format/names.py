@@ -46,6 +46,8 @@ class Name(BaseModel):
         sha256 of the checkpoint file.
     checkpoint_key : str or None
         Which part of it was asked for.
+    model_version : str or None
+        Of embeddings from elsewhere, what `add` was told.
     """
 
     model_config = ConfigDict(frozen=True, extra="ignore")
@@ -67,6 +69,7 @@ class Name(BaseModel):
     seed: int | None = None
     checkpoint: str | None = None
     checkpoint_key: str | None = None
+    model_version: str | None = None
 
     @property
     def written(self) -> dict[str, Any]:
@@ -80,7 +83,7 @@ class Name(BaseModel):
 
     @property
     def options(self) -> dict[str, Any]:
-        """The options of `extract` that the name stands for, as they are given, but for the tap; see `options_in`."""
+        """The options of `extract` or `add` that the name stands for, but for the tap; see `options_in`."""
         return options_in(self.model_dump())
 
     @property
@@ -97,7 +100,7 @@ class Name(BaseModel):
 
 
 def options_in(name: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the options of `extract` in the fields of a name, by their name on the command line, but for the tap.
+    """Return the options of `extract` or `add` in the fields of a name, as on the command line, but for the tap.
 
     Options that have their default value are left out.
 
@@ -121,6 +124,7 @@ def options_in(name: Mapping[str, Any]) -> dict[str, Any]:
         "stored-dtype": dtype if dtype != "float16" else None,
         "checkpoint": f"FILE with sha256 {str(checkpoint)[:12]}" if checkpoint else None,
         "checkpoint-key": name.get("checkpoint_key"),
+        "model-version": name.get("model_version"),
     }
     return {option: value for option, value in options.items() if value}
 
@@ -245,6 +249,15 @@ class NamedSet(BaseModel):
         if self.origin is not None:
             return True, False, -self.origin.arrived, self.set
         return False, is_future(self.named), -self.named, self.set
+
+    @property
+    def datasets(self) -> tuple[str, ...]:
+        """The data set's name, and where its makers had the data, if the name does not say so."""
+        return tuple(dict.fromkeys([self.name.dataset, *(maker.source for maker in self.by if maker.source)]))
+
+    def field(self, name: str) -> str | tuple[str, ...]:
+        """Return what a filter is compared with; see `matching`."""
+        return self.datasets if name == "dataset" else str(getattr(self.name, name))
 
     @property
     def key(self) -> str:

@@ -77,7 +77,7 @@ def rm(
     opened = open_store(store).own
     backend = opened.backend
     sealed, unfinished = opened.set_ids(), {r.set: r for r in removals(backend).values()}
-    kinds = {digits: opened.kind_of(digits) for digits in ids}
+    kinds = {digits: _kind(opened, digits, unfinished) for digits in ids}
     trials = list(dict.fromkeys(opened.trial_id(digits) for digits, kind in kinds.items() if kind == "trial"))
     found = (_full_id(opened, digits, sealed, unfinished) for digits, kind in kinds.items() if kind == "set")
     wanted = list(dict.fromkeys(found))
@@ -93,15 +93,27 @@ def rm(
     return [*done, *(RemovedTrial(trial=trial) for trial in trials)]
 
 
-def _full_id(store: Store, set_id: str, ids: dict[str, str], unfinished: dict[str, Removal]) -> str:
-    """Return the whole id; of a set whose removal was interrupted after its manifest was gone, too."""
+def _kind(store: Store, digits: str, unfinished: dict[str, Removal]) -> str:
+    """Return ``set`` or ``trial``; ``set`` if the removal was interrupted after the manifest was gone, too."""
     try:
-        return id_in(store.manifest_key(set_id))
+        return store.kind_of(digits)
     except NotFound:
-        begun = [s for s in unfinished if set_id and s.startswith(set_id.lower()) and s not in ids]
-        if len(begun) == 1:
-            return begun[0]
-        raise
+        if _begun(digits, unfinished) is None:
+            raise
+        return "set"
+
+
+def _full_id(store: Store, digits: str, ids: dict[str, str], unfinished: dict[str, Removal]) -> str:
+    """Return the whole id; of a set whose removal was interrupted after its manifest was gone, too."""
+    if not any(s.startswith(digits.lower()) for s in ids) and (begun := _begun(digits, unfinished)) is not None:
+        return begun
+    return id_in(store.manifest_key(digits))
+
+
+def _begun(digits: str, unfinished: dict[str, Removal]) -> str | None:
+    """Return the only set whose removal has begun and whose id begins so."""
+    found = [s for s in unfinished if digits and s.startswith(digits.lower())]
+    return found[0] if len(found) == 1 else None
 
 
 def _check_pin(backend: Backend, set_: str) -> None:

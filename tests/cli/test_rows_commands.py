@@ -137,3 +137,22 @@ def test_a_sweep_prints_ids_that_can_be_pasted(store: Path) -> None:
     assert len(ids) == 2
     for trial in ids:
         assert "test rows" in run("mistakes", trial, "--top", "1").stdout
+
+
+def test_samples_are_of_sets_and_a_trial_names_its_own(trial: str, store: Path) -> None:
+    said = run("show", trial, "--samples", code=2).stderr
+    sets = {n.name.split: n.set[:12] for n in cryoprobe.open_store(store).names()}
+    assert f"{trial} is a trial" in said
+    assert f"train {sets['train']}, test {sets['test']}" in said
+
+
+@pytest.mark.parametrize("words", [("show", "ffff"), ("show", "ffff", "--samples"), ("rm", "ffff", "--yes")])
+def test_an_unknown_id_may_be_of_a_set_or_of_a_trial(store: Path, words: tuple[str, ...]) -> None:
+    said = run(*words, code=3).stderr
+    assert "There is no set and no trial 'ffff'" in said
+    assert "cryoprobe ls --store" in said
+    assert "cryoprobe results --store" in said
+
+
+def test_one_mistake_is_not_several(trial: str) -> None:
+    assert "(the surest is listed; --top has more)" in run("mistakes", trial, "--top", "1").stdout

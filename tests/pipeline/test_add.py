@@ -18,6 +18,7 @@ from cryoprobe.errors import BadInput, Conflict, NotFound
 from cryoprobe.stores.store import Store
 
 CLASSES = ("ant", "bee", "cat")
+SPLITS = {"train": 60, "test": 30}
 NAMES = ["--model", "mine", "--dataset", "bugs"]
 
 
@@ -203,6 +204,25 @@ class TestIdentity:
         store = opened(tmp_path)
         assert len({store.open(s).encoder_id for s in store.set_ids()}) == 1
         assert cryoprobe.probe(store, model="mine", dataset="bugs", C=1.0, progress=False).trial.rows.test == 30
+
+    def test_a_version_is_listed_and_chooses(self, tmp_path: Path) -> None:
+        files = [npz(tmp_path / f"{s}.npz", embeddings=data(n)[0], labels=data(n)[1]) for s, n in SPLITS.items()]
+        old = {s.split: s.set for s in add(tmp_path, *files)}
+        (grown,) = add(tmp_path, files[0], model_version="1")
+        store = ["--store", str(tmp_path / "store")]
+        listed = {line.split()[0]: line for line in run("ls", *store).stdout.splitlines()[1:]}
+        assert listed[grown.set[:12]].endswith("--model-version 1")
+        assert "--model-version" not in listed[old["train"][:12]]
+        names = json.loads(run("ls", *store, "--json").stdout)
+        assert {n["set"]: n["name"]["model_version"] for n in names} == {grown.set: "1", **dict.fromkeys(old.values())}
+        for options, code in (([], 7), (["--model-version", "1"], 3)):
+            refused = run("probe", *NAMES, *store, *options, code=code).stderr
+            again = next(line for line in refused.splitlines() if "cryoprobe add" in line)
+            assert again.endswith("--split test --model-version 1")
+        (test,) = add(tmp_path, files[1], split="test", model_version="1")
+        found = cryoprobe.probe(opened(tmp_path), model="mine", dataset="bugs", model_version="1", C=1.0)
+        assert (found["train"], found["test"]) == (grown.set, test.set)
+        assert "--model-version 1" in run("results", *store).stdout
 
     def test_another_version_is_another_encoder(self, tmp_path: Path) -> None:
         x, y = data()

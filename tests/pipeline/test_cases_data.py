@@ -260,6 +260,8 @@ def test_csv_windows(encoder: Encoder, store: Path, tmp_path: Path, written: str
         cryoprobe.extract(encoder, f"csv:{tmp_path / 't.csv'}", store, max_bad=8)
     assert cause in str(refused.value)
     assert str(tmp_path) in str(refused.value)
+    if "://" in written:
+        assert f"{rows[0].split(',')[0]}: cannot be read" in str(refused.value)
     assert "--max-bad" not in str(refused.value)
 
 

@@ -212,6 +212,30 @@ def test_a_checkpoint_is_asked_for_again(train: Train, images: Path, tmp_path: P
         cryoprobe.predict(path, images, checkpoint=moved)
 
 
+def test_the_key_of_the_first_checkpoint_file_is_a_hint(train: Train, images: Path, tmp_path: Path) -> None:
+    import timm
+
+    made = [timm.create_model("test_vit", num_classes=0).state_dict() for _ in range(2)]
+    two, flat, other = (tmp_path / f"{name}.pt" for name in ("two", "flat", "other"))
+    torch.save({"student": made[0], "teacher": made[1]}, two)
+    torch.save(made[0], flat)
+    torch.save(made[1], other)
+    path, _, _ = train(source="timm:test_vit", checkpoint=two, checkpoint_key="student")
+    expected = [p.labels for p in predicted(path, images, checkpoint=two)]
+    assert [p.labels for p in predicted(path, images, checkpoint=flat)] == expected
+    with pytest.raises(cryoprobe.Conflict, match="weights"):
+        cryoprobe.predict(path, images, checkpoint=other)
+    with pytest.raises(cryoprobe.BadInput, match="student"):
+        cryoprobe.predict(path, images, checkpoint=flat, checkpoint_key="student")
+
+
+def test_one_image_is_not_several(train: Train, images: Path, store: Path, encoder: Encoder) -> None:
+    path, _, _ = train()
+    notes = Notes()
+    predicted(path, next(images.rglob("*.png")), store=store, reporter=notes, model=encoder)
+    assert notes.said == ["1 of 1 image is in the store, and not encoded"]
+
+
 # Bad images and paths
 
 
@@ -220,7 +244,7 @@ def test_bad_images_are_named_after_the_good_ones_were_predicted(train: Train, i
     (images / "a" / "cut.png").write_bytes((images / "a" / "0-000.png").read_bytes()[:60])
     (images / "b" / "text.png").write_text("no image")
     found: list[cryoprobe.Predicted] = []
-    with pytest.raises(cryoprobe.BadInput, match="2 images cannot be used; 1 are tolerated") as refused:
+    with pytest.raises(cryoprobe.BadInput, match="2 images cannot be used; 1 is tolerated") as refused:
         found.extend(cryoprobe.predict(path, images, max_bad=1))
     assert "cut.png: " in str(refused.value)
     assert "text.png: is not an image" in str(refused.value)

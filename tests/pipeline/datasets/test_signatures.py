@@ -48,7 +48,7 @@ def archive(kind: str) -> bytes:
         (b"FUJIFILMCCD-RAW 0201", "a camera's raw image (RAF)"),
         (
             b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n",
-            "a Git LFS pointer, not the image itself: git lfs pull",
+            "a Git LFS pointer, not the file itself: git lfs pull",
         ),
         (b"/annex/objects/SHA256E-s1--0.png\n", "a git-annex pointer"),
         (b"\n <!DOCTYPE html><html>403 Forbidden</html>", "a web page"),

@@ -171,6 +171,7 @@ def test_default_taps() -> None:
         ("open_clip:ViT-S-32-alt", ["pooled"], "Taps of this model: post_projection, pre_projection, cls, patch_mean"),
         ("timm:test_resnet", ["pooled", "pooled"], "given twice"),
         ("timm:test_resnet", ["logits"], "Taps: post_projection"),
+        ("timm:test_vit", ["cls+patch_mean"], "a comma between them: --tap cls,patch_mean"),
     ],
 )
 def test_taps_that_a_model_lacks_are_refused_with_those_it_has(model: str, taps: list[str], message: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import os
 import pickle
 import struct
@@ -190,3 +191,21 @@ def test_importing_the_package_imports_no_heavy_library() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "set()"
+
+
+@pytest.mark.parametrize("suffix", [".pt", ".safetensors"])
+@pytest.mark.parametrize(
+    ("content", "what"),
+    [
+        (b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n", "Git LFS pointer.*: git lfs pull"),
+        (b"<!DOCTYPE html><html>403 Forbidden</html>", r"web page \(HTML\)"),
+        (gzip.compress(b"weights", mtime=0), "gzip-compressed: gunzip it"),
+        (bytes(2000), "zeros"),
+    ],
+)
+def test_what_is_no_checkpoint_is_named_by_its_first_bytes(
+    suffix: str, content: bytes, what: str, tmp_path: Path
+) -> None:
+    (path := tmp_path / f"w{suffix}").write_bytes(content)
+    with pytest.raises(BadInput, match=f"is not a checkpoint, but .*{what}"):
+        read_checkpoint(path)

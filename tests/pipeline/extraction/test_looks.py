@@ -11,10 +11,13 @@ import torch
 from PIL import Image
 
 from cryoprobe.pipeline.datasets.images import decode_file
+from cryoprobe.pipeline.extraction.again import Comparison
+from cryoprobe.pipeline.extraction.findings import DecodedImages, RepeatedImages
 from cryoprobe.pipeline.extraction.looks import Looks, is_plain, is_rotated
 from cryoprobe.pipeline.specs import Preprocessing
 
 PREPROCESSING = Preprocessing(library="timm", image_size=(32, 32))
+SIZE = (8, 8)
 VARIED = torch.arange(3 * 32 * 32.0).reshape(3, 32, 32)
 
 
@@ -110,3 +113,30 @@ def test_an_array_is_not_changed_by_looking() -> None:
     tensor = VARIED.clone()
     Looks(PREPROCESSING).see("a", Image.fromarray(np.zeros((3, 3), np.uint8)), tensor)
     assert torch.equal(tensor, VARIED)
+
+
+@pytest.mark.parametrize(
+    ("found", "said"),
+    [
+        (
+            DecodedImages(of=8, rotated=1, smallest=SIZE, median=SIZE, largest=SIZE),
+            "1 of the 8 images that this run decoded (split 'x') has an EXIF rotation, which",
+        ),
+        (
+            DecodedImages(of=1, transparent=1, smallest=SIZE, median=SIZE, largest=SIZE),
+            "The only image that this run decoded (split 'x') has transparent pixels.",
+        ),
+        (
+            RepeatedImages(of=8, repeated=1, contradicted=1),
+            "1 of 8 rows of split 'x' repeats the image of an earlier row; 1 has an image that has several labels.",
+        ),
+    ],
+)
+def test_one_image_is_not_several(found: DecodedImages | RepeatedImages, said: str) -> None:
+    assert found.remarks("x")[0].startswith(said)
+
+
+def test_one_row_is_not_several() -> None:
+    said = Comparison(rows=1, differing=1, largest=0.5, example="a.png").remark()
+    assert said is not None
+    assert said.startswith("1 of 1 stored row that was encoded again differs from what its image gives here")

@@ -270,6 +270,19 @@ def test_a_given_name_looks_like_nothing_else(machines: tuple[Machine, Machine, 
     assert not alice.store.exists()
 
 
+def test_commands_find_a_given_name_by_the_path_of_its_data(
+    machines: tuple[Machine, Machine, Machine], tmp_path: Path
+) -> None:
+    alice, _, _ = machines
+    made = alice.extract(as_name="birds")
+    trial = alice.probe("birds").trial.trial
+    store, path = ["--store", alice.store], ["--dataset", f"folder:{tmp_path / 'data'}"]
+    assert {n["set"] for n in json.loads(run("ls", *store, *path, "--json").stdout)} == {made}
+    assert [t["trial"] for t in json.loads(run("results", *store, *path, "--json").stdout)] == [trial]
+    assert len(json.loads(run("push", tmp_path / "new", *store, *path, "-n", "--json").stdout)["sets"]) == 1
+    assert [n.set for n in cryoprobe.open_store(alice.store).ls(dataset=f"folder:{tmp_path}/d?ta")] == [made]
+
+
 def test_commands_take_a_given_name(machines: tuple[Machine, Machine, Machine], tmp_path: Path) -> None:
     alice, _, carol = machines
     made = alice.extract()

@@ -253,9 +253,8 @@ def test_features_with_other_options_are_told_by_their_options(opened: Store, as
     assert f"no features of timm:m on folder:/d with {said}. It has" in message
     assert "--tap pooled --limit 500 (train)" in message
     assert "--tap pooled --limit 600 (test, train)" in message
-    command = next(line.split() for line in message.splitlines() if "cryoprobe extract" in line)
-    assert set(said.split()) <= set(command)
-    assert command.count("--limit") == 1
+    command = next(line for line in message.splitlines() if "cryoprobe extract" in line)
+    assert command.endswith(f" --store {opened.url} {said}")
 
 
 def test_a_command_does_not_mix_random_weights_with_a_checkpoint(opened: Store, tmp_path: Path) -> None:
@@ -266,6 +265,35 @@ def test_a_command_does_not_mix_random_weights_with_a_checkpoint(opened: Store, 
     command = next(line for line in str(caught.value).splitlines() if "cryoprobe extract" in line)
     assert command.endswith(f"--checkpoint {tmp_path}/w.safetensors")
     assert "--tap pooled --untrained --seed 3 (train)" in str(caught.value)
+
+
+def suggested(opened: Store, **asked: Any) -> str:
+    """Return the command that a look-up suggests, without what all have."""
+    with pytest.raises(NotFound) as caught:
+        cryoprobe.probe(opened, **{**BY_NAME, **asked})
+    command = next(line for line in str(caught.value).splitlines() if "cryoprobe extract" in line)
+    return command.partition(f"--store {opened.url}")[2].strip()
+
+
+def test_a_suggested_command_has_only_what_was_asked_for(opened: Store, tmp_path: Path) -> None:
+    options = {"checkpoint": "0" * 64, "checkpoint_key": "student", "resize": 64, "crop": 48}
+    put_set(opened, *rows(30, 0), classes=CLASSES, split="train", **options)
+    (flat := tmp_path / "flat.pt").write_bytes(b"weights")
+    assert suggested(opened, checkpoint=flat) == f"--checkpoint {flat}"
+    assert suggested(opened, tap="cls") == "--tap cls"
+    assert suggested(opened, untrained=True, resize=32) == "--resize 32 --untrained"
+
+
+def test_a_command_for_a_lacking_split_has_the_options_of_the_only_extraction(opened: Store) -> None:
+    put_set(opened, *rows(30, 0), classes=CLASSES, split="train", tap="cls", resize=64)
+    assert suggested(opened) == "--split test --tap cls --resize 64"
+    put_set(opened, *rows(30, 1), classes=CLASSES, split="train", tap="cls")
+    assert suggested(opened, tap="cls") == "--split test --tap cls"
+
+
+def test_taps_with_a_comma_are_told_how_they_are_read_as_one(split: Store) -> None:
+    with pytest.raises(BadInput, match=r"Write cls\+patch_mean to read these as one"):
+        cryoprobe.probe(split, **BY_NAME, tap="cls, patch_mean")
 
 
 def test_a_split_that_was_extracted_with_other_options_is_told(opened: Store) -> None:
