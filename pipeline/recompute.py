@@ -23,7 +23,7 @@ from ..stores.opening import open_store
 from ..stores.store import Origin, Store
 from .datasets import limit_split, load_dataset
 from .datasets.base import Split, UndecodableImage
-from .encoders import load_encoder
+from .encoders import file_sha256, load_encoder
 from .encoders.base import Encoder
 from .encoders.embedding import ImageLoader
 from .extraction.again import Again, Comparison, compare
@@ -112,6 +112,10 @@ def recompute(
     opened, reporter = open_store(store), reporter_for(progress, reporter)
     named = [opened.open(set_).id for set_ in sets]
     ids = named or sorted(opened.set_ids())
+    names: dict[str, list[Name]] = {}
+    for one in opened.names():
+        if one.origin is None:
+            names.setdefault(one.set, []).append(one.name)
     run = _Run(share, seed, None if checkpoint is None else Path(checkpoint), data_root)
     reporter.begin("recompute", len(ids))
     try:
@@ -119,7 +123,8 @@ def recompute(
         for set_ in ids:
             feature_set = opened.open(set_)
             origin = None if named else opened.origin_of(feature_set)
-            found.append(run.of(feature_set) if origin is None else _left_out(feature_set, origin))
+            known = names.get(feature_set.id, [])
+            found.append(run.of(feature_set, known) if origin is None else _left_out(feature_set, origin))
             reporter.advance(encoded=1)
     finally:
         reporter.end()
@@ -148,13 +153,19 @@ class _Run:
 
     def __post_init__(self) -> None:
         self._loaded: tuple[str, Encoder] | None = None
+        self._sha256 = None if self.checkpoint is None else file_sha256(self.checkpoint)
 
-    def of(self, feature_set: FeatureSet) -> Recomputed:
-        """Encode some rows of a set again; say why where that cannot be done."""
+    def of(self, feature_set: FeatureSet, names: Sequence[Name]) -> Recomputed:
+        """Encode some rows of a set again; say why where that cannot be done.
+
+        Of several `names` of the set, the one counts that was given with the checkpoint file that is here.
+        """
         manifest = feature_set.manifest
         called = _called(feature_set)
         try:
-            compared = self._compare(feature_set, Name.model_validate(manifest.provenance.name))
+            given = [name for name in names if name.checkpoint == self._sha256]
+            name = given[0] if given else Name.model_validate(manifest.provenance.name)
+            compared = self._compare(feature_set, name)
         except (CryoprobeError, ValueError) as e:
             why = e.message if isinstance(e, CryoprobeError) else "it is not recorded how it was extracted"
             return Recomputed(feature_set.id, called, feature_set.rows, None, " ".join(why.split()))

@@ -146,7 +146,7 @@ class DecodedImages(BaseModel):
         --------
         >>> seen = DecodedImages(of=9, rotated=2, smallest=(8, 8), median=(8, 8), largest=(8, 8))
         >>> seen.remarks("test")
-        ["2 of the 9 images that this run decoded (split 'test') have an EXIF rotation, which PIL does not ..."]
+        ["2 of the 9 images decoded for split 'test' have an EXIF rotation, which PIL does not ..."]
         """
         lines = []
         if self.transparent and self.background is None:
@@ -175,7 +175,7 @@ class DecodedImages(BaseModel):
         if n == 1:
             what = " ".join(_OF_ONE.get(word, word) for word in what.split(" "))
         which = f"{n:,} of the {self.of:,} images" if self.of > 1 else "The only image"
-        return f"{which} that this run decoded (split {split!r}) {what}{such}."
+        return f"{which} decoded for split {split!r} {what}{such}."
 
 
 class RepeatedImages(BaseModel):

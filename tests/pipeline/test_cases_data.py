@@ -757,10 +757,10 @@ def test_odd_images(encoder: Encoder, store: Path, tmp_path: Path) -> None:
     shared, transparent, plain, repeated = done.remarks
     assert shared == remark
     assert transparent.startswith(
-        "7 of the 67 images that this run decoded (split 'all') have transparent pixels, such as a/drawing0.png and "
+        "7 of the 67 images decoded for split 'all' have transparent pixels, such as a/drawing0.png and "
         "a/drawing1.png. The conversion to RGB drops that"
     )
-    assert plain.startswith("7 of the 67 images that this run decoded (split 'all') are of one colour")
+    assert plain.startswith("7 of the 67 images decoded for split 'all' are of one colour")
     assert repeated == (
         "1 of 68 rows of split 'all' repeat the image of an earlier row; 2 have an image that has several labels, "
         "such as a/drawing0.png and b/drawing0 again.png."

@@ -94,6 +94,21 @@ def test_weights_of_a_file_are_asked_for(store: Path, data: str, tmp_path: Path)
     assert "is another encoder now: weights" in only(store, checkpoint=tmp_path / "w.pt").remark
 
 
+def test_of_several_names_the_one_counts_whose_file_is_given(store: Path, data: str, tmp_path: Path) -> None:
+    torch.manual_seed(3)
+    weights, other = timm.create_model("test_vit").state_dict(), timm.create_model("test_vit").state_dict()
+    torch.save(weights, tmp_path / "plain.pt")
+    torch.save({"student": other, "teacher": weights}, tmp_path / "two.pt")
+    (first,) = cryoprobe.extract("timm:test_vit", data, store, checkpoint=tmp_path / "plain.pt", image_size=32)
+    options = {"checkpoint": tmp_path / "two.pt", "checkpoint_key": "teacher", "image_size": 32}
+    (again,) = cryoprobe.extract("timm:test_vit", data, store, **options)  # type: ignore[arg-type]
+    assert first.set == again.set
+    for file in ("plain.pt", "two.pt"):
+        found = only(store, checkpoint=tmp_path / file)
+        assert found.comparison is not None
+        assert found.comparison.differing == 0
+
+
 @pytest.mark.parametrize("share", [0, -1, 1.5])
 def test_a_share_is_a_part(store: Path, extracted: cryoprobe.ExtractedSet, share: float) -> None:
     with pytest.raises(cryoprobe.BadInput, match="share"):

@@ -104,7 +104,7 @@ def test_remarks_are_made_of_what_is_unusual() -> None:
     seen = plain.summary()
     assert seen is not None
     transparent, one_colour = seen.remarks("train")
-    assert transparent.startswith("3 of the 3 images that this run decoded (split 'train') have transparent pixels")
+    assert transparent.startswith("3 of the 3 images decoded for split 'train' have transparent pixels")
     assert "--background white" in transparent
     assert "are of one colour for the encoder, such as a and b." in one_colour
 
@@ -120,11 +120,11 @@ def test_an_array_is_not_changed_by_looking() -> None:
     [
         (
             DecodedImages(of=8, rotated=1, smallest=SIZE, median=SIZE, largest=SIZE),
-            "1 of the 8 images that this run decoded (split 'x') has an EXIF rotation, which",
+            "1 of the 8 images decoded for split 'x' has an EXIF rotation, which",
         ),
         (
             DecodedImages(of=1, transparent=1, smallest=SIZE, median=SIZE, largest=SIZE),
-            "The only image that this run decoded (split 'x') has transparent pixels.",
+            "The only image decoded for split 'x' has transparent pixels.",
         ),
         (
             RepeatedImages(of=8, repeated=1, contradicted=1),
