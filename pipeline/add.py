@@ -26,10 +26,10 @@ from ..stores.format.names import Maker, Name, NamedSet
 from ..stores.local.sample_index import SampleIndex
 from ..stores.opening import open_store
 from ..stores.store import RowIndex, Rows, Store, sample_array
-from .added_rows import AddedRows, check_known, check_together, checked_rows, unit_rows
+from .adding.embedding_files import read_embeddings
+from .adding.rows import AddedRows, check_known, check_together, checked_rows, unit_rows
 from .datasets.label_arrays import read_labels
 from .datasets.own import checked_name
-from .embedding_files import read_embeddings
 from .encoders.registry import FAMILIES
 from .makers import this_machine
 from .options import UNIT_ROWS
@@ -85,7 +85,7 @@ def add(
     Parameters
     ----------
     files : str, Path, or several
-        ``.npz``, ``.safetensors``, ``.parquet`` or ``.npy``; see `pipeline.embedding_files`.
+        ``.npz``, ``.safetensors``, ``.parquet`` or ``.npy``; see `pipeline.adding.embedding_files`.
     store : str, Path or Store
         Made if there is none.
     model, dataset : str

@@ -11,9 +11,9 @@ from typing import Any
 
 import numpy as np
 
-from ..arrays import Array
-from ..errors import BadInput, NotFound
-from .datasets.splits import status
+from ...arrays import Array
+from ...errors import BadInput, NotFound
+from ..datasets.splits import status
 
 
 def read_label_file(file: Path) -> dict[str, Any]:

@@ -18,13 +18,13 @@ from typing import Any
 
 import numpy as np
 
-from ..amounts import be, count
-from ..arrays import Array
-from ..errors import BadInput, NotFound
-from .datasets.base import ALL
-from .datasets.label_arrays import texts
-from .datasets.split_names import role_of
-from .datasets.splits import status
+from ...amounts import be, count
+from ...arrays import Array
+from ...errors import BadInput, NotFound
+from ..datasets.base import ALL
+from ..datasets.label_arrays import texts
+from ..datasets.split_names import role_of
+from ..datasets.splits import status
 from .label_files import read_label_file
 
 ENDINGS = (".npz", ".safetensors", ".parquet", ".npy")

@@ -10,13 +10,13 @@ from typing import Any
 
 import numpy as np
 
-from ..amounts import count
-from ..arrays import Array, Float64, Mask
-from ..canonical import canonical_json
-from ..errors import BadInput, Conflict
-from ..stores.store import RowIndex
+from ...amounts import count
+from ...arrays import Array, Float64, Mask
+from ...canonical import canonical_json
+from ...errors import BadInput, Conflict
+from ...stores.store import RowIndex
+from ..specs import StoredDtype
 from .embedding_files import EmbeddingPart
-from .specs import StoredDtype
 
 _BLOCK = 1 << 16
 _NEAR = {"float16": 2e-3, "float32": 1e-5}

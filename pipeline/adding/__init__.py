@@ -1,0 +1,1 @@
+"""Embeddings from elsewhere: reading their files, and what makes rows of them."""
