@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 from pydantic import JsonValue
 
+from ...amounts import be
 from ...errors import BadInput, Conflict, CryoprobeError
 from ...parallel import ordered_map
 from ...progress import Reporter
@@ -367,7 +368,7 @@ class SplitRun:
         named = named_failures([(f.name, f.error) for _, f in sorted(self.failed.items())])
         raise BadInput(
             f"{len(self.failed)} of {len(self._split)} samples of split {self._split.name!r} cannot be used; "
-            f"{self._settings.max_bad} are tolerated:\n" + "\n".join(named),
+            f"{self._settings.max_bad} {be(self._settings.max_bad)} tolerated:\n" + "\n".join(named),
             hint=f"Mend or remove them, or go on without them: --max-bad {len(self.failed)}. What was encoded is kept.",
             key=self._split.name,
             expected=self._settings.max_bad,

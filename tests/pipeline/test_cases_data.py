@@ -294,7 +294,8 @@ def test_missing_files_and_dangling_links_end_a_run_before_it_encodes(
     rows = [f"imgs/{f.parent.name}/{f.name},{f.parent.name}" for f in [*files, tmp_path / "imgs" / "a" / "link.png"]]
     (tmp_path / "t.csv").write_text("\n".join(["path,label", *rows, "imgs/none.png,b"]))
     dataset, n = (f"folder:{tmp_path / 'imgs'}", 1) if kind == "folder" else (f"csv:{tmp_path / 't.csv'}", 2)
-    with pytest.raises(cryoprobe.BadInput, match=f"{n} of {8 + n} files of split 'all' are not there") as refused:
+    are = "is" if n == 1 else "are"
+    with pytest.raises(cryoprobe.BadInput, match=f"{n} of {8 + n} files of split 'all' {are} not there") as refused:
         cryoprobe.extract("timm:no_such_model", dataset, store)  # which would be told next
     assert "link.png: is a link to /nowhere/x.png, which is not there" in str(refused.value)
     assert f"--max-bad {n}" in str(refused.value)
@@ -762,7 +763,7 @@ def test_odd_images(encoder: Encoder, store: Path, tmp_path: Path) -> None:
     )
     assert plain.startswith("7 of the 67 images decoded for split 'all' are of one colour")
     assert repeated == (
-        "1 of 68 rows of split 'all' repeat the image of an earlier row; 2 have an image that has several labels, "
+        "1 of 68 rows of split 'all' repeats the image of an earlier row; 2 have an image that has several labels, "
         "such as a/drawing0.png and b/drawing0 again.png."
     )
     assert set(done.remarks) <= set(notes.said)
@@ -805,7 +806,7 @@ def test_odd_images_turned_or_of_unequal_classes(encoder: Encoder, store: Path, 
     exif[274] = 8
     put(data, {"a/turned.jpg": saved(Image.new("RGB", (40, 30), (9, 90, 200)), "JPEG", exif=exif)})
     (done,) = cryoprobe.extract(encoder, f"folder:{data}", store)
-    assert any("have an EXIF rotation" in line and "a/turned.jpg" in line for line in done.remarks)
+    assert any("has an EXIF rotation" in line and "a/turned.jpg" in line for line in done.remarks)
     assert "The 2 classes of split 'all' have 1 to 21 rows." in done.remarks
 
 
@@ -867,7 +868,7 @@ def test_images_that_an_encoder_tells_apart_are_not_remarked(encoder: Encoder, s
     (done,) = cryoprobe.extract(encoder, f"folder:{tmp_path / 'data'}", store)
     assert (done.rows, done.shared) == (11, 0)
     (remark,) = done.remarks
-    assert remark.startswith("1 of 11 rows of split 'all' repeat the image of an earlier row, such as a/")
+    assert remark.startswith("1 of 11 rows of split 'all' repeats the image of an earlier row, such as a/")
 
 
 @pytest.mark.parametrize(
