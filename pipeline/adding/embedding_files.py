@@ -139,7 +139,9 @@ def _read(file: Path, labels: Path | None) -> dict[str, EmbeddingPart]:
         raise
     except Exception as e:  # a damaged file fails in a dozen ways: zipfile, zlib, numpy, arrow, memory …
         first = (str(e).splitlines() or [type(e).__name__])[0][:200]
-        raise BadInput(f"{file} cannot be read: {first}.", hint="Save it again.", key=str(file)) from None
+        objects = "allow_pickle" in first
+        hint = "Save texts as an array of texts (dtype str), not of objects." if objects else "Save it again."
+        raise BadInput(f"{file} cannot be read: {first}.", hint=hint, key=str(file)) from None
     if labels is not None:
         arrays = arrays | read_label_file(labels)
     return _by_split(file, arrays)

@@ -46,6 +46,8 @@ def checked_rows(split: str, part: EmbeddingPart) -> AddedRows:
         If they cannot be stored; it names the first row.
     """
     x, what = part.embeddings, f"{part.file} ({split})"
+    if x.ndim == 2 and not len(x):
+        raise BadInput(f"{what} has no rows.", hint="Save one embedding a row.", key=str(part.file))
     if x.ndim != 2 or not x.size or x.dtype not in (np.float16, np.float32, np.float64):
         raise BadInput(
             f"The embeddings of {what} are {x.dtype} {list(x.shape)}.",

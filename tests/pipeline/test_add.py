@@ -362,3 +362,16 @@ def test_on_the_command_line(tmp_path: Path) -> None:
     assert samples[1].endswith(f",test/0.png,{CLASSES[ty[0]]}")
     missing = run("probe", *NAMES, "--test-split", "dev", *store, code=3).stderr
     assert "cryoprobe add FILE --model mine --dataset bugs" in missing
+
+
+def test_a_file_without_rows_says_so(tmp_path: Path) -> None:
+    file = npz(tmp_path / "train.npz", embeddings=np.empty((0, 8), np.float32), labels=np.empty(0, np.int64))
+    with pytest.raises(BadInput, match="has no rows"):
+        add(tmp_path, file)
+
+
+def test_texts_in_objects_are_refused_with_what_to_do(tmp_path: Path) -> None:
+    x, y = data()
+    file = npz(tmp_path / "train.npz", embeddings=x, labels=np.array([CLASSES[i] for i in y], object))
+    with pytest.raises(BadInput, match="array of texts"):
+        add(tmp_path, file)
