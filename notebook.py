@@ -1,9 +1,15 @@
-"""How results show themselves in a notebook: small HTML tables, with all text escaped."""
+"""How results show themselves in a notebook: small HTML tables, with all text escaped, and tables of pandas."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from html import escape
+from typing import TYPE_CHECKING, Any
+
+from .errors import NotFound
+
+if TYPE_CHECKING:
+    import pandas
 
 Cell = str | int | float | bool | None
 
@@ -19,6 +25,23 @@ def html_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[Cell]
     head = "".join(f"<th>{escape(name)}</th>" for name in columns)
     body = "".join(f"<tr>{''.join(f'<td>{_shown(cell)}</td>' for cell in row)}</tr>" for row in rows)
     return f"{f'<p>{escape(title)}</p>' if title else ''}<table><tr>{head}</tr>{body}</table>"
+
+
+def data_frame(rows: Sequence[Any], columns: Sequence[str] | None = None) -> pandas.DataFrame:
+    """Return a table of pandas, which is an extra.
+
+    Raises
+    ------
+    NotFound
+        If pandas is not installed.
+    """
+    try:
+        import pandas
+    except ImportError:
+        raise NotFound(
+            "pandas is not installed.", hint="Install it: pip install 'cryoprobe[pandas]'", key="pandas"
+        ) from None
+    return pandas.DataFrame(rows, columns=None if columns is None else list(columns))
 
 
 def _shown(cell: Cell) -> str:

@@ -12,7 +12,7 @@ import numpy as np
 from ..arrays import Flags, Float64, Indices, Mask
 from ..class_names import composed
 from ..errors import BadInput, CryoprobeError, NotFound
-from ..notebook import html_table
+from ..notebook import data_frame, html_table
 from ..stores.opening import open_store
 from ..stores.store import RowPredictions, Store
 from .results import trial as find_trial
@@ -100,13 +100,7 @@ class Mistakes(Sequence[Mistake]):
         NotFound
             If pandas is not installed.
         """
-        try:
-            import pandas
-        except ImportError:
-            raise NotFound(
-                "pandas is not installed.", hint="Install it: pip install 'cryoprobe[pandas]'", key="pandas"
-            ) from None
-        return pandas.DataFrame([asdict(m) for m in self], columns=list(_COLUMNS))
+        return data_frame([asdict(m) for m in self], columns=list(_COLUMNS))
 
     def __repr__(self) -> str:
         """Say how many rows are wrong."""

@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple, overload
 import numpy as np
 
 from ..arrays import SampleIds, Targets
-from ..errors import NotFound
-from ..notebook import html_table
+from ..notebook import data_frame, html_table
 
 if TYPE_CHECKING:
     import pandas
@@ -88,13 +87,7 @@ class Samples(Sequence[Sample]):
         NotFound
             If pandas is not installed.
         """
-        try:
-            import pandas
-        except ImportError:
-            raise NotFound(
-                "pandas is not installed.", hint="Install it: pip install 'cryoprobe[pandas]'", key="pandas"
-            ) from None
-        return pandas.DataFrame(list(self), columns=list(Sample._fields))
+        return data_frame(list(self), columns=list(Sample._fields))
 
     def __repr__(self) -> str:
         """Say how many there are."""

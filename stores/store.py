@@ -120,10 +120,7 @@ class Store:
                 hint=f"List them: cryoprobe ls --store {self.url}",
                 key=set_id,
             )
-        if len(found) > 1:
-            listed = ", ".join(i[:16] for i in sorted(found)[:5])
-            raise BadInput(f"{set_id!r} begins {len(found)} set ids: {listed} …", hint="Give more digits.", key=set_id)
-        return ids[found[0]]
+        return ids[_only(found, set_id, "set")]
 
     def sealed_folders(self) -> dict[str, str]:
         """Return the folder of every sealed set with the set's id, ordered by id; one with a damaged manifest has none.
@@ -326,12 +323,7 @@ class Store:
                 hint=f"List them: cryoprobe results --store {self.url}",
                 key=trial_id,
             )
-        if len(found) > 1:
-            listed = ", ".join(i[:16] for i in found[:5])
-            raise BadInput(
-                f"{trial_id!r} begins {len(found)} trial ids: {listed} …", hint="Give more digits.", key=trial_id
-            )
-        return found[0]
+        return _only(found, trial_id, "trial")
 
     def kind_of(self, digits: str) -> Literal["set", "trial"]:
         """Return whether the id of a set or that of a trial begins so.
@@ -370,3 +362,11 @@ class Store:
         One that came from elsewhere and is not trusted has ``origin``, the place.
         """
         return trials.read_trials(self.backend)
+
+
+def _only(found: Sequence[str], digits: str, kind: str) -> str:
+    """Return the only id that begins so; raise `BadInput` if there are several."""
+    if len(found) > 1:
+        listed = ", ".join(i[:16] for i in sorted(found)[:5])
+        raise BadInput(f"{digits!r} begins {len(found)} {kind} ids: {listed} …", hint="Give more digits.", key=digits)
+    return found[0]

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ...errors import NotFound
-from ...notebook import Cell, html_table
+from ...notebook import Cell, data_frame, html_table
 from .result import Trial
 
 if TYPE_CHECKING:
@@ -57,13 +56,7 @@ class Trials(list[Trial]):
         NotFound
             If pandas is not installed.
         """
-        try:
-            import pandas
-        except ImportError:
-            raise NotFound(
-                "pandas is not installed.", hint="Install it: pip install 'cryoprobe[pandas]'", key="pandas"
-            ) from None
-        return pandas.DataFrame([row_of(trial) for trial in self])
+        return data_frame([row_of(trial) for trial in self])
 
     def _repr_html_(self) -> str:
         rows = [row_of(trial) for trial in self]
