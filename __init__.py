@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from .pipeline.extraction.result import ExtractedSet, summary
     from .pipeline.mistakes import Mistake, Mistakes, mistakes
     from .pipeline.options import (
+        AddOptions,
         DatasetOptions,
         EncoderOptions,
         ExtractionOptions,
@@ -98,6 +99,7 @@ _HOMES = {
     "pipeline.extract": ("extract",),
     "pipeline.extraction.result": ("ExtractedSet", "summary"),
     "pipeline.options": (
+        "AddOptions",
         "DatasetOptions",
         "EncoderOptions",
         "ExtractRunOptions",
@@ -143,6 +145,7 @@ _HOMES = {
 _HOME = {name: home for home, names in _HOMES.items() for name in names}
 
 __all__ = [
+    "AddOptions",
     "AddedSet",
     "BadInput",
     "Collected",

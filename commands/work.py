@@ -159,9 +159,9 @@ def add(
         store,
         model=model,
         dataset=dataset,
-        split=split,
+        split=split or (),
         model_version=model_version,
-        labels=labels,
+        labels=labels or (),
         stored_dtype=cast(Literal["float16", "float32"], stored_dtype),  # checked where it is used
         reporter=console.reporter(),
     )

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, Unpack
 
 import numpy as np
 
@@ -31,8 +31,10 @@ from .adding.rows import AddedRows, check_known, check_together, checked_rows, u
 from .datasets.label_arrays import read_labels
 from .datasets.own import checked_name
 from .encoders.registry import FAMILIES
+from .keywords import check_names, read, takes
 from .makers import this_machine
-from .options import UNIT_ROWS
+from .option_values import several
+from .options import UNIT_ROWS, AddArguments, AddOptions
 from .provenance import provenance
 from .specs import ADDED, ADDED_TAP, DatasetSpec, EncoderSpec, Preprocessing, StoredDtype, samples_digest
 
@@ -67,18 +69,16 @@ class AddedSet:
         return asdict(self)
 
 
+@takes(AddArguments, AddOptions)
 def add(
     files: str | Path | Sequence[str | Path],
     store: str | Path | Store,
     *,
     model: str,
     dataset: str,
-    split: str | Sequence[str] | None = None,
-    model_version: str | None = None,
-    labels: str | Path | Sequence[str | Path] | None = None,
-    stored_dtype: StoredDtype = "float16",
     progress: bool = True,
     reporter: Reporter | None = None,
+    **options: Unpack[AddArguments],
 ) -> list[AddedSet]:
     """Add embeddings from files to a store, as a feature set for each split.
 
@@ -90,20 +90,12 @@ def add(
         Made if there is none.
     model, dataset : str
         What they are to be called; `probe` finds them by these names.
-    split : str, or several, optional
-        Of each file. By default as the file says: by its arrays (``train_embeddings``), a column, or its own name
-        (``train.npz``); else ``all``, of which `probe` holds a fifth out.
-    model_version : str, optional
-        Any text; it changes when the model does. Files of one model and version belong together, whenever they are
-        added. Without it, only files of one call do.
-    labels : str, Path, or several, optional
-        Labels of each ``.npy``: an ``.npy``, a ``.csv`` with a column ``label``, or a ``.txt`` with one a line.
-    stored_dtype : {"float16", "float32"}
-        In which embeddings of unit norm are kept; norms always in float32.
     progress : bool
         Print what is done on a terminal or in a notebook.
     reporter : Reporter, optional
         Takes the progress instead.
+    **options
+        ``split``, ``model_version``, ``labels`` and ``stored_dtype``: see `AddOptions`.
 
     Returns
     -------
@@ -128,48 +120,40 @@ def add(
     >>> added.split, added.rows, added.new
     ('train', 6, 6)
     """
-    reporter = reporter_for(progress, reporter)
-    paths, label_files = _paths(files), _paths(labels)
+    check_names("add", options, AddOptions)
+    asked, reporter = read(AddOptions, options), reporter_for(progress, reporter)
+    paths, label_files = [Path(file) for file in several(files)], list(asked.labels)
     if not paths:
         raise BadInput("There are no files to add.", hint="Name at least one.", key="files")
     _check_names(model, dataset)
-    if stored_dtype not in get_args(StoredDtype):
-        raise BadInput(f"stored_dtype is float16 or float32, not {stored_dtype}.", key="stored-dtype")
-    splits = [split] if isinstance(split, str) else list(split or ())
-    parts = read_embeddings(paths, splits, label_files)
+    parts = read_embeddings(paths, list(asked.split), label_files)
     checked = {name: checked_rows(name, part) for name, part in parts.items()}
     known = {part.classes for part in parts.values()}
     if len(known) > 1:
         raise BadInput("The files have different lists of classes.", hint="Save the same list in all.", key="classes")
-    read = read_labels({name: part.labels for name, part in parts.items()}, known.pop(), str(paths[0]))
-    for note in read.notes:
+    found = read_labels({name: part.labels for name, part in parts.items()}, known.pop(), str(paths[0]))
+    for note in found.notes:
         reporter.note(note)
     for name, part in parts.items():
-        if len(read.labels[name]) != len(part.embeddings):
+        if len(found.labels[name]) != len(part.embeddings):
             raise BadInput(
-                f"{part.file} ({name}) has {len(part.embeddings)} embeddings and {len(read.labels[name])} labels.",
+                f"{part.file} ({name}) has {len(part.embeddings)} embeddings and {len(found.labels[name])} labels.",
                 hint="Save one label a row.",
                 key=str(part.file),
             )
-    spec = _encoder(model, model_version, [*paths, *label_files], stored_dtype)
+    spec = _encoder(model, asked.model_version, [*paths, *label_files], asked.stored_dtype)
     opened = open_store(store, create=True)
-    _check_versions(opened, model, model_version, spec, reporter)
+    _check_versions(opened, model, asked.model_version, spec, reporter)
     index = opened.rows_of(spec.id)
-    check_together(list(checked.values()), stored_dtype)
+    check_together(list(checked.values()), asked.stored_dtype)
     for name, one in checked.items():
-        check_known(index, one, stored_dtype)
+        check_known(index, one, asked.stored_dtype)
         if again := len(one.ids) - len(set(one.ids)):
             reporter.note(f"{again:,} of {count(len(one.ids), 'row')} of {name} repeat the sample of another row")
     with closing(SampleIndex()) as samples:
         me = this_machine(samples)
-    run = _Run(opened, index, spec, model, model_version, dataset, me, reporter)
-    return [run.seal(name, one, read.labels[name], read.classes) for name, one in checked.items()]
-
-
-def _paths(given: str | Path | Sequence[str | Path] | None) -> list[Path]:
-    if given is None:
-        return []
-    return [Path(given)] if isinstance(given, str | Path) else [Path(path) for path in given]
+    run = _Run(opened, index, spec, model, asked.model_version, dataset, me, reporter)
+    return [run.seal(name, one, found.labels[name], found.classes) for name, one in checked.items()]
 
 
 def _check_names(model: str, dataset: str) -> None:

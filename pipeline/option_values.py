@@ -6,6 +6,7 @@ import numbers
 import operator
 import re
 from collections.abc import Iterable, Mapping
+from pathlib import Path
 from typing import Annotated, Any
 
 from pydantic import BeforeValidator, Field
@@ -97,5 +98,6 @@ Text = Annotated[str, BeforeValidator(_text)]
 Colour = Annotated[str, BeforeValidator(_colour)]
 Interpolation = Annotated[str, BeforeValidator(_interpolation)]
 Names = Annotated[tuple[str, ...], BeforeValidator(several)]
+Paths = Annotated[tuple[Path, ...], BeforeValidator(several)]
 Numbers = Annotated[tuple[Annotated[Any, BeforeValidator(_number)], ...], BeforeValidator(several)]
 Integers = Annotated[tuple[Integer, ...], BeforeValidator(several)]

@@ -1,4 +1,4 @@
-"""The options of `extract`, `probe` and `predict`: frozen models, one for each group of options that belong together.
+"""The options of `extract`, `add`, `probe` and `predict`: frozen models, one for each group that belongs together.
 
 Python callers give keyword arguments, whose types are the `…Arguments` below; commands pass what was typed. `keywords`
 makes the models from them.
@@ -23,6 +23,7 @@ from .option_values import (
     Names,
     NotNegative,
     Numbers,
+    Paths,
     Positive,
     Text,
     mapping,
@@ -334,6 +335,29 @@ class TrialRunOptions(_Options):
     rerun: Flag = False
 
 
+class AddOptions(_Options):
+    """What the files of `add` do not tell by themselves.
+
+    Parameters
+    ----------
+    split : tuple of str
+        Of each file. By default as the file says: by its arrays (``train_embeddings``), a column, or its own name
+        (``train.npz``); else ``all``, of which `probe` holds a fifth out.
+    model_version : str or None
+        Any text; it changes when the model does. Files of one model and version belong together, whenever they are
+        added. Without it, only files of one call do.
+    labels : tuple of Path
+        Labels of each ``.npy``: an ``.npy``, a ``.csv`` with a column ``label``, or a ``.txt`` with one a line.
+    stored_dtype : {"float16", "float32"}
+        In which embeddings of unit norm are kept; norms always in float32.
+    """
+
+    split: Names = ()
+    model_version: str | None = None
+    labels: Paths = ()
+    stored_dtype: StoredDtype = "float16"
+
+
 # The same options as keyword arguments of the public functions; tests/pipeline/test_options.py holds them together.
 
 
@@ -378,6 +402,15 @@ class ExtractArguments(PixelArguments, RunArguments, total=False):
     stored_dtype: StoredDtype
     unit_rows: int
     rehash: bool
+
+
+class AddArguments(TypedDict, total=False):
+    """Keyword arguments that become `AddOptions`."""
+
+    split: Sequence[str] | str
+    model_version: str | None
+    labels: Sequence[str | Path] | str | Path
+    stored_dtype: StoredDtype
 
 
 class ProbeArguments(PixelArguments, total=False):

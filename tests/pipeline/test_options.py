@@ -19,6 +19,8 @@ from cryoprobe.cli import app
 from cryoprobe.errors import BadInput
 from cryoprobe.pipeline.keywords import read
 from cryoprobe.pipeline.options import (
+    AddArguments,
+    AddOptions,
     DatasetOptions,
     EncoderOptions,
     ExtractArguments,
@@ -37,6 +39,7 @@ GROUPS: list[tuple[Callable[..., Any], type, tuple[type[BaseModel], ...]]] = [
     (cryoprobe.extract, ExtractArguments, (ExtractionOptions, ExtractRunOptions)),
     (cryoprobe.probe, ProbeArguments, (SetOptions, ProbeOptions, TrialRunOptions)),
     (cryoprobe.predict, RunArguments, (RunOptions,)),
+    (cryoprobe.add, AddArguments, (AddOptions,)),
 ]
 ON_THE_COMMAND_LINE = {
     "splits": "split",
