@@ -141,11 +141,11 @@ def add(
                 hint="Save one label a row.",
                 key=str(part.file),
             )
+    check_together(list(checked.values()), asked.stored_dtype)
     spec = _encoder(model, asked.model_version, [*paths, *label_files], asked.stored_dtype)
     opened = open_store(store, create=True)
     _check_versions(opened, model, asked.model_version, spec, reporter)
     index = opened.rows_of(spec.id)
-    check_together(list(checked.values()), asked.stored_dtype)
     for name, one in checked.items():
         check_known(index, one, asked.stored_dtype)
         if again := len(one.ids) - len(set(one.ids)):

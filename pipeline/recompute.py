@@ -163,16 +163,30 @@ class _Run:
         manifest = feature_set.manifest
         called = _called(feature_set)
         try:
-            given = [name for name in names if name.checkpoint == self._sha256]
-            name = given[0] if given else Name.model_validate(manifest.provenance.name)
-            compared = self._compare(feature_set, name)
+            compared = self._by_one_of(feature_set, names)
         except (CryoprobeError, ValueError) as e:
             why = e.message if isinstance(e, CryoprobeError) else "it is not recorded how it was extracted"
             return Recomputed(feature_set.id, called, feature_set.rows, None, " ".join(why.split()))
+        left_out = count(compared.too_large, "image") + " of more pixels than are decoded by default left out"
+        if not compared.rows:
+            return Recomputed(feature_set.id, called, feature_set.rows, None, left_out)
         assert self._loaded is not None
         made: dict[str, JsonValue] = {"versions": manifest.provenance.versions, "device": manifest.provenance.device}
         remark = compared.remark(made_with([made], made_by(self._loaded[1])))
-        return Recomputed(feature_set.id, called, feature_set.rows, compared, remark or "")
+        said = [text for text in (remark, left_out if compared.too_large else None) if text]
+        return Recomputed(feature_set.id, called, feature_set.rows, compared, ". ".join(said))
+
+    def _by_one_of(self, feature_set: FeatureSet, names: Sequence[Name]) -> Comparison:
+        """Compare by the first name whose model and files are here; raise the error of the first if none is."""
+        tried = [name for name in names if name.checkpoint == self._sha256]
+        first: CryoprobeError | None = None
+        for name in tried or [Name.model_validate(feature_set.manifest.provenance.name)]:
+            try:
+                return self._compare(feature_set, name)
+            except CryoprobeError as e:
+                first = first or e
+        assert first is not None
+        raise first
 
     def _compare(self, feature_set: FeatureSet, name: Name) -> Comparison:
         spec = EncoderSpec.model_validate(feature_set.manifest.encoder)
@@ -198,7 +212,12 @@ class _Run:
         options = {field: recorded[field] for field in EncoderOptions.model_fields if recorded.get(field) is not None}
         checkpoint = None if name.checkpoint is None else self.checkpoint
         options.update(taps=(spec.tap,), precision=spec.precision, checkpoint=checkpoint)
-        encoder = load_encoder(name.model, **options)
+        try:
+            encoder = load_encoder(name.model, **options)
+        except BadInput:
+            if options.pop("checkpoint_key", None) is None:
+                raise
+            encoder = load_encoder(name.model, **options)  # the key is of another file with these weights
         found = encoder.spec(spec.tap, spec.stored_dtype)
         if found.id != encoder_id:
             why = ", ".join(differences(spec.written, found))
@@ -208,8 +227,9 @@ class _Run:
 
     def _split(self, feature_set: FeatureSet, name: Name) -> Split:
         root = None if self.data_root is None else Path(self.data_root)
-        source = feature_set.manifest.provenance.document.get("source")  # of a data set with a given name
-        called = source if isinstance(source, str) else name.dataset
+        made = feature_set.manifest.provenance
+        source = made.document.get("source")  # of a data set with a given name
+        called = source if isinstance(source, str) and name.dataset == made.name.get("dataset") else name.dataset
         split = load_dataset(called, data_root=root, unlabelled=feature_set.unlabelled).split(name.split)
         return split if name.limit is None else limit_split(split, name.limit, name.limit_seed or 0)
 

@@ -219,7 +219,8 @@ def repaired(done: Sequence[Repair]) -> None:
     elif left:
         still = "is" if left == 1 else "are"
         out(f"{left:,} of {count(len(done), 'object')} {still} still damaged: name a copy of the store with --from,")
-        out("or remove the set with `cryoprobe rm` and extract it again.")
+        sets = any(r.action == "not repaired" and not r.key.startswith("predictions/") for r in done)
+        out(f"or {'remove the set with `cryoprobe rm` and extract it again' if sets else 'run the trial again'}.")
     else:
         dealt = "It is" if len(done) == 1 else f"All {len(done):,} are"
         out(f"{dealt} dealt with. What was damaged is in the store's quarantine/, until gc.")

@@ -47,12 +47,15 @@ class Comparison:
         The largest distance of two unit vectors, 0 to 2.
     example : str
         Name of the image with the largest distance.
+    too_large : int
+        Images that were left out, since they have more pixels than are decoded here.
     """
 
     rows: int = 0
     differing: int = 0
     largest: float = 0.0
     example: str = ""
+    too_large: int = 0
 
     @property
     def recorded(self) -> dict[str, JsonValue] | None:
@@ -125,8 +128,10 @@ def compare(
             there = np.asarray(positions)[usable]
             apart = encoded.unit.astype(np.float64) - stored[there].astype(np.float64)
             distances[there] = np.linalg.norm(apart, axis=1)
+    too_large = int((~compared).sum())
     if not compared.any():
-        return Comparison()
+        return Comparison(too_large=too_large)
     worst = int(np.argmax(np.where(compared, distances, -1)))
     differing = int((compared & (distances > ROUNDING[spec.stored_dtype])).sum())
-    return Comparison(int(compared.sum()), differing, float(distances[worst]), split.describe(images[worst].row))
+    example = split.describe(images[worst].row)
+    return Comparison(int(compared.sum()), differing, float(distances[worst]), example, too_large)

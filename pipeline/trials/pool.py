@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from functools import cache, partial
 from types import FrameType
 
+from ..stopping import terminate
 from .key import TrialKey
 from .plan import TrialPlan
 from .rows import TrialRows
@@ -50,31 +51,32 @@ def run_all(
 
 @contextmanager
 def noticing_interrupts() -> Iterator[Callable[[], None]]:
-    """Yield a check that raises KeyboardInterrupt after a Ctrl-C that was swallowed.
+    """Yield a check that raises KeyboardInterrupt after a Ctrl-C that was swallowed, and `Terminated` after a SIGTERM.
 
-    Python raises it wherever the main thread is. In a destructor or a callback, or within a library that catches
-    everything, it gets lost, and hours of trials would go on.
+    Python raises them wherever the main thread is. In a destructor or a callback, or within a library that catches
+    everything, they get lost, and hours of trials would go on.
     """
-    before = signal.getsignal(signal.SIGINT)
+    usual = {signal.SIGINT: signal.default_int_handler, signal.SIGTERM: terminate}
     # Only the main thread may set a handler, and a handler of the caller's own is left alone.
-    if threading.current_thread() is not threading.main_thread() or before is not signal.default_int_handler:
-        yield lambda: None
-        return
-    pressed = threading.Event()
+    is_main = threading.current_thread() is threading.main_thread()
+    taken = {number: how for number, how in usual.items() if is_main and signal.getsignal(number) is how}
+    met: list[tuple[int, FrameType | None]] = []
 
     def handler(number: int, frame: FrameType | None) -> None:
-        pressed.set()
-        signal.default_int_handler(number, frame)
+        met.append((number, frame))
+        usual[signal.Signals(number)](number, frame)
 
     def check() -> None:
-        if pressed.is_set():
-            raise KeyboardInterrupt
+        for number, frame in met:
+            usual[signal.Signals(number)](number, frame)
 
-    signal.signal(signal.SIGINT, handler)
+    for number in taken:
+        signal.signal(number, handler)
     try:
         yield check
     finally:
-        signal.signal(signal.SIGINT, before)
+        for number, before in taken.items():
+            signal.signal(number, before)
 
 
 def _run_all(

@@ -128,27 +128,24 @@ class Restorer:
     def give_up(self, damage: Damage) -> Repair:
         """Set aside what stands in the way and can be made again: units, names, trials. Sets stay as they are.
 
-        Of what a trial said of each row only that: the trial is worth more.
+        So does what a trial says of each row: the trial names it, and is worth more.
         """
         if damage.problem == "unreadable" and damage.key == damage.seal:
             return self._done(damage, "not repaired", "a newer version of Cryoprobe wrote it")
         if damage.seal.startswith("manifests/"):
             return self._done(damage, "not repaired", "no whole copy was found")
-        said = damage.key.startswith(PREDICTIONS)
-        if said and damage.problem == "missing":
+        if damage.key.startswith(PREDICTIONS):
             return self._done(damage, "not repaired", "no whole copy was found: probe --rerun makes it again")
-        useless = damage.key if said else damage.seal
         try:
-            set_aside(self._backend, useless)
-            self._backend.delete(useless)
+            set_aside(self._backend, damage.seal)
+            self._backend.delete(damage.seal)
         except CryoprobeError as e:
             return self._done(damage, "not repaired", e.message)
         again = {
             "unit-seals": "extract encodes its rows again, where no set has them",
             "trials": "probe runs it again",
-            "predictions": "probe --rerun makes them again",
         }
-        return self._done(damage, "set aside", again.get(useless.partition("/")[0], "extract gives it again"))
+        return self._done(damage, "set aside", again.get(damage.seal.partition("/")[0], "extract gives it again"))
 
     def _put_right(self, key: str, record: ObjectRecord, data: bytes) -> None:
         """Replace a damaged object by whole bytes, and set it aside; raise `Corrupt` where they are not those."""

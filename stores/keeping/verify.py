@@ -254,11 +254,8 @@ def _of_trial(store: Store, key: str) -> tuple[list[_Wanted], list[Damage]]:
 def _check(backend: Backend, wanted: _Wanted, *, sizes: dict[str, int], data: bool) -> Damage | None:
     key, owner, record, seal = wanted
     if key not in sizes:
-        if key.startswith(PREDICTIONS) and not names_predictions(
-            backend, key
-        ):  # the trial was removed since the listing
-            return None
-        return Damage(key, owner, "missing", f"{record.size} bytes", "no object", seal)
+        missing = Damage(key, owner, "missing", f"{record.size} bytes", "no object", seal)
+        return missing if _is_needed(backend, key) else None
     if sizes[key] != record.size:
         return Damage(key, owner, "wrong size", f"{record.size} bytes", f"{sizes[key]} bytes", seal)
     if not data:
@@ -266,7 +263,8 @@ def _check(backend: Backend, wanted: _Wanted, *, sizes: dict[str, int], data: bo
     try:
         found = record_of(backend.get(key, record.size)).sha256
     except (NotFound, Corrupt) as e:
-        return Damage(key, owner, "unreadable", f"{record.size} bytes", e.message, seal)
+        unreadable = Damage(key, owner, "unreadable", f"{record.size} bytes", e.message, seal)
+        return unreadable if _is_needed(backend, key) else None
     except Unavailable as e:
         cause = e.__cause__
         if not isinstance(cause, OSError) or cause.errno != errno.EIO:
@@ -275,3 +273,8 @@ def _check(backend: Backend, wanted: _Wanted, *, sizes: dict[str, int], data: bo
     if found != record.sha256:
         return Damage(key, owner, "changed", f"sha256 {record.sha256[:16]}…", f"sha256 {found[:16]}…", seal)
     return None
+
+
+def _is_needed(backend: Backend, key: str) -> bool:
+    """Return whether an object that cannot be read is still needed: a trial may have been removed since the listing."""
+    return not key.startswith(PREDICTIONS) or names_predictions(backend, key)

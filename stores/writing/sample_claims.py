@@ -68,6 +68,7 @@ class SampleClaims(Claims):
 
         The claims of the dead are removed.
         """
+        self.touch()
         others = self._others(self._listed(encoder_id))
         over = [k for k in self._covered if k.startswith(f"claims/{encoder_id}/") and k not in others]
         for key in over:

@@ -317,11 +317,11 @@ class TestRefused:
             BadInput, match=rf"test.npz: row {row} of test and row 5 of .*train.npz .*{ids[5].tobytes().hex()[:12]}"
         ):
             add(tmp_path, train, test, model_version="1")
-        assert not opened(tmp_path).set_ids()
+        assert not (tmp_path / "store").exists()
         wider = npz(tmp_path / "wider.npz", embeddings=np.hstack([x, x]), labels=y)
         with pytest.raises(BadInput, match=r"wider.npz are 16 wide, those of .*train.npz 8"):
             add(tmp_path, train, wider, model_version="1", split=["train", "test"])
-        assert not opened(tmp_path).set_ids()
+        assert not (tmp_path / "store").exists()
 
     def test_samples_that_two_files_of_one_call_share(self, tmp_path: Path) -> None:
         (x, y), ids = data(), np.random.default_rng(0).integers(0, 256, (60, 32), dtype=np.uint8)

@@ -15,6 +15,7 @@ from support.data import write_images
 
 import cryoprobe
 from cryoprobe.pipeline import recompute
+from cryoprobe.pipeline.datasets.pixel_limit import at_most
 
 OPTIONS = {"untrained": True, "image_size": 32}
 
@@ -140,3 +141,21 @@ def test_what_a_strangers_set_names_is_loaded_only_if_it_is_asked_for(
     assert only(mine, sets=[extracted.set]).comparison is not None
     cryoprobe.pull(mine, store, trust=True, progress=False)
     assert only(mine).comparison is not None
+
+
+def test_what_is_above_the_limit_of_pixels_is_said(store: Path, extracted: cryoprobe.ExtractedSet) -> None:
+    with at_most(100):
+        found = only(store, share=0.1)
+    assert found.comparison is None
+    assert found.remark.startswith("6 images of more pixels")
+
+
+def test_a_name_whose_files_are_here_is_taken(store: Path, data: str, tmp_path: Path) -> None:
+    (first,) = cryoprobe.extract("timm:test_vit", data, store, as_name="pets", **OPTIONS)  # type: ignore[arg-type]
+    shutil.copytree(tmp_path / "data", tmp_path / "copy")
+    (again,) = cryoprobe.extract("timm:test_vit", f"folder:{tmp_path / 'copy'}", store, **OPTIONS)  # type: ignore[arg-type]
+    assert first.set == again.set
+    shutil.rmtree(tmp_path / "data")
+    found = only(store)
+    assert found.comparison is not None
+    assert found.comparison.differing == 0

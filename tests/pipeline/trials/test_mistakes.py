@@ -22,6 +22,7 @@ from cryoprobe import parallel
 from cryoprobe.errors import BadInput, Conflict, Corrupt, NotFound
 from cryoprobe.stores.backends.memory import MemoryBackend
 from cryoprobe.stores.format.marker import write_marker
+from cryoprobe.stores.keeping import verify as verification
 from cryoprobe.stores.store import Store
 
 CLASSES = ("ant", "bee", "cat")
@@ -167,9 +168,24 @@ class TestKeeping:
             cryoprobe.mistakes(store, trial)
         (damage,) = cryoprobe.verify(store, data=True, progress=False).damages
         assert damage.key == key
-        cryoprobe.repair(store, progress=False)
-        with pytest.raises(NotFound, match="--rerun"):
-            cryoprobe.mistakes(store, trial)
+        (left,) = cryoprobe.repair(store, progress=False)
+        assert (left.action, "--rerun" in left.how) == ("not repaired", True)
+        probe(store, rerun=True)
+        assert cryoprobe.mistakes(store, trial).of == 90
+        assert not cryoprobe.verify(store, data=True, progress=False).damages
+
+    def test_a_trial_that_is_removed_while_it_is_verified_is_no_damage(
+        self, store: Store, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        trial = probe(store).trial.trial
+        drawn = verification._drawn
+
+        def removed(*arguments: Any) -> Any:
+            cryoprobe.rm(store, [trial])
+            return drawn(*arguments)
+
+        monkeypatch.setattr(verification, "_drawn", removed)
+        assert not cryoprobe.verify(store, data=True, progress=False).damages
 
     @pytest.mark.parametrize("data", [False, True])
     def test_what_is_lost_or_cut_is_named_and_run_again(self, store: Store, data: bool) -> None:

@@ -6,25 +6,38 @@ import os
 import signal
 import time
 from contextlib import suppress
+from typing import Any
 
 import pytest
 
+from cryoprobe.errors import Terminated
+from cryoprobe.pipeline.stopping import terminate
 from cryoprobe.pipeline.trials.pool import noticing_interrupts
 
 
-def press() -> None:
-    os.kill(os.getpid(), signal.SIGINT)
+def press(number: int = signal.SIGINT) -> None:
+    os.kill(os.getpid(), number)
     time.sleep(5)  # until it is raised
 
 
-def test_an_interrupt_that_somebody_swallowed_is_raised_again() -> None:
-    with noticing_interrupts() as check:
-        check()
-        with suppress(KeyboardInterrupt):
-            press()
-        with pytest.raises(KeyboardInterrupt):
+@pytest.mark.parametrize(
+    ("number", "usual", "error"),
+    [(signal.SIGINT, signal.default_int_handler, KeyboardInterrupt), (signal.SIGTERM, terminate, Terminated)],
+)
+def test_an_interrupt_that_somebody_swallowed_is_raised_again(
+    number: int, usual: Any, error: type[BaseException]
+) -> None:
+    before = signal.signal(number, usual)
+    try:
+        with noticing_interrupts() as check:
             check()
-    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+            with suppress(error):
+                press(number)
+            with pytest.raises(error):
+                check()
+        assert signal.getsignal(number) is usual
+    finally:
+        signal.signal(number, before)
 
 
 def test_an_interrupt_is_raised_at_once() -> None:
