@@ -21,6 +21,7 @@ import timm
 import torch
 from PIL import Image
 from safetensors.torch import save_file
+from support.cases import tests_of
 from support.cli import run
 from support.data import write_images
 
@@ -950,3 +951,23 @@ def test_bracket_path(store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert [t["trial"] for t in results] == [trial["trial"]]
     results = json.loads(run("results", "--store", store, "--dataset", f"folder:photos/{lookalike}", "--json").stdout)
     assert results == []
+
+
+CASES = (
+    *(
+        "grey16",
+        "float_tiff",
+        "split_beside_others",
+        "nested_classes",
+        "stray_files",
+        "unicode_forms",
+        "backbone_prefix",
+    ),
+    *("quickgelu_untagged", "long_thin", "npz_memory", "onehot_npz", "bracket_path", "csv_windows", "heic_bomb"),
+    *("unseen_class_nll", "predict_names", "odd_images"),
+)
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_a_case_that_concerns_one_part_has_its_test_there(case: str) -> None:
+    assert tests_of(case)

@@ -19,6 +19,7 @@ import pytest
 import timm
 import torch
 from PIL import GifImagePlugin, Image, ImageFile
+from support.cases import tests_of
 from support.cli import run
 from support.data import write_images
 
@@ -330,6 +331,4 @@ CASES = (
 
 @pytest.mark.parametrize("case", CASES)
 def test_a_case_that_concerns_one_part_has_its_test_there(case: str) -> None:
-    tests = Path(__file__).parents[1]
-    named = re.compile(rf"^ *def test_{case}|^@pytest.*parametrize.*\"{case}\"", re.MULTILINE)
-    assert [path for path in tests.rglob("test_*.py") if named.search(path.read_text())]
+    assert tests_of(case)
