@@ -954,17 +954,23 @@ def test_bracket_path(store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPat
 
 
 CASES = (
-    *(
-        "grey16",
-        "float_tiff",
-        "split_beside_others",
-        "nested_classes",
-        "stray_files",
-        "unicode_forms",
-        "backbone_prefix",
-    ),
-    *("quickgelu_untagged", "long_thin", "npz_memory", "onehot_npz", "bracket_path", "csv_windows", "heic_bomb"),
-    *("unseen_class_nll", "predict_names", "odd_images"),
+    "grey16",
+    "float_tiff",
+    "split_beside_others",
+    "nested_classes",
+    "stray_files",
+    "unicode_forms",
+    "backbone_prefix",
+    "quickgelu_untagged",
+    "long_thin",
+    "npz_memory",
+    "onehot_npz",
+    "bracket_path",
+    "csv_windows",
+    "heic_bomb",
+    "unseen_class_nll",
+    "predict_names",
+    "odd_images",
 )
 
 
