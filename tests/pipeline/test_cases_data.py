@@ -21,7 +21,7 @@ import timm
 import torch
 from PIL import Image
 from safetensors.torch import save_file
-from support.cases import tests_of
+from support.cases import files_that_test
 from support.cli import run
 from support.data import write_images
 
@@ -976,4 +976,4 @@ CASES = (
 
 @pytest.mark.parametrize("case", CASES)
 def test_a_case_that_concerns_one_part_has_its_test_there(case: str) -> None:
-    assert tests_of(case)
+    assert files_that_test(case)

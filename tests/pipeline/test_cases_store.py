@@ -19,7 +19,7 @@ import pytest
 import timm
 import torch
 from PIL import GifImagePlugin, Image, ImageFile
-from support.cases import tests_of
+from support.cases import files_that_test
 from support.cli import run
 from support.data import write_images
 
@@ -331,4 +331,4 @@ CASES = (
 
 @pytest.mark.parametrize("case", CASES)
 def test_a_case_that_concerns_one_part_has_its_test_there(case: str) -> None:
-    assert tests_of(case)
+    assert files_that_test(case)
