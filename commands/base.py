@@ -7,7 +7,6 @@ import inspect
 import os
 import signal
 import sys
-import threading
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -20,7 +19,7 @@ from typer.core import TyperGroup
 import cryoprobe
 
 from ..errors import INTERRUPTED, TERMINATED, CryoprobeError, CryoprobeWarning, Terminated
-from ..pipeline.stopping import terminate
+from ..pipeline.stopping import taking, terminate
 from ..redaction import redacted
 from .quiet import is_quiet, quietly
 
@@ -179,7 +178,7 @@ def command(panel: str, name: str | None = None) -> Callable[[Command], Command]
         @functools.wraps(function)
         def guarded(*args: Any, quiet: bool = False, **kwargs: Any) -> None:
             try:
-                with quietly(quiet), _warnings_as_notes(), _terminable():
+                with quietly(quiet), _warnings_as_notes(), taking({signal.SIGTERM: [signal.SIG_DFL]}, terminate):
                     function(*args, **kwargs)
             except CryoprobeError as e:
                 _fail(str(e), e.exit_code)
@@ -217,20 +216,6 @@ def to_write(store: str, sources: list[str] | None, *, trust: bool = False) -> s
 def split_list(text: str) -> list[str]:
     """Return the parts between commas, without blanks."""
     return [part.strip() for part in text.split(",") if part.strip()]
-
-
-@contextmanager
-def _terminable() -> Iterator[None]:
-    """Let SIGTERM end a command as Ctrl-C does, unless whoever runs this program has other plans for it."""
-    before = signal.getsignal(signal.SIGTERM)
-    takes = threading.current_thread() is threading.main_thread() and before is signal.SIG_DFL
-    if takes:
-        signal.signal(signal.SIGTERM, terminate)
-    try:
-        yield
-    finally:
-        if takes:
-            signal.signal(signal.SIGTERM, before)
 
 
 @contextmanager

@@ -67,7 +67,7 @@ def extract(
     reporter = reporter_for(progress, reporter)
     data = open_data(dataset, asked, reporter)
     for part in data.parts:
-        check_files(part, running.max_bad)
+        check_files(part, data.absent, running.max_bad)
     encoder = open_encoder(model, asked, running)
     for note in notes_of(encoder):
         reporter.note(note)

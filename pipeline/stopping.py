@@ -4,12 +4,38 @@ from __future__ import annotations
 
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from types import FrameType
 from typing import Any
 
 from ..errors import Terminated
+
+
+@contextmanager
+def taking(
+    usual: Mapping[signal.Signals, Collection[Any]], handler: Callable[[int, FrameType | None], None]
+) -> Iterator[None]:
+    """Let `handler` take signals for as long as the context lasts.
+
+    Only the main thread may set a handler, and one of the caller's own is left alone.
+
+    Parameters
+    ----------
+    usual : mapping
+        By signal: the handlers in whose place it may be taken.
+    handler : callable
+    """
+    is_main = threading.current_thread() is threading.main_thread()
+    before = {number: signal.getsignal(number) for number in usual if is_main}
+    taken = {number: now for number, now in before.items() if now in usual[number]}
+    for number in taken:
+        signal.signal(number, handler)
+    try:
+        yield
+    finally:
+        for number, now in taken.items():
+            signal.signal(number, now)
 
 
 def terminate(number: int, frame: FrameType | None) -> None:
@@ -26,24 +52,18 @@ class Interrupts:
     """
 
     def __init__(self) -> None:
-        self._before: dict[int, Any] = {}
+        ends: list[Any] = [signal.SIG_DFL, terminate]
+        usual = {signal.SIGINT: [signal.default_int_handler], signal.SIGTERM: ends}
+        self._taking = taking(usual, self._handle)
         self._held = False
         self._waiting: int | None = None
 
     def __enter__(self) -> Interrupts:
-        if threading.current_thread() is threading.main_thread():
-            usual: dict[int, list[Any]] = {
-                signal.SIGINT: [signal.default_int_handler],
-                signal.SIGTERM: [signal.SIG_DFL, terminate],
-            }
-            for number, handlers in usual.items():
-                if signal.getsignal(number) in handlers:
-                    self._before[number] = signal.signal(number, self._handle)
+        self._taking.__enter__()
         return self
 
     def __exit__(self, *_: object) -> None:
-        for number, handler in self._before.items():
-            signal.signal(number, handler)
+        self._taking.__exit__(None, None, None)
 
     @contextmanager
     def held(self) -> Iterator[None]:

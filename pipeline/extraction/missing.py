@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import errno
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from pathlib import Path
 
 from ...amounts import be, count
@@ -14,15 +14,22 @@ from ..encoders.embedding import advice_on_all, named_failures
 _ABSENT = {errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG}
 
 
-def check_files(split: Split, max_bad: int) -> None:
+def check_files(split: Split, absent: Container[Path], max_bad: int) -> None:
     """Refuse a split of which more files are missing than may fail.
+
+    Parameters
+    ----------
+    split : Split
+    absent : container of Path
+        Its files that could not be looked at: only these are looked at again, for the reason.
+    max_bad : int
 
     Raises
     ------
     BadInput
         It names the files, and for dangling links what they lead to.
     """
-    missing = [(split.describe(row), why) for row, why in _missing(split)]
+    missing = [(split.describe(row), why) for row, why in _missing(split, absent)]
     if len(missing) <= max_bad and len(missing) < len(split):
         return
     if not missing:  # a split without samples is told apart later
@@ -46,10 +53,10 @@ def check_files(split: Split, max_bad: int) -> None:
     )
 
 
-def _missing(split: Split) -> Iterator[tuple[int, str]]:
+def _missing(split: Split, absent: Container[Path]) -> Iterator[tuple[int, str]]:
     for row in range(len(split)):
         path = split.path(row)
-        if path is None:
+        if path is None or path not in absent:
             continue
         try:
             path.stat()

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from ...errors import BadInput
 from ...progress import Reporter
-from ...stores.local.sample_index import fingerprint
+from ...stores.local.sample_index import look_at
 from ..datasets import as_dataset, check_given_name, is_listed, is_own, limit_split, load_dataset
 from ..datasets.base import Dataset, Noting, Split
 from ..encoders import as_encoder, load_encoder
@@ -30,6 +31,8 @@ class Data:
         What the files of each looked like before anything was read.
     listed_again : bool
         Whether `probe` can list the files again by stat calls alone, to see whether they have changed.
+    absent : frozenset of Path
+        Those of the files that cannot be looked at.
     source : str or None
         What the data set would be called, if somebody had not given it a name.
     """
@@ -38,6 +41,7 @@ class Data:
     parts: list[Split]
     states: list[bytes]
     listed_again: bool
+    absent: frozenset[Path]
     source: str | None = None
 
 
@@ -70,14 +74,15 @@ def open_data(dataset: str | Dataset, asked: DatasetOptions, reporter: Reporter)
         reporter.note(note)
     for part in parts:
         _check_labels(part, data.name)
-    states = [fingerprint(part.sources) for part in parts]
+    looks = [look_at(part.sources) for part in parts]
+    states, absent = [look.fingerprint for look in looks], frozenset[Path]().union(*(look.absent for look in looks))
     if (limit := asked.limit) is not None:
         parts = [limit_split(part, limit, asked.limit_seed) for part in parts]
     name = dataset if isinstance(dataset, str) and is_own(dataset) else data.name
     listed_again = is_listed(data.name) and asked.layout is None and not asked.ignore and not asked.unlabelled
     if asked.as_name is None or asked.as_name == name:
-        return Data(name, parts, states, listed_again)
-    return Data(asked.as_name, parts, states, listed_again, source=name)
+        return Data(name, parts, states, listed_again, absent)
+    return Data(asked.as_name, parts, states, listed_again, absent, source=name)
 
 
 def _check_labels(part: Split, dataset: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Container, Mapping, Sequence
 
 from pydantic import JsonValue
@@ -21,7 +22,8 @@ def reused_rows(index: RowIndex, ids: Sequence[bytes], own: Container[str]) -> l
         Ids of the units that were encoded for it just now.
     """
     found: list[JsonValue] = []
-    by_maker: dict[str, dict[str, JsonValue]] = {}
+    makers: dict[str, dict[str, JsonValue]] = {}
+    rows: Counter[str] = Counter()
     for source in index.sources(list(dict.fromkeys(ids))):
         if source.id in own:
             continue
@@ -29,9 +31,10 @@ def reused_rows(index: RowIndex, ids: Sequence[bytes], own: Container[str]) -> l
             found.append({"rows": source.rows, "set": source.id, **source.made_by})
             continue
         # Units of a run that was stopped, or of somebody who is at work: one entry for all of the same versions.
-        entry = by_maker.setdefault(repr(sorted(source.made_by.items())), {"rows": 0, **source.made_by})
-        entry["rows"] = int(str(entry["rows"])) + source.rows
-    return [*found, *by_maker.values()]
+        maker = repr(sorted(source.made_by.items()))
+        makers[maker] = source.made_by
+        rows[maker] += source.rows
+    return [*found, *({"rows": rows[maker], **made_by} for maker, made_by in makers.items())]
 
 
 def made_with(reused: Sequence[JsonValue], here: Mapping[str, JsonValue]) -> str:

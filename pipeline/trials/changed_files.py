@@ -7,8 +7,8 @@ from pathlib import Path
 from ...errors import CryoprobeError, NotFound
 from ...stores.feature_set import FeatureSet
 from ...stores.format.names import NamedSet
-from ...stores.local.sample_index import SampleIndex, fingerprint
-from .contents import sources_of
+from ...stores.local.sample_index import fingerprint
+from .contents import recorded_view, sources_of
 from .sets import TrialSets
 
 
@@ -25,11 +25,7 @@ def changed_since(feature_set: FeatureSet, named: NamedSet, data_root: Path | No
     By stat calls only. None where nothing has changed, and where they were not extracted on this machine.
     """
     name = named.name
-    index = SampleIndex()
-    try:
-        recorded = index.view(name.view_for(feature_set.encoder_id)) or index.view(name.view)
-    finally:
-        index.close()
+    recorded = recorded_view(name, feature_set.encoder_id)
     if recorded is None or recorded.dataset_id != feature_set.dataset_id:
         return None
     which = f"The files of {name.dataset} ({name.split})"

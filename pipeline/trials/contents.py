@@ -8,7 +8,7 @@ had before.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import suppress
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import NamedTuple
 
@@ -67,7 +67,7 @@ def content(asked: Asked, named: Sequence[NamedSet]) -> tuple[NamedSet, list[str
         return here[0], _about_seen(here, named[0])
     newest = named[0]
     name = newest.name
-    view = _view(name, newest.encoder)
+    view = recorded_view(name, newest.encoder)
     if view is not None and not is_changed(view, name, asked.query.data_root):
         raise Conflict(
             f"{name.dataset} ({name.split}) on this machine is not what the store {asked.store.url} has under that "
@@ -79,7 +79,8 @@ def content(asked: Asked, named: Sequence[NamedSet]) -> tuple[NamedSet, list[str
             found=newest.set,
         )
     meant = current(asked.store, named)
-    if len({_dataset_id(asked.store, n) for n in meant}) > 1:
+    # Sets are opened only if there are several.
+    if len({n.set for n in meant}) > 1 and len({_dataset_id(asked.store, n) for n in meant}) > 1:
         raise _several(asked, meant)
     found = meant[0]
     notes = [_encoders(meant)] if len({n.set for n in meant}) > 1 else []
@@ -116,20 +117,15 @@ def of_other_hands(store: Store, named: Mapping[str, NamedSet]) -> Iterator[str]
 
 def seen(named: Sequence[NamedSet]) -> list[NamedSet]:
     """Return those whose content this machine has extracted last under their name."""
-    index = SampleIndex()
-    views: dict[str, View | None] = {}
-    found = []
-    try:
-        for n in named:
-            key = n.name.view_for(n.encoder)
-            if key not in views:
-                views[key] = index.view(key) or index.view(n.name.view)
-            view = views[key]
-            if view is not None and set_id(n.encoder, view.dataset_id) == n.set:
-                found.append(n)
-    finally:
-        index.close()
-    return found
+    views = {key: recorded_view(*key) for key in {(n.name, n.encoder) for n in named}}
+    kept = {key: set_id(key[1], view.dataset_id) for key, view in views.items() if view is not None}
+    return [n for n in named if kept.get((n.name, n.encoder)) == n.set]
+
+
+def recorded_view(name: Name, encoder: str) -> View | None:
+    """Return what this machine recorded when it last extracted what is called so, for the encoder or else for any."""
+    with closing(SampleIndex()) as index:
+        return index.view(name.view_for(encoder)) or index.view(name.view)
 
 
 def sources_of(view: View, name: Name, data_root: Path | None) -> Sequence[Path] | None:
@@ -153,14 +149,6 @@ def is_changed(view: View, name: Name, data_root: Path | None) -> bool:
     except CryoprobeError:
         return True
     return not sources or fingerprint(sources) != view.fingerprint
-
-
-def _view(name: Name, encoder: str) -> View | None:
-    index = SampleIndex()
-    try:
-        return index.view(name.view_for(encoder)) or index.view(name.view)
-    finally:
-        index.close()
 
 
 def _about_seen(here: Sequence[NamedSet], newest: NamedSet) -> list[str]:

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from functools import cache, partial
 from types import FrameType
 
-from ..stopping import terminate
+from ..stopping import taking, terminate
 from .key import TrialKey
 from .plan import TrialPlan
 from .rows import TrialRows
@@ -57,9 +57,6 @@ def noticing_interrupts() -> Iterator[Callable[[], None]]:
     everything, they get lost, and hours of trials would go on.
     """
     usual = {signal.SIGINT: signal.default_int_handler, signal.SIGTERM: terminate}
-    # Only the main thread may set a handler, and a handler of the caller's own is left alone.
-    is_main = threading.current_thread() is threading.main_thread()
-    taken = {number: how for number, how in usual.items() if is_main and signal.getsignal(number) is how}
     met: list[tuple[int, FrameType | None]] = []
 
     def handler(number: int, frame: FrameType | None) -> None:
@@ -70,13 +67,8 @@ def noticing_interrupts() -> Iterator[Callable[[], None]]:
         for number, frame in met:
             usual[signal.Signals(number)](number, frame)
 
-    for number in taken:
-        signal.signal(number, handler)
-    try:
+    with taking({number: [how] for number, how in usual.items()}, handler):
         yield check
-    finally:
-        for number, before in taken.items():
-            signal.signal(number, before)
 
 
 def _run_all(

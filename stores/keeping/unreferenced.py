@@ -53,8 +53,7 @@ class Unreferenced:
         ``attempt``: data that no seal names. ``unit``: a sealed unit whose rows are all in sets, or went with a removed
         one, or of which nothing but the seal is left. ``claim`` of a dead writer. ``temporary file``. ``quarantine``: a
         damaged object that `repair` set aside. ``name`` of a removed set, or of its samples. ``predictions`` that no
-        trial names. ``record``: of a removal or a gc run that is
-        over.
+        trial names. ``record``: of a removal or a gc run that is over.
     place : str
         Its folder, or its key.
     objects : tuple of ObjectDetails

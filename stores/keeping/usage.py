@@ -10,7 +10,7 @@ from pathlib import Path
 from ...errors import CryoprobeError
 from ...parallel import each
 from ..backends.backend import Backend, ObjectDetails
-from ..format.names import Name, NamedSet
+from ..format.names import Name, NamedSet, matching
 from ..format.predictions import PREDICTIONS
 from ..format.unit_seal import read_unit_seal
 from ..keys import id_in, unit_folder
@@ -103,15 +103,14 @@ def du(
     sealed, sets = _sealed_folders(backend), opened.sealed_folders()
     by_folder, abandoned, rest = _sorted_out(backend.inspect(), {*sealed, *sets})
 
-    named: dict[str, NamedSet] = {}
-    for n in reversed(opened.names()):
-        named[n.set] = n
+    names = opened.names()
+    named = {n.set: n for n in reversed(names)}
     owners: dict[tuple[int, int], int] = {}  # in how many objects of sets and units the bytes of a file are
     for o in (o for members in by_folder.values() for o in members if o.file is not None):
         assert o.file is not None
         owners[o.file] = owners.get(o.file, 0) + 1
     patterns = {"model": model, "dataset": dataset, "split": split, "tap": tap}
-    fitting = {n.set for n in opened.ls(**patterns)}
+    fitting = {n.set for n in matching(names, NamedSet.field, patterns)}
     chosen = []
     for folder, set_ in sets.items():
         if set_ in fitting or not any(p is not None for p in patterns.values()):

@@ -82,16 +82,29 @@ def stamp(path: Path, mounts: Mounts | None = None) -> Stamp:
     return Stamp(s.st_size, s.st_mtime_ns, (mounts or Mounts()).change_time(path, s), s.st_ino)
 
 
+class Look(NamedTuple):
+    """What one look at many files told: their `fingerprint`, and those that cannot be looked at."""
+
+    fingerprint: bytes
+    absent: frozenset[Path]
+
+
 def fingerprint(paths: Iterable[Path]) -> bytes:
     """Hash the stamps of many files, 32 bytes: what tells, by stat calls only, that one was changed, added or lost."""
-    h, mounts = hashlib.sha256(), Mounts()
+    return look_at(paths).fingerprint
+
+
+def look_at(paths: Iterable[Path]) -> Look:
+    """Stat many files, once each."""
+    h, mounts, absent = hashlib.sha256(), Mounts(), []
     for path in sorted(paths, key=os.fsencode):
         try:
             state = repr(tuple(stamp(path, mounts)))
         except OSError:
             state = "absent"
+            absent.append(path)
         h.update(os.fsencode(path) + b"\0" + state.encode() + b"\n")
-    return h.digest()
+    return Look(h.digest(), frozenset(absent))
 
 
 class SampleIndex:
