@@ -16,7 +16,8 @@ from ...errors import BadInput, NotFound
 from ..options import PixelOptions
 from ..specs import Tap
 from .checkpoint import read_checkpoint
-from .frozen import FrozenEncoder, building, choose_device
+from .compute import Compute
+from .frozen import FrozenEncoder, building
 from .timm_encoder import freeze
 from .weights import check_values
 
@@ -24,7 +25,7 @@ NAME = "quickstart:efficientnet_lite0"
 ARCHITECTURE = "tf_efficientnet_lite0"
 
 
-def load(*, taps: Sequence[Tap], pixels: PixelOptions, device: str) -> FrozenEncoder:
+def load(*, taps: Sequence[Tap], pixels: PixelOptions, compute: Compute) -> FrozenEncoder:
     """Load the quickstart encoder.
 
     Raises
@@ -36,7 +37,6 @@ def load(*, taps: Sequence[Tap], pixels: PixelOptions, device: str) -> FrozenEnc
     """
     import timm
 
-    target = choose_device(device)
     path = _weights_file()
     state = read_checkpoint(path).tensors
     check_values(state, str(path))
@@ -53,7 +53,7 @@ def load(*, taps: Sequence[Tap], pixels: PixelOptions, device: str) -> FrozenEnc
         )
     model.load_state_dict(dict(zip(own, state.values(), strict=True)))
     model.reset_classifier(0)
-    return freeze(model, name=NAME, architecture=ARCHITECTURE, taps=taps, pixels=pixels, target=target)
+    return freeze(model, name=NAME, architecture=ARCHITECTURE, taps=taps, pixels=pixels, compute=compute)
 
 
 def _weights_file() -> Path:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import warnings
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from typing import Any, Protocol
 
 import torch
@@ -17,6 +17,7 @@ from PIL import Image
 
 from ...errors import BadInput
 from ..specs import EncoderSpec, StoredDtype, Tap
+from .compute import Compute
 
 Transform = Callable[[Image.Image], torch.Tensor]
 
@@ -53,7 +54,8 @@ class FrozenEncoder:
         The library's own evaluation transform, image to float32 [3, h, w].
     identity : EncoderSpec
         At one of the taps; those at the others differ in it alone.
-    device : str
+    compute : Compute
+        Where and in which arithmetic it computes; the precision becomes part of the identity.
     seed : int, optional
         Seed of the random weights, where they are.
     checkpoint_sha256 : str, optional
@@ -69,7 +71,7 @@ class FrozenEncoder:
         taps: Sequence[Tap],
         transform: Transform,
         identity: EncoderSpec,
-        device: torch.device,
+        compute: Compute,
         seed: int | None = None,
         checkpoint_sha256: str | None = None,
         notes: Sequence[str] = (),
@@ -78,14 +80,15 @@ class FrozenEncoder:
         self.taps = tuple(taps)
         self.seed = seed
         self.checkpoint_sha256 = checkpoint_sha256
-        self.device = device
+        self.device = compute.device
+        self.compute = compute
         self._notes = tuple(notes)
         self._tower = tower
         self._transform = transform
-        self._identity = identity
+        self._identity = identity.model_copy(update={"precision": compute.precision})
         # channels_last doubles the speed of convolutional nets on a CPU and does not slow token models.
         module: Any = tower.module.eval().requires_grad_(False)
-        module.to(device=device, dtype=torch.float32, memory_format=torch.channels_last)
+        module.to(device=compute.device, dtype=compute.dtype, memory_format=torch.channels_last)
 
     @property
     def untrained(self) -> bool:
@@ -106,8 +109,8 @@ class FrozenEncoder:
 
     def encode(self, batch: torch.Tensor) -> Mapping[Tap, torch.Tensor]:
         """Encode float32 images [n, 3, h, w]; return float32 CPU tensors [n, d], one per tap, not normalised."""
-        with torch.inference_mode(), full_fp32(), torch.autocast(self.device.type, enabled=False):
-            x = batch.to(device=self.device, dtype=torch.float32, memory_format=torch.channels_last)
+        with torch.inference_mode(), self.compute.arithmetic():
+            x = batch.to(device=self.device, dtype=self.compute.dtype, memory_format=torch.channels_last)
             read = self._tower.read(x, self.taps)
             features = {tap: read[tap].to(device="cpu", dtype=torch.float32) for tap in self.taps}
         # Cloned outside of inference mode, so that callers may normalise in place.
@@ -131,48 +134,6 @@ def choose_taps(asked: Sequence[Tap], default: Tap, tower: Tower, name: str) -> 
                 f"{name} has no tap {tap}: {why}.", hint=f"Taps of this model: {have}", key=tap, expected=have
             )
     return taps
-
-
-def choose_device(device: str) -> torch.device:
-    """Resolve a device name; ``auto`` is CUDA, else Apple's MPS, else the CPU.
-
-    Raises
-    ------
-    BadInput
-        If torch does not know the device, or this machine does not have it.
-    """
-    if device == "auto":
-        if torch.cuda.is_available():
-            return torch.device("cuda")
-        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
-    try:
-        chosen = torch.device(device)
-        torch.empty(1, device=chosen).cpu()
-    except (RuntimeError, AssertionError, NotImplementedError) as error:  # torch without CUDA asserts
-        detail = str(error).strip().split("\n")[0]
-        raise BadInput(
-            f"The device {device!r} cannot be used: {detail}", hint="Use auto, cpu, cuda, cuda:1 or mps.", key=device
-        ) from error
-    return chosen
-
-
-@contextmanager
-def full_fp32() -> Iterator[None]:
-    """Do float32 arithmetic in float32: no TF32 on CUDA (torch's default for convolutions), no bfloat16 on CPUs."""
-    backends: Any = torch.backends
-    with ExitStack() as undo:
-        if hasattr(backends.cudnn, "conv"):  # torch 2.9 and later: one switch per operation
-            switches = (backends.cuda.matmul, backends.cudnn.conv, backends.mkldnn.matmul, backends.mkldnn.conv)
-            for switch in switches:
-                undo.callback(setattr, switch, "fp32_precision", switch.fp32_precision)
-                switch.fp32_precision = "ieee"
-        else:
-            cudnn = backends.cudnn
-            undo.callback(torch.set_float32_matmul_precision, torch.get_float32_matmul_precision())
-            torch.set_float32_matmul_precision("highest")
-            undo.callback(setattr, cudnn, "allow_tf32", cudnn.allow_tf32)
-            cudnn.allow_tf32 = False
-        yield
 
 
 @contextmanager

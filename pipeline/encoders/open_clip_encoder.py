@@ -16,12 +16,12 @@ from ..encoders import hub
 from ..options import PixelOptions
 from ..specs import EncoderSpec, Preprocessing, Tap
 from .checkpoint import CheckpointFile, read_checkpoint
+from .compute import Compute
 from .frozen import (
     FrozenEncoder,
     Transform,
     building,
     check_image_size,
-    choose_device,
     choose_taps,
     size_refused,
 )
@@ -47,7 +47,7 @@ def load(
     checkpoint: CheckpointFile | None,
     pixels: PixelOptions,
     seed: int | None,
-    device: str,
+    compute: Compute,
 ) -> FrozenEncoder:
     """Load an open_clip image tower; see `registry.load_encoder`, which checks the names first.
 
@@ -62,7 +62,6 @@ def load(
     """
     import open_clip
 
-    target = choose_device(device)
     image_size = pixels.side
     path, key = checkpoint or (None, None)
     recipe = recipe_of(architecture, tag, path)
@@ -96,7 +95,7 @@ def load(
             preprocessing=preprocessing.model_copy(update={"background": pixels.background}),
             tap=chosen[0],
         ),
-        device=target,
+        compute=compute,
         seed=seed,
         checkpoint_sha256=None if checkpoint is None or read is None else read.sha256,
         notes=notes,

@@ -13,8 +13,8 @@ import torch
 from ...canonical import digest
 from ...errors import BadInput
 from ..specs import EncoderSpec, Preprocessing, StoredDtype, Tap
+from .compute import choose_device, products
 from .described import describe, modules_in, qualified
-from .frozen import choose_device, full_fp32
 from .registry import FAMILIES
 from .weights import check_values
 
@@ -126,7 +126,7 @@ class Encoder:
         BadInput
             If the module fails, or returns anything else.
         """
-        with torch.inference_mode(), full_fp32(), torch.autocast(self.device.type, enabled=False):
+        with torch.inference_mode(), products("ieee"), torch.autocast(self.device.type, enabled=False):
             try:
                 found = self._module(batch.to(device=self.device, dtype=self._dtype))
             except torch.OutOfMemoryError:

@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import NoReturn, Unpack
+from typing import TYPE_CHECKING, NoReturn, Unpack
 
 from ...errors import BadInput, NotFound
 from .. import doors
@@ -24,12 +24,14 @@ from ..specs import TAPS, Tap
 from .base import Encoder
 from .checkpoint import CheckpointFile
 
+if TYPE_CHECKING:
+    from .compute import Compute
+
 FAMILIES = ("open_clip", "timm", "quickstart")
 
 DEFAULT_TAPS: dict[str, Tap] = {"open_clip": "post_projection", "timm": "pooled", "quickstart": "pooled"}
 QUICKSTART = "efficientnet_lite0"
 IMAGE_SIZES_PX = range(1, 4097)
-PRECISIONS = ("fp32",)
 
 FEW = 4
 """How many names an error message offers where none is close."""
@@ -125,7 +127,8 @@ def load_encoder(
     checkpoint_key : str, optional
         What leads to the weights in that file, such as ``model_ema`` or ``teacher.backbone``, if several fit.
     precision : str
-        Arithmetic of the forward pass; ``fp32``.
+        Arithmetic of the forward pass: ``fp32`` (IEEE), ``tf32``, ``bf16`` or ``fp16``; see `Compute`. Part of the
+        identity.
     untrained : bool
         Take random weights, drawn from `seed`; the same seed gives the same encoder id.
     seed : int
@@ -157,8 +160,6 @@ def load_encoder(
         return _own(model, make(), taps, options)
     named = _parsed(model)
     asked = _check_taps(taps)
-    if precision not in PRECISIONS:
-        raise BadInput(f"Precision {precision!r} is not supported.", hint="Only fp32 is, for now.", found=precision)
     for size in (asked_pixels.side, asked_pixels.resize):
         if size is not None and size not in IMAGE_SIZES_PX:
             raise BadInput(
@@ -181,8 +182,11 @@ def load_encoder(
             hint=f"Name the architecture alone: {bare} --untrained",
             key=model,
         )
+    from .compute import Compute
+
+    compute = Compute.on(device, precision)
     if named.family == "quickstart":
-        return _load_quickstart(named, asked, checkpoint, asked_pixels, device)
+        return _load_quickstart(named, asked, checkpoint, asked_pixels, compute)
     load = _resolve(named, need_weights=checkpoint is None and not untrained)
     return load(
         model,
@@ -192,7 +196,7 @@ def load_encoder(
         checkpoint=None if checkpoint is None else CheckpointFile(Path(checkpoint), checkpoint_key),
         pixels=asked_pixels,
         seed=seed if untrained else None,
-        device=device,
+        compute=compute,
     )
 
 
@@ -294,7 +298,7 @@ def _check_taps(taps: Sequence[str]) -> tuple[Tap, ...]:
 
 
 def _load_quickstart(
-    named: ModelName, taps: tuple[Tap, ...], checkpoint: Path | None, pixels: PixelOptions, device: str
+    named: ModelName, taps: tuple[Tap, ...], checkpoint: Path | None, pixels: PixelOptions, compute: Compute
 ) -> Encoder:
     from ..encoders import efficientnet_lite0
 
@@ -306,7 +310,7 @@ def _load_quickstart(
             hint=f"For a checkpoint, name the architecture: timm:{efficientnet_lite0.ARCHITECTURE}",
             key=named.name,
         )
-    return efficientnet_lite0.load(taps=taps, pixels=pixels, device=device)
+    return efficientnet_lite0.load(taps=taps, pixels=pixels, compute=compute)
 
 
 def _resolve(named: ModelName, *, need_weights: bool) -> Callable[..., Encoder]:

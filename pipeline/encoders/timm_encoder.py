@@ -17,12 +17,12 @@ from ..encoders import hub
 from ..options import PixelOptions
 from ..specs import EncoderSpec, Preprocessing, Tap
 from .checkpoint import CheckpointFile, read_checkpoint
+from .compute import Compute
 from .frozen import (
     FrozenEncoder,
     Transform,
     building,
     check_image_size,
-    choose_device,
     choose_taps,
     size_refused,
 )
@@ -43,7 +43,7 @@ def load(
     checkpoint: CheckpointFile | None,
     pixels: PixelOptions,
     seed: int | None,
-    device: str,
+    compute: Compute,
 ) -> FrozenEncoder:
     """Load a timm model; see `registry.load_encoder`, which checks the names first.
 
@@ -52,7 +52,6 @@ def load(
     """
     import timm
 
-    target = choose_device(device)
     full_name = f"{architecture}.{tag}" if tag else architecture
     path, key = checkpoint or (None, None)
     if path is None and seed is None:
@@ -75,7 +74,7 @@ def load(
         seed=seed,
         checkpoint_sha256=None if checkpoint is None or read is None else read.sha256,
         notes=notes,
-        target=target,
+        compute=compute,
     )
 
 
@@ -86,7 +85,7 @@ def freeze(
     architecture: str,
     taps: Sequence[Tap],
     pixels: PixelOptions,
-    target: torch.device,
+    compute: Compute,
     seed: int | None = None,
     checkpoint_sha256: str | None = None,
     notes: Sequence[str] = (),
@@ -117,7 +116,7 @@ def freeze(
             preprocessing=_preprocessing(config, pixels.background),
             tap=chosen[0],
         ),
-        device=target,
+        compute=compute,
         seed=seed,
         checkpoint_sha256=checkpoint_sha256,
         notes=notes,

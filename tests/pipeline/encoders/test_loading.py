@@ -128,7 +128,7 @@ def test_sizes_that_a_model_refuses_are_refused(model: str, size: int, message: 
     [
         ("resnet10t", {}, "does not name an encoder"),
         ("timm:resnet10t.", {}, "does not name an encoder"),
-        ("timm:resnet10t", {"precision": "bf16"}, "Only fp32"),
+        ("timm:resnet10t", {"precision": "bf15"}, "no precision"),
         ("timm:resnet10t.c3_in1k", {"untrained": True}, "timm:resnet10t --untrained"),
         ("open_clip:ViT-B-32/openai", {"untrained": True}, "open_clip:ViT-B-32 --untrained"),
         ("quickstart:efficientnet_lite0", {"untrained": True}, "timm:tf_efficientnet_lite0 --untrained"),
