@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Collection, Generator, Iterable
+from collections.abc import Callable, Collection, Generator, Iterable, Iterator
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from itertools import islice
 from typing import TypeVar
@@ -41,6 +41,28 @@ def ordered_map(
     finally:
         for future in pending:
             future.cancel()
+
+
+def prefetched(pool: Executor, items: Iterator[Item]) -> Generator[Item, None, None]:
+    """Yield `items`, which are made in `pool`, one while the one before is used.
+
+    Parameters
+    ----------
+    pool : Executor
+        Of one thread.
+    items : iterator
+    """
+
+    def following() -> list[Item]:
+        return list(islice(items, 1))
+
+    pending = pool.submit(following)
+    try:
+        while found := pending.result():
+            pending = pool.submit(following)
+            yield found[0]
+    finally:
+        pending.cancel()
 
 
 def each(

@@ -15,6 +15,7 @@ from .encoders.allocator import keep_freed_memory, release_memory
 from .encoders.base import Encoder, notes_of
 from .encoders.embedding import default_batch
 from .extraction.differences import explain_encoder
+from .extraction.encoding import BatchSize
 from .extraction.missing import check_files
 from .extraction.opening import open_data, open_encoder
 from .extraction.planner import Target
@@ -80,7 +81,7 @@ def extract(
         if not len(target.index) and (why := explain_encoder(opened, target.spec)):
             reporter.note(why)
     settings = Settings(
-        batch_size=running.batch_size or default_batch(encoder),
+        batch_size=BatchSize(running.batch_size or default_batch(encoder), reporter.note),
         workers=running.threads,
         unit_rows=running.unit_rows,
         max_bad=running.max_bad,
@@ -88,7 +89,7 @@ def extract(
         max_pixels=running.max_pixels,
     )
     called = model if isinstance(model, str) else encoder.name
-    run = ExtractionRun(called, encoder, data, targets, opened, asked, settings, reporter)
+    run = ExtractionRun(called, [encoder], data, targets, opened, asked, settings, reporter)
     samples = SampleIndex(trust=not running.rehash)
     try:
         return run.run(samples)

@@ -42,7 +42,16 @@ def is_passing(error: BaseException) -> bool:
         return False
     if isinstance(error, OSError) and error.errno is not None:
         return error.errno not in _LASTING
-    return isinstance(error, OSError | RuntimeError) and any(words in str(error) for words in _NO_MEMORY)
+    return isinstance(error, OSError | RuntimeError) and _says_no_memory(error)
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Return whether a forward pass failed for want of memory, of the machine or of its GPU."""
+    return isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and _says_no_memory(error))
+
+
+def _says_no_memory(error: BaseException) -> bool:
+    return any(words in str(error) for words in _NO_MEMORY)
 
 
 def patiently(action: Callable[[], T], what: str) -> T:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from ..specs import EncoderSpec, StoredDtype, Tap
@@ -56,6 +57,26 @@ class Encoder(Protocol):
     def encode(self, batch: torch.Tensor) -> Mapping[Tap, torch.Tensor]:
         """Encode float32 images [n, 3, h, w]; return float32 CPU tensors [n, d], one per tap, not normalised."""
         ...
+
+
+class PixelEncoder(ABC):
+    """An encoder that takes 8-bit pixels too, does not make its caller wait, and can be put on several devices.
+
+    A class, not a protocol: what wraps such an encoder and passes on what it does not know is called by the methods of
+    `Encoder`.
+    """
+
+    @abstractmethod
+    def pixels(self, image: Image.Image) -> torch.Tensor | None:
+        """Return uint8 [3, h, w], of which `encode` makes what it makes of `preprocess`; None of an image without."""
+
+    @abstractmethod
+    def start(self, batch: torch.Tensor) -> Callable[[], Mapping[Tap, torch.Tensor]]:
+        """Do what `encode` does, of uint8 pixels too; return what waits for the end and gives the result."""
+
+    @abstractmethod
+    def on(self, device: torch.device) -> Encoder:
+        """Return the same encoder on another device."""
 
 
 @runtime_checkable

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
@@ -15,7 +15,7 @@ from ..datasets.base import TooManyPixels, UndecodableImage
 from ..datasets.pixel_limit import REMEDY, at_most, most_pixels
 from ..passing import is_passing, patiently
 from ..specs import Preprocessing, StoredDtype, Tap
-from .base import Encoder
+from .base import Encoder, PixelEncoder
 
 if TYPE_CHECKING:
     import torch
@@ -73,7 +73,7 @@ class ImageLoader:
     see: Callable[[str, Image.Image, torch.Tensor], None] | None = None
 
     def load(self, decode: Callable[[bytes], Image.Image], raw: bytes, what: str = "An image") -> torch.Tensor:
-        """Decode and preprocess one image, float32 [3, h, w].
+        """Decode and preprocess one image: uint8 or float32 [3, h, w], whichever the encoder takes.
 
         Parameters
         ----------
@@ -105,7 +105,8 @@ def _preprocessed(encoder: Encoder, image: Image.Image) -> torch.Tensor:
     from PIL import Image
 
     try:
-        return encoder.preprocess(image)
+        pixels = encoder.pixels(image) if isinstance(encoder, PixelEncoder) else None
+        return encoder.preprocess(image) if pixels is None else pixels
     except CryoprobeError:
         raise
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as e:  # of a crop: not the image's fault
@@ -145,23 +146,41 @@ def check_resized(size: tuple[int, int], preprocessing: Preprocessing) -> None:
         )
 
 
+Encoded = tuple[Mask, list[Embeddings]]
+"""Which of n images have an embedding at every tap, bool [n], see `NOT_USABLE`; and those of them, for each output."""
+
+
 def encode_images(
     encoder: Encoder, images: Sequence[torch.Tensor], outputs: Sequence[tuple[Tap, StoredDtype]]
-) -> tuple[Mask, list[Embeddings]]:
+) -> Encoded:
     """Encode preprocessed images together, in one pass.
 
     Parameters
     ----------
     encoder : Encoder
-    images : sequence of Tensor, float32 [3, h, w]
+    images : sequence of Tensor [3, h, w]
+        As an `ImageLoader` gives them.
     outputs : sequence of (tap, dtype)
 
-    Returns
-    -------
-    usable : ndarray, bool [n]
-        Which images have an embedding at every tap; see `NOT_USABLE`.
-    embeddings : list of Embeddings
-        Of the usable images, for each of `outputs`.
+    Raises
+    ------
+    BadInput
+        If the images have several shapes.
+    """
+    return normalised(start_encoding(encoder, images)(), outputs)
+
+
+def start_encoding(encoder: Encoder, images: Sequence[torch.Tensor]) -> Callable[[], Mapping[Tap, torch.Tensor]]:
+    """Encode images, if possible without waiting for the device; what is returned waits, and gives the features."""
+    batch = stacked(encoder, images)
+    if isinstance(encoder, PixelEncoder) and encoder.device.type == "cuda":  # a CPU has nobody to wait for
+        return encoder.start(batch)
+    features = encoder.encode(batch)
+    return lambda: features
+
+
+def stacked(encoder: Encoder, images: Sequence[torch.Tensor]) -> torch.Tensor:
+    """Return a batch; of pixels it is uint8 [n, 3, h, w], in memory [n, h, w, 3].
 
     Raises
     ------
@@ -176,8 +195,21 @@ def encode_images(
             hint="Bring all images to one size and mode: convert to RGB, resize, crop.",
             key=encoder.name,
         )
-    encoded = encoder.encode(torch.stack(list(images)))
-    raw = [encoded[tap].numpy().astype(np.float32, copy=False) for tap, _ in outputs]  # each [n, d]
+    if all(image.dtype == torch.uint8 and image.ndim == 3 for image in images):
+        return torch.stack([image.permute(1, 2, 0) for image in images]).permute(0, 3, 1, 2)
+    return torch.stack(list(images))
+
+
+def normalised(features: Mapping[Tap, torch.Tensor], outputs: Sequence[tuple[Tap, StoredDtype]]) -> Encoded:
+    """Return features as embeddings of unit norm.
+
+    Parameters
+    ----------
+    features : mapping of str to Tensor
+        float32 [n, d] by tap.
+    outputs : sequence of (tap, dtype)
+    """
+    raw = [features[tap].numpy().astype(np.float32, copy=False) for tap, _ in outputs]  # each [n, d]
     lengths = [np.sqrt(np.einsum("nd,nd->n", x, x, dtype=np.float64)) for x in raw]
     usable = np.logical_and.reduce([np.isfinite(length) & (length > 0) for length in lengths])
     return usable, [

@@ -6,20 +6,24 @@ What differs between libraries (building the model, its transform, where its tap
 
 from __future__ import annotations
 
+import copy
 import logging
 import warnings
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any, Protocol
+from dataclasses import replace
+from typing import Any, Protocol, Self
 
 import torch
 from PIL import Image
 
 from ...errors import BadInput
 from ..specs import EncoderSpec, StoredDtype, Tap
+from .base import PixelEncoder
 from .compute import Compute
+from .transforms import ImageTransform, Transform
 
-Transform = Callable[[Image.Image], torch.Tensor]
+_cuda: Any = torch.cuda  # in part without types
 
 
 class Tower(Protocol):
@@ -41,7 +45,7 @@ class Tower(Protocol):
         ...
 
 
-class FrozenEncoder:
+class FrozenEncoder(PixelEncoder):
     """A frozen encoder in evaluation mode; see `base.Encoder` for the contract.
 
     Parameters
@@ -80,15 +84,23 @@ class FrozenEncoder:
         self.taps = tuple(taps)
         self.seed = seed
         self.checkpoint_sha256 = checkpoint_sha256
-        self.device = compute.device
         self.compute = compute
         self._notes = tuple(notes)
         self._tower = tower
         self._transform = transform
+        self._copying: Any = None
         self._identity = identity.model_copy(update={"precision": compute.precision})
+        self._place()
+
+    def _place(self) -> None:
         # channels_last doubles the speed of convolutional nets on a CPU and does not slow token models.
-        module: Any = tower.module.eval().requires_grad_(False)
-        module.to(device=compute.device, dtype=compute.dtype, memory_format=torch.channels_last)
+        module: Any = self._tower.module.eval().requires_grad_(False)
+        module.to(device=self.compute.device, dtype=self.compute.dtype, memory_format=torch.channels_last)
+
+    @property
+    def device(self) -> torch.device:
+        """Where it computes."""
+        return self.compute.device
 
     @property
     def untrained(self) -> bool:
@@ -107,14 +119,70 @@ class FrozenEncoder:
         """Turn an image as PIL opened it into a float32 tensor [3, h, w]; safe to call from several threads."""
         return self._transform(image)
 
+    def pixels(self, image: Image.Image) -> torch.Tensor | None:
+        """Return the uint8 pixels [3, h, w] that `encode` normalises; see `ImageTransform.pixels`."""
+        return self._transform.pixels(image) if isinstance(self._transform, ImageTransform) else None
+
     def encode(self, batch: torch.Tensor) -> Mapping[Tap, torch.Tensor]:
-        """Encode float32 images [n, 3, h, w]; return float32 CPU tensors [n, d], one per tap, not normalised."""
+        """Encode a batch [n, 3, h, w]; return float32 CPU tensors [n, d], one per tap, not normalised.
+
+        Parameters
+        ----------
+        batch : Tensor
+            float32 as `preprocess` gives it, or uint8 as `pixels` does.
+        """
+        return self.start(batch)()
+
+    def start(self, batch: torch.Tensor) -> Callable[[], Mapping[Tap, torch.Tensor]]:
+        """Encode without waiting for the device; what is returned waits. See `encode`."""
         with torch.inference_mode(), self.compute.arithmetic():
-            x = batch.to(device=self.device, dtype=self.compute.dtype, memory_format=torch.channels_last)
-            read = self._tower.read(x, self.taps)
-            features = {tap: read[tap].to(device="cpu", dtype=torch.float32) for tap in self.taps}
-        # Cloned outside of inference mode, so that callers may normalise in place.
-        return {tap: value.clone(memory_format=torch.contiguous_format) for tap, value in features.items()}
+            read = self._tower.read(self._input(batch), self.taps)
+            features = {tap: read[tap].to(dtype=torch.float32) for tap in self.taps}
+            if self.device.type != "cuda":
+                # Cloned outside of inference mode, so that callers may normalise in place.
+                return lambda: {tap: _cloned(value.cpu()) for tap, value in features.items()}
+            host = {
+                tap: torch.empty(value.shape, dtype=value.dtype, pin_memory=True).copy_(value, non_blocking=True)
+                for tap, value in features.items()
+            }
+            done = _cuda.Event()
+            done.record(_cuda.current_stream(self.device))
+
+        def wait() -> Mapping[Tap, torch.Tensor]:
+            done.synchronize()
+            return {tap: _cloned(value) for tap, value in host.items()}
+
+        return wait
+
+    def on(self, device: torch.device) -> Self:
+        """Return the same encoder on another device, with weights of its own."""
+        other = copy.copy(self)
+        other.compute = replace(self.compute, device=device)
+        other._tower = copy.deepcopy(self._tower)
+        other._copying = None
+        other._place()
+        return other
+
+    def _input(self, batch: torch.Tensor) -> torch.Tensor:
+        """Bring a batch to the device, and pixels to what the transform makes of them."""
+        cuda = self.device.type == "cuda"
+        if cuda and batch.device.type == "cpu":
+            # The copy has a stream of its own: it runs while the device still computes the batch before.
+            stream = self._copying = self._copying or _cuda.Stream(self.device)
+            with _cuda.stream(stream):
+                moved = batch.pin_memory().to(self.device, non_blocking=True)
+            now = _cuda.current_stream(self.device)
+            now.wait_stream(stream)
+            moved.record_stream(now)
+        else:
+            moved = batch.to(self.device)
+        if moved.dtype == torch.uint8 and isinstance(self._transform, ImageTransform) and self._transform.normalise:
+            moved = self._transform.normalise(moved)
+        return moved.to(dtype=self.compute.dtype, memory_format=torch.channels_last)
+
+
+def _cloned(value: torch.Tensor) -> torch.Tensor:
+    return value.clone(memory_format=torch.contiguous_format)
 
 
 def choose_taps(asked: Sequence[Tap], default: Tap, tower: Tower, name: str) -> tuple[Tap, ...]:

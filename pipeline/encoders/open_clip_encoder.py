@@ -19,7 +19,6 @@ from .checkpoint import CheckpointFile, read_checkpoint
 from .compute import Compute
 from .frozen import (
     FrozenEncoder,
-    Transform,
     building,
     check_image_size,
     choose_taps,
@@ -29,6 +28,7 @@ from .open_clip_recipes import recipe_of
 from .open_clip_towers import tower_of
 from .parts import Model, Part, load_part, resampled_between, resampling_note
 from .resizing import crop_fraction, cropped, on_background
+from .transforms import ImageTransform, Transform
 from .weights import weights_digest
 
 TORCHSCRIPT_EXTRAS = ("input_resolution", "context_length", "vocab_size")
@@ -87,7 +87,7 @@ def load(
         name=name,
         tower=tower,
         taps=chosen,
-        transform=on_background(transform, pixels.background),
+        transform=ImageTransform(transform, on_background(pixels.background)),
         identity=EncoderSpec(
             family="open_clip",
             architecture=recipe.architecture,

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import TYPE_CHECKING
 
 from ...errors import BadInput
@@ -16,7 +17,6 @@ from ..options import PixelArguments, PixelOptions
 from ..specs import Preprocessing
 
 if TYPE_CHECKING:
-    import torch
     from PIL import Image
 
 
@@ -71,11 +71,9 @@ def cropped(pixels: PixelOptions, own: tuple[int, ...], name: str) -> tuple[int,
     return pixels.resize, crop
 
 
-def on_background(
-    transform: Callable[[Image.Image], torch.Tensor], colour: str | None
-) -> Callable[[Image.Image], torch.Tensor]:
-    """Return a transform that lays transparent images on a colour first; the same one if there is none."""
-    return transform if colour is None else lambda image: transform(laid_on(image, colour))
+def on_background(colour: str | None) -> tuple[Callable[[Image.Image], Image.Image], ...]:
+    """Return the steps that lay transparent images on a colour: one, or none if there is no colour."""
+    return () if colour is None else (partial(laid_on, colour=colour),)
 
 
 def pixels_of(name: Name) -> PixelArguments:

@@ -20,7 +20,6 @@ from .checkpoint import CheckpointFile, read_checkpoint
 from .compute import Compute
 from .frozen import (
     FrozenEncoder,
-    Transform,
     building,
     check_image_size,
     choose_taps,
@@ -29,6 +28,7 @@ from .frozen import (
 from .parts import Model, load_part
 from .resizing import crop_fraction, cropped, on_background
 from .tokens import TokenReader
+from .transforms import ImageTransform
 from .weights import weights_digest
 
 _ASKING = threading.Lock()
@@ -108,7 +108,10 @@ def freeze(
         name=name,
         tower=tower,
         taps=chosen,
-        transform=on_background(_rgb_first(data.create_transform(**config, is_training=False)), pixels.background),
+        # As timm's own data set reader does, images become RGB before any resizing.
+        transform=ImageTransform(
+            data.create_transform(**config, is_training=False), (*on_background(pixels.background), _to_rgb)
+        ),
         identity=EncoderSpec(
             family="timm",
             architecture=architecture,
@@ -164,11 +167,8 @@ class TimmTower:
         return out
 
 
-def _rgb_first(transform: Transform) -> Transform:
-    def apply(image: Image.Image) -> torch.Tensor:
-        return transform(image.convert("RGB"))  # as timm's own data set reader does, before any resizing
-
-    return apply
+def _to_rgb(image: Image.Image) -> Image.Image:
+    return image.convert("RGB")
 
 
 @dataclass(frozen=True)

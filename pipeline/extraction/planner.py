@@ -7,6 +7,7 @@ what this process is about to seal, is put off to the next pass. There is no mor
 from __future__ import annotations
 
 import random
+import threading
 import time
 from collections import deque
 from collections.abc import Container, Iterator, Sequence
@@ -49,6 +50,8 @@ class Plan:
         For each target, the claim on those of them that it lacks.
     ends_unit : bool
         Whether what is encoded by then is to be sealed: the next row is the first of another unit, or there is none.
+    unreadable : dict of int to str
+        Rows of the block that could not be read, and why.
     claimed, look_at : float
         When it was claimed, and when to look next whether it still is, by `time.monotonic`.
     lost : set of bytes
@@ -59,6 +62,7 @@ class Plan:
     raw: dict[int, bytes]
     claims: list[SampleClaim | None]
     ends_unit: bool
+    unreadable: dict[int, str]
     claimed: float = field(default_factory=time.monotonic)
     look_at: float = 0.0
     lost: set[bytes] = field(default_factory=set)
@@ -97,6 +101,8 @@ class Sampled:
 class Planner:
     """Plans the encoding of a split, block by block.
 
+    `plans` may run in a thread of its own; `release` in a third.
+
     Parameters
     ----------
     rows : int
@@ -115,8 +121,6 @@ class Planner:
     ----------
     ids : list of bytes or None
         Sample ids by row; None for a sample that is not identified, or that could not be read.
-    unreadable : dict of int to str
-        Why, by row.
     reused : int
         Rows that turned out to be in the store, so far.
     found : Sampled
@@ -135,7 +139,6 @@ class Planner:
         hopeless: Container[bytes],
     ) -> None:
         self.ids: list[bytes | None] = [None] * rows
-        self.unreadable: dict[int, str] = {}
         self.reused = 0
         self.found = Sampled()
         self._unit_rows = unit_rows
@@ -147,6 +150,7 @@ class Planner:
         self._claims = claims
         self._hopeless = hopeless
         self._underway: set[bytes] = set()
+        self._lock = threading.Lock()  # of what is under way and what is put off
         self._block_rows = min(_FEWEST_ROWS, unit_rows)
         self._pending: Sequence[int] = range(rows)
         self._put_off: list[int] = []
@@ -191,12 +195,14 @@ class Planner:
             for claim in plan.claims:
                 if claim is not None:
                     plan.lost |= claim.ids - {*self._claims.still_mine(claim, claim.ids)}
-        self._put_off.extend(plan.rows[i] for i in ids if i in plan.lost)
+        with self._lock:
+            self._put_off.extend(plan.rows[i] for i in ids if i in plan.lost)
         return {i for i in ids if i not in plan.lost}
 
     def release(self, plan: Plan) -> None:
         """Give a plan's claims back, when all that was encoded of it is sealed."""
-        self._underway.difference_update(plan.rows)
+        with self._lock:
+            self._underway.difference_update(plan.rows)
         for claim in plan.claims:
             if claim is not None:
                 self._claims.release_samples(claim)
@@ -235,7 +241,6 @@ class Planner:
     def _plan(self, found: Identified, ends_unit: bool) -> Plan:
         for row, sample_id in zip(found.rows, found.ids, strict=True):
             self.ids[row] = sample_id
-        self.unreadable.update(found.errors)
         first: dict[bytes, int] = {}
         for row, sample_id in zip(found.rows, found.ids, strict=True):
             if sample_id is not None:
@@ -248,17 +253,20 @@ class Planner:
             i for claim, ids in zip(claims, missing, strict=True) for i in ids if claim is None or i not in claim.ids
         }
         mine = {i: row for i, row in first.items() if i in wanted and i not in others}
+        put_off = []
         for row, sample_id in zip(found.rows, found.ids, strict=True):
             if sample_id is None or sample_id in self._hopeless or mine.get(sample_id) == row:
                 continue
             if sample_id in wanted:
-                self._put_off.append(row)
+                put_off.append(row)
             else:
                 self.reused += 1
                 self.found.add(row)
-        self._underway.update(mine)
+        with self._lock:
+            self._put_off.extend(put_off)
+            self._underway.update(mine)
         raw = {row: found.raw[row] for row in mine.values() if row in found.raw}
-        return Plan(mine, raw, claims, ends_unit)
+        return Plan(mine, raw, claims, ends_unit, found.errors)
 
     def _claim(self, ids: Sequence[bytes]) -> list[SampleClaim | None]:
         """Claim for each target those of `ids` that it lacks, as far as nobody else is at them."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 
@@ -60,7 +60,8 @@ class ExtractionRun:
     ----------
     model : str
         Name of the encoder, by which the sets are found again.
-    encoder : Encoder
+    encoders : sequence of Encoder
+        The same on each device.
     data : Data
     targets : list of Target
         One for each tap.
@@ -71,13 +72,18 @@ class ExtractionRun:
     """
 
     model: str
-    encoder: Encoder
+    encoders: Sequence[Encoder]
     data: Data
     targets: list[Target]
     store: Store
     asked: ExtractionOptions
     settings: Settings
     reporter: Reporter
+
+    @property
+    def encoder(self) -> Encoder:
+        """One of them: what is asked of them all."""
+        return self.encoders[0]
 
     def run(self, samples: SampleIndex) -> list[ExtractedSet]:
         """Extract every split; return its sets, in the order of the taps."""
@@ -110,7 +116,7 @@ class ExtractionRun:
         try:
             run = SplitRun(
                 split,
-                self.encoder,
+                self.encoders,
                 self.targets,
                 store=self.store,
                 samples=samples,
@@ -213,7 +219,7 @@ class ExtractionRun:
                 _PACKAGES,
                 name=name.model_dump(mode="json"),
                 **({} if self.data.source is None else {"source": self.data.source}),
-                batch_size=self.settings.batch_size,
+                batch_size=self.settings.batch_size.images,
                 workers=self.settings.workers,
                 device=str(self.encoder.device),
                 **({"weights": notes} if (notes := notes_of(self.encoder)) else {}),

@@ -1,19 +1,23 @@
-"""What is encoded and not sealed yet."""
+"""What is encoded and not sealed yet; a thread of its own writes, so that no encoder waits for the store."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 
 import numpy as np
 from pydantic import JsonValue
 
 from ...stores.store import Rows, Store
 from .planner import Target
+from .profile import Profile
 
 
 class Unsealed:
-    """Encoded rows that wait for their unit to be full.
+    """Encoded rows that wait for their unit to be full, or for the store.
+
+    At most one unit a target is being written while the next one grows.
 
     Parameters
     ----------
@@ -23,17 +27,26 @@ class Unsealed:
         With which versions and on which device, recorded with each unit.
     units : set of str
         To which the ids of the units are added that are sealed.
+    profile : Profile
     """
 
     def __init__(
-        self, store: Store, targets: Sequence[Target], made_by: Mapping[str, JsonValue], units: set[str]
+        self,
+        store: Store,
+        targets: Sequence[Target],
+        made_by: Mapping[str, JsonValue],
+        units: set[str],
+        profile: Profile,
     ) -> None:
         self._units = units
         self._store = store
         self._targets = targets
         self._made_by = made_by
+        self._profile = profile
         self._parts: list[list[Rows]] = [[] for _ in targets]
         self._since = 0.0
+        self._writer = ThreadPoolExecutor(1, thread_name_prefix="cryoprobe-seal")
+        self._writing: Future[None] | None = None
 
     @property
     def age(self) -> float:
@@ -48,14 +61,34 @@ class Unsealed:
             if len(more):
                 parts.append(more)
 
-    def seal(self) -> None:
-        """Write and seal one unit per target."""
-        for target, parts in zip(self._targets, self._parts, strict=True):
-            if parts:
-                seal = self._store.write_unit(target.encoder_id, _joined(parts), self._made_by)
-                self._units.add(seal.unit)
-                parts.clear()  # before the index, which may find that the unit was removed
-                target.index.add(seal)
+    def seal(self, then: Callable[[], None]) -> None:
+        """Let one unit per target be written and sealed, and after that call `then`.
+
+        Waits for the unit before, and raises what that raised.
+        """
+        self.wait()
+        parts, self._parts = self._parts, [[] for _ in self._targets]
+        self._writing = self._writer.submit(self._write, parts, then)
+
+    def wait(self) -> None:
+        """Wait until what is being written is sealed; raise what that raises."""
+        if self._writing is not None:
+            with self._profile.waiting("seal"):
+                self._writing.result()
+            self._writing = None
+
+    def close(self) -> None:
+        """End the thread."""
+        self._writer.shutdown(wait=False)
+
+    def _write(self, parts: Sequence[Sequence[Rows]], then: Callable[[], None]) -> None:
+        with self._profile.measured("seal", max(sum(map(len, p)) for p in parts)):
+            for target, rows in zip(self._targets, parts, strict=True):
+                if rows:
+                    seal = self._store.write_unit(target.encoder_id, _joined(rows), self._made_by)
+                    self._units.add(seal.unit)
+                    target.index.add(seal)
+        then()
 
 
 def _joined(parts: Sequence[Rows]) -> Rows:

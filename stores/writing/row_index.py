@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Container, Iterator, Sequence
 from typing import Any, NamedTuple, TypeVar
 
@@ -53,7 +54,8 @@ class RowIndex:
 
     What came from elsewhere and is not trusted is left out: its rows do not stand in for one's own.
 
-    Memory is 24 bytes a row, plus a few chunks while rows are gathered.
+    Memory is 24 bytes a row, plus a few chunks while rows are gathered. While one thread asks what is missing, another
+    may add.
 
     Parameters
     ----------
@@ -85,6 +87,7 @@ class RowIndex:
         self.unused: dict[Origin, int] = {}
         self._has_forgotten = False
         self._table = RowTable()
+        self._lock = threading.RLock()
         self._reader = RowReader(backend, encoder_id)
         self.refresh()
 
@@ -93,6 +96,10 @@ class RowIndex:
 
     def refresh(self) -> None:
         """Take in what others have sealed since the last look."""
+        with self._lock:
+            self._refresh()
+
+    def _refresh(self) -> None:
         listed = [info.key for info in self._backend.list(f"manifests/{self.encoder_id}/")]
         listed = [key for key in listed if self._only is None or key in self._only]
         sets = [found for key in self._unknown(listed) if (found := self._read_set(key)) is not None]
@@ -135,7 +142,8 @@ class RowIndex:
             if self._is_gone(seal):
                 raise self._rows_removed() from None
             raise
-        self._add(seal, samples)
+        with self._lock:
+            self._add(seal, samples)
 
     def forget_if_gone(self, source: UnitSeal | SetChunk | FeatureSet) -> bool:
         """Forget the rows of a unit or set if it is no longer sealed; return whether that is so."""
@@ -231,7 +239,8 @@ class RowIndex:
 
         Positions hold until the next `add` or `refresh`.
         """
-        return self._table.find(ids)
+        with self._lock:
+            return self._table.find(ids)
 
     def missing(self, ids: Sequence[bytes]) -> list[bytes]:
         """Return those of `ids` that have no row, in order."""

@@ -22,6 +22,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import threading
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -51,7 +52,7 @@ class SampleClaim:
 
 
 class SampleClaims(Claims):
-    """The claims of one extractor on samples of one store; see `Claims`."""
+    """The claims of one extractor on samples of one store; see `Claims`. Two threads may share it."""
 
     def __init__(
         self,
@@ -62,12 +63,17 @@ class SampleClaims(Claims):
         super().__init__(backend, heartbeat_seconds, silence_seconds)
         self._covered: dict[str, frozenset[bytes]] = {}  # somebody else's claim -> the prefixes that it covers
         self._number = 0
+        self._looking = threading.RLock()
 
     def take_samples(self, encoder_id: str, ids: Sequence[bytes]) -> SampleClaim | None:
         """Claim those of `ids` that nobody else is encoding; None if there are none.
 
         The claims of the dead are removed.
         """
+        with self._looking:
+            return self._take_samples(encoder_id, ids)
+
+    def _take_samples(self, encoder_id: str, ids: Sequence[bytes]) -> SampleClaim | None:
         self.touch()
         others = self._others(self._listed(encoder_id))
         over = [k for k in self._covered if k.startswith(f"claims/{encoder_id}/") and k not in others]
@@ -107,14 +113,15 @@ class SampleClaims(Claims):
 
         None of them if the claim itself is gone: somebody took its owner for dead, and encodes its images.
         """
-        listed = self._listed(claim.encoder_id)
-        if claim.key not in listed:
-            return []
-        before = [key for key in self._others(listed) if key < claim.key]
-        for key in before:
-            if key not in self._covered:
-                self._covered[key] = _prefixes(self._read(key)[0])
-        return self._uncovered((i for i in ids if i in claim.ids), before)
+        with self._looking:
+            listed = self._listed(claim.encoder_id)
+            if claim.key not in listed:
+                return []
+            before = [key for key in self._others(listed) if key < claim.key]
+            for key in before:
+                if key not in self._covered:
+                    self._covered[key] = _prefixes(self._read(key)[0])
+            return self._uncovered((i for i in ids if i in claim.ids), before)
 
     def release_samples(self, claim: SampleClaim) -> None:
         """Give a claim back, when its images are sealed or will not be encoded."""

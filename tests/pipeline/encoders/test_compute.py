@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+
 from cryoprobe.errors import BadInput
 from cryoprobe.pipeline.encoders import load_encoder
 from cryoprobe.pipeline.encoders.base import Encoder

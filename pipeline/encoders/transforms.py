@@ -1,0 +1,99 @@
+"""A library's evaluation transform in two halves: up to 8-bit pixels, and the arithmetic on them.
+
+What most transforms end with, `ToTensor` and `Normalize`, is the same for every pixel. Left to the device, it is done
+for a whole batch, and a quarter of the bytes is moved. The numbers are those of the transform, to the last bit on a
+CPU: the same operations in the same order.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+
+Transform = Callable[[Image.Image], torch.Tensor]
+_Step = Callable[[Any], Any]
+
+
+class ImageTransform:
+    """An evaluation transform, image to float32 [3, h, w].
+
+    Parameters
+    ----------
+    library : callable
+        The library's own.
+    first : sequence of callable
+        Image to image: what is done before it.
+
+    Attributes
+    ----------
+    normalise : Normalise or None
+        What turns `pixels` into what the transform gives; None of a transform that does not end so.
+    """
+
+    def __init__(self, library: Transform, first: Sequence[Callable[[Image.Image], Image.Image]] = ()) -> None:
+        self._library = library
+        self._first = tuple(first)
+        self._steps, self.normalise = _halves(library)
+
+    def __call__(self, image: Image.Image) -> torch.Tensor:
+        """Turn an image into what the encoder takes."""
+        for step in self._first:
+            image = step(image)
+        return self._library(image)
+
+    def pixels(self, image: Image.Image) -> torch.Tensor | None:
+        """Return uint8 [3, h, w], of which `normalise` makes what the transform gives; None if it is no such transform.
+
+        In memory they are [h, w, 3], as the image has them.
+        """
+        if self.normalise is None:
+            return None
+        for step in (*self._first, *self._steps):
+            image = step(image)
+        if image.mode != "RGB":
+            raise ValueError(f"the transform gives an image of mode {image.mode}, not RGB")
+        return torch.from_numpy(np.array(image)).permute(2, 0, 1)
+
+
+class Normalise:
+    """What `ToTensor` and `Normalize` do, on a batch.
+
+    Parameters
+    ----------
+    mean, std : sequence of float
+        Per channel, on the 0–1 scale.
+
+    Examples
+    --------
+    >>> black = torch.zeros(1, 3, 2, 2, dtype=torch.uint8)
+    >>> Normalise((0.5, 0.5, 0.5), (0.25, 0.25, 0.5))(black)[0, :, 0, 0]
+    tensor([-2., -2., -1.])
+    """
+
+    def __init__(self, mean: Sequence[float], std: Sequence[float]) -> None:
+        mean_std = tuple(torch.tensor(list(map(float, values))).view(1, -1, 1, 1) for values in (mean, std))
+        self._on = {torch.device("cpu"): mean_std}
+
+    def __call__(self, pixels: torch.Tensor) -> torch.Tensor:
+        """Return float32 [n, 3, h, w] of uint8 pixels, on their device."""
+        if pixels.device not in self._on:
+            self._on[pixels.device] = tuple(v.to(pixels.device) for v in self._on[torch.device("cpu")])
+        mean, std = self._on[pixels.device]
+        return pixels.to(torch.float32).div_(255).sub_(mean).div_(std)
+
+
+def _halves(library: Transform) -> tuple[tuple[_Step, ...], Normalise | None]:
+    """Return the steps on images of a torchvision composition, and what follows; nothing of any other transform."""
+    import open_clip
+    from timm.data.transforms import MaybeToTensor
+    from torchvision import transforms
+
+    steps: list[Any] = list(getattr(library, "transforms", ()))
+    to_tensor = (transforms.ToTensor, MaybeToTensor, open_clip.transform.MaybeToTensor)
+    if len(steps) < 2 or type(steps[-2]) not in to_tensor or type(steps[-1]) is not transforms.Normalize:
+        return (), None
+    return tuple(steps[:-2]), Normalise(steps[-1].mean, steps[-1].std)

@@ -1,0 +1,88 @@
+"""Where the time of an extraction goes: what each stage takes, and for which of them the others wait."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+WAITS = {"plan": "planning", "decode": "decoding", "encode": "the encoder", "seal": "the store"}
+"""For what the thread that joins the stages can wait."""
+
+_ADVICE = {
+    "plan": "Reading and hashing files, or a store that answers slowly, is what holds it up: a faster disk or network.",
+    "decode": "Decoding is what holds it up: more --workers, or --fast-decode (another key).",
+    "encode": "The encoder is what holds it up: another --precision (another key), --batch-size auto, or more devices; "
+    "`extract --suggest` measures them.",
+    "seal": "Writing is what holds it up: a faster store, or larger --unit-rows.",
+}
+
+
+@dataclass
+class _Stage:
+    seconds: float = 0.0
+    items: int = 0
+
+
+@dataclass
+class Profile:
+    """Seconds that threads spent in stages, and that the joining thread waited for them.
+
+    Attributes
+    ----------
+    wall : float
+        Seconds since it was made.
+    """
+
+    _began: float = field(default_factory=time.monotonic)
+    _stages: dict[str, _Stage] = field(default_factory=dict)
+    _waits: dict[str, float] = field(default_factory=dict)
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    @contextmanager
+    def measured(self, stage: str, items: int = 1) -> Iterator[None]:
+        """Count what is done here as work of a stage."""
+        began = time.perf_counter()
+        try:
+            yield
+        finally:
+            seconds = time.perf_counter() - began
+            with self._lock:
+                entry = self._stages.setdefault(stage, _Stage())
+                entry.seconds += seconds
+                entry.items += items
+
+    @contextmanager
+    def waiting(self, stage: str) -> Iterator[None]:
+        """Count what is done here as waiting for a stage."""
+        began = time.perf_counter()
+        try:
+            yield
+        finally:
+            self._waits[stage] = self._waits.get(stage, 0.0) + time.perf_counter() - began
+
+    @property
+    def wall(self) -> float:
+        """Seconds since it was made."""
+        return time.monotonic() - self._began
+
+    @property
+    def bottleneck(self) -> str | None:
+        """The stage that was waited for longest; None if nothing was."""
+        return max(self._waits, key=self._waits.__getitem__, default=None)
+
+    def rows(self) -> list[tuple[str, int, float, float, float]]:
+        """Return of each stage: name, items, thread seconds, milliseconds an item, the share it was waited for."""
+        wall, names = self.wall, list(dict.fromkeys([*self._stages, *self._waits]))
+        found = []
+        for name in names:
+            stage = self._stages.get(name, _Stage())
+            each = 1000 * stage.seconds / stage.items if stage.items else 0.0
+            found.append((name, stage.items, stage.seconds, each, self._waits.get(name, 0.0) / wall))
+        return found
+
+    def advice(self) -> str:
+        """Return what holds the run up, and the option to change."""
+        return _ADVICE.get(self.bottleneck or "", "Nothing was encoded.")
