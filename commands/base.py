@@ -135,6 +135,7 @@ Background = Annotated[
     str | None,
     typer.Option(help="white, black or '#rrggbb': lay transparent images on it. By default transparency is dropped."),
 ]
+BatchSize = Annotated[str | None, typer.Option(help="Images in one forward pass, or auto: measure which is fastest.")]
 MaxPixels = Annotated[
     int | None, typer.Option(help="Refuse images of more pixels, as they are or resized; 178,956,970 by default.")
 ]

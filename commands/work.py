@@ -13,6 +13,7 @@ import cryoprobe
 
 from .base import (
     Background,
+    BatchSize,
     CacheSize,
     Checkpoint,
     CheckpointKey,
@@ -62,7 +63,7 @@ def extract(
     crop: Crop = None,
     interpolation: Interpolation = None,
     background: Background = None,
-    precision: Annotated[str, typer.Option(help="Arithmetic of the encoder.")] = "fp32",
+    precision: Annotated[str, typer.Option(help="Of the encoder: fp32, tf32, bf16 or fp16.")] = "fp32",
     untrained: Annotated[bool, typer.Option("--untrained", help="Random weights, with --seed.")] = False,
     seed: Annotated[int, typer.Option(help="Seed of random weights.")] = 0,
     limit: Annotated[int | None, typer.Option(help="A class-balanced subset of each split, of this size.")] = None,
@@ -79,10 +80,12 @@ def extract(
     unit_rows: Annotated[int, typer.Option(help="Samples in a unit of work, which a crash can cost.")] = 4096,
     max_bad: Annotated[int, typer.Option(help="Samples that may fail.")] = 0,
     max_pixels: MaxPixels = None,
-    batch_size: Annotated[int | None, typer.Option(help="Images in one forward pass.")] = None,
+    batch_size: BatchSize = None,
     workers: Annotated[int | None, typer.Option(help="Threads that read and decode.")] = None,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 …")] = "auto",
+    device: Annotated[str, typer.Option(help="auto (all GPUs), cpu, cuda:1, or several: cuda:0,cuda:1.")] = "auto",
+    compile_: Annotated[bool, typer.Option("--compile", help="Compile the encoder; a minute at the start.")] = False,
     rehash: Annotated[bool, typer.Option("--rehash", help="Read every file, whatever its dates say.")] = False,
+    profile: Annotated[bool, typer.Option("--profile", help="Say where the time went.")] = False,
     as_json: Json = False,
 ) -> None:
     """Encode a data set once, and keep its embeddings and labels in the store."""
@@ -119,7 +122,9 @@ def extract(
         batch_size=batch_size,
         workers=workers,
         device=device,
+        compile=compile_,
         rehash=rehash,
+        profile=profile,
         reporter=console.reporter(),
     )
     if as_json:
@@ -311,7 +316,7 @@ def predict(
     output: Annotated[Path | None, typer.Option("--output", "-o", help="File to write instead of printing.")] = None,
     max_bad: Annotated[int, typer.Option(help="Images that may fail.")] = 0,
     max_pixels: MaxPixels = None,
-    batch_size: Annotated[int | None, typer.Option(help="Images in one forward pass.")] = None,
+    batch_size: BatchSize = None,
     workers: Annotated[int | None, typer.Option(help="Threads that read and decode.")] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 …")] = "auto",
 ) -> None:

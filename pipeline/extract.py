@@ -13,7 +13,8 @@ from ..stores.store import Store
 from .datasets.base import Dataset
 from .encoders.allocator import keep_freed_memory, release_memory
 from .encoders.base import Encoder, notes_of
-from .encoders.embedding import default_batch
+from .encoders.devices import compile_all, device_names, replicas
+from .encoders.tuning import chosen_batch, faster_precision
 from .extraction.differences import explain_encoder
 from .extraction.encoding import BatchSize
 from .extraction.missing import check_files
@@ -24,6 +25,9 @@ from .extraction.run import ExtractionRun, made_by
 from .extraction.split_run import Settings
 from .keywords import check_names, read, takes
 from .options import ExtractArguments, ExtractionOptions, ExtractRunOptions
+
+_MANY = 1000
+"""Of fewer images it is not worth saying how they could be encoded faster."""
 
 
 @takes(ExtractArguments, ExtractionOptions, ExtractRunOptions)
@@ -74,25 +78,33 @@ def extract(
         reporter.note(note)
     if str(encoder.device) == "cpu":
         keep_freed_memory()
+    encoders = replicas(encoder, device_names(running.device))
+    if running.compile:
+        compile_all(encoders)
     opened = open_store(store, create=True)
     specs = [encoder.spec(tap, asked.stored_dtype) for tap in encoder.taps]
     targets = [Target(spec, spec.id, opened.rows_of(spec.id)) for spec in specs]
     for target in targets:
         if not len(target.index) and (why := explain_encoder(opened, target.spec)):
             reporter.note(why)
+    if sum(map(len, data.parts)) >= _MANY and (said := faster_precision(encoder)) is not None:
+        reporter.note(said)
     settings = Settings(
-        batch_size=BatchSize(running.batch_size or default_batch(encoder), reporter.note),
+        batch_size=BatchSize(chosen_batch(encoder, running.batch_size, reporter.note), reporter.note),
         workers=running.threads,
         unit_rows=running.unit_rows,
         max_bad=running.max_bad,
-        made_by=made_by(encoder),
+        made_by=made_by(encoder, compiled=running.compile),
         max_pixels=running.max_pixels,
     )
     called = model if isinstance(model, str) else encoder.name
-    run = ExtractionRun(called, [encoder], data, targets, opened, asked, settings, reporter)
+    run = ExtractionRun(called, encoders, data, targets, opened, asked, settings, reporter)
     samples = SampleIndex(trust=not running.rehash)
     try:
         return run.run(samples)
     finally:
+        if running.profile:
+            for line in settings.profile.lines():
+                reporter.note(line)
         samples.close()
         release_memory()

@@ -7,7 +7,7 @@ import operator
 import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field
 from pydantic_core import PydanticCustomError
@@ -83,6 +83,16 @@ def _interpolation(value: Any) -> Any:
     return value
 
 
+def _batch_size(value: Any) -> Any:
+    """Return a number of images, also as it is typed, or ``auto``."""
+    if value == "auto":
+        return value
+    number = _whole(int(value) if isinstance(value, str) and value.isdecimal() else value)
+    if not 1 <= number < LARGEST:
+        raise _refuse("auto, or 1 or more")
+    return number
+
+
 def mapping(value: Any) -> Any:
     """Return a dict of any mapping from names."""
     if not isinstance(value, Mapping) or not all(isinstance(name, str) for name in value):
@@ -93,6 +103,7 @@ def mapping(value: Any) -> Any:
 Integer = Annotated[int, BeforeValidator(_whole)]
 NotNegative = Annotated[int, BeforeValidator(_whole), Field(ge=0, lt=LARGEST)]
 Positive = Annotated[int, BeforeValidator(_whole), Field(ge=1, lt=LARGEST)]
+BatchSize = Annotated[int | Literal["auto"], BeforeValidator(_batch_size)]
 Flag = Annotated[bool, BeforeValidator(_flag)]
 Text = Annotated[str, BeforeValidator(_text)]
 Colour = Annotated[str, BeforeValidator(_colour)]

@@ -15,6 +15,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, model_validator
 
 from ..errors import BadInput
 from .option_values import (
+    BatchSize,
     Colour,
     Flag,
     Integer,
@@ -172,12 +173,12 @@ class RunOptions(_Options):
 
     Parameters
     ----------
-    batch_size : int or None
-        Images in one forward pass; `embedding.default_batch` by default.
+    batch_size : int, "auto" or None
+        Images in one forward pass; `embedding.default_batch` by default. ``auto`` measures which is fastest.
     workers : int or None
         Threads that read and decode; at most eight by default.
     device : str
-        ``auto``, ``cpu``, ``cuda``, ``cuda:1`` …
+        ``auto``, ``cpu``, ``cuda``, ``cuda:1`` … `extract` takes ``cuda:0,cuda:1`` too, and every GPU with ``auto``.
     max_bad : int
         Samples that may fail.
     max_pixels : int or None
@@ -185,7 +186,7 @@ class RunOptions(_Options):
         by default.
     """
 
-    batch_size: Positive | None = None
+    batch_size: BatchSize | None = None
     workers: Positive | None = None
     device: Text = "auto"
     max_bad: NotNegative = 0
@@ -206,10 +207,17 @@ class ExtractRunOptions(RunOptions):
         Rows in a unit of work, which is what a crash can cost.
     rehash : bool
         Read every file, whatever the sample index says.
+    compile : bool
+        Compile the encoder with torch. It takes a minute at the start; features differ within rounding, which is
+        recorded with the set.
+    profile : bool
+        Say where the time went.
     """
 
     unit_rows: Positive = UNIT_ROWS
     rehash: Flag = False
+    compile: Flag = False
+    profile: Flag = False
 
 
 class SetFilter(PixelOptions):
@@ -374,7 +382,7 @@ class PixelArguments(TypedDict, total=False):
 class RunArguments(TypedDict, total=False):
     """Keyword arguments that become `RunOptions`."""
 
-    batch_size: int | None
+    batch_size: int | str | None
     workers: int | None
     device: str
     max_bad: int
@@ -402,6 +410,8 @@ class ExtractArguments(PixelArguments, RunArguments, total=False):
     stored_dtype: StoredDtype
     unit_rows: int
     rehash: bool
+    compile: bool
+    profile: bool
 
 
 class AddArguments(TypedDict, total=False):

@@ -32,10 +32,10 @@ from .encoders.embedding import (
     Embeddings,
     ImageLoader,
     advice_on_all,
-    default_batch,
     encode_images,
     named_failures,
 )
+from .encoders.tuning import chosen_batch
 from .joined_taps import side_by_side
 from .keywords import check_names, read, takes
 from .options import RunArguments, RunOptions
@@ -159,7 +159,7 @@ def predict(
         probe=probe,
         stored=stored,
         new=new,
-        batch_size=running.batch_size or (default_batch(new.encoder) if new is not None else GPU_BATCH),
+        batch_size=GPU_BATCH if new is None else chosen_batch(new.encoder, running.batch_size, reporter.note),
         workers=running.threads,
         max_bad=running.max_bad,
         reporter=reporter,

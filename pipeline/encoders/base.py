@@ -78,6 +78,10 @@ class PixelEncoder(ABC):
     def on(self, device: torch.device) -> Encoder:
         """Return the same encoder on another device."""
 
+    @abstractmethod
+    def compile(self) -> None:
+        """Let torch compile the forward pass, when it is next run."""
+
 
 @runtime_checkable
 class Noting(Protocol):

@@ -98,10 +98,17 @@ class ImageLoader:
     def _load(self, decode: Callable[[bytes], Image.Image], raw: bytes) -> tuple[Image.Image, torch.Tensor]:
         image = decode(raw)
         check_resized(image.size, self.preprocessing)
-        return image, _preprocessed(self.encoder, image)
+        return image, preprocessed(self.encoder, image)
 
 
-def _preprocessed(encoder: Encoder, image: Image.Image) -> torch.Tensor:
+def preprocessed(encoder: Encoder, image: Image.Image) -> torch.Tensor:
+    """Return what an encoder takes of an image: uint8 pixels if it can, else float32, [3, h, w].
+
+    Raises
+    ------
+    UndecodableImage
+        If the preprocessing fails on the image.
+    """
     from PIL import Image
 
     try:

@@ -90,6 +90,8 @@ class FrozenEncoder(PixelEncoder):
         self._transform = transform
         self._copying: Any = None
         self._identity = identity.model_copy(update={"precision": compute.precision})
+        self._read = tower.read
+        self._full_batch: int | None = None  # of a compiled encoder
         self._place()
 
     def _place(self) -> None:
@@ -136,8 +138,12 @@ class FrozenEncoder(PixelEncoder):
     def start(self, batch: torch.Tensor) -> Callable[[], Mapping[Tap, torch.Tensor]]:
         """Encode without waiting for the device; what is returned waits. See `encode`."""
         with torch.inference_mode(), self.compute.arithmetic():
-            read = self._tower.read(self._input(batch), self.taps)
-            features = {tap: read[tap].to(dtype=torch.float32) for tap in self.taps}
+            x, n = self._input(batch), len(batch)
+            if self._full_batch is not None:
+                self._full_batch = max(n, self._full_batch)
+                x = torch.nn.functional.pad(x, (0, 0) * 3 + (0, self._full_batch - n))
+            read = self._read(x, self.taps)
+            features = {tap: read[tap][:n].to(dtype=torch.float32) for tap in self.taps}
             if self.device.type != "cuda":
                 # Cloned outside of inference mode, so that callers may normalise in place.
                 return lambda: {tap: _cloned(value.cpu()) for tap, value in features.items()}
@@ -159,9 +165,14 @@ class FrozenEncoder(PixelEncoder):
         other = copy.copy(self)
         other.compute = replace(self.compute, device=device)
         other._tower = copy.deepcopy(self._tower)
-        other._copying = None
+        other._read, other._full_batch, other._copying = other._tower.read, None, None
         other._place()
         return other
+
+    def compile(self) -> None:
+        """Let torch compile the forward pass, for one size of batch: others are filled up to the first one's."""
+        self._read = torch.compile(self._tower.read, dynamic=False)
+        self._full_batch = 0
 
     def _input(self, batch: torch.Tensor) -> torch.Tensor:
         """Bring a batch to the device, and pixels to what the transform makes of them."""

@@ -15,6 +15,7 @@ from ..datasets import as_dataset, check_given_name, is_listed, is_own, limit_sp
 from ..datasets.base import Dataset, Noting, Split
 from ..encoders import as_encoder, load_encoder
 from ..encoders.base import Encoder
+from ..encoders.devices import device_names
 from ..options import DatasetOptions, EncoderOptions, RunOptions
 
 
@@ -109,7 +110,7 @@ def open_encoder(model: str | Encoder, asked: EncoderOptions, running: RunOption
     """
     if isinstance(model, str):
         options = {name: getattr(asked, name) for name in EncoderOptions.model_fields}
-        return load_encoder(model, device=running.device, **options)
+        return load_encoder(model, device=device_names(running.device)[0], **options)
     encoder = as_encoder(model)
     fields: dict[str, Any] = {**EncoderOptions.model_fields, "device": RunOptions.model_fields["device"]}
     for option, field in fields.items():

@@ -8,9 +8,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
-WAITS = {"plan": "planning", "decode": "decoding", "encode": "the encoder", "seal": "the store"}
-"""For what the thread that joins the stages can wait."""
-
 _ADVICE = {
     "plan": "Reading and hashing files, or a store that answers slowly, is what holds it up: a faster disk or network.",
     "decode": "Decoding is what holds it up: more --workers, or --fast-decode (another key).",
@@ -73,16 +70,13 @@ class Profile:
         """The stage that was waited for longest; None if nothing was."""
         return max(self._waits, key=self._waits.__getitem__, default=None)
 
-    def rows(self) -> list[tuple[str, int, float, float, float]]:
-        """Return of each stage: name, items, thread seconds, milliseconds an item, the share it was waited for."""
-        wall, names = self.wall, list(dict.fromkeys([*self._stages, *self._waits]))
-        found = []
+    def lines(self) -> list[str]:
+        """Return a table, a stage to a line, and what to change."""
+        wall, names = self.wall, dict.fromkeys([*self._stages, *self._waits])
+        lines = [f"{'stage':8}  {'items':>9}  {'thread s':>8}  {'ms/item':>8}  waited for, of {wall:.1f} s"]
         for name in names:
             stage = self._stages.get(name, _Stage())
             each = 1000 * stage.seconds / stage.items if stage.items else 0.0
-            found.append((name, stage.items, stage.seconds, each, self._waits.get(name, 0.0) / wall))
-        return found
-
-    def advice(self) -> str:
-        """Return what holds the run up, and the option to change."""
-        return _ADVICE.get(self.bottleneck or "", "Nothing was encoded.")
+            share = self._waits.get(name, 0.0) / wall
+            lines.append(f"{name:8}  {stage.items:9,}  {stage.seconds:8.1f}  {each:8.2f}  {share:.1%}")
+        return [*lines, _ADVICE.get(self.bottleneck or "", "Nothing was encoded.")]

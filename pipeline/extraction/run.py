@@ -47,9 +47,13 @@ _PACKAGES = (
 """Whose versions are recorded with a set."""
 
 
-def made_by(encoder: Encoder) -> dict[str, JsonValue]:
+def made_by(encoder: Encoder, *, compiled: bool = False) -> dict[str, JsonValue]:
     """Return with which versions and on which device images are encoded now."""
-    return {"versions": dict(provenance(_PACKAGES).versions or {}), "device": str(encoder.device)}
+    made: dict[str, JsonValue] = {
+        "versions": dict(provenance(_PACKAGES).versions or {}),
+        "device": str(encoder.device),
+    }
+    return {**made, "compiled": True} if compiled else made
 
 
 @dataclass(frozen=True)
@@ -222,6 +226,7 @@ class ExtractionRun:
                 batch_size=self.settings.batch_size.images,
                 workers=self.settings.workers,
                 device=str(self.encoder.device),
+                **({"compiled": True} if "compiled" in self.settings.made_by else {}),
                 **({"weights": notes} if (notes := notes_of(self.encoder)) else {}),
                 **more,
             ),
