@@ -40,6 +40,7 @@ if TYPE_CHECKING:
         AddOptions,
         DatasetOptions,
         EncoderOptions,
+        ExtractArguments,
         ExtractionOptions,
         ExtractRunOptions,
         PixelOptions,
@@ -56,6 +57,7 @@ if TYPE_CHECKING:
     from .pipeline.recompute import Recomputed, recompute
     from .pipeline.results import results, trial
     from .pipeline.saved import ProbeHeader, SavedProbe, load_probe, save_probe
+    from .pipeline.suggest import Suggestion, suggest
     from .pipeline.trials.result import Trial
     from .pipeline.trials.sweep import SizeSummary, Sweep
     from .pipeline.trials.tables import Trials
@@ -102,6 +104,8 @@ _HOMES = {
         "AddOptions",
         "DatasetOptions",
         "EncoderOptions",
+        "ExtractArguments",
+        "ExtractArguments",
         "ExtractRunOptions",
         "ExtractionOptions",
         "PixelOptions",
@@ -122,6 +126,7 @@ _HOMES = {
     "pipeline.trials.result": ("Trial",),
     "pipeline.trials.sweep": ("SizeSummary", "Sweep"),
     "pipeline.trials.tables": ("Trials",),
+    "pipeline.suggest": ("Suggestion", "suggest"),
     "pipeline.saved": ("ProbeHeader", "SavedProbe", "load_probe", "save_probe"),
     "stores.backends.cache": ("cache_state", "clear_cache"),
     "stores.feature_set": ("FeatureSet",),
@@ -161,6 +166,7 @@ __all__ = [
     "EncoderOptions",
     "Entry",
     "Exported",
+    "ExtractArguments",
     "ExtractRunOptions",
     "ExtractedSet",
     "ExtractionOptions",
@@ -196,6 +202,7 @@ __all__ = [
     "SetOptions",
     "SizeSummary",
     "Store",
+    "Suggestion",
     "Sweep",
     "Trial",
     "TrialRunOptions",
@@ -236,6 +243,7 @@ __all__ = [
     "results",
     "rm",
     "save_probe",
+    "suggest",
     "summary",
     "sync",
     "trial",

@@ -135,6 +135,10 @@ Background = Annotated[
     str | None,
     typer.Option(help="white, black or '#rrggbb': lay transparent images on it. By default transparency is dropped."),
 ]
+FastDecode = Annotated[
+    bool | None,
+    typer.Option("--fast-decode", help="Decode large JPEGs at a fraction of their size (another key).", is_flag=True),
+]
 BatchSize = Annotated[str | None, typer.Option(help="Images in one forward pass, or auto: measure which is fastest.")]
 MaxPixels = Annotated[
     int | None, typer.Option(help="Refuse images of more pixels, as they are or resized; 178,956,970 by default.")

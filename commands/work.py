@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import tempfile
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Literal, cast
 
@@ -21,6 +22,7 @@ from .base import (
     Data,
     DataRoot,
     DatasetPattern,
+    FastDecode,
     Ignore,
     ImageSize,
     Interpolation,
@@ -63,6 +65,7 @@ def extract(
     crop: Crop = None,
     interpolation: Interpolation = None,
     background: Background = None,
+    fast_decode: FastDecode = None,
     precision: Annotated[str, typer.Option(help="Of the encoder: fp32, tf32, bf16 or fp16.")] = "fp32",
     untrained: Annotated[bool, typer.Option("--untrained", help="Random weights, with --seed.")] = False,
     seed: Annotated[int, typer.Option(help="Seed of random weights.")] = 0,
@@ -86,15 +89,15 @@ def extract(
     compile_: Annotated[bool, typer.Option("--compile", help="Compile the encoder; a minute at the start.")] = False,
     rehash: Annotated[bool, typer.Option("--rehash", help="Read every file, whatever its dates say.")] = False,
     profile: Annotated[bool, typer.Option("--profile", help="Say where the time went.")] = False,
+    suggest: Annotated[
+        bool, typer.Option("--suggest", help="Measure each precision on some images, and write nothing.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Encode a data set once, and keep its embeddings and labels in the store."""
     from .printing import console
 
-    sets = cryoprobe.extract(
-        model,
-        dataset,
-        to_write(store, sources, trust=trust),
+    options = cryoprobe.ExtractArguments(
         splits=split_list(split),
         taps=split_list(tap),
         checkpoint=checkpoint,
@@ -104,6 +107,7 @@ def extract(
         crop=crop,
         interpolation=interpolation,
         background=background,
+        fast_decode=fast_decode,
         precision=precision,
         untrained=untrained,
         seed=seed,
@@ -125,7 +129,16 @@ def extract(
         compile=compile_,
         rehash=rehash,
         profile=profile,
-        reporter=console.reporter(),
+    )
+    if suggest:
+        found = [asdict(s) for s in cryoprobe.suggest(model, dataset, reporter=console.reporter(), **options)]
+        if as_json:
+            console.out(json.dumps(found))
+        else:
+            console.table(list(found[0]), [list(row.values()) for row in found])
+        return
+    sets = cryoprobe.extract(
+        model, dataset, to_write(store, sources, trust=trust), reporter=console.reporter(), **options
     )
     if as_json:
         console.out(json.dumps(cryoprobe.summary(sets)))
@@ -225,6 +238,8 @@ def probe(
     crop: Crop = None,
     interpolation: Interpolation = None,
     background: Background = None,
+    fast_decode: FastDecode = None,
+    precision: Annotated[str | None, typer.Option(help="fp32 unless given, or the only one there is.")] = None,
     limit: Annotated[int | None, typer.Option(help="The subset of this size.")] = None,
     untrained: Annotated[bool, typer.Option("--untrained", help="Features of random weights.")] = False,
     checkpoint: Checkpoint = None,
@@ -277,6 +292,8 @@ def probe(
         crop=crop,
         interpolation=interpolation,
         background=background,
+        fast_decode=fast_decode,
+        precision=precision,
         limit=limit,
         untrained=untrained,
         checkpoint=checkpoint,

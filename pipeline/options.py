@@ -29,7 +29,7 @@ from .option_values import (
     Text,
     mapping,
 )
-from .specs import StoredDtype
+from .specs import SCALED_JPEG, StoredDtype
 
 UNIT_ROWS = 4096
 PLAIN = "plain"
@@ -60,6 +60,9 @@ class PixelOptions(_Options):
     background : str or None
         ``white``, ``black`` or ``#rrggbb``: what transparent pixels are laid on. By default the encoder's own
         conversion drops transparency, and shows whatever colours lie below it.
+    fast_decode : bool or None
+        Let large JPEGs be decoded at a half, a quarter or an eighth of their size, as long as that is no smaller than
+        they are resized to.
     """
 
     image_size: Integer | None = None
@@ -67,6 +70,7 @@ class PixelOptions(_Options):
     crop: Integer | None = None
     interpolation: Interpolation | None = None
     background: Colour | None = None
+    fast_decode: Flag | None = None
 
     @model_validator(mode="after")
     def _one_meaning(self) -> Self:
@@ -92,10 +96,15 @@ class PixelOptions(_Options):
         return self.crop if self.image_size is None else self.image_size
 
     @property
+    def decoder(self) -> str | None:
+        """How files are decoded, if not as they are: part of the preprocessing's identity."""
+        return SCALED_JPEG if self.fast_decode else None
+
+    @property
     def pixels(self) -> dict[str, Any]:
         """Those of these options that were given, by field."""
         given = {name: getattr(self, name) for name in PixelOptions.model_fields}
-        return {name: value for name, value in given.items() if value is not None}
+        return {name: value for name, value in given.items() if value is not None and value is not False}
 
 
 class EncoderOptions(PixelOptions):
@@ -109,7 +118,7 @@ class EncoderOptions(PixelOptions):
         Weights to load; never unpickled.
     checkpoint_key : str or None
         What leads to them in that file, if several sets of weights fit.
-    image_size, resize, crop, interpolation, background
+    image_size, resize, crop, interpolation, background, fast_decode
         See `PixelOptions`.
     precision : str
         Arithmetic of the forward pass.
@@ -225,7 +234,8 @@ class SetFilter(PixelOptions):
 
     Parameters
     ----------
-    tap, image_size, resize, crop, interpolation, background, limit, untrained, checkpoint, checkpoint_key
+    tap, image_size, resize, crop, interpolation, background, fast_decode, precision, limit, untrained, checkpoint, \
+    checkpoint_key
         What is not given means its default, or the only extraction that fits; random weights are taken only if asked
         for.
     model_version : str or None
@@ -235,6 +245,7 @@ class SetFilter(PixelOptions):
     """
 
     tap: str | None = None
+    precision: str | None = None
     limit: Positive | None = None
     untrained: Flag = False
     checkpoint: Path | None = None
@@ -248,6 +259,7 @@ class SetFilter(PixelOptions):
         given = {
             "tap": self.tap,
             **{name.replace("_", "-"): value for name, value in self.pixels.items()},
+            "precision": self.precision,
             "limit": self.limit,
             "untrained": self.untrained or None,
             "checkpoint": self.checkpoint,
@@ -377,6 +389,7 @@ class PixelArguments(TypedDict, total=False):
     crop: int | None
     interpolation: Literal["bicubic", "bilinear", "lanczos", "nearest"] | str | None
     background: str | None
+    fast_decode: bool | None
 
 
 class RunArguments(TypedDict, total=False):
@@ -434,6 +447,7 @@ class ProbeArguments(PixelArguments, total=False):
     test_split: str | float | None
     val_split: str | float | None
     tap: str | None
+    precision: str | None
     limit: int | None
     untrained: bool
     checkpoint: str | Path | None

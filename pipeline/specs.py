@@ -30,6 +30,9 @@ ADDED = "added"
 ADDED_TAP: Tap = "given"
 """The tap of such embeddings."""
 
+SCALED_JPEG = "jpeg scaled by its decoder"
+"""The decoder of `--fast-decode`."""
+
 StoredDtype = Literal["float16", "float32"]
 
 
@@ -71,6 +74,8 @@ class Preprocessing(_Spec):
     background : str, optional
         ``white``, ``black`` or ``#rrggbb``: the colour on which images with transparency are laid before anything
         else. Otherwise the conversion to `color_mode` drops it.
+    decoder : str, optional
+        How files are decoded, if not whole by Pillow.
     """
 
     model_config = ConfigDict(frozen=True, extra="allow")
@@ -84,6 +89,7 @@ class Preprocessing(_Spec):
     std: tuple[float, ...] | None = None
     color_mode: str | None = None
     background: str | None = None
+    decoder: str | None = None
 
 
 class EncoderSpec(_Spec):

@@ -24,6 +24,7 @@ from . import plugins
 from .base import TooManyPixels, UndecodableImage
 from .pillow import pillow, pillow_image
 from .pixel_limit import at_most
+from .scaled_decoding import WHOLE_SIZE, scaled_to
 from .signatures import what_is
 from .transparency import ALPHAS
 
@@ -62,6 +63,10 @@ def decode_file(raw: bytes) -> Image.Image:
         raise UndecodableImage("is empty (0 bytes)")
     try:
         image = pillow_image.open(io.BytesIO(raw.removesuffix(_DEEP)))
+        whole, side = image.size, scaled_to()
+        if side is not None and image.format == "JPEG":
+            image.draft(image.mode, (side, side))
+            image.info[WHOLE_SIZE] = whole
         image.load()
         return _with_bytes(image)
     except UndecodableImage:

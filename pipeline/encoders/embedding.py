@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -13,8 +14,9 @@ from ...arrays import Array, Float32, Mask
 from ...errors import BadInput, CryoprobeError
 from ..datasets.base import TooManyPixels, UndecodableImage
 from ..datasets.pixel_limit import REMEDY, at_most, most_pixels
+from ..datasets.scaled_decoding import decoding_to
 from ..passing import is_passing, patiently
-from ..specs import Preprocessing, StoredDtype, Tap
+from ..specs import SCALED_JPEG, Preprocessing, StoredDtype, Tap
 from .base import Encoder, PixelEncoder
 
 if TYPE_CHECKING:
@@ -89,7 +91,7 @@ class ImageLoader:
         Unavailable
             If it fails because of the machine, also when it is tried again.
         """
-        with at_most(self.max_pixels):
+        with at_most(self.max_pixels), decoding_to(scaled_side(self.preprocessing)):
             image, tensor = patiently(partial(self._load, decode, raw), what)
         if self.see is not None:
             self.see(what, image, tensor)
@@ -126,6 +128,19 @@ def preprocessed(encoder: Encoder, image: Image.Image) -> torch.Tensor:
         if is_passing(e):
             raise
         raise UndecodableImage(f"cannot be preprocessed: {type(e).__name__}: {e}") from e
+
+
+def scaled_side(preprocessing: Preprocessing) -> int | None:
+    """Return how short the sides of a JPEG may become by decoding it at a fraction of its size; None for whole.
+
+    Examples
+    --------
+    >>> scaled_side(Preprocessing(library="timm", image_size=(224, 224), crop_fraction=0.875, decoder=SCALED_JPEG))
+    256
+    """
+    if preprocessing.decoder != SCALED_JPEG or preprocessing.image_size is None:
+        return None
+    return math.ceil(max(preprocessing.image_size) / (preprocessing.crop_fraction or 1.0))
 
 
 def check_resized(size: tuple[int, int], preprocessing: Preprocessing) -> None:

@@ -92,7 +92,7 @@ def load(
             family="open_clip",
             architecture=recipe.architecture,
             weights=weights_digest(model.state_dict()),
-            preprocessing=preprocessing.model_copy(update={"background": pixels.background}),
+            preprocessing=preprocessing.model_copy(update={"background": pixels.background, "decoder": pixels.decoder}),
             tap=chosen[0],
         ),
         compute=compute,

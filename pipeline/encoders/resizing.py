@@ -14,7 +14,7 @@ from ...errors import BadInput
 from ...stores.format.names import Name
 from ..datasets.transparency import laid_on
 from ..options import PixelArguments, PixelOptions
-from ..specs import Preprocessing
+from ..specs import SCALED_JPEG, Preprocessing
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -84,6 +84,7 @@ def pixels_of(name: Name) -> PixelArguments:
         crop=name.crop,
         interpolation=name.interpolation,
         background=name.background,
+        fast_decode=name.fast_decode,
     )
 
 
@@ -92,9 +93,10 @@ def pixels_described(preprocessing: Preprocessing) -> Iterator[PixelArguments]:
     size, fraction = preprocessing.image_size, preprocessing.crop_fraction
     if size is None or size[0] != size[1]:
         return
-    background, by = preprocessing.background, preprocessing.interpolation
-    yield PixelArguments(image_size=size[0], background=background)
-    yield PixelArguments(image_size=size[0], interpolation=by, background=background)
+    by = preprocessing.interpolation
+    same = PixelArguments(background=preprocessing.background, fast_decode=preprocessing.decoder == SCALED_JPEG or None)
+    yield PixelArguments(**same, image_size=size[0])
+    yield PixelArguments(**same, image_size=size[0], interpolation=by)
     if fraction:
         resize = math.floor(size[0] / fraction)
-        yield PixelArguments(resize=resize, crop=size[0], interpolation=by, background=background)
+        yield PixelArguments(**same, resize=resize, crop=size[0], interpolation=by)

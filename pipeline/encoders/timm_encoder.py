@@ -116,7 +116,7 @@ def freeze(
             family="timm",
             architecture=architecture,
             weights=weights_digest(model.state_dict()),
-            preprocessing=_preprocessing(config, pixels.background),
+            preprocessing=_preprocessing(config, pixels),
             tap=chosen[0],
         ),
         compute=compute,
@@ -135,7 +135,7 @@ def _asked(pixels: PixelOptions, own: tuple[int, ...], name: str) -> dict[str, A
     return asked
 
 
-def _preprocessing(config: dict[str, Any], background: str | None) -> Preprocessing:
+def _preprocessing(config: dict[str, Any], pixels: PixelOptions) -> Preprocessing:
     return Preprocessing(
         library="timm",
         image_size=tuple(config["input_size"][1:]),
@@ -145,7 +145,8 @@ def _preprocessing(config: dict[str, Any], background: str | None) -> Preprocess
         mean=tuple(config["mean"]),
         std=tuple(config["std"]),
         color_mode="RGB, converted before resize and crop",
-        background=background,
+        background=pixels.background,
+        decoder=pixels.decoder,
     )
 
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ..datasets.scaled_decoding import WHOLE_SIZE
 from ..datasets.transparency import is_transparent
 from ..specs import Preprocessing
 from .findings import DecodedImages
@@ -58,7 +59,7 @@ class Looks:
             What the encoder gets of it.
         """
         found = {"transparent": is_transparent(image), "rotated": is_rotated(image), "plain": is_plain(tensor)}
-        width, height = image.size
+        width, height = image.info.get(WHOLE_SIZE, image.size)
         with self._lock:
             self._widths.append(width)
             self._heights.append(height)

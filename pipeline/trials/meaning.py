@@ -40,6 +40,7 @@ def candidates(store: Store, query: FeatureQuery) -> Meant:
         model=query.model,
         tap=query.tap,
         **query.pixels,
+        precision=query.precision,
         limit=query.limit,
         checkpoint=None if query.checkpoint is None else file_sha256(query.checkpoint),
         checkpoint_key=query.checkpoint_key,
@@ -138,7 +139,7 @@ def _is_default(options: Name, query: FeatureQuery) -> bool:
         and (query.checkpoint_key is not None or options.checkpoint_key is None)
         and options.limit_seed is None
         and options.seed is None
-        and options.precision == "fp32"
+        and (query.precision is not None or options.precision == "fp32")
         and options.stored_dtype == "float16"
     )
 
@@ -147,7 +148,7 @@ def _several(store: Store, query: FeatureQuery, fitting: Sequence[NamedSet], whi
     return Conflict(
         f"Several extractions of {query.model} on {query.dataset} in {store.url} fit, {which}:\n"
         f"  {listed_with_ids(fitting)}",
-        hint="Give the options of one of these (--tap, --image-size, --resize … --limit, --checkpoint, "
+        hint="Give the options of one of these (--tap, --image-size, --resize … --precision, --limit, --checkpoint, "
         "--checkpoint-key), or its ids: --train SET --test SET",
         key=query.dataset,
     )

@@ -38,6 +38,7 @@ class Name(BaseModel):
         Options that were given.
     interpolation, background : str or None
         Options that were given; the colour as ``white``, ``black`` or ``#rrggbb``.
+    fast_decode : bool or None
     precision, stored_dtype : str
     untrained : bool
     seed : int or None
@@ -61,6 +62,7 @@ class Name(BaseModel):
     crop: int | None = None
     interpolation: str | None = None
     background: str | None = None
+    fast_decode: bool | None = None
     limit: int | None = None
     limit_seed: int | None = None
     precision: str = "fp32"
@@ -116,6 +118,7 @@ def options_in(name: Mapping[str, Any]) -> dict[str, Any]:
         "crop": name.get("crop"),
         "interpolation": name.get("interpolation"),
         "background": name.get("background"),
+        "fast-decode": name.get("fast_decode") or None,
         "limit": name.get("limit"),
         "limit-seed": name.get("limit_seed"),
         "untrained": name.get("untrained"),
