@@ -89,6 +89,7 @@ def extract(
     compile_: Annotated[bool, typer.Option("--compile", help="Compile the encoder; a minute at the start.")] = False,
     rehash: Annotated[bool, typer.Option("--rehash", help="Read every file, whatever its dates say.")] = False,
     profile: Annotated[bool, typer.Option("--profile", help="Say where the time went.")] = False,
+    decode_in: Annotated[str | None, typer.Option(help="threads or processes; by default as is faster.")] = None,
     suggest: Annotated[
         bool, typer.Option("--suggest", help="Measure each precision on some images, and write nothing.")
     ] = False,
@@ -129,6 +130,7 @@ def extract(
         compile=compile_,
         rehash=rehash,
         profile=profile,
+        decode_in=decode_in,
     )
     if suggest:
         found = [asdict(s) for s in cryoprobe.suggest(model, dataset, reporter=console.reporter(), **options)]

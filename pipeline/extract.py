@@ -96,6 +96,7 @@ def extract(
         max_bad=running.max_bad,
         made_by=made_by(encoder, compiled=running.compile),
         max_pixels=running.max_pixels,
+        decode_in=running.decode_in,
     )
     called = model if isinstance(model, str) else encoder.name
     run = ExtractionRun(called, encoders, data, targets, opened, asked, settings, reporter)

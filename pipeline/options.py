@@ -221,12 +221,15 @@ class ExtractRunOptions(RunOptions):
         recorded with the set.
     profile : bool
         Say where the time went.
+    decode_in : {"threads", "processes"} or None
+        By default in processes for a GPU, if there are at least six `workers` and ten thousand images.
     """
 
     unit_rows: Positive = UNIT_ROWS
     rehash: Flag = False
     compile: Flag = False
     profile: Flag = False
+    decode_in: Literal["threads", "processes"] | None = None
 
 
 class SetFilter(PixelOptions):
@@ -425,6 +428,7 @@ class ExtractArguments(PixelArguments, RunArguments, total=False):
     rehash: bool
     compile: bool
     profile: bool
+    decode_in: Literal["threads", "processes"] | str | None
 
 
 class AddArguments(TypedDict, total=False):

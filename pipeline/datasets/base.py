@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
@@ -75,6 +75,20 @@ class Advising(Protocol):
     def advice(self) -> str:
         """Return the likely cause and what to do, as sentences; empty if there is none to be seen."""
         ...
+
+
+@runtime_checkable
+class Decoding(Protocol):
+    """A split whose samples can be decoded in other processes.
+
+    Attributes
+    ----------
+    decoder : callable
+        A function of a module that does what `Split.decode` does.
+    """
+
+    @property
+    def decoder(self) -> Callable[[bytes], Image.Image] | None: ...
 
 
 @runtime_checkable

@@ -81,6 +81,8 @@ class FileSplit:
         """Return the file's bytes, with a mark behind them if it is an image of more than 8 bits a value."""
         return identified(self.paths[index].read_bytes())
 
+    decoder = staticmethod(decode_file)
+
     def decode(self, raw: bytes) -> Image.Image:
         """Decode a file's bytes."""
         return decode_file(raw)
@@ -146,6 +148,8 @@ class ArraySplit:
     def read(self, index: int) -> bytes:
         """Return the row's pixels behind a header of dtype and shape."""
         return self.encode(self.images[index])
+
+    decoder = staticmethod(decode_pixels)
 
     def decode(self, raw: bytes) -> Image.Image:
         """Turn the pixels into an image."""

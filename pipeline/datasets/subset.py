@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -57,6 +58,11 @@ class SubsetSplit:
     def read(self, index: int) -> bytes:
         """Read a sample."""
         return self.whole.read(int(self.rows[index]))
+
+    @property
+    def decoder(self) -> Callable[[bytes], Image.Image] | None:
+        """The function that decodes, if the whole split tells it."""
+        return getattr(self.whole, "decoder", None)
 
     def decode(self, raw: bytes) -> Image.Image:
         """Decode a sample."""

@@ -121,6 +121,11 @@ class FrozenEncoder(PixelEncoder):
         """Turn an image as PIL opened it into a float32 tensor [3, h, w]; safe to call from several threads."""
         return self._transform(image)
 
+    @property
+    def transform(self) -> Transform:
+        """What `preprocess` does, without the encoder."""
+        return self._transform
+
     def pixels(self, image: Image.Image) -> torch.Tensor | None:
         """Return the uint8 pixels [3, h, w] that `encode` normalises; see `ImageTransform.pixels`."""
         return self._transform.pixels(image) if isinstance(self._transform, ImageTransform) else None

@@ -11,6 +11,7 @@ from ...errors import Conflict, CryoprobeError
 from ..datasets.base import Split, UndecodableImage
 from ..encoders.embedding import ImageLoader
 from ..passing import patiently
+from .decoding_processes import DecodingProcesses
 from .planner import Plan
 from .profile import Profile
 
@@ -41,12 +42,12 @@ class Decoding:
     Parameters
     ----------
     split : Split
-    images : ImageLoader
+    images : ImageLoader or DecodingProcesses
     profile : Profile
     """
 
     split: Split
-    images: ImageLoader
+    images: ImageLoader | DecodingProcesses
     profile: Profile
 
     def decode(self, job: Job) -> Decoded:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import struct
 import threading
 from array import array
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -27,6 +27,30 @@ _ORIENTATION = 274
 """The EXIF tag; 1 is upright."""
 _SHORT = 3
 """Its type."""
+
+
+class Look(NamedTuple):
+    """What was seen of one image: its size in pixels, and whether it is odd."""
+
+    width: int
+    height: int
+    transparent: bool
+    rotated: bool
+    plain: bool
+
+
+def look_of(image: Image.Image, tensor: torch.Tensor) -> Look:
+    """Look at one image.
+
+    Parameters
+    ----------
+    image : Image
+        As it was decoded.
+    tensor : Tensor
+        What the encoder gets of it.
+    """
+    width, height = image.info.get(WHOLE_SIZE, image.size)
+    return Look(width, height, is_transparent(image), is_rotated(image), is_plain(tensor))
 
 
 class Looks:
@@ -48,23 +72,16 @@ class Looks:
         self._lock = threading.Lock()
 
     def see(self, name: str, image: Image.Image, tensor: torch.Tensor) -> None:
-        """Look at one image.
+        """Look at one image; see `look_of`."""
+        self.add(name, look_of(image, tensor))
 
-        Parameters
-        ----------
-        name : str
-        image : Image
-            As it was decoded.
-        tensor : Tensor
-            What the encoder gets of it.
-        """
-        found = {"transparent": is_transparent(image), "rotated": is_rotated(image), "plain": is_plain(tensor)}
-        width, height = image.info.get(WHOLE_SIZE, image.size)
+    def add(self, name: str, look: Look) -> None:
+        """Count what was seen of one image."""
         with self._lock:
-            self._widths.append(width)
-            self._heights.append(height)
-            self._upscaled += min(width, height) < self._side
-            for kind in (kind for kind, is_so in found.items() if is_so):
+            self._widths.append(look.width)
+            self._heights.append(look.height)
+            self._upscaled += min(look.width, look.height) < self._side
+            for kind in (kind for kind in self._counts if getattr(look, kind)):
                 self._counts[kind] += 1
                 # The first by name, whichever thread comes first.
                 self._odd[kind] = sorted([*self._odd.get(kind, ()), name])[:_EXAMPLES]

@@ -16,7 +16,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field, replace
 from itertools import groupby
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from pydantic import JsonValue
@@ -33,6 +33,7 @@ from ..specs import Tap
 from ..stopping import Interrupts
 from .again import Again, Comparison, compare
 from .decoding import Decoded, Decoding, Job
+from .decoding_processes import DecodingProcesses, work_of
 from .encoding import BatchSize, EncodingStage
 from .failures import Failures
 from .looks import Looks
@@ -47,6 +48,8 @@ if TYPE_CHECKING:
 UNIT_SECONDS = 45.0
 """After this long what is encoded is sealed, be it a whole unit or not."""
 _POLL_SECONDS = 0.5
+_FEWEST_PROCESSES, _FEWEST_IMAGES = 6, 10_000
+"""Fewer threads decode as fast as processes, and fewer images are decoded before processes have started."""
 _ONE_IN = 50
 """Of so many rows that the store has, one is encoded again."""
 
@@ -69,6 +72,8 @@ class Settings:
     max_pixels : int or None
         Images of more are refused; None for the usual limit.
     profile : Profile
+    decode_in : {"threads", "processes"} or None
+        None for processes where they are faster.
     """
 
     batch_size: BatchSize
@@ -78,6 +83,7 @@ class Settings:
     made_by: Mapping[str, JsonValue]
     max_pixels: int | None = None
     profile: Profile = field(default_factory=Profile)
+    decode_in: Literal["threads", "processes"] | None = None
 
 
 @dataclass
@@ -145,8 +151,9 @@ class SplitRun:
         self._samples = samples
         self._settings = settings
         self._reporter = reporter
-        loader = ImageLoader(encoders[0], preprocessing, settings.max_pixels, self.looks.see)
-        self._decoding = Decoding(split, loader, settings.profile)
+        self._loader = ImageLoader(encoders[0], preprocessing, settings.max_pixels, self.looks.see)
+        self._processes = self._decoding_processes()
+        self._decoding = Decoding(split, self._processes or self._loader, settings.profile)
         self._failures = Failures(split, settings.max_bad, lambda: reporter.advance(failed=1))
         self._encoding: EncodingStage[Decoded] = EncodingStage(encoders, _tensor, settings.batch_size, settings.profile)
         self._unsealed = Unsealed(store, targets, settings.made_by, self.own.units, settings.profile)
@@ -180,6 +187,8 @@ class SplitRun:
         with ExitStack() as stack:
             stack.callback(self._unsealed.close)
             stack.callback(self._encoding.close)
+            if self._processes is not None:
+                stack.callback(self._processes.close)
             stack.enter_context(self._interrupts)
             claims = stack.enter_context(self._store.claims())
             planning = stack.enter_context(ThreadPoolExecutor(1, thread_name_prefix="cryoprobe-plan"))
@@ -208,6 +217,21 @@ class SplitRun:
         self._failures.check(self._usable)
         self.checks = self._encode_some_again(planner)
         return planner.ids
+
+    def _decoding_processes(self) -> DecodingProcesses | None:
+        asked = self._settings.decode_in
+        if asked == "threads" or (asked is None and not self._is_worth_processes()):
+            return None
+        work = work_of(self._split, self._loader)
+        if work is None:
+            if asked is not None:
+                self._reporter.note("Images of this data set or for this encoder can be decoded in threads alone.")
+            return None
+        return DecodingProcesses(self._loader, work, self.looks)
+
+    def _is_worth_processes(self) -> bool:
+        gpu = self._encoders[0].device.type == "cuda"
+        return gpu and self._settings.workers >= _FEWEST_PROCESSES and len(self._split) >= _FEWEST_IMAGES
 
     def _encode_all(self, planner: Planner, planning: ThreadPoolExecutor, workers: ThreadPoolExecutor) -> None:
         """Go through the split until nothing is left; seal what is encoded, also if that is interrupted."""
@@ -339,7 +363,7 @@ class SplitRun:
                 if sample_id is not None:
                     raw = self._decoding.read_again(row, sample_id, self._split.describe(row))
                     images.append(Again(row, sample_id, raw))
-        loader, checks = replace(self._decoding.images, see=None), {}
+        loader, checks = replace(self._loader, see=None), {}
         for target in self._targets:
             others = [i for i in images if target.index.sources([i.sample])[0].id not in self.own.units]
             stored = target.index.gather([i.sample for i in others]).embeddings if others else np.empty((0, 1))
