@@ -30,7 +30,7 @@ _JUNK = {"thumbs.db", "desktop.ini", "icon\r", "__macosx", "@eadir"}
 _ABOUT = {"readme", "license", "licence", "copying", "notice", "authors", "makefile"}
 """Files without an ending that people lay beside images."""
 
-_IMAGE_ENDINGS = frozenset(
+IMAGE_ENDINGS = frozenset(
     re.findall(
         r"\w+",
         "jpg jpeg jpe jfif jif jfi pjpeg pjp mpo png apng gif bmp dib tif tiff webp avif avifs heic heics heif heifs "
@@ -301,7 +301,7 @@ def _other_ending(name: str) -> str | None:
     if name.lower() in _ABOUT:
         return "no ending"
     found = re.search(r"\.([a-z][a-z0-9]{0,9})$", name.lower())
-    return None if found is None or found[1] in _IMAGE_ENDINGS else found[0]
+    return None if found is None or found[1] in IMAGE_ENDINGS else found[0]
 
 
 def _is_folder(path: Path) -> bool:

@@ -18,12 +18,15 @@ from ...parallel import ordered_map
 from ...stores.local.sample_index import SampleIndex, Stamp, now_ns
 from ..datasets.base import Split, UndecodableImage
 from ..passing import patiently
+from .places import Places
 
 HELD_BYTES = 32 * 2**20
 """So many bytes of files a block holds, which were read to be identified and will be decoded."""
 
 SPOT_CHECKS = 32
 """So many files are hashed again in every run although the sample index knows them."""
+PLACES_CHECKED = 4
+"""So many samples that are parts of files, or remote objects: reading a part can mean to unpack more of the file."""
 
 
 @dataclass
@@ -85,6 +88,8 @@ class Identifier:
         paths = [self._split.path(row) for row in rows]
         known = iter(self._index.lookup([path for path in paths if path is not None]))
         ids = [None if path is None else next(known) for path in paths]
+        places = Places(self._split, self._index, [row for row, path in zip(rows, paths, strict=True) if path is None])
+        ids = [places.known.get(row) if path is None else i for row, path, i in zip(rows, paths, ids, strict=True)]
         unknown = [position for position, sample_id in enumerate(ids) if sample_id is None]
         found = Identified(rows, ids)
         started, held, entries = now_ns(), 0, []
@@ -99,10 +104,13 @@ class Identifier:
                     held += len(content.raw)
                 if path is not None and content.stamp is not None and content.sample_id is not None:
                     entries.append((path, content.stamp, content.sample_id))
+                elif content.sample_id is not None:
+                    places.learn(row, content.sample_id)
                 if held > HELD_BYTES:
                     found.rows, found.ids = rows[: position + 1], ids[: position + 1]
                     break
         self._index.record(entries, started)
+        places.record()
         return found
 
     def spot_check(self) -> str | None:
@@ -111,6 +119,8 @@ class Identifier:
         files = [(row, path) for row in rows if (path := self._split.path(row)) is not None]
         known = self._index.lookup([path for _, path in files])
         checked = [(row, sample_id) for (row, _), sample_id in zip(files, known, strict=True) if sample_id is not None]
+        others = sorted(set(rows) - {row for row, _ in files})
+        checked += Places(self._split, self._index, others[:PLACES_CHECKED], unsure=True).known.items()
         read = ordered_map(self._pool, self._read, [row for row, _ in checked], window=SPOT_CHECKS)
         for (row, sample_id), content in zip(checked, read, strict=True):
             if content.sample_id is not None and content.sample_id != sample_id:
