@@ -13,7 +13,7 @@ from ...errors import BadInput
 from .base import ALL, Split
 from .images import encode_image
 from .label_arrays import LabelArrays, read_labels
-from .registry import KINDS
+from .kinds import KINDS
 from .splits import ArraySplit, FileSplit, as_flags, class_order, fixed
 from .torchvision_sets import Decoded
 

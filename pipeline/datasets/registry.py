@@ -209,7 +209,7 @@ def known_splits(spec: str, data_root: Path | None = None) -> Sequence[str] | No
 
 
 def is_listed(name: str) -> bool:
-    """Say whether opening the data set of that canonical name lists local folders, and neither reads nor decodes a file."""
+    """Say whether opening the data set of that canonical name lists local folders, and reads no file."""
     return name.startswith("folder:") and not is_remote(name.partition(":")[2])
 
 

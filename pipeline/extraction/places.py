@@ -1,4 +1,4 @@
-"""Sample ids of samples that are parts of files, or objects elsewhere: known as long as what holds them is unchanged."""
+"""Ids of samples that are parts of files, or objects elsewhere: known as long as what holds them is unchanged."""
 
 from __future__ import annotations
 

@@ -200,7 +200,7 @@ class ObjectBackend(Backend):
         check_process(self.url)
         bucket = f"{self._scheme}://{self._bucket}"
         if self._whole_bucket is None:
-            self._whole_bucket = _connect(bucket, self._retries, self._silence_seconds)
+            self._whole_bucket = connect(bucket, self._retries, self._silence_seconds)
         source, target = (f"{store.url}/{key}".removeprefix(f"{bucket}/") for store in (other, self))
         try:
             self._whole_bucket.copy(source, target)
@@ -300,9 +300,7 @@ def explained(e: BaseException, url: str, key: str, *, writing: bool = False) ->
     )
 
 
-def connect(
-    url: str, retries: int = RETRIES, silence_seconds: float = SILENCE_SECONDS, what: str = "Stores"
-) -> Any:
+def connect(url: str, retries: int = RETRIES, silence_seconds: float = SILENCE_SECONDS, what: str = "Stores") -> Any:
     """Return obstore's store for a URL, by the settings in the environment; nothing is asked of the network yet.
 
     `what` is kept there, for a message about a package that is missing.

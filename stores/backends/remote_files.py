@@ -16,6 +16,8 @@ from .objects import RETRIES, check_process, connect, explained, failures, whole
 
 _BLOCK = 1 << 20
 _PAGE = 1000
+_WHOLE = "Received non-partial response"
+"""How obstore says that a server sends whole files only."""
 _FIRST_PAUSE = 0.1  # seconds, doubled each time
 
 
@@ -97,7 +99,7 @@ class RemoteFiles:
         if end <= start:
             return b""
         part = (start, end) if (start, end) != (0, file.size) else None
-        raw = self._ask(lambda: bytes(self._get(file, part).bytes()), file.key, file)
+        raw: bytes = self._ask(lambda: bytes(self._get(file, part).bytes()), file.key, file)
         if len(raw) != end - start:
             raise _changed(file)
         return raw
@@ -145,7 +147,7 @@ class RemoteFiles:
     def _refusal(self, e: BaseException, key: str, file: RemoteFile | None) -> CryoprobeError:
         if file is not None and (type(e).__name__ == "PreconditionError" or "status code: 412" in str(e)):
             return _changed(file)
-        if type(e).__name__ in ("NotSupportedError", "NotImplementedError") or "Received non-partial response" in str(e):
+        if isinstance(e, NotImplementedError) or type(e).__name__ == "NotSupportedError" or _WHOLE in str(e):
             return Unavailable(
                 f"{self.place} does not give parts of files (range requests), which {key} needs.",
                 hint="Serve it by nginx, Caddy or a bucket; or make room, so that whole files are kept here.",

@@ -72,7 +72,7 @@ def expanded(pattern: str) -> list[str]:
     if "{" not in pattern:
         return [pattern]
     try:
-        from braceexpand import UnbalancedBracesError, braceexpand
+        from braceexpand import braceexpand
     except ImportError:
         raise BadInput(
             f"The braces in {pattern} need one more package.",
@@ -81,7 +81,7 @@ def expanded(pattern: str) -> list[str]:
         ) from None
     try:
         return list(braceexpand(pattern))
-    except UnbalancedBracesError:
+    except ValueError:  # UnbalancedBracesError
         raise BadInput(f"A brace in {pattern} does not close.", hint="Write {000..127}.", key="dataset") from None
 
 

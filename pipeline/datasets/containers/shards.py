@@ -83,7 +83,9 @@ class LocalShard:
         except CryoprobeError:  # some of them are OSErrors
             raise
         except OSError as e:
-            raise BadInput(f"{self.name} cannot be read: {e.strerror}.", hint="Check your rights.", key=self.name) from e
+            raise BadInput(
+                f"{self.name} cannot be read: {e.strerror}.", hint="Check your rights.", key=self.name
+            ) from e
         return known
 
     def _looked_through(self, wanted: Wanted) -> TarIndex:

@@ -162,7 +162,7 @@ def _members(
     try:
         tar = tarfile.open(fileobj=file, mode="r:")  # noqa: SIM115  # what it would close is not ours
         while (info := tar.next()) is not None:
-            tar.members = []  # or else it remembers all
+            tar.members = []  # type: ignore[attr-defined]  # or else it remembers all
             found = None if _META.match(info.name) else key_of(info.name)
             if info.isdir():
                 continue

@@ -141,7 +141,8 @@ class _Members:
         self._names = [name for index in indices for name in index.names]
 
     def read(self, index: int) -> bytes:
-        return self._shards[self._shard[index]].read(int(self._offsets[index]), int(self._sizes[index]))
+        shard: Shard = self._shards[self._shard[index]]
+        return shard.read(int(self._offsets[index]), int(self._sizes[index]))
 
     def describe(self, index: int) -> str:
         name = f"{self._shards[self._shard[index]].name.rpartition('/')[2]}/{self._names[index]}"
