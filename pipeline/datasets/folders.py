@@ -50,10 +50,16 @@ class Tree(Protocol):
     """Folders and files below a root, wherever they are."""
 
     @property
-    def root(self) -> PurePath: ...
+    def root(self) -> PurePath:
+        """The folder at the top."""
+        ...
 
-    def entries(self, path: PurePath) -> Iterable[tuple[PurePath, bool]]:
-        """Return what is in a folder, in any order, and whether each is a folder (True) or a file."""
+    def entries(self, path: PurePath) -> Iterable[PurePath]:
+        """Return what is in a folder, in any order."""
+        ...
+
+    def is_folder(self, path: PurePath) -> bool:
+        """Say whether it is a folder or a file."""
         ...
 
     def identity(self, path: PurePath) -> Hashable:
@@ -67,18 +73,20 @@ class LocalTree:
 
     root: Path
 
-    def entries(self, path: PurePath) -> Iterable[tuple[PurePath, bool]]:
+    def entries(self, path: PurePath) -> Iterable[PurePath]:
         """List a folder."""
         try:
-            found = patiently(lambda: list(Path(path).iterdir()), str(path))
+            return patiently(lambda: list(Path(path).iterdir()), str(path))
         except CryoprobeError:  # some of them are OSErrors
             raise
         except OSError as e:
             raise BadInput(
                 f"{path} cannot be listed: {e.strerror}.", hint="Check your rights.", key=str(path)
             ) from None
-        # A hidden file need not be looked at.
-        return ((entry, not entry.name.startswith(".") and _is_folder(entry)) for entry in found)
+
+    def is_folder(self, path: PurePath) -> bool:
+        """Look what it is."""
+        return _is_folder(Path(path))
 
     def identity(self, path: PurePath) -> Hashable:
         """Return device and inode: links can lead in circles."""
@@ -124,10 +132,10 @@ class _Looking:
         if path in self.listed:
             return self.listed[path]
         folders, files = [], []
-        for entry, is_folder in sorted(self.tree.entries(path), key=lambda found: os.fsencode(found[0].name)):
+        for entry in sorted(self.tree.entries(path), key=lambda p: os.fsencode(p.name)):
             if entry.name.startswith(".") or entry.name.lower() in _JUNK or self._is_ignored(entry):
                 continue
-            if is_folder:
+            if self.tree.is_folder(entry):
                 folders.append(entry)
             elif (ending := _other_ending(entry.name)) is not None:
                 self.others[entry] = ending

@@ -320,7 +320,7 @@ def connect(url: str, retries: int = RETRIES, silence_seconds: float = SILENCE_S
     addresses = endpoints(scheme)
     settings: dict[str, Any] = {
         "client_options": {
-            "allow_http": any(e.startswith("http://") for e in addresses.values()),
+            "allow_http": scheme == "http" or any(e.startswith("http://") for e in addresses.values()),
             "connect_timeout": _CONNECT,
             "read_timeout": timedelta(seconds=silence_seconds),
             "timeout": _REQUEST,

@@ -74,7 +74,7 @@ class _BucketTree:
         self.prefix = f"{prefix}/" if prefix else ""
         self.files: dict[PurePath, RemoteFile] = {}
         self.odd: list[str] = []
-        self._entries: dict[PurePath, dict[PurePath, bool]] = {}
+        self._folders: dict[PurePath, dict[PurePath, None]] = {}
         for file in listed:
             key = file.key.removeprefix(self.prefix)
             if file.key.endswith("/") and not file.size:
@@ -84,17 +84,20 @@ class _BucketTree:
                 continue
             path = self.root / key
             self.files[path] = file
-            self._entries.setdefault(path.parent, {})[path] = False
-            while path.parent != self.root:
-                path = path.parent
-                known = self._entries.setdefault(path.parent, {})
-                if path in known:
+            while path != self.root:
+                inside = self._folders.setdefault(path.parent, {})
+                if path in inside:
                     break
-                known[path] = True
+                inside[path] = None
+                path = path.parent
 
-    def entries(self, path: PurePath) -> Iterable[tuple[PurePath, bool]]:
+    def entries(self, path: PurePath) -> Iterable[PurePath]:
         """Return what is in a folder."""
-        return self._entries.get(path, {}).items()
+        return self._folders.get(path, ())
+
+    def is_folder(self, path: PurePath) -> bool:
+        """Say whether the names of objects go on behind it; an object of that very name is left out then."""
+        return path in self._folders
 
     def identity(self, path: PurePath) -> Hashable:
         """Return the path: there are no links."""

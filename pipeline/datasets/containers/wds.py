@@ -183,8 +183,8 @@ def _check_labelled(found: Mapping[str, TarIndex], name: str) -> None:
         some = f"{len(without):,} of the {total:,} samples have" if len(without) > 1 else "A sample has"
         raise BadInput(
             f"{name}: {some} no label, such as {without[0][1]} in {without[0][0].rpartition('/')[2]}.",
-            hint="A label is in a member .cls, .json (label or cls) or .txt; name another one: --label-column EXTENSION "
-            "or json.FIELD. Without labels: --unlabelled",
+            hint="A label is in a member .cls, .json (label or cls) or .txt; to name another one: --label-column "
+            "EXTENSION, or json.FIELD. Without labels: --unlabelled",
             key=name,
         )
     sources = Counter(source for index in found.values() for source in index.sources)
