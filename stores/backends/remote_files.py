@@ -18,6 +18,7 @@ _BLOCK = 1 << 20
 _PAGE = 1000
 _WHOLE = "Received non-partial response"
 """How obstore says that a server sends whole files only."""
+_YOUNG_SECONDS = 2
 _FIRST_PAUSE = 0.1  # seconds, doubled each time
 
 
@@ -160,8 +161,9 @@ class RemoteFiles:
 
     def _described(self, meta: Any) -> RemoteFile:
         key, changed = str(meta["path"]), meta["last_modified"].timestamp()
-        # A server that gives no date seems to give the beginning of time.
-        version = meta["e_tag"] or (f"changed {changed:.6f}" if changed > 0 else None)
+        # A server that gives no date seems to give the beginning of time; and a date counts seconds.
+        dated = 0 < changed < time.time() - _YOUNG_SECONDS
+        version = meta["e_tag"] or (f"changed {changed:.6f}" if dated else None)
         return RemoteFile(f"{self.place}/{key}", key, int(meta["size"]), version)
 
 

@@ -25,6 +25,8 @@ class Columns:
     form : {"struct", "bytes", "path"}
         Of an image: a struct of its bytes and its path, as the package datasets writes it; its bytes; or its path.
     label : str
+    texts : bool
+        Whether labels are texts, not integers.
     classes : tuple of str or None
         What integer labels index.
     split : str or None
@@ -33,6 +35,7 @@ class Columns:
     image: str
     form: str
     label: str
+    texts: bool
     classes: tuple[str, ...] | None
     split: str | None
 
@@ -40,7 +43,8 @@ class Columns:
         """Say which they are."""
         names = f", class names in the file: {len(self.classes)}" if self.classes else ""
         split = f", split: {self.split}" if self.split else ""
-        return f"Columns: image {self.image} ({self.form}), label {self.label}{names}{split}"
+        kind = "text" if self.texts else "integer"
+        return f"Columns: image {self.image} ({self.form}), label {self.label} ({kind}){names}{split}"
 
 
 def find_columns(schema: Any, what: str, image: str | None = None, label: str | None = None) -> Columns:
@@ -71,7 +75,7 @@ def find_columns(schema: Any, what: str, image: str | None = None, label: str | 
     best = own if len(own) == 1 else [name for name in own if name.lower() in _LABELS] or own or called
     label = _chosen("label", label, fitting, best, schema, what)
     split = next((f.name for f in schema if f.name.lower() == SPLIT and _is_text(f.type) and f.name != label), None)
-    return Columns(chosen, forms[chosen], label, classes.get(label), split)
+    return Columns(chosen, forms[chosen], label, _is_text(schema.field(label).type), classes.get(label), split)
 
 
 def _chosen(
@@ -100,7 +104,8 @@ def _form(type_: Any) -> str | None:
 
     if t.is_struct(type_):
         names = {type_.field(i).name: type_.field(i).type for i in range(type_.num_fields)}
-        return "struct" if "bytes" in names and _is_binary(names["bytes"]) else None
+        holds = "bytes" in names and (_is_binary(names["bytes"]) or t.is_null(names["bytes"]))
+        return "struct" if holds else None
     if _is_binary(type_):
         return "bytes"
     return "path" if _is_text(type_) else None

@@ -131,6 +131,13 @@ def _column(data: Any, column: str) -> Any:
     return data.select_columns([column]).with_format("arrow")[:][column]
 
 
+def _without_bytes(data: Any, column: str) -> int:
+    """Return how many rows of a column of structs hold no bytes."""
+    import pyarrow.compute as pc
+
+    return int(pc.struct_field(_column(data, column), "bytes").null_count)
+
+
 class _Rows:
     """Rows of a split; see `encoded.Encoded`. Its files are mapped into memory by the package itself."""
 
@@ -142,7 +149,9 @@ class _Rows:
         self._place = f"{files[0]}#{len(files)}#{data._fingerprint}#{columns.image}" if files else ""
         self._stamp: str | None = None
         with suppress(OSError):
-            if files and all(settled_stamp(file) is not None for file in files):
+            # A row without bytes names a file, of which the dates of these tell nothing.
+            held = columns.form == "bytes" or (columns.form == "struct" and not _without_bytes(data, columns.image))
+            if files and held and all(settled_stamp(file) is not None for file in files):
                 self._stamp = fingerprint(files).hex()
 
     def read(self, index: int) -> bytes:

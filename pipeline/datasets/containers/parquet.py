@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 _BATCH = 32
 """Rows that are unpacked at once."""
-_HELD_BYTES = 64 << 20
+_HELD_BYTES = 32 << 20
 """Of batches that were unpacked, for each file."""
 _BUFFER = 1 << 20
 
@@ -68,8 +68,7 @@ def parquet_files(name: str, paths: Sequence[Path], asked: SourceOptions) -> Dat
         own = find_columns(file.schema, str(file.path), columns.image, columns.label)
         if own != columns:
             raise BadInput(
-                f"{file.path} and {paths[0]} do not belong together: {str(own)[:1].lower() + str(own)[1:]}, not "
-                f"{columns}.",
+                f"{file.path} and {paths[0]} do not belong together. {own}; of the other {columns}.",
                 hint="Name files of one data set.",
                 key=name,
             )
@@ -136,7 +135,10 @@ class _Rows:
 
     def place(self, index: int) -> Place | None:
         file, row = self._at(index)
-        return None if file.stamp is None else Place(f"{file.path}#{self._columns.image}#{row}", file.stamp)
+        # A row without bytes names a file, of which the date of the table tells nothing.
+        if file.stamp is None or (self._columns.form == "struct" and not file.holds_all(self._columns.image)):
+            return None
+        return Place(f"{file.path}#{self._columns.image}#{row}", file.stamp)
 
 
 class _File:
@@ -152,23 +154,42 @@ class _File:
         with _reading(path):
             self._parquet = _open(path)
             self.schema = self._parquet.schema_arrow
-            meta = self._parquet.metadata
+            self._meta = meta = self._parquet.metadata
             self.rows: int = meta.num_rows
             self._starts = [0]
             for group in range(meta.num_row_groups):
                 self._starts.append(self._starts[-1] + meta.row_group(group).num_rows)
+        self._whole: dict[str, bool] = {}
         self._lock = threading.Lock()
         self._batches: OrderedDict[int, Any] = OrderedDict()
         self._cursor: Iterator[Any] = iter(())
         self._group = self._next = -1
         self._parquet.close()
 
+    def holds_all(self, column: str) -> bool:
+        """Say whether it is known that a column of structs has the bytes of every image."""
+        if column not in self._whole:
+            leaves = [
+                group.column(i)
+                for group in map(self._meta.row_group, range(self._meta.num_row_groups))
+                for i in range(group.num_columns)
+                if group.column(i).path_in_schema == f"{column}.bytes"
+            ]
+            self._whole[column] = bool(leaves) and all(
+                leaf.statistics is not None and leaf.statistics.has_null_count and not leaf.statistics.null_count
+                for leaf in leaves
+            )
+        return self._whole[column]
+
     def columns(self, names: Sequence[str]) -> Any:
         """Read some columns whole."""
         with _reading(self.path), self.path.open("rb") as file:
             import pyarrow.parquet as pq
 
-            return pq.ParquetFile(file, pre_buffer=False).read(columns=list(names))
+            found = pq.ParquetFile(file, pre_buffer=False).read(columns=list(names))
+            if len(found) != self.rows:
+                raise ValueError(f"it has {len(found)} rows where its end promises {self.rows}")
+            return found
 
     def image(self, column: str, row: int) -> Any:
         """Return what a column holds in a row."""
