@@ -33,10 +33,10 @@ from .table_rows import by_split, image_bytes, labels_of, meaning, path_reader
 if TYPE_CHECKING:
     from ...options import SourceOptions
 
-_BATCH = 32
-"""Rows that are unpacked at once."""
-_HELD_BYTES = 32 << 20
-"""Of batches that were unpacked, for each file."""
+_BATCH_BYTES, _MOST_ROWS = 4 << 20, 32
+"""Of rows that are unpacked at once, some four at least."""
+_HELD_BYTES, _HELD_ROWS = 32 << 20, 96
+"""Of rows that were unpacked, for each file; more bytes, if these are fewer rows: so many are asked for at once."""
 _BUFFER = 1 << 20
 
 
@@ -195,10 +195,14 @@ class _File:
         """Return what a column holds in a row."""
         with self._lock, _reading(self.path):
             group = bisect_right(self._starts, row) - 1
-            start = row - (row - self._starts[group]) % _BATCH
+            start = row - (row - self._starts[group]) % self._batch_rows(group)
             if start not in self._batches:
                 self._advance(column, group, start)
             return self._batches[start][row - start].as_py()
+
+    def _batch_rows(self, group: int) -> int:
+        size = int(self._meta.row_group(group).total_byte_size) // max(1, int(self._meta.row_group(group).num_rows))
+        return max(4, min(_MOST_ROWS, _BATCH_BYTES // max(1, size)))
 
     def _advance(self, column: str, group: int, start: int) -> None:
         """Unpack until the batch that begins with row `start` is held."""
@@ -207,17 +211,21 @@ class _File:
             self._close()
             self._parquet = _open(self.path)
             self._cursor = self._parquet.iter_batches(
-                batch_size=_BATCH, row_groups=[group], columns=[column], use_threads=False
+                batch_size=self._batch_rows(group), row_groups=[group], columns=[column], use_threads=False
             )
             self._group, self._next = group, self._starts[group]
         while self._next <= start:
             found = next(self._cursor).column(0)
             self._batches[self._next] = found
-            self._next += _BATCH
+            self._next += self._batch_rows(group)
             if self._next >= self._starts[group + 1]:  # the file is closed before the next one is opened
                 self._close()
-            while len(self._batches) > 1 and sum(b.nbytes for b in self._batches.values()) > _HELD_BYTES:
+            while self._holds_much():
                 self._batches.popitem(last=False)
+
+    def _holds_much(self) -> bool:
+        held = self._batches.values()
+        return sum(map(len, held)) > _HELD_ROWS and sum(batch.nbytes for batch in held) > _HELD_BYTES
 
     def _close(self) -> None:
         self._cursor = iter(())
