@@ -46,6 +46,7 @@ if TYPE_CHECKING:
         ProbeOptions,
         RunOptions,
         SetOptions,
+        SourceOptions,
         TrialRunOptions,
     )
     from .pipeline.predict import Predicted, predict
@@ -108,6 +109,7 @@ _HOMES = {
         "ProbeOptions",
         "RunOptions",
         "SetOptions",
+        "SourceOptions",
         "TrialRunOptions",
     ),
     "pipeline.predict": ("Predicted", "predict"),
@@ -195,6 +197,7 @@ __all__ = [
     "SavedProbe",
     "SetOptions",
     "SizeSummary",
+    "SourceOptions",
     "Store",
     "Sweep",
     "Trial",

@@ -51,10 +51,7 @@ class Shard(Protocol):
 
 @dataclass(frozen=True)
 class LocalShard:
-    """A tar file on a disk; see `Shard`.
-
-    Raises `NotFound`-like OSError only where it is read.
-    """
+    """A tar file on a disk; see `Shard`."""
 
     file: Path
 

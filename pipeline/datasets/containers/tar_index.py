@@ -43,7 +43,7 @@ class Wanted(NamedTuple):
     image : str or None
         Extension of the image; by default the only one that is an image's.
     label : str or None
-        Extension of the label, or ``json.FIELD``; by default one of `LABELS`.
+        Extension of the label, or ``json.FIELD``; by default one of `LABELS`; empty to look for none.
     """
 
     image: str | None = None
@@ -200,7 +200,7 @@ def _members(
 def _holds_label(extension: str, wanted: Wanted) -> bool:
     if wanted.label is None:
         return extension in LABELS
-    return extension == wanted.label.lower() or (wanted.label.startswith("json.") and extension == "json")
+    return extension == wanted.label.lower().lstrip(".") or (wanted.label.startswith("json.") and extension == "json")
 
 
 def _samples(members: Iterator[tuple[str, _Member]], where: str) -> Iterator[tuple[str, list[_Member]]]:

@@ -95,7 +95,7 @@ class _TarDataset(LazyDataset):
 
     def _look(self, reporter: Reporter) -> tuple[dict[str, EncodedSplit], list[str]]:
         unlabelled = self._asked.unlabelled
-        wanted = Wanted(self._asked.image_column, self._asked.label_column)
+        wanted = Wanted(self._asked.image_column, "" if unlabelled else self._asked.label_column)
         shards = [shard for of_part in self._parts.values() for shard in of_part]
         looked = each(lambda shard: shard.index(wanted), shards, _AT_ONCE)
         indices = list(reporter.track(looked, f"Looking through {self.name}", len(shards)))

@@ -185,6 +185,13 @@ def test_what_is_not_used_is_a_note(tmp_path: Path) -> None:
     assert len(opened(tmp_path)) == 2
 
 
+def test_without_labels_nothing_is_asked_of_what_would_be_labels(tmp_path: Path) -> None:
+    path = as_tar(tmp_path / "s.tar", {"0.jpg": RAW[0], "0.json": b'{"label": [1]}', "1.jpg": RAW[1], "1.cls": b"\xff"})
+    split = opened(path, "unlabelled", unlabelled=True)
+    assert [split.read(i) for i in range(2)] == RAW[:2]
+    assert split.labels.tolist() == [-1, -1]
+
+
 def test_captions_that_would_be_classes_are_noticed(tmp_path: Path) -> None:
     path = as_tar(
         tmp_path / "s.tar", {f"{i}.{e}": r for i in range(9) for e, r in (("jpg", RAW[i]), ("txt", b"dog %d" % i))}
