@@ -300,3 +300,23 @@ def test_notes_say_how_shards_were_read(places: dict[str, str], encoder: Encoder
     cryoprobe.extract(encoder, places["wds"], store, reporter=heard)
     assert "4 tar files are read as splits, by their names: train 3, test 1" in heard.notes
     assert "Labels are read from .cls: 3 classes" in heard.notes
+
+
+def test_what_is_read_ahead_of_a_full_block_is_not_read_twice(
+    tmp_path: Path, encoder: Encoder, store: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from cryoprobe.pipeline.datasets.splits import FileSplit
+    from cryoprobe.pipeline.extraction import sample_ids
+
+    as_folder(tmp_path / "data", TRAIN)
+    monkeypatch.setattr(sample_ids, "HELD_BYTES", 3000)  # a few of these images fill a block
+    read: list[int] = []
+    whole = FileSplit.read
+
+    def noted(self: FileSplit, index: int) -> bytes:
+        read.append(index)
+        return whole(self, index)
+
+    monkeypatch.setattr(FileSplit, "read", noted)
+    cryoprobe.extract(encoder, f"folder:{tmp_path}/data", store, progress=False)
+    assert sorted(read) == list(range(45))
