@@ -47,6 +47,7 @@ if TYPE_CHECKING:
         ProbeOptions,
         RunOptions,
         SetOptions,
+        SourceOptions,
         TrialRunOptions,
     )
     from .pipeline.predict import Predicted, predict
@@ -112,6 +113,7 @@ _HOMES = {
         "ProbeOptions",
         "RunOptions",
         "SetOptions",
+        "SourceOptions",
         "TrialRunOptions",
     ),
     "pipeline.predict": ("Predicted", "predict"),
@@ -201,6 +203,7 @@ __all__ = [
     "SavedProbe",
     "SetOptions",
     "SizeSummary",
+    "SourceOptions",
     "Store",
     "Suggestion",
     "Sweep",

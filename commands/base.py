@@ -153,8 +153,15 @@ Ignore = Annotated[
     typer.Option(metavar="GLOB", help="Files and folders of folder:PATH to leave out; repeatable.", show_default=False),
 ]
 Unlabelled = Annotated[
-    bool, typer.Option("--unlabelled", help="Take all images of folder:PATH, at any depth, without classes.")
+    bool, typer.Option("--unlabelled", help="Take all images of folder: or wds:, at any depth, without classes.")
 ]
+ClassNames = Annotated[
+    Path | None, typer.Option(metavar="FILE", help="Names that integer labels of wds:, parquet: and hf: index.")
+]
+ImageColumn = Annotated[
+    str | None, typer.Option(metavar="NAME", help="Column of parquet: and hf:, or extension in wds:, of the images.")
+]
+LabelColumn = Annotated[str | None, typer.Option(metavar="NAME", help="The same of the labels; wds: json.FIELD too.")]
 ModelPattern = Annotated[
     str | None, typer.Option("--model", "-m", help="Only of this model; may have wildcards: 'timm:vit*'.")
 ]

@@ -134,8 +134,38 @@ class EncoderOptions(PixelOptions):
     seed: NotNegative = 0
 
 
-class DatasetOptions(_Options):
-    """Which samples of a data set are meant, and where they are.
+class SourceOptions(_Options):
+    """How a data set that is named is read. Which kinds take which options, `datasets.kinds` says.
+
+    Parameters
+    ----------
+    layout : {"class", "split"} or None
+        What the top folders of ``folder:`` are. By default those are splits that are called so and hold folders.
+    ignore : tuple of str
+        Patterns of files and folders of ``folder:`` to leave out.
+    unlabelled : bool
+        Take all images of ``folder:`` or ``wds:``, without classes. No probe can be trained or scored on them.
+    class_names : Path or None
+        A file of class names, which integer labels index: one a line, or JSON, a list or ``{"0": "cat", …}``.
+    image_column, label_column : str or None
+        Columns of a table, or extensions of the members of a sample in tar files, instead of those that are guessed.
+    data_root, download : Path or None, bool
+        Folder of torchvision's data sets, ``data`` in the cache folder by default; and whether torchvision may fetch
+        what is missing.
+    """
+
+    layout: str | None = None
+    ignore: Names = ()
+    unlabelled: Flag = False
+    class_names: Path | None = None
+    image_column: str | None = None
+    label_column: str | None = None
+    data_root: Path | None = None
+    download: Flag = False
+
+
+class DatasetOptions(SourceOptions):
+    """Which samples of a data set are meant, and how it is read.
 
     Parameters
     ----------
@@ -143,26 +173,15 @@ class DatasetOptions(_Options):
         Empty for all that the data set has.
     limit, limit_seed : int or None, int
         A seeded class-balanced subset of each split.
-    layout : {"class", "split"} or None
-        What the top folders of ``folder:PATH`` are; see `load_dataset`.
-    ignore : tuple of str
-        Patterns of files and folders of ``folder:PATH`` to leave out.
-    unlabelled : bool
-        Take all images of ``folder:PATH``, without classes. No probe can be trained or scored on them.
-    data_root, download : Path or None, bool
-        Of torchvision's data sets.
     as_name : str or None
         What the data set is called in the store, instead of its path or kind.
+    layout, ignore, unlabelled, class_names, image_column, label_column, data_root, download
+        See `SourceOptions`.
     """
 
     splits: Names = ()
     limit: Positive | None = None
     limit_seed: NotNegative = 0
-    layout: str | None = None
-    ignore: Names = ()
-    unlabelled: Flag = False
-    data_root: Path | None = None
-    download: Flag = False
     as_name: str | None = None
 
 
@@ -405,7 +424,20 @@ class RunArguments(TypedDict, total=False):
     max_pixels: int | None
 
 
-class ExtractArguments(PixelArguments, RunArguments, total=False):
+class SourceArguments(TypedDict, total=False):
+    """Keyword arguments that become `SourceOptions`."""
+
+    layout: Literal["class", "split"] | str | None
+    ignore: Sequence[str] | str
+    unlabelled: bool
+    class_names: str | Path | None
+    image_column: str | None
+    label_column: str | None
+    data_root: str | Path | None
+    download: bool
+
+
+class ExtractArguments(PixelArguments, RunArguments, SourceArguments, total=False):
     """Keyword arguments that become `ExtractionOptions` and `ExtractRunOptions`."""
 
     taps: Sequence[str] | str
@@ -417,11 +449,6 @@ class ExtractArguments(PixelArguments, RunArguments, total=False):
     splits: Sequence[str] | str
     limit: int | None
     limit_seed: int
-    layout: Literal["class", "split"] | str | None
-    ignore: Sequence[str] | str
-    unlabelled: bool
-    data_root: str | Path | None
-    download: bool
     as_name: str | None
     stored_dtype: StoredDtype
     unit_rows: int

@@ -17,7 +17,14 @@ STORES = [
     *("keys", "chunks"),
     *("local.config", "local.processes", "local.mounts", "local.sample_index"),
     *("backends.backend", "backends.environment", "backends.memory", "backends.local_files", "backends.local"),
-    *("backends.http", "backends.objects", "backends.object_cache", "backends.cache", "backends.locations"),
+    *(
+        "backends.http",
+        "backends.objects",
+        "backends.remote_files",
+        "backends.object_cache",
+        "backends.cache",
+        "backends.locations",
+    ),
     *("backends.layered", "format.documents", "format.marker", "format.chunk_reading"),
     *("format.origins", "format.predictions", "format.trials", "format.unit_seal"),
     *("format.provenance", "format.manifest"),
@@ -32,7 +39,9 @@ STORES = [
 ]
 """The modules of the store, from the bottom to the top: each imports only those before it."""
 
-STORES_FOR_THE_PIPELINE = {"opening", "store", "feature_set", "format.names", "local.sample_index"}
+STORES_FOR_THE_PIPELINE = {
+    *("opening", "store", "feature_set", "format.names", "local.sample_index", "backends.remote_files")
+}
 """What the pipeline may import of the store."""
 
 HEAVY = {"torch", "torchvision", "zarr", "sklearn", "scipy", "PIL", "timm", "open_clip", "obstore", "pyarrow"}

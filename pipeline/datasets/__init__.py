@@ -1,8 +1,8 @@
 """Data sets: folders, tables, arrays and torchvision behind one small protocol."""
 
 from .base import Dataset, Split
+from .kinds import DatasetKind
 from .registry import (
-    DatasetKind,
     as_dataset,
     canonical_name,
     check_given_name,
@@ -12,6 +12,7 @@ from .registry import (
     known_splits,
     list_datasets,
     load_dataset,
+    open_dataset,
     refuse_name,
 )
 from .subset import limit_split
@@ -30,5 +31,6 @@ __all__ = [
     "limit_split",
     "list_datasets",
     "load_dataset",
+    "open_dataset",
     "refuse_name",
 ]

@@ -16,7 +16,8 @@ import numpy as np
 from ...arrays import Array, Labels
 from ...errors import BadInput, CryoprobeError, NotFound
 from ..passing import patiently
-from .base import ALL, Dataset, Split
+from .base import ALL, Dataset, Place, Split
+from .containers.encoded import EncodedSplit
 from .label_arrays import read_labels, texts
 from .npz_members import Member, Rows, members_of
 from .splits import ArraySplit, LazyDataset, as_labels, class_order, fixed, status
@@ -27,6 +28,10 @@ _IDX_PREFIXES = {"train": ("train",), "test": ("t10k", "test")}
 
 def npz(name: str, file: Path) -> Dataset:
     """Open an npz file: ``images`` and ``labels`` [and ``split``], or these per split, or x_train/y_train and so on.
+
+    Images may be encoded, as their files hold them: the bytes of all, one behind the other, uint8 [bytes] in
+    ``images``, and where each begins and the last ends, integers [n + 1] in ``offsets``, or ``SPLIT_images`` and
+    ``SPLIT_offsets``. Their ids are those of the files.
 
     ``train_images``/``train_labels`` is MedMNIST's form, ``x_train``/``y_train`` Keras'. ``classes`` or
     ``class_names`` names the classes that integer labels index; see `read_labels`. Images are read when the first of a
@@ -42,8 +47,69 @@ def npz(name: str, file: Path) -> Dataset:
     arrays = members_of(file)
     given = arrays.get("classes", arrays.get("class_names"))
     named = None if given is None else _class_names(given.read(), file)
-    splits, notes = array_splits(_npz_parts(arrays, file), named, str(file), (file,))
+    parts = _npz_parts(arrays, file)
+    if any("offsets" in key for key in arrays) and all(len(images.shape) == 1 for images, _ in parts.values()):
+        splits, notes = packed_splits(parts, arrays, named, file)
+    else:
+        splits, notes = array_splits(parts, named, str(file), (file,))
     return fixed(name, splits, notes)
+
+
+def packed_splits(
+    parts: Mapping[str, tuple[Any, Any]], arrays: Mapping[str, Member], named: tuple[str, ...] | None, file: Path
+) -> tuple[list[Split], list[str]]:
+    """Return the splits of encoded images, of which the bytes lie one behind the other; see `npz`.
+
+    Raises
+    ------
+    BadInput
+        If the offsets are not such, or do not fit.
+    """
+    read = read_labels({split: labels for split, (_, labels) in parts.items()}, named, str(file))
+    splits: list[Split] = []
+    for split, (images, _) in parts.items():
+        key = "offsets" if "images" in arrays else f"{split}_offsets"
+        labels = read.labels[split]
+        offsets = arrays[key].read() if key in arrays else np.empty(0)
+        fits = offsets.ndim == 1 and offsets.dtype.kind in "iu" and len(offsets) == len(labels) + 1
+        if images.dtype != np.uint8 or not fits or not _is_ascending(offsets.astype(np.int64), len(images)):
+            raise BadInput(
+                f"{file}: {key} does not tell where the {len(labels)} encoded images of {split} begin and end: it is "
+                f"{offsets.dtype} {list(offsets.shape)}, and images {images.dtype} {list(images.shape)}.",
+                hint="images = np.frombuffer(b''.join(files), np.uint8), offsets = np.cumsum([0, *map(len, files)])",
+                key=str(file),
+            )
+        packed = PackedImages(images, offsets.astype(np.int64))
+        splits.append(EncodedSplit(split, read.classes, labels, packed, (file,)))
+    return splits, read.notes
+
+
+class PackedImages:
+    """Encoded images, one behind the other; see `containers.encoded.Encoded`."""
+
+    def __init__(self, rows: Any, offsets: Array) -> None:
+        self._rows, self._offsets = rows, offsets
+
+    def read(self, index: int) -> bytes:
+        """Return the bytes of one."""
+        start, end = self._offsets[index : index + 2].tolist()
+        return bytes(self._rows.part(start, end))
+
+    def describe(self, index: int) -> str:
+        """Return ``row 17``."""
+        return f"row {index}"
+
+    def path(self, index: int) -> Path | None:
+        """Return None: no file is just this sample."""
+        return None
+
+    def place(self, index: int) -> Place | None:
+        """Return None: rows of arrays are read again, as those of pixels are."""
+        return None
+
+
+def _is_ascending(offsets: Array, size: int) -> bool:
+    return bool(offsets[0] == 0 and offsets[-1] == size and (np.diff(offsets) >= 0).all())
 
 
 def array_splits(
@@ -199,6 +265,12 @@ def _npz_parts(arrays: Mapping[str, Member], file: Path) -> dict[str, tuple[Any,
     """Return images and labels per split, whichever way the file names them."""
     if "images" in arrays and "labels" in arrays:
         images, labels = arrays["images"], arrays["labels"].read()
+        if "split" in arrays and "offsets" in arrays and images.ndim == 1:
+            raise BadInput(
+                f"{file}: encoded images with offsets have no array split.",
+                hint="Save SPLIT_images, SPLIT_offsets and SPLIT_labels for each split.",
+                key=str(file),
+            )
         if "split" not in arrays:
             return {ALL: (_rows(images, file), labels)}
         which = texts(arrays["split"].read(), f"{file}: split")
@@ -238,6 +310,13 @@ def _class_names(given: Array, file: Path) -> tuple[str, ...]:
 
 
 def _check_images(images: Array | Rows, what: str) -> None:
+    if images.dtype.kind in "SV" and images.ndim == 1:
+        raise BadInput(
+            f"{what} are {images.dtype}: texts of a fixed width, which drop zeros at the end of an image.",
+            hint="Save encoded images without loss: images = np.frombuffer(b''.join(files), np.uint8), "
+            "offsets = np.cumsum([0, *map(len, files)])",
+            key=what,
+        )
     plain = images.dtype == np.uint8 and (images.ndim == 3 or (images.ndim == 4 and images.shape[3] in (1, 3, 4)))
     wide = images.dtype.newbyteorder("=") == np.uint16 and images.ndim == 3
     if (plain or wide) and 0 not in images.shape[1:]:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, NamedTuple, Protocol, runtime_checkable
 
 from ...arrays import Targets
+from ...progress import Reporter
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -65,6 +66,45 @@ class Split(Protocol):
 
     def decode(self, raw: bytes) -> Image.Image:
         """Turn what `read` returned into an image; raise `UndecodableImage` where that fails. Thread-safe."""
+        ...
+
+
+class Place(NamedTuple):
+    """Where the bytes of a sample lie that are not a whole local file.
+
+    Parameters
+    ----------
+    name : str
+        Of these bytes alone: ``/data/train-000.tar#1536``, ``s3://bucket/photos/cat/1.jpg``.
+    stamp : str
+        Changes if these bytes do: of the file or object that holds them.
+    sure : bool
+        Whether the storage vouches for that, as a bucket does with its ETags. A few of the others are hashed again.
+    """
+
+    name: str
+    stamp: str
+    sure: bool = False
+
+
+@runtime_checkable
+class Placed(Protocol):
+    """A split whose samples are parts of files, or objects elsewhere, of which it is known whether they changed."""
+
+    def place(self, index: int) -> Place | None:
+        """Return where sample `index` lies; None if nothing tells a change, so that it has to be read again.
+
+        Called once for every sample, of which `path` is None: it asks neither the disk nor the network.
+        """
+        ...
+
+
+@runtime_checkable
+class Preparing(Protocol):
+    """A data set that has to look through what may be large or far away before its splits are known."""
+
+    def prepare(self, reporter: Reporter) -> None:
+        """Look through it, and report how far that is; what asks for a split first does the same silently."""
         ...
 
 

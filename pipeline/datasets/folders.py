@@ -6,19 +6,20 @@ import os
 import re
 import stat
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from functools import partial
-from pathlib import Path
-from typing import Literal, get_args
+from pathlib import Path, PurePath
+from typing import Literal, NamedTuple, Protocol, get_args
 
 import numpy as np
 
 from ...amounts import count
+from ...arrays import Labels
 from ...errors import BadInput, CryoprobeError, NotFound
 from ..passing import patiently
-from .base import ALL, UNLABELLED, Dataset
+from .base import ALL, UNLABELLED, Dataset, Split
 from .class_names import alike, one_form
 from .split_names import role_of
 from .splits import FileSplit, LazyDataset, as_labels, fixed, status
@@ -30,7 +31,7 @@ _JUNK = {"thumbs.db", "desktop.ini", "icon\r", "__macosx", "@eadir"}
 _ABOUT = {"readme", "license", "licence", "copying", "notice", "authors", "makefile"}
 """Files without an ending that people lay beside images."""
 
-_IMAGE_ENDINGS = frozenset(
+IMAGE_ENDINGS = frozenset(
     re.findall(
         r"\w+",
         "jpg jpeg jpe jfif jif jfi pjpeg pjp mpo png apng gif bmp dib tif tiff webp avif avifs heic heics heif heifs "
@@ -45,40 +46,96 @@ _NAMED = 4
 """How many names a note lists."""
 
 
-@dataclass
-class _Looking:
-    """Lists folders below a root, and remembers the files that it leaves out."""
+class Tree(Protocol):
+    """Folders and files below a root, wherever they are."""
+
+    @property
+    def root(self) -> PurePath:
+        """The folder at the top."""
+        ...
+
+    def entries(self, path: PurePath) -> Iterable[PurePath]:
+        """Return what is in a folder, in any order."""
+        ...
+
+    def is_folder(self, path: PurePath) -> bool:
+        """Say whether it is a folder or a file."""
+        ...
+
+    def identity(self, path: PurePath) -> Hashable:
+        """Return what tells a folder from all others, by whichever way one came to it."""
+        ...
+
+
+@dataclass(frozen=True)
+class LocalTree:
+    """A folder on a disk; see `Tree`."""
 
     root: Path
-    ignore: Sequence[str] = ()
-    others: dict[Path, str] = field(default_factory=dict)
-    ignored: set[Path] = field(default_factory=set)
-    listed: dict[Path, tuple[list[Path], list[Path]]] = field(default_factory=dict)
 
-    def folders(self, path: Path) -> list[Path]:
-        """Return the folders in a folder by code point, without hidden and ignored ones and litter."""
-        return self._list(path)[0]
-
-    def images(self, path: Path) -> list[Path]:
-        """Return the files directly in a folder by code point, without those whose ending is not an image's too."""
-        return self._list(path)[1]
-
-    def _list(self, path: Path) -> tuple[list[Path], list[Path]]:
-        if path in self.listed:
-            return self.listed[path]
+    def entries(self, path: PurePath) -> Iterable[PurePath]:
+        """List a folder."""
         try:
-            found = patiently(lambda: list(path.iterdir()), str(path))
+            return patiently(lambda: list(Path(path).iterdir()), str(path))
         except CryoprobeError:  # some of them are OSErrors
             raise
         except OSError as e:
             raise BadInput(
                 f"{path} cannot be listed: {e.strerror}.", hint="Check your rights.", key=str(path)
             ) from None
+
+    def is_folder(self, path: PurePath) -> bool:
+        """Look what it is."""
+        return _is_folder(Path(path))
+
+    def identity(self, path: PurePath) -> Hashable:
+        """Return device and inode: links can lead in circles."""
+        state = Path(path).stat()
+        return (state.st_dev, state.st_ino)
+
+
+class Found(NamedTuple):
+    """A split of class folders, before it is known how its files are read."""
+
+    name: str
+    classes: tuple[str, ...]
+    labels: Labels
+    paths: list[PurePath]
+    folders: list[PurePath]
+    """Those that were looked into."""
+
+
+@dataclass
+class _Looking:
+    """Lists folders of a tree, and remembers the files that it leaves out."""
+
+    tree: Tree
+    ignore: Sequence[str] = ()
+    others: dict[PurePath, str] = field(default_factory=dict)
+    ignored: set[PurePath] = field(default_factory=set)
+    listed: dict[PurePath, tuple[list[PurePath], list[PurePath]]] = field(default_factory=dict)
+
+    @property
+    def root(self) -> PurePath:
+        """The folder at the top."""
+        return self.tree.root
+
+    def folders(self, path: PurePath) -> list[PurePath]:
+        """Return the folders in a folder by code point, without hidden and ignored ones and litter."""
+        return self._list(path)[0]
+
+    def images(self, path: PurePath) -> list[PurePath]:
+        """Return the files directly in a folder by code point, without those whose ending is not an image's too."""
+        return self._list(path)[1]
+
+    def _list(self, path: PurePath) -> tuple[list[PurePath], list[PurePath]]:
+        if path in self.listed:
+            return self.listed[path]
         folders, files = [], []
-        for entry in sorted(found, key=lambda p: os.fsencode(p.name)):
+        for entry in sorted(self.tree.entries(path), key=lambda p: os.fsencode(p.name)):
             if entry.name.startswith(".") or entry.name.lower() in _JUNK or self._is_ignored(entry):
                 continue
-            if _is_folder(entry):
+            if self.tree.is_folder(entry):
                 folders.append(entry)
             elif (ending := _other_ending(entry.name)) is not None:
                 self.others[entry] = ending
@@ -87,10 +144,9 @@ class _Looking:
         self.listed[path] = folders, files
         return folders, files
 
-    def below(self, path: Path, seen: frozenset[tuple[int, int]] = frozenset()) -> Iterator[tuple[Path, bool]]:
+    def below(self, path: PurePath, seen: frozenset[Hashable] = frozenset()) -> Iterator[tuple[PurePath, bool]]:
         """Yield files and folders (True) at any depth, following links but not in circles."""
-        state = path.stat()
-        here = (state.st_dev, state.st_ino)
+        here = self.tree.identity(path)
         if here in seen:
             return
         yield path, True
@@ -112,10 +168,10 @@ class _Looking:
             notes.append(f"Ignored as asked: {_some({self._inside(p) for p in self.ignored})}")
         return notes
 
-    def _inside(self, path: Path) -> str:
+    def _inside(self, path: PurePath) -> str:
         return _text(path.relative_to(self.root).as_posix())
 
-    def _is_ignored(self, path: Path) -> bool:
+    def _is_ignored(self, path: PurePath) -> bool:
         names = (self._inside(path), _text(path.name)) if self.ignore else ()
         if any(fnmatchcase(name, pattern.rstrip("/")) for pattern in self.ignore for name in names):
             self.ignored.add(path)
@@ -145,13 +201,37 @@ def folder(name: str, root: Path, layout: str | None = None, ignore: Sequence[st
     NotFound, BadInput
         If there is no such folder, or it has neither form.
     """
+    _check_folder(root)
+
+    def made(found: Found) -> FileSplit:
+        return FileSplit(
+            name=found.name,
+            classes=found.classes,
+            labels=found.labels,
+            paths=[Path(path) for path in found.paths],
+            root=root,
+            others=tuple(Path(path) for path in found.folders),
+        )
+
+    return class_folders(name, LocalTree(root), made, layout, ignore)
+
+
+def class_folders(
+    name: str, tree: Tree, made: Callable[[Found], Split], layout: str | None = None, ignore: Sequence[str] = ()
+) -> LazyDataset:
+    """Read a tree as `folder` does; `made` makes a split of what was found.
+
+    Raises
+    ------
+    BadInput
+        If it has neither form.
+    """
     if layout is not None and layout not in get_args(Layout):
         raise BadInput(f"There is no layout {layout!r}.", hint="Take class or split.", key="layout")
-    _check_folder(root)
-    looking = _Looking(root, ignore)
+    root, looking = tree.root, _Looking(tree, ignore)
     parts = _parts(looking, layout)
-    class_folders = {split: looking.folders(path) for split, path in parts.items()}
-    forms = one_form(_text(c.name) for found in class_folders.values() for c in found)
+    of_split = {split: looking.folders(path) for split, path in parts.items()}
+    forms = one_form(_text(c.name) for found in of_split.values() for c in found)
     classes = tuple(sorted(set(forms.values())))
     if not classes:
         raise BadInput(
@@ -168,25 +248,19 @@ def folder(name: str, root: Path, layout: str | None = None, ignore: Sequence[st
             key=str(stray[0]),
         )
 
-    def make(split: str) -> FileSplit:
+    def make(split: str) -> Split:
         found = [
             (forms[_text(class_.name)], path, is_folder)
-            for class_ in class_folders[split]
+            for class_ in of_split[split]
             for path, is_folder in looking.below(class_)
         ]
         samples = sorted(((c, p) for c, p, is_folder in found if not is_folder), key=lambda s: os.fsencode(s[1]))
         # A folder's own date changes when a file comes or goes; that of any split, when a class does.
         folders = {root, *parts.values(), *(p for _, p, is_folder in found if is_folder)}
-        return FileSplit(
-            name=split,
-            classes=classes,
-            labels=as_labels([c for c, _ in samples], classes),
-            paths=[p for _, p in samples],
-            root=root,
-            others=tuple(sorted(folders)),
-        )
+        labels = as_labels([c for c, _ in samples], classes)
+        return made(Found(split, classes, labels, [p for _, p in samples], sorted(folders)))
 
-    named = {split: {_text(c.name) for c in found} for split, found in class_folders.items()}
+    named = {split: {_text(c.name) for c in found} for split, found in of_split.items()}
     reading = [_reading(looking, parts, classes), *alike(named)]
     return LazyDataset(name, {split: partial(make, split) for split in parts}, lambda: [*reading, *looking.left_out()])
 
@@ -208,21 +282,31 @@ def unlabelled_folder(name: str, root: Path, ignore: Sequence[str] = ()) -> Data
         If there is no such folder, or no image in it.
     """
     _check_folder(root)
-    looking = _Looking(root, ignore)
+
+    def made(found: Found) -> FileSplit:
+        paths, folders = [Path(p) for p in found.paths], tuple(Path(p) for p in found.folders)
+        return FileSplit(found.name, found.classes, found.labels, paths, root, folders)
+
+    return without_classes(name, LocalTree(root), made, ignore)
+
+
+def without_classes(name: str, tree: Tree, made: Callable[[Found], Split], ignore: Sequence[str] = ()) -> LazyDataset:
+    """Read a tree as `unlabelled_folder` does; `made` makes the split of what was found.
+
+    Raises
+    ------
+    BadInput
+        If there is no image in it.
+    """
+    root, looking = tree.root, _Looking(tree, ignore)
     found = list(looking.below(root))
     paths = sorted((path for path, is_folder in found if not is_folder), key=os.fsencode)
     if not paths:
         raise BadInput(
             f"{root} has no images.", hint=f"Name another folder.{_hint_of_layout(looking, None)}", key=str(root)
         )
-    split = FileSplit(
-        name=UNLABELLED,
-        classes=(),
-        labels=np.full(len(paths), -1, np.int64),
-        paths=paths,
-        root=root,
-        others=tuple(sorted(path for path, is_folder in found if is_folder)),
-    )
+    folders = sorted(path for path, is_folder in found if is_folder)
+    split = made(Found(UNLABELLED, (), np.full(len(paths), -1, np.int64), paths, folders))
     reading = f"{root} is read as {count(len(paths), 'image')} without labels"
     return fixed(name, [split], [reading, *looking.left_out()])
 
@@ -238,12 +322,12 @@ def _check_folder(root: Path) -> None:
 
 def images_below(root: Path) -> tuple[list[Path], list[str]]:
     """Return every file in a folder that `folder` would take, at any depth, and notes of those that are left out."""
-    looking = _Looking(root)
+    looking = _Looking(LocalTree(root))
     files = sorted((path for path, is_folder in looking.below(root) if not is_folder), key=os.fsencode)
-    return files, looking.left_out()
+    return [Path(path) for path in files], looking.left_out()
 
 
-def _parts(looking: _Looking, layout: str | None) -> dict[str, Path]:
+def _parts(looking: _Looking, layout: str | None) -> dict[str, PurePath]:
     """Return the folders of the splits by name, or the root as the only one."""
     root = looking.root
     top = looking.folders(root)
@@ -264,7 +348,7 @@ def _parts(looking: _Looking, layout: str | None) -> dict[str, Path]:
     return {_text(f.name): f for f in splits}
 
 
-def _reading(looking: _Looking, parts: dict[str, Path], classes: Sequence[str]) -> str:
+def _reading(looking: _Looking, parts: dict[str, PurePath], classes: Sequence[str]) -> str:
     """Say in one line how a folder was read, what beside its splits is left out, and how to read it otherwise."""
     root = looking.root
     which = f"{count(len(classes), 'class', 'classes')} ({_some(classes)})"
@@ -301,7 +385,7 @@ def _other_ending(name: str) -> str | None:
     if name.lower() in _ABOUT:
         return "no ending"
     found = re.search(r"\.([a-z][a-z0-9]{0,9})$", name.lower())
-    return None if found is None or found[1] in _IMAGE_ENDINGS else found[0]
+    return None if found is None or found[1] in IMAGE_ENDINGS else found[0]
 
 
 def _is_folder(path: Path) -> bool:

@@ -118,11 +118,18 @@ class Rows:
         return self.shape[0]
 
     def __getitem__(self, index: int) -> Array:
+        row: Array = self._whole()[index]
+        return row
+
+    def part(self, start: int, end: int) -> Array:
+        """Return the rows from `start` to before `end`."""
+        return self._whole()[start:end]
+
+    def _whole(self) -> Array:
         with self._lock:
             if self._array is None:
                 self._array = self._member.read(self._rows)
-        row: Array = self._array[index]
-        return row
+            return self._array
 
 
 def members_of(file: Path) -> dict[str, Member]:

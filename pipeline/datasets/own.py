@@ -12,8 +12,8 @@ import numpy as np
 from ...errors import BadInput
 from .base import ALL, Split
 from .images import encode_image
+from .kinds import KINDS
 from .label_arrays import LabelArrays, read_labels
-from .registry import KINDS
 from .splits import ArraySplit, FileSplit, as_flags, class_order, fixed
 from .torchvision_sets import Decoded
 

@@ -11,113 +11,54 @@ import glob
 import os
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
-from typing import NoReturn
+from typing import NoReturn, Unpack
 
 from ...errors import BadInput, CryoprobeError
-from ...folders import cache_folder
 from .. import doors
+from ..keywords import check_names, read, takes
+from ..options import SourceArguments, SourceOptions
 from .base import Dataset
-
-_PATH_KINDS = {"folder": "PATH", "csv": "FILE", "npz": "FILE", "idx": "PATH"}
-
-KINDS = frozenset({*_PATH_KINDS, "torchvision", "sklearn"})
-"""What the names of data sets begin with that this package opens."""
+from .kinds import KINDS, DatasetKind, check_options
+from .urls import is_hf_path, is_remote
 
 _LONGEST_NAME = 100
 _MOST_GIVEN = 8
 """Given names that a message lists."""
 
 
-@dataclass(frozen=True)
-class DatasetKind:
-    """A row of `cryoprobe datasets`: how to name it, what it is, an example."""
-
-    name: str
-    description: str
-    example: str
-
-
-_KINDS = (
-    DatasetKind("folder:PATH", "images in PATH/SPLIT/CLASS/* or PATH/CLASS/*", "folder:~/photos"),
-    DatasetKind("csv:FILE", "columns path, label[, split]; a|b is multi-label", "csv:labels.csv"),
-    DatasetKind("npz:FILE", "arrays images, labels[, split]; MedMNIST's and Keras' names too", "npz:bloodmnist.npz"),
-    DatasetKind("idx:PATH", "MNIST's format, gzipped or not", "idx:/usr/share/datasets/fashion-mnist"),
-    DatasetKind("sklearn:digits", "1,797 scans of 8 x 8 pixels, 10 classes", "sklearn:digits"),
-)
-
-
-def load_dataset(
-    spec: str,
-    *,
-    data_root: Path | None = None,
-    download: bool = False,
-    layout: str | None = None,
-    ignore: Sequence[str] = (),
-    unlabelled: bool = False,
-) -> Dataset:
+@takes(SourceArguments, SourceOptions)
+def load_dataset(spec: str, **options: Unpack[SourceArguments]) -> Dataset:
     """Open a data set.
 
     Parameters
     ----------
     spec : str
-        ``folder:PATH``, ``csv:FILE``, ``npz:FILE``, ``idx:PATH``, ``torchvision:NAME`` or ``sklearn:digits``;
-        ``KIND:REST`` of an installed package, or ``MODULE:FUNCTION``, a function of your own that returns a data set.
-    data_root : Path, optional
-        Folder of torchvision's data sets; ``data`` in the cache folder by default.
-    download : bool
-        Let torchvision fetch what is missing.
-    layout : {"class", "split"}, optional
-        What the top folders of ``folder:`` are. By default those are splits that are called so and hold folders.
-    ignore : sequence of str
-        Patterns of files and folders that ``folder:`` leaves out.
-    unlabelled : bool
-        Take all images of ``folder:``, at any depth, without classes.
+        ``folder:PATH``, ``csv:FILE``, ``wds:PATTERN``, ``parquet:FILE``, ``hf:NAME``, ``npz:FILE``, ``idx:PATH``,
+        ``torchvision:NAME`` or ``sklearn:digits``; ``KIND:REST`` of an installed package, or ``MODULE:FUNCTION``, a
+        function of your own that returns a data set.
+    **options
+        How it is read, see `SourceOptions`.
 
     Raises
     ------
     NotFound, BadInput
-        If there is no such data set, or it is not what it should be.
+        If there is no such data set, it is not what it should be, or an option is not for its kind.
     """
-    name = canonical_name(spec, data_root)
+    check_names("load_dataset", options, SourceOptions)
+    return open_dataset(spec, read(SourceOptions, options))
+
+
+def open_dataset(spec: str, asked: SourceOptions) -> Dataset:
+    """Open a data set with options that have been read; see `load_dataset`."""
+    name = canonical_name(spec)
     kind, _, rest = name.partition(":")
-    own = _opener_of(name) if is_own(name) else None
-    if kind != "folder" and (layout is not None or ignore or unlabelled):
-        option = "layout" if layout is not None else "ignore" if ignore else "unlabelled"
-        raise BadInput(f"--{option} is for folder:PATH, and {spec} is not a folder.", hint="Leave it out.", key=option)
-    if own is not None:
-        if data_root is not None or download:
-            option = "data-root" if data_root is not None else "download"
-            raise BadInput(f"--{option} has no effect on {spec}.", hint="Leave it out.", key=option)
-        return as_dataset(own(), name)
-    if kind == "folder":
-        from .folders import folder, unlabelled_folder
-
-        if unlabelled and layout is not None:
-            raise BadInput("--layout has no effect with --unlabelled.", hint="Leave one of them out.", key="layout")
-        if unlabelled:
-            return unlabelled_folder(name, Path(rest), ignore)
-        return folder(name, Path(rest), layout, ignore)
-    if kind == "csv":
-        from .files import table
-
-        return table(name, Path(rest))
-    if kind == "npz":
-        from .arrays import npz
-
-        return npz(name, Path(rest))
-    if kind == "idx":
-        from .arrays import idx
-
-        return idx(name, Path(rest))
-    if kind == "sklearn":
-        from .arrays import digits
-
-        return digits(name)
-    from .torchvision_sets import torchvision_set
-
-    return torchvision_set(name, rest, (data_root or cache_folder() / "data").expanduser().absolute(), download)
+    if is_own(name):
+        opener = _opener_of(name)
+        check_options(None, spec, asked)
+        return as_dataset(opener(), name)
+    check_options(kind, spec, asked)
+    return KINDS[kind].open(name, rest, asked)
 
 
 def canonical_name(spec: str, data_root: Path | None = None) -> str:
@@ -140,14 +81,17 @@ def canonical_name(spec: str, data_root: Path | None = None) -> str:
         If the home folder of a path is unknown.
     """
     kind, _, rest = spec.partition(":")
-    if kind in _PATH_KINDS and rest:
-        try:
-            path = Path(rest).expanduser()
-        except RuntimeError as e:  # ~name, and there is nobody of that name
-            raise BadInput(f"{spec}: {e}", hint="Write the path in full.", key=spec) from None
-        # Not `resolve`: a link that a team shares keeps its name wherever it points.
-        return f"{kind}:{Path(os.path.abspath(path)).as_posix()}"  # noqa: PTH100
-    return spec
+    if kind not in KINDS or not KINDS[kind].is_path or not rest or (kind == "hf" and not is_hf_path(rest)):
+        return spec
+    if is_remote(rest):
+        scheme, _, place = rest.partition("://")
+        return f"{kind}:{scheme.lower()}://{place if kind == 'wds' else place.rstrip('/')}"
+    try:
+        path = Path(rest).expanduser()
+    except RuntimeError as e:  # ~name, and there is nobody of that name
+        raise BadInput(f"{spec}: {e}", hint="Write the path in full.", key=spec) from None
+    # Not `resolve`: a link that a team shares keeps its name wherever it points.
+    return f"{kind}:{Path(os.path.abspath(path)).as_posix()}"  # noqa: PTH100
 
 
 def refuse_name(spec: str, given: Sequence[str] = ()) -> NoReturn:
@@ -156,7 +100,7 @@ def refuse_name(spec: str, given: Sequence[str] = ()) -> NoReturn:
     raise BadInput(
         f"{spec!r} names no data set."
         + (f" By names that were given the store has: {', '.join(near)}." if near else ""),
-        hint="Write folder:PATH, csv:FILE, npz:FILE, idx:PATH, torchvision:NAME or sklearn:digits "
+        hint=f"Write {', '.join(kind.shown.name for kind in KINDS.values())} "
         "(`cryoprobe datasets` lists them), or MODULE:FUNCTION for one of your own."
         + (
             ""
@@ -243,7 +187,7 @@ def dataset_pattern(pattern: str | None) -> str | None:
         name = canonical_name(pattern)
     except BadInput:  # a home folder of nobody
         return pattern
-    if name == pattern or rest.startswith(("/", "~")):
+    if name == pattern or rest.startswith(("/", "~")) or is_remote(rest):
         return name
     # What was not typed holds no wildcards: the working folder may be called birds [v2].
     absolute = name.partition(":")[2]
@@ -260,20 +204,20 @@ def known_splits(spec: str, data_root: Path | None = None) -> Sequence[str] | No
 
         return tuple(SPLITS[rest]) if rest in SPLITS else None
     with suppress(CryoprobeError, OSError):
-        return load_dataset(name, data_root=data_root).splits if kind in ("folder", "csv", "sklearn") else None
+        return load_dataset(name, data_root=data_root).splits if kind in ("csv", "sklearn") or is_listed(name) else None
     return None
 
 
 def is_listed(name: str) -> bool:
-    """Say whether opening the data set of that canonical name lists folders, and neither reads nor decodes a file."""
-    return name.startswith("folder:")
+    """Say whether opening the data set of that canonical name lists local folders, and reads no file."""
+    return name.startswith("folder:") and not is_remote(name.partition(":")[2])
 
 
 def list_datasets() -> list[DatasetKind]:
     """Return the kinds of data sets, and each of torchvision's, with an example."""
     from .torchvision_sets import SPLITS
 
-    rows = list(_KINDS)
+    rows = [kind.shown for kind in KINDS.values() if kind.shown.name != "torchvision:NAME"]
     for which, splits in SPLITS.items():
         parts = ", ".join(splits)
         rows.append(DatasetKind(f"torchvision:{which}", f"splits: {parts}", f"torchvision:{which} --data-root DIR"))

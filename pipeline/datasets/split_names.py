@@ -48,6 +48,29 @@ def split_order(name: str) -> tuple[int, int, str]:
     return (list(_NAMES).index(role) if role is not None else len(_NAMES), place, name)
 
 
+def split_in_name(path: str) -> str | None:
+    """Return the split that the name of a file tells, or else that of its folder; None if they tell none.
+
+    Examples
+    --------
+    >>> [split_in_name(p) for p in ("a/train-00000-of-00002.parquet", "val/0.tar", "imagenet-Test_set-001.tar")]
+    ['train', 'val', 'Test_set']
+    >>> split_in_name("test/birds/0001.tar") is None, split_in_name("train-val-0.tar") is None
+    (True, True)
+    """
+    folders, _, file = path.rpartition("/")
+    stem = file.partition(".")[0]
+    parts = re.split(r"[-.]", stem)
+    for words in (parts, [part for word in parts for part in word.split("_")]):
+        told = [word for word in words if role_of(word) is not None]
+        if len(told) == 1:
+            return told[0]
+        if told:
+            return None
+    folder = folders.rpartition("/")[2]
+    return folder if role_of(folder) is not None else None
+
+
 def _place(name: str) -> tuple[Role, int] | None:
     plain = re.sub(r"[\W_]+", "_", name.strip().lower()).strip("_")
     plain = _BEHIND.sub("", plain)

@@ -11,7 +11,7 @@ import numpy as np
 
 from ...arrays import Indices, Targets
 from ...errors import BadInput
-from .base import Advising, Split
+from .base import Advising, Place, Placed, Split
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -54,6 +54,10 @@ class SubsetSplit:
     def path(self, index: int) -> Path | None:
         """Return the sample's file."""
         return self.whole.path(int(self.rows[index]))
+
+    def place(self, index: int) -> Place | None:
+        """Return where a sample lies."""
+        return self.whole.place(int(self.rows[index])) if isinstance(self.whole, Placed) else None
 
     def read(self, index: int) -> bytes:
         """Read a sample."""

@@ -11,12 +11,12 @@ import numpy as np
 from ...errors import BadInput
 from ...progress import Reporter
 from ...stores.local.sample_index import look_at
-from ..datasets import as_dataset, check_given_name, is_listed, is_own, limit_split, load_dataset
-from ..datasets.base import Dataset, Noting, Split
+from ..datasets import as_dataset, check_given_name, is_listed, is_own, limit_split, open_dataset
+from ..datasets.base import Dataset, Noting, Preparing, Split
 from ..encoders import as_encoder, load_encoder
 from ..encoders.base import Encoder
 from ..encoders.devices import device_names
-from ..options import DatasetOptions, EncoderOptions, RunOptions
+from ..options import DatasetOptions, EncoderOptions, RunOptions, SourceOptions
 
 
 @dataclass(frozen=True)
@@ -57,19 +57,14 @@ def open_data(dataset: str | Dataset, asked: DatasetOptions, reporter: Reporter)
     if asked.as_name is not None:
         check_given_name(asked.as_name)
     if isinstance(dataset, str):
-        data: Dataset = load_dataset(
-            dataset,
-            data_root=asked.data_root,
-            download=asked.download,
-            layout=asked.layout,
-            ignore=asked.ignore,
-            unlabelled=asked.unlabelled,
-        )
+        data: Dataset = open_dataset(dataset, asked)
     else:
         data = as_dataset(dataset)
-        for option in ("layout", "ignore", "unlabelled", "data_root", "download"):
+        for option in SourceOptions.model_fields:
             if getattr(asked, option):
                 raise BadInput(f"{option} is for data sets that are named.", hint="Give it to load_dataset.")
+    if isinstance(data, Preparing):
+        data.prepare(reporter)
     parts = [data.split(name) for name in asked.splits or data.splits]
     for note in data.notes() if isinstance(data, Noting) else ():
         reporter.note(note)
@@ -80,7 +75,8 @@ def open_data(dataset: str | Dataset, asked: DatasetOptions, reporter: Reporter)
     if (limit := asked.limit) is not None:
         parts = [limit_split(part, limit, asked.limit_seed) for part in parts]
     name = dataset if isinstance(dataset, str) and is_own(dataset) else data.name
-    listed_again = is_listed(data.name) and asked.layout is None and not asked.ignore and not asked.unlabelled
+    options = {"layout", "ignore", "unlabelled"}
+    listed_again = is_listed(data.name) and not any(getattr(asked, option) for option in options)
     if asked.as_name is None or asked.as_name == name:
         return Data(name, parts, states, listed_again, absent)
     return Data(asked.as_name, parts, states, listed_again, absent, source=name)

@@ -8,9 +8,8 @@ from __future__ import annotations
 
 import hashlib
 import random
-from collections.abc import Sequence
-from concurrent.futures import Executor
-from contextlib import closing
+from collections.abc import Generator, Sequence
+from concurrent.futures import Executor, Future
 from dataclasses import dataclass, field
 
 from ...errors import CryoprobeError
@@ -18,12 +17,18 @@ from ...parallel import ordered_map
 from ...stores.local.sample_index import SampleIndex, Stamp, now_ns
 from ..datasets.base import Split, UndecodableImage
 from ..passing import patiently
+from .places import Places
 
 HELD_BYTES = 32 * 2**20
 """So many bytes of files a block holds, which were read to be identified and will be decoded."""
 
+_WINDOW = 64
+"""Samples that are being read, or have been and wait to be taken."""
+
 SPOT_CHECKS = 32
 """So many files are hashed again in every run although the sample index knows them."""
+PLACES_CHECKED = 4
+"""So many samples that are parts of files, or remote objects: reading a part can mean to unpack more of the file."""
 
 
 @dataclass
@@ -73,6 +78,8 @@ class Identifier:
         self._split = split
         self._index = index
         self._pool = pool
+        self._ahead: dict[int, Future[_Content]] = {}
+        self._started = 0  # before anything was read of what is ahead
 
     def identify(self, rows: Sequence[int]) -> Identified:
         """Return the sample ids of the first of `rows`, as many as can be held; at least of one.
@@ -85,25 +92,42 @@ class Identifier:
         paths = [self._split.path(row) for row in rows]
         known = iter(self._index.lookup([path for path in paths if path is not None]))
         ids = [None if path is None else next(known) for path in paths]
+        places = Places(self._split, self._index, [row for row, path in zip(rows, paths, strict=True) if path is None])
+        ids = [places.known.get(row) if path is None else i for row, path, i in zip(rows, paths, ids, strict=True)]
         unknown = [position for position, sample_id in enumerate(ids) if sample_id is None]
         found = Identified(rows, ids)
-        started, held, entries = now_ns(), 0, []
-        with closing(ordered_map(self._pool, self._read, [rows[p] for p in unknown], window=64)) as contents:
-            for position, content in zip(unknown, contents, strict=False):
-                row, path = rows[position], paths[position]
-                ids[position] = content.sample_id
-                if content.error is not None:
-                    found.errors[row] = content.error
-                else:
-                    found.raw[row] = content.raw
-                    held += len(content.raw)
-                if path is not None and content.stamp is not None and content.sample_id is not None:
-                    entries.append((path, content.stamp, content.sample_id))
-                if held > HELD_BYTES:
-                    found.rows, found.ids = rows[: position + 1], ids[: position + 1]
-                    break
-        self._index.record(entries, started)
+        if not self._ahead:
+            self._started = now_ns()
+        held, entries = 0, []
+        contents = self._contents([rows[position] for position in unknown])
+        for position, content in zip(unknown, contents, strict=False):
+            row, path = rows[position], paths[position]
+            ids[position] = content.sample_id
+            if content.error is not None:
+                found.errors[row] = content.error
+            else:
+                found.raw[row] = content.raw
+                held += len(content.raw)
+            if path is not None and content.stamp is not None and content.sample_id is not None:
+                entries.append((path, content.stamp, content.sample_id))
+            elif content.sample_id is not None:
+                places.learn(row, content.sample_id)
+            if held > HELD_BYTES:
+                found.rows, found.ids = rows[: position + 1], ids[: position + 1]
+                break
+        self._index.record(entries, self._started)
+        places.record()
         return found
+
+    def _contents(self, rows: Sequence[int]) -> Generator[_Content, None, None]:
+        """Read rows ahead, in their order; what is read and not taken is taken by the next block, not read again."""
+        at = 0
+        for taken, row in enumerate(rows):
+            while at < min(taken + _WINDOW, len(rows)):
+                if rows[at] not in self._ahead:
+                    self._ahead[rows[at]] = self._pool.submit(self._read, rows[at])
+                at += 1
+            yield self._ahead.pop(row).result()
 
     def spot_check(self) -> str | None:
         """Hash a few files that the sample index knows; return the name of one that has other content, or None."""
@@ -111,6 +135,8 @@ class Identifier:
         files = [(row, path) for row in rows if (path := self._split.path(row)) is not None]
         known = self._index.lookup([path for _, path in files])
         checked = [(row, sample_id) for (row, _), sample_id in zip(files, known, strict=True) if sample_id is not None]
+        others = sorted(set(rows) - {row for row, _ in files})
+        checked += Places(self._split, self._index, others[:PLACES_CHECKED], unsure=True).known.items()
         read = ordered_map(self._pool, self._read, [row for row, _ in checked], window=SPOT_CHECKS)
         for (row, sample_id), content in zip(checked, read, strict=True):
             if content.sample_id is not None and content.sample_id != sample_id:

@@ -12,6 +12,8 @@ _ENDPOINTS: Mapping[str, tuple[str, ...]] = {
     "s3": ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "AWS_ENDPOINT"),
     "gs": ("GOOGLE_BASE_URL",),
     "az": ("AZURE_STORAGE_ENDPOINT", "AZURE_ENDPOINT"),
+    "http": (),
+    "https": (),
 }
 _PREFIXES: Mapping[str, str] = {"s3": "AWS_", "gs": "GOOGLE_", "az": "AZURE_"}
 CREDENTIALS: Mapping[str, str] = {
@@ -19,6 +21,7 @@ CREDENTIALS: Mapping[str, str] = {
     "and AWS_ENDPOINT_URL for a server of your own",
     "gs": "GOOGLE_SERVICE_ACCOUNT or GOOGLE_APPLICATION_CREDENTIALS",
     "az": "AZURE_STORAGE_ACCOUNT_NAME and AZURE_STORAGE_ACCOUNT_KEY",
+    **dict.fromkeys(("http", "https"), "the address: a web server is asked without credentials"),
 }
 
 
@@ -30,7 +33,7 @@ def endpoints(scheme: str) -> dict[str, str]:
 def check_environment(scheme: str) -> None:
     """Refuse settings that obstore would not answer with an error, but panic at."""
     for name, value in os.environ.items():
-        if name.startswith(_PREFIXES[scheme]) and not value.isprintable():
+        if name.startswith(_PREFIXES.get(scheme, "\0")) and not value.isprintable():
             raise BadInput(
                 f"{name} holds a line break or another control character.", hint="Set it anew, or unset it.", key=name
             )

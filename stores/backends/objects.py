@@ -64,7 +64,7 @@ class ObjectBackend(Backend):
         self._scheme, self._bucket = urlsplit(url)[:2]
         self._retries = retries
         self._silence_seconds = silence_seconds
-        self._client = _connect(url, retries, silence_seconds)
+        self._client = connect(url, retries, silence_seconds)
         self._service = endpoints(self._scheme)
         self._whole_bucket: Any = None  # a client for copies between stores, made when one is asked for
 
@@ -83,7 +83,7 @@ class ObjectBackend(Backend):
 
         try:
             return self._whole(ask)
-        except _failures() as e:
+        except failures() as e:
             raise self._explained(e, key) from None
 
     def read_into(self, key: str, parts: Sequence[Part], checksum: Checksum) -> int:  # noqa: D102
@@ -91,7 +91,7 @@ class ObjectBackend(Backend):
         try:
             # Block by block as they come: collecting them first takes as long again.
             return self._whole(lambda: scatter(self._objects.get(key).stream(min_chunk_size=_BLOCK), parts, checksum))
-        except _failures() as e:
+        except failures() as e:
             raise self._explained(e, key) from None
 
     def put(self, key: str, data: bytes) -> None:  # noqa: D102
@@ -99,7 +99,7 @@ class ObjectBackend(Backend):
         try:
             # In one request: parts of an upload that was killed would stay in the bucket, unseen and paid for.
             self._objects.put(key, data, use_multipart=False)
-        except _failures() as e:
+        except failures() as e:
             raise self._explained(e, key, writing=True) from None
 
     def put_if_absent(self, key: str, data: bytes) -> bool:  # noqa: D102
@@ -110,7 +110,7 @@ class ObjectBackend(Backend):
             self._objects.put(key, data, mode="create", use_multipart=False)
         except AlreadyExistsError:
             return False
-        except _failures() as e:
+        except failures() as e:
             error = self._explained(e, key, writing=True)
             # The answer may be lost and the object written: then it is there, and whose it is the caller reads.
             if isinstance(error, Unavailable) and self._surely_exists(key):
@@ -137,7 +137,7 @@ class ObjectBackend(Backend):
             found = self._whole(
                 lambda: [m for page in self._objects.list(prefix or None, chunk_size=_PAGE) for m in page]
             )
-        except _failures() as e:
+        except failures() as e:
             raise self._explained(e, prefix) from None
         # What some tools keep in the place of a folder is no object of ours.
         return (m for m in found if is_key(m["path"]) and m["path"].startswith(prefix))
@@ -151,7 +151,7 @@ class ObjectBackend(Backend):
 
         try:
             return self._whole(first)
-        except _failures() as e:
+        except failures() as e:
             raise self._explained(e, prefix) from None
 
     def delete(self, key: str) -> None:  # noqa: D102
@@ -160,7 +160,7 @@ class ObjectBackend(Backend):
             self._objects.delete(key)
         except FileNotFoundError:  # as some storages have it
             return
-        except _failures() as e:
+        except failures() as e:
             raise self._explained(e, key, writing=True) from None
 
     def copy(self, source: str, target: str) -> None:
@@ -180,7 +180,7 @@ class ObjectBackend(Backend):
             self._whole(lambda: self._objects.copy(source, target))
         except FileNotFoundError as e:
             raise self._explained(e, source) from None
-        except _failures() as e:
+        except failures() as e:
             raise self._explained(e, target, writing=True) from None
 
     def copy_from(self, other: Backend, key: str, *, link: bool = False) -> bool:
@@ -197,14 +197,14 @@ class ObjectBackend(Backend):
         for store in (self, other):
             if not isinstance(store, ObjectBackend) or (store._scheme, store._bucket, store._service) != here:
                 return False
-        _check_process(self.url)
+        check_process(self.url)
         bucket = f"{self._scheme}://{self._bucket}"
         if self._whole_bucket is None:
-            self._whole_bucket = _connect(bucket, self._retries, self._silence_seconds)
+            self._whole_bucket = connect(bucket, self._retries, self._silence_seconds)
         source, target = (f"{store.url}/{key}".removeprefix(f"{bucket}/") for store in (other, self))
         try:
             self._whole_bucket.copy(source, target)
-        except _failures():  # a right that copying needs and writing does not: whoever puts the bytes learns more
+        except failures():  # a right that copying needs and writing does not: whoever puts the bytes learns more
             return False
         return True
 
@@ -214,31 +214,17 @@ class ObjectBackend(Backend):
             self._objects.head(key)
         except FileNotFoundError:
             return False
-        except _failures() as e:
+        except failures() as e:
             raise self._explained(e, key) from None
         return True
 
     @property
     def _objects(self) -> Any:
-        _check_process(self.url)
+        check_process(self.url)
         return self._client
 
     def _whole(self, ask: Callable[[], Answer]) -> Answer:
-        """Ask, and again where the answer breaks off or stops coming, which obstore does by itself only for some.
-
-        What is asked must be the same when it is done twice.
-        """
-        started, pause = time.monotonic(), _FIRST_PAUSE
-        for left in reversed(range(self._retries + 1)):
-            try:
-                return ask()
-            except _failures() as e:
-                broken_off = "body error" in str(e)
-                if not broken_off or not left or time.monotonic() - started > _RETRYING.total_seconds():
-                    raise
-            time.sleep(pause)
-            pause *= 2
-        raise AssertionError("the last attempt returns or raises")
+        return whole(ask, self._retries)
 
     def _surely_exists(self, key: str) -> bool:
         try:
@@ -250,72 +236,91 @@ class ObjectBackend(Backend):
         return NotFound(f"There is no object {key} in {self.url}.", key=key)
 
     def _explained(self, e: BaseException, key: str, *, writing: bool = False) -> CryoprobeError:
-        """Return the error of ours that `e` amounts to, with nothing of its text but codes."""
-        text = str(e)
-        status = (_STATUS.findall(text) or [None])[-1]
-        code = (_CODE.findall(text) or [None])[-1]
-        answer = " ".join(part for part in (status, code) if part)
-        where = f"{key} in {self.url}" if key else self.url
-        if _NO_BUCKET.search(text):
-            return NotFound(
-                f"There is no bucket {self._bucket} for {self.url}.",
-                hint="Check its name, or make it with your cloud's own tool. "
-                f"What leads to it: {CREDENTIALS[self._scheme]}.",
-                key=self.url,
-            )
-        if isinstance(e, FileNotFoundError) or status == "404":
-            return self._missing(key)
-        if "redirect" in text:  # the bucket is in another region than one says
-            status = answer = "301"
-        if _NO_CREDENTIALS.search(text):
-            return Unavailable(
-                f"There are no credentials for {self.url}.",
-                hint=f"Set {CREDENTIALS[self._scheme]}.",
-                key=self.url,
-            )
-        if status in ("401", "403") or type(e).__name__ in ("PermissionDeniedError", "UnauthenticatedError"):
-            if writing:
-                return ReadOnly(
-                    f"The store {self.url} cannot be written: the storage refuses {key} ({answer}).",
-                    hint=f"Ask for write access, or check {CREDENTIALS[self._scheme]}.",
-                    key=key,
-                )
-            return Unavailable(
-                f"The storage refuses to read {where} ({answer}).",
-                hint=f"Ask for access, or check {CREDENTIALS[self._scheme]}.",
-                key=key or self.url,
-            )
-        verb = "write" if writing else "read"
-        return Unavailable(
-            f"Cannot {verb} {where}: the storage {f'answered {answer}' if answer else 'does not answer'}.",
-            hint=f"Check {self._suspects(answer)}. "
-            "When the storage is well again, run the same command: what is sealed is kept.",
-            key=key or self.url,
+        return explained(e, self.url, key, writing=writing)
+
+
+def whole(ask: Callable[[], Answer], retries: int = RETRIES) -> Answer:
+    """Ask, and again where the answer breaks off or stops coming, which obstore does by itself only for some.
+
+    What is asked must be the same when it is done twice.
+    """
+    started, pause = time.monotonic(), _FIRST_PAUSE
+    for left in reversed(range(retries + 1)):
+        try:
+            return ask()
+        except failures() as e:
+            broken_off = "body error" in str(e)
+            if not broken_off or not left or time.monotonic() - started > _RETRYING.total_seconds():
+                raise
+        time.sleep(pause)
+        pause *= 2
+    raise AssertionError("the last attempt returns or raises")
+
+
+def explained(e: BaseException, url: str, key: str, *, writing: bool = False) -> CryoprobeError:
+    """Return the error of ours that `e` amounts to, with nothing of its text but codes."""
+    scheme, bucket = urlsplit(url)[:2]
+    text = str(e)
+    status = (_STATUS.findall(text) or [None])[-1]
+    code = (_CODE.findall(text) or [None])[-1]
+    answer = " ".join(part for part in (status, code) if part)
+    where = f"{key} in {url}" if key else url
+    credentials = CREDENTIALS[scheme]
+    if _NO_BUCKET.search(text):
+        return NotFound(
+            f"There is no bucket {bucket} for {url}.",
+            hint=f"Check its name, or make it with your cloud's own tool. What leads to it: {credentials}.",
+            key=url,
         )
+    if isinstance(e, FileNotFoundError) or status == "404":
+        return NotFound(f"There is no object {key} in {url}.", key=key)
+    if "redirect" in text:  # the bucket is in another region than one says
+        status = answer = "301"
+    if _NO_CREDENTIALS.search(text):
+        return Unavailable(f"There are no credentials for {url}.", hint=f"Set {credentials}.", key=url)
+    if status in ("401", "403") or type(e).__name__ in ("PermissionDeniedError", "UnauthenticatedError"):
+        if writing:
+            return ReadOnly(
+                f"The store {url} cannot be written: the storage refuses {key} ({answer}).",
+                hint=f"Ask for write access, or check {credentials}.",
+                key=key,
+            )
+        return Unavailable(
+            f"The storage refuses to read {where} ({answer}).",
+            hint=f"Ask for access, or check {credentials}.",
+            key=key or url,
+        )
+    verb = "write" if writing else "read"
+    region = ["the bucket's region (AWS_REGION)"] if answer == "301" else []
+    suspects = " and ".join(["the network", *endpoints(scheme), *region])
+    return Unavailable(
+        f"Cannot {verb} {where}: the storage {f'answered {answer}' if answer else 'does not answer'}.",
+        hint=f"Check {suspects}. When the storage is well again, run the same command: what is sealed is kept.",
+        key=key or url,
+    )
 
-    def _suspects(self, answer: str) -> str:
-        region = ["the bucket's region (AWS_REGION)"] if answer == "301" else []
-        return " and ".join(["the network", *endpoints(self._scheme), *region])
 
+def connect(url: str, retries: int = RETRIES, silence_seconds: float = SILENCE_SECONDS, what: str = "Stores") -> Any:
+    """Return obstore's store for a URL, by the settings in the environment; nothing is asked of the network yet.
 
-def _connect(url: str, retries: int, silence_seconds: float) -> Any:
-    """Return obstore's store for a URL, by the settings in the environment; nothing is asked of the network yet."""
+    `what` is kept there, for a message about a package that is missing.
+    """
     scheme = urlsplit(url).scheme
     try:
         from obstore.exceptions import BaseError
         from obstore.store import from_url
     except ImportError:
         raise BadInput(
-            f"Stores at {scheme}:// need one more package.",
+            f"{what} at {scheme}:// need one more package.",
             hint="Install it: pip install 'cryoprobe[cloud]'",
             key="store",
         ) from None
-    _check_process(url)
+    check_process(url)
     check_environment(scheme)
     addresses = endpoints(scheme)
     settings: dict[str, Any] = {
         "client_options": {
-            "allow_http": any(e.startswith("http://") for e in addresses.values()),
+            "allow_http": scheme == "http" or any(e.startswith("http://") for e in addresses.values()),
             "connect_timeout": _CONNECT,
             "read_timeout": timedelta(seconds=silence_seconds),
             "timeout": _REQUEST,
@@ -338,7 +343,7 @@ _processes: list[int] = []
 """The process that has used obstore, if one has; a forked child inherits the entry."""
 
 
-def _check_process(url: str) -> None:
+def check_process(url: str) -> None:
     """Refuse to use obstore in a forked child: its threads do not live on there, and a request would wait for ever."""
     if not _processes:
         _processes.append(os.getpid())
@@ -350,7 +355,7 @@ def _check_process(url: str) -> None:
         )
 
 
-def _failures() -> tuple[type[BaseException], ...]:
+def failures() -> tuple[type[BaseException], ...]:
     """Return what obstore raises; a function, since obstore is imported only where a bucket is used."""
     from obstore.exceptions import BaseError
 

@@ -25,6 +25,9 @@ from .mounts import Mounts
 
 RACY_NANOSECONDS = 2_000_000_000
 
+_ASKED_AT_ONCE = 500
+"""Places in one query; sqlite has a limit of its own."""
+
 _FAILURES = (sqlite3.Error, UnicodeError, OverflowError)
 """What sqlite3 raises for a damaged file, and for text and numbers that it cannot hold."""
 
@@ -35,6 +38,7 @@ BEGIN IMMEDIATE;
 CREATE TABLE IF NOT EXISTS sample_ids (
     path BLOB PRIMARY KEY, size INTEGER, mtime_ns INTEGER, ctime_ns INTEGER, inode INTEGER, sample BLOB
 ) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS placed_ids (place BLOB PRIMARY KEY, stamp BLOB, sample BLOB) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS views (
     view TEXT PRIMARY KEY, fingerprint BLOB, dataset TEXT, sources TEXT
 ) WITHOUT ROWID;
@@ -80,6 +84,18 @@ def stamp(path: Path, mounts: Mounts | None = None) -> Stamp:
     """Stat a file; raise OSError where that fails. Give `mounts` to look at many."""
     s = path.stat()
     return Stamp(s.st_size, s.st_mtime_ns, (mounts or Mounts()).change_time(path, s), s.st_ino)
+
+
+def settled_stamp(path: Path) -> str | None:
+    """Return the stamp of a file as a text; None if it would not tell a change, since the file is too young.
+
+    Raises
+    ------
+    OSError
+        If there is no such file.
+    """
+    found = stamp(path)
+    return repr(tuple(found)) if _is_old(found, now_ns()) else None
 
 
 class Look(NamedTuple):
@@ -185,6 +201,46 @@ class SampleIndex:
         rows = [(_key(path), *stamp_, sample) for path, stamp_, sample in old]
         self._write("INSERT OR REPLACE INTO sample_ids VALUES (?, ?, ?, ?, ?, ?)", rows)
 
+    def lookup_places(self, places: Sequence[tuple[str, str] | None]) -> list[bytes | None]:
+        """Return the sample id of each place whose stamp is the recorded one, None for the others.
+
+        Parameters
+        ----------
+        places : sequence of (name, stamp) or None
+            Names of parts of files and of remote objects, and what changes when they do.
+        """
+        if not self._trust:
+            return [None] * len(places)
+        keys = [None if place is None else (_digest(place[0]), _digest(place[1])) for place in places]
+        known: dict[bytes, tuple[object, object]] = {}
+        asked = [key[0] for key in keys if key is not None]
+        for start in range(0, len(asked), _ASKED_AT_ONCE):
+            known |= self._placed(asked[start : start + _ASKED_AT_ONCE])
+        found: list[bytes | None] = []
+        for key in keys:
+            stamp_, sample = (None, None) if key is None else known.get(key[0], (None, None))
+            believed = key is not None and stamp_ == key[1] and isinstance(sample, bytes) and len(sample) == 32
+            found.append(sample if believed and isinstance(sample, bytes) else None)
+        return found
+
+    def record_places(self, entries: Sequence[tuple[tuple[str, str], bytes]]) -> None:
+        """Remember the sample ids of places, whose stamps were taken before they were read."""
+        rows = [(_digest(name), _digest(stamp_), sample) for (name, stamp_), sample in entries]
+        self._write("INSERT OR REPLACE INTO placed_ids VALUES (?, ?, ?)", rows)
+
+    def _placed(self, keys: Sequence[bytes]) -> dict[bytes, tuple[object, object]]:
+        marks = ",".join("?" * len(keys))
+        with self._lock:
+            if self._database is None:
+                return {}
+            try:
+                rows = self._database.execute(
+                    f"SELECT place, stamp, sample FROM placed_ids WHERE place IN ({marks})", keys
+                ).fetchall()
+            except _FAILURES:
+                return {}
+        return {row[0]: (row[1], row[2]) for row in rows}
+
     @property
     def machine(self) -> str | None:
         """What tells this index, and so the machine or user whose it is, from others: a random number, made once."""
@@ -254,6 +310,10 @@ def now_ns() -> int:
 def _is_old(stamp_: Stamp, hashed_ns: int) -> bool:
     """Return whether a file's stamp would have told a change since it was hashed."""
     return stamp_.ctime_ns is not None and max(stamp_.mtime_ns, stamp_.ctime_ns) + RACY_NANOSECONDS < hashed_ns
+
+
+def _digest(text: str) -> bytes:
+    return hashlib.blake2b(text.encode("utf-8", "surrogateescape"), digest_size=16).digest()
 
 
 def _key(path: Path) -> bytes:

@@ -16,6 +16,7 @@ from PIL import Image
 from sklearn.base import BaseEstimator, ClassifierMixin, clone
 from sklearn.ensemble import RandomForestClassifier
 from sklearn.naive_bayes import GaussianNB
+from support.containers import as_hub_parquet, as_parquet, as_shards, samples
 from support.data import write_images
 from torchvision.transforms import v2
 
@@ -197,7 +198,27 @@ def digits(root: Path) -> Dataset:
     return cryoprobe.load_dataset("sklearn:digits")
 
 
-OPENERS = (folder, table, npz, own_arrays, own_items, own_files, fake, digits)
+def shards(root: Path) -> Dataset:
+    if not root.exists():
+        as_shards(root, samples(9), "train", 5)
+        as_shards(root, samples(6, seed=1), "test", 5)
+    return cryoprobe.load_dataset(f"wds:{root}")
+
+
+def parquet(root: Path) -> Dataset:
+    if not root.exists():
+        for split in ("train", "test"):
+            as_parquet(root / f"{split}.parquet", samples(9))
+    return cryoprobe.load_dataset(f"parquet:{root}")
+
+
+def hub(root: Path) -> Dataset:
+    if not root.exists():
+        as_hub_parquet(root / "data" / "train-00000-of-00001.parquet", samples(9))
+    return cryoprobe.load_dataset(f"hf:{root}")
+
+
+OPENERS = (folder, table, npz, shards, parquet, hub, own_arrays, own_items, own_files, fake, digits)
 
 
 class TestDatasets(DatasetSuite):

@@ -56,7 +56,7 @@ def test_what_names_no_data_set_is_met_with_all_kinds(spec: str) -> None:
     for function in (load_dataset, refuse_name):
         with pytest.raises(BadInput, match="names no data set") as refused:
             function(spec)
-        for kind in ("folder:", "csv:", "npz:", "idx:", "torchvision:", "sklearn:digits"):
+        for kind in ("folder:", "csv:", "wds:", "parquet:", "hf:", "npz:", "idx:", "torchvision:", "sklearn:digits"):
             assert kind in str(refused.value)
         assert refused.value.key == spec
 
@@ -109,7 +109,16 @@ def test_a_home_that_does_not_exist_is_an_error_that_names_it() -> None:
 
 def test_every_kind_is_listed_with_an_example_that_names_a_data_set() -> None:
     rows = list_datasets()
-    for kind in ("folder:PATH", "csv:FILE", "npz:FILE", "idx:PATH", "sklearn:digits"):
+    for kind in (
+        "folder:PATH",
+        "csv:FILE",
+        "wds:PATTERN",
+        "parquet:FILE",
+        "hf:NAME",
+        "npz:FILE",
+        "idx:PATH",
+        "sklearn:digits",
+    ):
         assert [row.name for row in rows].count(kind) == 1
     for row in rows:
         spec = row.example.split(" ")[0]
@@ -124,7 +133,7 @@ def test_every_data_set_of_torchvision_is_listed_with_its_splits() -> None:
         row = rows[f"torchvision:{name}"]
         assert all(split in row.description for split in splits)
         assert "--data-root" in row.example
-    assert len(rows) == len(list_datasets()) == len(SPLITS) + 5
+    assert len(rows) == len(list_datasets()) == len(SPLITS) + 8
 
 
 def test_every_kind_is_opened_by_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
