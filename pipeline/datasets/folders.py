@@ -6,10 +6,10 @@ import os
 import re
 import stat
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
-from functools import partial
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Literal, get_args
 
@@ -17,11 +17,12 @@ import numpy as np
 
 from ...amounts import count
 from ...errors import BadInput, CryoprobeError, NotFound
+from ...file_lists import FileList, in_byte_order
 from ..passing import patiently
 from .base import ALL, UNLABELLED, Dataset
 from .class_names import alike, one_form
 from .split_names import role_of
-from .splits import FileSplit, LazyDataset, as_labels, fixed, status
+from .splits import FileSplit, LazyDataset, fixed, status
 
 Layout = Literal["class", "split"]
 
@@ -53,21 +54,21 @@ class _Looking:
     ignore: Sequence[str] = ()
     others: dict[Path, str] = field(default_factory=dict)
     ignored: set[Path] = field(default_factory=set)
-    listed: dict[Path, tuple[list[Path], list[Path]]] = field(default_factory=dict)
+    listed: dict[Path, tuple[list[Path], FileList]] = field(default_factory=dict)
 
     def folders(self, path: Path) -> list[Path]:
         """Return the folders in a folder by code point, without hidden and ignored ones and litter."""
         return self._list(path)[0]
 
-    def images(self, path: Path) -> list[Path]:
+    def images(self, path: Path) -> FileList:
         """Return the files directly in a folder by code point, without those whose ending is not an image's too."""
         return self._list(path)[1]
 
-    def _list(self, path: Path) -> tuple[list[Path], list[Path]]:
+    def _list(self, path: Path) -> tuple[list[Path], FileList]:
         if path in self.listed:
             return self.listed[path]
         try:
-            found = patiently(lambda: list(path.iterdir()), str(path))
+            found = patiently(lambda: _entries(path), str(path))
         except CryoprobeError:  # some of them are OSErrors
             raise
         except OSError as e:
@@ -75,27 +76,25 @@ class _Looking:
                 f"{path} cannot be listed: {e.strerror}.", hint="Check your rights.", key=str(path)
             ) from None
         folders, files = [], []
-        for entry in sorted(found, key=lambda p: os.fsencode(p.name)):
-            if entry.name.startswith(".") or entry.name.lower() in _JUNK or self._is_ignored(entry):
+        for name, is_file in found:
+            if name.startswith(".") or name.lower() in _JUNK or (self.ignore and self._is_ignored(path / name)):
                 continue
-            if _is_folder(entry):
-                folders.append(entry)
-            elif (ending := _other_ending(entry.name)) is not None:
-                self.others[entry] = ending
+            if not is_file and _is_folder(path / name):
+                folders.append(path / name)
+            elif (ending := _other_ending(name)) is not None:
+                self.others[path / name] = ending
             else:
-                files.append(entry)
-        self.listed[path] = folders, files
-        return folders, files
+                files.append(os.path.join(path, name))  # noqa: PTH118
+        self.listed[path] = folders, FileList(files)
+        return self.listed[path]
 
-    def below(self, path: Path, seen: frozenset[tuple[int, int]] = frozenset()) -> Iterator[tuple[Path, bool]]:
-        """Yield files and folders (True) at any depth, following links but not in circles."""
+    def below(self, path: Path, seen: frozenset[tuple[int, int]] = frozenset()) -> Iterator[tuple[Path, FileList]]:
+        """Yield folders at any depth with the files in each, following links but not in circles."""
         state = path.stat()
         here = (state.st_dev, state.st_ino)
         if here in seen:
             return
-        yield path, True
-        for file in self.images(path):
-            yield file, False
+        yield path, self.images(path)
         for inner in self.folders(path):
             yield from self.below(inner, seen | {here})
 
@@ -116,7 +115,7 @@ class _Looking:
         return _text(path.relative_to(self.root).as_posix())
 
     def _is_ignored(self, path: Path) -> bool:
-        names = (self._inside(path), _text(path.name)) if self.ignore else ()
+        names = (self._inside(path), _text(path.name))
         if any(fnmatchcase(name, pattern.rstrip("/")) for pattern in self.ignore for name in names):
             self.ignored.add(path)
             return True
@@ -170,22 +169,26 @@ def folder(name: str, root: Path, layout: str | None = None, ignore: Sequence[st
 
     def make(split: str) -> FileSplit:
         found = [
-            (forms[_text(class_.name)], path, is_folder)
+            (place[forms[_text(class_.name)]], folder, files)
             for class_ in class_folders[split]
-            for path, is_folder in looking.below(class_)
+            for folder, files in looking.below(class_)
         ]
-        samples = sorted(((c, p) for c, p, is_folder in found if not is_folder), key=lambda s: os.fsencode(s[1]))
+        labels = np.repeat(np.array([c for c, _, _ in found], np.int64), [len(files) for _, _, files in found])
+        texts = [text for _, _, files in found for text in files.texts]
+        if (order := in_byte_order(texts)) is not None:
+            labels, texts = labels[order], [texts[i] for i in order]
         # A folder's own date changes when a file comes or goes; that of any split, when a class does.
-        folders = {root, *parts.values(), *(p for _, p, is_folder in found if is_folder)}
+        folders = {root, *parts.values(), *(folder for _, folder, _ in found)}
         return FileSplit(
             name=split,
             classes=classes,
-            labels=as_labels([c for c, _ in samples], classes),
-            paths=[p for _, p in samples],
+            labels=labels,
+            paths=FileList(texts),
             root=root,
             others=tuple(sorted(folders)),
         )
 
+    place = {c: i for i, c in enumerate(classes)}
     named = {split: {_text(c.name) for c in found} for split, found in class_folders.items()}
     reading = [_reading(looking, parts, classes), *alike(named)]
     return LazyDataset(name, {split: partial(make, split) for split in parts}, lambda: [*reading, *looking.left_out()])
@@ -210,7 +213,7 @@ def unlabelled_folder(name: str, root: Path, ignore: Sequence[str] = ()) -> Data
     _check_folder(root)
     looking = _Looking(root, ignore)
     found = list(looking.below(root))
-    paths = sorted((path for path, is_folder in found if not is_folder), key=os.fsencode)
+    paths = _in_order(files for _, files in found)
     if not paths:
         raise BadInput(
             f"{root} has no images.", hint=f"Name another folder.{_hint_of_layout(looking, None)}", key=str(root)
@@ -221,7 +224,7 @@ def unlabelled_folder(name: str, root: Path, ignore: Sequence[str] = ()) -> Data
         labels=np.full(len(paths), -1, np.int64),
         paths=paths,
         root=root,
-        others=tuple(sorted(path for path, is_folder in found if is_folder)),
+        others=tuple(sorted(folder for folder, _ in found)),
     )
     reading = f"{root} is read as {count(len(paths), 'image')} without labels"
     return fixed(name, [split], [reading, *looking.left_out()])
@@ -236,11 +239,24 @@ def _check_folder(root: Path) -> None:
         )
 
 
-def images_below(root: Path) -> tuple[list[Path], list[str]]:
+def images_below(root: Path) -> tuple[FileList, list[str]]:
     """Return every file in a folder that `folder` would take, at any depth, and notes of those that are left out."""
     looking = _Looking(root)
-    files = sorted((path for path, is_folder in looking.below(root) if not is_folder), key=os.fsencode)
+    files = _in_order(files for _, files in looking.below(root))
     return files, looking.left_out()
+
+
+def _in_order(lists: Iterable[FileList]) -> FileList:
+    texts = [text for files in lists for text in files.texts]
+    order = in_byte_order(texts)
+    return FileList(texts if order is None else [texts[i] for i in order])
+
+
+def _entries(folder: Path) -> list[tuple[str, bool]]:
+    """Return what is in a folder by the bytes of its names, each with whether it is a file for certain, and no link."""
+    with os.scandir(folder) as entries:
+        found = [(entry.name, entry.is_file(follow_symlinks=False)) for entry in entries]
+    return sorted(found, key=lambda entry: os.fsencode(entry[0]))
 
 
 def _parts(looking: _Looking, layout: str | None) -> dict[str, Path]:
@@ -298,9 +314,15 @@ def _some(names: Sequence[str] | set[str]) -> str:
 
 def _other_ending(name: str) -> str | None:
     """Return the ending of a file that cannot be an image by its name; None if it may be one."""
-    if name.lower() in _ABOUT:
-        return "no ending"
-    found = re.search(r"\.([a-z][a-z0-9]{0,9})$", name.lower())
+    dot = name.rfind(".")
+    if dot < 0:
+        return "no ending" if name.lower() in _ABOUT else None
+    return _unless_image(name[dot:])
+
+
+@lru_cache
+def _unless_image(ending: str) -> str | None:
+    found = re.search(r"\.([a-z][a-z0-9]{0,9})$", ending.lower())
     return None if found is None or found[1] in _IMAGE_ENDINGS else found[0]
 
 

@@ -15,6 +15,7 @@ import numpy as np
 
 from ...arrays import Array, Flags, Labels, Targets
 from ...errors import BadInput, CryoprobeError, NotFound
+from ...file_lists import FileList
 from ..passing import patiently
 from .base import ALL, Split
 from .images import decode_file, decode_pixels, encode_pixels, identified
@@ -60,16 +61,17 @@ class FileSplit:
         return len(self.paths)
 
     @property
-    def sources(self) -> tuple[Path, ...]:
-        """Every file that the samples and labels come from."""
-        return (*self.paths, *self.others)
+    def sources(self) -> Sequence[Path]:
+        """Every file that the samples and labels come from, those of the samples first."""
+        return FileList([*FileList.of(self.paths).texts, *map(os.fspath, self.others)])
 
     def describe(self, index: int) -> str:
         """Return the path of a sample, relative to the data set."""
         if index in self.urls:
             return self.urls[index]
         # As text: of a million samples it is asked, and pathlib takes ten times as long.
-        name, root = os.fspath(self.paths[index]), os.path.join(self.root, "")  # noqa: PTH118
+        paths, root = self.paths, os.path.join(self.root, "")  # noqa: PTH118
+        name = paths.texts[index] if isinstance(paths, FileList) else os.fspath(paths[index])
         # A name that is not UTF-8 must still be printable and go into JSON.
         return os.fsencode(name.removeprefix(root)).decode("utf-8", "backslashreplace")
 

@@ -36,7 +36,7 @@ from ..stopping import Interrupts
 from .again import Again, Comparison, compare
 from .looks import Looks
 from .planner import Plan, Planner, Target
-from .sample_ids import Identifier
+from .sample_ids import Identifier, Known
 from .unsealed import Unsealed
 
 if TYPE_CHECKING:
@@ -169,8 +169,13 @@ class SplitRun:
         self._ended: list[Plan] = []
         self._interrupts = Interrupts()
 
-    def run(self) -> list[bytes | None]:
+    def run(self, known: Known | None = None) -> list[bytes | None]:
         """Encode until every sample of the split has a row for every target, or an error.
+
+        Parameters
+        ----------
+        known : Known, optional
+            What has been looked up of its samples, and spot-checked.
 
         Returns
         -------
@@ -189,13 +194,9 @@ class SplitRun:
         workers = ThreadPoolExecutor(self._settings.workers, thread_name_prefix="cryoprobe-load")
         scout = ThreadPoolExecutor(1, thread_name_prefix="cryoprobe-identify")
         try:
-            identifier = Identifier(self._split, self._samples, workers)
-            if (changed := identifier.spot_check()) is not None:
-                self._samples.distrust()
-                self._reporter.note(
-                    f"{changed} has other content than when it was last read, though its size and dates are the same: "
-                    "all files are read again."
-                )
+            identifier = Identifier(self._split, self._samples, workers, known)
+            if known is None:
+                identifier.distrust_if_changed(self._reporter)
             with self._interrupts, self._store.claims() as claims:
                 planner = Planner(
                     len(self._split),

@@ -38,12 +38,12 @@ class Mounts:
         self._types: dict[int, str] | None = None
         self._images: dict[int, int] = {}
 
-    def change_time(self, path: Path, status: os.stat_result) -> int | None:
+    def change_time(self, path: str | Path, status: os.stat_result) -> int | None:
         """Return what tells that a file was changed, beside its size, modification time and inode.
 
         Parameters
         ----------
-        path : Path
+        path : str or Path
         status : os.stat_result
             Of that file.
 
@@ -94,7 +94,7 @@ _MASK, _MOUNT_ID, _SIZE = 0, 0x90, 256
 """Places in struct statx, of Linux's include/uapi/linux/stat.h: ``stx_mask``, ``stx_mnt_id``; and its size."""
 
 
-def _mount_number(path: Path) -> str | None:
+def _mount_number(path: str | Path) -> str | None:
     """Return the number of a mount that no later one of this boot has; None where the kernel (before 6.8) has none."""
     with suppress(OSError, AttributeError):
         statx = ctypes.CDLL(None).statx

@@ -8,7 +8,6 @@ Where dates do not tell that a file was changed, it is read again; see `mounts`.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import secrets
@@ -20,10 +19,20 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
+import numpy.typing as npt
+
 from ...folders import cache_folder
+from .looks import UNTOLD, Look, look_at
 from .mounts import Mounts
 
 RACY_NANOSECONDS = 2_000_000_000
+
+_ENTRY = "SELECT path, size, mtime_ns, ctime_ns, inode, sample FROM sample_ids"
+_NONE: tuple[Any, ...] = (b"", UNTOLD, UNTOLD, UNTOLD, UNTOLD, bytes(32))
+_BLOCK = 1 << 14
+_AT_ONCE = 500
+"""So many files are asked for at once."""
 
 _FAILURES = (sqlite3.Error, UnicodeError, OverflowError)
 """What sqlite3 raises for a damaged file, and for text and numbers that it cannot hold."""
@@ -82,31 +91,6 @@ def stamp(path: Path, mounts: Mounts | None = None) -> Stamp:
     return Stamp(s.st_size, s.st_mtime_ns, (mounts or Mounts()).change_time(path, s), s.st_ino)
 
 
-class Look(NamedTuple):
-    """What one look at many files told: their `fingerprint`, and those that cannot be looked at."""
-
-    fingerprint: bytes
-    absent: frozenset[Path]
-
-
-def fingerprint(paths: Iterable[Path]) -> bytes:
-    """Hash the stamps of many files, 32 bytes: what tells, by stat calls only, that one was changed, added or lost."""
-    return look_at(paths).fingerprint
-
-
-def look_at(paths: Iterable[Path]) -> Look:
-    """Stat many files, once each."""
-    h, mounts, absent = hashlib.sha256(), Mounts(), []
-    for path in sorted(paths, key=os.fsencode):
-        try:
-            state = repr(tuple(stamp(path, mounts)))
-        except OSError:
-            state = "absent"
-            absent.append(path)
-        h.update(os.fsencode(path) + b"\0" + state.encode() + b"\n")
-    return Look(h.digest(), frozenset(absent))
-
-
 class SampleIndex:
     """Sample ids by file, and data set ids by view; usable from several threads and processes.
 
@@ -154,19 +138,50 @@ class SampleIndex:
         self._trust = False
 
     def lookup(self, paths: Sequence[Path]) -> list[bytes | None]:
-        """Return the sample id of each file whose stamp is the recorded one, None for the others."""
+        """Return the sample id of each file whose stamp is the recorded one, None for the others; stats each."""
         if not self._trust:
             return [None] * len(paths)
-        found: list[bytes | None] = []
-        for path in paths:
-            row = self._one("SELECT size, mtime_ns, ctime_ns, inode, sample FROM sample_ids WHERE path = ?", _key(path))
-            try:
-                known = row is not None and row[2] is not None and tuple(row[:4]) == self.stamp(path)
-            except OSError:
-                known = False
-            sample = row[4] if known and row is not None else None
-            found.append(sample if isinstance(sample, bytes) and len(sample) == 32 else None)
-        return found
+        ids, there = self.look_up(look_at(paths))
+        raw = ids.tobytes()
+        return [raw[32 * at : 32 * at + 32] if known else None for at, known in enumerate(there.tolist())]
+
+    def look_up(self, look: Look) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.bool_]]:
+        """Find the sample ids of files that were just looked at.
+
+        Returns
+        -------
+        ids : ndarray, uint8 [n, 32]
+        there : ndarray, bool [n]
+            Whether a file's stamp is the recorded one; otherwise its id is zeros.
+        """
+        n = len(look.files)
+        ids, there = np.zeros((n, 32), np.uint8), np.zeros(n, bool)
+        if not self._trust:
+            return ids, there
+        here = os.path.join(Path.cwd(), "")  # noqa: PTH118
+        for start in range(0, n, _BLOCK):
+            keys = [os.fsencode(os.path.join(here, t)) for t in look.files.texts[start : start + _BLOCK]]  # noqa: PTH118
+            found = self._entries(keys)
+            if not found:
+                continue
+            rows = [found.get(key, _NONE) for key in keys]
+            stamps = np.array([row[1:5] for row in rows], np.int64)
+            block = slice(start, start + len(keys))
+            there[block] = (stamps == look.stamps[block]).all(axis=1) & (stamps[:, 2] != UNTOLD)
+            ids[block] = np.frombuffer(b"".join([row[5] for row in rows]), np.uint8).reshape(-1, 32)
+        ids[~there] = 0
+        return ids, there
+
+    def _entries(self, keys: Sequence[bytes]) -> dict[bytes, tuple[Any, ...]]:
+        """Return what is recorded of some files, by key; damaged entries are left out."""
+        lowest, highest = min(keys), max(keys)
+        rows = self._all(f"{_ENTRY} WHERE path BETWEEN ? AND ? LIMIT ?", (lowest, highest, 4 * len(keys) + 1))
+        if len(rows) > 4 * len(keys):  # most of what lies between is not asked for
+            rows = []
+            for start in range(0, len(keys), _AT_ONCE):
+                part = keys[start : start + _AT_ONCE]
+                rows += self._all(f"{_ENTRY} WHERE path IN ({','.join('?' * len(part))})", part)
+        return {row[0]: row for row in rows if _is_whole(row)}
 
     def record(self, entries: Sequence[tuple[Path, Stamp, bytes]], hashed_ns: int) -> None:
         """Remember sample ids.
@@ -179,8 +194,8 @@ class SampleIndex:
             When reading began, `time.time_ns`; files younger than two seconds by then are left out, and what was known
             of them is forgotten.
         """
-        old = [e for e in entries if _is_old(e[1], hashed_ns)]
-        young = [(_key(path),) for path, stamp_, _ in entries if not _is_old(stamp_, hashed_ns)]
+        old = [e for e in entries if is_old(e[1], hashed_ns)]
+        young = [(_key(path),) for path, stamp_, _ in entries if not is_old(stamp_, hashed_ns)]
         self._write("DELETE FROM sample_ids WHERE path = ?", young)
         rows = [(_key(path), *stamp_, sample) for path, stamp_, sample in old]
         self._write("INSERT OR REPLACE INTO sample_ids VALUES (?, ?, ?, ?, ?, ?)", rows)
@@ -195,7 +210,7 @@ class SampleIndex:
     def record_view(
         self,
         view: str,
-        sources: Sequence[Path],
+        sources: Iterable[Path],
         state: bytes,
         dataset_id: str,
         *,
@@ -235,6 +250,15 @@ class SampleIndex:
                 return None
             return row
 
+    def _all(self, query: str, values: Sequence[object]) -> list[tuple[Any, ...]]:
+        with self._lock:
+            if self._database is None:
+                return []
+            try:
+                return self._database.execute(query, values).fetchall()
+            except _FAILURES:
+                return []
+
     def _write(self, query: str, rows: Sequence[tuple[object, ...]]) -> None:
         with self._lock:
             if self._database is None or not rows:
@@ -251,9 +275,14 @@ def now_ns() -> int:
     return time.time_ns()
 
 
-def _is_old(stamp_: Stamp, hashed_ns: int) -> bool:
-    """Return whether a file's stamp would have told a change since it was hashed."""
+def is_old(stamp_: Stamp, hashed_ns: int) -> bool:
+    """Return whether a file's stamp would have told a change since reading began, at `hashed_ns`."""
     return stamp_.ctime_ns is not None and max(stamp_.mtime_ns, stamp_.ctime_ns) + RACY_NANOSECONDS < hashed_ns
+
+
+def _is_whole(row: tuple[Any, ...]) -> bool:
+    """Return whether an entry is one that `record` may have written."""
+    return type(row[5]) is bytes and len(row[5]) == 32 and all(type(number) is int for number in row[1:5])
 
 
 def _key(path: Path) -> bytes:

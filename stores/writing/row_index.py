@@ -226,12 +226,16 @@ class RowIndex:
         self._table.insert(len(self._sources), samples)
         self._sources.append(source)
 
-    def find(self, ids: Sequence[bytes]) -> npt.NDArray[np.int64]:
+    def find(self, ids: Sequence[bytes] | _Ids) -> npt.NDArray[np.int64]:
         """Return for each sample id the position of its row in this index, -1 where the store has none.
 
         Positions hold until the next `add` or `refresh`.
         """
         return self._table.find(ids)
+
+    def has(self, ids: Sequence[bytes] | _Ids) -> npt.NDArray[np.bool_]:
+        """Return whether each sample has a row; ids as bytes, or as uint8 [n, 32]."""
+        return self.find(ids) >= 0
 
     def missing(self, ids: Sequence[bytes]) -> list[bytes]:
         """Return those of `ids` that have no row, in order."""
