@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import operator
 import os
 from collections.abc import Iterable, Sequence
+from itertools import islice
 from pathlib import Path
-from typing import overload
+from typing import Any, overload
 
 
 class FileList(Sequence[Path]):
@@ -53,11 +55,8 @@ class FileList(Sequence[Path]):
 
 def in_byte_order(texts: Sequence[str]) -> list[int] | None:
     """Return the order of paths by their bytes, whatever characters they have; None if they are in it."""
-    # Of text that is Unicode, UTF-8 keeps the order of the code points.
-    if all(map(str.isascii, texts)):
-        keys: Sequence[str | bytes] = texts
-    else:
-        keys = [os.fsencode(text) for text in texts]
-    if all(keys[at] <= keys[at + 1] for at in range(len(keys) - 1)):  # type: ignore[operator]
+    # Of ASCII, and only there without looking, the order of the characters is that of the bytes.
+    keys: Sequence[Any] = texts if all(map(str.isascii, texts)) else [*map(os.fsencode, texts)]
+    if all(map(operator.le, keys, islice(keys, 1, None))):
         return None
     return sorted(range(len(keys)), key=keys.__getitem__)

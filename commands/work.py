@@ -62,7 +62,7 @@ def extract(
     crop: Crop = None,
     interpolation: Interpolation = None,
     background: Background = None,
-    precision: Annotated[str, typer.Option(help="Arithmetic of the encoder.")] = "fp32",
+    precision: Annotated[str | None, typer.Option(help="Arithmetic of the encoder; fp32 by default.")] = None,
     untrained: Annotated[bool, typer.Option("--untrained", help="Random weights, with --seed.")] = False,
     seed: Annotated[int, typer.Option(help="Seed of random weights.")] = 0,
     limit: Annotated[int | None, typer.Option(help="A class-balanced subset of each split, of this size.")] = None,
@@ -75,20 +75,23 @@ def extract(
     as_name: Annotated[
         str | None, typer.Option("--as", metavar="NAME", help="Name the data set for everybody: probe --dataset NAME.")
     ] = None,
-    stored_dtype: Annotated[str, typer.Option(help="float16 or float32.")] = "float16",
-    unit_rows: Annotated[int, typer.Option(help="Samples in a unit of work, which a crash can cost.")] = 4096,
+    stored_dtype: Annotated[str | None, typer.Option(help="float16 (the default) or float32.")] = None,
+    unit_rows: Annotated[
+        int | None, typer.Option(help="Samples in a unit of work, which a crash can cost; 4096 by default.")
+    ] = None,
     max_bad: Annotated[int, typer.Option(help="Samples that may fail.")] = 0,
     max_pixels: MaxPixels = None,
     batch_size: Annotated[int | None, typer.Option(help="Images in one forward pass.")] = None,
     workers: Annotated[int | None, typer.Option(help="Threads that read and decode.")] = None,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 …")] = "auto",
+    device: Annotated[str | None, typer.Option(help="auto (the default), cpu, cuda, cuda:1 …")] = None,
     rehash: Annotated[bool, typer.Option("--rehash", help="Read every file, whatever its dates say.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be encoded, and write nothing.")] = False,
     as_json: Json = False,
 ) -> None:
     """Encode a data set once, and keep its embeddings and labels in the store."""
-    from .printing import console
+    from .printing import console, extraction_tables
 
-    sets = cryoprobe.extract(
+    done = (cryoprobe.plan_extraction if dry_run else cryoprobe.extract)(
         model,
         dataset,
         to_write(store, sources, trust=trust),
@@ -119,16 +122,10 @@ def extract(
         batch_size=batch_size,
         workers=workers,
         device=device,
-        rehash=rehash,
+        rehash=rehash or None,
         reporter=console.reporter(),
     )
-    if as_json:
-        console.out(json.dumps(cryoprobe.summary(sets)))
-        return
-    console.table(
-        ["set", "split", "tap", "rows", "dim", "encoded", "reused", "failed", "seconds"],
-        [[s.set[:12], s.split, s.tap, s.rows, s.dim, s.encoded, s.reused, s.failed, s.seconds] for s in sets],
-    )
+    extraction_tables.extracted(done, as_json=as_json)
 
 
 @command(PANEL)

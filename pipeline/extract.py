@@ -11,6 +11,7 @@ from ..stores.local.sample_index import SampleIndex
 from ..stores.opening import open_store
 from ..stores.store import Store
 from .datasets.base import Dataset
+from .defaults import with_defaults
 from .encoders.allocator import release_memory
 from .encoders.base import Encoder
 from .extraction.missing import check_files
@@ -60,8 +61,9 @@ def extract(
     BadInput, NotFound, Conflict, ReadOnly, Unavailable, Corrupt
     """
     check_names("extract", options, ExtractionOptions, ExtractRunOptions)
-    asked, running = read(ExtractionOptions, options), read(ExtractRunOptions, options)
     reporter = reporter_for(progress, reporter)
+    told = with_defaults(options, model, reporter)
+    asked, running = read(ExtractionOptions, told), read(ExtractRunOptions, told)
     data = open_data(dataset, asked, reporter)
     for part, look in zip(data.parts, data.looks, strict=True):
         check_files(part, look.absent, running.max_bad)

@@ -376,7 +376,7 @@ class RunArguments(TypedDict, total=False):
 
     batch_size: int | None
     workers: int | None
-    device: str
+    device: str | None
     max_bad: int
     max_pixels: int | None
 
@@ -387,7 +387,7 @@ class ExtractArguments(PixelArguments, RunArguments, total=False):
     taps: Sequence[str] | str
     checkpoint: str | Path | None
     checkpoint_key: str | None
-    precision: str
+    precision: str | None
     untrained: bool
     seed: int
     splits: Sequence[str] | str
@@ -399,9 +399,9 @@ class ExtractArguments(PixelArguments, RunArguments, total=False):
     data_root: str | Path | None
     download: bool
     as_name: str | None
-    stored_dtype: StoredDtype
-    unit_rows: int
-    rehash: bool
+    stored_dtype: StoredDtype | None
+    unit_rows: int | None
+    rehash: bool | None
 
 
 class AddArguments(TypedDict, total=False):

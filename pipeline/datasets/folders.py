@@ -76,6 +76,7 @@ class _Looking:
                 f"{path} cannot be listed: {e.strerror}.", hint="Check your rights.", key=str(path)
             ) from None
         folders, files = [], []
+        inside = os.path.join(path, "")  # noqa: PTH118
         for name, is_file in found:
             if name.startswith(".") or name.lower() in _JUNK or (self.ignore and self._is_ignored(path / name)):
                 continue
@@ -84,7 +85,9 @@ class _Looking:
             elif (ending := _other_ending(name)) is not None:
                 self.others[path / name] = ending
             else:
-                files.append(os.path.join(path, name))  # noqa: PTH118
+                files.append(inside + name)  # as text: there may be a million
+        if files:
+            status(Path(files[0]))  # of a folder that may not be entered one file tells as much as all
         self.listed[path] = folders, FileList(files)
         return self.listed[path]
 
@@ -255,8 +258,8 @@ def _in_order(lists: Iterable[FileList]) -> FileList:
 def _entries(folder: Path) -> list[tuple[str, bool]]:
     """Return what is in a folder by the bytes of its names, each with whether it is a file for certain, and no link."""
     with os.scandir(folder) as entries:
-        found = [(entry.name, entry.is_file(follow_symlinks=False)) for entry in entries]
-    return sorted(found, key=lambda entry: os.fsencode(entry[0]))
+        found = {entry.name: entry.is_file(follow_symlinks=False) for entry in entries}
+    return [(name, found[name]) for name in sorted(found, key=None if "".join(found).isascii() else os.fsencode)]
 
 
 def _parts(looking: _Looking, layout: str | None) -> dict[str, Path]:

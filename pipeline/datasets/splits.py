@@ -7,7 +7,7 @@ import os
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -70,10 +70,16 @@ class FileSplit:
         if index in self.urls:
             return self.urls[index]
         # As text: of a million samples it is asked, and pathlib takes ten times as long.
-        paths, root = self.paths, os.path.join(self.root, "")  # noqa: PTH118
-        name = paths.texts[index] if isinstance(paths, FileList) else os.fspath(paths[index])
+        paths = self.paths
+        text = paths.texts[index] if isinstance(paths, FileList) else os.fspath(paths[index])
+        name = text.removeprefix(self._inside)
         # A name that is not UTF-8 must still be printable and go into JSON.
-        return os.fsencode(name.removeprefix(root)).decode("utf-8", "backslashreplace")
+        return name if name.isascii() else os.fsencode(name).decode("utf-8", "backslashreplace")
+
+    @cached_property
+    def _inside(self) -> str:
+        """How the paths of the samples begin that are inside of the root."""
+        return os.path.join(self.root, "")  # noqa: PTH118
 
     def path(self, index: int) -> Path | None:
         """Return the file that is the sample."""

@@ -6,8 +6,8 @@ learned on the way is handed on to the run that encodes the rest: nothing is loo
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Executor, ThreadPoolExecutor
 from typing import NamedTuple
 
 import numpy as np
@@ -20,7 +20,7 @@ from ...stores.store import RowIndex, Store
 from ..datasets.base import Split
 from ..specs import DatasetSpec, EncoderSpec
 from .health import DataHealth
-from .sample_ids import Identifier, Known
+from .sample_ids import Identified, Identifier, Known
 
 _BLOCK_ROWS = 4096
 
@@ -76,25 +76,50 @@ def look_up(
         All of them, unless something is missing or cannot be read.
     """
     with ThreadPoolExecutor(threads, thread_name_prefix="cryoprobe-load") as pool:
-        identifier = Identifier(split, samples, pool)
-        identifier.distrust_if_changed(reporter)
-        known = identifier.look_up_all(look)
+        known = _looked_up(split, look, samples, pool, reporter)
         if known.there.all():
             return known
-        identifier = Identifier(split, samples, pool, known)
-        rows_there = known.ids[known.there]
-        if not all(index.has(rows_there).all() for index in indexes()):
+        there = known.ids[known.there]
+        if not all(index.has(there).all() for index in indexes()):
             return known
-        unknown = np.flatnonzero(~known.there).tolist()
-        while unknown:
-            found = identifier.identify(unknown[:_BLOCK_ROWS])
-            for row, sample_id in zip(found.rows, found.ids, strict=True):
-                if sample_id is not None:
-                    known.ids[row] = np.frombuffer(sample_id, np.uint8)
-                    known.there[row] = True
+        for found in _identified(split, samples, pool, known):
             ids = [sample_id for sample_id in found.ids if sample_id is not None]
             if found.errors or any(index.missing(ids) for index in indexes()):
                 known.raw = found.raw
                 return known
-            unknown = unknown[len(found.rows) :]
     return known
+
+
+class AllIdentified(NamedTuple):
+    """The samples of a split, of which those are not known that cannot be read; and how many files were read."""
+
+    known: Known
+    read: int
+
+
+def identify_all(split: Split, look: Look, samples: SampleIndex, pool: Executor, reporter: Reporter) -> AllIdentified:
+    """Find the sample ids of a whole split; read what the sample index does not know, and keep none of it."""
+    known, read = _looked_up(split, look, samples, pool, reporter), 0
+    for found in _identified(split, samples, pool, known):
+        read += len(found.rows)
+    return AllIdentified(known, read)
+
+
+def _looked_up(split: Split, look: Look, samples: SampleIndex, pool: Executor, reporter: Reporter) -> Known:
+    identifier = Identifier(split, samples, pool)
+    identifier.distrust_if_changed(reporter)
+    return identifier.look_up_all(look)
+
+
+def _identified(split: Split, samples: SampleIndex, pool: Executor, known: Known) -> Iterator[Identified]:
+    """Read and hash what is not known, block by block, and let it be known."""
+    identifier = Identifier(split, samples, pool, known)
+    unknown = np.flatnonzero(~known.there).tolist()
+    while unknown:
+        found = identifier.identify(unknown[:_BLOCK_ROWS])
+        for row, sample_id in zip(found.rows, found.ids, strict=True):
+            if sample_id is not None:
+                known.ids[row] = np.frombuffer(sample_id, np.uint8)
+                known.there[row] = True
+        yield found
+        unknown = unknown[len(found.rows) :]

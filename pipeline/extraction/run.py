@@ -183,8 +183,8 @@ class ExtractionRun:
 
     def _encode(
         self, split: Split, samples: SampleIndex, own: Own, known: Known | None
-    ) -> tuple[list[bytes | None], SplitRun]:
-        """Encode what the store lacks; return the sample ids, and the run."""
+    ) -> tuple[list[bytes | None], SplitRun, int]:
+        """Encode what the store lacks; return the sample ids, the run, and how many milliseconds it took."""
         run = SplitRun(
             split,
             self.encoder,
@@ -195,16 +195,17 @@ class ExtractionRun:
             reporter=self.reporter,
             own=own,
         )
-        return run.run(known), run
+        started = time.monotonic()
+        return run.run(known), run, round(1000 * (time.monotonic() - started))
 
     def _seal_all(
-        self, split: Split, ids: Sequence[bytes | None], run: SplitRun, me: Maker
+        self, split: Split, ids: Sequence[bytes | None], run: SplitRun, took_ms: int, me: Maker
     ) -> tuple[list[ExtractedSet], str]:
         """Seal and name a set for each target; return what was done, and the id of the data set."""
         content = content_of(split, ids, run.failed)
         for note in rows_not_trusted(self.store, self.targets) if run.own.encoded else ():
             self.reporter.note(note)
-        return [self._seal(target, split, content, run, me) for target in self.targets], content.spec.id
+        return [self._seal(target, split, content, run, took_ms, me) for target in self.targets], content.spec.id
 
     def _name_again(self, kept: KeptSet, split: Split, me: Maker) -> ExtractedSet:
         """Give a set that the store has its name, which it may have already."""
@@ -236,7 +237,9 @@ class ExtractionRun:
                     view, look.files, look.fingerprint, dataset_id, keep=not self.data.listed_again, listed=listed
                 )
 
-    def _seal(self, target: Target, split: Split, content: Content, run: SplitRun, me: Maker) -> ExtractedSet:
+    def _seal(
+        self, target: Target, split: Split, content: Content, run: SplitRun, took_ms: int, me: Maker
+    ) -> ExtractedSet:
         """Seal and name the set of one target."""
         check = run.checks[target.encoder_id]
         health = self._health(target, content, run.looks.summary())
@@ -244,7 +247,8 @@ class ExtractionRun:
         odd = check.remark(made_with(reused, self.settings.made_by))
         remarks = (*health.remarks(split.name, content.name_of), *([odd] if odd else []))
         name = self._name(target.spec, split)
-        more = {"encoded": run.own.encoded, "reused": reused, "checked": check.recorded, **health.document}
+        speed = {"encoded_in_ms": took_ms} if run.own.encoded else {}
+        more = {"encoded": run.own.encoded, **speed, "reused": reused, "checked": check.recorded, **health.document}
         feature_set = self._sealed(target, content, name, more, me)
         return ExtractedSet(
             set=feature_set.id,

@@ -49,11 +49,14 @@ def look_at(paths: Iterable[Path]) -> Look:
     """Stat many files, once each."""
     files, mounts = FileList.of(paths), Mounts()
     texts, numbers, lines, absent = files.texts, array("q"), [], []
-    change_time, stat = mounts.change_time, os.stat
+    stat, tells = os.stat, dict[int, bool]()
     for text in texts:
         try:
             s = stat(text)
-            stamp = s.st_size, s.st_mtime_ns, change_time(text, s), s.st_ino
+            if s.st_dev not in tells:
+                tells[s.st_dev] = mounts.tells_changes(s.st_dev)
+            changed = s.st_ctime_ns if tells[s.st_dev] else mounts.change_time(text, s)
+            stamp = s.st_size, s.st_mtime_ns, changed, s.st_ino
         except (OSError, ValueError):  # a NUL character
             absent.append(Path(text))
             numbers.extend((UNTOLD, UNTOLD, UNTOLD, UNTOLD))
@@ -61,8 +64,7 @@ def look_at(paths: Iterable[Path]) -> Look:
             continue
         lines.append(repr(stamp))
         try:
-            size, modified, changed, inode = stamp
-            numbers.extend((size, modified, UNTOLD if changed is None else changed, inode))
+            numbers.extend((s.st_size, s.st_mtime_ns, UNTOLD if changed is None else changed, s.st_ino))
         except OverflowError:  # an inode beyond 2^63
             del numbers[len(numbers) // 4 * 4 :]
             numbers.extend((UNTOLD, UNTOLD, UNTOLD, UNTOLD))

@@ -160,20 +160,24 @@ class SampleIndex:
             return ids, there
         here = os.path.join(Path.cwd(), "")  # noqa: PTH118
         for start in range(0, n, _BLOCK):
-            keys = [os.fsencode(os.path.join(here, t)) for t in look.files.texts[start : start + _BLOCK]]  # noqa: PTH118
+            texts = look.files.texts[start : start + _BLOCK]
+            keys = [os.fsencode(text if text[:1] == "/" else here + text) for text in texts]
             found = self._entries(keys)
             if not found:
                 continue
             rows = [found.get(key, _NONE) for key in keys]
-            stamps = np.array([row[1:5] for row in rows], np.int64)
+            try:
+                stamps, known = _columns(rows)
+            except (TypeError, ValueError, OverflowError):  # a damaged file
+                stamps, known = _columns([row if _is_whole(row) else _NONE for row in rows])
             block = slice(start, start + len(keys))
             there[block] = (stamps == look.stamps[block]).all(axis=1) & (stamps[:, 2] != UNTOLD)
-            ids[block] = np.frombuffer(b"".join([row[5] for row in rows]), np.uint8).reshape(-1, 32)
+            ids[block] = known
         ids[~there] = 0
         return ids, there
 
     def _entries(self, keys: Sequence[bytes]) -> dict[bytes, tuple[Any, ...]]:
-        """Return what is recorded of some files, by key; damaged entries are left out."""
+        """Return what is recorded of some files, by key."""
         lowest, highest = min(keys), max(keys)
         rows = self._all(f"{_ENTRY} WHERE path BETWEEN ? AND ? LIMIT ?", (lowest, highest, 4 * len(keys) + 1))
         if len(rows) > 4 * len(keys):  # most of what lies between is not asked for
@@ -181,7 +185,7 @@ class SampleIndex:
             for start in range(0, len(keys), _AT_ONCE):
                 part = keys[start : start + _AT_ONCE]
                 rows += self._all(f"{_ENTRY} WHERE path IN ({','.join('?' * len(part))})", part)
-        return {row[0]: row for row in rows if _is_whole(row)}
+        return {row[0]: row for row in rows}
 
     def record(self, entries: Sequence[tuple[Path, Stamp, bytes]], hashed_ns: int) -> None:
         """Remember sample ids.
@@ -278,6 +282,12 @@ def now_ns() -> int:
 def is_old(stamp_: Stamp, hashed_ns: int) -> bool:
     """Return whether a file's stamp would have told a change since reading began, at `hashed_ns`."""
     return stamp_.ctime_ns is not None and max(stamp_.mtime_ns, stamp_.ctime_ns) + RACY_NANOSECONDS < hashed_ns
+
+
+def _columns(rows: Sequence[tuple[Any, ...]]) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.uint8]]:
+    """Return stamps, int64 [n, 4], and sample ids, uint8 [n, 32], of some entries."""
+    samples = np.frombuffer(b"".join([row[5] for row in rows]), np.uint8).reshape(len(rows), 32)
+    return np.array([row[1:5] for row in rows], np.int64), samples
 
 
 def _is_whole(row: tuple[Any, ...]) -> bool:

@@ -91,6 +91,12 @@ class RowIndex:
     def __len__(self) -> int:
         return len(self._table)
 
+    @property
+    def dim(self) -> int | None:
+        """Length of an embedding; None if there is no row."""
+        first = next(iter(self._sources), None)
+        return None if first is None else first.dim
+
     def refresh(self) -> None:
         """Take in what others have sealed since the last look."""
         listed = [info.key for info in self._backend.list(f"manifests/{self.encoder_id}/")]
