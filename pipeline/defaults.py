@@ -13,7 +13,7 @@ from typing import Any
 from ..errors import BadInput
 from ..progress import Reporter
 from ..stores.local.config import extract_defaults
-from . import doors
+from .encoders.registry import FAMILIES
 from .keywords import read
 from .options import DatasetOptions, EncoderOptions, ExtractionOptions, ExtractRunOptions
 
@@ -33,7 +33,8 @@ def with_defaults(options: Mapping[str, Any], model: object, reporter: Reporter)
         If a file has a key that is none, or a value that is wrong.
     """
     asked = dict(options)
-    takes_all = isinstance(model, str) and not doors.may_be_own(model, doors.ENCODERS)
+    family = model.partition(":")[0] if isinstance(model, str) else None
+    takes_all = family in FAMILIES
     own = {*EncoderOptions.model_fields, "device"}
     for name, (value, file) in extract_defaults().items():
         _check(name, value, file)

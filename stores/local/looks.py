@@ -72,7 +72,7 @@ def look_at(paths: Iterable[Path]) -> Look:
     order = in_byte_order(texts)
     for start in range(0, len(texts), _HASHED):
         places = range(start, min(start + _HASHED, len(texts))) if order is None else order[start : start + _HASHED]
-        h.update(b"".join([b"%b\0%b\n" % (os.fsencode(texts[i]), lines[i].encode()) for i in places]))
+        h.update(os.fsencode("".join([f"{texts[i]}\0{lines[i]}\n" for i in places])))
     return Look(h.digest(), files, np.frombuffer(numbers, np.int64).reshape(-1, 4), frozenset(absent))
 
 

@@ -161,7 +161,10 @@ class SampleIndex:
         here = os.path.join(Path.cwd(), "")  # noqa: PTH118
         for start in range(0, n, _BLOCK):
             texts = look.files.texts[start : start + _BLOCK]
-            keys = [os.fsencode(text if text[:1] == "/" else here + text) for text in texts]
+            absolute = [text if text[:1] == "/" else here + text for text in texts]
+            keys = os.fsencode("\0".join(absolute)).split(b"\0")
+            if len(keys) != len(texts):  # that character is in a path, and no file
+                keys = [*map(os.fsencode, absolute)]
             found = self._entries(keys)
             if not found:
                 continue
