@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from .pipeline.encoders import list_models, load_encoder
     from .pipeline.encoders.own import Encoder
     from .pipeline.extract import extract
+    from .pipeline.extraction.plan import ExtractionPlan, PlannedSet
     from .pipeline.extraction.result import ExtractedSet, summary
     from .pipeline.mistakes import Mistake, Mistakes, mistakes
     from .pipeline.options import (
@@ -50,6 +51,7 @@ if TYPE_CHECKING:
         SourceOptions,
         TrialRunOptions,
     )
+    from .pipeline.plan_extraction import plan_extraction
     from .pipeline.predict import Predicted, predict
     from .pipeline.probe import probe
     from .pipeline.probes import NamedProbe, ProbeOutcome, list_probes
@@ -100,6 +102,8 @@ _HOMES = {
     "pipeline.encoders": ("list_models", "load_encoder"),
     "pipeline.encoders.own": ("Encoder",),
     "pipeline.extract": ("extract",),
+    "pipeline.extraction.plan": ("ExtractionPlan", "PlannedSet"),
+    "pipeline.plan_extraction": ("plan_extraction",),
     "pipeline.extraction.result": ("ExtractedSet", "summary"),
     "pipeline.options": (
         "AddOptions",
@@ -172,6 +176,7 @@ __all__ = [
     "ExtractRunOptions",
     "ExtractedSet",
     "ExtractionOptions",
+    "ExtractionPlan",
     "FeatureSet",
     "Garbage",
     "Incompatible",
@@ -184,6 +189,7 @@ __all__ = [
     "NotFound",
     "Pin",
     "PixelOptions",
+    "PlannedSet",
     "Predicted",
     "ProbeHeader",
     "ProbeOptions",
@@ -236,6 +242,7 @@ __all__ = [
     "open_store",
     "pin",
     "pins",
+    "plan_extraction",
     "predict",
     "probe",
     "pull",

@@ -205,7 +205,8 @@ def command(panel: str, name: str | None = None) -> Callable[[Command], Command]
         usual = inspect.signature(function, eval_str=True)
         parameter = inspect.Parameter("quiet", inspect.Parameter.KEYWORD_ONLY, default=False, annotation=Quiet)
         guarded.__signature__ = usual.replace(parameters=[*usual.parameters.values(), parameter])  # type: ignore[attr-defined]
-        guarded.__annotations__ = {**guarded.__annotations__, "quiet": Quiet}
+        # Evaluated once: typer would evaluate each again.
+        guarded.__annotations__ = {p.name: p.annotation for p in (*usual.parameters.values(), parameter)}
         app.command(name, rich_help_panel=panel)(guarded)
         return function
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import tempfile
-from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Literal, cast
 
@@ -69,7 +68,9 @@ def extract(
     interpolation: Interpolation = None,
     background: Background = None,
     fast_decode: FastDecode = None,
-    precision: Annotated[str, typer.Option(help="Of the encoder: fp32, tf32, bf16 or fp16.")] = "fp32",
+    precision: Annotated[
+        str | None, typer.Option(help="Of the encoder: fp32 (the default), tf32, bf16 or fp16.")
+    ] = None,
     untrained: Annotated[bool, typer.Option("--untrained", help="Random weights, with --seed.")] = False,
     seed: Annotated[int, typer.Option(help="Seed of random weights.")] = 0,
     limit: Annotated[int | None, typer.Option(help="A class-balanced subset of each split, of this size.")] = None,
@@ -85,24 +86,29 @@ def extract(
     as_name: Annotated[
         str | None, typer.Option("--as", metavar="NAME", help="Name the data set for everybody: probe --dataset NAME.")
     ] = None,
-    stored_dtype: Annotated[str, typer.Option(help="float16 or float32.")] = "float16",
-    unit_rows: Annotated[int, typer.Option(help="Samples in a unit of work, which a crash can cost.")] = 4096,
+    stored_dtype: Annotated[str | None, typer.Option(help="float16 (the default) or float32.")] = None,
+    unit_rows: Annotated[
+        int | None, typer.Option(help="Samples in a unit of work, which a crash can cost; 4096 by default.")
+    ] = None,
     max_bad: Annotated[int, typer.Option(help="Samples that may fail.")] = 0,
     max_pixels: MaxPixels = None,
     batch_size: BatchSize = None,
     workers: Annotated[int | None, typer.Option(help="Threads that read and decode.")] = None,
-    device: Annotated[str, typer.Option(help="auto (all GPUs), cpu, cuda:1, or several: cuda:0,cuda:1.")] = "auto",
+    device: Annotated[
+        str | None, typer.Option(help="auto (the default; all GPUs), cpu, cuda:1, or several: cuda:0,cuda:1.")
+    ] = None,
     compile_: Annotated[bool, typer.Option("--compile", help="Compile the encoder; a minute at the start.")] = False,
+    decode_in: Annotated[str | None, typer.Option(help="threads or processes; by default as is faster.")] = None,
     rehash: Annotated[bool, typer.Option("--rehash", help="Read every file, whatever its dates say.")] = False,
     profile: Annotated[bool, typer.Option("--profile", help="Say where the time went.")] = False,
-    decode_in: Annotated[str | None, typer.Option(help="threads or processes; by default as is faster.")] = None,
     suggest: Annotated[
         bool, typer.Option("--suggest", help="Measure each precision on some images, and write nothing.")
     ] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be encoded, and write nothing.")] = False,
     as_json: Json = False,
 ) -> None:
     """Encode a data set once, and keep its embeddings and labels in the store."""
-    from .printing import console
+    from .printing import console, extraction_tables
 
     options = cryoprobe.ExtractArguments(
         splits=split_list(split),
@@ -136,28 +142,18 @@ def extract(
         batch_size=batch_size,
         workers=workers,
         device=device,
-        compile=compile_,
-        rehash=rehash,
-        profile=profile,
+        compile=compile_ or None,
         decode_in=decode_in,
+        rehash=rehash or None,
+        profile=profile or None,
     )
+    reporter = console.reporter()
     if suggest:
-        found = [asdict(s) for s in cryoprobe.suggest(model, dataset, reporter=console.reporter(), **options)]
-        if as_json:
-            console.out(json.dumps(found))
-        else:
-            console.table(list(found[0]), [list(row.values()) for row in found])
+        extraction_tables.suggested(cryoprobe.suggest(model, dataset, reporter=reporter, **options), as_json=as_json)
         return
-    sets = cryoprobe.extract(
-        model, dataset, to_write(store, sources, trust=trust), reporter=console.reporter(), **options
-    )
-    if as_json:
-        console.out(json.dumps(cryoprobe.summary(sets)))
-        return
-    console.table(
-        ["set", "split", "tap", "rows", "dim", "encoded", "reused", "failed", "seconds"],
-        [[s.set[:12], s.split, s.tap, s.rows, s.dim, s.encoded, s.reused, s.failed, s.seconds] for s in sets],
-    )
+    run = cryoprobe.plan_extraction if dry_run else cryoprobe.extract
+    done = run(model, dataset, to_write(store, sources, trust=trust), reporter=reporter, **options)
+    extraction_tables.extracted(done, as_json=as_json)
 
 
 @command(PANEL)

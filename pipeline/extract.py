@@ -11,23 +11,16 @@ from ..stores.local.sample_index import SampleIndex
 from ..stores.opening import open_store
 from ..stores.store import Store
 from .datasets.base import Dataset
-from .encoders.allocator import keep_freed_memory, release_memory
-from .encoders.base import Encoder, notes_of
-from .encoders.devices import compile_all, device_names, replicas
-from .encoders.tuning import chosen_batch, faster_precision
-from .extraction.differences import explain_encoder
-from .extraction.encoding import BatchSize
+from .defaults import with_defaults
+from .encoders.allocator import release_memory
+from .encoders.base import Encoder
 from .extraction.missing import check_files
-from .extraction.opening import open_data, open_encoder
-from .extraction.planner import Target
+from .extraction.opening import open_data
+from .extraction.promise import OtherEncoder, Promise
 from .extraction.result import ExtractedSet
-from .extraction.run import ExtractionRun, made_by
-from .extraction.split_run import Settings
+from .extraction.run import ExtractionRun
 from .keywords import check_names, read, takes
 from .options import ExtractArguments, ExtractionOptions, ExtractRunOptions
-
-_MANY = 1000
-"""Of fewer images it is not worth saying how they could be encoded faster."""
 
 
 @takes(ExtractArguments, ExtractionOptions, ExtractRunOptions)
@@ -68,44 +61,27 @@ def extract(
     BadInput, NotFound, Conflict, ReadOnly, Unavailable, Corrupt
     """
     check_names("extract", options, ExtractionOptions, ExtractRunOptions)
-    asked, running = read(ExtractionOptions, options), read(ExtractRunOptions, options)
     reporter = reporter_for(progress, reporter)
+    told = with_defaults(options, model, reporter)
+    asked, running = read(ExtractionOptions, told), read(ExtractRunOptions, told)
     data = open_data(dataset, asked, reporter)
-    for part in data.parts:
-        check_files(part, data.absent, running.max_bad)
-    encoder = open_encoder(model, asked, running)
-    for note in notes_of(encoder):
+    for part, look in zip(data.parts, data.looks, strict=True):
+        check_files(part, look.absent, running.max_bad)
+    promise = Promise(model, asked, running, reporter, trust=not running.rehash)
+    for note in promise.known.notes:
         reporter.note(note)
-    if str(encoder.device) == "cpu":
-        keep_freed_memory()
-    encoders = replicas(encoder, device_names(running.device))
-    if running.compile:
-        compile_all(encoders)
     opened = open_store(store, create=True)
-    specs = [encoder.spec(tap, asked.stored_dtype) for tap in encoder.taps]
-    targets = [Target(spec, spec.id, opened.rows_of(spec.id)) for spec in specs]
-    for target in targets:
-        if not len(target.index) and (why := explain_encoder(opened, target.spec)):
-            reporter.note(why)
-    if sum(map(len, data.parts)) >= _MANY and (said := faster_precision(encoder)) is not None:
-        reporter.note(said)
-    settings = Settings(
-        batch_size=BatchSize(chosen_batch(encoder, running.batch_size, reporter.note), reporter.note),
-        workers=running.threads,
-        unit_rows=running.unit_rows,
-        max_bad=running.max_bad,
-        made_by=made_by(encoder, compiled=running.compile),
-        max_pixels=running.max_pixels,
-        decode_in=running.decode_in,
-    )
-    called = model if isinstance(model, str) else encoder.name
-    run = ExtractionRun(called, encoders, data, targets, opened, asked, settings, reporter)
     samples = SampleIndex(trust=not running.rehash)
+
+    def run() -> list[ExtractedSet]:
+        called = model if isinstance(model, str) else promise.known.name
+        return ExtractionRun(called, promise, data, opened, asked, running, reporter).run(samples)
+
     try:
-        return run.run(samples)
+        try:
+            return run()
+        except OtherEncoder:  # what was known of it is right by now
+            return run()
     finally:
-        if running.profile:
-            for line in settings.profile.lines():
-                reporter.note(line)
         samples.close()
         release_memory()

@@ -419,7 +419,7 @@ class RunArguments(TypedDict, total=False):
 
     batch_size: int | str | None
     workers: int | None
-    device: str
+    device: str | None
     max_bad: int
     max_pixels: int | None
 
@@ -443,18 +443,18 @@ class ExtractArguments(PixelArguments, RunArguments, SourceArguments, total=Fals
     taps: Sequence[str] | str
     checkpoint: str | Path | None
     checkpoint_key: str | None
-    precision: str
+    precision: str | None
     untrained: bool
     seed: int
     splits: Sequence[str] | str
     limit: int | None
     limit_seed: int
     as_name: str | None
-    stored_dtype: StoredDtype
-    unit_rows: int
-    rehash: bool
-    compile: bool
-    profile: bool
+    stored_dtype: StoredDtype | None
+    unit_rows: int | None
+    rehash: bool | None
+    compile: bool | None
+    profile: bool | None
     decode_in: Literal["threads", "processes"] | str | None
 
 

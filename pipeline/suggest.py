@@ -16,6 +16,7 @@ from ..progress import Reporter
 from ..reporting import reporter_for
 from .datasets import limit_split
 from .datasets.base import Dataset, Split, UndecodableImage
+from .defaults import with_defaults
 from .encoders.base import Encoder
 from .encoders.embedding import ImageLoader, encode_images
 from .encoders.tuning import Speed, fastest, speeds
@@ -100,10 +101,11 @@ def suggest(
     BadInput, NotFound
     """
     check_names("suggest", options, ExtractionOptions, ExtractRunOptions)
-    asked, running = read(ExtractionOptions, options), read(ExtractRunOptions, options)
     if not isinstance(model, str):
         raise BadInput("Precisions can be compared of encoders that are named alone.", key="model")
     reporter = reporter_for(progress, reporter)
+    told = with_defaults({**options, "precision": "fp32"}, model, reporter)
+    asked, running = read(ExtractionOptions, told), read(ExtractRunOptions, told)
     whole = open_data(dataset, asked, reporter).parts[0]
     split = limit_split(whole, min(images, len(whole)), 0)
     found: list[Suggestion] = []

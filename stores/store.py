@@ -36,7 +36,7 @@ from .keys import id_in, set_id, unit_id
 from .samples import Samples
 from .writing.row_index import RowIndex, RowSource, RowsRemoved
 from .writing.sample_claims import SampleClaim, SampleClaims
-from .writing.sets import SetContent, seal_set
+from .writing.sets import SetContent, seal_set, sealed_set
 from .writing.units import Rows, sample_array, write_unit
 
 __all__ = [
@@ -247,6 +247,11 @@ class Store:
     def claims(self) -> SampleClaims:
         """Return a new extractor's claims; a context manager."""
         return SampleClaims(self.backend)
+
+    def sealed(self, encoder_id: str, dataset_id: str) -> FeatureSet | None:
+        """Return the set of an encoder on a data set if `seal` would adopt it; None if it would make one."""
+        found = sealed_set(self.backend, encoder_id, set_id(encoder_id, dataset_id))
+        return None if found is None else FeatureSet(self.backend, found)
 
     def seal(
         self,

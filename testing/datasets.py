@@ -11,7 +11,7 @@ from PIL import Image
 
 from ..errors import NotFound
 from ..pipeline.datasets.base import Dataset, Split, UndecodableImage
-from ..stores.local.sample_index import fingerprint
+from ..stores.local.looks import fingerprint
 
 
 class DatasetSuite:

@@ -34,7 +34,7 @@ class Split(Protocol):
         Class names, the same for every split of a data set; none of unlabelled data.
     labels : ndarray, int64 [n] or uint8 [n, C]
         Index into `classes`, or one 0/1 flag per class for multi-label data; -1 of unlabelled data.
-    sources : tuple of Path
+    sources : sequence of Path
         Every file on disk that the samples and labels come from. Statting them tells whether anything changed.
     """
 
@@ -45,7 +45,7 @@ class Split(Protocol):
     @property
     def labels(self) -> Targets: ...
     @property
-    def sources(self) -> tuple[Path, ...]: ...
+    def sources(self) -> Sequence[Path]: ...
 
     def __len__(self) -> int: ...
 

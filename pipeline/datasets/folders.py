@@ -6,10 +6,10 @@ import os
 import re
 import stat
 from collections import Counter
-from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
-from functools import partial
+from functools import lru_cache, partial
 from pathlib import Path, PurePath
 from typing import Literal, NamedTuple, Protocol, get_args
 
@@ -18,11 +18,12 @@ import numpy as np
 from ...amounts import count
 from ...arrays import Labels
 from ...errors import BadInput, CryoprobeError, NotFound
+from ...file_lists import FileList, in_byte_order
 from ..passing import patiently
 from .base import ALL, UNLABELLED, Dataset, Split
 from .class_names import alike, one_form
 from .split_names import role_of
-from .splits import FileSplit, LazyDataset, as_labels, fixed, status
+from .splits import FileSplit, LazyDataset, fixed, status
 
 Layout = Literal["class", "split"]
 
@@ -54,8 +55,8 @@ class Tree(Protocol):
         """The folder at the top."""
         ...
 
-    def entries(self, path: PurePath) -> Iterable[PurePath]:
-        """Return what is in a folder, in any order."""
+    def entries(self, path: PurePath) -> Mapping[str, bool]:
+        """Return the names of what is in a folder, each with whether it is a file for certain, and no link."""
         ...
 
     def is_folder(self, path: PurePath) -> bool:
@@ -73,16 +74,19 @@ class LocalTree:
 
     root: Path
 
-    def entries(self, path: PurePath) -> Iterable[PurePath]:
+    def entries(self, path: PurePath) -> Mapping[str, bool]:
         """List a folder."""
         try:
-            return patiently(lambda: list(Path(path).iterdir()), str(path))
+            found = patiently(lambda: _entries(path), str(path))
         except CryoprobeError:  # some of them are OSErrors
             raise
         except OSError as e:
             raise BadInput(
                 f"{path} cannot be listed: {e.strerror}.", hint="Check your rights.", key=str(path)
             ) from None
+        if found:
+            status(Path(path, next(iter(found))))  # of a folder that may not be entered one name tells as much as all
+        return found
 
     def is_folder(self, path: PurePath) -> bool:
         """Look what it is."""
@@ -100,7 +104,7 @@ class Found(NamedTuple):
     name: str
     classes: tuple[str, ...]
     labels: Labels
-    paths: list[PurePath]
+    paths: FileList
     folders: list[PurePath]
     """Those that were looked into."""
 
@@ -113,7 +117,7 @@ class _Looking:
     ignore: Sequence[str] = ()
     others: dict[PurePath, str] = field(default_factory=dict)
     ignored: set[PurePath] = field(default_factory=set)
-    listed: dict[PurePath, tuple[list[PurePath], list[PurePath]]] = field(default_factory=dict)
+    listed: dict[PurePath, tuple[list[PurePath], FileList]] = field(default_factory=dict)
 
     @property
     def root(self) -> PurePath:
@@ -124,34 +128,34 @@ class _Looking:
         """Return the folders in a folder by code point, without hidden and ignored ones and litter."""
         return self._list(path)[0]
 
-    def images(self, path: PurePath) -> list[PurePath]:
+    def images(self, path: PurePath) -> FileList:
         """Return the files directly in a folder by code point, without those whose ending is not an image's too."""
         return self._list(path)[1]
 
-    def _list(self, path: PurePath) -> tuple[list[PurePath], list[PurePath]]:
+    def _list(self, path: PurePath) -> tuple[list[PurePath], FileList]:
         if path in self.listed:
             return self.listed[path]
+        found = self.tree.entries(path)
         folders, files = [], []
-        for entry in sorted(self.tree.entries(path), key=lambda p: os.fsencode(p.name)):
-            if entry.name.startswith(".") or entry.name.lower() in _JUNK or self._is_ignored(entry):
+        inside = os.path.join(path, "")  # noqa: PTH118
+        for name in sorted(found, key=None if "".join(found).isascii() else os.fsencode):
+            if name.startswith(".") or name.lower() in _JUNK or (self.ignore and self._is_ignored(path / name)):
                 continue
-            if self.tree.is_folder(entry):
-                folders.append(entry)
-            elif (ending := _other_ending(entry.name)) is not None:
-                self.others[entry] = ending
+            if not found[name] and self.tree.is_folder(path / name):
+                folders.append(path / name)
+            elif (ending := _other_ending(name)) is not None:
+                self.others[path / name] = ending
             else:
-                files.append(entry)
-        self.listed[path] = folders, files
-        return folders, files
+                files.append(inside + name)  # as text: there may be a million
+        self.listed[path] = folders, FileList(files)
+        return self.listed[path]
 
-    def below(self, path: PurePath, seen: frozenset[Hashable] = frozenset()) -> Iterator[tuple[PurePath, bool]]:
-        """Yield files and folders (True) at any depth, following links but not in circles."""
+    def below(self, path: PurePath, seen: frozenset[Hashable] = frozenset()) -> Iterator[tuple[PurePath, FileList]]:
+        """Yield folders at any depth with the files in each, following links but not in circles."""
         here = self.tree.identity(path)
         if here in seen:
             return
-        yield path, True
-        for file in self.images(path):
-            yield file, False
+        yield path, self.images(path)
         for inner in self.folders(path):
             yield from self.below(inner, seen | {here})
 
@@ -172,7 +176,7 @@ class _Looking:
         return _text(path.relative_to(self.root).as_posix())
 
     def _is_ignored(self, path: PurePath) -> bool:
-        names = (self._inside(path), _text(path.name)) if self.ignore else ()
+        names = (self._inside(path), _text(path.name))
         if any(fnmatchcase(name, pattern.rstrip("/")) for pattern in self.ignore for name in names):
             self.ignored.add(path)
             return True
@@ -208,7 +212,7 @@ def folder(name: str, root: Path, layout: str | None = None, ignore: Sequence[st
             name=found.name,
             classes=found.classes,
             labels=found.labels,
-            paths=[Path(path) for path in found.paths],
+            paths=found.paths,
             root=root,
             others=tuple(Path(path) for path in found.folders),
         )
@@ -250,16 +254,19 @@ def class_folders(
 
     def make(split: str) -> Split:
         found = [
-            (forms[_text(class_.name)], path, is_folder)
+            (place[forms[_text(class_.name)]], folder, files)
             for class_ in of_split[split]
-            for path, is_folder in looking.below(class_)
+            for folder, files in looking.below(class_)
         ]
-        samples = sorted(((c, p) for c, p, is_folder in found if not is_folder), key=lambda s: os.fsencode(s[1]))
+        labels = np.repeat(np.array([c for c, _, _ in found], np.int64), [len(files) for _, _, files in found])
+        texts = [text for _, _, files in found for text in files.texts]
+        if (order := in_byte_order(texts)) is not None:
+            labels, texts = labels[order], [texts[i] for i in order]
         # A folder's own date changes when a file comes or goes; that of any split, when a class does.
-        folders = {root, *parts.values(), *(p for _, p, is_folder in found if is_folder)}
-        labels = as_labels([c for c, _ in samples], classes)
-        return made(Found(split, classes, labels, [p for _, p in samples], sorted(folders)))
+        folders = {root, *parts.values(), *(folder for _, folder, _ in found)}
+        return made(Found(split, classes, labels, FileList(texts), sorted(folders)))
 
+    place = {c: i for i, c in enumerate(classes)}
     named = {split: {_text(c.name) for c in found} for split, found in of_split.items()}
     reading = [_reading(looking, parts, classes), *alike(named)]
     return LazyDataset(name, {split: partial(make, split) for split in parts}, lambda: [*reading, *looking.left_out()])
@@ -284,8 +291,8 @@ def unlabelled_folder(name: str, root: Path, ignore: Sequence[str] = ()) -> Data
     _check_folder(root)
 
     def made(found: Found) -> FileSplit:
-        paths, folders = [Path(p) for p in found.paths], tuple(Path(p) for p in found.folders)
-        return FileSplit(found.name, found.classes, found.labels, paths, root, folders)
+        folders = tuple(Path(p) for p in found.folders)
+        return FileSplit(found.name, found.classes, found.labels, found.paths, root, folders)
 
     return without_classes(name, LocalTree(root), made, ignore)
 
@@ -300,12 +307,12 @@ def without_classes(name: str, tree: Tree, made: Callable[[Found], Split], ignor
     """
     root, looking = tree.root, _Looking(tree, ignore)
     found = list(looking.below(root))
-    paths = sorted((path for path, is_folder in found if not is_folder), key=os.fsencode)
+    paths = _in_order(files for _, files in found)
     if not paths:
         raise BadInput(
             f"{root} has no images.", hint=f"Name another folder.{_hint_of_layout(looking, None)}", key=str(root)
         )
-    folders = sorted(path for path, is_folder in found if is_folder)
+    folders = sorted(folder for folder, _ in found)
     split = made(Found(UNLABELLED, (), np.full(len(paths), -1, np.int64), paths, folders))
     reading = f"{root} is read as {count(len(paths), 'image')} without labels"
     return fixed(name, [split], [reading, *looking.left_out()])
@@ -320,11 +327,22 @@ def _check_folder(root: Path) -> None:
         )
 
 
-def images_below(root: Path) -> tuple[list[Path], list[str]]:
+def images_below(root: Path) -> tuple[FileList, list[str]]:
     """Return every file in a folder that `folder` would take, at any depth, and notes of those that are left out."""
     looking = _Looking(LocalTree(root))
-    files = sorted((path for path, is_folder in looking.below(root) if not is_folder), key=os.fsencode)
-    return [Path(path) for path in files], looking.left_out()
+    files = _in_order(files for _, files in looking.below(root))
+    return files, looking.left_out()
+
+
+def _in_order(lists: Iterable[FileList]) -> FileList:
+    texts = [text for files in lists for text in files.texts]
+    order = in_byte_order(texts)
+    return FileList(texts if order is None else [texts[i] for i in order])
+
+
+def _entries(folder: PurePath) -> dict[str, bool]:
+    with os.scandir(folder) as entries:
+        return {entry.name: entry.is_file(follow_symlinks=False) for entry in entries}
 
 
 def _parts(looking: _Looking, layout: str | None) -> dict[str, PurePath]:
@@ -382,9 +400,15 @@ def _some(names: Sequence[str] | set[str]) -> str:
 
 def _other_ending(name: str) -> str | None:
     """Return the ending of a file that cannot be an image by its name; None if it may be one."""
-    if name.lower() in _ABOUT:
-        return "no ending"
-    found = re.search(r"\.([a-z][a-z0-9]{0,9})$", name.lower())
+    dot = name.rfind(".")
+    if dot < 0:
+        return "no ending" if name.lower() in _ABOUT else None
+    return _unless_image(name[dot:])
+
+
+@lru_cache
+def _unless_image(ending: str) -> str | None:
+    found = re.search(r"\.([a-z][a-z0-9]{0,9})$", ending.lower())
     return None if found is None or found[1] in IMAGE_ENDINGS else found[0]
 
 

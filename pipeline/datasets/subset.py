@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -43,7 +43,7 @@ class SubsetSplit:
         return self.whole.labels[self.rows]
 
     @property
-    def sources(self) -> tuple[Path, ...]:
+    def sources(self) -> Sequence[Path]:
         """The sources of the whole split: any change of it may change what is drawn."""
         return self.whole.sources
 

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from ...errors import BadInput, CryoprobeError, NotFound
 from ..first_bytes import recognised
 from ..passing import patiently
+from .files_read import note_file
 
 if TYPE_CHECKING:
     import torch
@@ -97,6 +98,7 @@ def read_checkpoint(path: Path) -> Checkpoint:
             hint=f"Known endings: .safetensors {' '.join(TORCH_SUFFIXES)}",
             key=str(path),
         )
+    note_file(path)
     raw = _read(path)
     content, classes = (_read_safetensors(raw, path), ()) if path.suffix == ".safetensors" else _read_torch(raw, path)
     tensors = _flattened(content, path)

@@ -14,6 +14,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from ...errors import NotFound
+from .files_read import note_file
 
 CONNECT_TIMEOUT_S = 5.0
 
@@ -76,9 +77,11 @@ def _from_hub(source: Source) -> Path:
     repo, _, revision = source.repo.partition("@")
     for filename in source.filenames:  # a cached file needs no network at all
         try:
-            return Path(hf_hub_download(repo, filename, revision=revision or None, local_files_only=True))
+            found = Path(hf_hub_download(repo, filename, revision=revision or None, local_files_only=True))
         except LocalEntryNotFoundError:
             continue
+        _note_choice(found, filename, source.filenames, revision)
+        return found
     _require_reachable(constants.ENDPOINT)
     absent: EntryNotFoundError | None = None
     for filename in source.filenames:
@@ -89,6 +92,14 @@ def _from_hub(source: Source) -> Path:
         except EntryNotFoundError as error:
             absent = error
     raise absent or FileNotFoundError(f"{repo} names no file")
+
+
+def _note_choice(found: Path, filename: str, filenames: Sequence[str], revision: str) -> None:
+    """Note what makes another file than this one the weights: another commit, or a preferred file that comes."""
+    snapshot = found.parents[len(Path(filename).parts) - 1]  # REPOSITORY/snapshots/COMMIT
+    note_file(snapshot.parents[1] / "refs" / (revision or "main"))
+    for preferred in filenames[: filenames.index(filename)]:
+        note_file(snapshot / preferred)
 
 
 def _from_url(url: str) -> Path:

@@ -8,7 +8,7 @@ from functools import cached_property
 
 import numpy as np
 
-from ...arrays import Targets
+from ...arrays import SampleIds, Targets
 from ...stores.store import FailedSample
 from ..datasets.base import Split
 from ..specs import DatasetSpec, samples_digest
@@ -48,12 +48,25 @@ def content_of(split: Split, ids: Sequence[bytes | None], failures: Mapping[int,
     kept = [i for row, i in enumerate(ids) if i is not None and row not in failures]
     labels = split.labels[np.asarray(rows, np.int64)]
     failed = [f for _, f in sorted(failures.items())]
-    spec = DatasetSpec(
-        samples=samples_digest(kept, labels),
-        rows=len(kept),
+    return Content(
+        spec_of(split, kept, labels, failed), kept, labels, failed, lambda position: split.describe(rows[position])
+    )
+
+
+def spec_of(
+    split: Split, ids: Sequence[bytes] | SampleIds, labels: Targets, failed: Sequence[FailedSample] = ()
+) -> DatasetSpec:
+    """Return the identity of the rows of a split."""
+    return DatasetSpec(
+        samples=samples_digest(ids, labels),
+        rows=len(ids),
         classes=split.classes,
         split=split.name,
         multilabel=labels.ndim == 2,
         failed=tuple(sorted(f.sample or "" for f in failed)),
     )
-    return Content(spec, kept, labels, failed, lambda position: split.describe(rows[position]))
+
+
+def names_of(split: Split) -> list[str]:
+    """Return what every sample of a split is called."""
+    return [split.describe(row) for row in range(len(split))]

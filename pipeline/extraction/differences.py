@@ -54,10 +54,11 @@ def explain_dataset(
         differences.append(f"{count(len(old - new), 'sample')} removed")
     if spec.classes != previous.classes:
         differences.append(f"classes ({len(previous.classes)} → {len(spec.classes)})")
-    elif labels.ndim == previous.labels().ndim:
-        was = dict(zip(before, previous.labels(), strict=True))
-        changed = sum(1 for i, label in zip(ids, labels, strict=True) if i in was and not np.array_equal(was[i], label))
-        if changed:
+    elif labels.ndim == (earlier := previous.labels()).ndim:
+        rows = {sample_id: row for row, sample_id in enumerate(before)}
+        was = np.array([rows.get(sample_id, -1) for sample_id in ids], np.int64)
+        other = earlier[was] != labels
+        if changed := int(((was >= 0) & (other if labels.ndim == 1 else other.any(axis=1))).sum()):
             differences.append(f"{count(changed, 'label')} changed")
     if spec.multilabel != previous.multilabel:
         differences.append("one label ↔ several labels a sample")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import errno
-from collections.abc import Container, Iterator
+from collections.abc import Collection, Container, Iterator
 from pathlib import Path
 
 from ...amounts import be, count
@@ -14,13 +14,13 @@ from ..encoders.embedding import advice_on_all, named_failures
 _ABSENT = {errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG}
 
 
-def check_files(split: Split, absent: Container[Path], max_bad: int) -> None:
+def check_files(split: Split, absent: Collection[Path], max_bad: int) -> None:
     """Refuse a split of which more files are missing than may fail.
 
     Parameters
     ----------
     split : Split
-    absent : container of Path
+    absent : collection of Path
         Its files that could not be looked at: only these are looked at again, for the reason.
     max_bad : int
 
@@ -29,7 +29,7 @@ def check_files(split: Split, absent: Container[Path], max_bad: int) -> None:
     BadInput
         It names the files, and for dangling links what they lead to.
     """
-    missing = [(split.describe(row), why) for row, why in _missing(split, absent)]
+    missing = [(split.describe(row), why) for row, why in _missing(split, absent)] if absent else []
     if len(missing) <= max_bad and len(missing) < len(split):
         return
     if not missing:  # a split without samples is told apart later

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from ...errors import BadInput
 from ...progress import Reporter
-from ...stores.local.sample_index import look_at
+from ...stores.local.looks import Look, look_at
 from ..datasets import as_dataset, check_given_name, is_listed, is_own, limit_split, open_dataset
 from ..datasets.base import Dataset, Noting, Preparing, Split
 from ..encoders import as_encoder, load_encoder
@@ -28,21 +27,18 @@ class Data:
     name : str
         By which the sets are found again.
     parts : list of Split
-    states : list of bytes
+    looks : list of Look
         What the files of each looked like before anything was read.
     listed_again : bool
         Whether `probe` can list the files again by stat calls alone, to see whether they have changed.
-    absent : frozenset of Path
-        Those of the files that cannot be looked at.
     source : str or None
         What the data set would be called, if somebody had not given it a name.
     """
 
     name: str
     parts: list[Split]
-    states: list[bytes]
+    looks: list[Look]
     listed_again: bool
-    absent: frozenset[Path]
     source: str | None = None
 
 
@@ -71,15 +67,14 @@ def open_data(dataset: str | Dataset, asked: DatasetOptions, reporter: Reporter)
     for part in parts:
         _check_labels(part, data.name)
     looks = [look_at(part.sources) for part in parts]
-    states, absent = [look.fingerprint for look in looks], frozenset[Path]().union(*(look.absent for look in looks))
     if (limit := asked.limit) is not None:
         parts = [limit_split(part, limit, asked.limit_seed) for part in parts]
     name = dataset if isinstance(dataset, str) and is_own(dataset) else data.name
     options = {"layout", "ignore", "unlabelled"}
     listed_again = is_listed(data.name) and not any(getattr(asked, option) for option in options)
     if asked.as_name is None or asked.as_name == name:
-        return Data(name, parts, states, listed_again, absent)
-    return Data(asked.as_name, parts, states, listed_again, absent, source=name)
+        return Data(name, parts, looks, listed_again)
+    return Data(asked.as_name, parts, looks, listed_again, source=name)
 
 
 def _check_labels(part: Split, dataset: str) -> None:

@@ -6,31 +6,43 @@ import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 from pydantic import JsonValue
 
 from ...errors import BadInput, Conflict, CryoprobeError
 from ...progress import Reporter
 from ...stores.feature_set import FeatureSet
-from ...stores.format.names import Maker, Name
+from ...stores.format.names import Maker, Name, NamedSet
+from ...stores.local.looks import Look
 from ...stores.local.sample_index import SampleIndex
-from ...stores.store import RowsRemoved, Store, set_id
+from ...stores.store import RowIndex, RowsRemoved, Store, set_id
 from ..datasets.base import Split
+from ..encoders.allocator import keep_freed_memory
 from ..encoders.base import Encoder, notes_of
+from ..encoders.devices import compile_all, device_names, replicas
+from ..encoders.tuning import chosen_batch, faster_precision
 from ..makers import this_machine
-from ..options import ExtractionOptions
+from ..options import ExtractionOptions, ExtractRunOptions
 from ..provenance import provenance
-from .content import Content, content_of
-from .differences import explain_dataset
+from ..specs import EncoderSpec
+from .content import Content, content_of, names_of, spec_of
+from .differences import explain_dataset, explain_encoder
+from .encoding import BatchSize
 from .findings import DecodedImages
 from .health import DataHealth, examine
+from .hits import KeptSet, kept_sets, look_up
 from .naming import name_samples, name_set, rows_not_trusted
 from .opening import Data
 from .planner import Target
+from .promise import Promise
 from .result import ExtractedSet
 from .reuse import made_with, reused_rows
+from .sample_ids import Known
 from .split_run import Own, Settings, SplitRun
 
+_MANY = 1000
+"""Of fewer images it is not worth saying how they could be encoded faster."""
 _MOST_REMOVALS = 8
 """How often in a row an extraction may find that rows which it reuses were removed."""
 _PACKAGES = (
@@ -64,42 +76,88 @@ class ExtractionRun:
     ----------
     model : str
         Name of the encoder, by which the sets are found again.
-    encoders : sequence of Encoder
-        The same on each device.
+    promise : Promise
+        The encoder; it is loaded when something is to be encoded.
     data : Data
-    targets : list of Target
-        One for each tap.
     store : Store
     asked : ExtractionOptions
-    settings : Settings
+    running : ExtractRunOptions
     reporter : Reporter
     """
 
     model: str
-    encoders: Sequence[Encoder]
+    promise: Promise
     data: Data
-    targets: list[Target]
     store: Store
     asked: ExtractionOptions
-    settings: Settings
+    running: ExtractRunOptions
     reporter: Reporter
 
-    @property
+    @cached_property
+    def specs(self) -> list[EncoderSpec]:
+        """The encoder at each tap."""
+        return self.promise.known.stored_as(self.asked.stored_dtype)
+
+    @cached_property
+    def targets(self) -> list[Target]:
+        """The rows that the store has at each tap."""
+        targets = [Target(spec, spec.id, self.store.rows_of(spec.id)) for spec in self.specs]
+        for target in targets:
+            if not len(target.index) and (why := explain_encoder(self.store, target.spec)):
+                self.reporter.note(why)
+        return targets
+
+    @cached_property
     def encoder(self) -> Encoder:
-        """One of them: what is asked of them all."""
-        return self.encoders[0]
+        """The encoder itself."""
+        encoder = self.promise.open()
+        if str(encoder.device) == "cpu":
+            keep_freed_memory()
+        return encoder
+
+    @cached_property
+    def encoders(self) -> list[Encoder]:
+        """The encoder on each device."""
+        encoders = replicas(self.encoder, device_names(self.running.device))
+        if self.running.compile:
+            compile_all(encoders)
+        return encoders
+
+    @cached_property
+    def settings(self) -> Settings:
+        """How to run, on the devices of the encoder."""
+        encoder, note = self.encoder, self.reporter.note
+        if sum(map(len, self.data.parts)) >= _MANY and (said := faster_precision(encoder)) is not None:
+            note(said)
+        return Settings(
+            batch_size=BatchSize(chosen_batch(encoder, self.running.batch_size, note), note),
+            workers=self.running.threads,
+            unit_rows=self.running.unit_rows,
+            max_bad=self.running.max_bad,
+            made_by=made_by(encoder, compiled=self.running.compile),
+            max_pixels=self.running.max_pixels,
+            decode_in=self.running.decode_in,
+        )
 
     def run(self, samples: SampleIndex) -> list[ExtractedSet]:
         """Extract every split; return its sets, in the order of the taps."""
-        splits = zip(self.data.parts, self.data.states, strict=True)
-        return [extracted for split, state in splits for extracted in self._extract(split, state, samples)]
+        splits = zip(self.data.parts, self.data.looks, strict=True)
+        try:
+            return [extracted for split, look in splits for extracted in self._extract(split, look, samples)]
+        finally:
+            if self.running.profile:
+                for line in self._profile():
+                    self.reporter.note(line)
 
-    def _extract(self, split: Split, state: bytes, samples: SampleIndex) -> list[ExtractedSet]:
+    def _profile(self) -> list[str]:
+        return self.settings.profile.lines() if self.promise.is_open else ["Nothing was encoded."]
+
+    def _extract(self, split: Split, look: Look, samples: SampleIndex) -> list[ExtractedSet]:
         """Extract one split, again if rows that it reused were removed meanwhile."""
         started, own = time.monotonic(), Own()
         for _ in range(_MOST_REMOVALS):
             try:
-                extracted = self._extract_once(split, state, samples, own)
+                extracted = self._extract_once(split, look, samples, own)
             except RowsRemoved:
                 self.reporter.note("Rows were removed from the store meanwhile; looking again.")
                 for target in self.targets:
@@ -113,54 +171,112 @@ class ExtractionRun:
             key=self.data.name,
         )
 
-    def _extract_once(self, split: Split, state: bytes, samples: SampleIndex, own: Own) -> list[ExtractedSet]:
+    def _extract_once(self, split: Split, look: Look, samples: SampleIndex, own: Own) -> list[ExtractedSet]:
         if not len(split):
             raise BadInput(f"Split {split.name!r} of {self.data.name} has no samples.", key=self.data.name)
         self.reporter.begin(f"{self.data.name} {split.name}", len(split))
         try:
-            run = SplitRun(
-                split,
-                self.encoders,
-                self.targets,
-                store=self.store,
-                samples=samples,
-                settings=self.settings,
-                reporter=self.reporter,
-                own=own,
-            )
-            ids = run.run()
+            known = None if self.promise.is_open else self._look_up(split, look, samples)
+            kept = self._kept(split, known)
+            encoded = None if kept is not None else self._encode(split, samples, own, known)
         finally:
             self.reporter.end()
+        me = this_machine(samples, self.data.source)
+        if kept is not None:
+            extracted, dataset_id = [self._name_again(k, split, me) for k in kept], kept[0].feature_set.dataset_id
+        else:
+            assert encoded is not None
+            extracted, dataset_id = self._seal_all(split, *encoded, me)
+        for remark in dict.fromkeys(remark for e in extracted for remark in e.remarks):
+            self.reporter.note(remark)
+        self._record_views(split, look, dataset_id, samples)
+        return extracted
+
+    def _look_up(self, split: Split, look: Look, samples: SampleIndex) -> Known:
+        """Find the sample ids of a split without the encoder, as far as the store has their rows."""
+
+        def indexes() -> list[RowIndex]:
+            return [target.index for target in self.targets]
+
+        return look_up(split, look, samples, self.running.threads, indexes, self.reporter)
+
+    def _kept(self, split: Split, known: Known | None) -> list[KeptSet] | None:
+        """Return the sets of the split that the store has at each tap; None if something is to be done."""
+        if known is None or not known.there.all():
+            return None
+        kept = kept_sets(self.store, self.specs, spec_of(split, known.ids, split.labels))
+        if kept is not None:
+            self.reporter.advance(reused=len(split))
+        return kept
+
+    def _encode(
+        self, split: Split, samples: SampleIndex, own: Own, known: Known | None
+    ) -> tuple[list[bytes | None], SplitRun, int]:
+        """Encode what the store lacks; return the sample ids, the run, and how many milliseconds it took."""
+        run = SplitRun(
+            split,
+            self.encoders,
+            self.targets,
+            store=self.store,
+            samples=samples,
+            settings=self.settings,
+            reporter=self.reporter,
+            own=own,
+        )
+        started = time.monotonic()
+        return run.run(known), run, round(1000 * (time.monotonic() - started))
+
+    def _seal_all(
+        self, split: Split, ids: Sequence[bytes | None], run: SplitRun, took_ms: int, me: Maker
+    ) -> tuple[list[ExtractedSet], str]:
+        """Seal and name a set for each target; return what was done, and the id of the data set."""
         content = content_of(split, ids, run.failed)
         for note in rows_not_trusted(self.store, self.targets) if run.own.encoded else ():
             self.reporter.note(note)
-        me = this_machine(samples, self.data.source)
-        extracted = [self._seal(target, split, content, run, me) for target in self.targets]
-        for remark in dict.fromkeys(remark for e in extracted for remark in e.remarks):
-            self.reporter.note(remark)
-        self._record_views(split, state, content, samples)
-        return extracted
+        return [self._seal(target, split, content, run, took_ms, me) for target in self.targets], content.spec.id
 
-    def _record_views(self, split: Split, state: bytes, content: Content, samples: SampleIndex) -> None:
+    def _name_again(self, kept: KeptSet, split: Split, me: Maker) -> ExtractedSet:
+        """Give a set that the store has its name, which it may have already."""
+        name, feature_set = self._name(kept.spec, split), kept.feature_set
+        self._give_names(feature_set, name, self.store.find(**name.model_dump()), names_of(split), me)
+        return ExtractedSet(
+            set=feature_set.id,
+            split=split.name,
+            tap=kept.spec.tap,
+            rows=feature_set.rows,
+            dim=feature_set.dim,
+            encoded=0,
+            reused=feature_set.rows,
+            failed=0,
+            sealed=True,
+            seconds=0.0,
+            shared=kept.health.shared_embeddings.shared,
+            remarks=kept.health.remarks(split.name, split.describe),
+        )
+
+    def _record_views(self, split: Split, look: Look, dataset_id: str, samples: SampleIndex) -> None:
         """Let this machine know its content under every name that it has just got."""
         # A folder without options is listed again by stat calls; all else had to be opened, which `probe` must not do.
-        name, source = self._name(self.targets[0], split), self.data.source
+        name, source = self._name(self.specs[0], split), self.data.source
         for called in (name, *(() if source is None else (name.model_copy(update={"dataset": source}),))):
             listed = source if called is name and self.data.listed_again else None
-            for view in (called.view, *(called.view_for(target.encoder_id) for target in self.targets)):
+            for view in (called.view, *(called.view_for(spec.id) for spec in self.specs)):
                 samples.record_view(
-                    view, split.sources, state, content.spec.id, keep=not self.data.listed_again, listed=listed
+                    view, look.files, look.fingerprint, dataset_id, keep=not self.data.listed_again, listed=listed
                 )
 
-    def _seal(self, target: Target, split: Split, content: Content, run: SplitRun, me: Maker) -> ExtractedSet:
+    def _seal(
+        self, target: Target, split: Split, content: Content, run: SplitRun, took_ms: int, me: Maker
+    ) -> ExtractedSet:
         """Seal and name the set of one target."""
         check = run.checks[target.encoder_id]
         health = self._health(target, content, run.looks.summary())
         reused = reused_rows(target.index, content.ids, run.own.units)
         odd = check.remark(made_with(reused, self.settings.made_by))
         remarks = (*health.remarks(split.name, content.name_of), *([odd] if odd else []))
-        name = self._name(target, split)
-        more = {"encoded": run.own.encoded, "reused": reused, "checked": check.recorded, **health.document}
+        name = self._name(target.spec, split)
+        speed = {"encoded_in_ms": took_ms} if run.own.encoded else {}
+        more = {"encoded": run.own.encoded, **speed, "reused": reused, "checked": check.recorded, **health.document}
         feature_set = self._sealed(target, content, name, more, me)
         return ExtractedSet(
             set=feature_set.id,
@@ -188,21 +304,21 @@ class ExtractionRun:
                 return known
         return examine(target.index, content, decoded)
 
-    def _name(self, target: Target, split: Split) -> Name:
-        asked = self.asked
+    def _name(self, spec: EncoderSpec, split: Split) -> Name:
+        asked, known = self.asked, self.promise.known
         return Name(
             model=self.model,
             dataset=self.data.name,
             split=split.name,
-            tap=target.spec.tap,
+            tap=spec.tap,
             **asked.pixels,
             limit=asked.limit,
             limit_seed=None if asked.limit is None else asked.limit_seed,
-            precision=target.spec.precision,
+            precision=spec.precision,
             stored_dtype=asked.stored_dtype,
-            untrained=self.encoder.untrained,
-            seed=self.encoder.seed,
-            checkpoint=self.encoder.checkpoint_sha256,
+            untrained=known.untrained,
+            seed=known.seed,
+            checkpoint=known.checkpoint_sha256,
             checkpoint_key=asked.checkpoint_key,
         )
 
@@ -226,7 +342,7 @@ class ExtractionRun:
                 batch_size=self.settings.batch_size.images,
                 workers=self.settings.workers,
                 device=str(self.encoder.device),
-                **({"compiled": True} if "compiled" in self.settings.made_by else {}),
+                **({"compiled": True} if self.running.compile else {}),
                 **({"weights": notes} if (notes := notes_of(self.encoder)) else {}),
                 **more,
             ),
@@ -237,8 +353,13 @@ class ExtractionRun:
                 why = explain_dataset(self.store.open(before), content.spec, content.ids, content.labels, name.split)
                 if why:
                     self.reporter.note(why)
+        self._give_names(feature_set, name, earlier, content.names, me)
+        return feature_set
+
+    def _give_names(
+        self, feature_set: FeatureSet, name: Name, earlier: Sequence[NamedSet], names: Sequence[str], me: Maker
+    ) -> None:
         for note in name_set(self.store, feature_set, name, earlier, me):
             self.reporter.note(note)
-        for note in name_samples(self.store, feature_set, content.names):
+        for note in name_samples(self.store, feature_set, names):
             self.reporter.note(note)
-        return feature_set

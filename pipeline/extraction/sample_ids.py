@@ -12,8 +12,14 @@ from collections.abc import Generator, Sequence
 from concurrent.futures import Executor, Future
 from dataclasses import dataclass, field
 
+import numpy as np
+
+from ...arrays import Mask, SampleIds
 from ...errors import CryoprobeError
+from ...file_lists import FileList
 from ...parallel import ordered_map
+from ...progress import Reporter
+from ...stores.local.looks import Look
 from ...stores.local.sample_index import SampleIndex, Stamp, now_ns
 from ..datasets.base import Split, UndecodableImage
 from ..passing import patiently
@@ -53,6 +59,30 @@ class Identified:
     raw: dict[int, bytes] = field(default_factory=dict)
 
 
+@dataclass
+class Known:
+    """What is known of the samples of a split, before it is gone through.
+
+    Parameters
+    ----------
+    ids : ndarray, uint8 [n, 32]
+    there : ndarray, bool [n]
+        Whether a row's id is known.
+    raw : dict of int to bytes
+        By row, the content of those that were read for it last, 32 MiB at most.
+    """
+
+    ids: SampleIds
+    there: Mask
+    raw: dict[int, bytes] = field(default_factory=dict)
+
+    def of(self, rows: Sequence[int]) -> list[bytes | None]:
+        """Return the sample ids of some rows, None for those that are not known."""
+        places = np.asarray(rows)
+        ids, there = self.ids[places].tobytes(), self.there[places].tolist()
+        return [ids[at : at + 32] if known else None for at, known in zip(range(0, len(ids), 32), there, strict=True)]
+
+
 @dataclass(frozen=True)
 class _Content:
     """What reading one sample gave."""
@@ -72,12 +102,15 @@ class Identifier:
     index : SampleIndex
     pool : Executor
         Reads files. `identify` may run in another executor, but not in this one.
+    known : Known, optional
+        What has been looked up already.
     """
 
-    def __init__(self, split: Split, index: SampleIndex, pool: Executor) -> None:
+    def __init__(self, split: Split, index: SampleIndex, pool: Executor, known: Known | None = None) -> None:
         self._split = split
         self._index = index
         self._pool = pool
+        self._known = known
         self._ahead: dict[int, Future[_Content]] = {}
         self._started = 0  # before anything was read of what is ahead
 
@@ -89,13 +122,13 @@ class Identifier:
         Unavailable
             If the machine does not let a sample be read.
         """
-        paths = [self._split.path(row) for row in rows]
-        known = iter(self._index.lookup([path for path in paths if path is not None]))
-        ids = [None if path is None else next(known) for path in paths]
-        places = Places(self._split, self._index, [row for row, path in zip(rows, paths, strict=True) if path is None])
-        ids = [places.known.get(row) if path is None else i for row, path, i in zip(rows, paths, ids, strict=True)]
+        ids = self._look_up(rows) if self._known is None else self._known.of(rows)
         unknown = [position for position, sample_id in enumerate(ids) if sample_id is None]
+        paths = {position: self._split.path(rows[position]) for position in unknown}
+        places = Places(self._split, self._index, [rows[p] for p, path in paths.items() if path is None])
         found = Identified(rows, ids)
+        if self._known is not None and self._known.raw:
+            found.raw = {row: self._known.raw.pop(row) for row in rows if row in self._known.raw}
         if not self._ahead:
             self._started = now_ns()
         held, entries = 0, []
@@ -129,6 +162,26 @@ class Identifier:
                 at += 1
             yield self._ahead.pop(row).result()
 
+    def look_up_all(self, look: Look) -> Known:
+        """Return what the sample index knows of the whole split, whose sources looked like that just now."""
+        files = getattr(self._split, "paths", None)
+        if isinstance(files, FileList) and look.files.texts[: len(files)] == files.texts:  # a file for each row
+            return Known(*self._index.look_up(look.first(len(files))))
+        found = self._look_up(range(len(self._split)))
+        there = np.array([sample_id is not None for sample_id in found], bool)
+        ids = np.frombuffer(b"".join(sample_id or bytes(32) for sample_id in found), np.uint8)
+        return Known(ids.reshape(-1, 32).copy(), there)
+
+    def _look_up(self, rows: Sequence[int]) -> list[bytes | None]:
+        paths = [self._split.path(row) for row in rows]
+        known = iter(self._index.lookup([path for path in paths if path is not None]))
+        places = Places(self._split, self._index, [row for row, path in zip(rows, paths, strict=True) if path is None])
+        return [places.known.get(row) if path is None else next(known) for row, path in zip(rows, paths, strict=True)]
+
+    def identify_ahead(self) -> Identified:
+        """Return those that have been read ahead of what was asked for, so that nobody reads them again."""
+        return self.identify(sorted(self._ahead))
+
     def spot_check(self) -> str | None:
         """Hash a few files that the sample index knows; return the name of one that has other content, or None."""
         rows = random.sample(range(len(self._split)), min(SPOT_CHECKS, len(self._split)))
@@ -142,6 +195,15 @@ class Identifier:
             if content.sample_id is not None and content.sample_id != sample_id:
                 return self._split.describe(row)
         return None
+
+    def distrust_if_changed(self, reporter: Reporter) -> None:
+        """Do that, and believe nothing more of the index if one has."""
+        if (changed := self.spot_check()) is not None:
+            self._index.distrust()
+            reporter.note(
+                f"{changed} has other content than when it was last read, though its size and dates are the same: "
+                "all files are read again."
+            )
 
     def _read(self, row: int) -> _Content:
         path = self._split.path(row)

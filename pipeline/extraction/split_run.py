@@ -39,7 +39,7 @@ from .failures import Failures
 from .looks import Looks
 from .planner import Plan, Planner, Target
 from .profile import Profile
-from .sample_ids import Identifier
+from .sample_ids import Identifier, Known
 from .unsealed import Unsealed
 
 if TYPE_CHECKING:
@@ -167,8 +167,13 @@ class SplitRun:
         """Samples that cannot be used, by row of the split."""
         return self._failures.samples
 
-    def run(self) -> list[bytes | None]:
+    def run(self, known: Known | None = None) -> list[bytes | None]:
         """Encode until every sample of the split has a row for every target, or an error.
+
+        Parameters
+        ----------
+        known : Known, optional
+            What has been looked up of its samples, and spot-checked.
 
         Returns
         -------
@@ -194,13 +199,9 @@ class SplitRun:
             planning = stack.enter_context(ThreadPoolExecutor(1, thread_name_prefix="cryoprobe-plan"))
             scout = _pool(stack, 1, "cryoprobe-identify")
             workers = _pool(stack, self._settings.workers, "cryoprobe-load")
-            identifier = Identifier(self._split, self._samples, workers)
-            if (changed := identifier.spot_check()) is not None:
-                self._samples.distrust()
-                self._reporter.note(
-                    f"{changed} has other content than when it was last read, though its size and dates are the same: "
-                    "all files are read again."
-                )
+            identifier = Identifier(self._split, self._samples, workers, known)
+            if known is None:
+                identifier.distrust_if_changed(self._reporter)
             planner = Planner(
                 len(self._split),
                 self._settings.unit_rows,

@@ -7,7 +7,7 @@ from pathlib import Path
 from ...errors import CryoprobeError, NotFound
 from ...stores.feature_set import FeatureSet
 from ...stores.format.names import NamedSet
-from ...stores.local.sample_index import fingerprint
+from ...stores.local.looks import fingerprint
 from .contents import recorded_view, sources_of
 from .sets import TrialSets
 

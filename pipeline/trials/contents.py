@@ -15,7 +15,8 @@ from typing import NamedTuple
 from ...amounts import count
 from ...errors import Conflict, CryoprobeError
 from ...stores.format.names import Maker, Name, NamedSet
-from ...stores.local.sample_index import SampleIndex, View, fingerprint
+from ...stores.local.looks import fingerprint
+from ...stores.local.sample_index import SampleIndex, View
 from ...stores.store import Store, set_id
 from ..datasets import is_listed, load_dataset
 from ..makers import are_unknown, current, makers, said_of, share_one

@@ -47,6 +47,8 @@ class Provenance(BaseModel):
         On which the images were encoded.
     encoded : int or None
         Images that were encoded; the store had the other rows.
+    encoded_in_ms : int or None
+        How many milliseconds that took, from the first look at the files to the last seal of a unit.
     reused : JSON value
         Which versions made the other rows: a list of objects with ``rows``, and ``set``, ``versions``, ``device`` as
         far as they are known. What a set reused in turn is recorded with it.
@@ -68,6 +70,7 @@ class Provenance(BaseModel):
     workers: _Number = None
     device: _Text = None
     encoded: _Number = None
+    encoded_in_ms: _Number = None
     reused: Any = None
     checked: Any = None
     shared_embeddings: Any = None

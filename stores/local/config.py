@@ -7,6 +7,10 @@
     [cache]
     size = "20GiB"
 
+    [extract]
+    precision = "bf16"                                  # of `extract`, where it is not told otherwise
+    workers = 16
+
     [trust]
     from = ["https://host/features", "/data/archives"]  # what comes from there counts as one's own
     not = ["team"]                                      # although it has a name
@@ -25,7 +29,7 @@ from collections.abc import Iterable
 from contextlib import suppress
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Annotated, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
@@ -40,6 +44,7 @@ _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]*")
 _EXAMPLES = {
     "stores": 'team = "s3://bucket/features"\nmine = {store = "features", from = ["team"]}',
     "cache": 'size = "20GiB"',
+    "extract": "workers = 16",
     "trust": 'from = ["https://host/features"]',
 }
 
@@ -72,6 +77,7 @@ class _Configuration(BaseModel):
 
     stores: dict[str, Annotated[_Store, BeforeValidator(lambda v: {"store": v} if isinstance(v, str) else v)]] = {}
     cache: _Cache = _Cache()
+    extract: dict[str, Any] = {}
     trust: _Trust = _Trust()
 
 
@@ -201,6 +207,11 @@ def cache_size() -> int | None:
     return found
 
 
+def extract_defaults() -> dict[str, tuple[Any, Path]]:
+    """Return what the tables ``[extract]`` say, each with the file that has the last word; whoever asks checks it."""
+    return {name: (value, file) for file in _files() for name, value in _read(file).extract.items()}
+
+
 def _files() -> list[Path]:
     """Return the files to read; a later one has the last word."""
     project = project_file()
@@ -279,6 +290,7 @@ def _misshapen(file: Path, path: list[str], problem: str) -> BadInput:
     whats = {
         "stores": "a table of names and places",
         "cache": "a table with the cache's size",
+        "extract": "a table of options of `extract`",
         "trust": "a table of lists of places (`from`, `not`, `configs`)",
     }
     what = whats.get(table, "a place, or a table of `store` and `from`")

@@ -38,12 +38,12 @@ class Mounts:
         self._types: dict[int, str] | None = None
         self._images: dict[int, int] = {}
 
-    def change_time(self, path: Path, status: os.stat_result) -> int | None:
+    def change_time(self, path: str | Path, status: os.stat_result) -> int | None:
         """Return what tells that a file was changed, beside its size, modification time and inode.
 
         Parameters
         ----------
-        path : Path
+        path : str or Path
         status : os.stat_result
             Of that file.
 
@@ -52,9 +52,7 @@ class Mounts:
         int or None
             Its change time in nanoseconds; a negative number for the image that it is part of; None if nothing tells.
         """
-        if self._types is None:
-            self._types = _mounted_types()
-        kind = self._types.get(status.st_dev, "")
+        kind = self._kind(status.st_dev)
         if kind in _CARRIED:
             return None
         if kind not in _IMAGES:
@@ -64,6 +62,16 @@ class Mounts:
             number = int.from_bytes(hashlib.sha256(told.encode()).digest()[:8], "little")
             self._images[status.st_dev] = -(number >> 2) - 1
         return self._images[status.st_dev]
+
+    def tells_changes(self, device: int) -> bool:
+        """Return whether the change times of a device's files are what `change_time` returns."""
+        kind = self._kind(device)
+        return kind not in _CARRIED and kind not in _IMAGES
+
+    def _kind(self, device: int) -> str:
+        if self._types is None:
+            self._types = _mounted_types()
+        return self._types.get(device, "")
 
 
 def _mounted_types() -> dict[int, str]:
@@ -94,7 +102,7 @@ _MASK, _MOUNT_ID, _SIZE = 0, 0x90, 256
 """Places in struct statx, of Linux's include/uapi/linux/stat.h: ``stx_mask``, ``stx_mnt_id``; and its size."""
 
 
-def _mount_number(path: Path) -> str | None:
+def _mount_number(path: str | Path) -> str | None:
     """Return the number of a mount that no later one of this boot has; None where the kernel (before 6.8) has none."""
     with suppress(OSError, AttributeError):
         statx = ctypes.CDLL(None).statx

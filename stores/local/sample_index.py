@@ -20,13 +20,20 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
+import numpy.typing as npt
+
 from ...folders import cache_folder
+from .looks import UNTOLD, Look, look_at
 from .mounts import Mounts
 
 RACY_NANOSECONDS = 2_000_000_000
 
-_ASKED_AT_ONCE = 500
-"""Places in one query; sqlite has a limit of its own."""
+_ENTRY = "SELECT path, size, mtime_ns, ctime_ns, inode, sample FROM sample_ids"
+_NONE: tuple[Any, ...] = (b"", UNTOLD, UNTOLD, UNTOLD, UNTOLD, bytes(32))
+_BLOCK = 1 << 14
+_AT_ONCE = 500
+"""So many files or places are asked for at once."""
 
 _FAILURES = (sqlite3.Error, UnicodeError, OverflowError)
 """What sqlite3 raises for a damaged file, and for text and numbers that it cannot hold."""
@@ -95,32 +102,7 @@ def settled_stamp(path: Path) -> str | None:
         If there is no such file.
     """
     found = stamp(path)
-    return repr(tuple(found)) if _is_old(found, now_ns()) else None
-
-
-class Look(NamedTuple):
-    """What one look at many files told: their `fingerprint`, and those that cannot be looked at."""
-
-    fingerprint: bytes
-    absent: frozenset[Path]
-
-
-def fingerprint(paths: Iterable[Path]) -> bytes:
-    """Hash the stamps of many files, 32 bytes: what tells, by stat calls only, that one was changed, added or lost."""
-    return look_at(paths).fingerprint
-
-
-def look_at(paths: Iterable[Path]) -> Look:
-    """Stat many files, once each."""
-    h, mounts, absent = hashlib.sha256(), Mounts(), []
-    for path in sorted(paths, key=os.fsencode):
-        try:
-            state = repr(tuple(stamp(path, mounts)))
-        except OSError:
-            state = "absent"
-            absent.append(path)
-        h.update(os.fsencode(path) + b"\0" + state.encode() + b"\n")
-    return Look(h.digest(), frozenset(absent))
+    return repr(tuple(found)) if is_old(found, now_ns()) else None
 
 
 class SampleIndex:
@@ -170,19 +152,57 @@ class SampleIndex:
         self._trust = False
 
     def lookup(self, paths: Sequence[Path]) -> list[bytes | None]:
-        """Return the sample id of each file whose stamp is the recorded one, None for the others."""
+        """Return the sample id of each file whose stamp is the recorded one, None for the others; stats each."""
         if not self._trust:
             return [None] * len(paths)
-        found: list[bytes | None] = []
-        for path in paths:
-            row = self._one("SELECT size, mtime_ns, ctime_ns, inode, sample FROM sample_ids WHERE path = ?", _key(path))
+        ids, there = self.look_up(look_at(paths))
+        raw = ids.tobytes()
+        return [raw[32 * at : 32 * at + 32] if known else None for at, known in enumerate(there.tolist())]
+
+    def look_up(self, look: Look) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.bool_]]:
+        """Find the sample ids of files that were just looked at.
+
+        Returns
+        -------
+        ids : ndarray, uint8 [n, 32]
+        there : ndarray, bool [n]
+            Whether a file's stamp is the recorded one; otherwise its id is zeros.
+        """
+        n = len(look.files)
+        ids, there = np.zeros((n, 32), np.uint8), np.zeros(n, bool)
+        if not self._trust:
+            return ids, there
+        here = os.path.join(Path.cwd(), "")  # noqa: PTH118
+        for start in range(0, n, _BLOCK):
+            texts = look.files.texts[start : start + _BLOCK]
+            absolute = [text if text[:1] == "/" else here + text for text in texts]
+            keys = os.fsencode("\0".join(absolute)).split(b"\0")
+            if len(keys) != len(texts):  # that character is in a path, and no file
+                keys = [*map(os.fsencode, absolute)]
+            found = self._entries(keys)
+            if not found:
+                continue
+            rows = [found.get(key, _NONE) for key in keys]
             try:
-                known = row is not None and row[2] is not None and tuple(row[:4]) == self.stamp(path)
-            except OSError:
-                known = False
-            sample = row[4] if known and row is not None else None
-            found.append(sample if isinstance(sample, bytes) and len(sample) == 32 else None)
-        return found
+                stamps, known = _columns(rows)
+            except (TypeError, ValueError, OverflowError):  # a damaged file
+                stamps, known = _columns([row if _is_whole(row) else _NONE for row in rows])
+            block = slice(start, start + len(keys))
+            there[block] = (stamps == look.stamps[block]).all(axis=1) & (stamps[:, 2] != UNTOLD)
+            ids[block] = known
+        ids[~there] = 0
+        return ids, there
+
+    def _entries(self, keys: Sequence[bytes]) -> dict[bytes, tuple[Any, ...]]:
+        """Return what is recorded of some files, by key."""
+        lowest, highest = min(keys), max(keys)
+        rows = self._all(f"{_ENTRY} WHERE path BETWEEN ? AND ? LIMIT ?", (lowest, highest, 4 * len(keys) + 1))
+        if len(rows) > 4 * len(keys):  # most of what lies between is not asked for
+            rows = []
+            for start in range(0, len(keys), _AT_ONCE):
+                part = keys[start : start + _AT_ONCE]
+                rows += self._all(f"{_ENTRY} WHERE path IN ({','.join('?' * len(part))})", part)
+        return {row[0]: row for row in rows}
 
     def record(self, entries: Sequence[tuple[Path, Stamp, bytes]], hashed_ns: int) -> None:
         """Remember sample ids.
@@ -195,8 +215,8 @@ class SampleIndex:
             When reading began, `time.time_ns`; files younger than two seconds by then are left out, and what was known
             of them is forgotten.
         """
-        old = [e for e in entries if _is_old(e[1], hashed_ns)]
-        young = [(_key(path),) for path, stamp_, _ in entries if not _is_old(stamp_, hashed_ns)]
+        old = [e for e in entries if is_old(e[1], hashed_ns)]
+        young = [(_key(path),) for path, stamp_, _ in entries if not is_old(stamp_, hashed_ns)]
         self._write("DELETE FROM sample_ids WHERE path = ?", young)
         rows = [(_key(path), *stamp_, sample) for path, stamp_, sample in old]
         self._write("INSERT OR REPLACE INTO sample_ids VALUES (?, ?, ?, ?, ?, ?)", rows)
@@ -214,8 +234,8 @@ class SampleIndex:
         keys = [None if place is None else (_digest(place[0]), _digest(place[1])) for place in places]
         known: dict[bytes, tuple[object, object]] = {}
         asked = [key[0] for key in keys if key is not None]
-        for start in range(0, len(asked), _ASKED_AT_ONCE):
-            known |= self._placed(asked[start : start + _ASKED_AT_ONCE])
+        for start in range(0, len(asked), _AT_ONCE):
+            known |= self._placed(asked[start : start + _AT_ONCE])
         found: list[bytes | None] = []
         for key in keys:
             stamp_, sample = (None, None) if key is None else known.get(key[0], (None, None))
@@ -251,7 +271,7 @@ class SampleIndex:
     def record_view(
         self,
         view: str,
-        sources: Sequence[Path],
+        sources: Iterable[Path],
         state: bytes,
         dataset_id: str,
         *,
@@ -291,6 +311,15 @@ class SampleIndex:
                 return None
             return row
 
+    def _all(self, query: str, values: Sequence[object]) -> list[tuple[Any, ...]]:
+        with self._lock:
+            if self._database is None:
+                return []
+            try:
+                return self._database.execute(query, values).fetchall()
+            except _FAILURES:
+                return []
+
     def _write(self, query: str, rows: Sequence[tuple[object, ...]]) -> None:
         with self._lock:
             if self._database is None or not rows:
@@ -307,13 +336,24 @@ def now_ns() -> int:
     return time.time_ns()
 
 
-def _is_old(stamp_: Stamp, hashed_ns: int) -> bool:
-    """Return whether a file's stamp would have told a change since it was hashed."""
+def is_old(stamp_: Stamp, hashed_ns: int) -> bool:
+    """Return whether a file's stamp would have told a change since reading began, at `hashed_ns`."""
     return stamp_.ctime_ns is not None and max(stamp_.mtime_ns, stamp_.ctime_ns) + RACY_NANOSECONDS < hashed_ns
 
 
 def _digest(text: str) -> bytes:
     return hashlib.blake2b(text.encode("utf-8", "surrogateescape"), digest_size=16).digest()
+
+
+def _columns(rows: Sequence[tuple[Any, ...]]) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.uint8]]:
+    """Return stamps, int64 [n, 4], and sample ids, uint8 [n, 32], of some entries."""
+    samples = np.frombuffer(b"".join([row[5] for row in rows]), np.uint8).reshape(len(rows), 32)
+    return np.array([row[1:5] for row in rows], np.int64), samples
+
+
+def _is_whole(row: tuple[Any, ...]) -> bool:
+    """Return whether an entry is one that `record` may have written."""
+    return type(row[5]) is bytes and len(row[5]) == 32 and all(type(number) is int for number in row[1:5])
 
 
 def _key(path: Path) -> bytes:

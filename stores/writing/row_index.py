@@ -94,6 +94,12 @@ class RowIndex:
     def __len__(self) -> int:
         return len(self._table)
 
+    @property
+    def dim(self) -> int | None:
+        """Length of an embedding; None if there is no row."""
+        first = next(iter(self._sources), None)
+        return None if first is None else first.dim
+
     def refresh(self) -> None:
         """Take in what others have sealed since the last look."""
         with self._lock:
@@ -234,13 +240,17 @@ class RowIndex:
         self._table.insert(len(self._sources), samples)
         self._sources.append(source)
 
-    def find(self, ids: Sequence[bytes]) -> npt.NDArray[np.int64]:
+    def find(self, ids: Sequence[bytes] | _Ids) -> npt.NDArray[np.int64]:
         """Return for each sample id the position of its row in this index, -1 where the store has none.
 
         Positions hold until the next `add` or `refresh`.
         """
         with self._lock:
             return self._table.find(ids)
+
+    def has(self, ids: Sequence[bytes] | _Ids) -> npt.NDArray[np.bool_]:
+        """Return whether each sample has a row; ids as bytes, or as uint8 [n, 32]."""
+        return self.find(ids) >= 0
 
     def missing(self, ids: Sequence[bytes]) -> list[bytes]:
         """Return those of `ids` that have no row, in order."""

@@ -42,11 +42,11 @@ class RowTable:
         keep = self._where[:, 0] != source
         self._heads, self._tails, self._where = self._heads[keep], self._tails[keep], self._where[keep]
 
-    def find(self, ids: Sequence[bytes]) -> npt.NDArray[np.int64]:
-        """Return the position of each sample's row, -1 if there is none."""
+    def find(self, ids: Sequence[bytes] | npt.NDArray[np.uint8]) -> npt.NDArray[np.int64]:
+        """Return the position of each sample's row, -1 if there is none; ids as bytes, or as uint8 [n, 32]."""
         if not len(ids) or not len(self):
             return np.full(len(ids), -1, np.int64)
-        heads, tails = _halves(sample_array(ids))
+        heads, tails = _halves(ids if isinstance(ids, np.ndarray) else sample_array(ids))
         at = np.searchsorted(self._heads, heads)
         inside = np.minimum(at, len(self) - 1)
         return np.where((self._heads[inside] == heads) & (self._tails[inside] == tails), inside, -1)

@@ -98,11 +98,7 @@ def seal_set(backend: Backend, index: RowIndex, content: SetContent) -> tuple[Ma
     encoder_id, dataset_id = index.encoder_id, digest(content.dataset)
     set_ = set_id(encoder_id, dataset_id)
     key = manifest_key(encoder_id, set_)
-    # In a layer that is not trusted it is not looked at: it may be damaged.
-    found = find_manifest(backend, encoder_id, set_) if origin_of(backend, key, "") is None else None
-    if found is not None:
-        settle(backend, found.folder)
-    if found is not None and not is_replaced(backend, found.key, found):
+    if (found := sealed_set(backend, encoder_id, set_)) is not None:
         return found, False
 
     with Claims(backend) as claims:
@@ -113,6 +109,24 @@ def seal_set(backend: Backend, index: RowIndex, content: SetContent) -> tuple[Ma
             write=lambda: _write_attempt(backend, index, set_, content),
             read=lambda: find_manifest(backend, encoder_id, set_),
         )
+
+
+def sealed_set(backend: Backend, encoder_id: str, set_: str) -> Manifest | None:
+    """Return the manifest of a set that is sealed to stay; None if it would be made anew: it has no data, or no trust.
+
+    Raises
+    ------
+    Corrupt
+        If its manifest is damaged.
+    """
+    # In a layer that is not trusted it is not looked at: it may be damaged.
+    if origin_of(backend, manifest_key(encoder_id, set_), "") is not None:
+        return None
+    found = find_manifest(backend, encoder_id, set_)
+    if found is None:
+        return None
+    settle(backend, found.folder)
+    return None if is_replaced(backend, found.key, found) else found
 
 
 def documents_of(manifest: Manifest) -> dict[str, bytes]:

@@ -6,7 +6,7 @@ shows with the ETag and size that it had when it was read is not read again.
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path, PurePath, PurePosixPath
 from typing import TYPE_CHECKING
@@ -45,7 +45,7 @@ def bucket_folder(name: str, url: str, asked: SourceOptions) -> Dataset:
         raise NotFound(f"There is nothing in {url}.", hint="Check the path of the data set.", key=name)
 
     def made(found: Found) -> Split:
-        objects = _Objects(files, [tree.files[path] for path in found.paths], tree.prefix)
+        objects = _Objects(files, [tree.files[text] for text in found.paths.texts], tree.prefix)
         return EncodedSplit(found.name, found.classes, found.labels, objects)
 
     if asked.unlabelled:
@@ -72,7 +72,7 @@ class _BucketTree:
     def __init__(self, place: str, prefix: str, listed: Iterable[RemoteFile]) -> None:
         self.root: PurePath = _URL(place, prefix)
         self.prefix = f"{prefix}/" if prefix else ""
-        self.files: dict[PurePath, RemoteFile] = {}
+        self.files: dict[str, RemoteFile] = {}
         self.odd: list[str] = []
         self._folders: dict[PurePath, dict[PurePath, None]] = {}
         for file in listed:
@@ -83,7 +83,7 @@ class _BucketTree:
                 self.odd.append(file.key)
                 continue
             path = self.root / key
-            self.files[path] = file
+            self.files[str(path)] = file
             while path != self.root:
                 inside = self._folders.setdefault(path.parent, {})
                 if path in inside:
@@ -91,9 +91,9 @@ class _BucketTree:
                 inside[path] = None
                 path = path.parent
 
-    def entries(self, path: PurePath) -> Iterable[PurePath]:
+    def entries(self, path: PurePath) -> Mapping[str, bool]:
         """Return what is in a folder."""
-        return self._folders.get(path, ())
+        return {inside.name: inside not in self._folders for inside in self._folders.get(path, ())}
 
     def is_folder(self, path: PurePath) -> bool:
         """Say whether the names of objects go on behind it; an object of that very name is left out then."""

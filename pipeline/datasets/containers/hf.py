@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 from ....amounts import count
 from ....errors import BadInput, CryoprobeError, NotFound, Unavailable
-from ....stores.local.sample_index import fingerprint, settled_stamp
+from ....stores.local.looks import fingerprint
+from ....stores.local.sample_index import settled_stamp
 from ...passing import patiently
 from ..base import ALL, Dataset, Place, Split
 from ..splits import fixed, status

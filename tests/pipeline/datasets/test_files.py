@@ -12,7 +12,7 @@ import pytest
 
 from cryoprobe.errors import BadInput, NotFound
 from cryoprobe.pipeline.datasets import Dataset, Split, load_dataset
-from cryoprobe.stores.local.sample_index import fingerprint
+from cryoprobe.stores.local.looks import fingerprint
 
 FLAT = ("cat/1.png", "cat/2.png", "dog/1.png")
 SPLIT = ("train/cat/1.png", "train/dog/1.png", "train/dog/2.png", "test/cat/1.png")

@@ -21,7 +21,7 @@ from cryoprobe.errors import BadInput, NotFound
 from cryoprobe.pipeline.datasets import Dataset, Split, load_dataset
 from cryoprobe.pipeline.datasets.base import UndecodableImage
 from cryoprobe.pipeline.datasets.torchvision_sets import SPLITS
-from cryoprobe.stores.local.sample_index import fingerprint
+from cryoprobe.stores.local.looks import fingerprint
 
 NOT_CLASSIFICATION = {
     "bases, and what folder: reads": {

@@ -38,7 +38,11 @@ def test_processes_make_the_same_set_and_see_the_same_images(tmp_path: Path) -> 
     for kind in ("threads", "processes"):
         (made,) = cryoprobe.extract("timm:test_vit", data, tmp_path / kind, decode_in=kind, **ARGUMENTS)
         feature_set = cryoprobe.open_store(tmp_path / kind).open(made.set)
-        found[kind] = (made.set, feature_set.load()[0].tobytes(), feature_set.manifest.provenance.document["decoded_images"])
+        found[kind] = (
+            made.set,
+            feature_set.load()[0].tobytes(),
+            feature_set.manifest.provenance.document["decoded_images"],
+        )
     assert found["processes"] == found["threads"]
     assert not children()
 

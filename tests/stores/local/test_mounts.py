@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 
 from cryoprobe.stores.local import mounts
+from cryoprobe.stores.local.looks import fingerprint
 from cryoprobe.stores.local.mounts import Mounts
-from cryoprobe.stores.local.sample_index import SampleIndex, fingerprint, now_ns, stamp
+from cryoprobe.stores.local.sample_index import SampleIndex, now_ns, stamp
 
 SAMPLE = b"s" * 32
 LATER_NS = 10_000_000_000

@@ -17,7 +17,8 @@ import numpy as np
 import pytest
 
 from cryoprobe.folders import cache_folder
-from cryoprobe.stores.local.sample_index import RACY_NANOSECONDS, SampleIndex, Stamp, View, fingerprint, now_ns, stamp
+from cryoprobe.stores.local.looks import fingerprint
+from cryoprobe.stores.local.sample_index import RACY_NANOSECONDS, SampleIndex, Stamp, View, now_ns, stamp
 
 LATER = 10 * RACY_NANOSECONDS  # a file written in this test is old by now + LATER
 

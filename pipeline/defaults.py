@@ -1,0 +1,75 @@
+"""Defaults of one's own for `extract`, from configuration files: a table ``[extract]`` with ``precision = "bf16"``.
+
+An option that is given wins. What one data set or one model is cannot be a default of all of them.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from ..errors import BadInput
+from ..progress import Reporter
+from ..stores.local.config import extract_defaults
+from .encoders.registry import FAMILIES
+from .keywords import read
+from .options import DatasetOptions, EncoderOptions, ExtractionOptions, ExtractRunOptions
+
+_OF_ONE_MODEL = ("checkpoint", "checkpoint_key", "untrained", "seed")
+_OF_ONE_DATASET = (*DatasetOptions.model_fields, "max_bad")
+
+
+def with_defaults(options: Mapping[str, Any], model: object, reporter: Reporter) -> dict[str, Any]:
+    """Add to the keyword arguments of `extract` what configuration files say of those that are not given.
+
+    What fixes an encoder, and its device, is left out for encoders of somebody's own, which take no such options. A
+    line says which file a default came from that is part of the identity of what is stored.
+
+    Raises
+    ------
+    BadInput
+        If a file has a key that is none, or a value that is wrong.
+    """
+    asked = dict(options)
+    family = model.partition(":")[0] if isinstance(model, str) else None
+    takes_all = family in FAMILIES
+    own = {*EncoderOptions.model_fields, "device"}
+    for name, (value, file) in extract_defaults().items():
+        _check(name, value, file)
+        if asked.get(name) is not None or (name in own and not takes_all):
+            continue
+        asked[name] = value
+        if name in ExtractionOptions.model_fields:
+            reporter.note(f"{name} = {value} (by {file})")
+    return asked
+
+
+def allowed() -> list[str]:
+    """Return the options that can have a default of one's own."""
+    refused = {*_OF_ONE_MODEL, *_OF_ONE_DATASET}
+    fields = {**ExtractionOptions.model_fields, **ExtractRunOptions.model_fields}
+    return [name for name in fields if name not in refused]
+
+
+def _check(name: str, value: Any, file: Path) -> None:
+    if name in (*_OF_ONE_MODEL, *_OF_ONE_DATASET):
+        whose = "model" if name in _OF_ONE_MODEL else "data set"
+        raise BadInput(
+            f"[extract] in {file} has {name!r}, which is not the same for every {whose}.",
+            hint=f"Take it out, and give it to the command: --{name.replace('_', '-')}",
+            key=str(file),
+        )
+    if name not in (known := allowed()):
+        near = difflib.get_close_matches(name, known, n=1)
+        raise BadInput(
+            f"[extract] in {file} has no option {name!r}.",
+            hint=f"Did you mean {near[0]!r}?" if near else f"It may have: {', '.join(known)}.",
+            key=str(file),
+        )
+    try:
+        for model in (ExtractionOptions, ExtractRunOptions):
+            read(model, {name: value})
+    except BadInput as error:
+        raise BadInput(f"[extract] in {file}: {error.message}", hint=error.hint, key=str(file)) from None

@@ -1,0 +1,114 @@
+"""What an extraction would do: which rows it would encode, how long that takes, and what would be stored."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+
+from pydantic import JsonValue
+
+from ...amounts import count
+from ...notebook import Cell, html_table
+
+
+@dataclass(frozen=True)
+class PlannedSet:
+    """One feature set that `extract` would make, or find.
+
+    Every sample is counted once: ``samples == there + elsewhere + encode + duplicates + unreadable``.
+
+    Parameters
+    ----------
+    set : str or None
+        Its id, if all images can be decoded; None where files cannot be read, of which the id depends.
+    split, tap : str
+    sealed : bool
+        Whether the store has this set.
+    samples : int
+    there : int
+        Images of which the store has the row.
+    elsewhere : int
+        Those of which a store that it reads from has it.
+    encode : int
+        Those that would be encoded.
+    duplicates : int
+        Samples that repeat an earlier one's image.
+    unreadable : int
+        Samples whose file cannot be read. That a file which can be read is an image is not looked at.
+    read : int
+        Files that had to be read and hashed for this, since the sample index did not know them.
+    bytes : int or None
+        What the set's arrays take; None if the length of an embedding is not known.
+    images_per_second, seconds : float or None
+        How fast an earlier extraction with this encoder on such a device was, and how long `encode` images take at
+        that (with several taps, in one pass for all of them); None where nothing is recorded.
+    """
+
+    set: str | None
+    split: str
+    tap: str
+    sealed: bool
+    samples: int
+    there: int
+    elsewhere: int
+    encode: int
+    duplicates: int
+    unreadable: int
+    read: int
+    bytes: int | None = None
+    images_per_second: float | None = None
+    seconds: float | None = None
+
+
+@dataclass(frozen=True, repr=False)
+class ExtractionPlan:
+    """What `extract` would do.
+
+    Parameters
+    ----------
+    sets : tuple of PlannedSet
+        In the order of the splits, and of the taps within each.
+    """
+
+    sets: tuple[PlannedSet, ...]
+
+    def __repr__(self) -> str:
+        return f"<ExtractionPlan: {count(len(self.sets), 'set')}, {count(self.encode, 'image')} to encode>"
+
+    def _repr_html_(self) -> str:
+        rows: list[list[Cell]] = [
+            [p.set and p.set[:12], p.split, p.tap, p.samples, p.there, p.elsewhere, p.encode, p.seconds]
+            for p in self.sets
+        ]
+        return html_table(
+            repr(self), ["set", "split", "tap", "samples", "there", "elsewhere", "encode", "seconds"], rows
+        )
+
+    @property
+    def encode(self) -> int:
+        """Images that would be encoded; for several taps once."""
+        return sum(self._encode_of(split) for split in self._splits)
+
+    @property
+    def seconds(self) -> float | None:
+        """How long that takes; None if that is not known of every split."""
+        told = {p.split: p.seconds for p in self.sets}
+        known = [seconds for seconds in told.values() if seconds is not None]
+        return round(sum(known), 1) if len(known) == len(told) else None
+
+    @property
+    def document(self) -> dict[str, JsonValue]:
+        """All of it, as one JSON object."""
+        return {
+            "encode": self.encode,
+            "read": sum({p.split: p.read for p in self.sets}.values()),
+            "seconds": self.seconds,
+            "bytes": None if any(p.bytes is None for p in self.sets) else sum(p.bytes or 0 for p in self.sets),
+            "sets": [asdict(p) for p in self.sets],
+        }
+
+    @property
+    def _splits(self) -> dict[str, None]:
+        return dict.fromkeys(p.split for p in self.sets)
+
+    def _encode_of(self, split: str) -> int:
+        return max(p.encode for p in self.sets if p.split == split)

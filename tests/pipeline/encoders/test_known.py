@@ -1,0 +1,74 @@
+"""By what a named encoder is known again, without importing what builds it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+import cryoprobe
+from cryoprobe.pipeline.encoders import Encoder, hub
+from cryoprobe.pipeline.encoders.files_read import files_noted, note_file
+from cryoprobe.pipeline.encoders.installed import installation
+from cryoprobe.pipeline.encoders.known import KnownEncoder, Memory
+from cryoprobe.pipeline.options import EncoderOptions
+
+
+def test_what_is_installed_is_told_by_the_files_of_the_libraries_that_build_models(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "transformers").mkdir()
+    monkeypatch.syspath_prepend(str(tmp_path))
+    before = installation()
+    assert installation() == before
+    (tmp_path / "transformers" / "__init__.py").write_text("")
+    another = installation()
+    assert another != before
+    monkeypatch.setenv("TIMM_FUSED_ATTN", "0")
+    assert installation() != another
+
+
+def test_no_secret_takes_part(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = installation()
+    monkeypatch.setenv("HF_TOKEN", "hf_secret")
+    assert installation() == before
+
+
+def test_nothing_is_known_in_a_process_that_may_have_changed_a_model(encoder: Encoder, cache: Path) -> None:
+    memory = Memory("timm:test_vit", EncoderOptions(untrained=True, image_size=32))  # `encoder` has imported timm
+    memory.keep(KnownEncoder.of(encoder), [], 0)
+    assert memory.recall() is None
+    assert not (cache / "encoders").exists()
+
+
+def test_what_is_known_is_what_the_encoder_says_at_every_tap_and_dtype() -> None:
+    encoder = cryoprobe.load_encoder("timm:test_vit", untrained=True, image_size=32, taps=["cls", "pooled"])
+    known = KnownEncoder.model_validate_json(KnownEncoder.of(encoder).model_dump_json())
+    for dtype in ("float16", "float32"):
+        assert [s.id for s in known.stored_as(dtype)] == [encoder.spec(tap, dtype).id for tap in encoder.taps]  # type: ignore[arg-type]
+
+
+def test_the_hub_s_pointer_and_files_that_would_be_preferred_are_noted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from huggingface_hub import constants
+
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
+    repository = tmp_path / "models--lab--vit"
+    snapshot = repository / "snapshots" / ("a" * 40)
+    snapshot.mkdir(parents=True)
+    (repository / "refs").mkdir()
+    (repository / "refs" / "main").write_text("a" * 40)
+    (snapshot / "weights.bin").write_bytes(b"1")
+    source = hub.Source(repo="lab/vit", filenames=("model.safetensors", "weights.bin"))
+    with files_noted() as files:
+        assert hub.fetch(source, "timm:vit", "timm:vit") == snapshot / "weights.bin"
+    assert files == [repository / "refs" / "main", snapshot / "model.safetensors"]
+
+
+def test_what_is_read_outside_of_a_loading_is_noted_nowhere(tmp_path: Path) -> None:
+    note_file(tmp_path)
+    with files_noted() as files:
+        note_file(tmp_path / "a")
+    note_file(tmp_path)
+    assert files == [tmp_path / "a"]

@@ -1,0 +1,194 @@
+"""What is extracted already costs no torch: each run is a process of its own, as a command is."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from support.data import write_images
+
+import cryoprobe
+
+_MAIN = """
+import json, sys
+sys.argv[0] = "cryoprobe"
+from cryoprobe.cli import main
+try:
+    main()
+except SystemExit as end:
+    print(json.dumps({"code": end.code or 0, "modules": sorted(sys.modules)}), file=sys.stderr)
+"""
+HEAVY = {
+    "torch",
+    "torchvision",
+    "timm",
+    "open_clip",
+    "sklearn",
+    "pandas",
+    "zarr",
+    "PIL.PngImagePlugin",
+    "huggingface_hub",
+}
+MODEL = ("--model", "timm:test_vit", "--image-size", "32")
+
+
+@dataclass
+class Ran:
+    """What one process did."""
+
+    code: int
+    heavy: set[str]
+    told: str
+    summary: Mapping[str, Any]
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    """Return a folder of 100 images in two classes."""
+    write_images(tmp_path / "data", {"a": 50, "b": 50})
+    return tmp_path / "data"
+
+
+@pytest.fixture
+def checkpoint(tmp_path: Path) -> Path:
+    """Return the file of an encoder's weights, as old as is needed to be remembered."""
+    file = tmp_path / "weights.pt"
+    _save(file, seed=0)
+    time.sleep(2.1)
+    return file
+
+
+def _save(file: Path, seed: int) -> None:
+    encoder: Any = cryoprobe.load_encoder("timm:test_vit", untrained=True, seed=seed, image_size=32)
+    torch.save(encoder._tower.module.state_dict(), file)
+
+
+def extract(data: Path, store: Path, *options: str | Path, env: Mapping[str, str] | None = None) -> Ran:
+    words = ["extract", *MODEL, "--dataset", f"folder:{data}", "--store", store, "--json", *options]
+    done = subprocess.run(
+        [sys.executable, "-c", _MAIN, *map(str, words)],
+        capture_output=True,
+        text=True,
+        timeout=300,
+        env={**os.environ, **(env or {})},
+    )
+    *told, last = done.stderr.splitlines()
+    end = json.loads(last)
+    summary = json.loads(done.stdout) if done.stdout else {}
+    return Ran(end["code"], HEAVY & set(end["modules"]), "\n".join(told), summary)
+
+
+def objects(store: Path) -> dict[str, tuple[int, int]]:
+    return {
+        str(f.relative_to(store)): (f.stat().st_size, f.stat().st_mtime_ns) for f in store.rglob("*") if f.is_file()
+    }
+
+
+def test_a_hit_imports_nothing_heavy_and_says_what_it_always_says(data: Path, store: Path, checkpoint: Path) -> None:
+    first = extract(data, store, "--checkpoint", checkpoint, "--tap", "pooled,cls")
+    hit = extract(data, store, "--checkpoint", checkpoint, "--tap", "pooled,cls")
+    assert first.heavy
+    assert hit.heavy == set()
+    assert (first.summary["encoded"], hit.summary["encoded"], hit.summary["reused"]) == (100, 0, 100)
+    ids = [[(s["set"], s["tap"], s["rows"], s["dim"]) for s in ran.summary["sets"]] for ran in (first, hit)]
+    assert ids[0] == ids[1]
+    assert hit.summary["remarks"] == first.summary["remarks"]
+    assert [line for line in hit.told.splitlines() if "weights.pt" in line] == [
+        line for line in first.told.splitlines() if "weights.pt" in line
+    ]
+
+    renamed = extract(data, store, "--checkpoint", checkpoint, "--tap", "pooled,cls", "--as", "pets")
+    assert renamed.heavy == set()
+    assert {n.name.dataset for n in cryoprobe.open_store(store).names()} == {f"folder:{data}", "pets"}
+
+    before = objects(store)
+    assert extract(data, store, "--checkpoint", checkpoint, "--tap", "pooled,cls", "--rehash").heavy
+    write_images(data, {"c": 2}, seed=5)
+    grown = extract(data, store, "--checkpoint", checkpoint, "--tap", "pooled,cls")
+    assert (grown.summary["encoded"], grown.summary["reused"]) == (2, 100)
+    assert before.keys() < objects(store).keys()
+
+
+def test_other_weights_in_the_same_file_are_another_encoder_though_size_and_date_agree(
+    data: Path, store: Path, checkpoint: Path
+) -> None:
+    first = extract(data, store, "--checkpoint", checkpoint)
+    was = checkpoint.stat()
+    _save(checkpoint, seed=1)
+    os.utime(checkpoint, ns=(was.st_atime_ns, was.st_mtime_ns))
+    assert checkpoint.stat().st_size == was.st_size
+    other = extract(data, store, "--checkpoint", checkpoint)
+    assert other.summary["encoded"] == 100
+    assert other.summary["set"] != first.summary["set"]
+
+
+def test_what_is_remembered_wrongly_is_found_when_the_encoder_is_loaded_and_nothing_is_stored_under_it(
+    data: Path, store: Path, cache: Path
+) -> None:
+    first = extract(data, store, "--untrained")
+    (entry,) = (cache / "encoders").glob("*.json")
+    written = json.loads(entry.read_text())
+    right = written["value"]["specs"][0]["weights"]
+    written["value"]["specs"][0]["weights"] = "0" * 64
+    entry.write_text(json.dumps(written))
+    again = extract(data, store, "--untrained")
+    assert "another encoder than when it was last loaded on this machine, in weights" in again.told
+    assert (again.summary["set"], again.summary["encoded"]) == (first.summary["set"], 0)
+    assert json.loads(entry.read_text())["value"]["specs"][0]["weights"] == right
+    assert len(cryoprobe.open_store(store).names()) == 1
+    assert extract(data, store, "--untrained").heavy == set()
+
+
+def test_without_a_cache_or_with_a_damaged_one_the_encoder_is_loaded(data: Path, store: Path, cache: Path) -> None:
+    first = extract(data, store, "--untrained")
+    (entry,) = (cache / "encoders").glob("*.json")
+    entry.write_text('{"files": [], "value": {"name": 3}}')
+    damaged = extract(data, store, "--untrained")
+    assert damaged.heavy
+    assert damaged.summary["set"] == first.summary["set"]
+    cache.rename(cache.with_name("gone"))
+    cache.write_text("no folder")
+    nowhere = extract(data, store, "--untrained")
+    assert nowhere.heavy
+    assert (nowhere.summary["set"], nowhere.summary["encoded"]) == (first.summary["set"], 0)
+
+
+def test_files_that_were_touched_are_read_and_cost_no_torch_but_a_new_label_does(data: Path, store: Path) -> None:
+    first = extract(data, store, "--untrained")
+    for file in data.rglob("*.png"):
+        file.touch()
+    touched = extract(data, store, "--untrained")
+    assert touched.heavy == set()
+    assert touched.summary["set"] == first.summary["set"]
+    moved = next((data / "a").iterdir())
+    moved.rename(data / "b" / "moved.png")
+    relabelled = extract(data, store, "--untrained")
+    assert relabelled.heavy
+    assert relabelled.summary["encoded"] == 0
+    assert relabelled.summary["sets"][0]["checked"] > 0
+
+
+def test_what_could_build_another_encoder_is_in_the_key(data: Path, store: Path, tmp_path: Path) -> None:
+    extract(data, store, "--untrained")
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    path = os.pathsep.join(filter(None, [os.environ.get("PYTHONPATH"), str(elsewhere)]))
+    for changed in ({"TIMM_FUSED_ATTN": "0"}, {"HF_HOME": str(elsewhere)}, {"PYTHONPATH": path}):
+        assert extract(data, store, "--untrained", env=changed).heavy
+    assert extract(data, store, "--untrained").heavy == set()
+
+
+def test_a_device_that_is_none_is_refused_by_a_hit_too(data: Path, store: Path) -> None:
+    extract(data, store, "--untrained")
+    refused = extract(data, store, "--untrained", "--device", "abacus")
+    assert refused.code == 2
+    assert "abacus" in refused.told

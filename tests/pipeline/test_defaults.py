@@ -1,0 +1,100 @@
+"""Defaults of one's own for `extract`, in ``cryoprobe.toml``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from support.data import write_images
+
+import cryoprobe
+from cryoprobe import BadInput
+from cryoprobe.pipeline.encoders import Encoder
+
+MODEL = {"untrained": True, "image_size": 32}
+
+
+class Notes(cryoprobe.Reporter):
+    """Keeps what is worth knowing."""
+
+    def __init__(self) -> None:
+        self.notes: list[str] = []
+
+    def note(self, message: str) -> None:
+        self.notes.append(message)
+
+
+@pytest.fixture
+def data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Return a data set, and work in a folder of which `say` writes the configuration file."""
+    write_images(tmp_path / "data", {"a": 3, "b": 3})
+    monkeypatch.chdir(tmp_path)
+    return f"folder:{tmp_path / 'data'}"
+
+
+def say(text: str) -> None:
+    Path("cryoprobe.toml").write_text(text)
+
+
+def recorded(store: Path) -> cryoprobe.FeatureSet:
+    opened = cryoprobe.open_store(store)
+    (named,) = opened.names()
+    return opened.open(named.set)
+
+
+def test_a_default_holds_where_nothing_is_given_and_a_line_says_what_is_part_of_the_identity(
+    data: str, store: Path, tmp_path: Path
+) -> None:
+    say('[extract]\nstored_dtype = "float32"\nbatch_size = 3\nworkers = 1\n')
+    heard = Notes()
+    cryoprobe.extract("timm:test_vit", data, store, reporter=heard, **MODEL)
+    made = recorded(store)
+    assert made.manifest.dtype == "float32"
+    assert (made.manifest.provenance.batch_size, made.manifest.provenance.workers) == (3, 1)
+    assert [n for n in heard.notes if "by " in n and "toml" in n] == [
+        f"stored_dtype = float32 (by {tmp_path / 'cryoprobe.toml'})"
+    ]
+
+
+def test_an_option_that_is_given_wins(data: str, store: Path) -> None:
+    say('[extract]\nstored_dtype = "float32"\nbatch_size = 3\n')
+    cryoprobe.extract("timm:test_vit", data, store, stored_dtype="float16", batch_size=5, **MODEL)
+    made = recorded(store)
+    assert (made.manifest.dtype, made.manifest.provenance.batch_size) == ("float16", 5)
+
+
+def test_the_project_s_file_goes_before_the_user_s(data: str, store: Path, tmp_path: Path) -> None:
+    own = tmp_path / "config" / "cryoprobe" / "config.toml"
+    own.parent.mkdir(parents=True)
+    own.write_text("[extract]\nbatch_size = 4\nworkers = 2\n")
+    say("[extract]\nbatch_size = 3\n")
+    cryoprobe.extract("timm:test_vit", data, store, **MODEL)
+    made = recorded(store).manifest.provenance
+    assert (made.batch_size, made.workers) == (3, 2)
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("batchsize = 3", "has no option 'batchsize'"),
+        ("batch_size = 0", "--batch-size must be 1 or more"),
+        ('stored_dtype = "float64"', "float16 or float32, not float64"),
+        ("limit = 10", "not the same for every data set"),
+        ("max_bad = 10", "not the same for every data set"),
+        ('checkpoint = "w.pt"', "not the same for every model"),
+        ('precision = "fp3"', "fp3"),
+    ],
+)
+def test_a_key_or_value_that_is_none_is_refused_by_name(data: str, store: Path, line: str, message: str) -> None:
+    say(f"[extract]\n{line}\n")
+    with pytest.raises(BadInput, match=message):
+        cryoprobe.extract("timm:test_vit", data, store, **MODEL)
+    assert not store.exists()
+
+
+def test_an_encoder_that_is_loaded_keeps_what_it_is(encoder: Encoder, data: str, store: Path) -> None:
+    say('[extract]\ndevice = "cpu"\nimage_size = 48\nbatch_size = 2\n')
+    cryoprobe.extract(encoder, data, store)
+    made = recorded(store).manifest
+    assert made.encoder["preprocessing"]["image_size"] == [32, 32]
+    assert made.provenance.batch_size == 2
