@@ -11,6 +11,7 @@ from ..stores.local.sample_index import SampleIndex
 from ..stores.opening import open_store
 from ..stores.store import Store
 from .datasets.base import Dataset
+from .encoders import canonical_model
 from .encoders.allocator import keep_freed_memory, release_memory
 from .encoders.base import Encoder, notes_of
 from .encoders.embedding import default_batch
@@ -87,7 +88,7 @@ def extract(
         made_by=made_by(encoder),
         max_pixels=running.max_pixels,
     )
-    called = model if isinstance(model, str) else encoder.name
+    called = canonical_model(model) if isinstance(model, str) else encoder.name
     run = ExtractionRun(called, encoder, data, targets, opened, asked, settings, reporter)
     samples = SampleIndex(trust=not running.rehash)
     try:

@@ -5,7 +5,7 @@ Of the two towers only the image tower is kept after loading; the identity is ta
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -17,6 +17,7 @@ from ..options import PixelOptions
 from ..specs import EncoderSpec, Preprocessing, Tap
 from .checkpoint import CheckpointFile, read_checkpoint
 from .compute import Compute
+from .families import ModelName
 from .frozen import (
     FrozenEncoder,
     Transform,
@@ -29,6 +30,7 @@ from .open_clip_recipes import recipe_of
 from .open_clip_towers import tower_of
 from .parts import Model, Part, load_part, resampled_between, resampling_note
 from .resizing import crop_fraction, cropped, on_background
+from .unknown_names import no_weights, unknown
 from .weights import weights_digest
 
 TORCHSCRIPT_EXTRAS = ("input_resolution", "context_length", "vocab_size")
@@ -36,6 +38,30 @@ TORCHSCRIPT_EXTRAS = ("input_resolution", "context_length", "vocab_size")
 
 _OWN_FILTERS = ("bicubic", "bilinear", "random")
 """Those of open_clip's own transform, which takes the last for the first."""
+
+
+def names() -> Iterable[ModelName]:
+    """List what can be named: published weights, then the architectures that have none."""
+    import open_clip
+
+    published: list[tuple[str, str]] = open_clip.list_pretrained()
+    yield from (ModelName("open_clip", architecture, tag, True) for architecture, tag in published)
+    bare = set(open_clip.list_models()) - {architecture for architecture, _ in published}
+    yield from (ModelName("open_clip", architecture) for architecture in sorted(bare))
+
+
+def check(named: ModelName, *, need_weights: bool) -> None:
+    """Refuse names that open_clip does not know; see `families.FamilyModule`."""
+    import open_clip
+
+    architectures: list[str] = open_clip.list_models()
+    if named.architecture not in architectures:
+        unknown(named.name, named.architecture, architectures, "open_clip:")
+    tags: list[str] = open_clip.list_pretrained_tags_by_model(named.architecture)
+    if named.tag and not open_clip.is_pretrained_cfg(named.architecture, named.tag):
+        unknown(named.name, named.tag, tags, f"open_clip:{named.architecture}/")
+    if need_weights and not named.tag:
+        no_weights(named, tags)
 
 
 def load(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cache
@@ -18,6 +18,7 @@ from ..options import PixelOptions
 from ..specs import EncoderSpec, Preprocessing, Tap
 from .checkpoint import CheckpointFile, read_checkpoint
 from .compute import Compute
+from .families import ModelName
 from .frozen import (
     FrozenEncoder,
     Transform,
@@ -29,9 +30,37 @@ from .frozen import (
 from .parts import Model, load_part
 from .resizing import crop_fraction, cropped, on_background
 from .tokens import TokenReader
+from .unknown_names import no_weights, unknown
 from .weights import weights_digest
 
 _ASKING = threading.Lock()
+
+
+def names() -> Iterable[ModelName]:
+    """List what can be named: published weights, then the architectures that have none."""
+    import timm
+
+    tagged = [name.partition(".") for name in timm.list_pretrained()]
+    yield from (ModelName("timm", architecture, tag or None, True) for architecture, _, tag in tagged)
+    bare = set(timm.list_models()) - {architecture for architecture, _, _ in tagged}
+    yield from (ModelName("timm", architecture) for architecture in sorted(bare))
+
+
+def check(named: ModelName, *, need_weights: bool) -> None:
+    """Refuse names that timm does not know; see `families.FamilyModule`."""
+    import timm
+
+    if not timm.is_model(named.architecture):
+        unknown(named.name, named.architecture, timm.list_models(), "timm:")
+    tags = [name.partition(".")[2] for name in timm.list_pretrained(f"{named.architecture}.*")]
+    try:
+        config = timm.get_pretrained_cfg(named.name.removeprefix("timm:"))
+    except RuntimeError:  # how timm says that it does not know the tag
+        config = None
+    if named.tag and config is None:
+        unknown(named.name, named.tag, tags, f"timm:{named.architecture}.")
+    if need_weights and (config is None or not config.has_weights):
+        no_weights(named, tags)
 
 
 def load(
