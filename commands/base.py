@@ -135,6 +135,13 @@ Background = Annotated[
     str | None,
     typer.Option(help="white, black or '#rrggbb': lay transparent images on it. By default transparency is dropped."),
 ]
+Preprocess = Annotated[
+    str | None,
+    typer.Option(
+        metavar="MODEL|FILE",
+        help="Prepare images as for another model, or as a preprocessor_config.json says; for onnx: and hf:.",
+    ),
+]
 MaxPixels = Annotated[
     int | None, typer.Option(help="Refuse images of more pixels, as they are or resized; 178,956,970 by default.")
 ]

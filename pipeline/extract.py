@@ -41,7 +41,8 @@ def extract(
     Parameters
     ----------
     model : str or Encoder
-        Such as ``open_clip:ViT-B-32/openai``, ``timm:vit_small_patch14_dinov2`` or ``quickstart:efficientnet_lite0``.
+        Such as ``open_clip:ViT-B-32/openai``, ``timm:vit_small_patch14_dinov2``, ``hf:facebook/dinov2-small``,
+        ``onnx:FILE`` or ``quickstart:efficientnet_lite0``.
     dataset : str or Dataset
         Such as ``folder:PATH``, ``csv:FILE`` or ``torchvision:CIFAR100``.
     store : str, Path or Store

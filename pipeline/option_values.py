@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numbers
 import operator
+import os
 import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -83,6 +84,15 @@ def _interpolation(value: Any) -> Any:
     return value
 
 
+def _preprocess(value: Any) -> Any:
+    """Return the name of a model as it is, and a file by its absolute path."""
+    if not isinstance(value, str | os.PathLike) or not (text := os.fspath(value)):
+        raise _refuse("the name of a model, or a preprocessor_config.json")
+    if isinstance(value, os.PathLike) or text.endswith(".json") or text.startswith((".", "/", "~")):
+        return Path(os.path.abspath(Path(text).expanduser())).as_posix()  # noqa: PTH100, a shared link keeps its name
+    return text
+
+
 def mapping(value: Any) -> Any:
     """Return a dict of any mapping from names."""
     if not isinstance(value, Mapping) or not all(isinstance(name, str) for name in value):
@@ -97,6 +107,7 @@ Flag = Annotated[bool, BeforeValidator(_flag)]
 Text = Annotated[str, BeforeValidator(_text)]
 Colour = Annotated[str, BeforeValidator(_colour)]
 Interpolation = Annotated[str, BeforeValidator(_interpolation)]
+Preprocess = Annotated[str, BeforeValidator(_preprocess)]
 Names = Annotated[tuple[str, ...], BeforeValidator(several)]
 Paths = Annotated[tuple[Path, ...], BeforeValidator(several)]
 Numbers = Annotated[tuple[Annotated[Any, BeforeValidator(_number)], ...], BeforeValidator(several)]

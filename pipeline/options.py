@@ -25,6 +25,7 @@ from .option_values import (
     Numbers,
     Paths,
     Positive,
+    Preprocess,
     Text,
     mapping,
 )
@@ -59,6 +60,9 @@ class PixelOptions(_Options):
     background : str or None
         ``white``, ``black`` or ``#rrggbb``: what transparent pixels are laid on. By default the encoder's own
         conversion drops transparency, and shows whatever colours lie below it.
+    preprocess : str or None
+        Whose preprocessing to take, of encoders that may have none of their own (``onnx:``, ``hf:``): the name of a
+        model, such as ``timm:vit_small_patch14_dinov2``, or a ``preprocessor_config.json``.
     """
 
     image_size: Integer | None = None
@@ -66,6 +70,7 @@ class PixelOptions(_Options):
     crop: Integer | None = None
     interpolation: Interpolation | None = None
     background: Colour | None = None
+    preprocess: Preprocess | None = None
 
     @model_validator(mode="after")
     def _one_meaning(self) -> Self:
@@ -108,7 +113,7 @@ class EncoderOptions(PixelOptions):
         Weights to load; never unpickled.
     checkpoint_key : str or None
         What leads to them in that file, if several sets of weights fit.
-    image_size, resize, crop, interpolation, background
+    image_size, resize, crop, interpolation, background, preprocess
         See `PixelOptions`.
     precision : str
         Arithmetic of the forward pass.
@@ -217,7 +222,7 @@ class SetFilter(PixelOptions):
 
     Parameters
     ----------
-    tap, image_size, resize, crop, interpolation, background, limit, untrained, checkpoint, checkpoint_key
+    tap, image_size, resize, crop, interpolation, background, preprocess, limit, untrained, checkpoint, checkpoint_key
         What is not given means its default, or the only extraction that fits; random weights are taken only if asked
         for.
     model_version : str or None
@@ -369,6 +374,7 @@ class PixelArguments(TypedDict, total=False):
     crop: int | None
     interpolation: Literal["bicubic", "bilinear", "lanczos", "nearest"] | str | None
     background: str | None
+    preprocess: str | Path | None
 
 
 class RunArguments(TypedDict, total=False):

@@ -36,6 +36,7 @@ STORES_FOR_THE_PIPELINE = {"opening", "store", "feature_set", "format.names", "l
 """What the pipeline may import of the store."""
 
 HEAVY = {"torch", "torchvision", "zarr", "sklearn", "scipy", "PIL", "timm", "open_clip", "obstore", "pyarrow"}
+HEAVY |= {"transformers", "onnx", "onnxruntime"}
 """What takes long to import."""
 
 

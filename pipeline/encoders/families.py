@@ -91,6 +91,8 @@ class Family:
         Where its encoders are read if nothing else is said; None if that depends on the model.
     joint : str
         What stands between architecture and tag; empty where names have no tags.
+    takes_preprocessing : bool
+        Whether images may be prepared as for another model, since there may be no preprocessing of its own.
     own_taps : bool
         Whether taps are called as each model calls its outputs.
     of_files : bool
@@ -101,6 +103,7 @@ class Family:
     module: str
     default_tap: Tap | None = None
     joint: str = ""
+    takes_preprocessing: bool = False
     own_taps: bool = False
     of_files: bool = False
 
@@ -114,7 +117,8 @@ TABLE: dict[str, Family] = {
     "quickstart": Family("quickstart:efficientnet_lite0", "quickstart_encoder", "pooled"),
     "open_clip": Family("open_clip:ARCH/TAG", "open_clip_encoder", "post_projection", joint="/"),
     "timm": Family("timm:NAME.TAG", "timm_encoder", "pooled", joint="."),
-    "hf": Family("hf:OWNER/NAME or hf:FOLDER", "hf_encoder", of_files=True),
+    "hf": Family("hf:OWNER/NAME or hf:FOLDER", "hf_encoder", takes_preprocessing=True, of_files=True),
+    "onnx": Family("onnx:FILE", "onnx_encoder", takes_preprocessing=True, own_taps=True, of_files=True),
 }
 
 FAMILIES = tuple(TABLE)

@@ -27,6 +27,7 @@ from .hf_files import CONFIG, ModelFiles
 from .hf_processor import load_processor, prepared
 from .hf_towers import HfTower, architecture_of, class_of
 from .parts import Model, Part, load_part
+from .preprocess_as import prepared_as
 from .weights import weights_digest
 
 KNOWN = (
@@ -75,10 +76,13 @@ def load(
     With a checkpoint, the configuration and the processor are those of the name, and its weights are not read.
     """
     files = ModelFiles.of(name, architecture)
-    config = _config(files)
-    cls, config = class_of(config, name)
-    files.fetch_processor()
-    transform, preprocessing = prepared(load_processor(files.folder, config, name), pixels, name)
+    whole = config_of(files)
+    cls, config = class_of(whole, name)
+    if pixels.preprocess is None:
+        files.fetch_processor()
+        transform, preprocessing = prepared(load_processor(files.folder, whole, name), pixels, name)
+    else:
+        transform, preprocessing = prepared_as(pixels.preprocess, pixels, name)
     notes: list[str] = []
     sha256 = None
     if checkpoint is not None:
@@ -131,7 +135,7 @@ def load(
     )
 
 
-def _config(files: ModelFiles) -> Any:
+def config_of(files: ModelFiles) -> Any:
     """Return transformers' configuration of a model, by its kind alone: no code of a repository is asked for."""
     from transformers import CONFIG_MAPPING
 
@@ -223,7 +227,7 @@ def _converted(
     other = {key: torch.zeros(shape) for key, shape, _ in info["mismatched_keys"]}
     absent = {*info["missing_keys"], *other}
     found = {key: tensor for key, tensor in made.state_dict().items() if key not in absent}
-    return {**found, **other, **{key: state[key] for key in info["unexpected_keys"] if key in state}}
+    return {**found, **other, **{key: state.get(key, torch.zeros(0)) for key in info["unexpected_keys"]}}
 
 
 def _without_pooler(cls: Any) -> dict[str, Any]:

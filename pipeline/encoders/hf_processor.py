@@ -5,6 +5,7 @@ The processor itself is called, image by image: it takes no longer than timm's t
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Mapping
 from pathlib import Path
@@ -18,6 +19,7 @@ from ..datasets.transparency import ALPHAS
 from ..options import PixelOptions
 from ..specs import Preprocessing
 from .frozen import Transform
+from .hf_files import PROCESSORS
 from .resizing import crop_fraction, cropped, on_background
 
 _FILTERS = {0: "nearest", 1: "lanczos", 2: "bilinear", 3: "bicubic", 4: "box", 5: "hamming"}
@@ -75,18 +77,40 @@ def load_processor(folder: Path, config: Any, name: str) -> Any:
     """
     from transformers import AutoImageProcessor
 
+    cause: Exception | None = None
     try:
-        return AutoImageProcessor.from_pretrained(
+        found = AutoImageProcessor.from_pretrained(
             str(folder), config=config, trust_remote_code=False, local_files_only=True
         )
+        # Instead of one that it does not have, transformers may take another, by the kind of model.
+        declared = _declared(folder)
+        if declared is None or _bare(type(found).__name__) == _bare(declared):
+            return found
+        detail = f"it has no {declared}"
     except Exception as error:  # transformers raises what it likes
-        detail = str(error).strip().split("\n")[0]
-        raise BadInput(
-            f"transformers cannot load the image processor of {name}: {detail}",
-            hint="No code of a repository is run here. A newer version may have the processor: pip install -U "
-            "transformers; or wrap model and processor: cryoprobe.Encoder(module, preprocess, name=…, version=…).",
-            key=name,
-        ) from error
+        cause, detail = error, str(error).strip().split("\n")[0]
+    raise BadInput(
+        f"transformers cannot load the image processor of {name}: {detail}",
+        hint="No code of a repository is run here. A newer version may have the processor: pip install -U "
+        "transformers; or wrap model and processor: cryoprobe.Encoder(module, preprocess, name=…, version=…).",
+        key=name,
+    ) from cause
+
+
+def _declared(place: Path) -> str | None:
+    """Return the class that the files of a processor name; None if they name none."""
+    for file in [place] if place.is_file() else [place / other for other in reversed(PROCESSORS)]:
+        if file.is_file():
+            settings = json.loads(file.read_text(encoding="utf-8"))
+            settings = settings.get("image_processor", {} if file.name == PROCESSORS[1] else settings)
+            if (named := settings.get("image_processor_type") or settings.get("feature_extractor_type")) is not None:
+                return str(named)
+    return None
+
+
+def _bare(name: str) -> str:
+    """Return the name of a processor's class, which has several for what does the same."""
+    return name.replace("FeatureExtractor", "ImageProcessor").removesuffix("Fast").removesuffix("Pil")
 
 
 def _settings(processor: Any) -> dict[str, Any]:
@@ -109,6 +133,8 @@ def _asked(processor: Any, own: Mapping[str, Any], pixels: PixelOptions, name: s
     if pixels.interpolation is not None:
         if "resample" not in own:
             raise _refused(processor, name, "interpolation", "it does not resize")
+        if pixels.interpolation == "lanczos" and backend_of(processor) == "torchvision" and not _has_lanczos():
+            raise _refused(processor, name, "interpolation", "torchvision has no lanczos before 0.27")
         asked["resample"] = next(n for n, by in _FILTERS.items() if by == pixels.interpolation)
     if pixels.resize is not None:
         if not _resizes_plainly(processor):
@@ -120,6 +146,19 @@ def _asked(processor: Any, own: Mapping[str, Any], pixels: PixelOptions, name: s
     elif pixels.side is not None:
         asked |= _of_side(processor, own, pixels.side, name)
     return asked
+
+
+def backend_of(processor: Any) -> str:
+    """Return what a processor computes with: torchvision's functions of tensors, or PIL."""
+    return str(getattr(processor, "backend", "pil"))
+
+
+def _has_lanczos() -> bool:
+    """Say whether torchvision has the filter; instead of it, transformers would take another."""
+    import torchvision
+
+    major, minor = torchvision.__version__.split(".")[:2]
+    return (int(major), int(minor)) >= (0, 27)
 
 
 def _of_side(processor: Any, own: Mapping[str, Any], side: int, name: str) -> dict[str, Any]:
@@ -182,7 +221,7 @@ def _described(
     kind = type(processor)
     more = {
         "processor": kind.__name__.removesuffix("Fast"),
-        "backend": str(getattr(processor, "backend", "pil")),
+        "backend": backend_of(processor),
         "settings": {k: v for k, v in settings.items() if k not in ("image_mean", "image_std")},
     }
     normalises = settings.get("do_normalize")

@@ -247,6 +247,18 @@ def _prepared(config: Any, pixels: PixelOptions, name: str) -> tuple[Transform, 
     return own.Compose(steps), described.model_copy(update={"crop_fraction": crop_fraction(resize, crop)})
 
 
+def preprocessing_of(named: ModelName, pixels: PixelOptions, name: str) -> tuple[Transform, Preprocessing]:
+    """Return the preprocessing of published weights of open_clip, for another encoder."""
+    import open_clip
+
+    size = pixels.side or open_clip.get_model_config(named.architecture)["vision_cfg"].get("image_size", 224)
+    known = recipe_of(named.architecture, named.tag, None).config
+    fields = {field: known[field] for field in ("mean", "std", "interpolation", "resize_mode") if known.get(field)}
+    transform, described = _prepared(open_clip.transform.PreprocessCfg(size=size, **fields), pixels, name)
+    described = described.model_copy(update={"background": pixels.background})
+    return on_background(transform, pixels.background), described
+
+
 def _preprocessing(config: Any) -> Preprocessing:
     fill = f", fill {config.fill_color}" if config.resize_mode == "longest" else ""
     return Preprocessing(

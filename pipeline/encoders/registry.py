@@ -76,7 +76,7 @@ def load_encoder(
         ``auto`` (CUDA, else MPS, else CPU) or a torch device.
     **pixels
         Preprocessing that is not to be the library's own: ``image_size``, ``resize``, ``crop``, ``interpolation``,
-        ``background``; see `PixelOptions`.
+        ``background``, ``preprocess``; see `PixelOptions`.
 
     Raises
     ------
@@ -109,6 +109,12 @@ def load_encoder(
                 hint=f"Take {IMAGE_SIZES_PX.start} to {IMAGE_SIZES_PX.stop - 1}.",
                 found=size,
             )
+    if asked_pixels.preprocess is not None and not TABLE[named.family].takes_preprocessing:
+        raise BadInput(
+            f"{model} has the preprocessing that {named.family} prescribes for it, and takes no --preprocess.",
+            hint="Change what is to be changed: --image-size, --resize and --crop, --interpolation, --background.",
+            key="preprocess",
+        )
     if untrained and checkpoint is not None:
         raise BadInput("An untrained encoder takes no checkpoint.", hint="Give --checkpoint or --untrained.", key=model)
     if checkpoint_key is not None and checkpoint is None:

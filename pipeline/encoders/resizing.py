@@ -86,6 +86,7 @@ def pixels_of(name: Name) -> PixelArguments:
         crop=name.crop,
         interpolation=name.interpolation,
         background=name.background,
+        preprocess=name.preprocess,
     )
 
 

@@ -10,25 +10,23 @@ from functools import cache
 from typing import Any
 
 import torch
-from PIL import Image
 
 from ...errors import BadInput
 from ..encoders import hub
 from ..options import PixelOptions
-from ..specs import EncoderSpec, Preprocessing, Tap
+from ..specs import EncoderSpec, Tap
 from .checkpoint import CheckpointFile, read_checkpoint
 from .compute import Compute
 from .families import ModelName
 from .frozen import (
     FrozenEncoder,
-    Transform,
     building,
     check_image_size,
     choose_taps,
     size_refused,
 )
 from .parts import Model, load_part
-from .resizing import crop_fraction, cropped, on_background
+from .timm_preprocessing import prepared
 from .tokens import TokenReader
 from .unknown_names import no_weights, unknown
 from .weights import weights_digest
@@ -127,51 +125,28 @@ def freeze(
     config: dict[str, Any] = data.resolve_model_data_config(model, args=args)
     if config["input_size"][0] != 3:
         raise BadInput(f"{name} takes images of {config['input_size'][0]} channels, not RGB.", key=name)
-    config |= _asked(pixels, config["input_size"][1:], name)
+    transform, preprocessing = prepared(config, pixels, name)
     tower = TimmTower(model)
     chosen = choose_taps(taps, "pooled", tower, name)
     if pixels.side is not None:
         model.eval()
-        check_image_size(tower, name, config["input_size"][1:])
+        check_image_size(tower, name, preprocessing.image_size or (0, 0))
     return FrozenEncoder(
         name=name,
         tower=tower,
         taps=chosen,
-        transform=on_background(_rgb_first(data.create_transform(**config, is_training=False)), pixels.background),
+        transform=transform,
         identity=EncoderSpec(
             family="timm",
             architecture=architecture,
             weights=weights_digest(model.state_dict()),
-            preprocessing=_preprocessing(config, pixels.background),
+            preprocessing=preprocessing,
             tap=chosen[0],
         ),
         compute=compute,
         seed=seed,
         checkpoint_sha256=checkpoint_sha256,
         notes=notes,
-    )
-
-
-def _asked(pixels: PixelOptions, own: tuple[int, ...], name: str) -> dict[str, Any]:
-    """Return what of timm's configuration is asked for otherwise."""
-    asked: dict[str, Any] = {} if pixels.interpolation is None else {"interpolation": pixels.interpolation}
-    if (sides := cropped(pixels, own, name)) is not None:
-        resize, crop = sides
-        asked |= {"input_size": (3, crop, crop), "crop_mode": "center", "crop_pct": crop_fraction(resize, crop)}
-    return asked
-
-
-def _preprocessing(config: dict[str, Any], background: str | None) -> Preprocessing:
-    return Preprocessing(
-        library="timm",
-        image_size=tuple(config["input_size"][1:]),
-        resize_mode=config["crop_mode"],
-        crop_fraction=config["crop_pct"],
-        interpolation=config["interpolation"],
-        mean=tuple(config["mean"]),
-        std=tuple(config["std"]),
-        color_mode="RGB, converted before resize and crop",
-        background=background,
     )
 
 
@@ -191,13 +166,6 @@ class TimmTower:
         if "pooled" in taps:
             out["pooled"] = model.forward_head(features, pre_logits=True)
         return out
-
-
-def _rgb_first(transform: Transform) -> Transform:
-    def apply(image: Image.Image) -> torch.Tensor:
-        return transform(image.convert("RGB"))  # as timm's own data set reader does, before any resizing
-
-    return apply
 
 
 @dataclass(frozen=True)

@@ -36,7 +36,7 @@ class Name(BaseModel):
         As they are named on the command line; `dataset` with an absolute path where there is one.
     image_size, resize, crop, limit, limit_seed : int or None
         Options that were given.
-    interpolation, background : str or None
+    interpolation, background, preprocess : str or None
         Options that were given; the colour as ``white``, ``black`` or ``#rrggbb``.
     precision, stored_dtype : str
     untrained : bool
@@ -61,6 +61,7 @@ class Name(BaseModel):
     crop: int | None = None
     interpolation: str | None = None
     background: str | None = None
+    preprocess: str | None = None
     limit: int | None = None
     limit_seed: int | None = None
     precision: str = "fp32"
@@ -116,6 +117,7 @@ def options_in(name: Mapping[str, Any]) -> dict[str, Any]:
         "crop": name.get("crop"),
         "interpolation": name.get("interpolation"),
         "background": name.get("background"),
+        "preprocess": name.get("preprocess"),
         "limit": name.get("limit"),
         "limit-seed": name.get("limit_seed"),
         "untrained": name.get("untrained"),

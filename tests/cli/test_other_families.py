@@ -1,0 +1,92 @@
+"""`hf:` and `onnx:` by the command line: extract, probe, and predict with the encoder that is found again."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from PIL import Image
+from sklearn.datasets import load_digits
+from support.cli import run
+from support.tiny_models import SIDE, build, save, save_processor
+
+
+@pytest.fixture
+def digits(tmp_path: Path) -> Path:
+    folder = tmp_path / "images"
+    folder.mkdir()
+    for i, image in enumerate(load_digits().images[:4]):
+        Image.fromarray((image * 15).astype("uint8")).save(folder / f"{i}.png")
+    return folder
+
+
+@pytest.mark.slow
+def test_a_folder_of_transformers_is_extracted_probed_and_found_again(
+    tmp_path: Path, digits: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    save("dinov2", tmp_path / "tiny")
+    monkeypatch.chdir(tmp_path)
+    data = ("--dataset", "sklearn:digits", "--store", tmp_path / "store")
+    run("extract", "--model", "hf:./tiny", *data, "--limit", "200", "--tap", "cls,pooled")
+    done = run("probe", "--model", "hf:tiny", *data, "--tap", "cls", "--save", tmp_path / "probe.safetensors")
+    assert f"hf:{tmp_path / 'tiny'}" in done.stdout
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")  # the name in the store has an absolute path
+    found = run("predict", tmp_path / "probe.safetensors", digits)
+    assert len(found.stdout.splitlines()) == 5
+    save("dinov2", tmp_path / "tiny", seed=1)
+    assert (
+        "is not the encoder that the probe was trained on"
+        in run("predict", tmp_path / "probe.safetensors", digits, code=7).stderr
+    )
+
+
+@pytest.mark.slow
+def test_an_onnx_file_is_extracted_probed_and_found_again(
+    tmp_path: Path, digits: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = build("resnet")
+
+    class Pooled(torch.nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            """Return [n, d]."""
+            return model(pixel_values=x).pooler_output.flatten(1)  # type: ignore[no-any-return]
+
+    file = tmp_path / "tiny.onnx"
+    torch.onnx.export(
+        Pooled(),
+        (torch.zeros(2, 3, SIDE, SIDE),),
+        file,
+        dynamo=False,
+        dynamic_axes={"x": {0: "n"}},
+        input_names=["x"],
+        output_names=["embedding"],
+    )
+    save_processor("vit", tmp_path / "processor")
+    monkeypatch.chdir(tmp_path)
+    data = ("--dataset", "sklearn:digits", "--store", tmp_path / "store")
+    options = ("--limit", "200", "--preprocess", "./processor/preprocessor_config.json", "--interpolation", "bicubic")
+    run("extract", "--model", "onnx:tiny.onnx", *data, *options)
+    done = run("probe", "--model", "onnx:tiny.onnx", *data, "--save", tmp_path / "probe.safetensors")
+    assert "embedding" in done.stdout + done.stderr
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    assert len(run("predict", tmp_path / "probe.safetensors", digits).stdout.splitlines()) == 5
+
+
+def test_what_can_be_named_is_listed() -> None:
+    assert "hf:facebook/dinov2-small\n" in run("models", "hf:").stdout
+    assert run("models", "onnx:").stdout == "onnx:FILE\n"
+
+
+def test_other_families_do_not_import_transformers_or_onnx() -> None:
+    code = (
+        "import sys, cryoprobe; from cryoprobe.pipeline.encoders import load_encoder, list_models\n"
+        "load_encoder('timm:test_vit', untrained=True, device='cpu'); list_models('timm:')\n"
+        "assert not {'transformers', 'onnx', 'onnxruntime'} & {*sys.modules}"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, env=dict(os.environ))
