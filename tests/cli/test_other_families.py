@@ -36,12 +36,12 @@ def test_a_folder_of_transformers_is_extracted_probed_and_found_again(
     assert f"hf:{tmp_path / 'tiny'}" in done.stdout
     (tmp_path / "elsewhere").mkdir()
     monkeypatch.chdir(tmp_path / "elsewhere")  # the name in the store has an absolute path
-    found = run("predict", tmp_path / "probe.safetensors", digits)
+    found = run("predict", "--probe-file", tmp_path / "probe.safetensors", digits)
     assert len(found.stdout.splitlines()) == 5
     save("dinov2", tmp_path / "tiny", seed=1)
     assert (
         "is not the encoder that the probe was trained on"
-        in run("predict", tmp_path / "probe.safetensors", digits, code=7).stderr
+        in run("predict", "--probe-file", tmp_path / "probe.safetensors", digits, code=7).stderr
     )
 
 
@@ -49,12 +49,14 @@ def test_a_folder_of_transformers_is_extracted_probed_and_found_again(
 def test_an_onnx_file_is_extracted_probed_and_found_again(
     tmp_path: Path, digits: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    model = build("resnet")
-
     class Pooled(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.model = build("resnet")
+
         def forward(self, x: torch.Tensor) -> torch.Tensor:
             """Return [n, d]."""
-            return model(pixel_values=x).pooler_output.flatten(1)  # type: ignore[no-any-return]
+            return self.model(pixel_values=x).pooler_output.flatten(1)  # type: ignore[no-any-return]
 
     file = tmp_path / "tiny.onnx"
     torch.onnx.export(
@@ -75,7 +77,7 @@ def test_an_onnx_file_is_extracted_probed_and_found_again(
     assert "embedding" in done.stdout + done.stderr
     (tmp_path / "elsewhere").mkdir()
     monkeypatch.chdir(tmp_path / "elsewhere")
-    assert len(run("predict", tmp_path / "probe.safetensors", digits).stdout.splitlines()) == 5
+    assert len(run("predict", "--probe-file", tmp_path / "probe.safetensors", digits).stdout.splitlines()) == 5
 
 
 def test_what_can_be_named_is_listed() -> None:
@@ -85,8 +87,7 @@ def test_what_can_be_named_is_listed() -> None:
 
 def test_other_families_do_not_import_transformers_or_onnx() -> None:
     code = (
-        "import sys, cryoprobe; from cryoprobe.pipeline.encoders import load_encoder, list_models\n"
-        "load_encoder('timm:test_vit', untrained=True, device='cpu'); list_models('timm:')\n"
+        "import sys, cryoprobe; cryoprobe.load_encoder('timm:test_vit', untrained=True, device='cpu')\n"
         "assert not {'transformers', 'onnx', 'onnxruntime'} & {*sys.modules}"
     )
     subprocess.run([sys.executable, "-c", code], check=True, env=dict(os.environ))

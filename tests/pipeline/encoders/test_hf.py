@@ -19,6 +19,7 @@ import cryoprobe
 from cryoprobe.errors import BadInput, NotFound
 from cryoprobe.pipeline.encoders import load_encoder
 from cryoprobe.pipeline.encoders.registry import list_models
+from cryoprobe.testing import EncoderSuite
 
 CLOSE: dict[str, Any] = {"rtol": 1e-5, "atol": 1e-5}
 
@@ -160,6 +161,20 @@ def test_a_pooler_without_weights_is_not_drawn_at_random_but_left_out(folders: d
     assert loaded(folders["vit"]).notes() == ()
 
 
+class TestSuite(EncoderSuite):
+    @pytest.fixture
+    def encoder(self, folders: dict[str, Path]) -> Any:
+        return loaded(folders["dinov2"], taps=["pooled", "patch_mean"])
+
+    @pytest.fixture
+    def same_encoder(self, folders: dict[str, Path]) -> Any:
+        return loaded(folders["dinov2"], taps=["pooled", "patch_mean"])
+
+    @pytest.fixture
+    def other_encoder(self, folders: dict[str, Path], tmp_path: Path) -> Any:
+        return loaded(save("dinov2", tmp_path / "other", seed=1), taps=["pooled", "patch_mean"])
+
+
 # Identity
 
 
@@ -280,7 +295,7 @@ def test_options_of_pixels_are_the_processors_own_settings(folders: dict[str, Pa
 
 
 def test_a_resizing_that_a_processor_does_not_have_is_refused_by_name(folders: dict[str, Path]) -> None:
-    with pytest.raises(BadInput, match="ConvNextImageProcessor .* has no --resize: it resizes in a way of its own"):
+    with pytest.raises(BadInput, match=r"ConvNextImageProcessor .* has no --resize: it resizes in a way of its own"):
         loaded(folders["convnext"], resize=50, crop=32)
 
 
@@ -323,7 +338,7 @@ def test_code_of_a_repository_is_never_run(folders: dict[str, Path], tmp_path: P
         auto_map={"AutoConfig": "theirs.Config", "AutoModel": "theirs.Model"},
     )
     (remote / "theirs.py").write_text(code)
-    with pytest.raises(BadInput, match="needs code of its repository .their_vit., and no code of a repository is run"):
+    with pytest.raises(BadInput, match=r"needs code of its repository .their_vit., and no code of a repository is run"):
         loaded(remote)
     processor = shutil.copytree(folders["vit"], tmp_path / "processor")
     file = processor / "preprocessor_config.json"
@@ -362,7 +377,7 @@ def test_folders_that_lack_something_are_told_what(folders: dict[str, Path], tmp
         load_encoder("hf:tiny")
     bare = shutil.copytree(folders["vit"], tmp_path / "bare")
     (bare / "model.safetensors").unlink()
-    with pytest.raises(NotFound, match="has no weights .*\n.*--checkpoint FILE"):
+    with pytest.raises(NotFound, match=r"has no weights .*\n.*--checkpoint FILE"):
         loaded(bare)
     index = {"weight_map": {"a": "../vit/model.safetensors"}}
     (bare / "model.safetensors.index.json").write_text(json.dumps(index))

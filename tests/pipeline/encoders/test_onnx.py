@@ -16,6 +16,7 @@ from support.tiny_models import save_processor
 
 from cryoprobe.errors import BadInput, NotFound
 from cryoprobe.pipeline.encoders import load_encoder
+from cryoprobe.testing import EncoderSuite
 
 SIDE = 8
 TIMM: dict[str, Any] = {"preprocess": "timm:test_vit", "image_size": SIDE}
@@ -32,7 +33,7 @@ def model_of(
     tokens: bool = False,
 ) -> onnx.ModelProto:
     """Return a model that averages each channel, or keeps its columns as tokens, and multiplies by weights."""
-    axes = [2, 3] if shape[1] == 3 else [1, 2]
+    axes = [1, 2] if shape[3] == 3 else [2, 3]
     nodes = [
         helper.make_node("ReduceMean", ["images"], ["mean"], name="a", axes=axes[:1] if tokens else axes, keepdims=0),
         *([helper.make_node("Transpose", ["mean"], ["columns"], perm=[0, 2, 1])] if tokens else []),
@@ -81,6 +82,20 @@ def test_tokens_can_be_read_at_the_first_or_averaged(tmp_path: Path) -> None:
     torch.testing.assert_close(found["embedding:cls"], tokens[:, 0], rtol=1e-5, atol=1e-6)
     torch.testing.assert_close(found["embedding:mean"], tokens.mean(dim=1), rtol=1e-5, atol=1e-6)
     assert encoder.spec("embedding:cls").id != encoder.spec("embedding:mean").id
+
+
+class TestSuite(EncoderSuite):
+    @pytest.fixture
+    def encoder(self, tmp_path: Path) -> Any:
+        return loaded(model_of(), tmp_path)
+
+    @pytest.fixture
+    def same_encoder(self, tmp_path: Path) -> Any:
+        return loaded(model_of(), tmp_path / "same")
+
+    @pytest.fixture
+    def other_encoder(self, tmp_path: Path) -> Any:
+        return loaded(model_of(WEIGHTS[::-1]), tmp_path / "other")
 
 
 # Identity
@@ -227,7 +242,7 @@ def too_new(folder: Path) -> None:
 
 
 def grey(folder: Path) -> None:
-    onnx.save(model_of(shape=("n", 1, SIDE, SIDE)), folder / "model.onnx")
+    onnx.save(model_of(WEIGHTS[:1], shape=("n", 1, SIDE, SIDE)), folder / "model.onnx")
 
 
 def integers(folder: Path) -> None:
@@ -259,5 +274,5 @@ def test_options_that_have_no_meaning_are_refused(tmp_path: Path) -> None:
         loaded(model_of(), tmp_path, untrained=True)
     with pytest.raises(BadInput, match="takes no --checkpoint"):
         loaded(model_of(), tmp_path, checkpoint=tmp_path / "model.onnx")
-    with pytest.raises(BadInput, match="has no tap pooled.*\nIts outputs: embedding"):
+    with pytest.raises(BadInput, match=r"has no tap pooled.*\nIts outputs: embedding"):
         loaded(model_of(), tmp_path, taps=["pooled"])
