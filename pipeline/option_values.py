@@ -85,11 +85,15 @@ def _interpolation(value: Any) -> Any:
 
 
 def _preprocess(value: Any) -> Any:
-    """Return the name of a model as it is, and a file by its absolute path."""
+    """Return the name of a model as it is, and a file or folder by its absolute path."""
     if not isinstance(value, str | os.PathLike) or not (text := os.fspath(value)):
         raise _refuse("the name of a model, or a preprocessor_config.json")
-    if isinstance(value, os.PathLike) or text.endswith(".json") or text.startswith((".", "/", "~")):
-        return Path(os.path.abspath(Path(text).expanduser())).as_posix()  # noqa: PTH100, a shared link keeps its name
+    kind, colon, rest = text.partition(":")
+    place = rest if (kind, colon) == ("hf", ":") else text  # a folder of transformers may be named, too
+    there = place.endswith(".json") or place.startswith((".", "/", "~")) or (place == rest and Path(place).exists())
+    if isinstance(value, os.PathLike) or there:
+        found = Path(os.path.abspath(Path(place).expanduser())).as_posix()  # noqa: PTH100, a shared link keeps its name
+        return f"hf:{found}" if place == rest else found
     return text
 
 

@@ -14,6 +14,8 @@ from sklearn.datasets import load_digits
 from support.cli import run
 from support.tiny_models import SIDE, build, save, save_processor
 
+from cryoprobe.pipeline.options import PixelOptions
+
 
 @pytest.fixture
 def digits(tmp_path: Path) -> Path:
@@ -78,6 +80,21 @@ def test_an_onnx_file_is_extracted_probed_and_found_again(
     (tmp_path / "elsewhere").mkdir()
     monkeypatch.chdir(tmp_path / "elsewhere")
     assert len(run("predict", "--probe-file", tmp_path / "probe.safetensors", digits).stdout.splitlines()) == 5
+
+
+def test_the_model_whose_preprocessing_is_taken_is_called_by_its_absolute_path(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "tiny").mkdir()
+    for typed, kept in (
+        ("hf:./tiny", f"hf:{tmp_path}/tiny"),
+        ("hf:tiny", f"hf:{tmp_path}/tiny"),
+        ("own.json", f"{tmp_path}/own.json"),
+        ("hf:facebook/dinov2-small", "hf:facebook/dinov2-small"),
+        ("timm:test_vit", "timm:test_vit"),
+    ):
+        assert PixelOptions(preprocess=typed).preprocess == kept
 
 
 def test_what_can_be_named_is_listed() -> None:
