@@ -140,6 +140,13 @@ FastDecode = Annotated[
     typer.Option("--fast-decode", help="Decode large JPEGs at a fraction of their size (another key).", is_flag=True),
 ]
 BatchSize = Annotated[str | None, typer.Option(help="Images in one forward pass, or auto: measure which is fastest.")]
+Preprocess = Annotated[
+    str | None,
+    typer.Option(
+        metavar="MODEL|FILE",
+        help="Prepare images as for another model, or as a preprocessor_config.json says; for onnx: and hf:.",
+    ),
+]
 MaxPixels = Annotated[
     int | None, typer.Option(help="Refuse images of more pixels, as they are or resized; 178,956,970 by default.")
 ]

@@ -12,6 +12,7 @@ from ..stores.opening import open_store
 from ..stores.store import Store
 from .datasets.base import Dataset
 from .defaults import with_defaults
+from .encoders import canonical_model
 from .encoders.allocator import release_memory
 from .encoders.base import Encoder
 from .extraction.missing import check_files
@@ -38,7 +39,8 @@ def extract(
     Parameters
     ----------
     model : str or Encoder
-        Such as ``open_clip:ViT-B-32/openai``, ``timm:vit_small_patch14_dinov2`` or ``quickstart:efficientnet_lite0``.
+        Such as ``open_clip:ViT-B-32/openai``, ``timm:vit_small_patch14_dinov2``, ``hf:facebook/dinov2-small``,
+        ``onnx:FILE`` or ``quickstart:efficientnet_lite0``.
     dataset : str or Dataset
         Such as ``folder:PATH``, ``csv:FILE`` or ``torchvision:CIFAR100``.
     store : str, Path or Store
@@ -74,7 +76,7 @@ def extract(
     samples = SampleIndex(trust=not running.rehash)
 
     def run() -> list[ExtractedSet]:
-        called = model if isinstance(model, str) else promise.known.name
+        called = canonical_model(model) if isinstance(model, str) else promise.known.name
         return ExtractionRun(called, promise, data, opened, asked, running, reporter).run(samples)
 
     try:

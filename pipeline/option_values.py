@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numbers
 import operator
+import os
 import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -93,6 +94,19 @@ def _batch_size(value: Any) -> Any:
     return number
 
 
+def _preprocess(value: Any) -> Any:
+    """Return the name of a model as it is, and a file or folder by its absolute path."""
+    if not isinstance(value, str | os.PathLike) or not (text := os.fspath(value)):
+        raise _refuse("the name of a model, or a preprocessor_config.json")
+    kind, colon, rest = text.partition(":")
+    place = rest if (kind, colon) == ("hf", ":") else text  # a folder of transformers may be named, too
+    there = place.endswith(".json") or place.startswith((".", "/", "~")) or (place == rest and Path(place).exists())
+    if isinstance(value, os.PathLike) or there:
+        found = Path(os.path.abspath(Path(place).expanduser())).as_posix()  # noqa: PTH100, a shared link keeps its name
+        return f"hf:{found}" if place == rest else found
+    return text
+
+
 def mapping(value: Any) -> Any:
     """Return a dict of any mapping from names."""
     if not isinstance(value, Mapping) or not all(isinstance(name, str) for name in value):
@@ -108,6 +122,7 @@ Flag = Annotated[bool, BeforeValidator(_flag)]
 Text = Annotated[str, BeforeValidator(_text)]
 Colour = Annotated[str, BeforeValidator(_colour)]
 Interpolation = Annotated[str, BeforeValidator(_interpolation)]
+Preprocess = Annotated[str, BeforeValidator(_preprocess)]
 Names = Annotated[tuple[str, ...], BeforeValidator(several)]
 Paths = Annotated[tuple[Path, ...], BeforeValidator(several)]
 Numbers = Annotated[tuple[Annotated[Any, BeforeValidator(_number)], ...], BeforeValidator(several)]

@@ -26,6 +26,7 @@ from .option_values import (
     Numbers,
     Paths,
     Positive,
+    Preprocess,
     Text,
     mapping,
 )
@@ -63,6 +64,9 @@ class PixelOptions(_Options):
     fast_decode : bool or None
         Let large JPEGs be decoded at a half, a quarter or an eighth of their size, as long as that is no smaller than
         they are resized to.
+    preprocess : str or None
+        Whose preprocessing to take, of encoders that may have none of their own (``onnx:``, ``hf:``): the name of a
+        model, such as ``timm:vit_small_patch14_dinov2``, or a ``preprocessor_config.json``.
     """
 
     image_size: Integer | None = None
@@ -71,6 +75,7 @@ class PixelOptions(_Options):
     interpolation: Interpolation | None = None
     background: Colour | None = None
     fast_decode: Flag | None = None
+    preprocess: Preprocess | None = None
 
     @model_validator(mode="after")
     def _one_meaning(self) -> Self:
@@ -118,7 +123,7 @@ class EncoderOptions(PixelOptions):
         Weights to load; never unpickled.
     checkpoint_key : str or None
         What leads to them in that file, if several sets of weights fit.
-    image_size, resize, crop, interpolation, background, fast_decode
+    image_size, resize, crop, interpolation, background, fast_decode, preprocess
         See `PixelOptions`.
     precision : str
         Arithmetic of the forward pass.
@@ -256,8 +261,8 @@ class SetFilter(PixelOptions):
 
     Parameters
     ----------
-    tap, image_size, resize, crop, interpolation, background, fast_decode, precision, limit, untrained, checkpoint, \
-    checkpoint_key
+    tap, image_size, resize, crop, interpolation, background, fast_decode, preprocess, precision, limit, untrained, \
+    checkpoint, checkpoint_key
         What is not given means its default, or the only extraction that fits; random weights are taken only if asked
         for.
     model_version : str or None
@@ -412,6 +417,7 @@ class PixelArguments(TypedDict, total=False):
     interpolation: Literal["bicubic", "bilinear", "lanczos", "nearest"] | str | None
     background: str | None
     fast_decode: bool | None
+    preprocess: str | Path | None
 
 
 class RunArguments(TypedDict, total=False):

@@ -58,7 +58,7 @@ def fetch(source: Source, model: str, untrained: str) -> Path:
         If the weights are not on this machine and cannot be downloaded.
     """
     try:
-        return _from_hub(source) if source.repo else _from_url(source.url)
+        return from_hub(source) if source.repo else _from_url(source.url)
     except Exception as error:  # requests, httpx, hub and socket errors share no root
         reason = str(error).strip().split("\n")[0] or type(error).__name__
         raise NotFound(
@@ -70,7 +70,8 @@ def fetch(source: Source, model: str, untrained: str) -> Path:
         ) from error
 
 
-def _from_hub(source: Source) -> Path:
+def from_hub(source: Source) -> Path:
+    """Return the local file of a repository, downloading it if need be; raises what its client raises."""
     from huggingface_hub import constants, hf_hub_download
     from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
 

@@ -54,6 +54,18 @@ def known_elsewhere(name: str) -> str | None:
     return None
 
 
+def of_transformers(name: str) -> str | None:
+    """Return the name of a repository of the hub as an encoder of transformers; None if it has no such form.
+
+    Examples
+    --------
+    >>> of_transformers("facebook/dinov2-small"), of_transformers("dinov2_vitb14")
+    ('hf:facebook/dinov2-small', None)
+    """
+    bare = _PLACES.sub("", name)
+    return f"hf:{bare}" if re.fullmatch(r"[\w.-]+/[\w.-]+", bare) else None
+
+
 def near_names(name: str, most: int = 4) -> list[str]:
     """Return names of encoders that somebody may have meant by an unknown one, the likeliest first.
 
@@ -63,13 +75,14 @@ def near_names(name: str, most: int = 4) -> list[str]:
     (['open_clip:ViT-B-32/openai'], ['timm:resnet50.a1_in1k'])
     """
     if (ours := known_elsewhere(name)) is not None:
-        return [ours]
+        return [ours, *([hub] if (hub := of_transformers(name)) is not None else [])]
     bare = _PLACES.sub("", _PLACES.sub("", name)).strip("/")
     names = {rest.lower(): full for rest, full in _ours()}
     if (exact := names.get(bare.lower())) is not None:
         return [exact]
     # Of two libraries' long names, most are alike in something: only those that are much alike help.
-    return [names[match] for match in difflib.get_close_matches(bare.lower(), names, n=most, cutoff=0.7)]
+    close = [names[match] for match in difflib.get_close_matches(bare.lower(), names, n=most, cutoff=0.7)]
+    return close or [hub for hub in [of_transformers(name)] if hub is not None]
 
 
 def _ours() -> Iterator[tuple[str, str]]:

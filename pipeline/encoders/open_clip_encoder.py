@@ -5,7 +5,7 @@ Of the two towers only the image tower is kept after loading; the identity is ta
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -17,6 +17,7 @@ from ..options import PixelOptions
 from ..specs import EncoderSpec, Preprocessing, Tap
 from .checkpoint import CheckpointFile, read_checkpoint
 from .compute import Compute
+from .families import ModelName
 from .frozen import (
     FrozenEncoder,
     building,
@@ -27,8 +28,9 @@ from .frozen import (
 from .open_clip_recipes import recipe_of
 from .open_clip_towers import tower_of
 from .parts import Model, Part, load_part, resampled_between, resampling_note
-from .resizing import crop_fraction, cropped, on_background
-from .transforms import ImageTransform, Transform
+from .resizing import crop_fraction, cropped
+from .transforms import Transform, as_asked
+from .unknown_names import no_weights, unknown
 from .weights import weights_digest
 
 TORCHSCRIPT_EXTRAS = ("input_resolution", "context_length", "vocab_size")
@@ -36,6 +38,30 @@ TORCHSCRIPT_EXTRAS = ("input_resolution", "context_length", "vocab_size")
 
 _OWN_FILTERS = ("bicubic", "bilinear", "random")
 """Those of open_clip's own transform, which takes the last for the first."""
+
+
+def names() -> Iterable[ModelName]:
+    """List what can be named: published weights, then the architectures that have none."""
+    import open_clip
+
+    published: list[tuple[str, str]] = open_clip.list_pretrained()
+    yield from (ModelName("open_clip", architecture, tag, True) for architecture, tag in published)
+    bare = set(open_clip.list_models()) - {architecture for architecture, _ in published}
+    yield from (ModelName("open_clip", architecture) for architecture in sorted(bare))
+
+
+def check(named: ModelName, *, need_weights: bool) -> None:
+    """Refuse names that open_clip does not know; see `families.FamilyModule`."""
+    import open_clip
+
+    architectures: list[str] = open_clip.list_models()
+    if named.architecture not in architectures:
+        unknown(named.name, named.architecture, architectures, "open_clip:")
+    tags: list[str] = open_clip.list_pretrained_tags_by_model(named.architecture)
+    if named.tag and not open_clip.is_pretrained_cfg(named.architecture, named.tag):
+        unknown(named.name, named.tag, tags, f"open_clip:{named.architecture}/")
+    if need_weights and not named.tag:
+        no_weights(named, tags)
 
 
 def load(
@@ -79,7 +105,7 @@ def load(
     tower = tower_of(model.visual)
     chosen = choose_taps(taps, "post_projection", tower, name)
     config = open_clip.transform.PreprocessCfg(**model.visual.preprocess_cfg)
-    transform, preprocessing = _prepared(config, pixels, name)
+    transform, preprocessing = as_asked(*_prepared(config, pixels, name), pixels)
     if image_size is not None:
         model.eval()
         check_image_size(tower, name, config.input_size[1:])
@@ -87,12 +113,12 @@ def load(
         name=name,
         tower=tower,
         taps=chosen,
-        transform=ImageTransform(transform, on_background(pixels.background)),
+        transform=transform,
         identity=EncoderSpec(
             family="open_clip",
             architecture=recipe.architecture,
             weights=weights_digest(model.state_dict()),
-            preprocessing=preprocessing.model_copy(update={"background": pixels.background, "decoder": pixels.decoder}),
+            preprocessing=preprocessing,
             tap=chosen[0],
         ),
         compute=compute,
@@ -219,6 +245,17 @@ def _prepared(config: Any, pixels: PixelOptions, name: str) -> tuple[Transform, 
     ]
     described = _preprocessing(replace(config, size=crop, resize_mode="shortest", interpolation=by))
     return own.Compose(steps), described.model_copy(update={"crop_fraction": crop_fraction(resize, crop)})
+
+
+def preprocessing_of(named: ModelName, pixels: PixelOptions, name: str) -> tuple[Transform, Preprocessing]:
+    """Return the preprocessing of published weights of open_clip, for another encoder."""
+    import open_clip
+
+    size = pixels.side or open_clip.get_model_config(named.architecture)["vision_cfg"].get("image_size", 224)
+    known = recipe_of(named.architecture, named.tag, None).config
+    fields = {field: known[field] for field in ("mean", "std", "interpolation", "resize_mode") if known.get(field)}
+    transform, described = _prepared(open_clip.transform.PreprocessCfg(size=size, **fields), pixels, name)
+    return as_asked(transform, described, pixels)
 
 
 def _preprocessing(config: Any) -> Preprocessing:

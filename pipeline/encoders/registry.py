@@ -3,19 +3,17 @@
 Beside the families of this package there are those that installed packages announce, and functions of one's own; see
 `doors`.
 
-Importing this module, and `default_tap`, import neither torch nor timm nor open_clip.
+Importing this module, and `default_tap`, import neither torch nor any library of a family.
 """
 
 from __future__ import annotations
 
-import difflib
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn, Unpack
+from typing import Unpack
 
-from ...errors import BadInput, NotFound
+from ...errors import BadInput
 from .. import doors
 from ..joined_taps import taps_in
 from ..keywords import check_names, read, takes
@@ -23,80 +21,20 @@ from ..options import PixelArguments, PixelOptions
 from ..specs import TAPS, Tap
 from .base import Encoder
 from .checkpoint import CheckpointFile
+from .families import FAMILIES, TABLE, ModelName, canonical_model, default_tap, parse_name
 
-if TYPE_CHECKING:
-    from .compute import Compute
+__all__ = [
+    "FAMILIES",
+    "ModelName",
+    "as_encoder",
+    "canonical_model",
+    "default_tap",
+    "list_models",
+    "load_encoder",
+    "parse_name",
+]
 
-FAMILIES = ("open_clip", "timm", "quickstart")
-
-DEFAULT_TAPS: dict[str, Tap] = {"open_clip": "post_projection", "timm": "pooled", "quickstart": "pooled"}
-QUICKSTART = "efficientnet_lite0"
 IMAGE_SIZES_PX = range(1, 4097)
-
-FEW = 4
-"""How many names an error message offers where none is close."""
-
-
-@dataclass(frozen=True)
-class ModelName:
-    """One encoder that can be named.
-
-    Parameters
-    ----------
-    family : str
-        ``open_clip``, ``timm``, ``quickstart``, or what an installed package announces.
-    architecture : str
-        The library's name of the architecture.
-    tag : str or None
-        The library's name of published weights; None names the architecture alone.
-    pretrained : bool
-        Whether the name stands for published weights. Otherwise it takes a checkpoint, or random weights.
-    """
-
-    family: str
-    architecture: str
-    tag: str | None = None
-    pretrained: bool = False
-
-    @property
-    def name(self) -> str:
-        """The name as `load_encoder` takes it."""
-        joint = "/" if self.family == "open_clip" else "."
-        return f"{self.family}:{self.architecture}" + (f"{joint}{self.tag}" if self.tag else "")
-
-
-def parse_name(model: str) -> ModelName:
-    """Split ``open_clip:ARCH/TAG``, ``timm:NAME.TAG`` or ``quickstart:NAME``; nothing is looked up.
-
-    Raises
-    ------
-    BadInput
-        If `model` is not of that form.
-    """
-    family, colon, rest = model.partition(":")
-    for known in FAMILIES:
-        if family == known and colon:
-            joint = {"open_clip": "/", "timm": "."}.get(known)
-            architecture, has_tag, tag = rest.partition(joint) if joint else (rest, "", "")
-            if architecture and bool(tag) == bool(has_tag):
-                return ModelName(known, architecture, tag or None)
-    raise BadInput(
-        f"{model!r} does not name an encoder.",
-        hint="Use open_clip:ARCH/TAG, timm:NAME.TAG, quickstart:efficientnet_lite0, or MODULE:FUNCTION for one of your "
-        "own; `cryoprobe models PATTERN` lists the names.",
-        key=model,
-    )
-
-
-def default_tap(model: str) -> Tap:
-    """Return the tap at which a model is read where none is asked for.
-
-    Raises
-    ------
-    BadInput
-        If `model` does not have the form of a name.
-    """
-    return DEFAULT_TAPS[parse_name(model).family]
 
 
 @takes(PixelArguments, PixelOptions)
@@ -117,8 +55,9 @@ def load_encoder(
     Parameters
     ----------
     model : str
-        ``open_clip:ARCH/TAG``, ``timm:NAME[.TAG]`` or ``quickstart:efficientnet_lite0``; ``KIND:REST`` of an installed
-        package, or ``MODULE:FUNCTION``, a function of your own that returns an encoder.
+        ``open_clip:ARCH/TAG``, ``timm:NAME[.TAG]``, ``hf:OWNER/NAME``, ``hf:FOLDER``, ``onnx:FILE`` or
+        ``quickstart:efficientnet_lite0``; ``KIND:REST`` of an installed package, or ``MODULE:FUNCTION``, a function of
+        your own that returns an encoder.
     taps : sequence of str
         Where to read; all in one forward pass. Empty means `default_tap`.
     checkpoint : Path, optional
@@ -137,7 +76,7 @@ def load_encoder(
         ``auto`` (CUDA, else MPS, else CPU) or a torch device.
     **pixels
         Preprocessing that is not to be the library's own: ``image_size``, ``resize``, ``crop``, ``interpolation``,
-        ``background``; see `PixelOptions`.
+        ``background``, ``preprocess``; see `PixelOptions`.
 
     Raises
     ------
@@ -149,7 +88,10 @@ def load_encoder(
     """
     check_names("load_encoder", pixels, PixelOptions)
     asked_pixels = read(PixelOptions, pixels)
-    if model.partition(":")[0] not in FAMILIES and (make := doors.opener(model, doors.ENCODERS)) is not None:
+    kind = model.partition(":")[0]
+    if kind in FAMILIES:
+        doors.warn_if_taken(kind, doors.ENCODERS)
+    elif (make := doors.opener(model, doors.ENCODERS)) is not None:
         options: dict[str, object] = {
             "checkpoint": checkpoint,
             "checkpoint-key": checkpoint_key,
@@ -159,7 +101,7 @@ def load_encoder(
         options |= {"device": device != "auto", "seed": seed, "precision": precision != "fp32"}
         return _own(model, make(), taps, options)
     named = _parsed(model)
-    asked = _check_taps(taps)
+    asked = tuple(taps) if TABLE[named.family].own_taps else _check_taps(taps)
     for size in (asked_pixels.side, asked_pixels.resize):
         if size is not None and size not in IMAGE_SIZES_PX:
             raise BadInput(
@@ -167,6 +109,12 @@ def load_encoder(
                 hint=f"Take {IMAGE_SIZES_PX.start} to {IMAGE_SIZES_PX.stop - 1}.",
                 found=size,
             )
+    if asked_pixels.preprocess is not None and not TABLE[named.family].takes_preprocessing:
+        raise BadInput(
+            f"{model} has the preprocessing that {named.family} prescribes for it, and takes no --preprocess.",
+            hint="Change what is to be changed: --image-size, --resize and --crop, --interpolation, --background.",
+            key="preprocess",
+        )
     if untrained and checkpoint is not None:
         raise BadInput("An untrained encoder takes no checkpoint.", hint="Give --checkpoint or --untrained.", key=model)
     if checkpoint_key is not None and checkpoint is None:
@@ -175,21 +123,19 @@ def load_encoder(
             hint="Give --checkpoint FILE too.",
             key="checkpoint-key",
         )
-    if untrained and (named.tag or named.family == "quickstart"):
-        bare = "timm:tf_efficientnet_lite0" if named.family == "quickstart" else ModelName(*_bare(named)).name
+    if untrained and named.tag:
         raise BadInput(
             f"{model} names trained weights, and --untrained asks for random ones.",
-            hint=f"Name the architecture alone: {bare} --untrained",
+            hint=f"Name the architecture alone: {named.family}:{named.architecture} --untrained",
             key=model,
         )
     from .compute import Compute
 
     compute = Compute.on(device, precision)
-    if named.family == "quickstart":
-        return _load_quickstart(named, asked, checkpoint, asked_pixels, compute)
-    load = _resolve(named, need_weights=checkpoint is None and not untrained)
-    return load(
-        model,
+    family = TABLE[named.family].home()
+    family.check(named, need_weights=checkpoint is None and not untrained)
+    return family.load(
+        canonical_model(model),
         named.architecture,
         named.tag,
         taps=asked,
@@ -209,18 +155,7 @@ def list_models(pattern: str | None = None) -> list[ModelName]:
         A shell wildcard for the whole name, with or without ``family:``; or a part of it, where it has no wildcard.
         Case does not matter.
     """
-    import open_clip
-    import timm
-
-    names = [ModelName("quickstart", QUICKSTART, None, True)]
-    published: list[tuple[str, str]] = open_clip.list_pretrained()
-    names += [ModelName("open_clip", architecture, tag, True) for architecture, tag in published]
-    bare = set(open_clip.list_models()) - {architecture for architecture, _ in published}
-    names += [ModelName("open_clip", architecture) for architecture in sorted(bare)]
-    tagged = [name.partition(".") for name in timm.list_pretrained()]
-    names += [ModelName("timm", architecture, tag or None, True) for architecture, _, tag in tagged]
-    bare = set(timm.list_models()) - {architecture for architecture, _, _ in tagged}
-    names += [ModelName("timm", architecture) for architecture in sorted(bare)]
+    names = [named for family in TABLE.values() for named in family.home().names()]
     names += [ModelName(kind, "…", None, True) for kind in sorted(doors.announced(doors.ENCODERS))]
     return [named for named in names if pattern is None or _matches(named.name, pattern)]
 
@@ -277,10 +212,6 @@ def _matches(name: str, pattern: str) -> bool:
     return fnmatchcase(name, pattern) or fnmatchcase(name.partition(":")[2], pattern)
 
 
-def _bare(named: ModelName) -> tuple[str, str]:
-    return named.family, named.architecture
-
-
 def _check_taps(taps: Sequence[str]) -> tuple[Tap, ...]:
     known = {str(tap): tap for tap in TAPS}
     for tap in taps:
@@ -295,83 +226,3 @@ def _check_taps(taps: Sequence[str]) -> tuple[Tap, ...]:
     if len(set(taps)) != len(taps):
         raise BadInput(f"A tap is given twice: {', '.join(taps)}.", hint="Give each tap once.", key=taps[0])
     return tuple(known[tap] for tap in taps)
-
-
-def _load_quickstart(
-    named: ModelName, taps: tuple[Tap, ...], checkpoint: Path | None, pixels: PixelOptions, compute: Compute
-) -> Encoder:
-    from ..encoders import efficientnet_lite0
-
-    if named.architecture != QUICKSTART:
-        _unknown(named.name, named.architecture, [QUICKSTART], "quickstart:")
-    if checkpoint is not None:
-        raise BadInput(
-            f"{named.name} brings its own weights.",
-            hint=f"For a checkpoint, name the architecture: timm:{efficientnet_lite0.ARCHITECTURE}",
-            key=named.name,
-        )
-    return efficientnet_lite0.load(taps=taps, pixels=pixels, compute=compute)
-
-
-def _resolve(named: ModelName, *, need_weights: bool) -> Callable[..., Encoder]:
-    """Check a name against its library and return the function that loads it."""
-    return (
-        _resolve_open_clip(named, need_weights) if named.family == "open_clip" else _resolve_timm(named, need_weights)
-    )
-
-
-def _resolve_open_clip(named: ModelName, need_weights: bool) -> Callable[..., Encoder]:
-    import open_clip
-
-    from ..encoders import open_clip_encoder
-
-    architectures: list[str] = open_clip.list_models()
-    if named.architecture not in architectures:
-        _unknown(named.name, named.architecture, architectures, "open_clip:")
-    tags: list[str] = open_clip.list_pretrained_tags_by_model(named.architecture)
-    if named.tag and not open_clip.is_pretrained_cfg(named.architecture, named.tag):
-        _unknown(named.name, named.tag, tags, f"open_clip:{named.architecture}/")
-    if need_weights and not named.tag:
-        _no_weights(named, "/", tags)
-    return open_clip_encoder.load
-
-
-def _resolve_timm(named: ModelName, need_weights: bool) -> Callable[..., Encoder]:
-    import timm
-
-    from ..encoders import timm_encoder
-
-    if not timm.is_model(named.architecture):
-        _unknown(named.name, named.architecture, timm.list_models(), "timm:")
-    full_name = named.name.removeprefix("timm:")
-    tags = [name.partition(".")[2] for name in timm.list_pretrained(f"{named.architecture}.*")]
-    try:
-        config = timm.get_pretrained_cfg(full_name)
-    except RuntimeError:  # how timm says that it does not know the tag
-        config = None
-    if named.tag and config is None:
-        _unknown(named.name, named.tag, tags, f"timm:{named.architecture}.")
-    if need_weights and (config is None or not config.has_weights):
-        _no_weights(named, ".", tags)
-    return timm_encoder.load
-
-
-def _unknown(name: str, part: str, known: Sequence[str], prefix: str) -> NoReturn:
-    from .near_names import known_elsewhere
-
-    if (ours := known_elsewhere(name)) is not None and ours != name:
-        near, prefix = [ours], ""
-    else:
-        near = difflib.get_close_matches(part, known, n=4, cutoff=0.5) or [*(known if len(known) <= FEW else ())]
-    meant = f"Did you mean {' or '.join(prefix + match for match in near)}? " if near else ""
-    raise NotFound(f"There is no encoder {name}.", hint=f"{meant}`cryoprobe models PATTERN` lists the names.", key=name)
-
-
-def _no_weights(named: ModelName, joint: str, tags: Sequence[str]) -> NoReturn:
-    bare = f"{named.family}:{named.architecture}"
-    choice = f"Name them as {bare}{joint}TAG ({', '.join(tags)}); or" if tags else "There are none published for it;"
-    raise BadInput(
-        f"{named.name} says which architecture, not which weights.",
-        hint=f"{choice} pass --checkpoint FILE, or --untrained --seed 0 for random ones.",
-        key=named.name,
-    )

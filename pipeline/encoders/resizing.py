@@ -85,6 +85,7 @@ def pixels_of(name: Name) -> PixelArguments:
         interpolation=name.interpolation,
         background=name.background,
         fast_decode=name.fast_decode,
+        preprocess=name.preprocess,
     )
 
 

@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
 import torch
-from PIL import Image
 
 from ...errors import BadInput
 from ..encoders import hub
 from ..options import PixelOptions
-from ..specs import EncoderSpec, Preprocessing, Tap
+from ..specs import EncoderSpec, Tap
 from .checkpoint import CheckpointFile, read_checkpoint
 from .compute import Compute
+from .families import ModelName
 from .frozen import (
     FrozenEncoder,
     building,
@@ -26,12 +26,39 @@ from .frozen import (
     size_refused,
 )
 from .parts import Model, load_part
-from .resizing import crop_fraction, cropped, on_background
+from .timm_preprocessing import prepared
 from .tokens import TokenReader
-from .transforms import ImageTransform
+from .unknown_names import no_weights, unknown
 from .weights import weights_digest
 
 _ASKING = threading.Lock()
+
+
+def names() -> Iterable[ModelName]:
+    """List what can be named: published weights, then the architectures that have none."""
+    import timm
+
+    tagged = [name.partition(".") for name in timm.list_pretrained()]
+    yield from (ModelName("timm", architecture, tag or None, True) for architecture, _, tag in tagged)
+    bare = set(timm.list_models()) - {architecture for architecture, _, _ in tagged}
+    yield from (ModelName("timm", architecture) for architecture in sorted(bare))
+
+
+def check(named: ModelName, *, need_weights: bool) -> None:
+    """Refuse names that timm does not know; see `families.FamilyModule`."""
+    import timm
+
+    if not timm.is_model(named.architecture):
+        unknown(named.name, named.architecture, timm.list_models(), "timm:")
+    tags = [name.partition(".")[2] for name in timm.list_pretrained(f"{named.architecture}.*")]
+    try:
+        config = timm.get_pretrained_cfg(named.name.removeprefix("timm:"))
+    except RuntimeError:  # how timm says that it does not know the tag
+        config = None
+    if named.tag and config is None:
+        unknown(named.name, named.tag, tags, f"timm:{named.architecture}.")
+    if need_weights and (config is None or not config.has_weights):
+        no_weights(named, tags)
 
 
 def load(
@@ -98,55 +125,28 @@ def freeze(
     config: dict[str, Any] = data.resolve_model_data_config(model, args=args)
     if config["input_size"][0] != 3:
         raise BadInput(f"{name} takes images of {config['input_size'][0]} channels, not RGB.", key=name)
-    config |= _asked(pixels, config["input_size"][1:], name)
+    transform, preprocessing = prepared(config, pixels, name)
     tower = TimmTower(model)
     chosen = choose_taps(taps, "pooled", tower, name)
     if pixels.side is not None:
         model.eval()
-        check_image_size(tower, name, config["input_size"][1:])
+        check_image_size(tower, name, preprocessing.image_size or (0, 0))
     return FrozenEncoder(
         name=name,
         tower=tower,
         taps=chosen,
-        # As timm's own data set reader does, images become RGB before any resizing.
-        transform=ImageTransform(
-            data.create_transform(**config, is_training=False), (*on_background(pixels.background), _to_rgb)
-        ),
+        transform=transform,
         identity=EncoderSpec(
             family="timm",
             architecture=architecture,
             weights=weights_digest(model.state_dict()),
-            preprocessing=_preprocessing(config, pixels),
+            preprocessing=preprocessing,
             tap=chosen[0],
         ),
         compute=compute,
         seed=seed,
         checkpoint_sha256=checkpoint_sha256,
         notes=notes,
-    )
-
-
-def _asked(pixels: PixelOptions, own: tuple[int, ...], name: str) -> dict[str, Any]:
-    """Return what of timm's configuration is asked for otherwise."""
-    asked: dict[str, Any] = {} if pixels.interpolation is None else {"interpolation": pixels.interpolation}
-    if (sides := cropped(pixels, own, name)) is not None:
-        resize, crop = sides
-        asked |= {"input_size": (3, crop, crop), "crop_mode": "center", "crop_pct": crop_fraction(resize, crop)}
-    return asked
-
-
-def _preprocessing(config: dict[str, Any], pixels: PixelOptions) -> Preprocessing:
-    return Preprocessing(
-        library="timm",
-        image_size=tuple(config["input_size"][1:]),
-        resize_mode=config["crop_mode"],
-        crop_fraction=config["crop_pct"],
-        interpolation=config["interpolation"],
-        mean=tuple(config["mean"]),
-        std=tuple(config["std"]),
-        color_mode="RGB, converted before resize and crop",
-        background=pixels.background,
-        decoder=pixels.decoder,
     )
 
 
@@ -166,10 +166,6 @@ class TimmTower:
         if "pooled" in taps:
             out["pooled"] = model.forward_head(features, pre_logits=True)
         return out
-
-
-def _to_rgb(image: Image.Image) -> Image.Image:
-    return image.convert("RGB")
 
 
 @dataclass(frozen=True)

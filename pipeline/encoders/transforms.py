@@ -14,6 +14,10 @@ import numpy as np
 import torch
 from PIL import Image
 
+from ..options import PixelOptions
+from ..specs import Preprocessing
+from .resizing import on_background
+
 Transform = Callable[[Image.Image], torch.Tensor]
 _Step = Callable[[Any], Any]
 
@@ -86,14 +90,41 @@ class Normalise:
         return pixels.to(torch.float32).div_(255).sub_(mean).div_(std)
 
 
-def _halves(library: Transform) -> tuple[tuple[_Step, ...], Normalise | None]:
-    """Return the steps on images of a torchvision composition, and what follows; nothing of any other transform."""
-    import open_clip
-    from timm.data.transforms import MaybeToTensor
-    from torchvision import transforms
+def as_asked(
+    library: Transform,
+    preprocessing: Preprocessing,
+    pixels: PixelOptions,
+    first: Sequence[Callable[[Image.Image], Image.Image]] = (),
+) -> tuple[ImageTransform, Preprocessing]:
+    """Return a library's transform, with what any encoder can be asked for beside it, and what describes it.
 
+    Parameters
+    ----------
+    library : callable
+    preprocessing : Preprocessing
+    pixels : PixelOptions
+    first : sequence of callable
+        Image to image: what is done before `library`, and after images are laid on a colour.
+    """
+    asked = {"background": pixels.background, "decoder": pixels.decoder}
+    steps = (*on_background(pixels.background), *first)
+    return ImageTransform(library, steps), preprocessing.model_copy(update=asked)
+
+
+def to_rgb(image: Image.Image) -> Image.Image:
+    """Convert an image as PIL does."""
+    return image.convert("RGB")
+
+
+def _halves(library: Transform) -> tuple[tuple[_Step, ...], Normalise | None]:
+    """Return the steps on images of a composition, and what follows; nothing of any other transform."""
     steps: list[Any] = list(getattr(library, "transforms", ()))
-    to_tensor = (transforms.ToTensor, MaybeToTensor, open_clip.transform.MaybeToTensor)
-    if len(steps) < 2 or type(steps[-2]) not in to_tensor or type(steps[-1]) is not transforms.Normalize:
+    if len(steps) < 2 or not _is(steps[-2], "ToTensor", "MaybeToTensor") or not _is(steps[-1], "Normalize"):
         return (), None
     return tuple(steps[:-2]), Normalise(steps[-1].mean, steps[-1].std)
+
+
+def _is(step: object, *names: str) -> bool:
+    """Return whether a step is one of torchvision's, or of what timm and open_clip make of it."""
+    kind = type(step)
+    return kind.__name__ in names and kind.__module__.partition(".")[0] in ("torchvision", "timm", "open_clip")

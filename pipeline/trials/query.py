@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Iterable, Mapping, Sequence
+from typing import Annotated
+
+from pydantic import AfterValidator
 
 from ...errors import BadInput, NotFound
 from ...stores.format.names import Name, NamedSet, spelled
@@ -11,7 +14,7 @@ from ...stores.store import Store
 from ..datasets import canonical_name, is_own, known_splits, refuse_name
 from ..datasets.split_names import of_role
 from ..doors import DATASETS, may_be_own
-from ..encoders import default_tap
+from ..encoders import canonical_model, default_tap
 from ..options import SetFilter, SetOptions
 from ..specs import ADDED_TAP
 
@@ -28,7 +31,7 @@ class FeatureQuery(SetFilter):
         As given to `extract`; see `meaning`.
     """
 
-    model: str
+    model: Annotated[str, AfterValidator(canonical_model)]
     dataset: str
 
     @classmethod
@@ -39,7 +42,7 @@ class FeatureQuery(SetFilter):
 
 
 def default_tap_of(model: str) -> str | None:
-    """Return where a model is read by default; None of an encoder of a program's own."""
+    """Return where a model is read by default; None if its name does not tell, as of an encoder of one's own."""
     try:
         return default_tap(model)
     except BadInput:

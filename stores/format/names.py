@@ -36,7 +36,7 @@ class Name(BaseModel):
         As they are named on the command line; `dataset` with an absolute path where there is one.
     image_size, resize, crop, limit, limit_seed : int or None
         Options that were given.
-    interpolation, background : str or None
+    interpolation, background, preprocess : str or None
         Options that were given; the colour as ``white``, ``black`` or ``#rrggbb``.
     fast_decode : bool or None
     precision, stored_dtype : str
@@ -63,6 +63,7 @@ class Name(BaseModel):
     interpolation: str | None = None
     background: str | None = None
     fast_decode: bool | None = None
+    preprocess: str | None = None
     limit: int | None = None
     limit_seed: int | None = None
     precision: str = "fp32"
@@ -119,6 +120,7 @@ def options_in(name: Mapping[str, Any]) -> dict[str, Any]:
         "interpolation": name.get("interpolation"),
         "background": name.get("background"),
         "fast-decode": name.get("fast_decode") or None,
+        "preprocess": name.get("preprocess"),
         "limit": name.get("limit"),
         "limit-seed": name.get("limit_seed"),
         "untrained": name.get("untrained"),

@@ -1,0 +1,54 @@
+"""The family of one encoder whose weights come as a Python package, so that a first try needs no network."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from ...errors import BadInput
+from ..encoders import efficientnet_lite0
+from ..options import PixelOptions
+from ..specs import Tap
+from .base import Encoder
+from .checkpoint import CheckpointFile
+from .compute import Compute
+from .families import ModelName
+from .unknown_names import unknown
+
+QUICKSTART = "efficientnet_lite0"
+
+
+def names() -> Iterable[ModelName]:
+    """List what can be named."""
+    return [ModelName("quickstart", QUICKSTART, None, True)]
+
+
+def check(named: ModelName, *, need_weights: bool) -> None:
+    """Refuse another name; see `families.FamilyModule`."""
+    if named.architecture != QUICKSTART:
+        unknown(named.name, named.architecture, [QUICKSTART], "quickstart:")
+
+
+def load(
+    name: str,
+    architecture: str,
+    tag: str | None,
+    *,
+    taps: Sequence[Tap],
+    checkpoint: CheckpointFile | None,
+    pixels: PixelOptions,
+    seed: int | None,
+    compute: Compute,
+) -> Encoder:
+    """Load the encoder; see `efficientnet_lite0`."""
+    bare = f"timm:{efficientnet_lite0.ARCHITECTURE}"
+    if seed is not None:
+        raise BadInput(
+            f"{name} names trained weights, and --untrained asks for random ones.",
+            hint=f"Name the architecture alone: {bare} --untrained",
+            key=name,
+        )
+    if checkpoint is not None:
+        raise BadInput(
+            f"{name} brings its own weights.", hint=f"For a checkpoint, name the architecture: {bare}", key=name
+        )
+    return efficientnet_lite0.load(taps=taps, pixels=pixels, compute=compute)
