@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass, field
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn, Unpack
@@ -21,6 +21,7 @@ from ..joined_taps import taps_in
 from ..keywords import check_names, read, takes
 from ..options import PixelArguments, PixelOptions
 from ..specs import TAPS, Tap
+from ..tap_names import normalised
 from .base import Encoder
 from .checkpoint import CheckpointFile
 
@@ -51,12 +52,17 @@ class ModelName:
         The library's name of published weights; None names the architecture alone.
     pretrained : bool
         Whether the name stands for published weights. Otherwise it takes a checkpoint, or random weights.
+    image_size, width, parameters : int or None
+        See `ModelSize`; of a name that `list_models` returned.
     """
 
     family: str
     architecture: str
     tag: str | None = None
     pretrained: bool = False
+    image_size: int | None = field(default=None, compare=False)
+    width: int | None = field(default=None, compare=False)
+    parameters: int | None = field(default=None, compare=False)
 
     @property
     def name(self) -> str:
@@ -209,20 +215,33 @@ def list_models(pattern: str | None = None) -> list[ModelName]:
         A shell wildcard for the whole name, with or without ``family:``; or a part of it, where it has no wildcard.
         Case does not matter.
     """
+    from .model_list import kept
+
+    names = kept(_in_libraries)
+    names += [ModelName(kind, "…", None, True) for kind in sorted(doors.announced(doors.ENCODERS))]
+    return [named for named in names if pattern is None or _matches(named.name, pattern)]
+
+
+def _in_libraries() -> list[ModelName]:
+    """Ask the libraries for what can be named, and what is known of each."""
     import open_clip
     import timm
 
-    names = [ModelName("quickstart", QUICKSTART, None, True)]
+    from .model_list import open_clip_size, timm_size, timm_sizes
+
+    sizes = timm_sizes()
+    small = timm_size("tf_efficientnet_lite0", sizes)
+    names = [ModelName("quickstart", QUICKSTART, None, True, *astuple(small))]
     published: list[tuple[str, str]] = open_clip.list_pretrained()
-    names += [ModelName("open_clip", architecture, tag, True) for architecture, tag in published]
-    bare = set(open_clip.list_models()) - {architecture for architecture, _ in published}
-    names += [ModelName("open_clip", architecture) for architecture in sorted(bare)]
-    tagged = [name.partition(".") for name in timm.list_pretrained()]
-    names += [ModelName("timm", architecture, tag or None, True) for architecture, _, tag in tagged]
-    bare = set(timm.list_models()) - {architecture for architecture, _, _ in tagged}
-    names += [ModelName("timm", architecture) for architecture in sorted(bare)]
-    names += [ModelName(kind, "…", None, True) for kind in sorted(doors.announced(doors.ENCODERS))]
-    return [named for named in names if pattern is None or _matches(named.name, pattern)]
+    bare = sorted(set(open_clip.list_models()) - {architecture for architecture, _ in published})
+    for architecture, tag in [*published, *((architecture, None) for architecture in bare)]:
+        names.append(ModelName("open_clip", architecture, tag, tag is not None, *astuple(open_clip_size(architecture))))
+    tagged = timm.list_pretrained()
+    bare = sorted(set(timm.list_models()) - {name.partition(".")[0] for name in tagged})
+    for name, pretrained in [*((name, True) for name in tagged), *((name, False) for name in bare)]:
+        architecture, _, tag = name.partition(".")
+        names.append(ModelName("timm", architecture, tag or None, pretrained, *astuple(timm_size(name, sizes))))
+    return names
 
 
 def _own(model: str, made: object, taps: Sequence[str], options: Mapping[str, object]) -> Encoder:
@@ -282,19 +301,19 @@ def _bare(named: ModelName) -> tuple[str, str]:
 
 
 def _check_taps(taps: Sequence[str]) -> tuple[Tap, ...]:
-    known = {str(tap): tap for tap in TAPS}
     for tap in taps:
-        if tap not in known and set(parts := taps_in(tap)) <= set(known):
+        if len(parts := taps_in(tap)) > 1:
             raise BadInput(
                 f"There is no tap {tap!r}.",
                 hint=f"Extract each, with a comma between them: --tap {','.join(parts)}. `probe` reads {tap} as one.",
                 key=tap,
             )
-        if tap not in known:
-            raise BadInput(f"There is no tap {tap!r}.", hint=f"Taps: {', '.join(TAPS)}", key=tap)
-    if len(set(taps)) != len(taps):
+        if not tap:
+            raise BadInput("A tap has no name.", hint=f"Taps: {', '.join(TAPS)}; or a module of the model.", key=tap)
+    asked = tuple(normalised(tap) for tap in taps)
+    if len(set(asked)) != len(asked):
         raise BadInput(f"A tap is given twice: {', '.join(taps)}.", hint="Give each tap once.", key=taps[0])
-    return tuple(known[tap] for tap in taps)
+    return asked
 
 
 def _load_quickstart(

@@ -16,6 +16,7 @@ from ...errors import BadInput
 from ..encoders import hub
 from ..options import PixelOptions
 from ..specs import EncoderSpec, Preprocessing, Tap
+from .anatomy import timm_anatomy
 from .checkpoint import CheckpointFile, read_checkpoint
 from .compute import Compute
 from .frozen import (
@@ -23,9 +24,9 @@ from .frozen import (
     Transform,
     building,
     check_image_size,
-    choose_taps,
     size_refused,
 )
+from .module_taps import tapped
 from .parts import Model, load_part
 from .resizing import crop_fraction, cropped, on_background
 from .tokens import TokenReader
@@ -100,13 +101,13 @@ def freeze(
         raise BadInput(f"{name} takes images of {config['input_size'][0]} channels, not RGB.", key=name)
     config |= _asked(pixels, config["input_size"][1:], name)
     tower = TimmTower(model)
-    chosen = choose_taps(taps, "pooled", tower, name)
     if pixels.side is not None:
         model.eval()
         check_image_size(tower, name, config["input_size"][1:])
+    reader, chosen, said = tapped(tower, taps, "pooled", name, config["input_size"][1:])
     return FrozenEncoder(
         name=name,
-        tower=tower,
+        tower=reader,
         taps=chosen,
         transform=on_background(_rgb_first(data.create_transform(**config, is_training=False)), pixels.background),
         identity=EncoderSpec(
@@ -119,7 +120,7 @@ def freeze(
         compute=compute,
         seed=seed,
         checkpoint_sha256=checkpoint_sha256,
-        notes=notes,
+        notes=[*notes, *said],
     )
 
 
@@ -153,6 +154,7 @@ class TimmTower:
         self.module: torch.nn.Module = model
         self._tokens = TokenReader(model)
         self.taps: Mapping[Tap, str | None] = {"pooled": None, **self._tokens.taps}
+        self.anatomy = timm_anatomy(model, self._tokens)
 
     def read(self, x: torch.Tensor, taps: Collection[Tap]) -> dict[Tap, torch.Tensor]:
         """Run the model once; see `frozen.Tower`."""

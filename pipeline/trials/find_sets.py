@@ -13,9 +13,10 @@ from ..datasets.base import ALL, UNLABELLED
 from ..datasets.split_names import Role, of_role
 from ..joined_taps import BETWEEN, taps_in
 from ..options import SetOptions
+from ..tap_names import as_stored
 from . import contents, meaning
 from .joined_sets import joined, opened
-from .plan import TrialPlan, prescribed_tap
+from .plan import TrialPlan, complete_taps, prescribed_tap
 from .query import FeatureQuery, command, not_extracted, options_of
 from .sets import HeldOut, TrialSets, ValidationRule
 
@@ -39,10 +40,14 @@ def find_sets(store: Store, asked: SetOptions, plan: TrialPlan) -> TrialSets:
     if asked.model is not None and asked.dataset is not None and asked.train is None:
         if asked.test is not None:
             raise BadInput("--test goes with --train; by name it is --test-split.", key="test")
-        query = FeatureQuery.of(asked, tap=asked.tap or prescribed_tap(plan, asked.model))
-        tap = query.tap or ""
+        there = {n.name.tap for n in store.find(model=asked.model)}
+        tap = asked.tap or complete_taps(plan, there) or prescribed_tap(plan, asked.model) or ""
         taps = taps_in(tap)
-        if not {",", BETWEEN}.intersection(tap) or any(n.name.tap == tap for n in store.find(model=query.model)):
+        if tap not in there:
+            taps = [as_stored(part, there) for part in taps]
+            tap = BETWEEN.join(taps) if BETWEEN in tap else taps[0]
+        query = FeatureQuery.of(asked, tap=tap or None)
+        if not {",", BETWEEN}.intersection(tap) or tap in there:
             return by_name(store, query, asked.train_split, asked.test_split, rule)
         if "," in tap:
             several = BETWEEN.join(part.strip() for part in tap.split(","))
