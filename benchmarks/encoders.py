@@ -19,7 +19,7 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
-MOST_PARAMETERS = 120_000_000
+MOST_PARAMETERS = 200_000_000
 """Of a model that is run: what a small machine builds and runs in seconds."""
 
 SECONDS = 240

@@ -65,7 +65,8 @@ class TappedTower:
             if name in kept:
                 raise BadInput(f"The module {name} ran twice in one pass.", hint="Read another one.", key=name)
             if len(tensor) != len(x):
-                raise BadInput(f"The module {name} gave {len(tensor)} rows for {len(x)} images.", key=name)
+                rows = f"{len(tensor)} rows for {len(x)} images"
+                raise BadInput(f"The module {name} gave {rows}.", hint="Read another one.", key=name)
             # Read at once: what follows may write into the tensor, and only the reading is to be held.
             kept[name] = {key: read(tensor) for key, read in wanted[name].items()}
 

@@ -45,7 +45,7 @@ def departures(plan: TrialPlan, sets: TrialSets, draw: Draw) -> list[str]:
 def as_published(plan: TrialPlan, sets: TrialSets) -> list[str]:
     """Return the commands that extract what the protocol prescribes: its taps, and images prepared as it does."""
     protocol, encoder = plan.published, sets.train.manifest.encoder
-    if protocol is None or "train" not in sets.names:
+    if protocol is None or "train" not in sets.names or encoder.get("family") not in ("timm", "open_clip"):
         return []
     transform, name = protocol.transform, sets.names["train"].name
     tap, said = name.tap, []
@@ -55,11 +55,7 @@ def as_published(plan: TrialPlan, sets: TrialSets) -> list[str]:
             f"the taps that {plan.protocol} prescribes: {_extract(sets, tap, name.options)}\n"
             f"  and then probe with --tap {tap}"
         )
-    if (
-        transform is not None
-        and encoder.get("family") in ("timm", "open_clip")
-        and transform.remark(encoder.get("preprocessing")) is not None
-    ):
+    if transform is not None and transform.remark(encoder.get("preprocessing")) is not None:
         kept = {option: v for option, v in name.options.items() if option not in ("image-size", *_RESIZING)}
         command = _extract(sets, tap, {**kept, **transform.options})
         said.append(

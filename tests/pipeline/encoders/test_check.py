@@ -65,7 +65,7 @@ def test_another_output_is_seen() -> None:
 
 def test_the_command_prints_a_card() -> None:
     said = run("models", "timm:test_vit", "--check", "--untrained", "--device", "cpu").stdout
-    for words in ("equals the library's own call", "greyscale", "resize to 160", "pooled (64)", "GFLOP", "bf16"):
+    for words in ("equals the library's own call", "greyscale", "resize to 168", "pooled (64)", "GFLOP", "bf16"):
         assert words in said
     found = json.loads(run("models", "timm:test_vit", "--check", "--untrained", "--device", "cpu", "--json").stdout)
     assert found["agrees"] is True

@@ -56,7 +56,7 @@ def test_a_list_that_cannot_be_kept_is_made_each_time(cache: Path) -> None:
     "model", ["timm:test_vit", "timm:test_efficientnet", "timm:test_resnet", "open_clip:ViT-S-32-alt"]
 )
 def test_pixels_width_and_parameters_are_those_of_the_model(cache: Path, model: str) -> None:
-    found = next(m for m in cryoprobe.list_models(f"{model}*") if m.name.startswith(model))
+    found = next(m for m in cryoprobe.list_models(f"{model}*") if m.architecture == model.partition(":")[2])
     encoder = load_encoder(model, untrained=True, device="cpu")
     (tap,), size = encoder.taps, encoder.spec(encoder.taps[0]).preprocessing.image_size
     assert size == (found.image_size, found.image_size)
