@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from .pipeline.datasets import list_datasets, load_dataset
     from .pipeline.datasets.own import Dataset
     from .pipeline.encoders import list_models, load_encoder
+    from .pipeline.encoders.check import EncoderReport, check_encoder
     from .pipeline.encoders.own import Encoder
     from .pipeline.extract import extract
     from .pipeline.extraction.plan import ExtractionPlan, PlannedSet
@@ -100,6 +101,7 @@ _HOMES = {
     "pipeline.datasets": ("list_datasets", "load_dataset"),
     "pipeline.datasets.own": ("Dataset",),
     "pipeline.encoders": ("list_models", "load_encoder"),
+    "pipeline.encoders.check": ("EncoderReport", "check_encoder"),
     "pipeline.encoders.own": ("Encoder",),
     "pipeline.extract": ("extract",),
     "pipeline.extraction.plan": ("ExtractionPlan", "PlannedSet"),
@@ -170,6 +172,7 @@ __all__ = [
     "Difference",
     "Encoder",
     "EncoderOptions",
+    "EncoderReport",
     "Entry",
     "Exported",
     "ExtractArguments",
@@ -222,6 +225,7 @@ __all__ = [
     "__version__",
     "add",
     "cache_state",
+    "check_encoder",
     "clear_cache",
     "diff",
     "du",

@@ -18,17 +18,40 @@ PANEL = "What can be named"
 @command(PANEL)
 def models(
     pattern: Annotated[str | None, typer.Argument(help="Part of a name, or with wildcards: 'timm:vit*dino*'.")] = None,
+    check: Annotated[
+        bool, typer.Option("--check", help="Compare this one with its library's own call; exit code 1 if they differ.")
+    ] = False,
+    untrained: Annotated[bool, typer.Option("--untrained", help="With --check: random weights.")] = False,
+    device: Annotated[str, typer.Option(help="With --check: where it is timed.")] = "auto",
     as_json: Json = False,
 ) -> None:
-    """List the models that can be named."""
+    """List the models that can be named, with the size of their images, width and parameters; or check one."""
     from .printing import console
 
+    if check:
+        report = cryoprobe.check_encoder(pattern or "", untrained=untrained, device=device)
+        if as_json:
+            console.out(json.dumps(report.document))
+        else:
+            console.table(["check", "found"], report.lines)
+        if not report.agrees:
+            raise typer.Exit(1)
+        return
     found = cryoprobe.list_models(pattern)
     if as_json:
         console.out(json.dumps([asdict(m) for m in found]))
-    else:
-        for m in found:
-            console.out(m.name if m.pretrained else f"{m.name}  (no weights: --checkpoint or --untrained)")
+        return
+    console.table(
+        ["model", "pixels", "width", "parameters", "weights"],
+        [
+            [
+                m.name,
+                *("-" if value is None else value for value in (m.image_size, m.width, m.parameters)),
+                "" if m.pretrained else "none: --checkpoint or --untrained",
+            ]
+            for m in found
+        ],
+    )
 
 
 @command(PANEL)

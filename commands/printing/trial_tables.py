@@ -109,7 +109,11 @@ def _curve(trial: Trial) -> None:
         return
     name = next(iter(trial.chosen))
     values = [point[name] for point in curve]
-    at = min(range(len(values)), key=lambda i: abs(values[i] - trial.chosen[name]))
+    others = [other for other in trial.chosen if other != name and all(other in point for point in curve)]
+    at = min(
+        range(len(values)),
+        key=lambda i: ([curve[i][o] != trial.chosen[o] for o in others], abs(values[i] - trial.chosen[name])),
+    )
     first = max(0, min(at - _MOST_CURVE_ROWS // 2, len(curve) - _MOST_CURVE_ROWS))
     shown = curve[first : first + _MOST_CURVE_ROWS]
     kinds = ("nll", "top1", "mean_per_class_recall", "map", "map_11_point")
@@ -117,7 +121,10 @@ def _curve(trial: Trial) -> None:
     left = f" ({len(shown)} of {len(curve)} values; --json has all)" if len(shown) < len(curve) else ""
     where = "on the test rows" if str(trial.chosen_by).startswith("test") else "on validation rows"
     out(f"{trial.chosen_by} chooses, {where}{left}:")
-    table([name, *scores], [[f"{point[name]:.4g}", *(point[kind] for kind in scores)] for point in shown])
+    table(
+        [*others, name, *scores],
+        [[*(point[o] for o in others), f"{point[name]:.4g}", *(point[kind] for kind in scores)] for point in shown],
+    )
 
 
 def _sweep(result: Sweep) -> None:

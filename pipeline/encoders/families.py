@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, cast
@@ -36,12 +36,17 @@ class ModelName:
         The library's name of published weights; None names the architecture alone.
     pretrained : bool
         Whether the name stands for published weights. Otherwise it takes a checkpoint, or random weights.
+    image_size, width, parameters : int or None
+        See `ModelSize`; of a name that `list_models` returned.
     """
 
     family: str
     architecture: str
     tag: str | None = None
     pretrained: bool = False
+    image_size: int | None = field(default=None, compare=False)
+    width: int | None = field(default=None, compare=False)
+    parameters: int | None = field(default=None, compare=False)
 
     @property
     def name(self) -> str:

@@ -22,9 +22,9 @@ from .frozen import (
     FrozenEncoder,
     building,
     check_image_size,
-    choose_taps,
     size_refused,
 )
+from .module_taps import tapped
 from .open_clip_recipes import recipe_of
 from .open_clip_towers import tower_of
 from .parts import Model, Part, load_part, resampled_between, resampling_note
@@ -103,15 +103,15 @@ def load(
             notes += part.notes(path.name)
         notes += _resize_trunk(model, name, image_size, said=read is not None)
     tower = tower_of(model.visual)
-    chosen = choose_taps(taps, "post_projection", tower, name)
     config = open_clip.transform.PreprocessCfg(**model.visual.preprocess_cfg)
     transform, preprocessing = as_asked(*_prepared(config, pixels, name), pixels)
     if image_size is not None:
         model.eval()
         check_image_size(tower, name, config.input_size[1:])
+    reader, chosen, said = tapped(tower, taps, "post_projection", name, config.input_size[1:])
     return FrozenEncoder(
         name=name,
-        tower=tower,
+        tower=reader,
         taps=chosen,
         transform=transform,
         identity=EncoderSpec(
@@ -124,7 +124,7 @@ def load(
         compute=compute,
         seed=seed,
         checkpoint_sha256=None if checkpoint is None or read is None else read.sha256,
-        notes=notes,
+        notes=[*notes, *said],
     )
 
 

@@ -13,6 +13,7 @@ import torch
 from torch.nn.functional import scaled_dot_product_attention
 
 from ..specs import Tap
+from .anatomy import Anatomy, timm_anatomy
 from .frozen import Tower
 from .tokens import TokenReader
 
@@ -44,6 +45,14 @@ class VisionTower:
             "cls": no_tokens,
             "patch_mean": no_tokens,
         }
+        blocks = [name for name, _ in visual.transformer.resblocks.named_children()]
+        self.anatomy = Anatomy(
+            prefix=1,
+            has_cls=True,
+            blocks=() if no_tokens else tuple(f"transformer.resblocks.{name}" for name in blocks),
+            norm=visual.ln_post.forward,
+            final="transformer",
+        )
 
     def read(self, x: torch.Tensor, taps: Collection[Tap]) -> dict[Tap, torch.Tensor]:
         """Run the tower once; see `frozen.Tower`."""
@@ -52,10 +61,11 @@ class VisionTower:
         pooled, _ = visual._pool(tokens)
         out: dict[Tap, torch.Tensor] = {"pre_projection": pooled}
         out["post_projection"] = pooled if visual.proj is None else pooled @ visual.proj
+        # By `forward`, which hooks do not see: to them the model runs once (see `module_taps`).
         if "cls" in taps:
-            out["cls"] = visual.ln_post(tokens[:, 0])
+            out["cls"] = visual.ln_post.forward(tokens[:, 0])
         if "patch_mean" in taps:
-            out["patch_mean"] = visual.ln_post(tokens[:, 1:]).mean(dim=1)
+            out["patch_mean"] = visual.ln_post.forward(tokens[:, 1:]).mean(dim=1)
         return out
 
 
@@ -70,6 +80,7 @@ class ResNetTower:
             "cls": NO_TOKENS,
             "patch_mean": NO_TOKENS,
         }
+        self.anatomy = Anatomy()
 
     def read(self, x: torch.Tensor, taps: Collection[Tap]) -> dict[Tap, torch.Tensor]:
         """Run the tower once; see `frozen.Tower`."""
@@ -110,6 +121,7 @@ class TrunkTower:
             "pre_projection": None if self._head_projects or trunk_projects else "it has no projection",
             **self._tokens.taps,
         }
+        self.anatomy = timm_anatomy(visual.trunk, self._tokens, "trunk.")
 
     def read(self, x: torch.Tensor, taps: Collection[Tap]) -> dict[Tap, torch.Tensor]:
         """Run the tower once; see `frozen.Tower`."""

@@ -8,7 +8,8 @@ Importing this module, and `default_tap`, import neither torch nor any library o
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, replace
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Unpack
@@ -19,9 +20,11 @@ from ..joined_taps import taps_in
 from ..keywords import check_names, read, takes
 from ..options import PixelArguments, PixelOptions
 from ..specs import TAPS, Tap
+from ..tap_names import normalised
 from .base import Encoder
 from .checkpoint import CheckpointFile
 from .families import FAMILIES, TABLE, ModelName, canonical_model, default_tap, parse_name
+from .model_list import ModelSize, kept, open_clip_size, timm_size, timm_sizes
 
 __all__ = [
     "FAMILIES",
@@ -155,9 +158,23 @@ def list_models(pattern: str | None = None) -> list[ModelName]:
         A shell wildcard for the whole name, with or without ``family:``; or a part of it, where it has no wildcard.
         Case does not matter.
     """
-    names = [named for family in TABLE.values() for named in family.home().names()]
+    names = kept(_in_libraries)
     names += [ModelName(kind, "…", None, True) for kind in sorted(doors.announced(doors.ENCODERS))]
     return [named for named in names if pattern is None or _matches(named.name, pattern)]
+
+
+def _in_libraries() -> list[ModelName]:
+    """Ask the libraries for what can be named, and what is known of each."""
+    sizes = timm_sizes()
+    size_of: dict[str, Callable[[ModelName], ModelSize]] = {
+        "timm": lambda named: timm_size(named.name.removeprefix("timm:"), sizes),
+        "open_clip": lambda named: open_clip_size(named.architecture),
+        "quickstart": lambda _: timm_size("tf_efficientnet_lite0", sizes),
+    }
+    names = [named for family in TABLE.values() for named in family.home().names()]
+    return [
+        replace(named, **asdict(size_of[named.family](named))) if named.family in size_of else named for named in names
+    ]
 
 
 def _own(model: str, made: object, taps: Sequence[str], options: Mapping[str, object]) -> Encoder:
@@ -213,16 +230,16 @@ def _matches(name: str, pattern: str) -> bool:
 
 
 def _check_taps(taps: Sequence[str]) -> tuple[Tap, ...]:
-    known = {str(tap): tap for tap in TAPS}
     for tap in taps:
-        if tap not in known and set(parts := taps_in(tap)) <= set(known):
+        if len(parts := taps_in(tap)) > 1:
             raise BadInput(
                 f"There is no tap {tap!r}.",
                 hint=f"Extract each, with a comma between them: --tap {','.join(parts)}. `probe` reads {tap} as one.",
                 key=tap,
             )
-        if tap not in known:
-            raise BadInput(f"There is no tap {tap!r}.", hint=f"Taps: {', '.join(TAPS)}", key=tap)
-    if len(set(taps)) != len(taps):
+        if not tap:
+            raise BadInput("A tap has no name.", hint=f"Taps: {', '.join(TAPS)}; or a module of the model.", key=tap)
+    asked = tuple(normalised(tap) for tap in taps)
+    if len(set(asked)) != len(asked):
         raise BadInput(f"A tap is given twice: {', '.join(taps)}.", hint="Give each tap once.", key=taps[0])
-    return tuple(known[tap] for tap in taps)
+    return asked

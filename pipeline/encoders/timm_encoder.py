@@ -15,6 +15,7 @@ from ...errors import BadInput
 from ..encoders import hub
 from ..options import PixelOptions
 from ..specs import EncoderSpec, Tap
+from .anatomy import timm_anatomy
 from .checkpoint import CheckpointFile, read_checkpoint
 from .compute import Compute
 from .families import ModelName
@@ -22,9 +23,9 @@ from .frozen import (
     FrozenEncoder,
     building,
     check_image_size,
-    choose_taps,
     size_refused,
 )
+from .module_taps import tapped
 from .parts import Model, load_part
 from .timm_preprocessing import prepared
 from .tokens import TokenReader
@@ -127,13 +128,13 @@ def freeze(
         raise BadInput(f"{name} takes images of {config['input_size'][0]} channels, not RGB.", key=name)
     transform, preprocessing = prepared(config, pixels, name)
     tower = TimmTower(model)
-    chosen = choose_taps(taps, "pooled", tower, name)
     if pixels.side is not None:
         model.eval()
         check_image_size(tower, name, preprocessing.image_size or (0, 0))
+    reader, chosen, said = tapped(tower, taps, "pooled", name, preprocessing.image_size or (0, 0))
     return FrozenEncoder(
         name=name,
-        tower=tower,
+        tower=reader,
         taps=chosen,
         transform=transform,
         identity=EncoderSpec(
@@ -146,7 +147,7 @@ def freeze(
         compute=compute,
         seed=seed,
         checkpoint_sha256=checkpoint_sha256,
-        notes=notes,
+        notes=[*notes, *said],
     )
 
 
@@ -157,6 +158,7 @@ class TimmTower:
         self.module: torch.nn.Module = model
         self._tokens = TokenReader(model)
         self.taps: Mapping[Tap, str | None] = {"pooled": None, **self._tokens.taps}
+        self.anatomy = timm_anatomy(model, self._tokens)
 
     def read(self, x: torch.Tensor, taps: Collection[Tap]) -> dict[Tap, torch.Tensor]:
         """Run the model once; see `frozen.Tower`."""

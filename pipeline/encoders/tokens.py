@@ -37,15 +37,22 @@ class TokenReader:
         self.taps: Mapping[Tap, str | None] = {"cls": no_tokens or no_cls, "patch_mean": no_tokens}
         self._prefix: int = prefix or 0
         identity = torch.nn.Identity()
+        self._final: Any = identity if no_tokens else model.norm
         self._norm: Any = identity
         if isinstance(getattr(model, "norm", None), torch.nn.Identity):
             self._norm = getattr(model, "fc_norm", identity) or identity
 
+    def norm(self, tokens: torch.Tensor) -> torch.Tensor:
+        """Apply to the output of a block, [n, width] or [n, tokens, width], what is applied to that of the last one."""
+        normed: torch.Tensor = self._norm.forward(self._final.forward(tokens))
+        return normed
+
     def read(self, features: Any, taps: Collection[Tap]) -> dict[Tap, torch.Tensor]:
         """Return the asked token taps, [n, width] each, from features [n, tokens, width]."""
         out: dict[Tap, torch.Tensor] = {}
+        # By `forward`, which hooks do not see: to them the model runs once (see `module_taps`).
         if "cls" in taps and self.taps["cls"] is None:
-            out["cls"] = self._norm(features[:, 0])
+            out["cls"] = self._norm.forward(features[:, 0])
         if "patch_mean" in taps and self.taps["patch_mean"] is None:
-            out["patch_mean"] = self._norm(features[:, self._prefix :]).mean(dim=1)
+            out["patch_mean"] = self._norm.forward(features[:, self._prefix :]).mean(dim=1)
         return out

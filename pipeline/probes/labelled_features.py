@@ -175,6 +175,16 @@ class LabelledFeatures:
         own = rows if self.rows is None else self.rows[rows]
         return LabelledFeatures(self.x[rows], self.y[rows], self.whole, None if self.whole is None else own)
 
+    def columns(self, columns: slice) -> LabelledFeatures:
+        """Return some of the columns of rows in memory: a view, not a copy.
+
+        Raises
+        ------
+        BadInput
+            If the rows are to be read block by block.
+        """
+        return LabelledFeatures(self.matrix[:, columns], self.y)
+
     def joined(self, other: LabelledFeatures) -> LabelledFeatures:
         """Return these rows and then those."""
         y: Targets = np.concatenate([self.y, other.y])

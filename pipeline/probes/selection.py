@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
 import numpy as np
@@ -38,6 +38,8 @@ class CurvePoint(Mapping[str, float | int | bool | None]):
     gradient_norm, objective, gap : float or None
         See `Fitted`.
     seconds : float
+    also : mapping
+        Other things that were chosen among, such as ``{"avgpool": 1}``: further items of the JSON form.
 
     Examples
     --------
@@ -55,12 +57,14 @@ class CurvePoint(Mapping[str, float | int | bool | None]):
     objective: float | None
     gap: float | None
     seconds: float
+    also: Mapping[str, float] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, name: str, value: float, fitted: Fitted, scores: ValidationScores) -> CurvePoint:
+    def of(cls, name: str, value: float, fitted: Fitted, scores: ValidationScores, **also: float) -> CurvePoint:
         """Return the point of one value."""
         f = fitted
-        return cls(name, value, scores, f.converged, f.iterations, f.gradient_norm, f.objective, f.gap, f.seconds)
+        ended = (f.converged, f.iterations, f.gradient_norm, f.objective, f.gap, f.seconds)
+        return cls(name, value, scores, *ended, also)
 
     def score(self, name: str) -> float | None:
         """Return one of the scores; None if it does not apply."""
@@ -72,7 +76,7 @@ class CurvePoint(Mapping[str, float | int | bool | None]):
         """The JSON form: the value under the parameter's name, the scores, and the fit."""
         scores = {k: v for k, v in asdict(self.scores).items() if v is not None or k not in _IF_CHOOSES}
         fit = ("converged", "iterations", "gradient_norm", "objective", "gap", "seconds")
-        return {self.name: self.value, **scores, **{k: getattr(self, k) for k in fit}}
+        return {self.name: self.value, **self.also, **scores, **{k: getattr(self, k) for k in fit}}
 
     def __getitem__(self, name: str) -> float | int | bool | None:
         """Return a field of the JSON form."""

@@ -112,6 +112,8 @@ class Problem:
         Bytes that a fit may take beside its features.
     progress : callable
         Told one line a fit.
+    taps : tuple of (str, int)
+        Which taps lie side by side in the features, and how wide each is; empty if that is not known.
     """
 
     train: LabelledFeatures
@@ -125,6 +127,7 @@ class Problem:
     parameters: Mapping[str, Any]
     memory: int | None
     progress: Callable[[str], None]
+    taps: tuple[tuple[Tap, int], ...] = ()
 
     @property
     def chosen_on(self) -> LabelledFeatures:
@@ -200,6 +203,9 @@ class Protocol:
         Whose versions can change the result: the protocol uses their estimators.
     remarks : tuple of str
         Words that every result carries: what sets it apart from the published procedure.
+    taps : tuple of str
+        What is read of any encoder, several taps with ``+`` between them: the first that the store has all of. With
+        another tap the protocol runs too, and remarks what is missing.
     """
 
     name: str
@@ -227,6 +233,7 @@ class Protocol:
     random: bool = False
     packages: tuple[str, ...] = ()
     remarks: tuple[str, ...] = ()
+    taps: tuple[Tap, ...] = ()
 
     def shots_of(self, task: Task) -> tuple[int, ...]:
         """Return how many rows of every class are prescribed; empty where all rows are taken."""

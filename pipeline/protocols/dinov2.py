@@ -1,12 +1,14 @@
-"""DINOv2's evaluations: nearest neighbours, logistic regression, and linear heads by SGD (Oquab et al. 2023)."""
+"""DINOv2's evaluations by nearest neighbours and by logistic regression (Oquab et al. 2023).
+
+Those by linear heads are in `dino_linear`.
+"""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import replace
 from types import MappingProxyType
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 
@@ -15,11 +17,10 @@ from ..probes.checks import check_parts
 from ..probes.outcome import Choice, ProbeOutcome, outcome
 from ..probes.run import fit
 from ..probes.sampling import draw_shots
-from ..probes.selection import Criterion, CurvePoint, best_of, end_of_grid, score_validation
+from ..probes.selection import end_of_grid
 from ..tasks import Prediction, Task
 from ..tasks.outputs import without_votes_last
 from .base import METRIC, Problem, Protocol, Transform
-from .linear_heads import fit_heads
 from .logistic_search import SOLVER, LogisticSearch
 
 HEADLINE_K = 20
@@ -112,47 +113,6 @@ def run_logreg(problem: Problem) -> ProbeOutcome:
     return search.finish(best, problem.refit_on)
 
 
-def run_linear(problem: Problem) -> ProbeOutcome:
-    """Train all heads on the same batches, and take the one that is best on validation rows."""
-    return _heads(problem, on_test=False)
-
-
-def run_linear_testselect(problem: Problem) -> ProbeOutcome:
-    """Train all heads on the same batches, and take the one that is best on the test rows, as the paper does."""
-    return _heads(problem, on_test=True)
-
-
-def _heads(problem: Problem, *, on_test: bool) -> ProbeOutcome:
-    from ..probes.gradient.heads import DINOV2_LEARNING_RATES, for_batch_size
-
-    warnings = check_parts(problem.train, None if on_test else problem.val, problem.test, problem.n_classes)
-    batch_size = int(problem.parameters["batch_size"])
-    rates = for_batch_size(DINOV2_LEARNING_RATES, batch_size)
-    fits = fit_heads(
-        problem.train,
-        problem.n_classes,
-        learning_rates=rates,
-        iterations=int(problem.parameters["iterations"]),
-        batch_size=batch_size,
-        seed=problem.seed,
-    )
-    judge = problem.test if on_test else problem.chosen_on
-    curve = [
-        CurvePoint.of("learning_rate", rate, fitted, score_validation(fitted.estimator, judge, problem.n_classes))
-        for rate, fitted in zip(rates, fits, strict=True)
-    ]
-    best, by = best_of(curve, cast(Criterion, problem.metric), ties="first")  # as the reference
-    warnings += end_of_grid("learning_rate", rates[best], rates)
-    return outcome(
-        replace(fits[best], seconds=0.0),  # which the curve has already
-        problem.train,
-        problem.test,
-        problem.n_classes,
-        Choice({"learning_rate": rates[best]}, f"test {by}" if on_test else by, curve),
-        warnings=warnings,
-    )
-
-
 DINOV2_KNN = Protocol(
     name="dinov2-knn",
     description="nearest neighbours weighted by softmax(similarity / 0.07); k = 10, 20, 100, 200 from one search",
@@ -175,30 +135,4 @@ DINOV2_LOGREG = Protocol(
     metrics=MappingProxyType({**METRICS, **FLAG_METRICS}),
     transform=Transform(224, 224, "bicubic"),
     run=run_logreg,
-)
-
-_LINEAR: dict[str, Any] = {
-    "source": "DINOv2, dinov2/eval/linear.py",
-    "features": "raw",
-    "parameters": MappingProxyType({METRIC: "mean_accuracy", "iterations": 12_500, "batch_size": 1024}),
-    "metrics": METRICS,
-    "transform": Transform(256, 224, "bicubic"),
-    "random": True,
-}
-
-DINOV2_LINEAR = Protocol(
-    name="dinov2-linear",
-    description="13 linear heads by SGD on the same batches; the one that is best on validation rows",
-    validation="either",
-    remarks=("un-augmented",),
-    run=run_linear,
-    **_LINEAR,
-)
-
-DINOV2_LINEAR_TESTSELECT = Protocol(
-    name="dinov2-linear-testselect",
-    description="13 linear heads by SGD on the same batches; the one that is best on the TEST rows, as published",
-    remarks=("un-augmented", "testselect: the head was chosen on test labels"),
-    run=run_linear_testselect,
-    **_LINEAR,
 )

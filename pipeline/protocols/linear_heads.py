@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -12,8 +13,10 @@ from ..probes.labelled_features import LabelledFeatures
 from ..probes.sklearn_calls import Fitted
 
 
-def fit_heads(part: LabelledFeatures, n_classes: int, **how: Any) -> list[Fitted]:
-    """Train heads on a part; see `train_heads` for the parameters and their order.
+def fit_heads(
+    part: LabelledFeatures, n_classes: int, *, inputs: Sequence[slice] = (slice(None),), **how: Any
+) -> list[Fitted]:
+    """Train heads on a part; see `train_heads_on` for the parameters and their order, those of the first input first.
 
     A head that diverged has weights of 0, and says that it did not converge.
 
@@ -22,7 +25,7 @@ def fit_heads(part: LabelledFeatures, n_classes: int, **how: Any) -> list[Fitted
     BadInput
         If labels are flags, or a parameter is out of range.
     """
-    from ..probes.gradient.heads import train_heads
+    from ..probes.gradient.heads import train_heads_on
     from ..probes.gradient.sgd import head_as_probe
 
     if not part.task.exclusive:
@@ -32,7 +35,7 @@ def fit_heads(part: LabelledFeatures, n_classes: int, **how: Any) -> list[Fitted
             key="protocol",
         )
     start = time.perf_counter()
-    heads = train_heads(part.matrix, part.y.astype(np.int64), n_classes, **how)
-    seconds = (time.perf_counter() - start) / len(heads)
-    probes = [head_as_probe(heads, i, n_classes) for i in range(len(heads))]
-    return [Fitted(probe, probe.converged_, heads.iterations, seconds, ()) for probe in probes]
+    trained = train_heads_on(part.matrix, inputs, part.y.astype(np.int64), n_classes, **how)
+    probes = [head_as_probe(heads, i, n_classes) for heads in trained for i in range(len(heads))]
+    seconds = (time.perf_counter() - start) / len(probes)
+    return [Fitted(probe, probe.converged_, probe.n_iter_, seconds, ()) for probe in probes]

@@ -14,7 +14,8 @@ from .. import doors
 from .base import Protocol
 from .clip import CLIP, CLIP_README
 from .clip_benchmark import CLIP_BENCHMARK
-from .dinov2 import DINOV2_KNN, DINOV2_LINEAR, DINOV2_LINEAR_TESTSELECT, DINOV2_LOGREG
+from .dino_linear import DINOV2_LINEAR, DINOV2_LINEAR_TESTSELECT, DINOV3_LINEAR
+from .dinov2 import DINOV2_KNN, DINOV2_LOGREG
 from .few_shot import BIGVISION_FEWSHOT, COOP_FEWSHOT, MIEB
 from .vtab import VTAB_1K
 
@@ -29,6 +30,7 @@ PROTOCOLS: Mapping[str, Protocol] = MappingProxyType(
             DINOV2_LOGREG,
             DINOV2_LINEAR,
             DINOV2_LINEAR_TESTSELECT,
+            DINOV3_LINEAR,
             BIGVISION_FEWSHOT,
             COOP_FEWSHOT,
             MIEB,

@@ -13,9 +13,11 @@ from ..datasets.base import ALL, UNLABELLED
 from ..datasets.split_names import Role, of_role
 from ..joined_taps import BETWEEN, taps_in
 from ..options import SetOptions
+from ..specs import TAPS
+from ..tap_names import as_stored
 from . import contents, meaning
 from .joined_sets import joined, opened
-from .plan import TrialPlan, prescribed_tap
+from .plan import TrialPlan, complete_taps, prescribed_tap
 from .query import FeatureQuery, command, not_extracted, options_of
 from .sets import HeldOut, TrialSets, ValidationRule
 
@@ -39,8 +41,8 @@ def find_sets(store: Store, asked: SetOptions, plan: TrialPlan) -> TrialSets:
     if asked.model is not None and asked.dataset is not None and asked.train is None:
         if asked.test is not None:
             raise BadInput("--test goes with --train; by name it is --test-split.", key="test")
-        query = FeatureQuery.of(asked, tap=asked.tap or prescribed_tap(plan, asked.model))
-        tap = query.tap or ""
+        tap = _meant_tap(store, asked.model, asked.tap, plan)
+        query = FeatureQuery.of(asked, tap=tap or None)
         taps = taps_in(tap)
         if not {",", BETWEEN}.intersection(tap) or any(n.name.tap == tap for n in store.find(model=query.model)):
             return by_name(store, query, asked.train_split, asked.test_split, rule)
@@ -66,6 +68,16 @@ def find_sets(store: Store, asked: SetOptions, plan: TrialPlan) -> TrialSets:
     if asked.test is not None and asked.test_split is not None:
         raise BadInput("--test and --test-split are the same here.", hint="Give one of them.", key="test")
     return by_id(store, asked.train, asked.test or asked.test_split, rule)
+
+
+def _meant_tap(store: Store, model: str, asked: str | None, plan: TrialPlan) -> str:
+    """Return the tap that is asked for or prescribed, as the store has it; empty for the model's default."""
+    whole = plan.published is not None and plan.published.taps
+    if asked in TAPS or (asked is None and not whole):  # needs no look at the store
+        return asked or prescribed_tap(plan, model) or ""
+    there = {n.name.tap for n in store.find(model=model)}
+    tap = asked or complete_taps(plan, there) or prescribed_tap(plan, model) or ""
+    return tap if tap in there else BETWEEN.join(as_stored(part, there) for part in tap.split(BETWEEN))
 
 
 def as_fraction(text: str) -> float | None:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
 from pydantic import JsonValue
 
 from ...errors import BadInput
+from ..joined_taps import taps_in
 from ..options import PLAIN, ProbeOptions
 from ..probes import ProbeRequest, needs_validation
 from ..protocols import METRIC, Protocol, protocol_named
@@ -135,6 +136,12 @@ def prescribed_tap(plan: TrialPlan, model: str) -> Tap | None:
     projects = "ViT" in model and "SigLIP" not in model
     tap = plan.published.tap
     return "post_projection" if tap == "pre_projection" and not projects else tap
+
+
+def complete_taps(plan: TrialPlan, there: Collection[Tap]) -> Tap | None:
+    """Return the taps that the protocol reads of any encoder, if the store has all of them; None if it does not."""
+    wanted = () if plan.published is None else plan.published.taps
+    return next((taps for taps in wanted if set(taps_in(taps)) <= set(there)), None)
 
 
 def scored(plan: TrialPlan, sets: TrialSets, dataset: str | None) -> tuple[TrialPlan, list[str]]:

@@ -20,6 +20,7 @@ from ..probes.labelled_features import FeatureMatrix, LabelledFeatures, StoredRo
 from ..probes.sampling import Draw, draw_fraction, draw_shots, first_rows, stratified_holdout
 from ..probes.twins import known_rows
 from ..tasks import task_of
+from .joined_sets import stored_parts
 from .sets import HeldOut, TrialSets
 
 _COPIES = 3
@@ -103,6 +104,8 @@ class TrialRows:
         Those of train, then those that only another set has; names that several classes share are told apart.
     streamed : bool
         Whether rows are read for every pass.
+    taps : tuple of (str, int)
+        Which taps lie side by side in the features, and how wide each is.
     warnings : list of str
         About the classes: names that are shared, or that differ only in case.
     val_from_train : bool
@@ -115,6 +118,7 @@ class TrialRows:
         others = [s for s in (sets.test, sets.val) if isinstance(s, FeatureSet)]
         need = 4 * sets.train.dim * (_COPIES * sets.train.rows + sum(s.rows for s in others))
         self.streamed = memory is not None and need > memory
+        self.taps = tuple((str(part.manifest.encoder.get("tap")), part.dim) for part in stored_parts(sets.train))
         self.val_from_train = not isinstance(sets.val, FeatureSet)
         self._test_fraction = sets.test.fraction if isinstance(sets.test, HeldOut) else None
         self._val_fraction = sets.val.fraction if isinstance(sets.val, HeldOut) else None

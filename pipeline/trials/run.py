@@ -62,6 +62,7 @@ def run_trial(rows: TrialRows, plan: TrialPlan, key: TrialKey, progress: Callabl
             parameters=plan.parameters,
             memory=plan.memory,
             progress=progress,
+            taps=rows.taps,
         )
         done = with_mean_top1_top5(protocol.run(problem)) if plan.metric == MEAN_TOP1_TOP5 else protocol.run(problem)
     said = done.prediction

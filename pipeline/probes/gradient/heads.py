@@ -189,43 +189,87 @@ def train_heads(
         train_heads(x, y, k, optimizer="adamw", learning_rates=[0.1], weight_decays=np.logspace(-6, 2, 97), epochs=10,
                     batch_size=64, init_std=None)
     """
+    return train_heads_on(
+        x, [slice(None)], y, n_classes, learning_rates=learning_rates, weight_decays=weight_decays, **options
+    )[0]
+
+
+def train_heads_on(
+    x: Features,
+    inputs: Sequence[slice],
+    y: Labels,
+    n_classes: int,
+    *,
+    learning_rates: Sequence[float],
+    weight_decays: Sequence[float] = (0.0,),
+    **options: Unpack[HeadArguments],
+) -> list[Heads]:
+    """Train the heads of `train_heads` on each of several parts of the columns, all on the same batches.
+
+    A head starts from the weights, and sees the batches, that it would have if its columns were all that there is.
+
+    Parameters
+    ----------
+    x : ndarray, float32 or float64 [n, d]
+        Held once, and each batch is read once, however many parts there are.
+    inputs : sequence of slice
+        Columns of `x`.
+    y, n_classes, learning_rates, weight_decays, **options
+        See `train_heads`.
+
+    Returns
+    -------
+    list of Heads
+        Of each part.
+
+    Raises
+    ------
+    BadInput
+        If the data or a parameter is out of range.
+    """
     how = HeadOptions(**options)
     x = x if x.dtype == np.float64 else x.astype(np.float32, copy=False)
     rates, decays = [float(r) for r in learning_rates], [float(w) for w in weight_decays]
     _check(x, y, n_classes, rates, decays, how)
     pairs = [(rate, decay) for rate in rates for decay in decays]
     batches = Batches(len(x), how.batch_size, how.epochs, how.iterations)
+    widths = [len(range(*columns.indices(x.shape[1]))) for columns in inputs]
 
     import torch
 
     weight_seed, order_seed = np.random.SeedSequence(how.seed).spawn(2)
-    start = _initial(x.shape[1], n_classes, how.init_std, np.random.default_rng(weight_seed))  # [d, K], [K]
-    products = min(how.batch_size, len(x)) * x.shape[1] * n_classes * len(pairs)
+    products = min(how.batch_size, len(x)) * sum(widths) * n_classes * len(pairs)
     threads = max(1, min(torch.get_num_threads(), products // _WORTH_A_THREAD)) if how.device == "cpu" else 1
     with torch.no_grad(), BlockThreads(threads) as pool:
         rows, labels = _tensor(x, how.device), _tensor(y, how.device)
-        # [d, H K] and [H K]: head after head.
-        parameters = [torch.from_numpy(p).to(rows).repeat(*(1,) * (p.ndim - 1), len(pairs)) for p in start]
+        parameters: list[torch.Tensor] = []  # of each part [d, H K] and [H K]: head after head
+        for width in widths:
+            start = _initial(width, n_classes, how.init_std, np.random.default_rng(weight_seed))  # [d, K], [K]
+            parameters += [torch.from_numpy(p).to(rows).repeat(*(1,) * (p.ndim - 1), len(pairs)) for p in start]
         rate, decay = (rows.new_tensor(v).repeat_interleave(n_classes) for v in zip(*pairs, strict=True))
         update: Update = Momentum(parameters, how.momentum) if how.optimizer == "sgd" else AdamW(parameters)
-        last_pass = torch.zeros(len(pairs), dtype=torch.float64, device=rows.device)
+        last_pass = torch.zeros(len(inputs), len(pairs), dtype=torch.float64, device=rows.device)
         for t, chosen in enumerate(batches.draw(np.random.default_rng(order_seed))):
             picked = torch.from_numpy(chosen).to(how.device)
-            gradients, losses = _gradients(rows, labels, picked, parameters, len(pairs), pool)
+            gradients, losses = _gradients(rows, inputs, labels, picked, parameters, len(pairs), pool)
             share = (1 + np.cos(np.pi * t / batches.total)) / 2 if how.schedule == "cosine" else 1.0
             update.step(gradients, rate * share, decay)
             if t >= batches.total - batches.last_pass:
                 last_pass += losses
-        weights, biases = (p.cpu().numpy() for p in parameters)
+        found = [p.cpu().numpy() for p in parameters]
+        losses_of = last_pass.cpu().numpy() / batches.last_pass
     h = len(pairs)
-    return Heads(
-        weights=np.ascontiguousarray(weights.reshape(-1, h, n_classes).transpose(1, 2, 0)),
-        biases=biases.reshape(h, n_classes),
-        learning_rates=tuple(rate for rate, _ in pairs),
-        weight_decays=tuple(decay for _, decay in pairs),
-        losses=last_pass.cpu().numpy() / batches.last_pass,
-        iterations=batches.total,
-    )
+    return [
+        Heads(
+            weights=np.ascontiguousarray(weights.reshape(-1, h, n_classes).transpose(1, 2, 0)),
+            biases=biases.reshape(h, n_classes),
+            learning_rates=tuple(rate for rate, _ in pairs),
+            weight_decays=tuple(decay for _, decay in pairs),
+            losses=loss,
+            iterations=batches.total,
+        )
+        for weights, biases, loss in zip(found[::2], found[1::2], losses_of, strict=True)
+    ]
 
 
 def _tensor(array: Features | Labels, device: str) -> torch.Tensor:
@@ -241,42 +285,45 @@ def _tensor(array: Features | Labels, device: str) -> torch.Tensor:
 
 def _gradients(
     rows: torch.Tensor,
+    inputs: Sequence[slice],
     labels: torch.Tensor,
     picked: torch.Tensor,
     parameters: list[torch.Tensor],
     n_heads: int,
     pool: BlockThreads,
 ) -> tuple[list[torch.Tensor], torch.Tensor]:
-    """Gradients of the mean cross-entropy of a batch, as `parameters`, and the loss of each head, float64 [H].
+    """Gradients of the mean cross-entropy of a batch, as `parameters`, and the losses, float64 [inputs, H].
 
     In closed form, dL/dlogits = (softmax - onehot) / b: one product forward, one back, and no graph. Each thread
     takes a share of the batch's rows.
     """
     import torch
 
-    weights, biases = parameters
-
-    def share(piece: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    def share(piece: torch.Tensor) -> tuple[list[torch.Tensor], torch.Tensor]:
         x, y = rows[piece], labels[piece]
-        z = torch.addmm(biases, x, weights).view(len(x), n_heads, -1)  # [b, H, K]
         # By hand: torch's own softmax over a short last axis takes several times as long.
         index = y[:, None, None].expand(-1, n_heads, 1)
-        own = z.gather(2, index).squeeze(2)  # [b, H]
-        largest = z.amax(dim=2)
-        z.sub_(largest[:, :, None]).exp_()
-        mass = z.sum(dim=2)
-        losses = mass.log().add_(largest).sub_(own).sum(dim=0, dtype=torch.float64)
-        z.mul_(mass.reciprocal_()[:, :, None])
-        z.scatter_add_(2, index, z.new_full((1, 1, 1), -1.0).expand(index.shape))
-        flat = z.div_(len(picked)).view(len(x), -1)  # [b, H K]
-        return x.T @ flat, flat.sum(dim=0), losses
+        gradients, losses = [], []
+        for columns, weights, biases in zip(inputs, parameters[::2], parameters[1::2], strict=True):
+            part = x[:, columns]  # a view
+            z = torch.addmm(biases, part, weights).view(len(x), n_heads, -1)  # [b, H, K]
+            own = z.gather(2, index).squeeze(2)  # [b, H]
+            largest = z.amax(dim=2)
+            z.sub_(largest[:, :, None]).exp_()
+            mass = z.sum(dim=2)
+            losses.append(mass.log().add_(largest).sub_(own).sum(dim=0, dtype=torch.float64))
+            z.mul_(mass.reciprocal_()[:, :, None])
+            z.scatter_add_(2, index, z.new_full((1, 1, 1), -1.0).expand(index.shape))
+            flat = z.div_(len(picked)).view(len(x), -1)  # [b, H K]
+            gradients += [part.T @ flat, flat.sum(dim=0)]
+        return gradients, torch.stack(losses)
 
-    (gw, gb, losses), *others = pool.map(share, picked.tensor_split(pool.threads))
-    for more_w, more_b, more in others:
-        gw += more_w
-        gb += more_b
+    (gradients, losses), *others = pool.map(share, picked.tensor_split(pool.threads))
+    for more_gradients, more in others:
+        for gradient, addend in zip(gradients, more_gradients, strict=True):
+            gradient += addend
         losses += more
-    return [gw, gb], losses.div_(len(picked))
+    return gradients, losses.div_(len(picked))
 
 
 def _check(

@@ -149,3 +149,14 @@ def head_as_probe(heads: Heads, i: int, n_classes: int) -> SGDProbe:
     probe.classes_, probe.n_features_in_ = np.arange(n_classes), heads.weights.shape[2]
     probe._take(heads, i)
     return probe
+
+
+def widened(probe: SGDProbe, columns: slice, width: int) -> SGDProbe:
+    """Return a head of some columns as one of all `width` of them: its weights of the others are 0."""
+    whole: SGDProbe = clone(probe)
+    whole.classes_, whole.n_features_in_ = probe.classes_, width
+    whole.converged_, whole.loss_, whole.n_iter_ = probe.converged_, probe.loss_, probe.n_iter_
+    whole.coef_ = np.zeros((len(probe.coef_), width), probe.coef_.dtype)
+    whole.coef_[:, columns] = probe.coef_
+    whole.intercept_ = probe.intercept_
+    return whole

@@ -170,7 +170,7 @@ def test_default_taps() -> None:
         ("timm:vit_tiny_patch16_224", ["post_projection"], "Taps of this model: pooled, cls, patch_mean"),
         ("open_clip:ViT-S-32-alt", ["pooled"], "Taps of this model: post_projection, pre_projection, cls, patch_mean"),
         ("timm:test_resnet", ["pooled", "pooled"], "given twice"),
-        ("timm:test_resnet", ["logits"], "Taps: post_projection"),
+        ("timm:test_resnet", ["logits"], "Taps of this model: pooled, and its modules"),
         ("timm:test_vit", ["cls+patch_mean"], "a comma between them: --tap cls,patch_mean"),
     ],
 )

@@ -29,13 +29,15 @@ ISSUED = (
     "dinov2-logreg",
     "dinov2-linear",
     "dinov2-linear-testselect",
+    "dinov3-linear",
     "bigvision-fewshot",
     "coop-fewshot",
     "mieb",
     "vtab-1k",
 )
-SOFTMAX = ("clip-benchmark", "dinov2-linear", "dinov2-linear-testselect")
-SHORT = {"dinov2-linear": {"iterations": 60}, "dinov2-linear-testselect": {"iterations": 60}}
+HEADS = ("dinov2-linear", "dinov2-linear-testselect", "dinov3-linear")
+SOFTMAX = ("clip-benchmark", *HEADS)
+SHORT = {name: {"iterations": 60} for name in HEADS}
 
 
 def run(name: str, posed: Problem | None = None, **given: Any) -> Any:
@@ -170,7 +172,7 @@ def test_the_score_that_is_asked_for_chooses(metric: str) -> None:
     assert done.chosen["C"] in [point["C"] for point in done.curve if point[metric] == best]
 
 
-@pytest.mark.parametrize("name", ["dinov2-logreg", "dinov2-linear", "dinov2-linear-testselect"])
+@pytest.mark.parametrize("name", ["dinov2-logreg", *HEADS])
 def test_dinov2_s_metric_type_chooses_and_is_reported(name: str) -> None:
     protocol = protocol_named(name)
     assert protocol.score(protocol.completed({}), "folder:/d/pets", 37, SINGLE_LABEL) == "top1"

