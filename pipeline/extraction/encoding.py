@@ -1,7 +1,10 @@
 """The stage that encodes: batches go to the devices, a few ahead, and come back in the order in which they went.
 
-Each device has a thread of its own, which starts the next batch while the one before is computed. A batch for which a
-device has not the memory is halved, and so are all that follow.
+Each device has a thread of its own, which starts the next batch while the one before is computed. A CPU by itself needs
+none: whoever takes a batch computes it, in his own thread. That is for glibc's sake, whose heap alone, not the arenas
+of further threads, keeps the memory of one batch for the next (`allocator`): elsewhere a small net is half as fast.
+
+A batch for which a device has not the memory is halved, and so are all that follow.
 """
 
 from __future__ import annotations
@@ -58,7 +61,8 @@ class _Started(Generic[Item]):
     """A batch on its way."""
 
     items: Sequence[Item]
-    result: Future[Sequence[Wait]]
+    result: Future[Sequence[Wait]] | None
+    """None if it is computed when it is taken."""
 
 
 class EncodingStage(Generic[Item]):
@@ -87,13 +91,14 @@ class EncodingStage(Generic[Item]):
         self._idle: SimpleQueue[Encoder] = SimpleQueue()
         for encoder in encoders:
             self._idle.put(encoder)
-        self._most = (1 + _AHEAD) * len(encoders)
+        self._is_inline = len(encoders) == 1 and str(encoders[0].device) == "cpu"
+        self._most = 1 if self._is_inline else (1 + _AHEAD) * len(encoders)
         self._threads = ThreadPoolExecutor(len(encoders), thread_name_prefix="cryoprobe-encode")
         self._started: deque[_Started[Item]] = deque()
 
     @property
     def is_full(self) -> bool:
-        """Whether a result must be taken before another batch is put."""
+        """Whether a result is to be taken before another batch is put."""
         return len(self._started) >= self._most
 
     def __len__(self) -> int:
@@ -101,20 +106,22 @@ class EncodingStage(Generic[Item]):
 
     def put(self, items: Sequence[Item]) -> None:
         """Let a batch be encoded."""
-        self._started.append(_Started(items, self._threads.submit(self._start, items)))
+        self._started.append(_Started(items, None if self._is_inline else self._threads.submit(self._start, items)))
 
     def wait(self) -> None:
         """Wait until the oldest batch has been started, or has failed."""
-        wait([self._started[0].result])
+        if (result := self._started[0].result) is not None:
+            wait([result])
 
     def take(self) -> tuple[Sequence[Item], Mapping[Tap, torch.Tensor]]:
         """Wait for the oldest batch; return its items and their features, float32 [n, d] by tap."""
         started = self._started.popleft()
-        return started.items, _joined([finish() for finish in started.result.result()])
+        waits = self._start(started.items) if started.result is None else started.result.result()
+        return started.items, _joined([finish() for finish in waits])
 
     def abandon(self) -> None:
         """Encode no more than what has begun; `take` then gives that alone."""
-        self._started = deque(s for s in self._started if not s.result.cancel())
+        self._started = deque(s for s in self._started if s.result is not None and not s.result.cancel())
 
     def close(self) -> None:
         """End the threads; what they are at is given up."""

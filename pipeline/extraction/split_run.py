@@ -300,10 +300,10 @@ class SplitRun:
             mine = planner.still_mine(plan, [d.job.sample for d in listed if d.job.sample is not None])
             batch.extend(d for d in listed if d.job.sample in mine)
         if batch:
-            while self._encoding.is_full:
-                self._take()
             with self._interrupts.held():
                 self._encoding.put(batch)
+            while self._encoding.is_full:
+                self._take()
 
     def _take(self) -> None:
         """Take in the oldest batch that is on its way."""
