@@ -15,7 +15,7 @@ ROOT = Path(cryoprobe.__file__).parent
 
 STORES = [
     *("keys", "chunks"),
-    *("local.config", "local.processes", "local.mounts", "local.sample_index"),
+    *("local.config", "local.processes", "local.mounts", "local.looks", "local.sample_index", "local.remembered"),
     *("backends.backend", "backends.environment", "backends.memory", "backends.local_files", "backends.local"),
     *(
         "backends.http",
@@ -40,7 +40,8 @@ STORES = [
 """The modules of the store, from the bottom to the top: each imports only those before it."""
 
 STORES_FOR_THE_PIPELINE = {
-    *("opening", "store", "feature_set", "format.names", "local.sample_index", "backends.remote_files")
+    *("opening", "store", "feature_set", "format.names", "backends.remote_files"),
+    *("local.config", "local.looks", "local.sample_index", "local.remembered"),
 }
 """What the pipeline may import of the store."""
 

@@ -85,7 +85,7 @@ class LocalTree:
                 f"{path} cannot be listed: {e.strerror}.", hint="Check your rights.", key=str(path)
             ) from None
         if found:
-            status(Path(path, next(iter(found))))  # of a folder that may not be entered one name tells as much as all
+            status(Path(path, min(found)))  # of a folder that may not be entered one name tells as much as all
         return found
 
     def is_folder(self, path: PurePath) -> bool:

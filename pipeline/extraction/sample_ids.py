@@ -78,7 +78,7 @@ class Known:
 
     def of(self, rows: Sequence[int]) -> list[bytes | None]:
         """Return the sample ids of some rows, None for those that are not known."""
-        places = np.asarray(rows)
+        places = np.asarray(rows, np.int64)
         ids, there = self.ids[places].tobytes(), self.there[places].tolist()
         return [ids[at : at + 32] if known else None for at, known in zip(range(0, len(ids), 32), there, strict=True)]
 

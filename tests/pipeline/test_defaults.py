@@ -77,7 +77,7 @@ def test_the_project_s_file_goes_before_the_user_s(data: str, store: Path, tmp_p
     ("line", "message"),
     [
         ("batchsize = 3", "has no option 'batchsize'"),
-        ("batch_size = 0", "--batch-size must be 1 or more"),
+        ("batch_size = 0", "--batch-size must be auto, or 1 or more"),
         ('stored_dtype = "float64"', "float16 or float32, not float64"),
         ("limit = 10", "not the same for every data set"),
         ("max_bad = 10", "not the same for every data set"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,7 @@ from cryoprobe.pipeline.options import EncoderOptions
 def test_what_is_installed_is_told_by_the_files_of_the_libraries_that_build_models(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.delitem(sys.modules, "transformers", raising=False)  # what is imported is where it was found
     (tmp_path / "transformers").mkdir()
     monkeypatch.syspath_prepend(str(tmp_path))
     before = installation()
