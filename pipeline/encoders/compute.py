@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -11,6 +12,7 @@ import torch
 
 from ...errors import BadInput
 
+Products = Literal["ieee", "tf32"]
 Precision = Literal["fp32", "tf32", "bf16", "fp16"]
 PRECISIONS: tuple[Precision, ...] = get_args(Precision)
 
@@ -98,19 +100,71 @@ def choose_device(device: str) -> torch.device:
 
 
 @contextmanager
-def products(kind: Literal["ieee", "tf32"]) -> Iterator[None]:
-    """Let products of float32 be IEEE's, or TF32: torch's default is TF32 for convolutions, and bfloat16 can be set."""
-    backends: Any = torch.backends
-    with ExitStack() as undo:
-        if hasattr(backends.cudnn, "conv"):  # torch 2.9 and later: one switch per operation
-            cuda = (backends.cuda.matmul, backends.cudnn.conv)
-            for switch in (*cuda, backends.mkldnn.matmul, backends.mkldnn.conv):
-                undo.callback(setattr, switch, "fp32_precision", switch.fp32_precision)
-                switch.fp32_precision = kind if switch in cuda else "ieee"
-        else:
-            cudnn = backends.cudnn
-            undo.callback(torch.set_float32_matmul_precision, torch.get_float32_matmul_precision())
-            torch.set_float32_matmul_precision("high" if kind == "tf32" else "highest")
-            undo.callback(setattr, cudnn, "allow_tf32", cudnn.allow_tf32)
-            cudnn.allow_tf32 = kind == "tf32"
+def products(kind: Products) -> Iterator[None]:
+    """Let products of float32 be IEEE's, or TF32: torch's default is TF32 for convolutions, and bfloat16 can be set.
+
+    torch has one switch for the process. Where several threads compute at once, the first one turns it and the last one
+    turns it back; one that wants another kind waits until they are through.
+    """
+    if getattr(_mine, "kind", None) == kind:  # an encoder within an encoder
         yield
+        return
+    _switch.take(kind)
+    before, _mine.kind = getattr(_mine, "kind", None), kind
+    try:
+        yield
+    finally:
+        _mine.kind = before
+        _switch.give_back()
+
+
+_mine = threading.local()
+"""The kind that this thread computes in."""
+
+
+class _Switch:
+    """What kind of products the process computes, and how many threads rely on it."""
+
+    def __init__(self) -> None:
+        self._changed = threading.Condition()
+        self._kind: Products | None = None
+        self._holders = 0
+        self._undo = ExitStack()
+
+    def take(self, kind: Products) -> None:
+        """Wait until this kind can be had."""
+        with self._changed:
+            while self._holders and self._kind != kind:
+                self._changed.wait()
+            if not self._holders:
+                self._kind, self._undo = kind, _turned(kind)
+            self._holders += 1
+
+    def give_back(self) -> None:
+        """Let go of it; the last one restores what was."""
+        with self._changed:
+            self._holders -= 1
+            if not self._holders:
+                self._undo.close()
+                self._changed.notify_all()
+
+
+_switch = _Switch()
+
+
+def _turned(kind: Products) -> ExitStack:
+    """Turn torch's switches; return what turns them back."""
+    backends: Any = torch.backends
+    undo = ExitStack()
+    if hasattr(backends.cudnn, "conv"):  # torch 2.9 and later: one switch per operation
+        cuda = (backends.cuda.matmul, backends.cudnn.conv)
+        for switch in (*cuda, backends.mkldnn.matmul, backends.mkldnn.conv):
+            undo.callback(setattr, switch, "fp32_precision", switch.fp32_precision)
+            switch.fp32_precision = kind if switch in cuda else "ieee"
+    else:
+        cudnn = backends.cudnn
+        undo.callback(torch.set_float32_matmul_precision, torch.get_float32_matmul_precision())
+        torch.set_float32_matmul_precision("high" if kind == "tf32" else "highest")
+        undo.callback(setattr, cudnn, "allow_tf32", cudnn.allow_tf32)
+        cudnn.allow_tf32 = kind == "tf32"
+    return undo

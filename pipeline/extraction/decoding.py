@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import threading
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
@@ -44,17 +45,21 @@ class Decoding:
     split : Split
     images : ImageLoader or DecodingProcesses
     profile : Profile
+    turn : Event
+        Set while images may be decoded.
     """
 
     split: Split
     images: ImageLoader | DecodingProcesses
     profile: Profile
+    turn: threading.Event
 
     def decode(self, job: Job) -> Decoded:
         """Decode the image of a job; the end of a plan passes as it is."""
         if job.sample is None:
             return Decoded(job)
         what = self.split.describe(job.row)
+        self.turn.wait()
         try:
             raw = job.plan.raw.pop(job.row, None) or self.read_again(job.row, job.sample, what)
             with self.profile.measured("decode"):

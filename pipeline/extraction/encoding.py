@@ -76,6 +76,12 @@ class EncodingStage(Generic[Item]):
         Gives the preprocessed image of an item, [3, h, w].
     batch_size : BatchSize
     profile : Profile
+
+    Attributes
+    ----------
+    idle : Event
+        Cleared while a CPU computes. Who decodes waits for it: where both take turns, neither keeps the other waiting
+        at the end of every layer.
     """
 
     def __init__(
@@ -95,6 +101,8 @@ class EncodingStage(Generic[Item]):
         self._most = 1 if self._is_inline else (1 + _AHEAD) * len(encoders)
         self._threads = ThreadPoolExecutor(len(encoders), thread_name_prefix="cryoprobe-encode")
         self._started: deque[_Started[Item]] = deque()
+        self.idle = threading.Event()
+        self.idle.set()
 
     @property
     def is_full(self) -> bool:
@@ -116,8 +124,15 @@ class EncodingStage(Generic[Item]):
     def take(self) -> tuple[Sequence[Item], Mapping[Tap, torch.Tensor]]:
         """Wait for the oldest batch; return its items and their features, float32 [n, d] by tap."""
         started = self._started.popleft()
-        waits = self._start(started.items) if started.result is None else started.result.result()
+        waits = self._compute(started.items) if started.result is None else started.result.result()
         return started.items, _joined([finish() for finish in waits])
+
+    def _compute(self, items: Sequence[Item]) -> Sequence[Wait]:
+        self.idle.clear()
+        try:
+            return self._start(items)
+        finally:
+            self.idle.set()
 
     def abandon(self) -> None:
         """Encode no more than what has begun; `take` then gives that alone."""

@@ -153,9 +153,9 @@ class SplitRun:
         self._reporter = reporter
         self._loader = ImageLoader(encoders[0], preprocessing, settings.max_pixels, self.looks.see)
         self._processes = self._decoding_processes()
-        self._decoding = Decoding(split, self._processes or self._loader, settings.profile)
-        self._failures = Failures(split, settings.max_bad, lambda: reporter.advance(failed=1))
         self._encoding: EncodingStage[Decoded] = EncodingStage(encoders, _tensor, settings.batch_size, settings.profile)
+        self._decoding = Decoding(split, self._processes or self._loader, settings.profile, self._encoding.idle)
+        self._failures = Failures(split, settings.max_bad, lambda: reporter.advance(failed=1))
         self._unsealed = Unsealed(store, targets, settings.made_by, self.own.units, settings.profile)
         self._usable = 0
         self._reused = 0

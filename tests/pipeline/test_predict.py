@@ -6,7 +6,7 @@ import json
 import os
 import shutil
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,15 @@ from cryoprobe.pipeline.probes.logistic import LogisticProbe
 from cryoprobe.stores.feature_set import FeatureSet
 
 Train = Callable[..., tuple[Path, FeatureSet, Any]]
+
+
+@pytest.fixture(autouse=True)
+def _one_thread() -> Iterator[None]:
+    """Compute in one thread: with another number of them sums are rounded otherwise, and so are stored features."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
 
 
 @pytest.fixture

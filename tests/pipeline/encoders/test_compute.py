@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,7 @@ import torch
 from cryoprobe.errors import BadInput
 from cryoprobe.pipeline.encoders import load_encoder
 from cryoprobe.pipeline.encoders.base import Encoder
+from cryoprobe.pipeline.encoders.compute import products
 
 
 def tiny(**options: Any) -> Encoder:
@@ -66,3 +68,48 @@ def test_fp32_is_not_downcast_by_the_settings_of_a_program() -> None:
 def test_what_a_device_cannot_do_is_refused(precision: str, words: str) -> None:
     with pytest.raises(BadInput, match=words):
         tiny(precision=precision)
+
+
+def test_threads_that_compute_at_once_keep_the_arithmetic_until_the_last_one_is_through() -> None:
+    def precisions() -> set[str]:
+        backends: Any = torch.backends
+        switches = (backends.cuda.matmul, backends.mkldnn.matmul, backends.mkldnn.conv)
+        return {switch.fp32_precision for switch in switches}
+
+    before, inside, leave = precisions(), threading.Event(), threading.Event()
+
+    def other() -> None:
+        with products("ieee"):
+            inside.set()
+            leave.wait(10)
+            seen.append(precisions())
+
+    seen: list[set[str]] = []
+    thread = threading.Thread(target=other)
+    with products("ieee"):
+        thread.start()
+        assert inside.wait(10)
+        with products("ieee"):
+            pass
+        assert precisions() == {"ieee"}
+    assert precisions() == {"ieee"}  # the other one is still at it
+    leave.set()
+    thread.join()
+    assert seen == [{"ieee"}]
+    assert precisions() == before
+
+
+def test_another_arithmetic_waits_for_those_that_compute() -> None:
+    order: list[str] = []
+
+    def other() -> None:
+        with products("tf32"):
+            order.append("tf32")
+
+    thread = threading.Thread(target=other)
+    with products("ieee"):
+        thread.start()
+        thread.join(0.2)
+        order.append("ieee")
+    thread.join(10)
+    assert order == ["ieee", "tf32"]
