@@ -17,10 +17,16 @@ PANEL = "Stores"
 
 
 def patterns(model: str | None, dataset: str | None, split: str | None, tap: str | None) -> dict[str, str]:
-    """Return the filters that were given, by field of a name; a data set may be named as `extract` takes it."""
+    """Return the filters that were given, by field of a name; names may be as `extract` takes them."""
     from cryoprobe.pipeline.datasets import dataset_pattern
+    from cryoprobe.pipeline.encoders import canonical_model
 
-    given = {"model": model, "dataset": dataset_pattern(dataset), "split": split, "tap": tap}
+    given = {
+        "model": None if model is None else canonical_model(model),
+        "dataset": dataset_pattern(dataset),
+        "split": split,
+        "tap": tap,
+    }
     return {field: pattern for field, pattern in given.items() if pattern is not None}
 
 

@@ -115,7 +115,14 @@ def suggest(
     precisions: Sequence[str] = ("fp32",)
     while len(found) < len(precisions):
         precision = precisions[len(found)]
-        encoder = open_encoder(model, asked.model_copy(update={"precision": precision}), running)
+        try:
+            encoder = open_encoder(model, asked.model_copy(update={"precision": precision}), running)
+        except BadInput as error:
+            if not found:
+                raise
+            reporter.note(f"{precision} is left out: {error.message}")
+            precisions = [other for other in precisions if other != precision]
+            continue
         if not tensors:
             tensors, usable = _decoded(split, encoder, running)
             labels = labels[usable]

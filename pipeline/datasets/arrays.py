@@ -283,6 +283,13 @@ def _npz_parts(arrays: Mapping[str, Member], file: Path) -> dict[str, tuple[Any,
             pairs[key[:-7]] = (arrays[key], arrays[f"{key[:-7]}_labels"])
         elif key.startswith("x_") and f"y_{key[2:]}" in arrays:
             pairs[key[2:]] = (arrays[key], arrays[f"y_{key[2:]}"])
+        elif key.endswith("_images") or key.startswith("x_"):
+            wanted = f"{key[:-7]}_labels" if key.endswith("_images") else f"y_{key[2:]}"
+            raise BadInput(
+                f"{file} has {key}, and no {wanted}.",
+                hint=f"Save the labels as {wanted}, or leave {key} out. It has the arrays {', '.join(arrays)}.",
+                key=str(file),
+            )
     parts = {split: (_rows(images, file), labels.read()) for split, (images, labels) in pairs.items()}
     if not parts:
         raise BadInput(

@@ -64,8 +64,8 @@ def compile_all(encoders: Sequence[Encoder]) -> None:
     for encoder in encoders:
         if not isinstance(encoder, PixelEncoder):
             raise BadInput(
-                f"--compile is for encoders that are named, and {encoder.name} is somebody's own.",
-                hint="Give it a compiled module: torch.compile(module).",
+                f"--compile is for encoders of open_clip, timm and hf, and {encoder.name} is none.",
+                hint="Leave it out; a module of your own can be compiled before: torch.compile(module).",
                 key="compile",
             )
         encoder.compile()

@@ -145,9 +145,15 @@ class FrozenEncoder(PixelEncoder):
         with torch.inference_mode(), self.compute.arithmetic():
             x, n = self._input(batch), len(batch)
             if self._full_batch is not None:
-                self._full_batch = max(n, self._full_batch)
-                x = torch.nn.functional.pad(x, (0, 0) * 3 + (0, self._full_batch - n))
-            read = self._read(x, self.taps)
+                x = torch.nn.functional.pad(x, (0, 0) * 3 + (0, max(0, self._full_batch - n)))
+            try:
+                read = self._read(x, self.taps)
+            except RuntimeError:
+                if self._full_batch is not None:
+                    self._full_batch = 0  # of so many it may not have the memory
+                raise
+            if self._full_batch is not None:
+                self._full_batch = len(x)
             features = {tap: read[tap][:n].to(dtype=torch.float32) for tap in self.taps}
             if self.device.type != "cuda":
                 # Cloned outside of inference mode, so that callers may normalise in place.

@@ -101,6 +101,7 @@ def load(
             part = load_part(tensors, taker, source, key=key, published=checkpoint is None)
             notes = _left_out(part).notes(Path(source).name if checkpoint is not None else source)
     size = preprocessing.image_size or (0, 0)
+    _check_patches(config, size, name)
     tower = HfTower(model, other_size=pixels.side is not None and size != _made_for(config))
     chosen = choose_taps(taps, tower.default, tower, name)
     model.eval()
@@ -133,6 +134,17 @@ def load(
         checkpoint_sha256=sha256,
         notes=notes,
     )
+
+
+def _check_patches(config: Any, size: tuple[int, int], name: str) -> None:
+    """Refuse a size of which transformers would silently drop the edge, as its last patch is not whole."""
+    patch = getattr(getattr(config, "vision_config", config), "patch_size", None)
+    if isinstance(patch, int) and patch and any(side % patch for side in size):
+        raise BadInput(
+            f"Images of {size[0]} x {size[1]} pixels are not whole patches of {patch} for {name}.",
+            hint=f"Take an --image-size or --crop that is a multiple of {patch}.",
+            key=name,
+        )
 
 
 def config_of(files: ModelFiles) -> Any:

@@ -109,6 +109,11 @@ class EncodingStage(Generic[Item]):
         """Whether a result is to be taken before another batch is put."""
         return len(self._started) >= self._most
 
+    @property
+    def is_ready(self) -> bool:
+        """Whether the oldest batch can be taken at once."""
+        return bool(self._started) and (result := self._started[0].result) is not None and result.done()
+
     def __len__(self) -> int:
         return len(self._started)
 

@@ -79,4 +79,5 @@ class Profile:
             each = 1000 * stage.seconds / stage.items if stage.items else 0.0
             share = self._waits.get(name, 0.0) / wall
             lines.append(f"{name:8}  {stage.items:9,}  {stage.seconds:8.1f}  {each:8.2f}  {share:.1%}")
-        return [*lines, _ADVICE.get(self.bottleneck or "", "Nothing was encoded.")]
+        encoded = "encode" in self._stages
+        return [*lines, _ADVICE.get(self.bottleneck or "", "") if encoded else "Nothing was encoded."]

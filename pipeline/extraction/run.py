@@ -118,7 +118,10 @@ class ExtractionRun:
     @cached_property
     def encoders(self) -> list[Encoder]:
         """The encoder on each device."""
-        encoders = replicas(self.encoder, device_names(self.running.device))
+        names = device_names(self.running.device)
+        encoders = replicas(self.encoder, names)
+        if len(encoders) < len(names):
+            self.reporter.note(f"{self.encoder.name} computes on {self.encoder.device} alone.")
         if self.running.compile:
             compile_all(encoders)
         return encoders
@@ -213,13 +216,14 @@ class ExtractionRun:
         self, split: Split, samples: SampleIndex, own: Own, known: Known | None
     ) -> tuple[list[bytes | None], SplitRun, int]:
         """Encode what the store lacks; return the sample ids, the run, and how many milliseconds it took."""
+        settings = self.settings  # what is measured for them is measured before anything is compiled
         run = SplitRun(
             split,
             self.encoders,
             self.targets,
             store=self.store,
             samples=samples,
-            settings=self.settings,
+            settings=settings,
             reporter=self.reporter,
             own=own,
         )

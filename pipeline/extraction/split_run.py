@@ -256,18 +256,20 @@ class SplitRun:
     def _encode_pass(self, planner: Planner, planning: ThreadPoolExecutor, workers: ThreadPoolExecutor) -> None:
         batch: list[Decoded] = []
         for decoded in self._decoded(planner, planning, workers):
+            while self._encoding.is_ready:
+                self._take()
             if decoded.error is not None:
                 self._failures.add(decoded.job.row, decoded.job.sample, decoded.error)
             elif decoded.tensor is not None:
                 batch.append(decoded)
             ends_plan = decoded.job.sample is None
-            ends_unit = ends_plan and decoded.job.plan.ends_unit
-            if len(batch) >= self._settings.batch_size.images or (ends_unit and batch):
+            is_due = (ends_plan and decoded.job.plan.ends_unit) or self._unsealed.age > UNIT_SECONDS
+            if len(batch) >= self._settings.batch_size.images or (is_due and batch):
                 self._encode(batch, planner)
                 batch = []
             if ends_plan:
                 self._ended.append(decoded.job.plan)
-            if ends_unit or (not batch and self._unsealed.age > UNIT_SECONDS):
+            if is_due or (not batch and self._unsealed.age > UNIT_SECONDS):
                 self._seal(planner)
         self._unsealed.wait()
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 
 import numpy as np
 from pydantic import JsonValue
@@ -44,6 +44,7 @@ class Unsealed:
         self._made_by = made_by
         self._profile = profile
         self._parts: list[list[Rows]] = [[] for _ in targets]
+        self._written = self._parts
         self._since = 0.0
         self._writer = ThreadPoolExecutor(1, thread_name_prefix="cryoprobe-seal")
         self._writing: Future[None] | None = None
@@ -67,15 +68,19 @@ class Unsealed:
         Waits for the unit before, and raises what that raised.
         """
         self.wait()
-        parts, self._parts = self._parts, [[] for _ in self._targets]
-        self._writing = self._writer.submit(self._write, parts, then)
+        self._written, self._parts = self._parts, [[] for _ in self._targets]
+        self._writing = self._writer.submit(self._write, self._written, then)
 
     def wait(self) -> None:
-        """Wait until what is being written is sealed; raise what that raises."""
-        if self._writing is not None:
-            with self._profile.waiting("seal"):
-                self._writing.result()
-            self._writing = None
+        """Wait until what is being written is sealed; raise what that raises, and keep what could not be sealed."""
+        if self._writing is None:
+            return
+        with self._profile.waiting("seal"):
+            wait([self._writing])
+        writing, self._writing = self._writing, None
+        if (error := writing.exception()) is not None:
+            self._parts = [[*old, *new] for old, new in zip(self._written, self._parts, strict=True)]
+            raise error
 
     def close(self) -> None:
         """End the thread."""

@@ -74,8 +74,21 @@ def find_columns(schema: Any, what: str, image: str | None = None, label: str | 
     own = [name for name in fitting if name in classes]
     best = own if len(own) == 1 else [name for name in own if name.lower() in _LABELS] or own or called
     label = _chosen("label", label, fitting, best, schema, what)
-    split = next((f.name for f in schema if f.name.lower() == SPLIT and _is_text(f.type) and f.name != label), None)
-    return Columns(chosen, forms[chosen], label, _is_text(schema.field(label).type), classes.get(label), split)
+    split = next((f for f in schema if f.name.lower() == SPLIT and f.name not in (chosen, label)), None)
+    if split is not None and not _is_text(split.type):
+        raise BadInput(
+            f"The column {split.name} of {what} is {_short(split.type)}, and no text.",
+            hint="Write train, val and test into it; or rename it, if it does not say the split.",
+            key=split.name,
+        )
+    return Columns(
+        chosen,
+        forms[chosen],
+        label,
+        _is_text(schema.field(label).type),
+        classes.get(label),
+        None if split is None else split.name,
+    )
 
 
 def _chosen(

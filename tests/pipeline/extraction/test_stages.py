@@ -141,3 +141,44 @@ def test_an_encoder_of_ones_own_is_not_compiled_for_one(tmp_path: Path) -> None:
     own = cryoprobe.Encoder(torch.nn.Flatten(), lambda image: torch.ones(3, 4, 4), name="lab:x", version="1")
     with pytest.raises(BadInput, match=r"torch\.compile"):
         cryoprobe.extract(own, "sklearn:digits", tmp_path / "s", compile=True)
+
+
+def test_a_compiled_encoder_is_not_filled_up_to_a_batch_that_did_not_fit() -> None:
+    encoder: Any = tiny(device="cpu")
+    read, sizes = encoder._tower.read, []
+
+    def limited(x: torch.Tensor, taps: Any) -> Any:
+        sizes.append(len(x))
+        if len(x) > 8:
+            raise torch.OutOfMemoryError("CUDA out of memory.")
+        return read(x, taps)
+
+    encoder._read, encoder._full_batch = limited, 0
+    for n, fits in ((32, False), (16, False), (8, True), (3, True)):
+        if fits:
+            assert len(encoder.encode(torch.zeros(n, 3, 32, 32))["pooled"]) == n
+        else:
+            with pytest.raises(torch.OutOfMemoryError):
+                encoder.encode(torch.zeros(n, 3, 32, 32))
+    assert sizes == [32, 16, 8, 8]
+
+
+def test_a_unit_that_could_not_be_written_is_written_when_the_run_ends(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_images(tmp_path / "data", {"a": 60, "b": 60})
+    write, calls = cryoprobe.Store.write_unit, []
+
+    def failing(*given: Any) -> Any:
+        calls.append(1)
+        if len(calls) == 2:
+            raise cryoprobe.Unavailable("the storage is away")
+        return write(*given)
+
+    monkeypatch.setattr(cryoprobe.Store, "write_unit", failing)
+    encoder = Small(tiny(), 99, RuntimeError)
+    with pytest.raises(cryoprobe.Unavailable, match="away"):
+        cryoprobe.extract(encoder, f"folder:{tmp_path / 'data'}", tmp_path / "s", batch_size=8, unit_rows=16)  # type: ignore[arg-type]
+    encoded = sum(encoder.batches)
+    (found,) = cryoprobe.extract(tiny(), f"folder:{tmp_path / 'data'}", tmp_path / "s")
+    assert found.encoded == 120 - encoded
