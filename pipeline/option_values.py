@@ -107,6 +107,12 @@ def _preprocess(value: Any) -> Any:
     return text
 
 
+def _decode_in(value: Any) -> Any:
+    if value not in ("threads", "processes"):
+        raise _refuse("threads or processes")
+    return value
+
+
 def mapping(value: Any) -> Any:
     """Return a dict of any mapping from names."""
     if not isinstance(value, Mapping) or not all(isinstance(name, str) for name in value):
@@ -118,6 +124,7 @@ Integer = Annotated[int, BeforeValidator(_whole)]
 NotNegative = Annotated[int, BeforeValidator(_whole), Field(ge=0, lt=LARGEST)]
 Positive = Annotated[int, BeforeValidator(_whole), Field(ge=1, lt=LARGEST)]
 BatchSize = Annotated[int | Literal["auto"], BeforeValidator(_batch_size)]
+DecodeIn = Annotated[Literal["threads", "processes"], BeforeValidator(_decode_in)]
 Flag = Annotated[bool, BeforeValidator(_flag)]
 Text = Annotated[str, BeforeValidator(_text)]
 Colour = Annotated[str, BeforeValidator(_colour)]

@@ -17,6 +17,7 @@ from ..errors import BadInput
 from .option_values import (
     BatchSize,
     Colour,
+    DecodeIn,
     Flag,
     Integer,
     Integers,
@@ -253,7 +254,7 @@ class ExtractRunOptions(RunOptions):
     rehash: Flag = False
     compile: Flag = False
     profile: Flag = False
-    decode_in: Literal["threads", "processes"] | None = None
+    decode_in: DecodeIn | None = None
 
 
 class SetFilter(PixelOptions):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Unpack
 
@@ -74,11 +74,9 @@ def plan_extraction(
     opened = _opened(store)
     samples = SampleIndex(trust=not running.rehash)
     try:
-        planned = [
-            p
-            for split, look in zip(data.parts, data.looks, strict=True)
-            for p in _planned(split, look, _Planning(promise, opened, samples, running, asked, reporter))
-        ]
+        common = _Planning(promise, opened, samples, running, asked, reporter)
+        splits = zip(data.parts, data.looks, strict=True)
+        planned = [p for split, look in splits for p in _planned(split, look, common)]
     finally:
         samples.close()
     return ExtractionPlan(tuple(planned))
@@ -94,6 +92,8 @@ class _Planning:
     running: ExtractRunOptions
     asked: ExtractionOptions
     reporter: Reporter
+    to_encode: set[bytes] = field(default_factory=set)
+    """Sample ids that an earlier split has let be encoded."""
 
     @property
     def specs(self) -> list[EncoderSpec]:
@@ -126,8 +126,9 @@ def _planned(split: Split, look: Look, common: _Planning) -> list[PlannedSet]:
     first = np.unique(ids.view("V32").ravel(), return_index=True)[1] if len(ids) else np.empty(0, np.int64)
     different = ids[first]
     there = [_there(common.store, spec.id, different) for spec in common.specs]
-    missing = ~np.logical_and.reduce([has for _, has in there])
-    speed = _speed(common, bool(missing.any()))
+    missing = {i.tobytes() for i in different[~np.logical_and.reduce([has for _, has in there])]} - common.to_encode
+    common.to_encode.update(missing)
+    speed = _speed(common, bool(missing))
     unreadable = int((~found.known.there).sum())
     labels = split.labels
     label_bytes = 8 if labels.ndim == 1 else labels.shape[1]
@@ -149,12 +150,13 @@ def _planned(split: Split, look: Look, common: _Planning) -> list[PlannedSet]:
                 there=int(own.sum()),
                 elsewhere=int((has & ~own).sum()),
                 encode=int((~has).sum()),
+                images=len(missing),
                 duplicates=len(ids) - len(different),
                 unreadable=unreadable,
                 read=found.read,
                 bytes=len(ids) * width,
                 images_per_second=speed,
-                seconds=0.0 if not missing.any() else None if speed is None else round(int(missing.sum()) / speed, 1),
+                seconds=0.0 if not missing else None if speed is None else round(len(missing) / speed, 1),
             )
         )
     return planned

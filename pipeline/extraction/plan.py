@@ -30,6 +30,8 @@ class PlannedSet:
         Those of which a store that it reads from has it.
     encode : int
         Those that would be encoded.
+    images : int
+        Images that the run encodes for this split: for all taps at once, and without those of an earlier split.
     duplicates : int
         Samples that repeat an earlier one's image.
     unreadable : int
@@ -39,8 +41,8 @@ class PlannedSet:
     bytes : int or None
         What the set's arrays take; None if the length of an embedding is not known.
     images_per_second, seconds : float or None
-        How fast an earlier extraction with this encoder on such a device was, and how long `encode` images take at
-        that (with several taps, in one pass for all of them); None where nothing is recorded.
+        How fast an earlier extraction with this encoder on such a device was, and how long `images` take at that; None
+        where nothing is recorded.
     """
 
     set: str | None
@@ -51,6 +53,7 @@ class PlannedSet:
     there: int
     elsewhere: int
     encode: int
+    images: int
     duplicates: int
     unreadable: int
     read: int
@@ -86,7 +89,7 @@ class ExtractionPlan:
     @property
     def encode(self) -> int:
         """Images that would be encoded; for several taps once."""
-        return sum(self._encode_of(split) for split in self._splits)
+        return sum({p.split: p.images for p in self.sets}.values())
 
     @property
     def seconds(self) -> float | None:
@@ -105,10 +108,3 @@ class ExtractionPlan:
             "bytes": None if any(p.bytes is None for p in self.sets) else sum(p.bytes or 0 for p in self.sets),
             "sets": [asdict(p) for p in self.sets],
         }
-
-    @property
-    def _splits(self) -> dict[str, None]:
-        return dict.fromkeys(p.split for p in self.sets)
-
-    def _encode_of(self, split: str) -> int:
-        return max(p.encode for p in self.sets if p.split == split)

@@ -102,9 +102,9 @@ class ExtractionRun:
     def targets(self) -> list[Target]:
         """The rows that the store has at each tap."""
         targets = [Target(spec, spec.id, self.store.rows_of(spec.id)) for spec in self.specs]
-        for target in targets:
-            if not len(target.index) and (why := explain_encoder(self.store, target.spec)):
-                self.reporter.note(why)
+        new = [target for target in targets if not len(target.index)]
+        if new and (why := explain_encoder(self.store, new[0].spec)):  # the taps of one encoder differ in the same
+            self.reporter.note(why)
         return targets
 
     @cached_property

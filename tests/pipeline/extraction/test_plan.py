@@ -124,3 +124,24 @@ def test_what_extract_refuses_is_refused(encoder: Encoder, data: Path, store: Pa
     cryoprobe.plan_extraction(encoder, f"folder:{data}", store, reporter=heard)
     cryoprobe.plan_extraction(encoder, f"folder:{data}", store, reporter=heard)
     assert any("files were read, which the sample index did not know" in note for note in heard.notes)
+
+
+def test_what_two_splits_share_is_counted_once_and_what_two_taps_lack_is_added_up(tmp_path: Path) -> None:
+    def both(**options: object) -> list[cryoprobe.ExtractedSet]:
+        return cryoprobe.extract("timm:test_vit", **options, untrained=True, image_size=32, progress=False)  # type: ignore[arg-type]
+
+    for split in ("train", "test"):
+        write_images(tmp_path / "data" / split, {"a": 5, "b": 5}, seed=1)
+    asked = {"dataset": f"folder:{tmp_path / 'data'}", "store": tmp_path / "s"}
+    found = cryoprobe.plan_extraction("timm:test_vit", **asked, untrained=True, image_size=32, progress=False)  # type: ignore[arg-type]
+    assert found.encode == sum(e.encoded for e in both(**asked))
+    assert [p.images for p in found.sets] == [found.encode, 0]
+
+    for name, seed in (("one", 2), ("two", 3)):
+        write_images(tmp_path / name, {"a": 4, "b": 4}, seed=seed)
+        write_images(tmp_path / "all", {f"{name}-a": 4, f"{name}-b": 4}, seed=seed)
+        both(dataset=f"folder:{tmp_path / name}", store=tmp_path / "t", taps=["cls" if name == "one" else "patch_mean"])
+    asked = {"dataset": f"folder:{tmp_path / 'all'}", "store": tmp_path / "t", "taps": ["cls", "patch_mean"]}
+    found = cryoprobe.plan_extraction("timm:test_vit", **asked, untrained=True, image_size=32, progress=False)  # type: ignore[arg-type]
+    done = both(**asked)
+    assert found.encode == done[0].encoded > max(p.encode for p in found.sets)
