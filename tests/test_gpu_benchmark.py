@@ -22,7 +22,8 @@ def test_every_part_runs_in_small() -> None:
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout.splitlines()[-1])
     assert found["small"]
-    assert found["pipeline"]["test"]["images_per_s"] > 0
+    for precision in ("fp32", "bf16"):
+        assert found["pipeline"][f"test {precision}"]["images_per_s"] > 0
     assert found["logistic"]["grid"]["converged"] == found["logistic"]["grid"]["penalties"]
     assert found["agreement"]["test bf16"]["largest"] < 1e-3
 
