@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, Protocol, runtime_checkable
 
@@ -65,7 +65,10 @@ class Split(Protocol):
         ...
 
     def decode(self, raw: bytes) -> Image.Image:
-        """Turn what `read` returned into an image; raise `UndecodableImage` where that fails. Thread-safe."""
+        """Turn what `read` returned into an image; raise `UndecodableImage` where that fails. Thread-safe.
+
+        If it is a function of a module, images can be decoded in other processes.
+        """
         ...
 
 
@@ -115,20 +118,6 @@ class Advising(Protocol):
     def advice(self) -> str:
         """Return the likely cause and what to do, as sentences; empty if there is none to be seen."""
         ...
-
-
-@runtime_checkable
-class Decoding(Protocol):
-    """A split whose samples can be decoded in other processes.
-
-    Attributes
-    ----------
-    decoder : callable
-        A function of a module that does what `Split.decode` does.
-    """
-
-    @property
-    def decoder(self) -> Callable[[bytes], Image.Image] | None: ...
 
 
 @runtime_checkable

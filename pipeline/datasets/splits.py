@@ -22,7 +22,7 @@ from .images import decode_file, decode_pixels, encode_pixels, identified
 from .split_names import split_order
 
 if TYPE_CHECKING:
-    from PIL import Image
+    pass
 
 _LOOKED_AT = 100
 """How many files `FileSplit.advice` looks for."""
@@ -89,11 +89,7 @@ class FileSplit:
         """Return the file's bytes, with a mark behind them if it is an image of more than 8 bits a value."""
         return identified(self.paths[index].read_bytes())
 
-    decoder = staticmethod(decode_file)
-
-    def decode(self, raw: bytes) -> Image.Image:
-        """Decode a file's bytes."""
-        return decode_file(raw)
+    decode = staticmethod(decode_file)
 
     def advice(self) -> str:
         """Return what may be wrong if none of the files can be read."""
@@ -157,11 +153,7 @@ class ArraySplit:
         """Return the row's pixels behind a header of dtype and shape."""
         return self.encode(self.images[index])
 
-    decoder = staticmethod(decode_pixels)
-
-    def decode(self, raw: bytes) -> Image.Image:
-        """Turn the pixels into an image."""
-        return decode_pixels(raw)
+    decode = staticmethod(decode_pixels)
 
 
 class LazyDataset:

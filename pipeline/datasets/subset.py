@@ -64,13 +64,9 @@ class SubsetSplit:
         return self.whole.read(int(self.rows[index]))
 
     @property
-    def decoder(self) -> Callable[[bytes], Image.Image] | None:
-        """The function that decodes, if the whole split tells it."""
-        return getattr(self.whole, "decoder", None)
-
-    def decode(self, raw: bytes) -> Image.Image:
-        """Decode a sample."""
-        return self.whole.decode(raw)
+    def decode(self) -> Callable[[bytes], Image.Image]:
+        """What decodes a sample: the whole split's function itself, which other processes may know too."""
+        return self.whole.decode
 
     def advice(self) -> str:
         """Return what the whole split knows."""

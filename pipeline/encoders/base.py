@@ -67,8 +67,8 @@ class PixelEncoder(ABC):
     """
 
     @abstractmethod
-    def pixels(self, image: Image.Image) -> torch.Tensor | None:
-        """Return uint8 [3, h, w], of which `encode` makes what it makes of `preprocess`; None of an image without."""
+    def compact(self, image: Image.Image) -> torch.Tensor:
+        """Return [3, h, w], of which `encode` makes what it makes of `preprocess`: uint8 if its transform allows it."""
 
     @abstractmethod
     def start(self, batch: torch.Tensor) -> Callable[[], Mapping[Tap, torch.Tensor]]:

@@ -91,16 +91,25 @@ class ImageLoader:
         Unavailable
             If it fails because of the machine, also when it is tried again.
         """
-        with at_most(self.max_pixels), decoding_to(scaled_side(self.preprocessing)):
-            image, tensor = patiently(partial(self._load, decode, raw), what)
+        take = partial(preprocessed, self.encoder)
+        image, tensor = patiently(partial(load_image, decode, raw, take, self.preprocessing, self.max_pixels), what)
         if self.see is not None:
             self.see(what, image, tensor)
         return tensor
 
-    def _load(self, decode: Callable[[bytes], Image.Image], raw: bytes) -> tuple[Image.Image, torch.Tensor]:
+
+def load_image(
+    decode: Callable[[bytes], Image.Image],
+    raw: bytes,
+    take: Callable[[Image.Image], torch.Tensor],
+    preprocessing: Preprocessing,
+    max_pixels: int | None,
+) -> tuple[Image.Image, torch.Tensor]:
+    """Return an image as it is decoded, and what `take` makes of it, within the limits that an encoder sets."""
+    with at_most(max_pixels), decoding_to(scaled_side(preprocessing)):
         image = decode(raw)
-        check_resized(image.size, self.preprocessing)
-        return image, preprocessed(self.encoder, image)
+        check_resized(image.size, preprocessing)
+        return image, take(image)
 
 
 def preprocessed(encoder: Encoder, image: Image.Image) -> torch.Tensor:
@@ -114,8 +123,7 @@ def preprocessed(encoder: Encoder, image: Image.Image) -> torch.Tensor:
     from PIL import Image
 
     try:
-        pixels = encoder.pixels(image) if isinstance(encoder, PixelEncoder) else None
-        return encoder.preprocess(image) if pixels is None else pixels
+        return encoder.compact(image) if isinstance(encoder, PixelEncoder) else encoder.preprocess(image)
     except CryoprobeError:
         raise
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as e:  # of a crop: not the image's fault

@@ -21,7 +21,7 @@ from ...errors import BadInput
 from ..specs import EncoderSpec, StoredDtype, Tap
 from .base import PixelEncoder
 from .compute import Compute
-from .transforms import ImageTransform, Transform
+from .transforms import ImageTransform
 
 _cuda: Any = torch.cuda  # in part without types
 
@@ -54,7 +54,7 @@ class FrozenEncoder(PixelEncoder):
     tower : Tower
     taps : sequence of str
         The taps to fill, checked by `choose_taps`.
-    transform : callable
+    transform : ImageTransform
         The library's own evaluation transform, image to float32 [3, h, w].
     identity : EncoderSpec
         At one of the taps; those at the others differ in it alone.
@@ -73,7 +73,7 @@ class FrozenEncoder(PixelEncoder):
         name: str,
         tower: Tower,
         taps: Sequence[Tap],
-        transform: Transform,
+        transform: ImageTransform,
         identity: EncoderSpec,
         compute: Compute,
         seed: int | None = None,
@@ -122,13 +122,13 @@ class FrozenEncoder(PixelEncoder):
         return self._transform(image)
 
     @property
-    def transform(self) -> Transform:
-        """What `preprocess` does, without the encoder."""
+    def transform(self) -> ImageTransform:
+        """What `preprocess` and `compact` do, without the encoder."""
         return self._transform
 
-    def pixels(self, image: Image.Image) -> torch.Tensor | None:
-        """Return the uint8 pixels [3, h, w] that `encode` normalises; see `ImageTransform.pixels`."""
-        return self._transform.pixels(image) if isinstance(self._transform, ImageTransform) else None
+    def compact(self, image: Image.Image) -> torch.Tensor:
+        """Return what `encode` takes in the fewest bytes, [3, h, w]; see `ImageTransform.compact`."""
+        return self._transform.compact(image)
 
     def encode(self, batch: torch.Tensor) -> Mapping[Tap, torch.Tensor]:
         """Encode a batch [n, 3, h, w]; return float32 CPU tensors [n, d], one per tap, not normalised.
@@ -136,7 +136,7 @@ class FrozenEncoder(PixelEncoder):
         Parameters
         ----------
         batch : Tensor
-            float32 as `preprocess` gives it, or uint8 as `pixels` does.
+            float32 as `preprocess` gives it, or uint8 as `compact` may.
         """
         return self.start(batch)()
 
@@ -198,8 +198,8 @@ class FrozenEncoder(PixelEncoder):
             moved.record_stream(now)
         else:
             moved = batch.to(self.device)
-        if moved.dtype == torch.uint8 and isinstance(self._transform, ImageTransform) and self._transform.normalise:
-            moved = self._transform.normalise(moved)
+        if moved.dtype == torch.uint8 and (normalise := self._transform.normalise) is not None:
+            moved = normalise(moved)
         return moved.to(dtype=self.compute.dtype, memory_format=torch.channels_last)
 
 

@@ -20,7 +20,7 @@ from ..options import PixelOptions
 from ..specs import Preprocessing
 from .hf_files import PROCESSORS
 from .resizing import crop_fraction, cropped
-from .transforms import Transform, as_asked
+from .transforms import ImageTransform, Transform, as_asked
 
 _FILTERS = {0: "nearest", 1: "lanczos", 2: "bilinear", 3: "bicubic", 4: "box", 5: "hamming"}
 """PIL's numbers of resampling filters, which processors have for settings."""
@@ -35,7 +35,7 @@ _PROBES = ((96, 64), (70, 110))
 """Sizes of blank images that are sent through a processor, to see what comes out."""
 
 
-def prepared(processor: Any, pixels: PixelOptions, name: str) -> tuple[Transform, Preprocessing]:
+def prepared(processor: Any, pixels: PixelOptions, name: str) -> tuple[ImageTransform, Preprocessing]:
     """Return what turns an image into a model's input, and what describes it.
 
     Parameters

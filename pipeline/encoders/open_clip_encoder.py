@@ -29,7 +29,7 @@ from .open_clip_recipes import recipe_of
 from .open_clip_towers import tower_of
 from .parts import Model, Part, load_part, resampled_between, resampling_note
 from .resizing import crop_fraction, cropped
-from .transforms import Transform, as_asked
+from .transforms import ImageTransform, Transform, as_asked
 from .unknown_names import no_weights, unknown
 from .weights import weights_digest
 
@@ -247,7 +247,7 @@ def _prepared(config: Any, pixels: PixelOptions, name: str) -> tuple[Transform, 
     return own.Compose(steps), described.model_copy(update={"crop_fraction": crop_fraction(resize, crop)})
 
 
-def preprocessing_of(named: ModelName, pixels: PixelOptions, name: str) -> tuple[Transform, Preprocessing]:
+def preprocessing_of(named: ModelName, pixels: PixelOptions, name: str) -> tuple[ImageTransform, Preprocessing]:
     """Return the preprocessing of published weights of open_clip, for another encoder."""
     import open_clip
 

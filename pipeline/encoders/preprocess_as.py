@@ -8,10 +8,10 @@ from ...errors import BadInput, NotFound
 from ..options import PixelOptions
 from ..specs import Preprocessing
 from .families import parse_name
-from .transforms import Transform
+from .transforms import ImageTransform
 
 
-def prepared_as(what: str, pixels: PixelOptions, name: str) -> tuple[Transform, Preprocessing]:
+def prepared_as(what: str, pixels: PixelOptions, name: str) -> tuple[ImageTransform, Preprocessing]:
     """Return the preprocessing that is named, with what is asked for otherwise; no weights are looked at.
 
     Parameters
@@ -66,13 +66,13 @@ def prepared_as(what: str, pixels: PixelOptions, name: str) -> tuple[Transform, 
     )
 
 
-def beside(folder: Path, pixels: PixelOptions, name: str) -> tuple[Transform, Preprocessing] | None:
+def beside(folder: Path, pixels: PixelOptions, name: str) -> tuple[ImageTransform, Preprocessing] | None:
     """Return the preprocessing that a ``preprocessor_config.json`` in a folder tells; None if there is none."""
     file = folder / "preprocessor_config.json"
     return _of_processor(file, None, pixels, name) if file.is_file() else None
 
 
-def _of_processor(place: Path, config: object, pixels: PixelOptions, name: str) -> tuple[Transform, Preprocessing]:
+def _of_processor(place: Path, config: object, pixels: PixelOptions, name: str) -> tuple[ImageTransform, Preprocessing]:
     try:
         import transformers  # noqa: F401
     except ImportError as error:

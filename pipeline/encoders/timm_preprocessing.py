@@ -9,10 +9,10 @@ from ..options import PixelOptions
 from ..specs import Preprocessing
 from .families import ModelName
 from .resizing import crop_fraction, cropped
-from .transforms import Transform, as_asked, to_rgb
+from .transforms import ImageTransform, as_asked, to_rgb
 
 
-def prepared(config: dict[str, Any], pixels: PixelOptions, name: str) -> tuple[Transform, Preprocessing]:
+def prepared(config: dict[str, Any], pixels: PixelOptions, name: str) -> tuple[ImageTransform, Preprocessing]:
     """Return what turns an image into a model's input, and what describes it.
 
     Parameters
@@ -31,7 +31,7 @@ def prepared(config: dict[str, Any], pixels: PixelOptions, name: str) -> tuple[T
     return as_asked(data.create_transform(**config, is_training=False), _preprocessing(config), pixels, [to_rgb])
 
 
-def of_model(named: ModelName, pixels: PixelOptions, name: str) -> tuple[Transform, Preprocessing]:
+def of_model(named: ModelName, pixels: PixelOptions, name: str) -> tuple[ImageTransform, Preprocessing]:
     """Return the preprocessing of a model of timm, for another encoder."""
     import timm
 

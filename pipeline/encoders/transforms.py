@@ -62,6 +62,11 @@ class ImageTransform:
             raise ValueError(f"the transform gives an image of mode {image.mode}, not RGB")
         return torch.from_numpy(np.array(image)).permute(2, 0, 1)
 
+    def compact(self, image: Image.Image) -> torch.Tensor:
+        """Return `pixels`, or what the transform gives if there are none."""
+        pixels = self.pixels(image)
+        return self(image) if pixels is None else pixels
+
 
 class Normalise:
     """What `ToTensor` and `Normalize` do, on a batch.

@@ -16,15 +16,14 @@ import threading
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
+from types import FunctionType
 from typing import IO, TYPE_CHECKING
 
 import numpy as np
 
 from ...arrays import Array
-from ..datasets.base import Decoding, Split
-from ..datasets.pixel_limit import at_most
-from ..datasets.scaled_decoding import decoding_to
-from ..encoders.embedding import ImageLoader, check_resized, scaled_side
+from ..datasets.base import Split
+from ..encoders.embedding import ImageLoader, load_image
 from .looks import Look, Looks, look_of
 
 if TYPE_CHECKING:
@@ -37,37 +36,34 @@ _LENGTH = struct.Struct("<q")
 
 
 @dataclass(frozen=True)
-class Work:
+class _Work:
     """What a process does with the bytes of an image; pickled to it by its parent, and by nobody else.
 
     Parameters
     ----------
-    decoder : callable
-        Bytes to image, a function of a module.
-    transform : callable
-        Image to tensor; `pixels` if it has that.
+    decode : callable
+        Bytes to image.
+    take : callable
+        Image to what the encoder takes of it.
     preprocessing : Preprocessing
     max_pixels : int or None
     """
 
-    decoder: Callable[[bytes], Image.Image]
-    transform: Callable[[Image.Image], torch.Tensor]
+    decode: Callable[[bytes], Image.Image]
+    take: Callable[[Image.Image], torch.Tensor]
     preprocessing: Preprocessing
     max_pixels: int | None
 
 
-def work_of(split: Split, loader: ImageLoader) -> Work | None:
-    """Return what processes can do for a split and an encoder; None if threads must, as for somebody's own."""
-    decoder = split.decoder if isinstance(split, Decoding) else None
+def work_of(split: Split, loader: ImageLoader) -> bytes | None:
+    """Return what processes are to do for a split and an encoder; None if threads must, as for somebody's own."""
     transform = getattr(loader.encoder, "transform", None)
-    if decoder is None or transform is None:
+    if not isinstance(split.decode, FunctionType) or transform is None:
         return None
-    work = Work(decoder, transform, loader.preprocessing, loader.max_pixels)
     try:
-        pickle.dumps(work)
+        return pickle.dumps(_Work(split.decode, transform.compact, loader.preprocessing, loader.max_pixels))
     except Exception:  # whatever a transform holds
         return None
-    return work
 
 
 class DecodingProcesses:
@@ -77,38 +73,30 @@ class DecodingProcesses:
     ----------
     loader : ImageLoader
         Decodes here what cannot be decoded there.
-    work : Work
+    work : bytes
+        See `work_of`.
     looks : Looks
-
-    Attributes
-    ----------
-    lost : int
-        Processes that have died.
     """
 
-    def __init__(self, loader: ImageLoader, work: Work, looks: Looks) -> None:
-        self.lost = 0
+    def __init__(self, loader: ImageLoader, work: bytes, looks: Looks) -> None:
         self._loader = loader
-        self._work = pickle.dumps(work)
+        self._work = work
         self._looks = looks
         self._mine = threading.local()
         self._all: list[_Process] = []
-        self._lock = threading.Lock()
 
     def load(self, decode: Callable[[bytes], Image.Image], raw: bytes, what: str = "An image") -> torch.Tensor:
         """Decode and preprocess one image; see `ImageLoader.load`."""
         process: _Process | None = getattr(self._mine, "process", None)
         if process is None:
             process = self._mine.process = _Process(self._work)
-            with self._lock:
-                self._all.append(process)
+            self._all.append(process)
         answer = None
         if process.is_alive:
             try:
                 answer = process.ask(raw)
             except (OSError, EOFError, pickle.UnpicklingError, ValueError):
                 process.end()
-                self.lost += 1
         if answer is None:
             return self._loader.load(decode, raw, what)
         import torch
@@ -170,7 +158,7 @@ def serve() -> None:
     """Decode what the parent sends, until it sends no more."""
     source, target = sys.stdin.buffer, os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # what a library prints must not come between
-    work: Work = pickle.loads(_receive(source))
+    work: _Work = pickle.loads(_receive(source))
     import torch
 
     torch.set_num_threads(1)
@@ -180,22 +168,14 @@ def serve() -> None:
         except EOFError:
             return
         try:
-            tensor, look = _loaded(work, raw)
+            image, tensor = load_image(work.decode, raw, work.take, work.preprocessing, work.max_pixels)
+            look = look_of(image, tensor)
         except Exception:  # the parent tries again, and has the error
             _send(target, pickle.dumps(None))
             continue
         pixels = (tensor.permute(1, 2, 0) if tensor.dtype == torch.uint8 else tensor).numpy()
         _send(target, pickle.dumps((pixels.shape, pixels.dtype.str, look)))
         _send(target, pixels.tobytes())
-
-
-def _loaded(work: Work, raw: bytes) -> tuple[torch.Tensor, Look]:
-    with at_most(work.max_pixels), decoding_to(scaled_side(work.preprocessing)):
-        image = work.decoder(raw)
-        check_resized(image.size, work.preprocessing)
-        pixels = getattr(work.transform, "pixels", lambda _: None)(image)
-        tensor = work.transform(image) if pixels is None else pixels
-    return tensor, look_of(image, tensor)
 
 
 def _send(pipe: IO[bytes], content: bytes) -> None:

@@ -11,7 +11,7 @@ from ..base import Place
 from ..images import decode_file, identified
 
 if TYPE_CHECKING:
-    from PIL import Image
+    pass
 
 
 class Encoded(Protocol):
@@ -78,6 +78,4 @@ class EncodedSplit:
         """Return an image's bytes, with a mark behind them if its values have more than 8 bits."""
         return identified(self.images.read(index))
 
-    def decode(self, raw: bytes) -> Image.Image:
-        """Decode an image."""
-        return decode_file(raw)
+    decode = staticmethod(decode_file)

@@ -14,6 +14,10 @@ from support.data import write_images
 
 import cryoprobe
 from cryoprobe.errors import BadInput
+from cryoprobe.pipeline.datasets import limit_split
+from cryoprobe.pipeline.datasets.containers.encoded import EncodedSplit
+from cryoprobe.pipeline.encoders.embedding import ImageLoader
+from cryoprobe.pipeline.extraction.decoding_processes import work_of
 from cryoprobe.progress import Reporter
 
 ARGUMENTS: Any = {"untrained": True, "image_size": 32, "workers": 2}
@@ -102,3 +106,13 @@ def test_data_of_ones_own_are_decoded_in_threads_and_that_is_said(tmp_path: Path
 def test_other_ways_to_decode_are_refused(tmp_path: Path) -> None:
     with pytest.raises(BadInput, match="decode-in"):
         cryoprobe.extract("timm:test_vit", "sklearn:digits", tmp_path / "s", decode_in="fibres", **ARGUMENTS)
+
+
+def test_samples_of_files_of_containers_and_of_subsets_can_be_decoded_elsewhere(tmp_path: Path) -> None:
+    write_images(tmp_path / "data", {"a": 5, "b": 5})
+    encoder = cryoprobe.load_encoder("timm:test_vit", untrained=True, image_size=32)
+    loader = ImageLoader(encoder, encoder.spec("pooled").preprocessing)
+    files = cryoprobe.load_dataset(f"folder:{tmp_path / 'data'}").split("all")
+    packed = EncodedSplit("all", files.classes, files.labels, images=None)  # type: ignore[arg-type]
+    for split in (files, packed, limit_split(files, 4), cryoprobe.load_dataset("sklearn:digits").split("all")):
+        assert work_of(split, loader) is not None
