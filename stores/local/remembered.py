@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import json
 import os
-import secrets
 from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 
 from pydantic import JsonValue
 
+from ...errors import CryoprobeError
+from ...files import replacing
 from ...folders import cache_folder
 from .mounts import Mounts
 from .sample_index import is_old, stamp
@@ -78,14 +79,10 @@ class Remembered:
                 self.forget(key)
                 return
             states.append([os.fspath(path), list(found)])
-        with suppress(OSError, ValueError):  # no space, no rights, a name that is not UTF-8
+        with suppress(OSError, ValueError, CryoprobeError):  # no space, no rights, a name that is not UTF-8
             self._folder.mkdir(parents=True, exist_ok=True)
-            new = self._folder / f".{secrets.token_hex(8)}.tmp"
-            try:
-                new.write_text(json.dumps({"files": states, "value": value}), encoding="utf-8")
-                new.replace(self._file(key))
-            finally:
-                new.unlink(missing_ok=True)
+            with replacing(self._file(key)) as file:
+                file.write(json.dumps({"files": states, "value": value}).encode())
 
     def forget(self, key: str) -> None:
         """Remember nothing under a key."""

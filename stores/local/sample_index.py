@@ -221,45 +221,33 @@ class SampleIndex:
         rows = [(_key(path), *stamp_, sample) for path, stamp_, sample in old]
         self._write("INSERT OR REPLACE INTO sample_ids VALUES (?, ?, ?, ?, ?, ?)", rows)
 
-    def lookup_places(self, places: Sequence[tuple[str, str] | None]) -> list[bytes | None]:
+    def lookup_places(self, places: Sequence[tuple[str, str]]) -> list[bytes | None]:
         """Return the sample id of each place whose stamp is the recorded one, None for the others.
 
         Parameters
         ----------
-        places : sequence of (name, stamp) or None
+        places : sequence of (name, stamp)
             Names of parts of files and of remote objects, and what changes when they do.
         """
         if not self._trust:
             return [None] * len(places)
-        keys = [None if place is None else (_digest(place[0]), _digest(place[1])) for place in places]
-        known: dict[bytes, tuple[object, object]] = {}
-        asked = [key[0] for key in keys if key is not None]
-        for start in range(0, len(asked), _AT_ONCE):
-            known |= self._placed(asked[start : start + _AT_ONCE])
-        found: list[bytes | None] = []
-        for key in keys:
-            stamp_, sample = (None, None) if key is None else known.get(key[0], (None, None))
-            believed = key is not None and stamp_ == key[1] and isinstance(sample, bytes) and len(sample) == 32
-            found.append(sample if believed and isinstance(sample, bytes) else None)
-        return found
+        keys = [(_digest(name), _digest(stamp_)) for name, stamp_ in places]
+        known: dict[bytes, tuple[Any, Any]] = {}
+        for start in range(0, len(keys), _AT_ONCE):
+            part = [key for key, _ in keys[start : start + _AT_ONCE]]
+            marks = ",".join("?" * len(part))
+            rows = self._all(f"SELECT place, stamp, sample FROM placed_ids WHERE place IN ({marks})", part)
+            known |= {place: (stamp_, sample) for place, stamp_, sample in rows}
+        found = [(known.get(place, (None, None)), stamp_) for place, stamp_ in keys]
+        return [
+            sample if was == stamp_ and isinstance(sample, bytes) and len(sample) == 32 else None
+            for (was, sample), stamp_ in found
+        ]
 
     def record_places(self, entries: Sequence[tuple[tuple[str, str], bytes]]) -> None:
         """Remember the sample ids of places, whose stamps were taken before they were read."""
         rows = [(_digest(name), _digest(stamp_), sample) for (name, stamp_), sample in entries]
         self._write("INSERT OR REPLACE INTO placed_ids VALUES (?, ?, ?)", rows)
-
-    def _placed(self, keys: Sequence[bytes]) -> dict[bytes, tuple[object, object]]:
-        marks = ",".join("?" * len(keys))
-        with self._lock:
-            if self._database is None:
-                return {}
-            try:
-                rows = self._database.execute(
-                    f"SELECT place, stamp, sample FROM placed_ids WHERE place IN ({marks})", keys
-                ).fetchall()
-            except _FAILURES:
-                return {}
-        return {row[0]: (row[1], row[2]) for row in rows}
 
     @property
     def machine(self) -> str | None:
