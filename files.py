@@ -57,6 +57,22 @@ def replacing(path: str | Path) -> Iterator[BinaryIO]:
         raise _unwritable(e, path) from e
 
 
+def absolute(path: str, what: str) -> str:
+    """Return a path in full, with a slash between its parts; messages call it `what`.
+
+    Links are kept: one that a team shares keeps its name wherever it points.
+
+    Raises
+    ------
+    BadInput
+        If it begins with the home folder of nobody.
+    """
+    try:
+        return Path(os.path.abspath(Path(path).expanduser())).as_posix()  # noqa: PTH100
+    except RuntimeError as e:
+        raise BadInput(f"{what}: {e}", hint="Write the path in full.", key=what) from None
+
+
 def check_writable(path: str | Path) -> None:
     """Refuse a path that cannot be written: call it before the work whose result is to go there.
 

@@ -13,6 +13,8 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Field
 from pydantic_core import PydanticCustomError
 
+from ..files import absolute
+
 LARGEST = 2**53
 """Larger whole numbers are not exact in JSON."""
 
@@ -102,8 +104,7 @@ def _preprocess(value: Any) -> Any:
     place = rest if (kind, colon) == ("hf", ":") else text  # a folder of transformers may be named, too
     there = place.endswith(".json") or place.startswith((".", "/", "~")) or (place == rest and Path(place).exists())
     if isinstance(value, os.PathLike) or there:
-        found = Path(os.path.abspath(Path(place).expanduser())).as_posix()  # noqa: PTH100, a shared link keeps its name
-        return f"hf:{found}" if place == rest else found
+        return f"hf:{absolute(place, text)}" if place == rest else absolute(place, text)
     return text
 
 

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import NoReturn, Unpack
 
 from ...errors import BadInput, CryoprobeError
+from ...files import absolute
 from .. import doors
 from ..keywords import check_names, read, takes
 from ..options import SourceArguments, SourceOptions
@@ -86,12 +87,7 @@ def canonical_name(spec: str, data_root: Path | None = None) -> str:
     if is_remote(rest):
         scheme, _, place = rest.partition("://")
         return f"{kind}:{scheme.lower()}://{place if kind == 'wds' else place.rstrip('/')}"
-    try:
-        path = Path(rest).expanduser()
-    except RuntimeError as e:  # ~name, and there is nobody of that name
-        raise BadInput(f"{spec}: {e}", hint="Write the path in full.", key=spec) from None
-    # Not `resolve`: a link that a team shares keeps its name wherever it points.
-    return f"{kind}:{Path(os.path.abspath(path)).as_posix()}"  # noqa: PTH100
+    return f"{kind}:{absolute(rest, spec)}"
 
 
 def refuse_name(spec: str, given: Sequence[str] = ()) -> NoReturn:
@@ -190,9 +186,9 @@ def dataset_pattern(pattern: str | None) -> str | None:
     if name == pattern or rest.startswith(("/", "~")) or is_remote(rest):
         return name
     # What was not typed holds no wildcards: the working folder may be called birds [v2].
-    absolute = name.partition(":")[2]
-    here = os.path.commonpath([absolute, Path.cwd().as_posix()])
-    return f"{kind}:{glob.escape(here)}{absolute.removeprefix(here)}"
+    path = name.partition(":")[2]
+    here = os.path.commonpath([path, Path.cwd().as_posix()])
+    return f"{kind}:{glob.escape(here)}{path.removeprefix(here)}"
 
 
 def known_splits(spec: str, data_root: Path | None = None) -> Sequence[str] | None:

@@ -5,7 +5,6 @@ Importing this module imports no library of any family.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from importlib import import_module
@@ -13,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from ...errors import BadInput
+from ...files import absolute
 from ..options import PixelOptions
 from ..specs import Tap
 
@@ -171,8 +171,7 @@ def canonical_model(model: str) -> str:
     """
     kind, _, rest = model.partition(":")
     if rest and (family := TABLE.get(kind)) is not None and family.of_files and is_path(rest):
-        # Not `resolve`: a link that a team shares keeps its name wherever it points.
-        return f"{kind}:{Path(os.path.abspath(Path(rest).expanduser())).as_posix()}"  # noqa: PTH100
+        return f"{kind}:{absolute(rest, model)}"
     return model
 
 
