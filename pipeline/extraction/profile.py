@@ -36,6 +36,7 @@ class Profile:
     _began: float = field(default_factory=time.monotonic)
     _stages: dict[str, _Stage] = field(default_factory=dict)
     _waits: dict[str, float] = field(default_factory=dict)
+    _within: float = 0.0
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     @contextmanager
@@ -53,12 +54,14 @@ class Profile:
 
     @contextmanager
     def waiting(self, stage: str) -> Iterator[None]:
-        """Count what is done here as waiting for a stage."""
-        began = time.perf_counter()
+        """Count what is done here as waiting for a stage, but for what is waited for another one within."""
+        began, before, self._within = time.perf_counter(), self._within, 0.0
         try:
             yield
         finally:
-            self._waits[stage] = self._waits.get(stage, 0.0) + time.perf_counter() - began
+            seconds = time.perf_counter() - began
+            self._waits[stage] = self._waits.get(stage, 0.0) + seconds - self._within
+            self._within = before + seconds
 
     @property
     def wall(self) -> float:

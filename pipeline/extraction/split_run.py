@@ -269,6 +269,7 @@ class SplitRun:
                 batch = []
             if ends_plan:
                 self._ended.append(decoded.job.plan)
+            # After a slow batch now, rather than with the next image, which would then be a batch of its own.
             if is_due or (not batch and self._unsealed.age > UNIT_SECONDS):
                 self._seal(planner)
         self._unsealed.wait()
@@ -287,7 +288,12 @@ class SplitRun:
             yield decoded
 
     def _jobs(self, planner: Planner, planning: ThreadPoolExecutor) -> Iterator[Job]:
-        for plan in prefetched(planning, planner.plans()):
+        plans = prefetched(planning, planner.plans())
+        while True:
+            with self._settings.profile.waiting("plan"):
+                plan = next(plans, None)
+            if plan is None:
+                return
             for row, error in plan.unreadable.items():
                 self._failures.add(row, None, error)
             self._count_reused(planner)

@@ -13,6 +13,7 @@ from support.data import write_images
 import cryoprobe
 from cryoprobe.errors import BadInput
 from cryoprobe.pipeline.encoders.base import Encoder
+from cryoprobe.pipeline.extraction import profile
 from cryoprobe.progress import Reporter
 
 
@@ -182,3 +183,15 @@ def test_a_unit_that_could_not_be_written_is_written_when_the_run_ends(
     encoded = sum(encoder.batches)
     (found,) = cryoprobe.extract(tiny(), f"folder:{tmp_path / 'data'}", tmp_path / "s")
     assert found.encoded == 120 - encoded
+
+
+def test_waiting_within_waiting_counts_for_the_inner_stage_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = iter([0.0, 10.0, 14.0, 15.0, 100.0, 101.0])
+    monkeypatch.setattr(profile.time, "perf_counter", lambda: next(clock))
+    found = profile.Profile()
+    with found.waiting("decode"), found.waiting("plan"):
+        pass
+    with found.waiting("decode"):
+        pass
+    assert found._waits == {"plan": 4.0, "decode": 11.0 + 1.0}
+    assert found.bottleneck == "decode"
