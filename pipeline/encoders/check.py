@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -258,7 +256,7 @@ def _rates(encoder: FrozenEncoder, size: tuple[int, int], device: str) -> tuple[
     import torch
 
     from .compute import Compute
-    from .frozen import FrozenEncoder
+    from .tuning import images_per_second
 
     rates = {}
     chosen = ""
@@ -268,24 +266,6 @@ def _rates(encoder: FrozenEncoder, size: tuple[int, int], device: str) -> tuple[
         except BadInput:
             continue  # the device does not have it
         chosen = str(compute.device)
-        timed = FrozenEncoder(
-            name=encoder.name,
-            tower=encoder._tower,
-            taps=encoder.taps,
-            transform=encoder._transform,
-            identity=encoder._identity,
-            compute=compute,
-        )
-        batch = torch.zeros(4 if chosen == "cpu" else 64, 3, *size)
-        rates[precision] = _rate(lambda timed=timed, batch=batch: timed.encode(batch), len(batch))  # type: ignore[misc]
+        images = [torch.zeros(3, *size)] * (4 if chosen == "cpu" else 64)
+        rates[precision] = images_per_second(encoder.computing(compute), images, _SECONDS)
     return rates, chosen or device
-
-
-def _rate(run: Callable[[], Mapping[Tap, torch.Tensor]], images: int) -> float:
-    run()  # the first pass also allocates, and chooses algorithms
-    start, done = time.perf_counter(), 0
-    while done == 0 or time.perf_counter() - start < _SECONDS:
-        for value in run().values():
-            value.sum().item()  # waits for the device
-        done += images
-    return done / (time.perf_counter() - start)

@@ -173,8 +173,13 @@ class FrozenEncoder(PixelEncoder):
 
     def on(self, device: torch.device) -> Self:
         """Return the same encoder on another device, with weights of its own."""
+        return self.computing(replace(self.compute, device=device))
+
+    def computing(self, compute: Compute) -> Self:
+        """Return the encoder as it is on a device and in a precision, with weights of its own."""
         other = copy.copy(self)
-        other.compute = replace(self.compute, device=device)
+        other.compute = compute
+        other._identity = self._identity.model_copy(update={"precision": compute.precision})
         other._tower = copy.deepcopy(self._tower)
         other._read, other._full_batch, other._copying = other._tower.read, None, None
         other._place()

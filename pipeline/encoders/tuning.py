@@ -48,7 +48,7 @@ def speeds(encoder: Encoder, image: torch.Tensor, seconds: float = _SECONDS) -> 
     began = time.perf_counter()
     for size in _CPU_SIZES if str(encoder.device) == "cpu" else _GPU_SIZES:
         try:
-            found.append(Speed(size, _speed(encoder, [image] * size, seconds)))
+            found.append(Speed(size, images_per_second(encoder, [image] * size, seconds)))
         except RuntimeError as error:
             if not is_out_of_memory(error) or not found:
                 raise
@@ -58,6 +58,21 @@ def speeds(encoder: Encoder, image: torch.Tensor, seconds: float = _SECONDS) -> 
         if time.perf_counter() - began > _LONGEST_SECONDS:
             break
     return found
+
+
+def images_per_second(encoder: Encoder, images: list[torch.Tensor], seconds: float = _SECONDS) -> float:
+    """Measure the forward pass on one batch of preprocessed images, over and over."""
+    start_encoding(encoder, images)()  # kernels are chosen and memory is taken
+    began, done = time.perf_counter(), 0
+    last = start_encoding(encoder, images)
+    while True:
+        following = start_encoding(encoder, images)
+        last()
+        done += len(images)
+        last = following
+        if time.perf_counter() - began > seconds:
+            last()
+            return (done + len(images)) / (time.perf_counter() - began)
 
 
 def fastest(found: list[Speed]) -> Speed:
@@ -131,17 +146,3 @@ def has_bf16_instructions() -> bool:
 
     names = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
     return any(bool(getattr(torch.cpu, name)()) for name in names if hasattr(torch.cpu, name))
-
-
-def _speed(encoder: Encoder, images: list[torch.Tensor], seconds: float) -> float:
-    start_encoding(encoder, images)()  # kernels are chosen and memory is taken
-    began, done = time.perf_counter(), 0
-    last = start_encoding(encoder, images)
-    while True:
-        following = start_encoding(encoder, images)
-        last()
-        done += len(images)
-        last = following
-        if time.perf_counter() - began > seconds:
-            last()
-            return (done + len(images)) / (time.perf_counter() - began)
