@@ -8,15 +8,13 @@ takes part in that comparison and is then dropped, as for every timm model, so t
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from ...errors import BadInput, NotFound
-from ..options import PixelOptions
-from ..specs import Tap
 from .checkpoint import read_checkpoint
-from .compute import Compute
+from .families import EncoderRequest
 from .frozen import FrozenEncoder, building
 from .timm_encoder import freeze
 from .weights import check_values
@@ -25,7 +23,7 @@ NAME = "quickstart:efficientnet_lite0"
 ARCHITECTURE = "tf_efficientnet_lite0"
 
 
-def load(*, taps: Sequence[Tap], pixels: PixelOptions, compute: Compute) -> FrozenEncoder:
+def load(asked: EncoderRequest) -> FrozenEncoder:
     """Load the quickstart encoder.
 
     Raises
@@ -53,7 +51,7 @@ def load(*, taps: Sequence[Tap], pixels: PixelOptions, compute: Compute) -> Froz
         )
     model.load_state_dict(dict(zip(own, state.values(), strict=True)))
     model.reset_classifier(0)
-    return freeze(model, name=NAME, architecture=ARCHITECTURE, taps=taps, pixels=pixels, compute=compute)
+    return freeze(model, replace(asked, architecture=ARCHITECTURE))
 
 
 def _weights_file() -> Path:

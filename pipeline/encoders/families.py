@@ -5,7 +5,7 @@ Importing this module imports no library of any family.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from importlib import import_module
 from pathlib import Path
@@ -55,6 +55,35 @@ class ModelName:
         return f"{self.family}:{self.architecture}" + (f"{joint}{self.tag}" if self.tag else "")
 
 
+@dataclass(frozen=True)
+class EncoderRequest:
+    """What is asked of a family, when its name and options have been checked.
+
+    Parameters
+    ----------
+    name : str
+        As the encoder is called; see `canonical_model`.
+    architecture, tag : str, str or None
+        See `ModelName`.
+    taps : tuple of str
+        Empty for the default.
+    checkpoint : CheckpointFile or None
+    pixels : PixelOptions
+    seed : int or None
+        Of random weights, if they are asked for.
+    compute : Compute
+    """
+
+    name: str
+    architecture: str
+    tag: str | None
+    taps: tuple[Tap, ...]
+    checkpoint: CheckpointFile | None
+    pixels: PixelOptions
+    seed: int | None
+    compute: Compute
+
+
 class FamilyModule(Protocol):
     """What the module of a family has."""
 
@@ -66,19 +95,8 @@ class FamilyModule(Protocol):
         """Refuse a name that the library does not know, or that says no weights where they are needed."""
         ...
 
-    def load(
-        self,
-        name: str,
-        architecture: str,
-        tag: str | None,
-        *,
-        taps: Sequence[Tap],
-        checkpoint: CheckpointFile | None,
-        pixels: PixelOptions,
-        seed: int | None,
-        compute: Compute,
-    ) -> Encoder:
-        """Load what is named; `seed` is that of random weights, if they are asked for."""
+    def load(self, asked: EncoderRequest) -> Encoder:
+        """Load what is asked for."""
         ...
 
 

@@ -7,7 +7,7 @@ lie is no part of it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from copy import deepcopy
 from dataclasses import replace
@@ -17,11 +17,9 @@ from typing import Any
 import torch
 
 from ...errors import BadInput, NotFound
-from ..options import PixelOptions
-from ..specs import EncoderSpec, Tap
-from .checkpoint import CheckpointFile, read_checkpoint
-from .compute import Compute
-from .families import ModelName
+from ..specs import EncoderSpec
+from .checkpoint import read_checkpoint
+from .families import EncoderRequest, ModelName
 from .frozen import FrozenEncoder, building, check_image_size, choose_taps, size_refused
 from .hf_files import CONFIG, ModelFiles
 from .hf_processor import load_processor, prepared
@@ -60,22 +58,13 @@ def check(named: ModelName, *, need_weights: bool) -> None:
         ) from error
 
 
-def load(
-    name: str,
-    architecture: str,
-    tag: str | None,
-    *,
-    taps: Sequence[Tap],
-    checkpoint: CheckpointFile | None,
-    pixels: PixelOptions,
-    seed: int | None,
-    compute: Compute,
-) -> FrozenEncoder:
+def load(asked: EncoderRequest) -> FrozenEncoder:
     """Load an image encoder of transformers; see `registry.load_encoder`.
 
     With a checkpoint, the configuration and the processor are those of the name, and its weights are not read.
     """
-    files = ModelFiles.of(name, architecture)
+    name, pixels, checkpoint = asked.name, asked.pixels, asked.checkpoint
+    files = ModelFiles.of(name, asked.architecture)
     whole = config_of(files)
     cls, config = class_of(whole, name)
     if pixels.preprocess is None:
@@ -88,12 +77,12 @@ def load(
     if checkpoint is not None:
         read = read_checkpoint(checkpoint.path)
         tensors, source, sha256 = read.tensors, str(checkpoint.path), read.sha256
-    elif seed is None:
+    elif asked.seed is None:
         tensors, file = files.weights()
         source = f"{name} ({file})"
     else:
         tensors, source = {}, ""
-    with building(seed or 0), _quiet():
+    with building(asked.seed or 0), _quiet():
         model = _built(cls, config, name, tensors)
         if tensors:
             taker = Model(model, _preparing(model, cls))
@@ -103,7 +92,7 @@ def load(
     size = preprocessing.image_size or (0, 0)
     _check_patches(config, size, name)
     tower = HfTower(model, other_size=pixels.side is not None and size != _made_for(config))
-    chosen = choose_taps(taps, tower.default, tower, name)
+    chosen = choose_taps(asked.taps, tower.default, tower, name)
     model.eval()
     try:
         check_image_size(tower, name, size)
@@ -129,8 +118,8 @@ def load(
             preprocessing=preprocessing,
             tap=chosen[0],
         ),
-        compute=compute,
-        seed=seed,
+        compute=asked.compute,
+        seed=asked.seed,
         checkpoint_sha256=sha256,
         notes=notes,
     )

@@ -19,9 +19,8 @@ from ...arrays import Array
 from ...errors import BadInput, NotFound
 from ..options import PixelOptions
 from ..specs import EncoderSpec, Preprocessing, StoredDtype, Tap
-from .checkpoint import CheckpointFile
 from .compute import Compute
-from .families import ModelName
+from .families import EncoderRequest, ModelName
 from .onnx_graph import Graph, read_graph
 from .onnx_session import ModelInput, session_of
 from .preprocess_as import beside, prepared_as
@@ -46,28 +45,19 @@ def check(named: ModelName, *, need_weights: bool) -> None:
         )
 
 
-def load(
-    name: str,
-    architecture: str,
-    tag: str | None,
-    *,
-    taps: Sequence[Tap],
-    checkpoint: CheckpointFile | None,
-    pixels: PixelOptions,
-    seed: int | None,
-    compute: Compute,
-) -> OnnxEncoder:
+def load(asked: EncoderRequest) -> OnnxEncoder:
     """Load an ONNX file; see `registry.load_encoder`."""
-    for option, given in (("checkpoint", checkpoint), ("untrained", seed)):
+    name = asked.name
+    for option, given in (("checkpoint", asked.checkpoint), ("untrained", asked.seed)):
         if given is not None:
             raise BadInput(
                 f"{name} brings its own weights, and takes no --{option}.", hint=f"Leave --{option} out.", key=option
             )
-    path = Path(architecture).expanduser()
+    path = Path(asked.architecture).expanduser()
     graph = read_graph(path)
-    notes = _precision_notes(graph, compute, name)
-    transform, preprocessing = _preprocessing(path, pixels, name)
-    session, device = session_of(graph, compute, name, notes)
+    notes = _precision_notes(graph, asked.compute, name)
+    transform, preprocessing = _preprocessing(path, asked.pixels, name)
+    session, device = session_of(graph, asked.compute, name, notes)
     model_input = ModelInput.of(session, name)
     height, width = preprocessing.image_size or (0, 0)
     if (model_input.height or height, model_input.width or width) != (height, width):
@@ -78,7 +68,7 @@ def load(
             key=name,
         )
     found = _outputs(session, model_input, (height, width), name)
-    chosen = _choose(taps, found, name)
+    chosen = _choose(asked.taps, found, name)
     spec = EncoderSpec(
         family="onnx",
         architecture=graph.graph,

@@ -5,7 +5,7 @@ Of the two towers only the image tower is kept after loading; the identity is ta
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -14,10 +14,9 @@ import torch
 from ...errors import BadInput
 from ..encoders import hub
 from ..options import PixelOptions
-from ..specs import EncoderSpec, Preprocessing, Tap
-from .checkpoint import CheckpointFile, read_checkpoint
-from .compute import Compute
-from .families import ModelName
+from ..specs import EncoderSpec, Preprocessing
+from .checkpoint import read_checkpoint
+from .families import EncoderRequest, ModelName
 from .frozen import (
     FrozenEncoder,
     building,
@@ -64,17 +63,7 @@ def check(named: ModelName, *, need_weights: bool) -> None:
         no_weights(named, tags)
 
 
-def load(
-    name: str,
-    architecture: str,
-    tag: str | None,
-    *,
-    taps: Sequence[Tap],
-    checkpoint: CheckpointFile | None,
-    pixels: PixelOptions,
-    seed: int | None,
-    compute: Compute,
-) -> FrozenEncoder:
+def load(asked: EncoderRequest) -> FrozenEncoder:
     """Load an open_clip image tower; see `registry.load_encoder`, which checks the names first.
 
     A tag gives the preprocessing and the activation with which its weights were trained. With a checkpoint, the tag's
@@ -88,18 +77,19 @@ def load(
     """
     import open_clip
 
+    name, architecture, pixels = asked.name, asked.architecture, asked.pixels
     image_size = pixels.side
-    path, key = checkpoint or (None, None)
-    recipe = recipe_of(architecture, tag, path)
+    path, key = asked.checkpoint or (None, None)
+    recipe = recipe_of(architecture, asked.tag, path)
     notes = [recipe.note] if recipe.note else []
-    if path is None and seed is None:
+    if path is None and asked.seed is None:
         path = hub.fetch(_source(recipe.config), name, f"open_clip:{architecture}")
     read = None if path is None else read_checkpoint(path)
-    with building(seed or 0):
+    with building(asked.seed or 0):
         model = _build(name, architecture, recipe.config, image_size, recipe.architecture != architecture)
         if read is not None and path is not None:
-            source = name if checkpoint is None else str(path)
-            part = _load_weights(model, read.tensors, source, image_size, key, published=checkpoint is None)
+            source = name if asked.checkpoint is None else str(path)
+            part = _load_weights(model, read.tensors, source, image_size, key, published=asked.checkpoint is None)
             notes += part.notes(path.name)
         notes += _resize_trunk(model, name, image_size, said=read is not None)
     tower = tower_of(model.visual)
@@ -108,7 +98,7 @@ def load(
     if image_size is not None:
         model.eval()
         check_image_size(tower, name, config.input_size[1:])
-    reader, chosen, said = tapped(tower, taps, "post_projection", name, config.input_size[1:])
+    reader, chosen, said = tapped(tower, asked.taps, "post_projection", name, config.input_size[1:])
     return FrozenEncoder(
         name=name,
         tower=reader,
@@ -121,9 +111,9 @@ def load(
             preprocessing=preprocessing,
             tap=chosen[0],
         ),
-        compute=compute,
-        seed=seed,
-        checkpoint_sha256=None if checkpoint is None or read is None else read.sha256,
+        compute=asked.compute,
+        seed=asked.seed,
+        checkpoint_sha256=None if asked.checkpoint is None or read is None else read.sha256,
         notes=[*notes, *said],
     )
 

@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 
 from ...errors import BadInput
 from ..encoders import efficientnet_lite0
-from ..options import PixelOptions
-from ..specs import Tap
 from .base import Encoder
-from .checkpoint import CheckpointFile
-from .compute import Compute
-from .families import ModelName
+from .families import EncoderRequest, ModelName
 from .unknown_names import unknown
 
 QUICKSTART = "efficientnet_lite0"
@@ -28,27 +24,19 @@ def check(named: ModelName, *, need_weights: bool) -> None:
         unknown(named.name, named.architecture, [QUICKSTART], "quickstart:")
 
 
-def load(
-    name: str,
-    architecture: str,
-    tag: str | None,
-    *,
-    taps: Sequence[Tap],
-    checkpoint: CheckpointFile | None,
-    pixels: PixelOptions,
-    seed: int | None,
-    compute: Compute,
-) -> Encoder:
+def load(asked: EncoderRequest) -> Encoder:
     """Load the encoder; see `efficientnet_lite0`."""
     bare = f"timm:{efficientnet_lite0.ARCHITECTURE}"
-    if seed is not None:
+    if asked.seed is not None:
         raise BadInput(
-            f"{name} names trained weights, and --untrained asks for random ones.",
+            f"{asked.name} names trained weights, and --untrained asks for random ones.",
             hint=f"Name the architecture alone: {bare} --untrained",
-            key=name,
+            key=asked.name,
         )
-    if checkpoint is not None:
+    if asked.checkpoint is not None:
         raise BadInput(
-            f"{name} brings its own weights.", hint=f"For a checkpoint, name the architecture: {bare}", key=name
+            f"{asked.name} brings its own weights.",
+            hint=f"For a checkpoint, name the architecture: {bare}",
+            key=asked.name,
         )
-    return efficientnet_lite0.load(taps=taps, pixels=pixels, compute=compute)
+    return efficientnet_lite0.load(asked)

@@ -23,7 +23,7 @@ from ..specs import TAPS, Tap
 from ..tap_names import normalised
 from .base import Encoder
 from .checkpoint import CheckpointFile
-from .families import FAMILIES, TABLE, ModelName, canonical_model, default_tap, parse_name
+from .families import FAMILIES, TABLE, EncoderRequest, ModelName, canonical_model, default_tap, parse_name
 from .model_list import ModelSize, kept, open_clip_size, timm_size, timm_sizes
 
 __all__ = [
@@ -138,14 +138,16 @@ def load_encoder(
     family = TABLE[named.family].home()
     family.check(named, need_weights=checkpoint is None and not untrained)
     return family.load(
-        canonical_model(model),
-        named.architecture,
-        named.tag,
-        taps=asked,
-        checkpoint=None if checkpoint is None else CheckpointFile(Path(checkpoint), checkpoint_key),
-        pixels=asked_pixels,
-        seed=seed if untrained else None,
-        compute=compute,
+        EncoderRequest(
+            name=canonical_model(model),
+            architecture=named.architecture,
+            tag=named.tag,
+            taps=asked,
+            checkpoint=None if checkpoint is None else CheckpointFile(Path(checkpoint), checkpoint_key),
+            pixels=asked_pixels,
+            seed=seed if untrained else None,
+            compute=compute,
+        )
     )
 
 

@@ -13,12 +13,10 @@ import torch
 
 from ...errors import BadInput
 from ..encoders import hub
-from ..options import PixelOptions
 from ..specs import EncoderSpec, Tap
 from .anatomy import timm_anatomy
-from .checkpoint import CheckpointFile, read_checkpoint
-from .compute import Compute
-from .families import ModelName
+from .checkpoint import read_checkpoint
+from .families import EncoderRequest, ModelName
 from .frozen import (
     FrozenEncoder,
     building,
@@ -62,17 +60,7 @@ def check(named: ModelName, *, need_weights: bool) -> None:
         no_weights(named, tags)
 
 
-def load(
-    name: str,
-    architecture: str,
-    tag: str | None,
-    *,
-    taps: Sequence[Tap],
-    checkpoint: CheckpointFile | None,
-    pixels: PixelOptions,
-    seed: int | None,
-    compute: Compute,
-) -> FrozenEncoder:
+def load(asked: EncoderRequest) -> FrozenEncoder:
     """Load a timm model; see `registry.load_encoder`, which checks the names first.
 
     A tag gives the preprocessing with which its weights were trained. With a checkpoint, the tag's own weights are not
@@ -80,48 +68,31 @@ def load(
     """
     import timm
 
-    full_name = f"{architecture}.{tag}" if tag else architecture
-    path, key = checkpoint or (None, None)
-    if path is None and seed is None:
+    name, architecture = asked.name, asked.architecture
+    full_name = f"{architecture}.{asked.tag}" if asked.tag else architecture
+    path, key = asked.checkpoint or (None, None)
+    if path is None and asked.seed is None:
         path = hub.fetch(_source(timm.get_pretrained_cfg(full_name)), name, f"timm:{architecture}")
     read = None if path is None else read_checkpoint(path)
     notes: list[str] = []
-    with building(seed or 0):
-        model, recipe = _build(name, full_name, pixels.side)
+    with building(asked.seed or 0):
+        model, recipe = _build(name, full_name, asked.pixels.side)
         if read is not None and path is not None:
             taker = Model(model, _preparing(model, recipe, architecture), not recipe.strict, not recipe.strict)
-            published = checkpoint is None
+            published = asked.checkpoint is None
             part = load_part(read.tensors, taker, name if published else str(path), key=key, published=published)
             notes = part.notes(path.name)
-    return freeze(
-        model,
-        name=name,
-        architecture=architecture,
-        taps=taps,
-        pixels=pixels,
-        seed=seed,
-        checkpoint_sha256=None if checkpoint is None or read is None else read.sha256,
-        notes=notes,
-        compute=compute,
-    )
+    return freeze(model, asked, None if asked.checkpoint is None or read is None else read.sha256, notes)
 
 
 def freeze(
-    model: Any,
-    *,
-    name: str,
-    architecture: str,
-    taps: Sequence[Tap],
-    pixels: PixelOptions,
-    compute: Compute,
-    seed: int | None = None,
-    checkpoint_sha256: str | None = None,
-    notes: Sequence[str] = (),
+    model: Any, asked: EncoderRequest, checkpoint_sha256: str | None = None, notes: Sequence[str] = ()
 ) -> FrozenEncoder:
     """Make an encoder of a timm model that has its weights and no classifier."""
     import timm
 
     data: Any = timm.data
+    name, pixels = asked.name, asked.pixels
     args = {} if pixels.side is None else {"input_size": (3, pixels.side, pixels.side)}
     config: dict[str, Any] = data.resolve_model_data_config(model, args=args)
     if config["input_size"][0] != 3:
@@ -131,7 +102,7 @@ def freeze(
     if pixels.side is not None:
         model.eval()
         check_image_size(tower, name, preprocessing.image_size or (0, 0))
-    reader, chosen, said = tapped(tower, taps, "pooled", name, preprocessing.image_size or (0, 0))
+    reader, chosen, said = tapped(tower, asked.taps, "pooled", name, preprocessing.image_size or (0, 0))
     return FrozenEncoder(
         name=name,
         tower=reader,
@@ -139,13 +110,13 @@ def freeze(
         transform=transform,
         identity=EncoderSpec(
             family="timm",
-            architecture=architecture,
+            architecture=asked.architecture,
             weights=weights_digest(model.state_dict()),
             preprocessing=preprocessing,
             tap=chosen[0],
         ),
-        compute=compute,
-        seed=seed,
+        compute=asked.compute,
+        seed=asked.seed,
         checkpoint_sha256=checkpoint_sha256,
         notes=[*notes, *said],
     )
