@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, NamedTuple, Unpack
@@ -38,6 +37,7 @@ from .encoders.embedding import (
 from .encoders.tuning import chosen_batch
 from .joined_taps import side_by_side
 from .keywords import check_names, read, takes
+from .loading_threads import loading_threads
 from .options import RunArguments, RunOptions
 from .passing import patiently
 from .saved import SavedProbe, load_probe
@@ -235,7 +235,7 @@ class _Run:
         self.failed: list[tuple[Path, str]] = []
 
     def over(self, files: Sequence[Path]) -> Iterator[Predicted]:
-        pool = ThreadPoolExecutor(self.workers, thread_name_prefix="cryoprobe-load")
+        pool = loading_threads(self.workers)
         self.reporter.begin("predict", len(files))
         try:
             batch: list[_Decoded] = []

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Unpack
 
@@ -22,6 +21,7 @@ from .encoders.embedding import ImageLoader, encode_images
 from .encoders.tuning import Speed, fastest, speeds
 from .extraction.opening import open_data, open_encoder
 from .keywords import check_names, read, takes
+from .loading_threads import loading_threads
 from .options import ExtractArguments, ExtractionOptions, ExtractRunOptions
 
 if TYPE_CHECKING:
@@ -145,7 +145,7 @@ def _decoded(split: Split, encoder: Encoder, running: ExtractRunOptions) -> tupl
         except (OSError, UndecodableImage):
             return None
 
-    with ThreadPoolExecutor(running.threads, thread_name_prefix="cryoprobe-load") as pool:
+    with loading_threads(running.threads) as pool:
         tensors = list(ordered_map(pool, load, range(len(split)), 4 * running.threads))
     usable = [row for row, tensor in enumerate(tensors) if tensor is not None]
     if len(usable) < 2:

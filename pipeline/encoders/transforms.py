@@ -84,15 +84,19 @@ class Normalise:
     """
 
     def __init__(self, mean: Sequence[float], std: Sequence[float]) -> None:
-        mean_std = tuple(torch.tensor(list(map(float, values))).view(1, -1, 1, 1) for values in (mean, std))
+        mean_std = tuple(torch.tensor(list(map(float, values))) for values in (mean, std))
         self._on = {torch.device("cpu"): mean_std}
 
     def __call__(self, pixels: torch.Tensor) -> torch.Tensor:
-        """Return float32 [n, 3, h, w] of uint8 pixels, on their device."""
+        """Return float32 [n, 3, h, w] of uint8 pixels, on their device, in memory [n, h, w, 3]."""
         if pixels.device not in self._on:
             self._on[pixels.device] = tuple(v.to(pixels.device) for v in self._on[torch.device("cpu")])
-        mean, std = self._on[pixels.device]
-        return pixels.to(torch.float32).div_(255).sub_(mean).div_(std)
+        n, channels, height, width = pixels.shape
+        # By rows of w * 3 values: by three at a time, a CPU takes five times as long.
+        mean, std = (values.repeat(width) for values in self._on[pixels.device])
+        rows = pixels.permute(0, 2, 3, 1).reshape(n, height, width * channels)
+        normal = rows.to(torch.float32).div_(255).sub_(mean).div_(std)
+        return normal.view(n, height, width, channels).permute(0, 3, 1, 2)
 
 
 def as_asked(

@@ -29,6 +29,7 @@ from ...stores.store import FailedSample, Rows, Store, sample_array
 from ..datasets.base import Split, UndecodableImage
 from ..encoders.base import Encoder
 from ..encoders.embedding import NOT_USABLE, ImageLoader, normalised
+from ..loading_threads import loading_threads
 from ..specs import Tap
 from ..stopping import Interrupts
 from .again import Again, Comparison, compare
@@ -62,7 +63,7 @@ class Settings:
     ----------
     batch_size : BatchSize
     workers : int
-        Threads that read and decode.
+        Threads that read, and as many that decode.
     unit_rows : int
         Rows in a unit, if it is not sealed before, and in a chunk.
     max_bad : int
@@ -196,10 +197,12 @@ class SplitRun:
                 stack.callback(self._processes.close)
             stack.enter_context(self._interrupts)
             claims = stack.enter_context(self._store.claims())
-            planning = stack.enter_context(ThreadPoolExecutor(1, thread_name_prefix="cryoprobe-plan"))
-            scout = _pool(stack, 1, "cryoprobe-identify")
-            workers = _pool(stack, self._settings.workers, "cryoprobe-load")
-            identifier = Identifier(self._split, self._samples, workers, known)
+            planning = stack.enter_context(ThreadPoolExecutor(1, "cryoprobe-plan"))
+            scout = _given_up(stack, ThreadPoolExecutor(1, "cryoprobe-identify"))
+            # Two pools: an image that waits for its turn to be decoded must not keep others from being read.
+            readers = _given_up(stack, ThreadPoolExecutor(self._settings.workers, "cryoprobe-read"))
+            decoders = _given_up(stack, loading_threads(self._settings.workers))
+            identifier = Identifier(self._split, self._samples, readers, known)
             if known is None:
                 identifier.distrust_if_changed(self._reporter)
             planner = Planner(
@@ -211,7 +214,7 @@ class SplitRun:
                 claims=claims,
                 hopeless=self._failures.undecodable,
             )
-            self._encode_all(planner, planning, workers)
+            self._encode_all(planner, planning, decoders)
         for row, sample_id in enumerate(planner.ids):
             if sample_id in self._failures.undecodable:  # further samples with the bytes of one that failed
                 self._failures.add(row, sample_id, self._failures.undecodable[sample_id])
@@ -234,13 +237,13 @@ class SplitRun:
         gpu = self._encoders[0].device.type == "cuda"
         return gpu and self._settings.workers >= _FEWEST_PROCESSES and len(self._split) >= _FEWEST_IMAGES
 
-    def _encode_all(self, planner: Planner, planning: ThreadPoolExecutor, workers: ThreadPoolExecutor) -> None:
+    def _encode_all(self, planner: Planner, planning: ThreadPoolExecutor, decoders: ThreadPoolExecutor) -> None:
         """Go through the split until nothing is left; seal what is encoded, also if that is interrupted."""
         waiting = False
         while not planner.is_over:
             before = self.own.encoded + len(self._failures)
             try:
-                self._encode_pass(planner, planning, workers)
+                self._encode_pass(planner, planning, decoders)
             except BaseException:
                 with self._interrupts.held():
                     self._keep_what_is_encoded()
@@ -253,9 +256,9 @@ class SplitRun:
                     waiting = True
                 time.sleep(_POLL_SECONDS)
 
-    def _encode_pass(self, planner: Planner, planning: ThreadPoolExecutor, workers: ThreadPoolExecutor) -> None:
+    def _encode_pass(self, planner: Planner, planning: ThreadPoolExecutor, decoders: ThreadPoolExecutor) -> None:
         batch: list[Decoded] = []
-        for decoded in self._decoded(planner, planning, workers):
+        for decoded in self._decoded(planner, planning, decoders):
             while self._encoding.is_ready:
                 self._take()
             if decoded.error is not None:
@@ -275,11 +278,11 @@ class SplitRun:
         self._unsealed.wait()
 
     def _decoded(
-        self, planner: Planner, planning: ThreadPoolExecutor, workers: ThreadPoolExecutor
+        self, planner: Planner, planning: ThreadPoolExecutor, decoders: ThreadPoolExecutor
     ) -> Iterator[Decoded]:
         """Yield the images that are to be encoded, and where plans end; decoded ahead."""
         window = 2 * len(self._encoders) * self._settings.batch_size.images + self._settings.workers
-        found = ordered_map(workers, self._decoding.decode, self._jobs(planner, planning), window)
+        found = ordered_map(decoders, self._decoding.decode, self._jobs(planner, planning), window)
         while True:
             with self._settings.profile.waiting("decode"):
                 decoded = next(found, None)
@@ -394,8 +397,7 @@ def _tensor(decoded: Decoded) -> torch.Tensor:
     return decoded.tensor
 
 
-def _pool(stack: ExitStack, threads: int, name: str) -> ThreadPoolExecutor:
+def _given_up(stack: ExitStack, pool: ThreadPoolExecutor) -> ThreadPoolExecutor:
     """Return threads of which, at the end, nobody waits for what they are at."""
-    pool = ThreadPoolExecutor(threads, thread_name_prefix=name)
     stack.callback(pool.shutdown, wait=False, cancel_futures=True)
     return pool
