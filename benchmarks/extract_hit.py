@@ -4,8 +4,8 @@
     python benchmarks/extract_hit.py --small    # 2,000; 20; 10,000
 
 The files are made on the spot, a hundred bytes each, and the store is filled with made-up rows for them, so that no
-image has to be encoded for it. The new ones are images, of which the encoder (timm's test ViT at 32 pixels) takes some
-hundreds a second. Printed are medians of wall and processor time, memory, and what listing and stat alone take.
+image has to be encoded for it. The new ones are images, and the encoder (timm's test ViT at 32 pixels) takes some
+hundreds of them a second. Printed are medians of wall and processor time, memory, and what listing and stat alone take.
 """
 
 from __future__ import annotations

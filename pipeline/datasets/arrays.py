@@ -58,7 +58,7 @@ def npz(name: str, file: Path) -> Dataset:
 def packed_splits(
     parts: Mapping[str, tuple[Any, Any]], arrays: Mapping[str, Member], named: tuple[str, ...] | None, file: Path
 ) -> tuple[list[Split], list[str]]:
-    """Return the splits of encoded images, of which the bytes lie one behind the other; see `npz`.
+    """Return the splits of encoded images whose bytes lie one behind the other; see `npz`.
 
     Raises
     ------

@@ -92,12 +92,12 @@ class Place(NamedTuple):
 
 @runtime_checkable
 class Placed(Protocol):
-    """A split whose samples are parts of files, or objects elsewhere, of which it is known whether they changed."""
+    """A split whose samples are parts of files, or objects elsewhere, and which knows whether they changed."""
 
     def place(self, index: int) -> Place | None:
         """Return where sample `index` lies; None if nothing tells a change, so that it has to be read again.
 
-        Called once for every sample, of which `path` is None: it asks neither the disk nor the network.
+        Called once for every sample whose `path` is None. It asks neither the disk nor the network.
         """
         ...
 

@@ -103,7 +103,7 @@ def _unfit(file: str) -> BadInput:
 
 
 def _named_alike(flat: Mapping[str, Array], named: tuple[str, ...], file: str) -> dict[str, Array]:
-    """Return labels, of which names that differ only in their Unicode form are one; refuse missing ones."""
+    """Return labels; names that differ only in their Unicode form become one. Refuse missing ones."""
     texts = {str(v) for labels in flat.values() if labels.dtype.kind == "U" for v in np.unique(labels)}
     if missing := sorted(text for text in texts if is_missing(text)):
         raise BadInput(

@@ -68,7 +68,7 @@ class PixelEncoder(ABC):
 
     @abstractmethod
     def compact(self, image: Image.Image) -> torch.Tensor:
-        """Return [3, h, w], of which `encode` makes what it makes of `preprocess`: uint8 if its transform allows it."""
+        """Return [3, h, w], uint8 if the transform allows it; `encode` gives the same for it as for `preprocess`."""
 
     @abstractmethod
     def start(self, batch: torch.Tensor) -> Callable[[], Mapping[Tap, torch.Tensor]]:

@@ -42,7 +42,7 @@ class Survey:
     widths : dict of str to int
         Of every tap.
     several : set of str
-        Modules that return several tensors, of which the first is read.
+        Modules that return several tensors; the first is read.
     readers : dict of str to callable
         For every tap, what makes it [n, d] of its module's output.
     """

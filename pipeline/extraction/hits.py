@@ -94,7 +94,7 @@ def look_up(
 
 
 class AllIdentified(NamedTuple):
-    """The samples of a split, of which those are not known that cannot be read; and how many files were read."""
+    """The samples of a split, without those that cannot be read; and how many files were read."""
 
     known: Known
     read: int

@@ -19,7 +19,7 @@ class PlannedSet:
     Parameters
     ----------
     set : str or None
-        Its id, if all images can be decoded; None where files cannot be read, of which the id depends.
+        Its id, if all images can be decoded; None where a file cannot be read that the id depends on.
     split, tap : str
     sealed : bool
         Whether the store has this set.

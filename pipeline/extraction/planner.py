@@ -74,7 +74,7 @@ class Plan:
 
 
 class Sampled:
-    """A random sample of rows, of which it is not known how many there will be.
+    """A random sample of rows, taken while it is not known yet how many there will be.
 
     Attributes
     ----------

@@ -244,7 +244,7 @@ class _Hopeless(http.client.HTTPException):
 
 
 class _Answer:
-    """An answer of a server, of which nothing is believed: `length` is what it says, None where it does not say."""
+    """An answer of a server, which is not believed: `length` is what it says, None where it does not say."""
 
     def __init__(self, response: http.client.HTTPResponse) -> None:
         self._response = response

@@ -205,7 +205,7 @@ def _delete(backend: Backend, due: Collection[Unreferenced], reporter: Reporter)
 
 
 def _delete_folders(backend: Backend, due: Sequence[Unreferenced], gone: Callable[[Unreferenced], None]) -> None:
-    """Delete attempts and units behind a fence, of which none is sealed or needed then; call `gone` for each."""
+    """Delete attempts and units behind a fence, where none is sealed or needed; call `gone` for each."""
     ordered = sorted(due, key=lambda w: w.kind)
     for batch in (ordered[i : i + _AT_ONCE] for i in range(0, len(ordered), _AT_ONCE)):
         attempts = [w for w in batch if w.kind == "attempt"]

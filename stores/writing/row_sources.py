@@ -183,7 +183,7 @@ def _by_block(
 
 
 def mixed_forms(encoder_id: str, url: str) -> Corrupt:
-    """Return the error for sealed rows of one encoder that have two widths or dtypes, of which one cannot be true."""
+    """Return the error for sealed rows of one encoder that have two widths or dtypes: one cannot be true."""
     return Corrupt(
         f"The rows of encoder {encoder_id[:12]} in {url} have several widths or dtypes.",
         hint="Somebody wrote them by other means than Cryoprobe: delete the units and sets that are not right.",

@@ -150,7 +150,7 @@ class _Rows:
         self._place = f"{files[0]}#{len(files)}#{data._fingerprint}#{columns.image}" if files else ""
         self._stamp: str | None = None
         with suppress(OSError):
-            # A row without bytes names a file, of which the dates of these tell nothing.
+            # A row without bytes names a file; the dates of the tables tell nothing of it.
             held = columns.form == "bytes" or (columns.form == "struct" and not _without_bytes(data, columns.image))
             if files and held and all(settled_stamp(file) is not None for file in files):
                 self._stamp = fingerprint(files).hex()

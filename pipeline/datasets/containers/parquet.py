@@ -135,14 +135,14 @@ class _Rows:
 
     def place(self, index: int) -> Place | None:
         file, row = self._at(index)
-        # A row without bytes names a file, of which the date of the table tells nothing.
+        # A row without bytes names a file; the date of the table tells nothing of it.
         if file.stamp is None or (self._columns.form == "struct" and not file.holds_all(self._columns.image)):
             return None
         return Place(f"{file.path}#{self._columns.image}#{row}", file.stamp)
 
 
 class _File:
-    """A parquet file, of which batches of rows are unpacked in order; some of the last ones are held.
+    """A parquet file. Its rows are unpacked in batches, in order; some of the last ones are held.
 
     A row before the batch at hand, that is not held any more, is found by beginning anew at its row group.
     """
