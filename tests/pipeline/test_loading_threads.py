@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import os
 import sys
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 import torch
@@ -26,9 +26,13 @@ def _two_cores() -> Iterator[None]:
     torch.set_num_threads(before)
 
 
+def _threads() -> int:
+    return len(list(Path("/proc/self/task").iterdir()))
+
+
 def _threads_after(pool: ThreadPoolExecutor) -> int:
     """Return how many threads there are more, when all of a pool's have computed on tensors."""
-    before, together = len(os.listdir("/proc/self/task")), threading.Barrier(THREADS)
+    before, together = _threads(), threading.Barrier(THREADS)
 
     def transform(_: int) -> None:
         together.wait(60)
@@ -36,7 +40,7 @@ def _threads_after(pool: ThreadPoolExecutor) -> int:
 
     with pool:
         list(pool.map(transform, range(THREADS)))
-        return len(os.listdir("/proc/self/task")) - before
+        return _threads() - before
 
 
 def test_transforms_on_tensors_start_no_threads_of_their_own() -> None:
