@@ -50,7 +50,7 @@ class ImageTransform:
         return self._library(image)
 
     def pixels(self, image: Image.Image) -> torch.Tensor | None:
-        """Return uint8 [3, h, w], which `normalise` turns into what the transform gives; None if it is no such transform.
+        """Return uint8 [3, h, w], of which `normalise` makes what the transform gives; None if it cannot.
 
         In memory they are [h, w, 3], as the image has them.
         """
