@@ -18,7 +18,7 @@ from ...stores.local.looks import Look
 from ...stores.local.sample_index import SampleIndex
 from ...stores.store import RowIndex, RowsRemoved, Store, set_id
 from ..datasets.base import Split
-from ..encoders.allocator import keep_freed_memory
+from ..encoders.allocator import keep_freed_memory, release_memory
 from ..encoders.base import Encoder, notes_of
 from ..encoders.devices import compile_all, device_names, replicas
 from ..encoders.tuning import chosen_batch, faster_precision
@@ -228,7 +228,10 @@ class ExtractionRun:
             own=own,
         )
         started = time.monotonic()
-        return run.run(known), run, round(1000 * (time.monotonic() - started))
+        ids = run.run(known)
+        took_ms = round(1000 * (time.monotonic() - started))
+        release_memory()  # of the encoder's batches, before the set is put together
+        return ids, run, took_ms
 
     def _seal_all(
         self, split: Split, ids: Sequence[bytes | None], run: SplitRun, took_ms: int, me: Maker
