@@ -10,7 +10,7 @@ import typer
 
 import cryoprobe
 
-from .base import Json, command
+from .base import Json, Preprocess, command
 
 PANEL = "What can be named"
 
@@ -21,6 +21,8 @@ def models(
     check: Annotated[
         bool, typer.Option("--check", help="Compare this one with its library's own call; exit code 1 if they differ.")
     ] = False,
+    tap: Annotated[str | None, typer.Option(help="With --check: which output of an onnx: graph to compare.")] = None,
+    preprocess: Preprocess = None,
     untrained: Annotated[bool, typer.Option("--untrained", help="With --check: random weights.")] = False,
     device: Annotated[str, typer.Option(help="With --check: where it is timed.")] = "auto",
     as_json: Json = False,
@@ -29,7 +31,9 @@ def models(
     from .printing import console
 
     if check:
-        report = cryoprobe.check_encoder(pattern or "", untrained=untrained, device=device)
+        report = cryoprobe.check_encoder(
+            pattern or "", tap=tap, preprocess=preprocess, untrained=untrained, device=device
+        )
         if as_json:
             console.out(json.dumps(report.document))
         else:

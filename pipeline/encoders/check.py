@@ -3,26 +3,26 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from ...errors import BadInput
+from ..keywords import read
+from ..options import PixelOptions
 from ..specs import Preprocessing, Tap
+from .families import TABLE, parse_name
 
 if TYPE_CHECKING:
     import torch
     from PIL import Image
 
     from .base import Encoder
-    from .frozen import FrozenEncoder
     from .references import Reference
 
 TOLERANCE = 1e-4
 """Largest difference of outputs, relative to the largest output: the memory layout of convolutions moves it by 1e-6."""
-
-_SECONDS = 1.5
-"""Of each timing."""
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ class EncoderReport:
         The name, the library's name of the architecture, and the id of the encoder at its default tap.
     untrained : bool
     parameters : int
-        Of the encoder as it is used, without a classifier or a text tower.
+        Of the encoder as it is used, without a classifier or a text tower; of a graph, all numbers that it holds.
     image_size : (int, int)
     preprocessing : str
         In words.
@@ -45,6 +45,8 @@ class EncoderReport:
         Why the model does not have the others of its family.
     modules : int
         Further modules that can be read by their names.
+    module : str
+        One of them; empty if there are none.
     compared_with : str
         The library's own call.
     images : list of str
@@ -52,13 +54,13 @@ class EncoderReport:
     pixels_differ : float
         Largest difference of what enters the model.
     outputs_differ : float
-        Largest difference of the default tap, relative to its largest value.
+        Largest difference at the tap that is compared, relative to its largest value.
     agrees : bool
         Whether the first is 0 and the second at most `TOLERANCE`.
     images_per_second : dict of str to float
         Of the forward pass on `device`, by precision; empty if it was not asked for.
     gflops : float or None
-        Of one image, a multiplication and an addition counting as two.
+        Of one image, a multiplication and an addition counting as two; None of a graph, too.
     device : str
     """
 
@@ -72,6 +74,7 @@ class EncoderReport:
     taps: dict[Tap, int]
     no_taps: dict[Tap, str]
     modules: int
+    module: str
     compared_with: str
     images: list[str]
     pixels_differ: float
@@ -101,7 +104,7 @@ class EncoderReport:
             "preprocessing": self.preprocessing,
             "taps": ", ".join(f"{tap} ({width:,})" for tap, width in self.taps.items()),
             "no taps": "; ".join(f"{tap}: {why}" for tap, why in self.no_taps.items()),
-            "modules": f"{self.modules:,} more can be read by name, such as --tap 'blocks.*' or layer4",
+            "modules": f"{self.modules:,} more can be read by name, such as --tap {self.module}" if self.module else "",
             "parameters": f"{self.parameters:,}",
             "GFLOP an image": "" if self.gflops is None else f"{self.gflops:,.3g}",
             "images a second": f"{speed} on {self.device}" if speed else "",
@@ -110,14 +113,25 @@ class EncoderReport:
 
 
 def check_encoder(
-    model: str, *, untrained: bool = False, seed: int = 0, device: str = "auto", speed: bool = True
+    model: str,
+    *,
+    tap: str | None = None,
+    preprocess: str | None = None,
+    untrained: bool = False,
+    seed: int = 0,
+    device: str = "auto",
+    speed: bool = True,
 ) -> EncoderReport:
     """Compare an encoder with its library's own call, on a few odd images, and say what it is.
 
     Parameters
     ----------
     model : str
-        As for `load_encoder`; of timm, open_clip or quickstart.
+        As for `load_encoder`, of a family that comes with Cryoprobe.
+    tap : str, optional
+        Where an ``onnx:`` graph of several outputs is compared. Other models are compared at their default tap.
+    preprocess : str, optional
+        Of ``hf:`` and ``onnx:``; see `PixelOptions`.
     untrained, seed : bool, int
         Random weights, where the real ones cannot be had: wrapper and preprocessing are compared all the same.
     device : str
@@ -134,56 +148,61 @@ def check_encoder(
     BadInput, NotFound
         As `load_encoder`; or if there is nothing to compare the encoder with.
     """
-    import torch
-
+    from .facts import facts_of, gflops, rates
     from .frozen import FrozenEncoder, building
+    from .onnx_encoder import OnnxEncoder
     from .references import REFERENCES
-    from .registry import load_encoder, parse_name
-    from .survey import look
+    from .registry import load_encoder
 
-    encoder = load_encoder(model, untrained=untrained, seed=seed, device="cpu")
-    family = encoder.spec(encoder.taps[0]).family if ":" not in model else model.partition(":")[0]
-    if not isinstance(encoder, FrozenEncoder) or family not in REFERENCES:
+    family = model.partition(":")[0]
+    if tap is not None and family in TABLE and not TABLE[family].own_taps:
+        raise BadInput(
+            f"{model} is compared at its default tap.",
+            hint="Leave --tap out: it is for graphs of several outputs (onnx:).",
+            key="tap",
+        )
+    asked = read(PixelOptions, {"preprocess": preprocess}).preprocess
+    taps = () if tap is None else (tap,)
+    load = partial(load_encoder, model, taps=taps, untrained=untrained, seed=seed, preprocess=asked)
+    encoder = load(device="cpu")
+    if family not in REFERENCES or not isinstance(encoder, FrozenEncoder | OnnxEncoder):
         raise BadInput(
             f"There is nothing to compare {model} with: it is not of {', '.join(REFERENCES)}.",
             hint="An encoder of your own is tested by cryoprobe.testing.EncoderSuite.",
             key=model,
         )
-    (tap,), tower = encoder.taps, encoder._tower
-    spec = encoder.spec(tap)
-    state = tower.module.state_dict() if untrained or family == "quickstart" else None
+    spec = encoder.spec(encoder.taps[0])
     size = spec.preprocessing.image_size or (224, 224)
-    with torch.inference_mode():
-        with building():  # libraries tell of random weights
-            reference = REFERENCES[family](parse_name(model), spec, state)
-        pixels, outputs = compare(encoder, reference)
-        one = torch.zeros(1, 3, *size)
-        known = [name for name, why in tower.taps.items() if why is None]
-        widths = {name: read.shape[1] for name, read in tower.read(one, known).items() if name in known}
-        survey = look(tower, tap, size)
-    gflops, rates = None, dict[str, float]()
+    state = None
+    if isinstance(encoder, FrozenEncoder) and (untrained or family == "quickstart"):
+        state = encoder._tower.module.state_dict()
+    with building():  # libraries tell of random weights
+        reference = REFERENCES[family](parse_name(model), spec, state, asked)
+    pixels, outputs = compare(encoder, reference)
+    facts = facts_of(encoder, size)
+    flops, speeds = None, dict[str, float]()
     if speed:
-        gflops = _gflops(encoder, one)
-        rates, device = _rates(encoder, size, device)
+        if isinstance(encoder, FrozenEncoder):
+            flops = gflops(encoder, size)
+        else:
+            encoder = load(device=device)
+        speeds, device = rates(encoder, size, device)
     return EncoderReport(
         model=model,
         architecture=spec.architecture,
         encoder=spec.id,
         untrained=untrained,
-        parameters=sum(p.numel() for p in tower.module.parameters()),
         image_size=size,
         preprocessing=described(spec.preprocessing),
-        taps={name: widths[name] for name in known},
-        no_taps={name: why for name, why in tower.taps.items() if why is not None},
-        modules=len(survey.readable),
+        **facts._asdict(),
         compared_with=reference.call,
         images=list(odd_images()),
         pixels_differ=pixels,
         outputs_differ=outputs,
         agrees=pixels == 0 and outputs <= TOLERANCE,
         device=device,
-        images_per_second=rates,
-        gflops=gflops,
+        images_per_second=speeds,
+        gflops=flops,
     )
 
 
@@ -241,31 +260,3 @@ def described(preprocessing: Preprocessing) -> str:
 
 def _apart(ours: torch.Tensor, theirs: torch.Tensor) -> float:
     return float((ours - theirs).abs().max()) if ours.shape == theirs.shape else float("inf")
-
-
-def _gflops(encoder: FrozenEncoder, one: torch.Tensor) -> float:
-    from torch.utils.flop_counter import FlopCounterMode
-
-    with FlopCounterMode(display=False) as counter:
-        encoder.encode(one)
-    return float(counter.get_total_flops()) / 1e9
-
-
-def _rates(encoder: FrozenEncoder, size: tuple[int, int], device: str) -> tuple[dict[str, float], str]:
-    """Return images a second in each precision, and the device that they were encoded on."""
-    import torch
-
-    from .compute import Compute
-    from .tuning import images_per_second
-
-    rates = {}
-    chosen = ""
-    for precision in ("fp32", "bf16"):
-        try:
-            compute = Compute.on(device, precision)
-        except BadInput:
-            continue  # the device does not have it
-        chosen = str(compute.device)
-        images = [torch.zeros(3, *size)] * (4 if chosen == "cpu" else 64)
-        rates[precision] = images_per_second(encoder.computing(compute), images, _SECONDS)
-    return rates, chosen or device

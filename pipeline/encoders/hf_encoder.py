@@ -8,7 +8,6 @@ lie is no part of it.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
-from contextlib import contextmanager
 from copy import deepcopy
 from dataclasses import replace
 from pathlib import Path
@@ -20,10 +19,11 @@ from ...errors import BadInput, NotFound
 from ..specs import EncoderSpec
 from .checkpoint import read_checkpoint
 from .families import EncoderRequest, ModelName
-from .frozen import FrozenEncoder, building, check_image_size, choose_taps, size_refused
-from .hf_files import CONFIG, ModelFiles
+from .frozen import FrozenEncoder, building, check_image_size, size_refused
+from .hf_files import CONFIG, ModelFiles, quiet
 from .hf_processor import load_processor, prepared
 from .hf_towers import HfTower, architecture_of, class_of
+from .module_taps import tapped
 from .parts import Model, Part, load_part
 from .preprocess_as import prepared_as
 from .weights import weights_digest
@@ -82,7 +82,7 @@ def load(asked: EncoderRequest) -> FrozenEncoder:
         source = f"{name} ({file})"
     else:
         tensors, source = {}, ""
-    with building(asked.seed or 0), _quiet():
+    with building(asked.seed or 0), quiet():
         model = _built(cls, config, name, tensors)
         if tensors:
             taker = Model(model, _preparing(model, cls))
@@ -92,7 +92,6 @@ def load(asked: EncoderRequest) -> FrozenEncoder:
     size = preprocessing.image_size or (0, 0)
     _check_patches(config, size, name)
     tower = HfTower(model, other_size=pixels.side is not None and size != _made_for(config))
-    chosen = choose_taps(asked.taps, tower.default, tower, name)
     model.eval()
     try:
         check_image_size(tower, name, size)
@@ -104,11 +103,12 @@ def load(asked: EncoderRequest) -> FrozenEncoder:
             hint="Give --image-size or --resize and --crop, or correct its preprocessor_config.json.",
             key=name,
         ) from error
+    reader, chosen, said = tapped(tower, asked.taps, tower.default, name, size)
     if (note := tower.pooling_note()) is not None and "pooled" in chosen:
         notes.append(note)
     return FrozenEncoder(
         name=name,
-        tower=tower,
+        tower=reader,
         taps=chosen,
         transform=transform,
         identity=EncoderSpec(
@@ -121,7 +121,7 @@ def load(asked: EncoderRequest) -> FrozenEncoder:
         compute=asked.compute,
         seed=asked.seed,
         checkpoint_sha256=sha256,
-        notes=notes,
+        notes=[*notes, *said],
     )
 
 
@@ -242,20 +242,6 @@ def _made_for(config: Any) -> tuple[int, int] | None:
     if isinstance(side, int):
         return side, side
     return (int(side[0]), int(side[1])) if isinstance(side, tuple | list) else None
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Let transformers show no bar of its own."""
-    from transformers.utils import logging
-
-    shown = logging.is_progress_bar_enabled()
-    logging.disable_progress_bar()
-    try:
-        yield
-    finally:
-        if shown:
-            logging.enable_progress_bar()
 
 
 def _cached() -> Iterator[str]:

@@ -7,6 +7,8 @@ repository is ever run.
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,6 +17,7 @@ from ...errors import BadInput, NotFound
 from ..encoders import hub
 from .checkpoint import read_checkpoint
 from .families import is_path
+from .files_read import note_file
 
 if TYPE_CHECKING:
     import torch
@@ -128,6 +131,8 @@ class ModelFiles:
                     key=self.name,
                 )
             first = there[0]
+            for preferred in WEIGHTS[: WEIGHTS.index(first.name)]:
+                note_file(self.folder / preferred)
         if first.suffix != ".json":
             return read_checkpoint(first).tensors, first.name
         tensors: dict[str, torch.Tensor] = {}
@@ -135,6 +140,20 @@ class ModelFiles:
             path = _fetched(self.name, self.repo, (part,)) if self.repo else self.folder / part
             tensors |= read_checkpoint(path).tensors
         return tensors, first.name.removesuffix(".index.json")
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Let transformers show no bar of its own while it loads."""
+    from transformers.utils import logging
+
+    shown = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if shown:
+            logging.enable_progress_bar()
 
 
 def _parts(index: Path, name: str) -> list[str]:
@@ -147,6 +166,7 @@ def _parts(index: Path, name: str) -> list[str]:
 
 
 def _json(path: Path, name: str) -> dict[str, Any]:
+    note_file(path)
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:

@@ -18,6 +18,7 @@ from ...errors import BadInput
 from ..datasets.transparency import ALPHAS
 from ..options import PixelOptions
 from ..specs import Preprocessing
+from .files_read import note_file
 from .hf_files import PROCESSORS
 from .resizing import crop_fraction, cropped
 from .transforms import ImageTransform, Transform, as_asked
@@ -77,6 +78,8 @@ def load_processor(folder: Path, config: Any, name: str) -> Any:
     """
     from transformers import AutoImageProcessor
 
+    for file in _files_of(folder):
+        note_file(file)
     cause: Exception | None = None
     try:
         found = AutoImageProcessor.from_pretrained(
@@ -97,9 +100,14 @@ def load_processor(folder: Path, config: Any, name: str) -> Any:
     ) from cause
 
 
+def _files_of(place: Path) -> list[Path]:
+    """Return the files that may describe a processor, the one that goes first first."""
+    return [place] if place.is_file() else [place / file for file in reversed(PROCESSORS)]
+
+
 def _declared(place: Path) -> str | None:
     """Return the class that the files of a processor name; None if they name none."""
-    for file in [place] if place.is_file() else [place / other for other in reversed(PROCESSORS)]:
+    for file in _files_of(place):
         if file.is_file():
             settings = json.loads(file.read_text(encoding="utf-8"))
             settings = settings.get("image_processor", {} if file.name == PROCESSORS[1] else settings)

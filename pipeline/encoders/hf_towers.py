@@ -11,6 +11,7 @@ import torch
 from ...canonical import canonical_json
 from ...errors import BadInput
 from ..specs import Tap
+from .anatomy import Anatomy
 
 _WITH_CLS: dict[str, Callable[[Any], int]] = {
     **dict.fromkeys(("vit", "vit_msn", "dinov2", "beit", "data2vec-vision", "clip_vision_model"), lambda config: 1),
@@ -20,7 +21,10 @@ _WITH_CLS: dict[str, Callable[[Any], int]] = {
 }
 """Models with a class token in front of a plain sequence of patch tokens: how many tokens are not patches."""
 
-_WITHOUT_CLS = ("siglip_vision_model", "ijepa", "swin", "swinv2")
+_STAGED = ("swin", "swinv2")
+"""Models of patch tokens whose number becomes smaller from stage to stage."""
+
+_WITHOUT_CLS = ("siglip_vision_model", "ijepa", *_STAGED)
 
 _TOWERS = {
     "clip": ("CLIPVisionModelWithProjection", "vision_config"),
@@ -115,11 +119,24 @@ class HfTower:
         self._more = {"interpolate_pos_encoding": True} if other_size and "interpolate_pos_encoding" in takes else {}
         self._prefix = _WITH_CLS[kind](model.config) if kind in _WITH_CLS else 0
         self._projects = hasattr(model, "visual_projection")
-        self._norm = _norm_of_tokens(model)
+        self._final, self._norm = _norms_of_tokens(model)
         self._unpooled = False
         cls = None if kind in _WITH_CLS else "it has no class token"
         patches = None if kind in (*_WITH_CLS, *_WITHOUT_CLS) else "it has no plain sequence of patch tokens"
         self.taps: Mapping[Tap, str | None] = {**self._of_whole(kind), "cls": cls, "patch_mean": patches}
+        blocks = () if patches is not None or kind in _STAGED else _blocks_of(model)
+        self.anatomy = Anatomy(
+            prefix=self._prefix if patches is None else None,
+            has_cls=cls is None,
+            blocks=blocks,
+            norm=self.norm,
+            final=blocks[-1] if blocks else "",
+        )
+
+    def norm(self, tokens: torch.Tensor) -> torch.Tensor:
+        """Apply to the output of a block, [n, width] or [n, tokens, width], what is applied to that of the last one."""
+        normed: torch.Tensor = self._norm.forward(self._final.forward(tokens))
+        return normed
 
     def _of_whole(self, kind: str) -> dict[Tap, str | None]:
         if self._projects:
@@ -146,16 +163,17 @@ class HfTower:
             pooled = getattr(whole, "pooler_output", None)
             self._unpooled = pooled is None
             out = {self.default: self._pooled(tokens) if pooled is None else pooled.flatten(1)}
+        # By `forward`, which hooks do not see: to them the model runs once (see `module_taps`).
         if "cls" in taps:
-            out["cls"] = self._norm(tokens[:, 0])
+            out["cls"] = self._norm.forward(tokens[:, 0])
         if "patch_mean" in taps:
-            out["patch_mean"] = self._norm(tokens[:, self._prefix :]).mean(dim=1)
+            out["patch_mean"] = self._norm.forward(tokens[:, self._prefix :]).mean(dim=1)
         return out
 
     def _pooled(self, tokens: torch.Tensor) -> torch.Tensor:
         """Return what stands for the whole image where the model has no pooler; see `pooling_note`."""
         if self._prefix:
-            return self._norm(tokens[:, 0])  # type: ignore[no-any-return]
+            return self._norm.forward(tokens[:, 0])  # type: ignore[no-any-return]
         return tokens.mean(dim=1) if tokens.ndim == 3 else tokens.mean(dim=(2, 3))
 
     def pooling_note(self) -> str | None:
@@ -166,12 +184,25 @@ class HfTower:
         return f"{type(self.module).__name__} has no trained pooler: the tap pooled is {what}"
 
 
-def _norm_of_tokens(model: Any) -> Any:
-    """Return the final norm, where a model's tokens come without it: CLIP's, and BEiT's that are to be averaged."""
-    inner = getattr(model, "vision_model", model)
+def _norms_of_tokens(model: Any) -> tuple[Any, Any]:
+    """Return the norm that a model applies to the tokens of its last block, and the one that its tokens come without.
+
+    The second is CLIP's norm before the projection, and that of a BEiT whose patches are averaged.
+    """
+    inner, identity = getattr(model, "vision_model", model), torch.nn.Identity()
     if model.config.model_type in ("clip_vision_model", "metaclip_2_vision_model"):
-        return inner.post_layernorm
+        return identity, inner.post_layernorm
+    names = ("layernorm", "norm", "post_layernorm")
+    final = next((found for name in names if (found := getattr(inner, name, None)) is not None), identity)
     averaged = getattr(getattr(model, "pooler", None), "layernorm", None)
     if model.config.model_type in ("beit", "data2vec-vision") and averaged is not None:
-        return averaged
-    return torch.nn.Identity()
+        return final, averaged
+    return final, identity
+
+
+def _blocks_of(model: Any) -> tuple[str, ...]:
+    """Return the names of a transformer's blocks, first to last: the list that is as long as its settings say."""
+    for name, module in model.named_modules():
+        if isinstance(module, torch.nn.ModuleList) and len(module) == model.config.num_hidden_layers:
+            return tuple(f"{name}.{block}" for block, _ in module.named_children())
+    return ()

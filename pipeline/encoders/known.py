@@ -1,10 +1,11 @@
 """Who a named encoder is, known without loading it: from when it was last loaded on this machine.
 
 A name with its options is the same encoder while nothing changes that takes part: the code of this package, timm and
-open_clip, the versions of the libraries below, what the environment tells them, the processor, and the files of its
-weights. All of that is in the key, or is looked at before what is known is believed. Encoders of somebody's own are
-never known so: their code is not ours to look through. Nothing is known either in a process that has imported timm or
-open_clip already: it may have registered or changed a model.
+open_clip, the versions of the libraries below, what the environment tells them, the processor, and the files that it is
+made of: weights, configuration, image processor, graph. All of that is in the key, or is looked at before what is known
+is believed. Encoders of somebody's own are never known so: their code is not ours to look through. Nothing is known
+either in a process that has imported timm, open_clip or transformers already: it may have registered or changed a
+model.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from ...stores.local.remembered import Remembered
 from ..options import EncoderOptions
 from ..specs import EncoderSpec, StoredDtype
 from .base import Encoder, notes_of
+from .families import canonical_model
 from .installed import installation
 
 if TYPE_CHECKING:
@@ -30,10 +32,10 @@ if TYPE_CHECKING:
 _SCHEMA = 1
 """Raised when what is remembered changes its form."""
 
-_FAMILIES = ("open_clip", "timm", "quickstart")
+_FAMILIES = ("open_clip", "timm", "quickstart", "hf", "onnx")
 """Those whose loaders note every file that they read, see `files_read`."""
 
-_CHANGEABLE = ("timm", "open_clip")
+_CHANGEABLE = ("timm", "open_clip", "transformers")
 """Modules in which a program can register or replace models."""
 
 
@@ -116,7 +118,7 @@ def _key_of(model: str, asked: EncoderOptions) -> str | None:
     options = {name: getattr(asked, name) for name in EncoderOptions.model_fields}
     if asked.checkpoint is not None:
         options["checkpoint"] = os.path.abspath(asked.checkpoint)  # noqa: PTH100
-    key = {"schema": _SCHEMA, "model": model, "options": options, "installed": installation()}
+    key = {"schema": _SCHEMA, "model": canonical_model(model), "options": options, "installed": installation()}
     try:
         return hashlib.sha256(plain_json(key)).hexdigest()
     except ValueError:  # a path or a variable that is not UTF-8

@@ -47,7 +47,8 @@ _FORMATS = ("NHWC", "NCHW")
 
 def _kind(module: torch.nn.Module) -> bool | None:
     """Return whether a layer has its channels last; None for what is none of these."""
-    # timm's LayerNorm2d is a LayerNorm, which turns maps to have their channels last and back.
-    if isinstance(module, _FIRST) or type(module).__name__.endswith("2d"):
+    # timm's LayerNorm2d, and transformers' with a `data_format`, turn maps to have their channels last and back.
+    turns = type(module).__name__.endswith("2d") or getattr(module, "data_format", "") == "channels_first"
+    if isinstance(module, _FIRST) or turns:
         return False
     return True if isinstance(module, _LAST) else None

@@ -120,7 +120,7 @@ def tapped(
     anatomy: Anatomy = getattr(tower, "anatomy", None) or Anatomy()
     modules = [tap for tap in wanted if tap not in plain and last_blocks(tap) is None]
     for tap in modules:
-        _check_name(tap, tower, name)
+        _check_name(tap, tower, anatomy, name)
     survey = look(tower, default, size)
     chosen: list[Tap] = []
     notes: list[str] = []
@@ -151,7 +151,7 @@ def _once(taps: Sequence[Tap]) -> tuple[Tap, ...]:
     return tuple(taps)
 
 
-def _check_name(tap: Tap, tower: Tower, name: str) -> None:
+def _check_name(tap: Tap, tower: Tower, anatomy: Anatomy, name: str) -> None:
     """Refuse what is no module of the model, and no pattern of any."""
     names = [module for module, _ in tower.module.named_modules() if module]
     asked = module_tap(tap)
@@ -160,15 +160,19 @@ def _check_name(tap: Tap, tower: Tower, name: str) -> None:
     have = ", ".join(known for known, refusal in tower.taps.items() if refusal is None)
     meant = f"Did you mean {' or '.join(close)}? " if (close := near(tap, names)) else ""
     what = "no module that matches" if asked.is_pattern else "no module"
+    such = ", ".join(examples(names, anatomy))
     raise BadInput(
         f"{name} has no tap {tap}: the model has {what} {asked.module}.",
-        hint=f"{meant}Taps of this model: {have}, and its modules by name, such as {', '.join(_few(names))}",
+        hint=f"{meant}Taps of this model: {have}, and its modules by name, such as {such}",
         key=tap,
         expected=have,
     )
 
 
-def _few(names: Sequence[str]) -> list[str]:
+def examples(names: Sequence[str], anatomy: Anatomy) -> list[str]:
+    """Return the names of a few modules of a model that people may want to read: its last blocks, if it has blocks."""
+    if anatomy.blocks:
+        return list(anatomy.blocks[-3:])
     top = [name for name in names if name.count(".") <= 1 and name.rpartition(".")[2].isdigit()]
     return (top or [name for name in names if "." not in name])[-3:]
 

@@ -22,7 +22,7 @@ from ..specs import EncoderSpec, Preprocessing, StoredDtype, Tap
 from .compute import Compute
 from .families import EncoderRequest, ModelName
 from .onnx_graph import Graph, read_graph
-from .onnx_session import ModelInput, session_of
+from .onnx_session import ModelInput, RunningModel, session_of
 from .preprocess_as import beside, prepared_as
 from .transforms import Transform
 
@@ -67,8 +67,8 @@ def load(asked: EncoderRequest) -> OnnxEncoder:
             hint="Give --resize and --crop, or --image-size, for the size that it takes.",
             key=name,
         )
-    found = _outputs(session, model_input, (height, width), name)
-    chosen = _choose(asked.taps, found, name)
+    widths = _widths(session, model_input, (height, width), name)
+    chosen = _choose(asked.taps, list(widths), name)
     spec = EncoderSpec(
         family="onnx",
         architecture=graph.graph,
@@ -77,7 +77,8 @@ def load(asked: EncoderRequest) -> OnnxEncoder:
         tap=chosen[0],
         precision=graph.precision,
     )
-    return OnnxEncoder(name, session, model_input, chosen, transform, spec, device, notes)
+    running = RunningModel(session, model_input, widths, graph.parameters)
+    return OnnxEncoder(name, running, chosen, transform, spec, device, notes)
 
 
 class OnnxEncoder:
@@ -90,8 +91,7 @@ class OnnxEncoder:
     def __init__(
         self,
         name: str,
-        session: Any,
-        model_input: ModelInput,
+        model: RunningModel,
         taps: Sequence[Tap],
         transform: Transform,
         spec: EncoderSpec,
@@ -99,9 +99,10 @@ class OnnxEncoder:
         notes: Sequence[str],
     ) -> None:
         self.name = name
+        self.model = model
         self.taps = tuple(taps)
         self.device = device
-        self._session, self._input, self._transform, self._spec = session, model_input, transform, spec
+        self._transform, self._spec = transform, spec
         self._notes = tuple(notes)
 
     def notes(self) -> tuple[str, ...]:
@@ -120,7 +121,7 @@ class OnnxEncoder:
         """Encode float32 images [n, 3, h, w]; return float32 CPU tensors [n, d], one per tap, not normalised."""
         outputs = list(dict.fromkeys(output_of(tap) for tap in self.taps))
         try:
-            found = self._input.run(self._session, batch.detach().cpu().numpy(), outputs)
+            found = self.model.input.run(self.model.session, batch.detach().cpu().numpy(), outputs)
         except Exception as error:  # onnxruntime's errors share no public root
             detail = str(error).strip().split("\n")[0]
             raise BadInput(
@@ -163,8 +164,8 @@ def _taps_of(output: str, shape: Sequence[int]) -> list[Tap]:
     return [f"{output}:{MEAN}"] if len(shape) == 4 else []
 
 
-def _outputs(session: Any, model_input: ModelInput, size: tuple[int, int], name: str) -> list[Tap]:
-    """Return the taps of a model, by what comes out for two blank images."""
+def _widths(session: Any, model_input: ModelInput, size: tuple[int, int], name: str) -> dict[Tap, int]:
+    """Return the taps of a model and how wide they are, by what comes out for two blank images."""
     outputs = [output.name for output in session.get_outputs()]
     try:
         found = model_input.run(session, np.zeros((2, 3, *size), np.float32), outputs)
@@ -175,14 +176,14 @@ def _outputs(session: Any, model_input: ModelInput, size: tuple[int, int], name:
             hint="Export it with a batch of any size (dynamic_axes, dynamic_shapes), for images of that size.",
             key=name,
         ) from error
-    taps: list[Tap] = []
+    widths: dict[Tap, int] = {}
     for output, values in zip(outputs, found, strict=True):
         shape = np.shape(values)
         if len(shape) and shape[0] == 2 and np.issubdtype(np.asarray(values).dtype, np.floating):
-            taps += _taps_of(output, shape)
-    if not taps:
+            widths |= {tap: _at(values, tap).shape[1] for tap in _taps_of(output, shape)}
+    if not widths:
         raise BadInput(f"{name} has no output with a row for each image: {', '.join(outputs)}.", key=name)
-    return taps
+    return widths
 
 
 def _choose(asked: Sequence[Tap], found: Sequence[Tap], name: str) -> tuple[Tap, ...]:

@@ -8,6 +8,7 @@ intermediate values, and what the sizes of inputs and outputs are called.
 from __future__ import annotations
 
 import hashlib
+import math
 import struct
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -17,6 +18,7 @@ from typing import Any
 from ...errors import BadInput, NotFound
 from ..first_bytes import recognised
 from ..passing import patiently
+from .files_read import note_file
 
 BUILT_IN = ("", "ai.onnx", "ai.onnx.ml", "com.microsoft", "com.microsoft.nchwc", "com.ms.internal.nhwc")
 """Domains of operators that onnxruntime brings; all others would need a library that runs code of its own."""
@@ -40,12 +42,15 @@ class Graph:
         sha256 over the initializers, and over the computation.
     precision : str
         Of the weights: ``fp32``, ``fp16`` or ``bf16``.
+    parameters : int
+        How many numbers the initializers hold.
     """
 
     serialized: bytes
     weights: str
     graph: str
     precision: str
+    parameters: int
 
 
 def read_graph(path: Path) -> Graph:
@@ -62,6 +67,7 @@ def read_graph(path: Path) -> Graph:
 
     if not path.is_file():
         raise NotFound(f"There is no file {path}.", hint="Check the path.", key=str(path))
+    note_file(path)
     raw = patiently(path.read_bytes, str(path))
     try:
         model = onnx.load_model_from_string(raw)
@@ -79,7 +85,8 @@ def read_graph(path: Path) -> Graph:
         )
     tensors = sorted(model.graph.initializer, key=lambda tensor: tensor.name)
     weights, precision, serialized = _weights_digest(tensors), _precision(tensors), model.SerializeToString()
-    return Graph(serialized, weights, _graph_digest(model), precision)
+    parameters = sum(math.prod(tensor.dims) for tensor in tensors)
+    return Graph(serialized, weights, _graph_digest(model), precision, parameters)
 
 
 def _no_model(path: Path, raw: bytes) -> BadInput:
@@ -113,6 +120,7 @@ def _load_external(model: Any, path: Path) -> None:
     outside = [tensor for tensor in _tensors(model) if uses_external_data(tensor)]
     files = {entry.value for tensor in outside for entry in tensor.external_data if entry.key == "location"}
     for file in sorted(files):
+        note_file(path.parent / file)
         inside = not Path(file).is_absolute() and ".." not in Path(file).parts
         if not inside or not (path.parent / file).is_file():
             problem = "is not there" if inside else "is outside of its folder"

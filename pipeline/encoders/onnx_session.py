@@ -1,16 +1,17 @@
-"""Running an ONNX model with onnxruntime: where, and in which batches."""
+"""Running an ONNX model with onnxruntime: where, in which batches, and where it can be read."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 
 from ...arrays import Array
 from ...errors import BadInput
+from ..specs import Tap
 from .compute import Compute
 from .onnx_graph import Graph
 
@@ -70,6 +71,25 @@ class ModelInput:
             filled = np.concatenate([part, np.zeros((self.batch - len(part), *part.shape[1:]), part.dtype)])
             parts.append([out[: len(part)] for out in session.run(list(outputs), {self.name: filled})])
         return [np.concatenate(column) for column in zip(*parts, strict=True)]
+
+
+class RunningModel(NamedTuple):
+    """A model that onnxruntime has loaded.
+
+    Parameters
+    ----------
+    session : InferenceSession
+    input : ModelInput
+    widths : mapping of str to int
+        Of every tap that the model has.
+    parameters : int
+        How many numbers its initializers hold.
+    """
+
+    session: Any
+    input: ModelInput
+    widths: Mapping[Tap, int]
+    parameters: int
 
 
 def session_of(graph: Graph, compute: Compute, name: str, notes: list[str]) -> tuple[Any, torch.device]:

@@ -5,26 +5,28 @@ Its identity has the weights, and all that module and preprocessing hold and ref
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import torch
+from PIL import Image
 
 from ...canonical import digest
-from ...errors import BadInput
+from ...errors import BadInput, CryoprobeError
 from ..specs import EncoderSpec, Preprocessing, StoredDtype, Tap
 from .compute import choose_device, products
 from .described import describe, modules_in, qualified
+from .module_taps import tapped
 from .registry import FAMILIES
 from .weights import check_values
 
 if TYPE_CHECKING:
-    from PIL import Image
+    from .frozen import Tower
 
 Module: TypeAlias = "torch.nn.Module | Callable[[torch.Tensor], torch.Tensor]"
 
 TAP = "embedding"
-"""What the one tap of an own encoder is called."""
+"""What the tap of an own encoder is called that is what its module returns."""
 
 _PRECISIONS = {torch.float32: "fp32", torch.float16: "fp16", torch.bfloat16: "bf16", torch.float64: "fp64"}
 
@@ -48,11 +50,16 @@ class Encoder:
         that functions refer to) is part of the identity by itself.
     device : str
         ``auto`` (CUDA, else MPS, else CPU) or a torch device.
+    taps : sequence of str
+        Where to read it, all in one pass: ``embedding``, what the module returns, and parts of a torch module by their
+        names or patterns, such as ``layer4`` or ``blocks.*``. Vectors [n, d] and maps [n, c, h, w] can be read. A
+        sequence of tokens cannot: a module does not say which of them are of patches.
 
     Raises
     ------
     BadInput
-        If an argument is of another kind, or the weights hold NaN, are not there yet, or cannot be told.
+        If an argument is of another kind, or the weights hold NaN, are not there yet, or cannot be told; or if a tap
+        cannot be read.
 
     Examples
     --------
@@ -64,7 +71,6 @@ class Encoder:
     torch.Size([2, 192])
     """
 
-    taps: tuple[Tap, ...] = (TAP,)
     untrained = False
     seed: int | None = None
     checkpoint_sha256: str | None = None
@@ -77,6 +83,7 @@ class Encoder:
         name: str,
         version: str,
         device: str = "auto",
+        taps: Sequence[str] = (TAP,),
     ) -> None:
         for what, value in (("module", module), ("preprocess", preprocess)):
             if not callable(value) or isinstance(value, type):
@@ -90,10 +97,15 @@ class Encoder:
         self._dtype = _freeze(self._modules, self.device, name)
         self._state = self._seen()
         self._spec = self._made()
+        self._tower, self.taps, self._notes = self._tapped(taps)
 
     def __repr__(self) -> str:
         """Return the name, the identity and the device."""
-        return f"Encoder({self.name!r}, id {self.spec(TAP).id[:12]}, on {self.device})"
+        return f"Encoder({self.name!r}, id {self.spec(self.taps[0]).id[:12]}, on {self.device})"
+
+    def notes(self) -> Sequence[str]:
+        """Return how its modules are read, a line each."""
+        return self._notes
 
     def spec(self, tap: Tap, stored_dtype: StoredDtype = "float16") -> EncoderSpec:
         """Return the identity of this encoder; another one once its weights have been changed."""
@@ -128,8 +140,8 @@ class Encoder:
         """
         with torch.inference_mode(), products("ieee"), torch.autocast(self.device.type, enabled=False):
             try:
-                found = self._module(batch.to(device=self.device, dtype=self._dtype))
-            except torch.OutOfMemoryError:
+                found = self._tower.read(batch.to(device=self.device, dtype=self._dtype), self.taps)
+            except (torch.OutOfMemoryError, CryoprobeError):
                 raise
             except Exception as error:  # a stranger's code
                 raise BadInput(
@@ -137,19 +149,31 @@ class Encoder:
                     hint="Does the preprocessing give what the module takes?",
                     key=self.name,
                 ) from error
-            if not isinstance(found, torch.Tensor) or found.ndim != 2 or len(found) != len(batch):
-                got = f"shape {tuple(found.shape)}" if isinstance(found, torch.Tensor) else type(found).__name__
-                raise BadInput(
-                    f"{self.name} returns {got} for {len(batch)} images.",
-                    hint="Return a tensor [n, d]: one embedding an image. Take one of several outputs, or pool it.",
-                    key=self.name,
-                )
-            if found.is_complex():
-                raise BadInput(f"{self.name} returns complex numbers.", hint="Return real ones.", key=self.name)
-            features = found.to_dense() if found.layout != torch.strided else found
-            features = features.to(device="cpu", dtype=torch.float32)
+            features = {tap: _rows(found[tap], len(batch), self.name) for tap in self.taps}
         # Cloned outside of inference mode, so that callers may normalise in place.
-        return {TAP: features.clone(memory_format=torch.contiguous_format)}
+        return {tap: rows.clone(memory_format=torch.contiguous_format) for tap, rows in features.items()}
+
+    def _tapped(self, asked: Sequence[str]) -> tuple[Tower, tuple[Tap, ...], Sequence[str]]:
+        """Return what reads the asked taps, their names, and what is to be said of them."""
+        if isinstance(asked, str) or not asked:
+            raise BadInput(f"taps is a list of names, such as [{TAP!r}, 'layer4'], not {asked!r}.", key="taps")
+        tower = _OwnTower(self._module)
+        if list(asked) == [TAP]:
+            return tower, (TAP,), ()
+        if not isinstance(self._module, torch.nn.Module):
+            raise BadInput(
+                f"{self.name} is a function, whose parts have no names: it has the tap {TAP} alone.",
+                hint="Give the torch module itself.",
+                key="taps",
+            )
+        shape = tuple(self.preprocess(Image.new("RGB", (256, 256))).shape)
+        if len(shape) != 3 or shape[0] != 3:
+            raise BadInput(
+                f"The preprocessing of {self.name} gives {list(shape)}, and modules are read of images [3, h, w].",
+                hint=f"Leave taps out, for {TAP} alone.",
+                key="taps",
+            )
+        return tapped(tower, asked, TAP, self.name, shape[1:])
 
     def _seen(self) -> list[tuple[int, int]]:
         """Return what changes when a weight does: where each lies, and how often it was written."""
@@ -166,6 +190,33 @@ class Encoder:
             tap=TAP,
             precision=_PRECISIONS.get(self._dtype, str(self._dtype).removeprefix("torch.")),
         )
+
+
+class _OwnTower:
+    """A module or function of somebody's own, as a tower; see `frozen.Tower`."""
+
+    def __init__(self, module: Module) -> None:
+        self.module: Any = module
+        self.taps: Mapping[Tap, str | None] = {TAP: None}
+
+    def read(self, x: torch.Tensor, taps: Collection[Tap]) -> dict[Tap, torch.Tensor]:
+        """Run the module once."""
+        return {TAP: self.module(x)}
+
+
+def _rows(found: object, n: int, name: str) -> torch.Tensor:
+    """Return what a module gave for `n` images as float32 [n, d] on the CPU."""
+    if not isinstance(found, torch.Tensor) or found.ndim != 2 or len(found) != n:
+        got = f"shape {tuple(found.shape)}" if isinstance(found, torch.Tensor) else type(found).__name__
+        raise BadInput(
+            f"{name} returns {got} for {n} images.",
+            hint="Return a tensor [n, d]: one embedding an image. Take one of several outputs, or pool it.",
+            key=name,
+        )
+    if found.is_complex():
+        raise BadInput(f"{name} returns complex numbers.", hint="Return real ones.", key=name)
+    dense = found.to_dense() if found.layout != torch.strided else found
+    return dense.to(device="cpu", dtype=torch.float32)
 
 
 def _checked_name(name: str) -> str:

@@ -105,9 +105,9 @@ def first_tensor(output: Any) -> tuple[torch.Tensor | None, bool]:
     values = list(output.values()) if isinstance(output, Mapping) else output
     if isinstance(values, list | tuple):
         for value in values:
-            tensor, _ = first_tensor(value)
+            tensor, several = first_tensor(value)
             if tensor is not None:
-                return tensor, True
+                return tensor, several or len(values) > 1
     return None, False
 
 

@@ -186,6 +186,62 @@ def test_dropout_is_off_in_a_method_of_a_module() -> None:
     assert torch.equal(encoder.encode(batch)["embedding"], batch.flatten(1))
 
 
+class Convolving(torch.nn.Module):
+    """Has maps, tokens and a vector inside."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        with torch.random.fork_rng():
+            torch.manual_seed(0)
+            self.stem = torch.nn.Conv2d(3, 5, 2, stride=2)
+            self.tokens = torch.nn.Flatten(2)
+            self.head = torch.nn.Linear(80, 7)
+
+    def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, str]:
+        return self.head(self.tokens(self.stem(x)).flatten(1)), "what only its parts can be read of"
+
+
+@torch.no_grad()
+def test_parts_of_a_module_are_read_by_their_names_in_one_pass() -> None:
+    net = torch.nn.Sequential(torch.nn.Conv2d(3, 5, 2), torch.nn.ReLU(inplace=True), torch.nn.Flatten())
+    x = torch.randn(4, 3, 8, 8)
+    encoder = made(net, taps=["embedding", "0", "1"])
+    assert encoder.taps == ("embedding", "0@mean", "1@mean")
+    assert encoder.notes()[0] == "0 is read as 0@mean, the mean of its patch tokens, or over the places of its map"
+    out = encoder.encode(x)
+    torch.testing.assert_close(out["0@mean"], net[0](x).mean((2, 3)))
+    torch.testing.assert_close(out["1@mean"], net[0](x).relu().mean((2, 3)))
+    assert torch.equal(out["embedding"], made(net).encode(x)["embedding"])
+    assert encoder.spec("embedding") == made(net).spec("embedding")
+    assert len({encoder.spec(tap).id for tap in encoder.taps}) == 3
+
+
+@torch.no_grad()
+def test_a_module_that_returns_no_embedding_can_be_read_inside() -> None:
+    net = Convolving()
+    x = torch.randn(2, 3, 8, 8)
+    with pytest.raises(cryoprobe.errors.BadInput, match="returns tuple for 2 images"):
+        made(net).encode(x)
+    out = made(net, taps=["head", "stem"]).encode(x)
+    torch.testing.assert_close(out["head@vector"], net(x)[0])
+    torch.testing.assert_close(out["stem@mean"], net.stem(x).mean((2, 3)))
+
+
+@pytest.mark.parametrize(
+    ("module", "more", "said"),
+    [
+        (Convolving(), {"taps": ["tokens"]}, "does not say which of its 5 tokens are of patches"),
+        (Convolving(), {"taps": ["layer4"]}, "no module layer4"),
+        (Convolving(), {"taps": "stem"}, "taps is a list of names"),
+        (average, {"taps": ["layer"]}, "is a function, whose parts have no names"),
+        (Convolving(), {"taps": ["stem"], "preprocess": v2.Compose([PREPROCESS, v2.Grayscale()])}, "images .3, h, w."),
+    ],
+)
+def test_parts_that_cannot_be_read_are_refused(module: Any, more: dict[str, Any], said: str) -> None:
+    with pytest.raises(cryoprobe.errors.BadInput, match=said):
+        made(module, **more)
+
+
 def test_weights_that_change_make_another_encoder() -> None:
     module = attending()
     encoder = made(module)
@@ -205,6 +261,15 @@ def test_it_is_extracted_once_and_found_by_its_name(store: Path, tmp_path: Path)
     images = [PREPROCESS(Image.open(p)) for p in sorted((tmp_path / "data" / "train").rglob("*.png"))]
     with torch.inference_mode():
         np.testing.assert_allclose(x, attending()(torch.stack(images)).numpy(), rtol=2e-3, atol=2e-3)
+
+
+def test_its_parts_are_extracted_and_probed_by_their_names(store: Path, tmp_path: Path) -> None:
+    write_images(tmp_path / "data", {"a": 6, "b": 6})
+    data = f"folder:{tmp_path / 'data'}"
+    done = cryoprobe.extract(made(Convolving(), taps=["stem", "head"]), data, store)
+    assert [(one.tap, one.dim) for one in done] == [("stem@mean", 5), ("head@vector", 7)]
+    found = cryoprobe.probe(store, model="lab:a", dataset=data, tap="stem", probe="nearest-mean", test_split=0.5)
+    assert "top1" in found["metrics"]
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,9 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
+from safetensors.torch import load_file
+from support.tiny_models import save
 
 import cryoprobe
 from cryoprobe.pipeline.encoders import Encoder, hub
@@ -66,6 +69,43 @@ def test_the_hub_s_pointer_and_files_that_would_be_preferred_are_noted(
     with files_noted() as files:
         assert hub.fetch(source, "timm:vit", "timm:vit") == snapshot / "weights.bin"
     assert files == [repository / "refs" / "main", snapshot / "model.safetensors"]
+
+
+def test_all_files_of_a_model_of_transformers_are_noted_and_those_that_would_go_first(tmp_path: Path) -> None:
+    folder = save("vit", tmp_path)
+    torch.save(load_file(folder / "model.safetensors"), folder / "pytorch_model.bin")
+    (folder / "model.safetensors").unlink()
+    with files_noted() as files:
+        cryoprobe.load_encoder(f"hf:{folder}", device="cpu")
+    names = {"config.json", "processor_config.json", "preprocessor_config.json", "pytorch_model.bin"}
+    assert {file.name for file in files} == names | {"model.safetensors", "model.safetensors.index.json"}
+    assert {file.parent for file in files} == {folder}
+
+
+def test_the_files_of_a_model_whose_preprocessing_is_taken_are_noted(tmp_path: Path) -> None:
+    ours, other = save("vit", tmp_path / "ours"), save("deit", tmp_path / "other")
+    with files_noted() as files:
+        cryoprobe.load_encoder(f"hf:{ours}", device="cpu", preprocess=f"hf:{other}")
+    assert {file.name for file in files if file.parent == other} == {
+        "config.json",
+        "processor_config.json",
+        "preprocessor_config.json",
+    }
+
+
+def test_a_development_install_is_looked_at_file_by_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    installed, source = tmp_path / "site", tmp_path / "source" / "onnx"
+    (installed / "onnx-1.0.dist-info").mkdir(parents=True)
+    (installed / "onnx-1.0.dist-info" / "METADATA").write_text("Metadata-Version: 2.1\nName: onnx\nVersion: 1.0\n")
+    (source / "deep").mkdir(parents=True)
+    (source / "__init__.py").write_text("")
+    monkeypatch.delitem(sys.modules, "onnx", raising=False)
+    for folder in (installed, source.parent):
+        monkeypatch.syspath_prepend(str(folder))
+    before = installation()
+    assert installation() == before
+    (source / "deep" / "edited.py").write_text("")
+    assert installation() != before
 
 
 def test_what_is_read_outside_of_a_loading_is_noted_nowhere(tmp_path: Path) -> None:

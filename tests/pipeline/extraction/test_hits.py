@@ -7,14 +7,17 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import onnx
 import pytest
 import torch
+from onnx import TensorProto, helper, numpy_helper
 from support.data import write_images
+from support.tiny_models import SIDE, save, save_processor
 
 import cryoprobe
 
@@ -32,6 +35,9 @@ HEAVY = {
     "torchvision",
     "timm",
     "open_clip",
+    "transformers",
+    "onnx",
+    "onnxruntime",
     "sklearn",
     "pandas",
     "zarr",
@@ -72,8 +78,10 @@ def _save(file: Path, seed: int) -> None:
     torch.save(encoder._tower.module.state_dict(), file)
 
 
-def extract(data: Path, store: Path, *options: str | Path, env: Mapping[str, str] | None = None) -> Ran:
-    words = ["extract", *MODEL, "--dataset", f"folder:{data}", "--store", store, "--json", *options]
+def extract(
+    data: Path, store: Path, *options: str | Path, model: Sequence[str] = MODEL, env: Mapping[str, str] | None = None
+) -> Ran:
+    words = ["extract", *model, "--dataset", f"folder:{data}", "--store", store, "--json", *options]
     done = subprocess.run(
         [sys.executable, "-c", _MAIN, *map(str, words)],
         capture_output=True,
@@ -146,6 +154,58 @@ def test_what_is_remembered_wrongly_is_found_when_the_encoder_is_loaded_and_noth
     assert json.loads(entry.read_text())["value"]["specs"][0]["weights"] == right
     assert len(cryoprobe.open_store(store).names()) == 1
     assert extract(data, store, "--untrained").heavy == set()
+
+
+def test_a_hit_on_a_folder_of_transformers_imports_none_of_it(data: Path, store: Path, tmp_path: Path) -> None:
+    folder = save("dinov2", tmp_path / "model")
+    time.sleep(2.1)
+    model = ("--model", f"hf:{folder}", "--tap", "cls@2,encoder.layer.*")
+    first, hit = (extract(data, store, model=model) for _ in range(2))
+    assert {"torch", "transformers"} <= first.heavy
+    assert hit.heavy == set()
+    assert (hit.summary["encoded"], hit.summary["reused"]) == (0, 100)
+    assert [s["set"] for s in hit.summary["sets"]] == [s["set"] for s in first.summary["sets"]]
+    assert hit.summary["remarks"] == first.summary["remarks"]
+    processor = folder / "preprocessor_config.json"
+    processor.write_text(json.dumps(json.loads(processor.read_text()) | {"resample": 2}))
+    other = extract(data, store, model=model)
+    assert other.summary["encoded"] == 100
+    assert other.summary["sets"][0]["set"] != first.summary["sets"][0]["set"]
+
+
+def test_a_hit_on_a_graph_imports_no_onnxruntime(data: Path, store: Path, tmp_path: Path) -> None:
+    file = tmp_path / "model.onnx"
+    _save_graph(file, torch.ones(3, 4))
+    save_processor("vit", tmp_path)
+    time.sleep(2.1)
+    first, hit = (extract(data, store, model=("--model", f"onnx:{file}")) for _ in range(2))
+    assert {"onnxruntime", "onnx"} <= first.heavy
+    assert hit.heavy == set()
+    assert (hit.summary["encoded"], hit.summary["set"]) == (0, first.summary["set"])
+    was = file.with_suffix(".data").stat()
+    _save_graph(file, torch.full((3, 4), 2.0))
+    os.utime(file.with_suffix(".data"), ns=(was.st_atime_ns, was.st_mtime_ns))
+    other = extract(data, store, model=("--model", f"onnx:{file}"))
+    assert other.summary["encoded"] == 100
+    assert other.summary["set"] != first.summary["set"]
+
+
+def _save_graph(file: Path, weights: torch.Tensor) -> None:
+    """Save a graph that multiplies the mean of each channel by weights, which lie in a file of their own."""
+    graph = helper.make_graph(
+        [
+            helper.make_node("ReduceMean", ["images"], ["mean"], axes=[2, 3], keepdims=0),
+            helper.make_node("MatMul", ["mean", "w"], ["embedding"]),
+        ],
+        "graph",
+        [helper.make_tensor_value_info("images", TensorProto.FLOAT, ["n", 3, SIDE, SIDE])],
+        [helper.make_tensor_value_info("embedding", TensorProto.FLOAT, None)],
+        [numpy_helper.from_array(weights.numpy(), "w")],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
+    beside = file.with_suffix(".data")
+    beside.unlink(missing_ok=True)
+    onnx.save(model, file, save_as_external_data=True, location=beside.name, size_threshold=0)
 
 
 def test_without_a_cache_or_with_a_damaged_one_the_encoder_is_loaded(data: Path, store: Path, cache: Path) -> None:
