@@ -139,6 +139,10 @@ FastDecode = Annotated[
     bool | None,
     typer.Option("--fast-decode", help="Decode large JPEGs at a fraction of their size (another key).", is_flag=True),
 ]
+Decoder = Annotated[
+    str | None,
+    typer.Option(metavar="NAME", help="nvjpeg: decode JPEGs on the GPU, not by Pillow (another key)."),
+]
 BatchSize = Annotated[str | None, typer.Option(help="Images in one forward pass, or auto: measure which is fastest.")]
 Preprocess = Annotated[
     str | None,

@@ -14,6 +14,7 @@ from pydantic import BeforeValidator, Field
 from pydantic_core import PydanticCustomError
 
 from ..files import absolute
+from .specs import NVJPEG
 
 LARGEST = 2**53
 """Larger whole numbers are not exact in JSON."""
@@ -114,6 +115,12 @@ def _decode_in(value: Any) -> Any:
     return value
 
 
+def _decoder(value: Any) -> Any:
+    if value != NVJPEG:
+        raise _refuse(f"{NVJPEG}, or left out for Pillow")
+    return value
+
+
 def mapping(value: Any) -> Any:
     """Return a dict of any mapping from names."""
     if not isinstance(value, Mapping) or not all(isinstance(name, str) for name in value):
@@ -126,6 +133,7 @@ NotNegative = Annotated[int, BeforeValidator(_whole), Field(ge=0, lt=LARGEST)]
 Positive = Annotated[int, BeforeValidator(_whole), Field(ge=1, lt=LARGEST)]
 BatchSize = Annotated[int | Literal["auto"], BeforeValidator(_batch_size)]
 DecodeIn = Annotated[Literal["threads", "processes"], BeforeValidator(_decode_in)]
+Decoder = Annotated[str, BeforeValidator(_decoder)]
 Flag = Annotated[bool, BeforeValidator(_flag)]
 Text = Annotated[str, BeforeValidator(_text)]
 Colour = Annotated[str, BeforeValidator(_colour)]

@@ -18,6 +18,7 @@ from .option_values import (
     BatchSize,
     Colour,
     DecodeIn,
+    Decoder,
     Flag,
     Integer,
     Integers,
@@ -65,6 +66,8 @@ class PixelOptions(_Options):
     fast_decode : bool or None
         Let large JPEGs be decoded at a half, a quarter or an eighth of their size, as long as that is no smaller than
         they are resized to.
+    decoder : {"nvjpeg"} or None
+        What decodes JPEGs instead of Pillow: nvJPEG, on the encoder's GPU.
     preprocess : str or None
         Whose preprocessing to take, of encoders that may have none of their own (``onnx:``, ``hf:``): the name of a
         model, such as ``timm:vit_small_patch14_dinov2``, or a ``preprocessor_config.json``.
@@ -76,6 +79,7 @@ class PixelOptions(_Options):
     interpolation: Interpolation | None = None
     background: Colour | None = None
     fast_decode: Flag | None = None
+    decoder: Decoder | None = None
     preprocess: Preprocess | None = None
 
     @model_validator(mode="after")
@@ -94,6 +98,12 @@ class PixelOptions(_Options):
                 hint="Give a --crop that is at most --resize.",
                 key="crop",
             )
+        if self.fast_decode and self.decoder is not None:
+            raise BadInput(
+                f"--fast-decode decodes by Pillow, and --decoder {self.decoder} does not.",
+                hint="Give one of them.",
+                key="decoder",
+            )
         return self
 
     @property
@@ -102,9 +112,9 @@ class PixelOptions(_Options):
         return self.crop if self.image_size is None else self.image_size
 
     @property
-    def decoder(self) -> str | None:
-        """How files are decoded, if not as they are: part of the preprocessing's identity."""
-        return SCALED_JPEG if self.fast_decode else None
+    def decoded_by(self) -> str | None:
+        """How files are decoded, if not whole by Pillow: part of the preprocessing's identity."""
+        return SCALED_JPEG if self.fast_decode else self.decoder
 
     @property
     def pixels(self) -> dict[str, Any]:
@@ -124,7 +134,7 @@ class EncoderOptions(PixelOptions):
         Weights to load; never unpickled.
     checkpoint_key : str or None
         What leads to them in that file, if several sets of weights fit.
-    image_size, resize, crop, interpolation, background, fast_decode, preprocess
+    image_size, resize, crop, interpolation, background, fast_decode, decoder, preprocess
         See `PixelOptions`.
     precision : str
         Arithmetic of the forward pass.
@@ -262,8 +272,8 @@ class SetFilter(PixelOptions):
 
     Parameters
     ----------
-    tap, image_size, resize, crop, interpolation, background, fast_decode, preprocess, precision, limit, untrained, \
-    checkpoint, checkpoint_key
+    tap, image_size, resize, crop, interpolation, background, fast_decode, decoder, preprocess, precision, limit, \
+    untrained, checkpoint, checkpoint_key
         What is not given means its default, or the only extraction that fits; random weights are taken only if asked
         for.
     model_version : str or None
@@ -418,6 +428,7 @@ class PixelArguments(TypedDict, total=False):
     interpolation: Literal["bicubic", "bilinear", "lanczos", "nearest"] | str | None
     background: str | None
     fast_decode: bool | None
+    decoder: Literal["nvjpeg"] | str | None
     preprocess: str | Path | None
 
 

@@ -33,6 +33,9 @@ ADDED_TAP: Tap = "given"
 SCALED_JPEG = "jpeg scaled by its decoder"
 """The decoder of `--fast-decode`."""
 
+NVJPEG = "nvjpeg"
+"""The decoder of `--decoder nvjpeg`."""
+
 StoredDtype = Literal["float16", "float32"]
 
 _HASHED_ROWS = 1 << 16

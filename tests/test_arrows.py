@@ -46,7 +46,7 @@ STORES_FOR_THE_PIPELINE = {
 """What the pipeline may import of the store."""
 
 HEAVY = {"torch", "torchvision", "zarr", "sklearn", "scipy", "PIL", "timm", "open_clip", "obstore", "pyarrow"}
-HEAVY |= {"transformers", "onnx", "onnxruntime"}
+HEAVY |= {"transformers", "onnx", "onnxruntime", "torchcodec"}
 """What takes long to import."""
 
 

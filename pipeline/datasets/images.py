@@ -22,6 +22,7 @@ from ...canonical import canonical_json
 from ..passing import is_passing
 from . import plugins
 from .base import TooManyPixels, UndecodableImage
+from .jpeg_decoders import decoded
 from .pillow import pillow, pillow_image
 from .pixel_limit import at_most
 from .scaled_decoding import WHOLE_SIZE, scaled_to
@@ -63,6 +64,8 @@ def decode_file(raw: bytes) -> Image.Image:
         raise UndecodableImage("is empty (0 bytes)")
     try:
         image = pillow_image.open(io.BytesIO(raw.removesuffix(_DEEP)))
+        if image.format == "JPEG" and (other := decoded(image, raw)) is not None:
+            return other
         whole, side = image.size, scaled_to()
         if side is not None and image.format == "JPEG":
             image.draft(image.mode, (side, side))

@@ -13,10 +13,11 @@ import numpy as np
 from ...arrays import Array, Float32, Mask
 from ...errors import BadInput, CryoprobeError
 from ..datasets.base import TooManyPixels, UndecodableImage
+from ..datasets.jpeg_decoders import decoding_on
 from ..datasets.pixel_limit import REMEDY, at_most, most_pixels
 from ..datasets.scaled_decoding import decoding_to
 from ..passing import is_passing, patiently
-from ..specs import SCALED_JPEG, Preprocessing, StoredDtype, Tap
+from ..specs import NVJPEG, SCALED_JPEG, Preprocessing, StoredDtype, Tap
 from .base import Encoder, PixelEncoder
 
 if TYPE_CHECKING:
@@ -91,8 +92,10 @@ class ImageLoader:
         Unavailable
             If it fails because of the machine, also when it is tried again.
         """
-        take = partial(preprocessed, self.encoder)
-        image, tensor = patiently(partial(load_image, decode, raw, take, self.preprocessing, self.max_pixels), what)
+        take, device = partial(preprocessed, self.encoder), str(self.encoder.device)
+        image, tensor = patiently(
+            partial(load_image, decode, raw, take, self.preprocessing, self.max_pixels, device), what
+        )
         if self.see is not None:
             self.see(what, image, tensor)
         return tensor
@@ -104,9 +107,11 @@ def load_image(
     take: Callable[[Image.Image], torch.Tensor],
     preprocessing: Preprocessing,
     max_pixels: int | None,
+    device: str = "cpu",
 ) -> tuple[Image.Image, torch.Tensor]:
     """Return an image as it is decoded, and what `take` makes of it, within the limits that an encoder sets."""
-    with at_most(max_pixels), decoding_to(scaled_side(preprocessing)):
+    gpu = device if preprocessing.decoder == NVJPEG else None
+    with at_most(max_pixels), decoding_to(scaled_side(preprocessing)), decoding_on(gpu):
         image = decode(raw)
         check_resized(image.size, preprocessing)
         return image, take(image)

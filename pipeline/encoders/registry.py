@@ -79,7 +79,7 @@ def load_encoder(
         ``auto`` (CUDA, else MPS, else CPU) or a torch device.
     **pixels
         Preprocessing that is not to be the library's own: ``image_size``, ``resize``, ``crop``, ``interpolation``,
-        ``background``, ``preprocess``; see `PixelOptions`.
+        ``background``, ``fast_decode``, ``decoder``, ``preprocess``; see `PixelOptions`.
 
     Raises
     ------
@@ -132,9 +132,11 @@ def load_encoder(
             hint=f"Name the architecture alone: {named.family}:{named.architecture} --untrained",
             key=model,
         )
+    from ..datasets.jpeg_decoders import check_decoder
     from .compute import Compute
 
     compute = Compute.on(device, precision)
+    check_decoder(asked_pixels.decoder, compute.device)
     family = TABLE[named.family].home()
     family.check(named, need_weights=checkpoint is None and not untrained)
     return family.load(

@@ -14,7 +14,7 @@ from ...errors import BadInput
 from ...stores.format.names import Name
 from ..datasets.transparency import laid_on
 from ..options import PixelArguments, PixelOptions
-from ..specs import SCALED_JPEG, Preprocessing
+from ..specs import NVJPEG, SCALED_JPEG, Preprocessing
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -85,6 +85,7 @@ def pixels_of(name: Name) -> PixelArguments:
         interpolation=name.interpolation,
         background=name.background,
         fast_decode=name.fast_decode,
+        decoder=name.decoder,
         preprocess=name.preprocess,
     )
 
@@ -95,7 +96,12 @@ def pixels_described(preprocessing: Preprocessing) -> Iterator[PixelArguments]:
     if size is None or size[0] != size[1]:
         return
     by = preprocessing.interpolation
-    same = PixelArguments(background=preprocessing.background, fast_decode=preprocessing.decoder == SCALED_JPEG or None)
+    decoder = preprocessing.decoder
+    same = PixelArguments(
+        background=preprocessing.background,
+        fast_decode=decoder == SCALED_JPEG or None,
+        decoder=decoder if decoder == NVJPEG else None,
+    )
     yield PixelArguments(**same, image_size=size[0])
     yield PixelArguments(**same, image_size=size[0], interpolation=by)
     if fraction:

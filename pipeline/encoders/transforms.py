@@ -115,7 +115,7 @@ def as_asked(
     first : sequence of callable
         Image to image: what is done before `library`, and after images are laid on a colour.
     """
-    asked = {"background": pixels.background, "decoder": pixels.decoder}
+    asked = {"background": pixels.background, "decoder": pixels.decoded_by}
     steps = (*on_background(pixels.background), *first)
     return ImageTransform(library, steps), preprocessing.model_copy(update=asked)
 

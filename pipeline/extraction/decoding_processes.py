@@ -24,6 +24,7 @@ import numpy as np
 from ...arrays import Array
 from ..datasets.base import Split
 from ..encoders.embedding import ImageLoader, load_image
+from ..specs import NVJPEG
 from .looks import Look, Looks, look_of
 
 if TYPE_CHECKING:
@@ -56,10 +57,10 @@ class _Work:
 
 
 def work_of(split: Split, loader: ImageLoader) -> bytes | None:
-    """Return what processes are to do for a split and an encoder; None if threads must, as for somebody's own."""
+    """Return what processes are to do; None if threads must: for somebody's own split or encoder, or on a GPU."""
     transform = getattr(loader.encoder, "transform", None)
-    if not isinstance(split.decode, FunctionType) or transform is None:
-        return None
+    if not isinstance(split.decode, FunctionType) or transform is None or loader.preprocessing.decoder == NVJPEG:
+        return None  # (each process would take memory of the GPU)
     try:
         return pickle.dumps(_Work(split.decode, transform.compact, loader.preprocessing, loader.max_pixels))
     except Exception:  # whatever a transform holds

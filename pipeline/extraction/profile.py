@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 _ADVICE = {
     "plan": "Reading and hashing files, or a store that answers slowly, is what holds it up: a faster disk or network.",
-    "decode": "Decoding is what holds it up: more --workers, or --fast-decode (another key).",
+    "decode": "Decoding is what holds it up: more --workers; or --fast-decode or --decoder nvjpeg, each another key.",
     "encode": "The encoder is what holds it up: another --precision (another key), --batch-size auto, or more devices; "
     "`extract --suggest` measures them.",
     "seal": "Writing is what holds it up: a faster store, or larger --unit-rows.",

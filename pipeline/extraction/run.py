@@ -54,6 +54,7 @@ _PACKAGES = (
     "pillow",
     "pillow-heif",
     "pillow-avif-plugin",
+    "torchcodec",
     "zarr",
 )
 """Whose versions are recorded with a set."""

@@ -39,6 +39,8 @@ class Name(BaseModel):
     interpolation, background, preprocess : str or None
         Options that were given; the colour as ``white``, ``black`` or ``#rrggbb``.
     fast_decode : bool or None
+    decoder : str or None
+        What decodes JPEGs instead of Pillow.
     precision, stored_dtype : str
     untrained : bool
     seed : int or None
@@ -63,6 +65,7 @@ class Name(BaseModel):
     interpolation: str | None = None
     background: str | None = None
     fast_decode: bool | None = None
+    decoder: str | None = None
     preprocess: str | None = None
     limit: int | None = None
     limit_seed: int | None = None
@@ -120,6 +123,7 @@ def options_in(name: Mapping[str, Any]) -> dict[str, Any]:
         "interpolation": name.get("interpolation"),
         "background": name.get("background"),
         "fast-decode": name.get("fast_decode") or None,
+        "decoder": name.get("decoder"),
         "preprocess": name.get("preprocess"),
         "limit": name.get("limit"),
         "limit-seed": name.get("limit_seed"),

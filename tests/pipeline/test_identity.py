@@ -325,6 +325,7 @@ PLANTED: dict[str, Callable[[World], Any]] = {
     "resize and crop": _option(image_size=None, resize=36, crop=32),
     "the filter of the resizing": _option(interpolation="nearest"),
     "what transparent pixels are laid on": _option(background="white"),
+    "what decodes JPEGs": _option(fast_decode=True),
     "tap": _option(taps=["cls"]),
     "stored dtype": _option(stored_dtype="float32"),
     "a part of the rows": _option(limit=4),
