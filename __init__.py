@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     )
     from .pipeline.add import AddedSet, add
     from .pipeline.datasets import list_datasets, load_dataset
+    from .pipeline.datasets.containers.spool import clear_spool, spool_state
     from .pipeline.datasets.own import Dataset
     from .pipeline.encoders import list_models, load_encoder
     from .pipeline.encoders.check import EncoderReport, check_encoder
@@ -100,6 +101,7 @@ _HOMES = {
     ),
     "pipeline.add": ("AddedSet", "add"),
     "pipeline.datasets": ("list_datasets", "load_dataset"),
+    "pipeline.datasets.containers.spool": ("clear_spool", "spool_state"),
     "pipeline.datasets.own": ("Dataset",),
     "pipeline.encoders": ("list_models", "load_encoder"),
     "pipeline.encoders.check": ("EncoderReport", "check_encoder"),
@@ -230,6 +232,7 @@ __all__ = [
     "cache_state",
     "check_encoder",
     "clear_cache",
+    "clear_spool",
     "diff",
     "du",
     "export_set",
@@ -260,6 +263,7 @@ __all__ = [
     "results",
     "rm",
     "save_probe",
+    "spool_state",
     "suggest",
     "summary",
     "sync",
