@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     )
     from .pipeline.add import AddedSet, add
     from .pipeline.datasets import list_datasets, load_dataset
+    from .pipeline.datasets.containers.spool import clear_spool, spool_state
     from .pipeline.datasets.own import Dataset
     from .pipeline.encoders import list_models, load_encoder
     from .pipeline.encoders.check import EncoderReport, check_encoder
@@ -47,6 +48,7 @@ if TYPE_CHECKING:
         ExtractRunOptions,
         PixelOptions,
         ProbeOptions,
+        ReadingOptions,
         RunOptions,
         SetOptions,
         SourceOptions,
@@ -99,6 +101,7 @@ _HOMES = {
     ),
     "pipeline.add": ("AddedSet", "add"),
     "pipeline.datasets": ("list_datasets", "load_dataset"),
+    "pipeline.datasets.containers.spool": ("clear_spool", "spool_state"),
     "pipeline.datasets.own": ("Dataset",),
     "pipeline.encoders": ("list_models", "load_encoder"),
     "pipeline.encoders.check": ("EncoderReport", "check_encoder"),
@@ -117,6 +120,7 @@ _HOMES = {
         "ExtractionOptions",
         "PixelOptions",
         "ProbeOptions",
+        "ReadingOptions",
         "RunOptions",
         "SetOptions",
         "SourceOptions",
@@ -201,6 +205,7 @@ __all__ = [
     "Protocol",
     "Quickstart",
     "ReadOnly",
+    "ReadingOptions",
     "Recomputed",
     "Removal",
     "RemovedTrial",
@@ -227,6 +232,7 @@ __all__ = [
     "cache_state",
     "check_encoder",
     "clear_cache",
+    "clear_spool",
     "diff",
     "du",
     "export_set",
@@ -257,6 +263,7 @@ __all__ = [
     "results",
     "rm",
     "save_probe",
+    "spool_state",
     "suggest",
     "summary",
     "sync",

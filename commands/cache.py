@@ -1,4 +1,4 @@
-"""The command on this machine's cache of remote stores."""
+"""The command on what this machine keeps of remote storage: objects of stores, and shards of data sets."""
 
 from __future__ import annotations
 
@@ -18,12 +18,13 @@ def cache(
     clear: Annotated[bool, typer.Option("--clear", help="Remove everything; it is fetched again when needed.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Show what is kept of remote stores on this machine, and where."""
+    """Show what is kept of remote stores and of remote tar files on this machine, and where."""
     from .printing import console
 
-    removed = cryoprobe.clear_cache() if clear else None
-    state = cryoprobe.cache_state()
+    removed = (cryoprobe.clear_cache(), cryoprobe.clear_spool()) if clear else None
+    state, spool = cryoprobe.cache_state(), cryoprobe.spool_state()
     if as_json:
-        console.out(json.dumps(state._asdict() | ({"removed": removed._asdict()} if removed else {})))
+        more = {"removed": removed[0]._asdict() | {"shards": removed[1].files}} if removed else {}
+        console.out(json.dumps(state._asdict() | {"shards": spool._asdict()} | more))
     else:
-        console.cache(state, removed)
+        console.cache(state, spool, removed)

@@ -11,28 +11,44 @@ import typer
 
 import cryoprobe
 
-from .base import DatasetPattern, Json, ModelPattern, Sources, SplitPattern, StoreUrl, TapPattern, command, opened
+from .base import (
+    ClassNames,
+    DatasetPattern,
+    ImageColumn,
+    Json,
+    LabelColumn,
+    ModelPattern,
+    Sources,
+    SplitPattern,
+    StoreUrl,
+    TapPattern,
+    command,
+    opened,
+)
 
 PANEL = "Stores"
 
 
-def patterns(model: str | None, dataset: str | None, split: str | None, tap: str | None) -> dict[str, str]:
+def patterns(
+    store: cryoprobe.Store, model: str | None, dataset: str | None, split: str | None, tap: str | None
+) -> dict[str, str]:
     """Return the filters that were given, by field of a name; names may be as `extract` takes them."""
     from cryoprobe.pipeline.datasets import dataset_pattern
     from cryoprobe.pipeline.encoders import canonical_model
+    from cryoprobe.pipeline.tap_names import tap_pattern
 
     given = {
         "model": None if model is None else canonical_model(model),
         "dataset": dataset_pattern(dataset),
         "split": split,
-        "tap": tap,
+        "tap": None if tap is None else tap_pattern(tap, {n.name.tap for n in store.names()}),
     }
     return {field: pattern for field, pattern in given.items() if pattern is not None}
 
 
 def none_fits(store: cryoprobe.Store, wanted: dict[str, str]) -> str:
     """Say that filters left nothing, and of how many sets."""
-    words = " ".join(f"--{field} {pattern}" for field, pattern in wanted.items())
+    words = " ".join(f"--{field.replace('_', '-')} {pattern}" for field, pattern in wanted.items())
     return f"No set fits {words}: {store.url} has {len(store.set_ids())}."
 
 
@@ -44,12 +60,20 @@ def ls(
     dataset: DatasetPattern = None,
     split: SplitPattern = None,
     tap: TapPattern = None,
+    class_names: ClassNames = None,
+    image_column: ImageColumn = None,
+    label_column: LabelColumn = None,
     as_json: Json = False,
 ) -> None:
     """List the feature sets in the store, newest first."""
+    from cryoprobe.pipeline.datasets import reading_in_name
+    from cryoprobe.pipeline.options import ReadingOptions
+
     from .printing import console
 
-    looked_at, wanted = opened(store, sources), patterns(model, dataset, split, tap)
+    reading = ReadingOptions(class_names=class_names, image_column=image_column, label_column=label_column)
+    looked_at = opened(store, sources)
+    wanted = {**patterns(looked_at, model, dataset, split, tap), **reading_in_name(reading)}
     named = looked_at.ls(**wanted)
     if as_json:
         console.out(json.dumps([n.model_dump(mode="json") for n in named]))
@@ -112,7 +136,8 @@ def log(
     """Tell who made each set, when, with which versions and by which command, newest first."""
     from .printing import console, keeping_tables
 
-    looked_at, wanted = opened(store, None), patterns(model, dataset, split, tap)
+    looked_at = opened(store, None)
+    wanted = patterns(looked_at, model, dataset, split, tap)
     entries = cryoprobe.log(looked_at, sets or (), **wanted)
     if as_json:
         console.out(json.dumps([keeping_tables.as_json(e) for e in entries]))
@@ -152,7 +177,8 @@ def du(
     """Add up the bytes of sets, models and all the rest; what is shared on the disk counts once."""
     from .printing import console, keeping_tables
 
-    looked_at, wanted = opened(store, None), patterns(model, dataset, split, tap)
+    looked_at = opened(store, None)
+    wanted = patterns(looked_at, model, dataset, split, tap)
     usage = cryoprobe.du(looked_at, **wanted)
     if as_json:
         console.out(json.dumps(keeping_tables.as_json(usage)))

@@ -262,6 +262,9 @@ def probe(
     model_version: Annotated[
         str | None, typer.Option(help="Of embeddings that were added. Default: the newest.")
     ] = None,
+    class_names: ClassNames = None,
+    image_column: ImageColumn = None,
+    label_column: LabelColumn = None,
     data_root: DataRoot = None,
     memory: Annotated[
         str, typer.Option(help="At most so much memory, such as 2GiB: features that do not fit are streamed (logreg).")
@@ -316,6 +319,9 @@ def probe(
         checkpoint=checkpoint,
         checkpoint_key=checkpoint_key,
         model_version=model_version,
+        class_names=class_names,
+        image_column=image_column,
+        label_column=label_column,
         data_root=data_root,
         memory=parse_bytes(memory) if memory else None,
         jobs=jobs,

@@ -1,6 +1,7 @@
 """Defaults of one's own for `extract`, from configuration files: a table ``[extract]`` with ``precision = "bf16"``.
 
-An option that is given wins. What one data set or one model is cannot be a default of all of them.
+An option that is given wins. Where `probe` finds several extractions, it takes the one that has these defaults. What
+one data set or one model is cannot be a default of all of them.
 """
 
 from __future__ import annotations
@@ -15,10 +16,12 @@ from ..progress import Reporter
 from ..stores.local.config import extract_defaults
 from .encoders.registry import FAMILIES
 from .keywords import read
-from .options import DatasetOptions, EncoderOptions, ExtractionOptions, ExtractRunOptions
+from .options import DatasetOptions, EncoderOptions, ExtractionOptions, ExtractRunOptions, PixelOptions
 
 _OF_ONE_MODEL = ("checkpoint", "checkpoint_key", "untrained", "seed")
 _OF_ONE_DATASET = (*DatasetOptions.model_fields, "max_bad")
+_IN_NAMES = (*PixelOptions.model_fields, "precision", "stored_dtype")
+"""Options that can have a default of one's own and are part of a set's name."""
 
 
 def with_defaults(options: Mapping[str, Any], model: object, reporter: Reporter) -> dict[str, Any]:
@@ -33,12 +36,9 @@ def with_defaults(options: Mapping[str, Any], model: object, reporter: Reporter)
         If a file has a key that is none, or a value that is wrong.
     """
     asked = dict(options)
-    family = model.partition(":")[0] if isinstance(model, str) else None
-    takes_all = family in FAMILIES
-    own = {*EncoderOptions.model_fields, "device"}
     for name, (value, file) in extract_defaults().items():
         _check(name, value, file)
-        if asked.get(name) is not None or (name in own and not takes_all):
+        if asked.get(name) is not None or not _is_for(name, model):
             continue
         asked[name] = value
         if name in ExtractionOptions.model_fields:
@@ -46,11 +46,43 @@ def with_defaults(options: Mapping[str, Any], model: object, reporter: Reporter)
     return asked
 
 
+def defaults_in_names(model: str) -> dict[str, tuple[Any, Path]]:
+    """Return the defaults of configuration files that are part of the name of a model's sets, each with its file.
+
+    Parameters
+    ----------
+    model : str
+
+    Returns
+    -------
+    dict of str to (value, Path)
+        By field of `Name`. Options of the encoder are left out for encoders of somebody's own, as by `extract`.
+
+    Raises
+    ------
+    BadInput
+        If such a value is wrong.
+    """
+    found = {}
+    for name, (value, file) in extract_defaults().items():
+        if name in _IN_NAMES and _is_for(name, model):
+            _check(name, value, file)
+            if taken := getattr(read(ExtractionOptions, {name: value}), name):
+                found[name] = taken, file
+    return found
+
+
 def allowed() -> list[str]:
     """Return the options that can have a default of one's own."""
     refused = {*_OF_ONE_MODEL, *_OF_ONE_DATASET}
     fields = {**ExtractionOptions.model_fields, **ExtractRunOptions.model_fields}
     return [name for name in fields if name not in refused]
+
+
+def _is_for(name: str, model: object) -> bool:
+    """Return whether an encoder takes an option: one of somebody's own takes none that fixes it, and no device."""
+    family = model.partition(":")[0] if isinstance(model, str) else None
+    return family in FAMILIES or name not in (*EncoderOptions.model_fields, "device")
 
 
 def _check(name: str, value: Any, file: Path) -> None:

@@ -150,7 +150,29 @@ class EncoderOptions(PixelOptions):
     seed: NotNegative = 0
 
 
-class SourceOptions(_Options):
+class ReadingOptions(_Options):
+    """What is read of tables and tar files: it is part of the name of what is extracted.
+
+    Parameters
+    ----------
+    class_names : Path or None
+        A file of class names, which integer labels index: one a line, or JSON, a list or ``{"0": "cat", …}``.
+    image_column, label_column : str or None
+        Columns of a table, or extensions of the members of a sample in tar files, instead of those that are guessed.
+    """
+
+    class_names: Path | None = None
+    image_column: str | None = None
+    label_column: str | None = None
+
+    @property
+    def reading(self) -> dict[str, str | Path]:
+        """Those of these options that were given, by field."""
+        given = {name: getattr(self, name) for name in ReadingOptions.model_fields}
+        return {name: value for name, value in given.items() if value is not None}
+
+
+class SourceOptions(ReadingOptions):
     """How a data set that is named is read. Which kinds take which options, `datasets.kinds` says.
 
     Parameters
@@ -161,10 +183,8 @@ class SourceOptions(_Options):
         Patterns of files and folders of ``folder:`` to leave out.
     unlabelled : bool
         Take all images of ``folder:`` or ``wds:``, without classes. No probe can be trained or scored on them.
-    class_names : Path or None
-        A file of class names, which integer labels index: one a line, or JSON, a list or ``{"0": "cat", …}``.
-    image_column, label_column : str or None
-        Columns of a table, or extensions of the members of a sample in tar files, instead of those that are guessed.
+    class_names, image_column, label_column
+        See `ReadingOptions`.
     data_root, download : Path or None, bool
         Folder of torchvision's data sets, ``data`` in the cache folder by default; and whether torchvision may fetch
         what is missing.
@@ -173,9 +193,6 @@ class SourceOptions(_Options):
     layout: str | None = None
     ignore: Names = ()
     unlabelled: Flag = False
-    class_names: Path | None = None
-    image_column: str | None = None
-    label_column: str | None = None
     data_root: Path | None = None
     download: Flag = False
 
@@ -267,13 +284,13 @@ class ExtractRunOptions(RunOptions):
     decode_in: DecodeIn | None = None
 
 
-class SetFilter(PixelOptions):
+class SetFilter(PixelOptions, ReadingOptions):
     """What tells the feature sets of one model and data set apart; see `extract`.
 
     Parameters
     ----------
     tap, image_size, resize, crop, interpolation, background, fast_decode, decoder, preprocess, precision, limit, \
-    untrained, checkpoint, checkpoint_key
+    untrained, checkpoint, checkpoint_key, class_names, image_column, label_column
         What is not given means its default, or the only extraction that fits; random weights are taken only if asked
         for.
     model_version : str or None
@@ -296,7 +313,7 @@ class SetFilter(PixelOptions):
         """What was given of these, by option of the command line; `data_root` does not tell sets apart."""
         given = {
             "tap": self.tap,
-            **{name.replace("_", "-"): value for name, value in self.pixels.items()},
+            **{name.replace("_", "-"): value for name, value in {**self.pixels, **self.reading}.items()},
             "precision": self.precision,
             "limit": self.limit,
             "untrained": self.untrained or None,
@@ -442,15 +459,20 @@ class RunArguments(TypedDict, total=False):
     max_pixels: int | None
 
 
-class SourceArguments(TypedDict, total=False):
+class ReadingArguments(TypedDict, total=False):
+    """Keyword arguments that become `ReadingOptions`."""
+
+    class_names: str | Path | None
+    image_column: str | None
+    label_column: str | None
+
+
+class SourceArguments(ReadingArguments, total=False):
     """Keyword arguments that become `SourceOptions`."""
 
     layout: Literal["class", "split"] | str | None
     ignore: Sequence[str] | str
     unlabelled: bool
-    class_names: str | Path | None
-    image_column: str | None
-    label_column: str | None
     data_root: str | Path | None
     download: bool
 
@@ -485,7 +507,7 @@ class AddArguments(TypedDict, total=False):
     stored_dtype: StoredDtype
 
 
-class ProbeArguments(PixelArguments, total=False):
+class ProbeArguments(PixelArguments, ReadingArguments, total=False):
     """Keyword arguments that become `SetOptions`, `ProbeOptions` and `TrialRunOptions`."""
 
     model: str | None

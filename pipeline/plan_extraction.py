@@ -27,6 +27,7 @@ from .extraction.hits import identify_all
 from .extraction.opening import open_data
 from .extraction.plan import ExtractionPlan, PlannedSet
 from .extraction.promise import OtherEncoder, Promise
+from .extraction.sealed import about_failed, among, sealed_set
 from .keywords import check_names, read, takes
 from .options import ExtractArguments, ExtractionOptions, ExtractRunOptions
 from .specs import EncoderSpec
@@ -122,39 +123,46 @@ def _planned(split: Split, look: Look, common: _Planning) -> list[PlannedSet]:
         common.reporter.end()
     if found.read:
         common.reporter.note(f"{split.name}: {found.read} files were read, which the sample index did not know.")
-    ids = found.known.ids[found.known.there]
+    known = found.known
+    ids = known.ids[known.there]
     first = np.unique(ids.view("V32").ravel(), return_index=True)[1] if len(ids) else np.empty(0, np.int64)
     different = ids[first]
     there = [_there(common.store, spec.id, different) for spec in common.specs]
-    missing = {i.tobytes() for i in different[~np.logical_and.reduce([has for _, has in there])]} - common.to_encode
+    sealed = [None if common.store is None else sealed_set(common.store, spec, split, known) for spec in common.specs]
+    failed = [() if kept is None else kept.manifest.failed for kept in sealed]
+    bad = [among(different, of) for of in failed]
+    done = np.logical_and.reduce([has | hopeless for (_, has), hopeless in zip(there, bad, strict=True)])
+    missing = {i.tobytes() for i in different[~done]} - common.to_encode
     common.to_encode.update(missing)
     speed = _speed(common, bool(missing))
-    unreadable = int((~found.known.there).sum())
+    unreadable = int((~known.there).sum())
     labels = split.labels
     label_bytes = 8 if labels.ndim == 1 else labels.shape[1]
     dataset = None if unreadable else spec_of(split, ids, labels)
     planned = []
-    for spec, (own, has) in zip(common.specs, there, strict=True):
-        kept = None
-        if dataset is not None and common.store is not None:
-            kept = common.store.sealed(spec.id, dataset.id)
+    for spec, (own, has), kept, of, hopeless in zip(common.specs, there, sealed, failed, bad, strict=True):
+        made = _set_id(spec, dataset.id) if dataset is not None else None
+        without = int(among(ids, of).sum())
+        if kept is not None and of:
+            common.reporter.note(about_failed(split, kept))
         dim = _dim(common, spec, bool(has.any()))
         width = dim * (2 if spec.stored_dtype == "float16" else 4) + _ROW_BYTES + label_bytes
         planned.append(
             PlannedSet(
-                set=None if dataset is None else _set_id(spec, dataset.id),
+                set=made if kept is None else kept.id,
                 split=split.name,
                 tap=spec.tap,
                 sealed=kept is not None,
                 samples=len(split),
                 there=int(own.sum()),
                 elsewhere=int((has & ~own).sum()),
-                encode=int((~has).sum()),
+                encode=int((~(has | hopeless)).sum()),
                 images=len(missing),
-                duplicates=len(ids) - len(different),
+                duplicates=len(ids) - without - int((~hopeless).sum()),
                 unreadable=unreadable,
                 read=found.read,
-                bytes=len(ids) * width,
+                failed=without,
+                bytes=(len(ids) - without) * width,
                 images_per_second=speed,
                 seconds=0.0 if not missing else None if speed is None else round(len(missing) / speed, 1),
             )

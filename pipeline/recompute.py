@@ -230,7 +230,13 @@ class _Run:
         made = feature_set.manifest.provenance
         source = made.document.get("source")  # of a data set with a given name
         called = source if isinstance(source, str) and name.dataset == made.name.get("dataset") else name.dataset
-        split = load_dataset(called, data_root=root, unlabelled=feature_set.unlabelled).split(name.split)
+        split = load_dataset(
+            called,
+            data_root=root,
+            unlabelled=feature_set.unlabelled,
+            image_column=name.image_column,
+            label_column=name.label_column,
+        ).split(name.split)
         return split if name.limit is None else limit_split(split, name.limit, name.limit_seed or 0)
 
 

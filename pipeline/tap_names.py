@@ -177,3 +177,17 @@ def as_stored(tap: Tap, there: Iterable[Tap]) -> Tap:
     if len(found) > 1:
         raise BadInput(f"{tap} is stored in several readings.", hint=f"Name one: {', '.join(found)}", key=tap)
     return found[0] if found else tap
+
+
+def tap_pattern(pattern: str, there: Iterable[Tap]) -> str:
+    """Return what filters the taps of a store: a spelling becomes the stored one, a module stands for its readings.
+
+    Examples
+    --------
+    >>> there = ["cls", "blocks.11@cls", "blocks.11@mean"]
+    >>> tap_pattern("cls@1", there), tap_pattern("blocks.11", there), tap_pattern("blocks.*", there)
+    ('cls', 'blocks.11@*', 'blocks.*')
+    """
+    tap, there = normalised(pattern), set(there)
+    readings = there.intersection(f"{tap}@{reading}" for reading in READINGS)
+    return f"{tap}@*" if readings and tap not in there else tap

@@ -215,17 +215,21 @@ class Store:
         dataset: str | None = None,
         split: str | None = None,
         tap: str | None = None,
+        image_column: str | None = None,
+        label_column: str | None = None,
+        class_names: str | None = None,
     ) -> list[NamedSet]:
         """Return the named sets whose names fit patterns such as ``timm:vit*``, in the order of `names`.
 
         Parameters
         ----------
-        model, dataset, split, tap : str, optional
+        model, dataset, split, tap, image_column, label_column, class_names : str, optional
             The very text, or if nothing has that, with wildcards (``*``, ``?``, ``[…]``); what is left out fits
-            anything. A data set that somebody gave a name is found by its path too.
+            anything. A data set that somebody gave a name is found by its path too. Class names by their digest.
         """
         patterns = {"model": model, "dataset": dataset, "split": split, "tap": tap}
-        return matching(self.names(), NamedSet.field, patterns)
+        read = {"image_column": image_column, "label_column": label_column, "class_names": class_names}
+        return matching(self.names(), NamedSet.field, {**patterns, **read})
 
     def name(self, named: NamedSet) -> None:
         """Give a sealed set a name."""

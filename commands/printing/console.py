@@ -22,6 +22,7 @@ from .describing import brief, describe
 from .wording import remarks, size, when
 
 if TYPE_CHECKING:
+    from ...pipeline.datasets.containers.spool import SpoolState
     from ...pipeline.quickstart import Quickstart
     from ...pipeline.saved import ProbeHeader
     from ...stores.backends.cache import CacheState
@@ -212,13 +213,18 @@ def verification(found: Verification) -> None:
     out(f"{', '.join(parts)} ({how}): {f'{len(found.damages):,} damaged' if found.damages else 'clean'}")
 
 
-def cache(state: CacheState, removed: Usage | None) -> None:
+def cache(state: CacheState, spool: SpoolState, removed: tuple[Usage, SpoolState] | None) -> None:
     """Print `cryoprobe cache`."""
     if removed is not None:
-        out(f"removed {count(removed.objects, 'object')}, {size(removed.bytes)}")
+        objects, shards = removed
+        out(f"removed {count(objects.objects, 'object')}, {size(objects.bytes)}")
+        out(f"removed {count(shards.files, 'shard')}, {size(shards.bytes)}")
     out(f"folder: {state.folder}")
     out(f"holds: {count(state.objects, 'object')}, {size(state.bytes)}")
     out(f"at most: {size(state.size) if state.size else '0: nothing is kept'}")
+    out(f"shards of data sets: {spool.folder}")
+    out(f"holds: {count(spool.files, 'shard')}, {size(spool.bytes)}")
+    out(f"at most: {size(spool.size) if spool.size else '0: nothing is kept'}")
 
 
 def moved(found: Moved) -> None:

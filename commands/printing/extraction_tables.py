@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from ...pipeline.suggest import Suggestion
 
 _DONE = ["set", "split", "tap", "rows", "dim", "encoded", "reused", "failed", "seconds"]
-_PLANNED = ["set", "split", "tap", "samples", "there", "elsewhere", "encode", "duplicates", "unreadable"]
+_PLANNED = ["set", "split", "tap", "samples", "there", "elsewhere", "encode", "duplicates", "unreadable", "failed"]
 
 
 def extracted(done: Sequence[ExtractedSet] | ExtractionPlan, *, as_json: bool) -> None:

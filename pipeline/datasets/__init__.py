@@ -2,6 +2,7 @@
 
 from .base import Dataset, Split
 from .kinds import DatasetKind
+from .readings import reading_in_name
 from .registry import (
     as_dataset,
     canonical_name,
@@ -32,5 +33,6 @@ __all__ = [
     "list_datasets",
     "load_dataset",
     "open_dataset",
+    "reading_in_name",
     "refuse_name",
 ]

@@ -6,13 +6,14 @@ import gzip
 import math
 import stat
 import zlib
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from ...amounts import count
 from ...arrays import Array, Labels
 from ...errors import BadInput, CryoprobeError, NotFound
 from ..passing import patiently
@@ -52,7 +53,25 @@ def npz(name: str, file: Path) -> Dataset:
         splits, notes = packed_splits(parts, arrays, named, file)
     else:
         splits, notes = array_splits(parts, named, str(file), (file,))
-    return fixed(name, splits, notes)
+    return fixed(name, splits, [_about(arrays, splits), *notes])
+
+
+def _about(arrays: Collection[str], splits: Sequence[Split]) -> str:
+    """Say which arrays of a file are read, as which splits, and what names the classes."""
+    of_splits = (text for s in splits for text in (f"{s.name}_images", f"{s.name}_labels", f"{s.name}_offsets"))
+    keras = (text for s in splits for text in (f"x_{s.name}", f"y_{s.name}"))
+    whole = ("images", "labels", "split", "offsets") if "images" in arrays and "labels" in arrays else ()
+    names = next((name for name in ("classes", "class_names") if name in arrays), None)
+    known = {*of_splits, *keras} if not whole else {*whole}
+    read = [name for name in arrays if name in known or name == names]
+    unused = [name for name in arrays if name not in read]
+    sizes = ", ".join(f"{s.name} {len(s):,}" for s in splits)
+    classes = count(len(splits[0].classes), "class", "classes")
+    left_out = f". Not used: {', '.join(unused)}" if unused else ""
+    return (
+        f"Arrays: {', '.join(read)}. {count(len(splits), 'split')} ({sizes}). {classes}, named by "
+        f"{names or 'the labels'}{left_out}"
+    )
 
 
 def packed_splits(

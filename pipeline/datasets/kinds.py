@@ -136,7 +136,7 @@ KINDS: Mapping[str, Kind] = {
         _COLUMNS,
     ),
     "hf": Kind(
-        DatasetKind("hf:NAME", "a data set of the Hub, NAME[:CONFIG]; or ./PATH that datasets has saved", "hf:./beans"),
+        DatasetKind("hf:NAME", "a data set of the Hub, or ./PATH that datasets has saved; NAME[:CONFIG]", "hf:./beans"),
         _hf,
         _COLUMNS,
     ),

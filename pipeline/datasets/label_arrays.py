@@ -13,6 +13,9 @@ from ...errors import BadInput
 from .class_names import alike, is_missing, one_form
 from .splits import as_labels, class_order
 
+BOOLEANS = ("false", "true")
+"""Class names of labels that are booleans."""
+
 
 @dataclass(frozen=True)
 class LabelArrays:
@@ -36,12 +39,13 @@ def read_labels(given: Mapping[str, Array], named: tuple[str, ...] | None, file:
     """Tell what labels mean.
 
     Flags [n, C] of which every row of every split has exactly one are labels in one-hot form: they are read as one
-    label a row, and a note says so.
+    label a row, and a note says so. Booleans [n] are two classes, `BOOLEANS`. Floats [n] are read as integers if all
+    are whole numbers, and a note says so.
 
     Parameters
     ----------
     given : mapping of str to ndarray
-        By split: integers or texts [n] or [n, 1], or 0/1 flags [n, C].
+        By split: integers, texts, booleans or floats [n] or [n, 1], or 0/1 flags [n, C].
     named : tuple of str or None
         Class names that integers index, or that texts are.
     file : str
@@ -52,9 +56,12 @@ def read_labels(given: Mapping[str, Array], named: tuple[str, ...] | None, file:
     BadInput
         If they are of another kind, of several kinds, or do not fit the names.
     """
+    given = {split: labels[:, 0] if labels.shape[1:] == (1,) else labels for split, labels in given.items()}
+    kinds = {labels.dtype.kind if labels.ndim == 1 else "" for labels in given.values()}
+    named = BOOLEANS if named is None and kinds == {"b"} else named
     flat = {split: _flat_labels(labels, f"{file}: labels of {split}") for split, labels in given.items()}
     flat = _named_alike(flat, named or (), file)
-    notes = []
+    notes = [f"{file}: the labels are floats, all of them whole numbers: they are read as integers"] * ("f" in kinds)
     if all(_is_one_hot(labels) for labels in flat.values()):
         width = next(iter(flat.values())).shape[1]
         flat = {split: labels.argmax(axis=1) for split, labels in flat.items()}
@@ -80,14 +87,49 @@ def texts(array: Array, what: str) -> Array:
         raise BadInput(f"{what}: not all are UTF-8.", hint="Save them as str, not as bytes.", key=what) from None
 
 
+def as_integers(labels: Array, what: str) -> Array:
+    """Return booleans, and floats that are whole numbers, as int64; false is 0, and true is 1.
+
+    Parameters
+    ----------
+    labels : ndarray, bool or float [n]
+    what : str
+        The labels, in messages.
+
+    Raises
+    ------
+    BadInput
+        If a number is missing (NaN), or is no whole one.
+
+    Examples
+    --------
+    >>> as_integers(np.array([True, False]), "labels"), as_integers(np.array([2.0, 0.0]), "labels")
+    (array([1, 0]), array([2, 0]))
+    """
+    if labels.dtype == bool:
+        return labels.astype(np.int64)
+    whole = (np.abs(labels) <= 2**53) & (labels == np.rint(labels))  # beyond that, floats stand for several integers
+    if not whole.all():
+        first = labels[~whole][0]
+        raise BadInput(
+            f"{what} are {labels.dtype} {list(labels.shape)}, and one is {first:g}: not a class.",
+            hint="Leave out the rows without a label."
+            if np.isnan(first)
+            else "Labels are integers, texts or booleans. Give another column, or put the numbers into classes first, "
+            "such as by np.digitize(labels, edges): probes do not fit numbers.",
+            key=what,
+        )
+    return labels.astype(np.int64)
+
+
 def _flat_labels(labels: Array, what: str) -> Array:
-    if labels.ndim == 2 and labels.shape[1] == 1:
-        labels = labels[:, 0]
+    if labels.ndim == 1 and labels.dtype.kind in "bf":
+        return as_integers(labels, what)
     flags = labels.ndim == 2 and labels.dtype.kind in "biu" and np.isin(labels, (0, 1)).all()
     if not flags and not (labels.ndim == 1 and labels.dtype.kind in "iuUS"):
         raise BadInput(
             f"{what} are {labels.dtype} {list(labels.shape)}.",
-            hint="Labels are integers or strings [n], or 0/1 flags [n, C] for multi-label data.",
+            hint="Labels are integers, strings or booleans [n], or 0/1 flags [n, C] for multi-label data.",
             key=what,
         )
     return texts(labels, what) if labels.dtype.kind == "S" else labels

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,15 @@ import numpy as np
 from ...errors import BadInput
 from ...progress import Reporter
 from ...stores.local.looks import Look, look_at
-from ..datasets import as_dataset, check_given_name, is_listed, is_own, limit_split, open_dataset
+from ..datasets import (
+    as_dataset,
+    check_given_name,
+    is_listed,
+    is_own,
+    limit_split,
+    open_dataset,
+    reading_in_name,
+)
 from ..datasets.base import Dataset, Noting, Preparing, Split
 from ..encoders import as_encoder, load_encoder
 from ..encoders.base import Encoder
@@ -33,6 +42,8 @@ class Data:
         Whether `probe` can list the files again by stat calls alone, to see whether they have changed.
     source : str or None
         What the data set would be called, if somebody had not given it a name.
+    reading : mapping of str to str
+        Fields of the names of its sets; see `reading_in_name`.
     """
 
     name: str
@@ -40,6 +51,7 @@ class Data:
     looks: list[Look]
     listed_again: bool
     source: str | None = None
+    reading: Mapping[str, str] = field(default_factory=dict)
 
 
 def open_data(dataset: str | Dataset, asked: DatasetOptions, reporter: Reporter) -> Data:
@@ -72,9 +84,10 @@ def open_data(dataset: str | Dataset, asked: DatasetOptions, reporter: Reporter)
     name = dataset if isinstance(dataset, str) and is_own(dataset) else data.name
     options = {"layout", "ignore", "unlabelled"}
     listed_again = is_listed(data.name) and not any(getattr(asked, option) for option in options)
+    reading = reading_in_name(asked)
     if asked.as_name is None or asked.as_name == name:
-        return Data(name, parts, looks, listed_again)
-    return Data(asked.as_name, parts, looks, listed_again, source=name)
+        return Data(name, parts, looks, listed_again, reading=reading)
+    return Data(asked.as_name, parts, looks, listed_again, source=name, reading=reading)
 
 
 def _check_labels(part: Split, dataset: str) -> None:
@@ -104,8 +117,8 @@ def open_encoder(model: str | Encoder, asked: EncoderOptions, running: RunOption
         return load_encoder(model, device=device_names(running.device)[0], **options)
     encoder = as_encoder(model)
     fields: dict[str, Any] = {**EncoderOptions.model_fields, "device": RunOptions.model_fields["device"]}
-    for option, field in fields.items():
-        if getattr(running if option == "device" else asked, option) != field.default:
+    for option, known in fields.items():
+        if getattr(running if option == "device" else asked, option) != known.default:
             raise BadInput(
                 f"{option} is for encoders that are named, and {encoder.name} is loaded already.",
                 hint="Give it to what made the encoder, such as load_encoder.",

@@ -14,15 +14,16 @@ from ...notebook import Cell, html_table
 class PlannedSet:
     """One feature set that `extract` would make, or find.
 
-    Every sample is counted once: ``samples == there + elsewhere + encode + duplicates + unreadable``.
+    Every sample is counted once: ``samples == there + elsewhere + encode + duplicates + unreadable + failed``.
 
     Parameters
     ----------
     set : str or None
-        Its id, if all images can be decoded; None where a file cannot be read that the id depends on.
+        Its id, if all images can be decoded but those that `failed`; None where a file cannot be read that the id
+        depends on.
     split, tap : str
     sealed : bool
-        Whether the store has this set.
+        Whether the store has this set, perhaps without samples that `failed`.
     samples : int
     there : int
         Images of which the store has the row.
@@ -38,6 +39,9 @@ class PlannedSet:
         Samples whose file cannot be read. That a file which can be read is an image is not looked at.
     read : int
         Files that had to be read and hashed for this, since the sample index did not know them.
+    failed : int
+        Samples that could not be used when the set was sealed that the store has of the others. `extract` tries them
+        again.
     bytes : int or None
         What the set's arrays take; None if the length of an embedding is not known.
     images_per_second, seconds : float or None
@@ -57,6 +61,7 @@ class PlannedSet:
     duplicates: int
     unreadable: int
     read: int
+    failed: int = 0
     bytes: int | None = None
     images_per_second: float | None = None
     seconds: float | None = None

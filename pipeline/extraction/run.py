@@ -246,7 +246,7 @@ class ExtractionRun:
     def _name_again(self, kept: KeptSet, split: Split, me: Maker) -> ExtractedSet:
         """Give a set that the store has its name, which it may have already."""
         name, feature_set = self._name(kept.spec, split), kept.feature_set
-        self._give_names(feature_set, name, self.store.find(**name.model_dump()), names_of(split), me)
+        self._give_names(feature_set, name, self._called(name), names_of(split), me)
         return ExtractedSet(
             set=feature_set.id,
             split=split.name,
@@ -322,6 +322,7 @@ class ExtractionRun:
             **asked.pixels,
             limit=asked.limit,
             limit_seed=None if asked.limit is None else asked.limit_seed,
+            **self.data.reading,
             precision=spec.precision,
             stored_dtype=asked.stored_dtype,
             untrained=known.untrained,
@@ -330,11 +331,16 @@ class ExtractionRun:
             checkpoint_key=asked.checkpoint_key,
         )
 
+    def _called(self, name: Name) -> list[NamedSet]:
+        """Return the sets that have that very name."""
+        same = self.store.find(model=name.model, dataset=name.dataset, split=name.split, tap=name.tap)
+        return [n for n in same if n.name == name]
+
     def _sealed(
         self, target: Target, content: Content, name: Name, more: Mapping[str, JsonValue], me: Maker
     ) -> FeatureSet:
         """Seal and name the set of one target; say how it differs from the one that had the name before."""
-        earlier = self.store.find(**name.model_dump())
+        earlier = self._called(name)
         feature_set, new = self.store.seal(
             target.index,
             encoder=target.spec.written,

@@ -1,24 +1,29 @@
 """What a name means: which of the sets that go by it is probed.
 
-An option that is not given means its default. If the store has no such extraction and exactly one other fits, that one
-is used, and a note says so; if several fit, it is an error that lists them. What is not trusted is meant only if
+An option that is not given means its default: that of a configuration file, where the store has such an extraction, or
+else the usual one. If it has neither and exactly one other fits, that one is used; if several fit, it is an error that
+lists them. A note says which one was taken that was not asked for. What is not trusted is meant only if
 nothing of the store's own fits. Of several contents under one name `contents` finds the one that is meant.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
 
 from ...amounts import count
 from ...errors import Conflict
 from ...stores.format.names import Name, NamedSet
 from ...stores.store import Origin, Store
-from ..datasets import canonical_name
+from ..datasets import canonical_name, reading_in_name
+from ..defaults import defaults_in_names
 from ..encoders import file_sha256
-from ..options import PixelOptions
+from ..options import SetFilter
 from .contents import seen
 from .query import FeatureQuery, default_tap_of, listed_with_ids, options_of
+
+_LOOKED_UP = {"model", "dataset", "split", "tap", "untrained", "model_version"}
+"""Fields of a name that no default is compared with: they choose by themselves."""
 
 
 class Meant(NamedTuple):
@@ -40,6 +45,7 @@ def candidates(store: Store, query: FeatureQuery) -> Meant:
         model=query.model,
         tap=query.tap,
         **query.pixels,
+        **reading_in_name(query),
         precision=query.precision,
         limit=query.limit,
         checkpoint=None if query.checkpoint is None else file_sha256(query.checkpoint),
@@ -86,14 +92,22 @@ def extraction(store: Store, query: FeatureQuery, fitting: Sequence[NamedSet], l
         groups.setdefault(_options(n.name), []).append(n)
     if like is not None and (same := groups.get(_options(like.name))):
         return Meant(same, [])
-    default = [of for name, of in groups.items() if _is_default(name, query)]
-    if not default and len(groups) > 1:
+    usual = _defaults(query)
+    own = {field: of for field, of in defaults_in_names(query.model).items() if of[0] != usual.get(field, of[0])}
+    preferred = _with(groups, {**usual, **{field: value for field, (value, _) in own.items()}})
+    default = preferred or _with(groups, usual)
+    if default is None and len(groups) > 1:
         raise _several(store, query, fitting, "none with the default options")
-    (found,) = default or groups.values()
+    found = groups[default or next(iter(groups))]
     notes = []
-    if not default and like is None:
-        notes.append(f"no extraction with default options is there: the only one is used ({options_of(found[0].name)})")
-    return Meant(found, notes)
+    if preferred is not None:
+        notes = [f"{field} = {value} (by {file})" for field, (value, file) in own.items()]
+    elif default is None:
+        notes = [f"no extraction with default options is there: the only one is used ({options_of(found[0].name)})"]
+    elif own:
+        said = ", ".join(f"{field} = {value} (by {file})" for field, (value, file) in own.items())
+        notes = [f"no extraction with {said} is there: the one with the usual default options is used"]
+    return Meant(found, notes if like is None else [])
 
 
 def _called(dataset: str, named: Sequence[NamedSet]) -> list[NamedSet]:
@@ -130,25 +144,28 @@ def _options(name: Name) -> Name:
     return name.model_copy(update={"split": "", "model_version": None, **one_form})
 
 
-def _is_default(options: Name, query: FeatureQuery) -> bool:
-    """Return whether every option that was not given is the default one."""
-    return (
-        all(name in query.pixels or getattr(options, name) is None for name in PixelOptions.model_fields)
-        and (query.limit is not None or options.limit is None)
-        and (query.checkpoint is not None or options.checkpoint is None)
-        and (query.checkpoint_key is not None or options.checkpoint_key is None)
-        and options.limit_seed is None
-        and options.seed is None
-        and (query.precision is not None or options.precision == "fp32")
-        and options.stored_dtype == "float16"
-    )
+def _defaults(query: FeatureQuery) -> dict[str, Any]:
+    """Return the usual value of each option that was not given, by field of a name."""
+    given = {*query.pixels, *query.reading}
+    given |= {f for f in ("limit", "precision", "checkpoint", "checkpoint_key") if getattr(query, f) is not None}
+    return {f: field.default for f, field in Name.model_fields.items() if f not in _LOOKED_UP | given}
+
+
+def _with(names: Iterable[Name], values: Mapping[str, Any]) -> Name | None:
+    """Return the name whose fields have these values; None if there is none."""
+    return next((name for name in names if all(getattr(name, f) == value for f, value in values.items())), None)
 
 
 def _several(store: Store, query: FeatureQuery, fitting: Sequence[NamedSet], which: str) -> Conflict:
+    """Return the error that lists extractions, and says which options tell them apart."""
+    options = [{"tap": n.name.tap, **n.name.options} for n in fitting]
+    every = dict.fromkeys(option for of in options for option in of)
+    taken = {field.replace("_", "-") for field in SetFilter.model_fields}
+    differing = [f"--{o}" for o in every if o in taken and len({of.get(o) for of in options}) > 1]
+    by_option = f"the options of one of these ({', '.join(differing)}), or its ids" if differing else "the ids of one"
     return Conflict(
         f"Several extractions of {query.model} on {query.dataset} in {store.url} fit, {which}:\n"
         f"  {listed_with_ids(fitting)}",
-        hint="Give the options of one of these (--tap, --image-size, --resize … --precision, --limit, --checkpoint, "
-        "--checkpoint-key), or its ids: --train SET --test SET",
+        hint=f"Give {by_option}: --train SET --test SET",
         key=query.dataset,
     )

@@ -41,6 +41,10 @@ class Name(BaseModel):
     fast_decode : bool or None
     decoder : str or None
         What decodes JPEGs instead of Pillow.
+    image_column, label_column : str or None
+        Options that were given.
+    class_names : str or None
+        Digest of the class names that were given, whichever file held them.
     precision, stored_dtype : str
     untrained : bool
     seed : int or None
@@ -69,6 +73,9 @@ class Name(BaseModel):
     preprocess: str | None = None
     limit: int | None = None
     limit_seed: int | None = None
+    image_column: str | None = None
+    label_column: str | None = None
+    class_names: str | None = None
     precision: str = "fp32"
     stored_dtype: str = "float16"
     untrained: bool = False
@@ -95,7 +102,9 @@ class Name(BaseModel):
     @property
     def view(self) -> str:
         """Which part of which data set: the key under which the sample index remembers what it amounted to."""
-        return f"{self.dataset} {self.split} {self.limit} {self.limit_seed}"
+        read = {field: getattr(self, field) for field in ("image_column", "label_column", "class_names")}
+        told = "".join(f" {field}={value}" for field, value in read.items() if value is not None)
+        return f"{self.dataset} {self.split} {self.limit} {self.limit_seed}{told}"
 
     def view_for(self, encoder: str) -> str:
         """Return the key under which the sample index remembers what the view amounted to for one encoder.
@@ -116,6 +125,7 @@ def options_in(name: Mapping[str, Any]) -> dict[str, Any]:
     {'limit': 100, 'untrained': True, 'seed': 3}
     """
     checkpoint, precision, dtype = name.get("checkpoint"), name.get("precision"), name.get("stored_dtype")
+    classes = name.get("class_names")
     options = {
         "image-size": name.get("image_size"),
         "resize": name.get("resize"),
@@ -127,6 +137,9 @@ def options_in(name: Mapping[str, Any]) -> dict[str, Any]:
         "preprocess": name.get("preprocess"),
         "limit": name.get("limit"),
         "limit-seed": name.get("limit_seed"),
+        "image-column": name.get("image_column"),
+        "label-column": name.get("label_column"),
+        "class-names": f"FILE with digest {str(classes)[:12]}" if classes else None,
         "untrained": name.get("untrained"),
         "seed": name.get("seed"),
         "precision": precision if precision != "fp32" else None,
@@ -266,7 +279,8 @@ class NamedSet(BaseModel):
 
     def field(self, name: str) -> str | tuple[str, ...]:
         """Return what a filter is compared with; see `matching`."""
-        return self.datasets if name == "dataset" else str(getattr(self.name, name))
+        value = self.datasets if name == "dataset" else getattr(self.name, name)
+        return value if isinstance(value, tuple) else "" if value is None else str(value)
 
     @property
     def key(self) -> str:

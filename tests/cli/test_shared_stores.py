@@ -171,6 +171,24 @@ def test_a_private_store_above_a_shared_one_encodes_only_what_is_new(
     assert "known are mine" in said
 
 
+def test_the_spool_of_shards_is_shown_and_cleared(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    shards = cache / "shards"
+    for file in ("files/a.tar", "files/b.tar", "files/b.tar.lock", "indices/a.json"):
+        (shards / file).parent.mkdir(parents=True, exist_ok=True)
+        (shards / file).write_bytes(bytes(512))
+    monkeypatch.setenv("CRYOPROBE_SPOOL_SIZE", "3MiB")
+    assert run_json("cache")["shards"] == {
+        "folder": str(shards / "files"),
+        "size": 3 << 20,
+        "files": 2,
+        "bytes": 1024,
+    }
+    assert "holds: 2 shards, 1.0 KiB" in run("cache")[0]
+    assert "removed 2 shards, 1.0 KiB" in run("cache", "--clear")[0]
+    assert [path.name for path in shards.rglob("*") if path.is_file()] == ["b.tar.lock"]
+    assert run_json("cache")["shards"]["files"] == 0
+
+
 def test_what_was_read_from_a_bucket_is_cached_shown_and_cleared(data: list[str], s3: str) -> None:
     run("extract", *SMALL, *data, "--store", s3)
     assert run_json("cache", "--clear")["objects"] == 0

@@ -247,7 +247,7 @@ class TestRefused:
         ("change", "message"),
         [
             ({"labels": np.zeros(59, int)}, "60 embeddings and 59 labels"),
-            ({"labels": np.zeros(60)}, "float64"),
+            ({"labels": np.full(60, 0.5)}, "float64"),
             ({"embeddings": np.zeros((60, 8), int)}, r"int64 \[60, 8\]"),
             ({"embeddings": np.zeros(60)}, r"float64 \[60\]"),
             ({"embeddings": np.zeros((0, 8), np.float32)}, "has no rows"),

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
-from support.data import write_images
+from support.data import put_set, write_images
 
 import cryoprobe
 from cryoprobe import BadInput
@@ -98,3 +99,50 @@ def test_an_encoder_that_is_loaded_keeps_what_it_is(encoder: Encoder, data: str,
     made = recorded(store).manifest
     assert made.encoder["preprocessing"]["image_size"] == [32, 32]
     assert made.provenance.batch_size == 2
+
+
+def probed(store: cryoprobe.Store, **options: object) -> cryoprobe.Sweep:
+    return cryoprobe.probe(store, model="timm:m", dataset="folder:/d", probe="nearest-mean", progress=False, **options)  # type: ignore[arg-type]
+
+
+def test_of_several_extractions_a_probe_takes_the_one_with_these_defaults_and_says_so(
+    store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    file = tmp_path / "cryoprobe.toml"
+    opened = cryoprobe.open_store(store, create=True)
+    x, y = np.random.default_rng(0).standard_normal((20, 8)), np.arange(20) % 2
+    bf16 = put_set(opened, x, y, classes="ab", split="all", encoder="bf16", precision="bf16").id
+    say('[extract]\nprecision = "bf16"\nbatch_size = 3\n')
+    alone = probed(opened)
+    assert (alone.trial.train, f"precision = bf16 (by {file})" in alone.notes) == (bf16, True)
+    assert not [note for note in alone.notes if "default options" in note]
+
+    fp32 = put_set(opened, x, y, classes="ab", split="all", encoder="fp32").id
+    several = probed(opened)
+    assert (several.trial.train, f"precision = bf16 (by {file})" in several.notes) == (bf16, True)
+    asked = probed(opened, precision="fp32")
+    assert (asked.trial.train, [note for note in asked.notes if str(file) in note]) == (fp32, [])
+
+    say('[extract]\nprecision = "fp16"\n')
+    usual = probed(opened)
+    assert usual.trial.train == fp32
+    assert any(note.startswith(f"no extraction with precision = fp16 (by {file}) is there") for note in usual.notes)
+
+    say('[extract]\nprecision = "fp32"\n')
+    assert probed(opened).trial.train == fp32
+    assert not [note for note in probed(opened).notes if "precision" in note]
+
+
+def test_defaults_of_an_encoder_choose_no_set_of_somebody_s_own(
+    store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    say("[extract]\nimage_size = 48\n")
+    opened = cryoprobe.open_store(store, create=True)
+    x, y = np.random.default_rng(0).standard_normal((20, 8)), np.arange(20) % 2
+    own = put_set(opened, x, y, classes="ab", split="all", model="lab:m").id
+    put_set(opened, x, y, classes="ab", split="all", encoder="other", model="lab:m", image_size=48)
+    result = cryoprobe.probe(opened, model="lab:m", dataset="folder:/d", probe="nearest-mean", progress=False)
+    assert result.trial.train == own
+    assert not [note for note in result.notes if "image_size" in note]

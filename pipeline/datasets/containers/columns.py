@@ -25,8 +25,8 @@ class Columns:
     form : {"struct", "bytes", "path"}
         Of an image: a struct of its bytes and its path, as the package datasets writes it; its bytes; or its path.
     label : str
-    texts : bool
-        Whether labels are texts, not integers.
+    kind : {"text", "integer", "boolean", "float"}
+        Of the labels.
     classes : tuple of str or None
         What integer labels index.
     split : str or None
@@ -35,7 +35,7 @@ class Columns:
     image: str
     form: str
     label: str
-    texts: bool
+    kind: str
     classes: tuple[str, ...] | None
     split: str | None
 
@@ -43,8 +43,7 @@ class Columns:
         """Say which they are."""
         names = f", class names in the file: {len(self.classes)}" if self.classes else ""
         split = f", split: {self.split}" if self.split else ""
-        kind = "text" if self.texts else "integer"
-        return f"Columns: image {self.image} ({self.form}), label {self.label} ({kind}){names}{split}"
+        return f"Columns: image {self.image} ({self.form}), label {self.label} ({self.kind}){names}{split}"
 
 
 def find_columns(schema: Any, what: str, image: str | None = None, label: str | None = None) -> Columns:
@@ -69,11 +68,12 @@ def find_columns(schema: Any, what: str, image: str | None = None, label: str | 
     likely = marked or sure or [name for name in forms if name.lower() in _PATHS]
     chosen = _chosen("image", image, list(forms), likely, schema, what)
     classes = {name: names for name, feature in features.items() if (names := _names(feature)) is not None}
-    fitting = [field.name for field in schema if _is_label(field.type) and field.name != chosen]
-    called = [name for name in fitting if name.lower() in _LABELS]
-    own = [name for name in fitting if name in classes]
+    kinds = {f.name: kind for f in schema if (kind := _label_kind(f.type)) is not None and f.name != chosen}
+    called = [name for name in kinds if name.lower() in _LABELS]
+    called = [name for name in called if kinds[name] != "float"] or called
+    own = [name for name in kinds if name in classes]
     best = own if len(own) == 1 else [name for name in own if name.lower() in _LABELS] or own or called
-    label = _chosen("label", label, fitting, best, schema, what)
+    label = _chosen("label", label, list(kinds), best, schema, what)
     split = next((f for f in schema if f.name.lower() == SPLIT and f.name not in (chosen, label)), None)
     if split is not None and not _is_text(split.type):
         raise BadInput(
@@ -85,7 +85,7 @@ def find_columns(schema: Any, what: str, image: str | None = None, label: str | 
         chosen,
         forms[chosen],
         label,
-        _is_text(schema.field(label).type),
+        kinds[label],
         classes.get(label),
         None if split is None else split.name,
     )
@@ -138,10 +138,14 @@ def _is_text(type_: Any) -> bool:
     return bool(t.is_string(type_) or t.is_large_string(type_) or getattr(t, "is_string_view", bool)(type_))
 
 
-def _is_label(type_: Any) -> bool:
+def _label_kind(type_: Any) -> str | None:
+    """Return what labels in a column of a type are; None if it cannot hold labels."""
     import pyarrow.types as t
 
-    return bool(t.is_integer(type_)) or _is_text(type_)
+    if _is_text(type_):
+        return "text"
+    kinds = {"integer": t.is_integer, "boolean": t.is_boolean, "float": t.is_floating}
+    return next((kind for kind, fits in kinds.items() if fits(type_)), None)
 
 
 def _features(schema: Any) -> Mapping[str, Mapping[str, Any]]:

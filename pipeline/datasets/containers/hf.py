@@ -20,10 +20,11 @@ from ..splits import fixed, status
 from ..urls import is_hf_path, is_remote
 from .columns import Columns, find_columns
 from .encoded import EncodedSplit
+from .hf_configs import config_files
 from .named_labels import class_names
 from .parquet import parquet_files
 from .patterns import find
-from .table_rows import image_bytes, labels_of, meaning, path_reader
+from .table_rows import about_classes, image_bytes, labels_of, meaning, path_reader
 
 if TYPE_CHECKING:
     from ...options import SourceOptions
@@ -33,7 +34,7 @@ _SAVED = ("dataset_dict.json", "state.json")
 
 
 def hf(name: str, rest: str, asked: SourceOptions) -> Dataset:
-    """Open a data set of the Hub, ``NAME[:CONFIG]``; or what lies in a local folder or file.
+    """Open a data set of the Hub, ``NAME[:CONFIG]``; or what lies in a local folder, ``PATH[:CONFIG]``, or file.
 
     Raises
     ------
@@ -43,9 +44,11 @@ def hf(name: str, rest: str, asked: SourceOptions) -> Dataset:
         raise BadInput(f"{name} is a URL.", hint="Name a data set of the Hub, or fetch its files.", key=name)
     if not is_hf_path(rest):
         return _of_hub(name, rest, asked)
-    path = Path(rest)
-    if any((path / file).is_file() for file in _SAVED):
+    path, config = _place(rest)
+    if any((path / file).is_file() for file in _SAVED) and not config:
         return _saved(name, path, asked)
+    if path.is_dir() and (of_config := config_files(name, path, config)) is not None:
+        return parquet_files(name, of_config.paths, asked, of_config.splits, of_config.note)
     found = status(path)
     if found is None and not any(sign in rest for sign in "*?[{"):
         raise NotFound(f"There is no {path}.", hint="Check the path of the data set.", key=name)
@@ -57,6 +60,14 @@ def hf(name: str, rest: str, asked: SourceOptions) -> Dataset:
             key=name,
         )
     return parquet_files(name, files, asked)
+
+
+def _place(rest: str) -> tuple[Path, str]:
+    """Return the path and the configuration of ``PATH[:CONFIG]``; a path that is there has none."""
+    path, colon, config = rest.rpartition(":")
+    if colon and status(Path(rest)) is None and Path(path).is_dir():
+        return Path(path), config
+    return Path(rest), ""
 
 
 def _package(name: str) -> Any:
@@ -124,7 +135,8 @@ def _splits(name: str, found: Any, root: Path, asked: SourceOptions) -> Dataset:
         made.append(EncodedSplit(part, read.classes, read.labels[part], images, files))
     sizes = ", ".join(f"{part} {len(data):,}" for part, data in parts.items())
     left_out = [f"Left out, as they have no rows: {', '.join(empty)}"] if empty else []
-    return fixed(name, made, [f"{count(len(parts), 'split')} ({sizes}). {columns}", *left_out, *more, *read.notes])
+    about = f"{count(len(parts), 'split')} ({sizes}). {columns}. {about_classes(read.classes, columns, given)}"
+    return fixed(name, made, [about, *left_out, *more, *read.notes])
 
 
 def _column(data: Any, column: str) -> Any:

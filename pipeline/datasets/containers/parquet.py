@@ -10,6 +10,7 @@ import threading
 from bisect import bisect_right
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -28,7 +29,7 @@ from .columns import Columns, find_columns
 from .encoded import EncodedSplit
 from .named_labels import class_names
 from .patterns import find
-from .table_rows import by_split, image_bytes, labels_of, meaning, path_reader
+from .table_rows import about_classes, by_split, image_bytes, labels_of, meaning, path_reader
 
 if TYPE_CHECKING:
     from ...options import SourceOptions
@@ -58,8 +59,21 @@ def parquet(name: str, pattern: str, asked: SourceOptions) -> Dataset:
     return parquet_files(name, find(pattern, (".parquet", ".pq")).local, asked)
 
 
-def parquet_files(name: str, paths: Sequence[Path], asked: SourceOptions) -> Dataset:
-    """Open parquet files as one data set; see `parquet`."""
+def parquet_files(
+    name: str, paths: Sequence[Path], asked: SourceOptions, splits: Sequence[str] | None = None, note: str = ""
+) -> Dataset:
+    """Open parquet files as one data set; see `parquet`.
+
+    Parameters
+    ----------
+    name : str
+    paths : sequence of Path
+    asked : SourceOptions
+    splits : sequence of str, optional
+        Of each file, if it is known; nothing else tells it then.
+    note : str
+        What is to be said of how the files were found.
+    """
     _check_installed()
     given = class_names(asked.class_names)
     files = [_File(path) for path in paths]
@@ -72,8 +86,10 @@ def parquet_files(name: str, paths: Sequence[Path], asked: SourceOptions) -> Dat
                 hint="Name files of one data set.",
                 key=name,
             )
-    told = [split_in_name(path.as_posix()) for path in paths]
-    notes = [f"{count(len(files), 'parquet file')}, {count(sum(f.rows for f in files), 'row')}. {columns}"]
+    if splits is not None:
+        columns = replace(columns, split=None)
+    told: Sequence[str | None] = splits or [split_in_name(path.as_posix()) for path in paths]
+    notes = [note] if note else []
     if columns.split is None and any(told) and None in told:
         notes.append(f"Read without splits: the name of {paths[told.index(None)].name} tells none")
     named = told if None not in told else [ALL] * len(files)
@@ -90,6 +106,7 @@ def parquet_files(name: str, paths: Sequence[Path], asked: SourceOptions) -> Dat
         raise BadInput(f"{name} has no rows.", key=name)
     of_split = {split: np.concatenate(parts) for split, parts in labels.items()}
     read_, more = meaning(of_split, columns, given, name)
+    table = f"{count(len(files), 'parquet file')}, {count(sum(f.rows for f in files), 'row')}. {columns}"
     sources = tuple(paths)
     made: list[Split] = []
     for split, parts in rows.items():
@@ -100,7 +117,8 @@ def parquet_files(name: str, paths: Sequence[Path], asked: SourceOptions) -> Dat
             made.append(FileSplit(split, read_.classes, read_.labels[split], where, root, sources))
         else:
             made.append(EncodedSplit(split, read_.classes, read_.labels[split], images, sources))
-    return fixed(name, made, [*notes, *more, *read_.notes])
+    about = f"{table}. {about_classes(read_.classes, columns, given)}"
+    return fixed(name, made, [about, *notes, *more, *read_.notes])
 
 
 class _Rows:

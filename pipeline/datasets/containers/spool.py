@@ -14,6 +14,7 @@ import threading
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import NamedTuple
 
 from ....amounts import parse_bytes
 from ....files import temporary_beside
@@ -26,6 +27,67 @@ _SHARE_OF_FREE = 0.5
 """So much of what is free on the disk may be filled."""
 
 
+class SpoolState(NamedTuple):
+    """The spool of this machine.
+
+    Parameters
+    ----------
+    folder : str
+    size : int
+        How many bytes it may hold.
+    files, bytes : int
+        What it holds.
+    """
+
+    folder: str
+    size: int
+    files: int
+    bytes: int
+
+
+def spool_state() -> SpoolState:
+    """Return where the spool is, how large it may be, and what it holds.
+
+    Raises
+    ------
+    BadInput
+        If ``$CRYOPROBE_SPOOL_SIZE`` is not a size.
+    """
+    sizes = [size for _, size, _ in _held()]
+    return SpoolState(str(_folder()), _most(), len(sizes), sum(sizes))
+
+
+def clear_spool() -> SpoolState:
+    """Remove all files of the spool, and the indices of tar files; return what the spool held.
+
+    They are fetched and looked through again when they are needed. What is being fetched stays.
+    """
+    state = spool_state()
+    for path in [*(path for _, _, path in _held()), *(_folder().parent / "indices").glob("*.json")]:
+        with suppress(OSError):
+            path.unlink()
+    return state
+
+
+def _folder() -> Path:
+    return cache_folder() / "shards" / "files"
+
+
+def _most() -> int:
+    given = os.environ.get("CRYOPROBE_SPOOL_SIZE")
+    return MOST_BYTES if not given else parse_bytes(given, "CRYOPROBE_SPOOL_SIZE", least=0)
+
+
+def _held() -> list[tuple[int, int, Path]]:
+    """Return when each file of the spool was used last, its size and its path."""
+    held = []
+    for path in _folder().glob("*.tar"):
+        with suppress(OSError):
+            status = path.stat()
+            held.append((status.st_mtime_ns, status.st_size, path))
+    return sorted(held)
+
+
 class Spool:
     """Files of remote storage on this machine. Usable from several threads and processes.
 
@@ -36,9 +98,7 @@ class Spool:
     """
 
     def __init__(self, needed: Collection[RemoteFile]) -> None:
-        self.folder = cache_folder() / "shards" / "files"
-        given = os.environ.get("CRYOPROBE_SPOOL_SIZE")
-        self.most = MOST_BYTES if not given else parse_bytes(given, "CRYOPROBE_SPOOL_SIZE", least=0)
+        self.folder, self.most = _folder(), _most()
         self._needed = {self._name(file) for file in needed}
         self._lock = threading.Lock()
         self._coming: dict[str, int] = {}
@@ -94,16 +154,11 @@ class Spool:
     def _reserve(self, name: str, size: int) -> bool:
         """Make room for a file; return whether there is any."""
         with self._lock:
-            there = []
-            for path in self.folder.iterdir():
-                with suppress(OSError):
-                    if path.suffix == ".tar":
-                        status = path.stat()
-                        there.append((status.st_mtime_ns, status.st_size, path))
+            there = _held()
             coming = sum(self._coming.values())
             used = sum(bytes_ for _, bytes_, _ in there) + coming
             free = shutil.disk_usage(self.folder).free - coming
-            for _, bytes_, path in sorted(there):
+            for _, bytes_, path in there:
                 if used + size <= self.most and size <= _SHARE_OF_FREE * free:
                     break
                 if path.name not in self._needed:

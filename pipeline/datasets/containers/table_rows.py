@@ -12,7 +12,7 @@ from ....amounts import count
 from ....arrays import Array
 from ....errors import BadInput
 from ..base import ALL, UndecodableImage
-from ..label_arrays import LabelArrays, read_labels
+from ..label_arrays import BOOLEANS, LabelArrays, as_integers, read_labels
 from .columns import Columns
 from .named_labels import text_labels
 
@@ -29,7 +29,7 @@ def labels_of(column: Any, what: str) -> Array:
     Raises
     ------
     BadInput
-        If some are missing.
+        If some are missing, or numbers that are no whole ones.
     """
     import pyarrow as pa
     import pyarrow.compute as pc
@@ -46,6 +46,8 @@ def labels_of(column: Any, what: str) -> Array:
         column = column.cast(column.type.value_type)
     if pa.types.is_integer(column.type):
         return np.asarray(column.to_numpy()).astype(np.int64)
+    if pa.types.is_boolean(column.type) or pa.types.is_floating(column.type):
+        return as_integers(np.asarray(column.to_numpy()), f"{what}: the labels")
     return np.array(column.to_pylist(), str)
 
 
@@ -62,7 +64,7 @@ def meaning(
     BadInput
         If they do not fit the class names.
     """
-    named = given or columns.classes
+    named = given or columns.classes or (BOOLEANS if columns.kind == "boolean" else None)
     if named is None:
         return read_labels(labels, None, what), []
     if columns.classes and (
@@ -79,6 +81,12 @@ def meaning(
         f"{count(unused, 'class', 'classes')} of the {len(named)} named {'has' if unused == 1 else 'have'} no image"
     ]
     return text_labels(texts, named, what), notes if unused > 0 else []
+
+
+def about_classes(classes: Sequence[str], columns: Columns, given: tuple[str, ...] | None) -> str:
+    """Say how many classes there are, and what names them."""
+    source = "--class-names" if given else "the file" if columns.classes else "the labels"
+    return f"{count(len(classes), 'class', 'classes')}, named by {source}"
 
 
 def by_split(values: Sequence[str | None] | None, fallback: str, rows: int, what: str) -> dict[str, Array]:

@@ -187,7 +187,7 @@ def test_splits_may_have_images_of_different_sizes(tmp_path: Path) -> None:
         ({"pixels": IMAGES, "labels": np.arange(6)}, "has the arrays pixels, labels"),
         ({}, r"has the arrays \(none\)"),
         ({"x_train": IMAGES, "y_test": np.arange(6)}, "has the arrays x_train, y_test"),
-        ({"images": IMAGES, "labels": np.arange(6.0)}, r"float64 \[6\]"),
+        ({"images": IMAGES, "labels": np.arange(6.0) / 2}, r"float64 \[6\], and one is 0.5"),
         ({"images": IMAGES, "labels": np.zeros((6, 2))}, r"float64 \[6, 2\]"),
         ({"images": IMAGES, "labels": np.full((6, 2), 2)}, r"int64 \[6, 2\]"),
         ({"images": IMAGES, "labels": np.zeros((6, 2, 2), int)}, r"int64 \[6, 2, 2\]"),
@@ -532,7 +532,10 @@ def test_onehot_npz(tmp_path: Path, dtype: type) -> None:
     assert data.split("train").labels.tolist() == [0, 2, 1, 2]
     assert data.split("test").labels.tolist() == [0, 2]
     assert data.split("test").classes == ("0", "1", "2", "3")
-    (note,) = data.notes()
+    about, note = data.notes()
+    assert about == (
+        "Arrays: x_train, y_train, x_test, y_test. 2 splits (train 4, test 2). 4 classes, named by the labels"
+    )
     assert "every row has one flag of 4" in note
     named = npz(tmp_path, images=IMAGES, labels=one_hot, classes=list("abcd"))
     assert (named.split("all").classes, named.split("all").labels.tolist()) == (tuple("abcd"), y.tolist())
@@ -542,7 +545,7 @@ def test_onehot_npz(tmp_path: Path, dtype: type) -> None:
     one_hot[5, 0] = 1
     several = npz(tmp_path, x_train=IMAGES[:4], y_train=one_hot[:4], x_test=IMAGES[4:], y_test=one_hot[4:])
     assert several.split("train").labels.shape == (4, 4)
-    assert list(several.notes()) == []
+    assert len(several.notes()) == 1
 
 
 def test_integer_labels_tell_classes_of_one_name_apart_and_names_do_not(tmp_path: Path) -> None:
@@ -557,7 +560,34 @@ def test_integer_labels_tell_classes_of_one_name_apart_and_names_do_not(tmp_path
 def test_a_label_that_often_stands_for_none_is_noted(tmp_path: Path) -> None:
     """-1 beside 0, 1 … is what data sets write for rows without a label; beside 1 alone it is a class."""
     data = npz(tmp_path, images=IMAGES, labels=np.array([0, 1, -1, 2, -1, 0]))
-    (note,) = data.notes()
+    _, note = data.notes()
     assert "-1, the label of 2 rows, is read as a class" in note
-    assert list(npz(tmp_path, images=IMAGES, labels=np.array([1, -1, -1, 1, -1, 1])).notes()) == []
-    assert list(npz(tmp_path, images=IMAGES, labels=np.array(list("abcaba"))).notes()) == []
+    assert len(npz(tmp_path, images=IMAGES, labels=np.array([1, -1, -1, 1, -1, 1])).notes()) == 1
+    assert len(npz(tmp_path, images=IMAGES, labels=np.array(list("abcaba"))).notes()) == 1
+
+
+@pytest.mark.parametrize("shape", [(6,), (6, 1)])
+def test_booleans_are_two_classes_even_if_one_does_not_occur(tmp_path: Path, shape: tuple[int, ...]) -> None:
+    flags = np.array([True, False, True, True, False, True])
+    split = npz(tmp_path, images=IMAGES, labels=flags.reshape(shape)).split("all")
+    assert (split.classes, split.labels.tolist()) == (("false", "true"), [1, 0, 1, 1, 0, 1])
+    same = npz(tmp_path, images=IMAGES, labels=np.ones(shape, bool)).split("all")
+    assert (same.classes, same.labels.tolist()) == (("false", "true"), [1] * 6)
+    named_ = npz(tmp_path, images=IMAGES, labels=flags.reshape(shape), classes=["no", "yes"]).split("all")
+    assert named(named_) == ["yes" if flag else "no" for flag in flags]
+
+
+def test_floats_are_classes_only_if_all_are_whole_numbers(tmp_path: Path) -> None:
+    data = npz(tmp_path, images=IMAGES, labels=np.array([3.0, 0, 10, 3, 0, 3], np.float32))
+    assert (data.split("all").classes, data.split("all").labels.tolist()) == (("0", "3", "10"), [1, 0, 2, 1, 0, 1])
+    assert any("the labels are floats, all of them whole numbers" in note for note in data.notes())
+    for value, hint in ((0.5, r"np\.digitize"), (np.inf, r"np\.digitize"), (np.nan, "Leave out the rows")):
+        with pytest.raises(BadInput, match=rf"(?s)float64 \[6\], and one is {value:g}: not a class.*{hint}"):
+            npz(tmp_path, images=IMAGES, labels=np.array([1.0, value, 2, 1, 2, 1]))
+
+
+def test_what_an_npz_holds_beside_is_said(tmp_path: Path) -> None:
+    data = npz(tmp_path, images=IMAGES, labels=np.arange(6) % 2, classes=["a", "b"], ids=np.arange(6))
+    assert list(data.notes()) == [
+        "Arrays: images, labels, classes. 1 split (all 6). 2 classes, named by classes. Not used: ids"
+    ]

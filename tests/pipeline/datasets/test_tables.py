@@ -144,6 +144,31 @@ def test_labels_that_are_missing_or_no_classes_are_refused(label: list[Any], mes
         opened(write(tmp_path / "t.parquet", features, image=structs, label=label))
 
 
+def test_booleans_and_whole_floats_are_classes_and_other_floats_are_refused(tmp_path: Path) -> None:
+    flags = [True, False, True] * 10
+    split = opened(write(tmp_path / "t.parquet", image=RAW, label=flags))
+    assert (split.classes, split.labels.tolist()) == (("false", "true"), [int(flag) for flag in flags])
+    (tmp_path / "names.txt").write_text("no\nyes\n")
+    assert opened(tmp_path / "t.parquet", class_names=tmp_path / "names.txt").classes == ("no", "yes")
+    split = opened(write(tmp_path / "t.parquet", image=RAW, label=[2.0, 0.0, 2.0] * 10))
+    assert (split.classes, split.labels.tolist()) == (("0", "2"), [1, 0, 1] * 10)
+    with pytest.raises(BadInput, match=r"the labels are double|float64 \[30\], and one is 0.5: not a class"):
+        opened(write(tmp_path / "t.parquet", image=RAW, label=[0.5, 1.0, 2.0] * 10))
+    split = opened(write(tmp_path / "t.parquet", image=RAW, label=[0.5] * 30, category=LABELS))
+    assert split.classes == CLASSES, "a column that can hold classes goes before one of numbers"
+
+
+def test_a_note_says_which_columns_were_taken_and_what_names_the_classes(tmp_path: Path) -> None:
+    path = write(tmp_path / "t.parquet", image=RAW, label=[0, 1, 2] * 10)
+    (note,) = load_dataset(f"parquet:{path}").notes()  # type: ignore[attr-defined]
+    assert note == (
+        "1 parquet file, 30 rows. Columns: image image (bytes), label label (integer). 3 classes, named by the labels"
+    )
+    (tmp_path / "names.txt").write_text("ant\nbee\ncat\n")
+    (note,) = load_dataset(f"parquet:{path}", class_names=tmp_path / "names.txt").notes()  # type: ignore[attr-defined]
+    assert note.endswith("3 classes, named by --class-names")
+
+
 def test_a_row_without_an_image_is_a_bad_sample(tmp_path: Path) -> None:
     rows = [None, {"bytes": None, "path": None}, {"bytes": RAW[0], "path": None}, {"bytes": b"", "path": None}]
     split = opened(write(tmp_path / "t.parquet", image=rows, label=LABELS[:4]))
@@ -223,6 +248,93 @@ def test_a_table_is_never_in_memory_as_a_whole(tmp_path: Path) -> None:
     assert most + peak < 0.9 * noise.nbytes, f"{most:,}: 100 MB are in one row group"
 
 
+# Configurations of a folder as the Hub keeps one
+
+CONFIGS = """---
+license: mit
+configs:
+- config_name: small
+  data_files:
+  - split: train
+    path: small/part-*
+  - split: validation
+    path:
+    - small/held.parquet
+- config_name: large
+  data_dir: large
+---
+# Insects
+"""
+
+
+@pytest.fixture
+def hub_folder(tmp_path: Path) -> Path:
+    root = tmp_path / "insects [v2]"
+    as_hub_parquet(root / "small" / "part-0.parquet", FOUND[:6])
+    as_hub_parquet(root / "small" / "part-1.parquet", FOUND[6:12])
+    as_hub_parquet(root / "small" / "held.parquet", FOUND[12:15])
+    as_hub_parquet(root / "large" / "train-00000-of-00001.parquet", FOUND)
+    (root / "README.md").write_text(CONFIGS)
+    return root
+
+
+def test_a_configuration_of_a_folder_is_named_and_several_are_not_merged(hub_folder: Path) -> None:
+    with pytest.raises(BadInput, match="several configurations: small, large") as refused:
+        load_dataset(f"hf:{hub_folder}")
+    assert f"hf:{hub_folder}:small" in str(refused.value)
+    small = load_dataset(f"hf:{hub_folder}:small")
+    assert list(small.splits) == ["train", "validation"]
+    assert contents(small.split("train")) == RAW[:12]
+    assert contents(small.split("validation")) == RAW[12:15]
+    assert "Configuration small, of small, large" in list(small.notes())  # type: ignore[attr-defined]
+    large = load_dataset(f"hf:{hub_folder}:large")
+    assert (list(large.splits), contents(large.split("train"))) == (["train"], RAW)
+    with pytest.raises(NotFound, match=r"no configuration 'huge'.*: small, large"):
+        load_dataset(f"hf:{hub_folder}:huge")
+    with pytest.raises(NotFound, match="names no file"):
+        load_dataset(f"hf:{hub_folder}-none:small")
+
+
+def test_a_default_configuration_is_taken_and_a_single_one_too(hub_folder: Path) -> None:
+    readme = hub_folder / "README.md"
+    readme.write_text(CONFIGS.replace("  data_dir: large", "  data_dir: large\n  default: true"))
+    data = load_dataset(f"hf:{hub_folder}")
+    assert contents(data.split("train")) == RAW
+    assert "Configuration large, which is the default, of small, large" in list(data.notes())  # type: ignore[attr-defined]
+    readme.write_text("---\nconfigs:\n- config_name: only\n  data_files: small/*\n---\n")
+    assert sum(len(load_dataset(f"hf:{hub_folder}").split(s)) for s in load_dataset(f"hf:{hub_folder}").splits) == 15
+    readme.write_text("---\nconfigs:\n- config_name: only\n  data_files: none/*\n---\n")
+    with pytest.raises(NotFound, match=r"The configuration only of .* has no files"):
+        load_dataset(f"hf:{hub_folder}")
+
+
+def test_configurations_that_are_only_described_have_folders_of_their_names(hub_folder: Path) -> None:
+    infos = "---\ndataset_info:\n- config_name: small\n- config_name: large\n- config_name: gone\n---\n"
+    (hub_folder / "README.md").write_text(infos)
+    with pytest.raises(BadInput, match="several configurations: small, large"):
+        load_dataset(f"hf:{hub_folder}")
+    assert contents(load_dataset(f"hf:{hub_folder}:large").split("train")) == RAW
+    (hub_folder / "README.md").write_text("# Insects\n")
+    (hub_folder / "dataset_infos.json").write_text('{"small": {}, "large": {}}')
+    with pytest.raises(BadInput, match="several configurations: small, large"):
+        load_dataset(f"hf:{hub_folder}")
+
+
+def test_without_configurations_all_files_are_one_data_set_and_a_broken_head_is_one_error(hub_folder: Path) -> None:
+    readme = hub_folder / "README.md"
+    for text in ("# Insects\n", "---\nlicense: mit\n---\n"):
+        readme.write_text(text)
+        data = load_dataset(f"hf:{hub_folder}")
+        assert sum(len(data.split(split)) for split in data.splits) == 45
+        with pytest.raises(NotFound, match="no configuration 'small'"):
+            load_dataset(f"hf:{hub_folder}:small")
+    out = "---\nconfigs:\n- config_name: a\n  data_files: ../*\n---\n"
+    for text in (out, "---\nconfigs: [\n---\n", "---\nconfigs:\n- name: a\n---\n", "---\nconfigs: small\n---\n"):
+        readme.write_text(text)
+        with pytest.raises(BadInput, match=r"The head of .*README\.md cannot be read"):
+            load_dataset(f"hf:{hub_folder}")
+
+
 # The package datasets
 
 
@@ -251,6 +363,18 @@ def test_what_the_package_writes_as_parquet_is_read_as_the_hub_keeps_it(datasets
     assert contents(one) == contents(other) == RAW
     assert one.classes == other.classes == CLASSES
     assert one.labels.tolist() == other.labels.tolist()
+
+
+def test_configurations_are_those_that_the_package_finds(datasets: Any, hub_folder: Path, tmp_path: Path) -> None:
+    renamed = hub_folder.rename(tmp_path / "insects")  # the package takes [v2] for a pattern
+    assert datasets.get_dataset_config_names(str(renamed)) == ["small", "large"]
+    for config in ("small", "large"):
+        theirs = datasets.load_dataset(str(renamed), config, cache_dir=str(tmp_path / "theirs"))
+        ours = load_dataset(f"hf:{renamed}:{config}")
+        assert sorted(theirs) == sorted(ours.splits)
+        for split, rows_ in theirs.items():
+            stored = rows_.cast_column("image", datasets.Image(decode=False))
+            assert [row["image"]["bytes"] for row in stored] == contents(ours.split(split))
 
 
 def test_arrow_folders_are_read_with_their_order_and_in_several_files(datasets: Any, tmp_path: Path) -> None:

@@ -97,6 +97,28 @@ def test_a_file_that_cannot_be_read_is_counted_and_the_id_is_not_known(
     assert (found.samples, found.unreadable, found.set) == (10, 1, None)
 
 
+def test_a_set_without_images_that_cannot_be_decoded_is_there(encoder: Encoder, data: Path, store: Path) -> None:
+    (data / "train" / "a" / "broken.png").write_bytes(b"no image")
+    new = only(plan(encoder, data, store))
+    assert (new.encode, new.failed, new.sealed) == (9, 0, False)
+    extract(encoder, data, store, max_bad=1)
+    opened = cryoprobe.open_store(store)
+    (named,) = opened.names()
+    heard = Notes()
+    (found,) = cryoprobe.plan_extraction(encoder, f"folder:{data}", store, reporter=heard).sets
+    assert (found.set, found.sealed, found.failed) == (named.set, True, 1)
+    assert (found.samples, found.there, found.encode, found.images, found.duplicates) == (10, 8, 0, 0, 1)
+    assert found.bytes == opened.open(named.set).rows * (named.dim * 2 + 4 + 32 + 8)
+    (note,) = [note for note in heard.notes if "could not be used" in note]
+    assert f"set {named.set[:12]} is there without 1 sample" in note
+    assert "broken.png" in note
+    assert "--max-bad 1" in note
+
+    write_images(data / "train", {"c": 2}, seed=9)  # of other data the set is not there
+    grown = only(plan(encoder, data, store))
+    assert (grown.sealed, grown.failed, grown.encode) == (False, 0, 3)
+
+
 def test_time_is_told_by_what_an_earlier_set_took_on_such_a_device(encoder: Encoder, data: Path, store: Path) -> None:
     write_images(data / "train", {"many": 120}, seed=3)
     extract(encoder, data, store)
