@@ -97,7 +97,7 @@ def extract(
     max_bad: Annotated[int, typer.Option(help="Samples that may fail.")] = 0,
     max_pixels: MaxPixels = None,
     batch_size: BatchSize = None,
-    workers: Annotated[int | None, typer.Option(help="Threads that read and decode.")] = None,
+    workers: Annotated[int | None, typer.Option(help="Threads that read, and as many that decode.")] = None,
     device: Annotated[
         str | None, typer.Option(help="auto (the default; all GPUs), cpu, cuda:1, or several: cuda:0,cuda:1.")
     ] = None,
@@ -357,7 +357,7 @@ def predict(
     max_bad: Annotated[int, typer.Option(help="Images that may fail.")] = 0,
     max_pixels: MaxPixels = None,
     batch_size: BatchSize = None,
-    workers: Annotated[int | None, typer.Option(help="Threads that read and decode.")] = None,
+    workers: Annotated[int | None, typer.Option(help="Threads that read, and as many that decode.")] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 …")] = "auto",
 ) -> None:
     """Encode images with the encoder of a saved probe, and print their labels and probabilities."""

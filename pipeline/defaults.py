@@ -24,6 +24,16 @@ _IN_NAMES = (*PixelOptions.model_fields, "precision", "stored_dtype")
 """Options that can have a default of one's own and are part of a set's name."""
 
 
+_INSTEAD_OF = {
+    "image_size": ("resize", "crop"),
+    "resize": ("image_size",),
+    "crop": ("image_size",),
+    "fast_decode": ("decoder",),
+    "decoder": ("fast_decode",),
+}
+"""Options that say the same in another way: where one is given, what files say of the others does not hold."""
+
+
 def with_defaults(options: Mapping[str, Any], model: object, reporter: Reporter) -> dict[str, Any]:
     """Add to the keyword arguments of `extract` what configuration files say of those that are not given.
 
@@ -36,9 +46,8 @@ def with_defaults(options: Mapping[str, Any], model: object, reporter: Reporter)
         If a file has a key that is none, or a value that is wrong.
     """
     asked = dict(options)
-    for name, (value, file) in extract_defaults().items():
-        _check(name, value, file)
-        if asked.get(name) is not None or not _is_for(name, model):
+    for name, (value, file) in _without(_checked(), options).items():
+        if not _is_for(name, model):
             continue
         asked[name] = value
         if name in ExtractionOptions.model_fields:
@@ -46,12 +55,14 @@ def with_defaults(options: Mapping[str, Any], model: object, reporter: Reporter)
     return asked
 
 
-def defaults_in_names(model: str) -> dict[str, tuple[Any, Path]]:
+def defaults_in_names(model: str, given: Mapping[str, Any]) -> dict[str, tuple[Any, Path]]:
     """Return the defaults of configuration files that are part of the name of a model's sets, each with its file.
 
     Parameters
     ----------
     model : str
+    given : mapping
+        Options that were given.
 
     Returns
     -------
@@ -61,15 +72,22 @@ def defaults_in_names(model: str) -> dict[str, tuple[Any, Path]]:
     Raises
     ------
     BadInput
-        If such a value is wrong.
+        As `with_defaults`.
     """
-    found = {}
-    for name, (value, file) in extract_defaults().items():
-        if name in _IN_NAMES and _is_for(name, model):
-            _check(name, value, file)
-            if taken := getattr(read(ExtractionOptions, {name: value}), name):
-                found[name] = taken, file
-    return found
+    found = _checked()
+    taken = read(ExtractionOptions, {name: value for name, (value, _) in found.items()})
+    return {
+        name: (getattr(taken, name), file)
+        for name, (_, file) in _without(found, given).items()
+        if name in _IN_NAMES and _is_for(name, model) and getattr(taken, name)
+    }
+
+
+def _without(found: Mapping[str, tuple[Any, Path]], given: Mapping[str, Any]) -> dict[str, tuple[Any, Path]]:
+    """Return those defaults that hold beside what was given."""
+    said = {name for name, value in given.items() if value is not None}
+    said |= {other for name in said for other in _INSTEAD_OF.get(name, ())}
+    return {name: of for name, of in found.items() if name not in said}
 
 
 def allowed() -> list[str]:
@@ -85,7 +103,24 @@ def _is_for(name: str, model: object) -> bool:
     return family in FAMILIES or name not in (*EncoderOptions.model_fields, "device")
 
 
-def _check(name: str, value: Any, file: Path) -> None:
+def _checked() -> dict[str, tuple[Any, Path]]:
+    """Return what configuration files say, each value with its file."""
+    found = extract_defaults()
+    for name, (_, file) in found.items():
+        _check_name(name, file)
+    values = {name: value for name, (value, _) in found.items()}
+    try:
+        for model in (ExtractionOptions, ExtractRunOptions):
+            read(model, values)  # together: some go with others
+    except BadInput as error:
+        option = str(error.key).replace("-", "_")
+        files = [found[option][1]] if option in found else dict.fromkeys(file for _, file in found.values())
+        where = " and ".join(map(str, files))
+        raise BadInput(f"[extract] in {where}: {error.message}", hint=error.hint, key=where) from None
+    return found
+
+
+def _check_name(name: str, file: Path) -> None:
     if name in (*_OF_ONE_MODEL, *_OF_ONE_DATASET):
         whose = "model" if name in _OF_ONE_MODEL else "data set"
         raise BadInput(
@@ -100,8 +135,3 @@ def _check(name: str, value: Any, file: Path) -> None:
             hint=f"Did you mean {near[0]!r}?" if near else f"It may have: {', '.join(known)}.",
             key=str(file),
         )
-    try:
-        for model in (ExtractionOptions, ExtractRunOptions):
-            read(model, {name: value})
-    except BadInput as error:
-        raise BadInput(f"[extract] in {file}: {error.message}", hint=error.hint, key=str(file)) from None

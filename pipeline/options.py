@@ -39,7 +39,7 @@ PLAIN = "plain"
 """The protocol that prescribes nothing: the probe is what the options say."""
 
 _MOST_THREADS = 8
-"""That read and decode, unless more are asked for."""
+"""That read, and as many that decode, unless more are asked for."""
 
 
 class _Options(BaseModel):
@@ -237,7 +237,7 @@ class RunOptions(_Options):
     batch_size : int, "auto" or None
         Images in one forward pass; `embedding.default_batch` by default. ``auto`` measures which is fastest.
     workers : int or None
-        Threads that read and decode; at most eight by default.
+        Threads that read, and as many that decode; one for each core by default, at most eight.
     device : str
         ``auto``, ``cpu``, ``cuda``, ``cuda:1`` … `extract` takes ``cuda:0,cuda:1`` too, and every GPU with ``auto``.
     max_bad : int
@@ -255,7 +255,7 @@ class RunOptions(_Options):
 
     @property
     def threads(self) -> int:
-        """How many threads read and decode: `workers`, or one for each core up to eight."""
+        """How many threads read, and as many decode: `workers`, or one for each core up to eight."""
         return self.workers or min(_MOST_THREADS, os.cpu_count() or 1)
 
 

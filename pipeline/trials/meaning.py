@@ -93,7 +93,11 @@ def extraction(store: Store, query: FeatureQuery, fitting: Sequence[NamedSet], l
     if like is not None and (same := groups.get(_options(like.name))):
         return Meant(same, [])
     usual = _defaults(query)
-    own = {field: of for field, of in defaults_in_names(query.model).items() if of[0] != usual.get(field, of[0])}
+    own = {
+        field: of
+        for field, of in defaults_in_names(query.model, query.pixels).items()
+        if of[0] != usual.get(field, of[0])
+    }
     preferred = _with(groups, {**usual, **{field: value for field, (value, _) in own.items()}})
     default = preferred or _with(groups, usual)
     if default is None and len(groups) > 1:

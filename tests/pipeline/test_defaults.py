@@ -74,6 +74,16 @@ def test_the_project_s_file_goes_before_the_user_s(data: str, store: Path, tmp_p
     assert (made.batch_size, made.workers) == (3, 2)
 
 
+def test_a_wrong_value_is_told_with_its_file(data: str, store: Path, tmp_path: Path) -> None:
+    own = tmp_path / "config" / "cryoprobe" / "config.toml"
+    own.parent.mkdir(parents=True)
+    own.write_text("[extract]\nbatch_size = 0\n")
+    say("[extract]\nworkers = 2\n")
+    with pytest.raises(BadInput) as refused:
+        cryoprobe.extract("timm:test_vit", data, store, **MODEL)
+    assert refused.value.message.startswith(f"[extract] in {own}: --batch-size must be")
+
+
 @pytest.mark.parametrize(
     ("line", "message"),
     [
@@ -84,6 +94,7 @@ def test_the_project_s_file_goes_before_the_user_s(data: str, store: Path, tmp_p
         ("max_bad = 10", "not the same for every data set"),
         ('checkpoint = "w.pt"', "not the same for every model"),
         ('precision = "fp3"', "fp3"),
+        ("crop = 24", "--crop goes with --resize"),
     ],
 )
 def test_a_key_or_value_that_is_none_is_refused_by_name(data: str, store: Path, line: str, message: str) -> None:
@@ -91,6 +102,24 @@ def test_a_key_or_value_that_is_none_is_refused_by_name(data: str, store: Path, 
     with pytest.raises(BadInput, match=message):
         cryoprobe.extract("timm:test_vit", data, store, **MODEL)
     assert not store.exists()
+
+
+@pytest.mark.parametrize(
+    ("given", "made"),
+    [
+        ({}, {"resize": 40, "crop": 32}),
+        ({"image_size": 48}, {"image_size": 48}),
+        ({"crop": 16}, {"resize": 40, "crop": 16}),
+    ],
+)
+def test_options_that_go_together_are_read_together_and_one_that_is_given_replaces_those_it_excludes(
+    data: str, store: Path, given: dict[str, int], made: dict[str, int]
+) -> None:
+    say("[extract]\ncrop = 32\nresize = 40\n")
+    cryoprobe.extract("timm:test_vit", data, store, untrained=True, progress=False, **given)
+    (named,) = cryoprobe.open_store(store).names()
+    size = {"image_size": named.name.image_size, "resize": named.name.resize, "crop": named.name.crop}
+    assert {name: value for name, value in size.items() if value is not None} == made
 
 
 def test_an_encoder_that_is_loaded_keeps_what_it_is(encoder: Encoder, data: str, store: Path) -> None:
