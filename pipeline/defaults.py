@@ -85,7 +85,7 @@ def defaults_in_names(model: str, given: Mapping[str, Any]) -> dict[str, tuple[A
 
 def _without(found: Mapping[str, tuple[Any, Path]], given: Mapping[str, Any]) -> dict[str, tuple[Any, Path]]:
     """Return those defaults that hold beside what was given."""
-    said = {name for name, value in given.items() if value is not None}
+    said = {name for name, value in given.items() if value not in (None, (), [])}
     said |= {other for name in said for other in _INSTEAD_OF.get(name, ())}
     return {name: of for name, of in found.items() if name not in said}
 

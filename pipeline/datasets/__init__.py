@@ -1,7 +1,7 @@
 """Data sets: folders, tables, arrays and torchvision behind one small protocol."""
 
 from .base import Dataset, Split
-from .kinds import DatasetKind
+from .kinds import DatasetKind, check_reading
 from .readings import reading_in_name
 from .registry import (
     as_dataset,
@@ -25,6 +25,7 @@ __all__ = [
     "as_dataset",
     "canonical_name",
     "check_given_name",
+    "check_reading",
     "dataset_pattern",
     "is_listed",
     "is_own",

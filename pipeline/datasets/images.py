@@ -19,6 +19,7 @@ from PIL import Image
 
 from ...arrays import Array
 from ...canonical import canonical_json
+from ...errors import CryoprobeError
 from ..passing import is_passing
 from . import plugins
 from .base import TooManyPixels, UndecodableImage
@@ -72,7 +73,7 @@ def decode_file(raw: bytes) -> Image.Image:
             image.info[WHOLE_SIZE] = whole
         image.load()
         return _with_bytes(image)
-    except UndecodableImage:
+    except (UndecodableImage, CryoprobeError):  # the latter of a decoder that does not work
         raise
     except pillow.UnidentifiedImageError:
         return _by_plugin(raw)

@@ -2,7 +2,8 @@
 
 Pillow reads the header of every file. It decides what is a JPEG, how large it may be and which colours it has. nvJPEG
 gets grey and RGB files that end as JPEGs do. Pillow decodes the rest: CMYK, files that are cut short, and files that
-nvJPEG refuses. So errors are the same with both. Pixels may not be: the decoder is part of an encoder's identity.
+nvJPEG refuses although it decodes another one. So errors are the same with both. Pixels may not be: the decoder is part
+of an encoder's identity, and where it fails on every file the run ends.
 
 nvJPEG is called by torchcodec, which decodes by libjpeg-turbo on a CPU. No option asks for that, since it is not faster
 than Pillow (`benchmarks/decoders.py`). Tests use it to run this module without a GPU.
@@ -10,6 +11,8 @@ than Pillow (`benchmarks/decoders.py`). Tests use it to run this module without 
 
 from __future__ import annotations
 
+import functools
+import io
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -20,7 +23,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from ...errors import BadInput, NotFound
+from ...errors import BadInput, NotFound, Unavailable
 from ..passing import is_passing
 from ..specs import NVJPEG
 
@@ -67,10 +70,11 @@ def decoded(opened: Any, raw: bytes) -> Image.Image | None:
         raw = _not_rotating(raw)
     try:
         image = Image.fromarray(_by_torchcodec(raw, opened.mode, device))
-    except Exception as e:  # Pillow decodes it, or says what is wrong with it
+    except Exception as e:
         if is_passing(e):
             raise
-        return None
+        _check_that_it_works(device)
+        return None  # Pillow decodes it, or says what is wrong with it
     if image.size != opened.size:
         return None
     image.info = opened.info
@@ -86,6 +90,8 @@ def check_decoder(name: str | None, device: torch.device) -> None:
         If the encoder is not on a GPU that the decoder runs on.
     NotFound
         If the decoder's package is not installed, or does not fit the installed torch.
+    Unavailable
+        If it does not work on that GPU.
     """
     if name != NVJPEG:
         return
@@ -105,6 +111,28 @@ def check_decoder(name: str | None, device: torch.device) -> None:
             hint="pip install 'cryoprobe[nvjpeg]'",
             key="decoder",
         ) from e
+    _check_that_it_works(str(device))
+
+
+def _check_that_it_works(device: str) -> None:
+    """Refuse to go on if an image that nothing is wrong with cannot be decoded: Pillow must not stand in for that."""
+    try:
+        _by_torchcodec(_sound(), "RGB", device)
+    except Exception as e:
+        why = (str(e) or type(e).__name__).splitlines()[0]
+        raise Unavailable(
+            f"--decoder {NVJPEG} does not work on {device}: {why}",
+            hint="Check that torchcodec and the driver fit the installed torch, or leave --decoder out.",
+            key="decoder",
+        ) from e
+
+
+@functools.cache
+def _sound() -> bytes:
+    """Return a JPEG that nothing is wrong with."""
+    file = io.BytesIO()
+    Image.new("RGB", (16, 16), "grey").save(file, "JPEG")
+    return file.getvalue()
 
 
 def _by_torchcodec(raw: bytes, mode: str, device: str) -> npt.NDArray[np.uint8]:

@@ -108,7 +108,8 @@ def as_integers(labels: Array, what: str) -> Array:
     """
     if labels.dtype == bool:
         return labels.astype(np.int64)
-    whole = (np.abs(labels) <= 2**53) & (labels == np.rint(labels))  # beyond that, floats stand for several integers
+    numbers = labels.astype(np.float64)  # 2**53 is infinite in float16
+    whole = (np.abs(numbers) <= 2**53) & (numbers == np.rint(numbers))  # beyond that, floats stand for several integers
     if not whole.all():
         first = labels[~whole][0]
         raise BadInput(

@@ -5,7 +5,7 @@ Importing this package imports neither torch nor any of these libraries; `load_e
 
 from .base import Encoder
 from .checkpoint import file_sha256
-from .registry import ModelName, as_encoder, canonical_model, default_tap, list_models, load_encoder
+from .registry import ModelName, as_encoder, canonical_model, default_tap, default_taps, list_models, load_encoder
 
 __all__ = [
     "Encoder",
@@ -13,6 +13,7 @@ __all__ = [
     "as_encoder",
     "canonical_model",
     "default_tap",
+    "default_taps",
     "file_sha256",
     "list_models",
     "load_encoder",

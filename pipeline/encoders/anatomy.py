@@ -27,8 +27,8 @@ class Anatomy:
         The final norm of tokens [n, d] or [n, tokens, d], called so that no hook sees it.
     final : str
         Name of a module whose output [n, tokens, d] has all tokens that the model ends with; empty if there is none.
-    channels_last : bool
-        Whether the maps that its stages hand on are [n, h, w, c].
+    channels_last : bool or None
+        Whether the maps that its stages hand on are [n, h, w, c]; None if the model does not say.
     """
 
     prefix: int | None = None
@@ -36,7 +36,7 @@ class Anatomy:
     blocks: tuple[str, ...] = ()
     norm: Callable[[torch.Tensor], torch.Tensor] | None = None
     final: str = ""
-    channels_last: bool = False
+    channels_last: bool | None = False
 
 
 def timm_anatomy(model: Any, tokens: TokenReader, below: str = "") -> Anatomy:

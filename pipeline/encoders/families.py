@@ -110,8 +110,9 @@ class Family:
         How its encoders are named, for messages.
     module : str
         Where the rest is, in this package; see `FamilyModule`.
-    default_tap : str or None
-        Where its encoders are read if nothing else is said; None if that depends on the model.
+    default_taps : tuple of str
+        Where its encoders are read if nothing else is said: at the first of these that a model has. Empty if that
+        depends on the model.
     joint : str
         What stands between architecture and tag; empty where names have no tags.
     takes_preprocessing : bool
@@ -124,7 +125,7 @@ class Family:
 
     form: str
     module: str
-    default_tap: Tap | None = None
+    default_taps: tuple[Tap, ...] = ()
     joint: str = ""
     takes_preprocessing: bool = False
     own_taps: bool = False
@@ -137,10 +138,16 @@ class Family:
 
 
 TABLE: dict[str, Family] = {
-    "quickstart": Family("quickstart:efficientnet_lite0", "quickstart_encoder", "pooled"),
-    "open_clip": Family("open_clip:ARCH/TAG", "open_clip_encoder", "post_projection", joint="/"),
-    "timm": Family("timm:NAME.TAG", "timm_encoder", "pooled", joint="."),
-    "hf": Family("hf:OWNER/NAME or hf:FOLDER", "hf_encoder", takes_preprocessing=True, of_files=True),
+    "quickstart": Family("quickstart:efficientnet_lite0", "quickstart_encoder", ("pooled",)),
+    "open_clip": Family("open_clip:ARCH/TAG", "open_clip_encoder", ("post_projection",), joint="/"),
+    "timm": Family("timm:NAME.TAG", "timm_encoder", ("pooled",), joint="."),
+    "hf": Family(
+        "hf:OWNER/NAME or hf:FOLDER",
+        "hf_encoder",
+        ("post_projection", "pooled"),
+        takes_preprocessing=True,
+        of_files=True,
+    ),
     "onnx": Family("onnx:FILE", "onnx_encoder", takes_preprocessing=True, own_taps=True, of_files=True),
 }
 
@@ -176,7 +183,19 @@ def default_tap(model: str) -> Tap | None:
     BadInput
         If `model` does not have the form of a name.
     """
-    return TABLE[parse_name(model).family].default_tap
+    wanted = default_taps(model)
+    return wanted[0] if len(wanted) == 1 else None
+
+
+def default_taps(model: str) -> tuple[Tap, ...]:
+    """Return the taps of which the first that a model has is its default; empty if its family does not tell.
+
+    Raises
+    ------
+    BadInput
+        If `model` does not have the form of a name.
+    """
+    return TABLE[parse_name(model).family].default_taps
 
 
 def canonical_model(model: str) -> str:

@@ -8,7 +8,7 @@ _FIRST = (torch.nn.modules.conv._ConvNd, torch.nn.modules.batchnorm._BatchNorm, 
 _LAST = (torch.nn.Linear, torch.nn.LayerNorm, torch.nn.RMSNorm)
 
 
-def channels_last(name: str, model: torch.nn.Module, otherwise: bool) -> bool:
+def channels_last(name: str, model: torch.nn.Module, otherwise: bool | None) -> bool | None:
     """Return whether the map that a module returns is [n, h, w, c], rather than [n, c, h, w].
 
     A convolution and a batch norm have their channels first, a linear layer and a layer norm last. A module that is
@@ -20,7 +20,7 @@ def channels_last(name: str, model: torch.nn.Module, otherwise: bool) -> bool:
     name : str
         Of the module in `model`.
     model : Module
-    otherwise : bool
+    otherwise : bool or None
         What the model says of itself.
 
     Examples

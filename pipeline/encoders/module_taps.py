@@ -190,9 +190,10 @@ def _check_blocks(of: tuple[Tap, int], tap: Tap, anatomy: Anatomy, survey: Surve
     if not why and unfit:
         why = f"of {unfit[0]}, {survey.refused.get(unfit[0], 'the output holds no class token')}"
     if why:
+        known = examples([*survey.readable], anatomy)
         raise BadInput(
             f"{name} has no tap {tap}: {why}.",
-            hint="Read a module by its name instead, such as blocks.3 or layer4.",
+            hint=f"Read a module by its name instead, such as {known[-1]}." if known else None,
             key=tap,
         )
 

@@ -14,6 +14,7 @@ from PIL import Image
 from ...canonical import digest
 from ...errors import BadInput, CryoprobeError
 from ..specs import EncoderSpec, Preprocessing, StoredDtype, Tap
+from .anatomy import Anatomy
 from .compute import choose_device, products
 from .described import describe, modules_in, qualified
 from .module_taps import tapped
@@ -198,6 +199,7 @@ class _OwnTower:
     def __init__(self, module: Module) -> None:
         self.module: Any = module
         self.taps: Mapping[Tap, str | None] = {TAP: None}
+        self.anatomy = Anatomy(channels_last=None)
 
     def read(self, x: torch.Tensor, taps: Collection[Tap]) -> dict[Tap, torch.Tensor]:
         """Run the module once."""

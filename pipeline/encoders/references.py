@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, NamedTuple
@@ -86,9 +87,9 @@ def open_clip_reference(
     if state is not None:
         model.visual.load_state_dict(state)
     return Reference(
-        f"open_clip.create_model_and_transforms({spec.architecture!r}, {tag!r}), model.encode_image(x)",
+        f"open_clip.create_model_and_transforms({spec.architecture!r}, {tag!r}), encode_image(x, normalize=False)",
         transform,
-        model.eval().encode_image,
+        partial(model.eval().encode_image, normalize=False),  # CoCa's normalises by default
     )
 
 

@@ -23,7 +23,7 @@ from ..specs import TAPS, Tap
 from ..tap_names import normalised
 from .base import Encoder
 from .checkpoint import CheckpointFile
-from .families import FAMILIES, TABLE, EncoderRequest, ModelName, canonical_model, default_tap, parse_name
+from .families import FAMILIES, TABLE, EncoderRequest, ModelName, canonical_model, default_tap, default_taps, parse_name
 from .model_list import ModelSize, kept, open_clip_size, timm_size, timm_sizes
 
 __all__ = [
@@ -32,6 +32,7 @@ __all__ = [
     "as_encoder",
     "canonical_model",
     "default_tap",
+    "default_taps",
     "list_models",
     "load_encoder",
     "parse_name",

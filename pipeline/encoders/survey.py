@@ -137,13 +137,20 @@ def _readings(
     if len(shape) != 4:
         raise _Untold(f"its output has {len(shape)} axes")
     last = channels_last(name, body, anatomy.channels_last)
-    height, width = shape[1:3] if last else shape[2:]
-    # A map has the proportions of the image; what has not is something else, such as the tokens of several heads.
-    if abs(height * size[1] - width * size[0]) > max(size):
+    if last is None:
+        if _is_map(shape[1:3], size) and _is_map(shape[2:], size):
+            raise _Untold(f"neither its layers nor its output {list(shape)} tell which axis holds its channels")
+        last = _is_map(shape[1:3], size)
+    if not _is_map(shape[1:3] if last else shape[2:], size):
         layout = "height and width, channels last" if last else "channels, height and width"
         raise _Untold(f"its output {list(shape)} is not {layout} of a {size[0]} x {size[1]} image")
     axes = (1, 2) if last else (2, 3)
     return {"mean": lambda out: out.mean(dim=axes)}, shape[3] if last else shape[1]
+
+
+def _is_map(sides: Sequence[int], size: Sequence[int]) -> bool:
+    """Return whether sides have the proportions of the image; the tokens of several heads, for one, have not."""
+    return abs(sides[0] * size[1] - sides[1] * size[0]) <= max(size)
 
 
 def _of_tokens(count: int, anatomy: Anatomy, tokens: int | None) -> dict[str, Reading]:

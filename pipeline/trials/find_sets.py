@@ -11,6 +11,7 @@ from ...stores.format.names import NamedSet
 from ...stores.store import Store
 from ..datasets.base import ALL, UNLABELLED
 from ..datasets.split_names import Role, of_role
+from ..encoders import canonical_model
 from ..joined_taps import BETWEEN, taps_in
 from ..options import SetOptions
 from ..specs import TAPS
@@ -75,7 +76,7 @@ def _meant_tap(store: Store, model: str, asked: str | None, plan: TrialPlan) -> 
     whole = plan.published is not None and plan.published.taps
     if asked in TAPS or (asked is None and not whole):  # needs no look at the store
         return asked or prescribed_tap(plan, model) or ""
-    there = {n.name.tap for n in store.find(model=model)}
+    there = {n.name.tap for n in store.find(model=canonical_model(model))}
     tap = asked or complete_taps(plan, there) or prescribed_tap(plan, model) or ""
     return tap if tap in there else BETWEEN.join(as_stored(part, there) for part in tap.split(BETWEEN))
 

@@ -15,12 +15,12 @@ from ...amounts import count
 from ...errors import Conflict
 from ...stores.format.names import Name, NamedSet
 from ...stores.store import Origin, Store
-from ..datasets import canonical_name, reading_in_name
+from ..datasets import canonical_name, check_reading, reading_in_name
 from ..defaults import defaults_in_names
 from ..encoders import file_sha256
 from ..options import SetFilter
 from .contents import seen
-from .query import FeatureQuery, default_tap_of, listed_with_ids, options_of
+from .query import FeatureQuery, default_taps_of, listed_with_ids, options_of
 
 _LOOKED_UP = {"model", "dataset", "split", "tap", "untrained", "model_version"}
 """Fields of a name that no default is compared with: they choose by themselves."""
@@ -41,6 +41,7 @@ def candidates(store: Store, query: FeatureQuery) -> Meant:
     Conflict
         If they are of several taps, none of which is the model's default.
     """
+    check_reading(query.dataset, query)
     of_model = store.find(
         model=query.model,
         tap=query.tap,
@@ -58,13 +59,15 @@ def candidates(store: Store, query: FeatureQuery) -> Meant:
     notes = _on_trust(store, own, [n for n in fitting if n.origin is not None])
     fitting = own or fitting
     taps = {n.name.tap for n in fitting}
-    default = default_tap_of(query.model)
+    wanted = default_taps_of(query.model)
+    default = next((tap for tap in wanted if tap in taps), None)
     if query.tap is None and len(taps) > 1:
-        if default not in taps:
+        if default is None:
             raise _several(store, query, fitting, "none of the model's default tap")
         fitting = [n for n in fitting if n.name.tap == default]
-    elif query.tap is None and taps and default not in (None, *taps):
-        notes.append(f"no extraction at the default tap ({default}) is there: the only one is used (--tap {min(taps)})")
+    elif query.tap is None and taps and wanted and default is None:
+        usual = " or ".join(wanted)
+        notes.append(f"no extraction at the default tap ({usual}) is there: the only one is used (--tap {min(taps)})")
     return Meant(fitting, notes)
 
 

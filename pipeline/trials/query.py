@@ -14,7 +14,7 @@ from ...stores.store import Store
 from ..datasets import canonical_name, is_own, known_splits, refuse_name
 from ..datasets.split_names import of_role
 from ..doors import DATASETS, may_be_own
-from ..encoders import canonical_model, default_tap
+from ..encoders import canonical_model, default_tap, default_taps
 from ..options import SetFilter, SetOptions
 from ..specs import ADDED_TAP
 
@@ -47,6 +47,14 @@ def default_tap_of(model: str) -> str | None:
         return default_tap(model)
     except BadInput:
         return None
+
+
+def default_taps_of(model: str) -> tuple[str, ...]:
+    """Return the taps of which the first that a model has is read by default; empty if its name does not tell."""
+    try:
+        return default_taps(model)
+    except BadInput:
+        return ()
 
 
 def options_of(name: Name) -> str:

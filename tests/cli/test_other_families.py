@@ -48,6 +48,24 @@ def test_a_folder_of_transformers_is_extracted_probed_and_found_again(
 
 
 @pytest.mark.slow
+def test_a_model_of_a_relative_folder_is_probed_at_its_default_tap_and_by_every_spelling_of_another(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    save("dinov2", tmp_path / "tiny")
+    monkeypatch.chdir(tmp_path)
+    asked = ("--model", "hf:./tiny", "--dataset", "sklearn:digits", "--store", tmp_path / "store")
+    run("extract", *asked, "--limit", "100", "--tap", "encoder.layer.1")
+    probe = ("probe", *asked, "--probe", "nearest-mean", "--limit", "100")
+    alone = "no extraction at the default tap (post_projection or pooled) is there"
+    assert alone in " ".join(run(*probe).stderr.split())
+    run("extract", *asked, "--limit", "100")
+    assert "encoder.layer.1@cls" in run(*probe, "--tap", "encoder.layer.1").stdout
+    usual = run(*probe)
+    assert "pooled" in usual.stdout
+    assert "default tap" not in usual.stderr
+
+
+@pytest.mark.slow
 def test_an_onnx_file_is_extracted_probed_and_found_again(
     tmp_path: Path, digits: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from support.cli import run
 from support.data import put_set, write_images
 
 import cryoprobe
@@ -55,6 +56,13 @@ def test_a_default_holds_where_nothing_is_given_and_a_line_says_what_is_part_of_
     assert [n for n in heard.notes if "by " in n and "toml" in n] == [
         f"stored_dtype = float32 (by {tmp_path / 'cryoprobe.toml'})"
     ]
+
+
+def test_taps_have_a_default_on_the_command_line_too(data: str, store: Path) -> None:
+    say('[extract]\ntaps = "cls"\n')
+    words = ["extract", "--model", "timm:test_vit", "--untrained", "--image-size", "32", "--dataset", data]
+    assert "taps = cls (by" in run(*words, "--store", store).stderr
+    assert [n.name.tap for n in cryoprobe.open_store(store).names()] == ["cls"]
 
 
 def test_an_option_that_is_given_wins(data: str, store: Path) -> None:

@@ -227,11 +227,37 @@ def test_a_module_that_returns_no_embedding_can_be_read_inside() -> None:
     torch.testing.assert_close(out["stem@mean"], net.stem(x).mean((2, 3)))
 
 
+class Turn(torch.nn.Module):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x.permute(0, 2, 3, 1)
+
+
+class Turned(torch.nn.Module):
+    """Maps with their channels last, which no layer of `turn` tells."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.stem, self.turn, self.norm = torch.nn.Conv2d(3, width, 2, stride=2), Turn(), torch.nn.LayerNorm(width)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.norm(self.turn(self.stem(x))).mean((1, 2))
+
+
+@torch.no_grad()
+def test_the_layout_of_a_map_is_told_by_its_layers_or_by_its_proportions() -> None:
+    net, x = Turned(9), torch.randn(2, 3, 8, 8)
+    out = made(net, taps=["stem", "turn", "norm"]).encode(x)
+    torch.testing.assert_close(out["stem@mean"], net.stem(x).mean((2, 3)))
+    torch.testing.assert_close(out["turn@mean"], net.stem(x).mean((2, 3)))
+    torch.testing.assert_close(out["norm@mean"], net(x))
+
+
 @pytest.mark.parametrize(
     ("module", "more", "said"),
     [
         (Convolving(), {"taps": ["tokens"]}, "does not say which of its 5 tokens are of patches"),
         (Convolving(), {"taps": ["layer4"]}, "no module layer4"),
+        (Turned(4), {"taps": ["turn"]}, "neither its layers nor its output .2, 4, 4, 4. tell which axis holds"),
         (Convolving(), {"taps": "stem"}, "taps is a list of names"),
         (average, {"taps": ["layer"]}, "is a function, whose parts have no names"),
         (Convolving(), {"taps": ["stem"], "preprocess": v2.Compose([PREPROCESS, v2.Grayscale()])}, "images .3, h, w."),

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import glob
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from ....amounts import count
 from ....errors import BadInput, NotFound
 
 _ENDINGS = (".parquet", ".pq")
@@ -52,7 +53,7 @@ def config_files(name: str, folder: Path, config: str) -> ConfigFiles | None:
     Raises
     ------
     NotFound
-        If there is no such configuration, or it has no parquet files.
+        If there is no such configuration, or one of its patterns names no parquet file.
     BadInput
         If there are several, none is named, and none is the default; or the README's head cannot be read.
     """
@@ -74,24 +75,38 @@ def config_files(name: str, folder: Path, config: str) -> ConfigFiles | None:
             hint=f"Name one of them: hf:{folder}:{next(iter(found))}",
             key=name,
         )
-    parts = _patterns(found[chosen])
+    try:
+        parts = _patterns(found[chosen])
+    except (KeyError, TypeError, ValueError):
+        raise _unreadable(name, folder, f"data_files of {chosen} are no patterns, nor patterns by split") from None
     if out := [p for _, patterns in parts for p in patterns if p.startswith("/") or ".." in p.split("/")]:
         raise _unreadable(name, folder, f"the files {out[0]} of {chosen} are not in the folder")
-    paths = [(path, split) for split, patterns in parts for path in _matching(folder, patterns)]
-    if not paths:
-        raise NotFound(
-            f"The configuration {chosen} of {folder} has no files {' or '.join('*' + e for e in _ENDINGS)}.",
-            hint="Fetch them, or name another configuration. Other files: folder:PATH, csv:FILE",
-            key=name,
-        )
+    paths: list[tuple[Path, str | None]] = []
+    for split, patterns in parts:
+        for pattern in patterns:
+            if not (matching := _matching(folder, pattern)):
+                raise _nothing(name, folder, chosen, split, pattern)
+            paths += [(path, split) for path in matching if (path, split) not in paths]
     splits = [split for _, split in paths if split is not None]
     others = f", of {listed}" if len(found) > 1 else ""
     unasked = "" if config or len(found) == 1 else ", which is the default"
+    twice = len(paths) - len({path for path, _ in paths})
+    shared = f"; {count(twice, 'file')} in more than one split" if twice else ""
     return ConfigFiles(
         chosen,
         [path for path, _ in paths],
         splits if len(splits) == len(paths) else None,
-        f"Configuration {chosen}{unasked}{others}",
+        f"Configuration {chosen}{unasked}{others}{shared}",
+    )
+
+
+def _nothing(name: str, folder: Path, config: str, split: str | None, pattern: str) -> NotFound:
+    whose = f"The split {split} of the configuration" if split else "The configuration"
+    return NotFound(
+        f"{whose} {config} of {folder} has the files {pattern}, and no file "
+        f"{' or '.join('*' + ending for ending in _ENDINGS)} is called so.",
+        hint=f"Fetch them, or correct the head of its README.md. All its tables as one: parquet:{folder}",
+        key=name,
     )
 
 
@@ -99,7 +114,10 @@ def _declared(name: str, folder: Path) -> dict[str, Mapping[str, Any]]:
     """Return the configurations of a folder, in their order."""
     head = _head(name, folder)
     try:
-        configs = {str(one["config_name"]): one for one in head.get("configs") or ()}
+        listed = list(head.get("configs") or ())
+        configs = {str(one["config_name"]): one for one in listed}
+        if len(configs) < len(listed):
+            raise _unreadable(name, folder, "two of its configs have one config_name")
         if configs:
             return configs
         infos = head.get("dataset_info") or ()
@@ -117,8 +135,14 @@ def _head(name: str, folder: Path) -> Mapping[str, Any]:
     file = folder / "README.md"
     if not file.is_file():
         return {}
-    from huggingface_hub import metadata_load
-
+    try:
+        from huggingface_hub import metadata_load
+    except ImportError:
+        raise NotFound(
+            f"{file} is read by the package huggingface_hub, which is not installed.",
+            hint="pip install 'cryoprobe[hf]'",
+            key=name,
+        ) from None
     try:
         return metadata_load(file) or {}
     except Exception as e:  # whatever the parser raises
@@ -134,21 +158,32 @@ def _unreadable(name: str, folder: Path, why: str) -> BadInput:
 
 
 def _patterns(config: Mapping[str, Any]) -> list[tuple[str | None, list[str]]]:
-    """Return the patterns of the files of a configuration, each with its split; None if it does not say."""
+    """Return the patterns of the files of a configuration, each with its split; None if it does not say.
+
+    Raises
+    ------
+    KeyError, TypeError
+        If they have another form.
+    """
     inside = str(config.get("data_dir") or "").rstrip("/")
     within = f"{glob.escape(inside)}/" if inside else ""
     told = config.get("data_files")
     if told is None:
         return [(None, [f"{within}**/*"])]
-    each: Sequence[Any] = told if isinstance(told, list) else [told]
+    each: list[Any] = told if isinstance(told, list) else [told]
+    if isinstance(told, dict):
+        each = [{"split": split, "path": path} for split, path in told.items()]
     parts: list[tuple[str | None, list[str]]] = []
     for one in each:
-        split, path = (str(one.get("split")), one.get("path")) if isinstance(one, dict) else (None, one)
-        parts.append((split, [f"{within}{p}" for p in (path if isinstance(path, list) else [path])]))
+        split, path = (str(one["split"]), one["path"]) if isinstance(one, dict) else (None, one)
+        patterns = path if isinstance(path, list) else [path]
+        if not all(isinstance(pattern, str) for pattern in patterns):
+            raise TypeError
+        parts.append((split, [f"{within}{pattern}" for pattern in patterns]))
     return parts
 
 
-def _matching(folder: Path, patterns: Sequence[str]) -> list[Path]:
-    """Return the parquet files that patterns name, in the order of the patterns, then of their names."""
-    found = (name for p in patterns for name in sorted(glob.glob(p, root_dir=folder, recursive=True)))  # noqa: PTH207
-    return [folder / name for name in dict.fromkeys(found) if name.lower().endswith(_ENDINGS)]
+def _matching(folder: Path, pattern: str) -> list[Path]:
+    """Return the parquet files that a pattern names, in the order of their names."""
+    found = sorted(glob.glob(pattern, root_dir=folder, recursive=True))  # noqa: PTH207
+    return [folder / name for name in found if name.lower().endswith(_ENDINGS)]

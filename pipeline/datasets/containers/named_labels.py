@@ -73,6 +73,12 @@ def class_names(file: Path | None) -> tuple[str, ...] | None:
             hint='Write a name a line, a JSON list, or {"0": "cat", "1": "dog"}.',
             key=str(file),
         )
+    if twice := next((name for name in names if names.count(name) > 1), None):
+        raise BadInput(
+            f"{file} names two classes {twice!r}.",
+            hint="Give each class a name of its own; a list that is shifted by one has such a pair, too.",
+            key=str(file),
+        )
     return tuple(names)
 
 

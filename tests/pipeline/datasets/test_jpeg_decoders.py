@@ -18,7 +18,8 @@ from PIL import Image
 from support.data import put_set
 
 import cryoprobe
-from cryoprobe.errors import BadInput, NotFound
+from cryoprobe.errors import BadInput, NotFound, Unavailable
+from cryoprobe.pipeline.datasets import jpeg_decoders
 from cryoprobe.pipeline.datasets.base import TooManyPixels, UndecodableImage
 from cryoprobe.pipeline.datasets.images import decode_file
 from cryoprobe.pipeline.datasets.jpeg_decoders import check_decoder, decoded, decoding_on
@@ -112,6 +113,15 @@ def test_the_mode_of_all_others_stays(mode: str, kind: str) -> None:
     raw = saved(picture(90, 61, mode), kind)
     found, expected = decode_file(raw), by_pillow(raw)
     assert (found.mode, found.tobytes()) == (expected.mode, expected.tobytes())
+
+
+def test_pillow_does_not_stand_in_for_a_decoder_that_does_not_work(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_: object) -> None:
+        raise RuntimeError("CUDA error: an illegal memory access was encountered")
+
+    monkeypatch.setattr(jpeg_decoders, "_by_torchcodec", broken)
+    with decoding_on("cuda:0"), pytest.raises(Unavailable, match="nvjpeg does not work on cuda:0: CUDA error: an ill"):
+        decode_file(saved(picture(40, 30)))
 
 
 @pytest.mark.usefixtures("torchcodec")

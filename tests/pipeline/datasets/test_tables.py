@@ -304,7 +304,37 @@ def test_a_default_configuration_is_taken_and_a_single_one_too(hub_folder: Path)
     readme.write_text("---\nconfigs:\n- config_name: only\n  data_files: small/*\n---\n")
     assert sum(len(load_dataset(f"hf:{hub_folder}").split(s)) for s in load_dataset(f"hf:{hub_folder}").splits) == 15
     readme.write_text("---\nconfigs:\n- config_name: only\n  data_files: none/*\n---\n")
-    with pytest.raises(NotFound, match=r"The configuration only of .* has no files"):
+    with pytest.raises(NotFound, match=r"The configuration only of .* has the files none/\*, and no file"):
+        load_dataset(f"hf:{hub_folder}")
+
+
+@pytest.mark.parametrize(
+    ("files", "found"),
+    [
+        ("{train: small/*, test: large/*}", ["train", "test"]),
+        ("[{split: train, path: small/*}, {split: test, path: lrage/*}]", "The split test of .* lrage/"),
+        ("[{path: small/*}, {path: large/*}]", "no patterns, nor patterns by split"),
+        ("[{split: train, path: 3}]", "no patterns, nor patterns by split"),
+        ("[{split: train, path: '*/*'}, {split: test, path: large/*}]", "in more than one split"),
+    ],
+)
+def test_every_split_and_pattern_of_a_configuration_is_there_or_that_is_said(
+    hub_folder: Path, files: str, found: str | list[str]
+) -> None:
+    (hub_folder / "README.md").write_text(f"---\nconfigs:\n- config_name: a\n  data_files: {files}\n---\n")
+    if isinstance(found, list):
+        assert list(load_dataset(f"hf:{hub_folder}").splits) == found
+    elif "more than one" in found:
+        assert any(found in note for note in load_dataset(f"hf:{hub_folder}").notes())  # type: ignore[attr-defined]
+    else:
+        with pytest.raises(CryoprobeError, match=found):
+            load_dataset(f"hf:{hub_folder}")
+
+
+def test_a_configuration_that_is_told_twice_is_refused(hub_folder: Path) -> None:
+    twice = "- config_name: a\n  data_files: small/*\n"
+    (hub_folder / "README.md").write_text(f"---\nconfigs:\n{twice}{twice}---\n")
+    with pytest.raises(BadInput, match="have one config_name"):
         load_dataset(f"hf:{hub_folder}")
 
 

@@ -13,7 +13,7 @@ from support.containers import CLASSES, as_parquet, as_tar, samples
 from support.data import put_set
 
 import cryoprobe
-from cryoprobe.errors import Conflict, NotFound
+from cryoprobe.errors import BadInput, Conflict, NotFound
 from cryoprobe.pipeline.encoders import Encoder
 
 FOUND = samples(30)
@@ -76,6 +76,18 @@ def test_without_the_option_the_reading_without_it_is_meant(encoder: Encoder, ta
     assert guessed != coarse
     assert probe(store, table).train == guessed
     assert probe(store, table, label_column="coarse").train == coarse
+
+
+def test_an_option_that_the_kind_does_not_take_is_refused(store: Path, tmp_path: Path) -> None:
+    cryoprobe.open_store(store, create=True)
+    with pytest.raises(BadInput, match=r"--label-column is for wds:PATTERN, .* and has no effect on folder:"):
+        probe(store, f"folder:{tmp_path}", label_column="label")
+
+
+def test_two_classes_of_one_name_are_refused(encoder: Encoder, table: str, store: Path, tmp_path: Path) -> None:
+    (tmp_path / "names.txt").write_text("ant\nant\ncat\n")
+    with pytest.raises(BadInput, match="names two classes 'ant'"):
+        extract(encoder, table, store, class_names=tmp_path / "names.txt")
 
 
 def test_class_names_are_told_apart_by_what_they_are_not_by_their_file(
