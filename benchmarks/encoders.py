@@ -15,6 +15,7 @@ import platform
 import re
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
@@ -91,8 +92,9 @@ def work(connection: Connection) -> None:
     import torch
 
     torch.set_num_threads(2)
-    while (model := connection.recv()) is not None:
-        connection.send(checked(model))
+    with suppress(EOFError):  # the parent has ended
+        while (model := connection.recv()) is not None:
+            connection.send(checked(model))
 
 
 class Worker:
