@@ -44,8 +44,10 @@ class Content:
 
 def content_of(split: Split, ids: Sequence[bytes | None], failures: Mapping[int, FailedSample]) -> Content:
     """Leave out the samples that failed; describe the rest."""
-    rows = [row for row in range(len(split)) if row not in failures]
-    kept = [i for row, i in enumerate(ids) if i is not None and row not in failures]
+    rows: Sequence[int] = range(len(split))
+    if failures:
+        rows = [row for row in rows if row not in failures]
+    kept = [sample_id for row in rows if (sample_id := ids[row]) is not None]
     labels = split.labels[np.asarray(rows, np.int64)]
     failed = [f for _, f in sorted(failures.items())]
     return Content(
