@@ -9,12 +9,11 @@ from typing import TYPE_CHECKING
 
 from ...errors import BadInput
 from ...folders import cache_folder
-from ..options import ReadingOptions
 from .base import Dataset
 from .urls import is_remote
 
 if TYPE_CHECKING:
-    from ..options import SourceOptions
+    from ..options import ReadingOptions, SourceOptions
 
 
 @dataclass(frozen=True)
@@ -171,13 +170,11 @@ _EVERYWHERE = frozenset({"data_root", "download"})
 
 def check_reading(name: str, asked: ReadingOptions) -> None:
     """Refuse options that tell how a data set is read, and that its kind does not take; see `check_options`."""
-    kind = name.partition(":")[0]
-    for option in ReadingOptions.model_fields if kind in KINDS else ():
-        if getattr(asked, option) is not None and option not in KINDS[kind].takes:
-            raise _without_effect(option, name)
+    if (kind := name.partition(":")[0]) in KINDS:
+        check_options(kind, name, asked)
 
 
-def check_options(kind: str | None, spec: str, asked: SourceOptions) -> None:
+def check_options(kind: str | None, spec: str, asked: SourceOptions | ReadingOptions) -> None:
     """Refuse options that a kind of data set does not take; None is a kind of somebody else's, which takes none.
 
     Raises
@@ -188,13 +185,10 @@ def check_options(kind: str | None, spec: str, asked: SourceOptions) -> None:
     takes = KINDS[kind].takes | _EVERYWHERE if kind is not None else frozenset()
     everywhere = sorted(_EVERYWHERE) if kind is None else []
     for option in (*sorted(frozenset().union(*(other.takes for other in KINDS.values()))), *everywhere):
-        if option in takes or getattr(asked, option) == type(asked).model_fields[option].default:
+        field = type(asked).model_fields.get(option)
+        if option in takes or field is None or getattr(asked, option) == field.default:
             continue
-        raise _without_effect(option, spec)
-
-
-def _without_effect(option: str, spec: str) -> BadInput:
-    taking = [other.shown.name for other in KINDS.values() if option in other.takes]
-    written = option.replace("_", "-")
-    is_for = f"is for {', '.join(taking)}, and " if taking else ""
-    return BadInput(f"--{written} {is_for}has no effect on {spec}.", hint="Leave it out.", key=written)
+        taking = [other.shown.name for other in KINDS.values() if option in other.takes]
+        written = option.replace("_", "-")
+        is_for = f"is for {', '.join(taking)}, and " if taking else ""
+        raise BadInput(f"--{written} {is_for}has no effect on {spec}.", hint="Leave it out.", key=written)

@@ -39,6 +39,11 @@ class Anatomy:
     channels_last: bool | None = False
 
 
+def anatomy_of(tower: object) -> Anatomy:
+    """Return what a tower says of its model; nothing is known of one that does not."""
+    return getattr(tower, "anatomy", None) or Anatomy()
+
+
 def timm_anatomy(model: Any, tokens: TokenReader, below: str = "") -> Anatomy:
     """Return what a timm model says of itself.
 

@@ -9,7 +9,7 @@ import torch
 
 from ...errors import BadInput
 from ..specs import Tap
-from .anatomy import Anatomy
+from .anatomy import anatomy_of
 from .base import Encoder
 from .compute import Compute
 from .frozen import FrozenEncoder
@@ -54,7 +54,7 @@ def facts_of(encoder: FrozenEncoder | OnnxEncoder, size: Sequence[int]) -> Facts
     with torch.inference_mode():
         read = tower.read(torch.zeros(1, 3, *size), known)
     readable = look(tower, encoder.taps[0], size).readable
-    anatomy: Anatomy = getattr(tower, "anatomy", None) or Anatomy()
+    anatomy = anatomy_of(tower)
     return Facts(
         parameters=sum(p.numel() for p in tower.module.parameters()),
         taps={name: read[name].shape[1] for name in known},

@@ -13,7 +13,7 @@ import torch
 from ...errors import BadInput
 from ..specs import TAPS, Tap
 from ..tap_names import READINGS, expand, last_blocks, module_tap, near, normalised
-from .anatomy import Anatomy
+from .anatomy import Anatomy, anatomy_of
 from .frozen import Tower, choose_taps
 from .survey import Reading, Survey, first_tensor, hooked, look
 
@@ -117,7 +117,7 @@ def tapped(
     if len(plain) == len(wanted):
         return tower, choose_taps(_once(wanted), default, tower, name), []
     choose_taps(plain, default, tower, name)
-    anatomy: Anatomy = getattr(tower, "anatomy", None) or Anatomy()
+    anatomy = anatomy_of(tower)
     modules = [tap for tap in wanted if tap not in plain and last_blocks(tap) is None]
     for tap in modules:
         _check_name(tap, tower, anatomy, name)

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 
 from ..specs import Tap
-from .anatomy import Anatomy
+from .anatomy import Anatomy, anatomy_of
 from .frozen import Tower
 from .layouts import channels_last
 
@@ -56,7 +56,7 @@ class Survey:
 
 def look(tower: Tower, through: Tap, size: Sequence[int]) -> Survey:
     """Send blank images through a tower, and return which of its modules can be read."""
-    anatomy: Anatomy = getattr(tower, "anatomy", None) or Anatomy()
+    anatomy = anatomy_of(tower)
     modules = {name: module for name, module in tower.module.named_modules() if name}
     calls = dict.fromkeys(modules, 0)
     shapes: dict[str, torch.Size | None] = {}

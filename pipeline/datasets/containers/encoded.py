@@ -4,14 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
 from ....arrays import Targets
 from ..base import Place
 from ..images import decode_file, identified
-
-if TYPE_CHECKING:
-    pass
 
 
 class Encoded(Protocol):

@@ -15,8 +15,7 @@ from typing import Any, NamedTuple
 
 from ....amounts import count
 from ....errors import BadInput, NotFound
-
-_ENDINGS = (".parquet", ".pq")
+from .patterns import PARQUET
 
 
 class ConfigFiles(NamedTuple):
@@ -24,16 +23,13 @@ class ConfigFiles(NamedTuple):
 
     Parameters
     ----------
-    name : str
-        Of the configuration.
     paths : list of Path
     splits : list of str or None
         Of each file; None if the names of the files tell.
     note : str
-        Which configuration was taken of which.
+        The configuration that was taken, and all that there are.
     """
 
-    name: str
     paths: list[Path]
     splits: list[str] | None
     note: str
@@ -60,6 +56,27 @@ def config_files(name: str, folder: Path, config: str) -> ConfigFiles | None:
     found = _declared(name, folder)
     if not found and not config:
         return None
+    chosen = _chosen(name, folder, config, found)
+    paths: list[tuple[Path, str | None]] = []
+    for split, patterns in _patterns(name, folder, chosen, found[chosen]):
+        for pattern in patterns:
+            if not (matching := _matching(folder, pattern)):
+                raise _nothing(name, folder, chosen, split, pattern)
+            paths += [(path, split) for path in matching if (path, split) not in paths]
+    splits = [split for _, split in paths if split is not None]
+    others = f", of {', '.join(found)}" if len(found) > 1 else ""
+    unasked = "" if config or len(found) == 1 else ", which is the default"
+    twice = len(paths) - len({path for path, _ in paths})
+    shared = f"; {count(twice, 'file')} in more than one split" if twice else ""
+    return ConfigFiles(
+        [path for path, _ in paths],
+        splits if len(splits) == len(paths) else None,
+        f"Configuration {chosen}{unasked}{others}{shared}",
+    )
+
+
+def _chosen(name: str, folder: Path, config: str, found: Mapping[str, Mapping[str, Any]]) -> str:
+    """Return the configuration that is asked for; else the only one, or the default."""
     listed = ", ".join(found) or "none"
     if config and config not in found:
         raise NotFound(
@@ -75,36 +92,14 @@ def config_files(name: str, folder: Path, config: str) -> ConfigFiles | None:
             hint=f"Name one of them: hf:{folder}:{next(iter(found))}",
             key=name,
         )
-    try:
-        parts = _patterns(found[chosen])
-    except (KeyError, TypeError, ValueError):
-        raise _unreadable(name, folder, f"data_files of {chosen} are no patterns, nor patterns by split") from None
-    if out := [p for _, patterns in parts for p in patterns if p.startswith("/") or ".." in p.split("/")]:
-        raise _unreadable(name, folder, f"the files {out[0]} of {chosen} are not in the folder")
-    paths: list[tuple[Path, str | None]] = []
-    for split, patterns in parts:
-        for pattern in patterns:
-            if not (matching := _matching(folder, pattern)):
-                raise _nothing(name, folder, chosen, split, pattern)
-            paths += [(path, split) for path in matching if (path, split) not in paths]
-    splits = [split for _, split in paths if split is not None]
-    others = f", of {listed}" if len(found) > 1 else ""
-    unasked = "" if config or len(found) == 1 else ", which is the default"
-    twice = len(paths) - len({path for path, _ in paths})
-    shared = f"; {count(twice, 'file')} in more than one split" if twice else ""
-    return ConfigFiles(
-        chosen,
-        [path for path, _ in paths],
-        splits if len(splits) == len(paths) else None,
-        f"Configuration {chosen}{unasked}{others}{shared}",
-    )
+    return chosen
 
 
 def _nothing(name: str, folder: Path, config: str, split: str | None, pattern: str) -> NotFound:
     whose = f"The split {split} of the configuration" if split else "The configuration"
     return NotFound(
         f"{whose} {config} of {folder} has the files {pattern}, and no file "
-        f"{' or '.join('*' + ending for ending in _ENDINGS)} is called so.",
+        f"{' or '.join('*' + ending for ending in PARQUET)} is called so.",
         hint=f"Fetch them, or correct the head of its README.md. All its tables as one: parquet:{folder}",
         key=name,
     )
@@ -157,33 +152,27 @@ def _unreadable(name: str, folder: Path, why: str) -> BadInput:
     )
 
 
-def _patterns(config: Mapping[str, Any]) -> list[tuple[str | None, list[str]]]:
-    """Return the patterns of the files of a configuration, each with its split; None if it does not say.
-
-    Raises
-    ------
-    KeyError, TypeError
-        If they have another form.
-    """
+def _patterns(name: str, folder: Path, chosen: str, config: Mapping[str, Any]) -> list[tuple[str | None, list[str]]]:
+    """Return the patterns of the files of a configuration, each with its split; None if it does not say."""
     inside = str(config.get("data_dir") or "").rstrip("/")
     within = f"{glob.escape(inside)}/" if inside else ""
-    told = config.get("data_files")
-    if told is None:
-        return [(None, [f"{within}**/*"])]
+    told = "**/*" if config.get("data_files") is None else config["data_files"]
     each: list[Any] = told if isinstance(told, list) else [told]
     if isinstance(told, dict):
         each = [{"split": split, "path": path} for split, path in told.items()]
     parts: list[tuple[str | None, list[str]]] = []
     for one in each:
-        split, path = (str(one["split"]), one["path"]) if isinstance(one, dict) else (None, one)
+        split, path = (one.get("split"), one.get("path")) if isinstance(one, dict) else (None, one)
         patterns = path if isinstance(path, list) else [path]
-        if not all(isinstance(pattern, str) for pattern in patterns):
-            raise TypeError
-        parts.append((split, [f"{within}{pattern}" for pattern in patterns]))
+        if (isinstance(one, dict) and split is None) or not all(isinstance(pattern, str) for pattern in patterns):
+            raise _unreadable(name, folder, f"data_files of {chosen} are no patterns, nor patterns by split")
+        parts.append((None if split is None else str(split), [f"{within}{pattern}" for pattern in patterns]))
+    if out := [p for _, patterns in parts for p in patterns if p.startswith("/") or ".." in p.split("/")]:
+        raise _unreadable(name, folder, f"the files {out[0]} of {chosen} are not in the folder")
     return parts
 
 
 def _matching(folder: Path, pattern: str) -> list[Path]:
     """Return the parquet files that a pattern names, in the order of their names."""
     found = sorted(glob.glob(pattern, root_dir=folder, recursive=True))  # noqa: PTH207
-    return [folder / name for name in found if name.lower().endswith(_ENDINGS)]
+    return [folder / name for name in found if name.lower().endswith(PARQUET)]

@@ -28,7 +28,7 @@ from ..urls import is_remote
 from .columns import Columns, find_columns
 from .encoded import EncodedSplit
 from .named_labels import class_names
-from .patterns import find
+from .patterns import PARQUET, find
 from .table_rows import about_classes, by_split, image_bytes, labels_of, meaning, path_reader
 
 if TYPE_CHECKING:
@@ -56,7 +56,7 @@ def parquet(name: str, pattern: str, asked: SourceOptions) -> Dataset:
             hint="Fetch the files, or give a bucket of images or tar files: folder:s3://…, wds:s3://…",
             key=name,
         )
-    return parquet_files(name, find(pattern, (".parquet", ".pq")).local, asked)
+    return parquet_files(name, find(pattern, PARQUET).local, asked)
 
 
 def parquet_files(

@@ -20,6 +20,9 @@ from ..urls import BUCKETS, is_remote
 
 File = TypeVar("File")
 
+PARQUET = (".parquet", ".pq")
+"""How the names of parquet files end."""
+
 _WILD = re.compile(r"[*?[]")
 _NAMED = 3
 """How many missing files are named."""
