@@ -99,7 +99,7 @@ def as_integers(labels: Array, what: str) -> Array:
     Raises
     ------
     BadInput
-        If a number is missing (NaN), or is no whole one.
+        If a number is missing (NaN), or is not whole.
 
     Examples
     --------

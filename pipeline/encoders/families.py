@@ -188,7 +188,7 @@ def default_tap(model: str) -> Tap | None:
 
 
 def default_taps(model: str) -> tuple[Tap, ...]:
-    """Return the taps of which the first that a model has is its default; empty if its family does not tell.
+    """Return taps in their order: the first that a model has is its default. Empty if its family does not tell.
 
     Raises
     ------

@@ -126,7 +126,7 @@ def load(asked: EncoderRequest) -> FrozenEncoder:
 
 
 def _check_patches(config: Any, size: tuple[int, int], name: str) -> None:
-    """Refuse a size of which transformers would silently drop the edge, as its last patch is not whole."""
+    """Refuse a size whose edge transformers would silently drop, because its last patch is not whole."""
     patch = getattr(getattr(config, "vision_config", config), "patch_size", None)
     if isinstance(patch, int) and patch and any(side % patch for side in size):
         raise BadInput(

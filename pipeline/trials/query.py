@@ -50,7 +50,7 @@ def default_tap_of(model: str) -> str | None:
 
 
 def default_taps_of(model: str) -> tuple[str, ...]:
-    """Return the taps of which the first that a model has is read by default; empty if its name does not tell."""
+    """Return taps in their order: the first that a model has is read by default. Empty if its name does not tell."""
     try:
         return default_taps(model)
     except BadInput:

@@ -29,7 +29,7 @@ def labels_of(column: Any, what: str) -> Array:
     Raises
     ------
     BadInput
-        If some are missing, or numbers that are no whole ones.
+        If some are missing, or are numbers that are not whole.
     """
     import pyarrow as pa
     import pyarrow.compute as pc
