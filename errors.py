@@ -88,7 +88,10 @@ class Conflict(CryoprobeError):
 
 
 class Unavailable(CryoprobeError, OSError):
-    """The storage failed or cannot be reached: disk full, share gone, server down. Nothing that was sealed is lost."""
+    """The storage failed or cannot be reached: disk full, share gone, server down. Nothing that was sealed is lost.
+
+    Or another of several ranks is gone.
+    """
 
     exit_code = 8
 

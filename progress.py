@@ -40,6 +40,12 @@ class Reporter:
     def note(self, message: str) -> None:
         """Say something worth knowing, once."""
 
+    def wait(self) -> None:
+        """Hear, from time to time, that the process lives, while nothing else is to be reported.
+
+        It waits until somebody else's work is done, or puts a set together.
+        """
+
     @contextmanager
     def task(self, title: str, total: int, unit: Unit = "samples") -> Iterator[None]:
         """Begin a task, and end it whatever happens; one of nothing is not shown."""

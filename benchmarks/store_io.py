@@ -38,11 +38,12 @@ import numpy as np
 import cryoprobe
 from cryoprobe.canonical import digest
 from cryoprobe.checksummed import dump_document
+from cryoprobe.id_arrays import sample_array
 from cryoprobe.stores.feature_set import FeatureSet
 from cryoprobe.stores.format.names import Name, NamedSet
 from cryoprobe.stores.keys import manifest_key, unit_id
 from cryoprobe.stores.store import Store
-from cryoprobe.stores.writing.units import Rows, sample_array, write_unit
+from cryoprobe.stores.writing.units import Rows, write_unit
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
 from support.servers import ACCESS, BUCKET, s3_server

@@ -182,6 +182,34 @@ DatasetPattern = Annotated[
 ]
 SplitPattern = Annotated[str | None, typer.Option("--split", help="Only this split, with or without wildcards.")]
 TapPattern = Annotated[str | None, typer.Option("--tap", help="Only this tap, with or without wildcards.")]
+RankOf = Annotated[
+    str | None,
+    typer.Option(
+        "--rank",
+        metavar="I/N",
+        help="Which of N processes this is that do the same, from 0; by default as the job tells.",
+    ),
+]
+Engine = Annotated[
+    str | None,
+    typer.Option(metavar="NAME", help="serial (the default): in this process; ray: in workers on a Ray cluster."),
+]
+Address = Annotated[
+    str | None,
+    typer.Option(
+        help="Of the Ray cluster: HOST:PORT, ray://HOST:PORT or auto. Default: $RAY_ADDRESS, or this machine."
+    ),
+]
+WorkerCount = Annotated[
+    int | None, typer.Option(help="Workers on the cluster; by default as many as it has room for.", metavar="N")
+]
+GpusPerWorker = Annotated[
+    float | None, typer.Option(help="By default 1 to encode if the cluster has GPUs, else 0; 0.5 shares one.")
+]
+CpusPerWorker = Annotated[int | None, typer.Option(help="By default a GPU's share of its node, else 1.", metavar="N")]
+StuckSeconds = Annotated[
+    int | None, typer.Option(help="Replace a worker that shows no progress for so long.", metavar="N")
+]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print results and errors: no progress, notes or warnings.")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON value and nothing else.")]
 

@@ -12,18 +12,22 @@ import typer
 import cryoprobe
 
 from .base import (
+    Address,
     Background,
     BatchSize,
     CacheSize,
     Checkpoint,
     CheckpointKey,
     ClassNames,
+    CpusPerWorker,
     Crop,
     Data,
     DataRoot,
     DatasetPattern,
     Decoder,
+    Engine,
     FastDecode,
+    GpusPerWorker,
     Ignore,
     ImageColumn,
     ImageSize,
@@ -35,11 +39,14 @@ from .base import (
     Model,
     ModelPattern,
     Preprocess,
+    RankOf,
     Resize,
     Sources,
     StoreUrl,
+    StuckSeconds,
     Trust,
     Unlabelled,
+    WorkerCount,
     command,
     opened,
     say_place,
@@ -103,6 +110,13 @@ def extract(
     ] = None,
     compile_: Annotated[bool, typer.Option("--compile", help="Compile the encoder; a minute at the start.")] = False,
     decode_in: Annotated[str | None, typer.Option(help="threads or processes; by default as is faster.")] = None,
+    rank: RankOf = None,
+    engine: Engine = None,
+    address: Address = None,
+    worker_count: WorkerCount = None,
+    gpus_per_worker: GpusPerWorker = None,
+    cpus_per_worker: CpusPerWorker = None,
+    stuck_seconds: StuckSeconds = None,
     rehash: Annotated[bool, typer.Option("--rehash", help="Read every file, whatever its dates say.")] = False,
     profile: Annotated[bool, typer.Option("--profile", help="Say where the time went.")] = False,
     suggest: Annotated[
@@ -150,6 +164,13 @@ def extract(
         device=device,
         compile=compile_ or None,
         decode_in=decode_in,
+        rank=rank,
+        engine=engine,
+        address=address,
+        worker_count=worker_count,
+        gpus_per_worker=gpus_per_worker,
+        cpus_per_worker=cpus_per_worker,
+        stuck_seconds=stuck_seconds,
         rehash=rehash or None,
         profile=profile or None,
     )
@@ -270,10 +291,17 @@ def probe(
         str, typer.Option(help="At most so much memory, such as 2GiB: features that do not fit are streamed (logreg).")
     ] = "",
     jobs: Annotated[int | None, typer.Option(help="Processes for many trials; by default where that helps.")] = None,
+    engine: Engine = None,
+    address: Address = None,
+    worker_count: WorkerCount = None,
+    gpus_per_worker: GpusPerWorker = None,
+    cpus_per_worker: CpusPerWorker = None,
+    stuck_seconds: StuckSeconds = None,
     save: Annotated[Path | None, typer.Option(help="Write the trained probe here, for `cryoprobe predict`.")] = None,
     rerun: Annotated[
         bool, typer.Option("--rerun", help="Run the trials even if the store has their results; these are replaced.")
     ] = False,
+    rank: RankOf = None,
     cache_size: CacheSize = "",
     per_class: Annotated[bool, typer.Option("--per-class", help="Print every class's scores too.")] = False,
     as_json: Json = False,
@@ -325,11 +353,20 @@ def probe(
         data_root=data_root,
         memory=parse_bytes(memory) if memory else None,
         jobs=jobs,
+        engine=engine,
+        address=address,
+        worker_count=worker_count,
+        gpus_per_worker=gpus_per_worker,
+        cpus_per_worker=cpus_per_worker,
+        stuck_seconds=stuck_seconds,
         save=save,
         rerun=rerun,
+        rank=rank or "auto",
         reporter=console.reporter(),
     )
-    if as_json:
+    if result.rank is not None and result.rank.index:
+        console.note(f"rank {result.rank}: done; rank 0 prints the result")
+    elif as_json:
         console.out(json.dumps(result.document))
     else:
         trial_tables.probed(result, per_class=per_class)

@@ -20,11 +20,13 @@ from .extraction.opening import open_data
 from .extraction.promise import OtherEncoder, Promise
 from .extraction.result import ExtractedSet
 from .extraction.run import ExtractionRun
+from .extraction.together import Together
 from .keywords import check_names, read, takes
-from .options import ExtractArguments, ExtractionOptions, ExtractRunOptions
+from .options import EngineOptions, ExtractArguments, ExtractionOptions, ExtractRunOptions
+from .ranks import rank_here, untold
 
 
-@takes(ExtractArguments, ExtractionOptions, ExtractRunOptions)
+@takes(ExtractArguments, ExtractionOptions, ExtractRunOptions, EngineOptions)
 def extract(
     model: str | Encoder,
     dataset: str | Dataset,
@@ -51,7 +53,7 @@ def extract(
         Takes the progress instead.
     **options
         Of the encoder, see `EncoderOptions`; of the data set, see `DatasetOptions`; ``stored_dtype``, ``float16`` or
-        ``float32``; how to run, see `RunOptions` and `ExtractRunOptions`.
+        ``float32``; how to run, see `RunOptions` and `ExtractRunOptions`; in which processes, see `EngineOptions`.
 
     Returns
     -------
@@ -62,13 +64,37 @@ def extract(
     ------
     BadInput, NotFound, Conflict, ReadOnly, Unavailable, Corrupt
     """
-    check_names("extract", options, ExtractionOptions, ExtractRunOptions)
+    check_names("extract", options, ExtractionOptions, ExtractRunOptions, EngineOptions)
     reporter = reporter_for(progress, reporter)
     told = with_defaults(options, model, reporter)
-    asked, running = read(ExtractionOptions, told), read(ExtractRunOptions, told)
+    asked, running, engine = read(ExtractionOptions, told), read(ExtractRunOptions, told), read(EngineOptions, told)
+    if engine.engine == "ray":
+        from .engines.extraction import extract_on_ray
+
+        return extract_on_ray(model, dataset, store, asked, running, engine, reporter)
+    if running.rank in (None, "auto"):
+        running = running.model_copy(update={"rank": rank_here()})
+        if (said := untold()) is not None:
+            reporter.note(said)
+    if (rank := running.rank) is not None and rank.of > 1:
+        reporter.note(f"This is process {rank} ({rank.told_by}), counted from 0.")
+    return extract_here(model, dataset, store, asked, running, reporter)
+
+
+def extract_here(
+    model: str | Encoder,
+    dataset: str | Dataset,
+    store: str | Path | Store,
+    asked: ExtractionOptions,
+    running: ExtractRunOptions,
+    reporter: Reporter,
+) -> list[ExtractedSet]:
+    """Do in this process what `extract` was asked for; see there."""
+    rank = running.rank if running.rank is not None and running.rank.of > 1 else None
     data = open_data(dataset, asked, reporter)
-    for part, look in zip(data.parts, data.looks, strict=True):
-        check_files(part, look.absent, running.max_bad)
+    if rank is None:  # otherwise each looks at the files of its share
+        for part, look in zip(data.parts, data.looks, strict=True):
+            check_files(part, look.absent, running.max_bad)
     promise = Promise(model, asked, running, reporter, trust=not running.rehash)
     for note in promise.known.notes:
         reporter.note(note)
@@ -77,7 +103,8 @@ def extract(
 
     def run() -> list[ExtractedSet]:
         called = canonical_model(model) if isinstance(model, str) else promise.known.name
-        return ExtractionRun(called, promise, data, opened, asked, running, reporter).run(samples)
+        one = ExtractionRun(called, promise, data, opened, asked, running, reporter)
+        return one.run(samples) if rank is None else Together(one, rank).run(samples)
 
     try:
         try:

@@ -14,6 +14,7 @@ from pydantic import BeforeValidator, Field
 from pydantic_core import PydanticCustomError
 
 from ..files import absolute
+from .ranks import Rank, read_rank
 from .specs import NVJPEG
 
 LARGEST = 2**53
@@ -115,10 +116,32 @@ def _decode_in(value: Any) -> Any:
     return value
 
 
+def _engine(value: Any) -> Any:
+    if value not in ("serial", "ray"):
+        raise _refuse("serial or ray")
+    return value
+
+
+def _share(value: Any) -> Any:
+    """Return a number of things of which several may share one: 0, ½ or 2, but not 1½."""
+    number = _number(value)
+    if not (0 <= number < 1 or (number < LARGEST and number == int(number))):
+        raise _refuse("a whole number, or a fraction of 1")
+    return number
+
+
 def _decoder(value: Any) -> Any:
     if value != NVJPEG:
         raise _refuse(f"{NVJPEG}, or left out for Pillow")
     return value
+
+
+def _rank(value: Any) -> Any:
+    """Return which of several processes is meant, also of text; ``auto`` is told by the environment."""
+    try:
+        return value if value == "auto" or isinstance(value, Rank) else read_rank(str(value))
+    except ValueError:
+        raise _refuse("which process of how many this is, from 0/8 to 7/8") from None
 
 
 def mapping(value: Any) -> Any:
@@ -133,7 +156,10 @@ NotNegative = Annotated[int, BeforeValidator(_whole), Field(ge=0, lt=LARGEST)]
 Positive = Annotated[int, BeforeValidator(_whole), Field(ge=1, lt=LARGEST)]
 BatchSize = Annotated[int | Literal["auto"], BeforeValidator(_batch_size)]
 DecodeIn = Annotated[Literal["threads", "processes"], BeforeValidator(_decode_in)]
+Engine = Annotated[Literal["serial", "ray"], BeforeValidator(_engine)]
+Share = Annotated[float, BeforeValidator(_share)]
 Decoder = Annotated[str, BeforeValidator(_decoder)]
+RankOf = Annotated[Any, BeforeValidator(_rank)]
 Flag = Annotated[bool, BeforeValidator(_flag)]
 Text = Annotated[str, BeforeValidator(_text)]
 Colour = Annotated[str, BeforeValidator(_colour)]

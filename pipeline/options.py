@@ -19,6 +19,7 @@ from .option_values import (
     Colour,
     DecodeIn,
     Decoder,
+    Engine,
     Flag,
     Integer,
     Integers,
@@ -29,16 +30,19 @@ from .option_values import (
     Paths,
     Positive,
     Preprocess,
+    RankOf,
+    Share,
     Text,
     mapping,
 )
+from .ranks import Rank
 from .specs import SCALED_JPEG, StoredDtype
 
 UNIT_ROWS = 4096
 PLAIN = "plain"
 """The protocol that prescribes nothing: the probe is what the options say."""
 
-_MOST_THREADS = 8
+MOST_THREADS = 8
 """That read, and as many that decode, unless more are asked for."""
 
 
@@ -256,7 +260,12 @@ class RunOptions(_Options):
     @property
     def threads(self) -> int:
         """How many threads read, and as many decode: `workers`, or one for each core up to eight."""
-        return self.workers or min(_MOST_THREADS, os.cpu_count() or 1)
+        return self.workers or min(MOST_THREADS, os.cpu_count() or 1)
+
+    @property
+    def local(self) -> int | None:
+        """Which of several processes on this machine this is, if there are several: it takes the GPU of that number."""
+        return None
 
 
 class ExtractRunOptions(RunOptions):
@@ -275,6 +284,9 @@ class ExtractRunOptions(RunOptions):
         Say where the time went.
     decode_in : {"threads", "processes"} or None
         By default in processes for a GPU, if there are at least six `workers` and ten thousand images.
+    rank : Rank, "auto" or None
+        Which of several processes this is, such as ``3/8``, that do the same. By default what started it tells that;
+        see `ranks`.
     """
 
     unit_rows: Positive = UNIT_ROWS
@@ -282,6 +294,54 @@ class ExtractRunOptions(RunOptions):
     compile: Flag = False
     profile: Flag = False
     decode_in: DecodeIn | None = None
+    rank: RankOf | None = None
+
+    @property
+    def local(self) -> int | None:
+        """Which of several processes on this machine this is."""
+        return self.rank.local if isinstance(self.rank, Rank) else None
+
+
+class EngineOptions(_Options):
+    """In which processes the work is done; nothing here changes a number that is stored.
+
+    Parameters
+    ----------
+    engine : {"serial", "ray"}
+        ``serial`` is this process. ``ray`` starts workers on a Ray cluster, which share the work through the store.
+    address : str or None
+        Of the cluster: ``HOST:PORT``, ``ray://HOST:PORT``, or ``auto`` for the one that this machine belongs to. By
+        default ``$RAY_ADDRESS``; without that, a cluster of this machine alone, for as long as the call takes.
+    worker_count : int or None
+        Workers of `extract`, and trials at the same time of `probe`; by default as many as the cluster has room for.
+    gpus_per_worker : float or None
+        By default 1 for `extract` if the cluster has GPUs, else 0. Half a GPU lets two workers share one.
+    cpus_per_worker : int or None
+        How many threads a worker computes in, and reads and decodes in unless `workers` says. By default its share of
+        the CPUs of a node with GPUs, else 1.
+    stuck_seconds : int or None
+        A worker without any progress for so long is ended and replaced; 900 by default. A trial of `probe` tells no
+        progress: it may take so long in all, and by default for ever.
+    """
+
+    engine: Engine = "serial"
+    address: str | None = None
+    worker_count: Positive | None = None
+    gpus_per_worker: Share | None = None
+    cpus_per_worker: Positive | None = None
+    stuck_seconds: Positive | None = None
+
+    @model_validator(mode="after")
+    def _of_an_engine(self) -> Self:
+        for name in self.model_fields_set - {"engine"}:
+            if self.engine == "serial" and getattr(self, name) != EngineOptions.model_fields[name].default:
+                option = name.replace("_", "-")
+                raise BadInput(
+                    f"--{option} is for workers on a cluster, and the work is done in this process.",
+                    hint="Give --engine ray too, or leave it out.",
+                    key=option,
+                )
+        return self
 
 
 class SetFilter(PixelOptions, ReadingOptions):
@@ -402,12 +462,16 @@ class TrialRunOptions(_Options):
         Where to write the trained probe (one trial only); it is fitted again if the store has only its result.
     rerun : bool
         Run the trials even if the store has their results, which are replaced.
+    rank : Rank, "auto" or None
+        Which of several processes this is, such as ``3/8``, that run the same trials together; see `trials.sharing`.
+        With ``auto``, as on the command line, what started it tells that.
     """
 
     memory: Positive | None = None
     jobs: Positive | None = None
     save: Path | None = None
     rerun: Flag = False
+    rank: RankOf | None = None
 
 
 class AddOptions(_Options):
@@ -459,6 +523,17 @@ class RunArguments(TypedDict, total=False):
     max_pixels: int | None
 
 
+class EngineArguments(TypedDict, total=False):
+    """Keyword arguments that become `EngineOptions`."""
+
+    engine: Literal["serial", "ray"] | str | None
+    address: str | None
+    worker_count: int | None
+    gpus_per_worker: float | None
+    cpus_per_worker: int | None
+    stuck_seconds: int | None
+
+
 class ReadingArguments(TypedDict, total=False):
     """Keyword arguments that become `ReadingOptions`."""
 
@@ -477,8 +552,8 @@ class SourceArguments(ReadingArguments, total=False):
     download: bool
 
 
-class ExtractArguments(PixelArguments, RunArguments, SourceArguments, total=False):
-    """Keyword arguments that become `ExtractionOptions` and `ExtractRunOptions`."""
+class ExtractArguments(PixelArguments, RunArguments, SourceArguments, EngineArguments, total=False):
+    """Keyword arguments that become `ExtractionOptions`, `ExtractRunOptions` and `EngineOptions`."""
 
     taps: Sequence[str] | str
     checkpoint: str | Path | None
@@ -496,6 +571,7 @@ class ExtractArguments(PixelArguments, RunArguments, SourceArguments, total=Fals
     compile: bool | None
     profile: bool | None
     decode_in: Literal["threads", "processes"] | str | None
+    rank: Rank | str | None
 
 
 class AddArguments(TypedDict, total=False):
@@ -507,8 +583,8 @@ class AddArguments(TypedDict, total=False):
     stored_dtype: StoredDtype
 
 
-class ProbeArguments(PixelArguments, ReadingArguments, total=False):
-    """Keyword arguments that become `SetOptions`, `ProbeOptions` and `TrialRunOptions`."""
+class ProbeArguments(PixelArguments, ReadingArguments, EngineArguments, total=False):
+    """Keyword arguments that become `SetOptions`, `ProbeOptions`, `TrialRunOptions` and `EngineOptions`."""
 
     model: str | None
     dataset: str | None
@@ -539,3 +615,4 @@ class ProbeArguments(PixelArguments, ReadingArguments, total=False):
     jobs: int | None
     save: str | Path | None
     rerun: bool
+    rank: Rank | str | None

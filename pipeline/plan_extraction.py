@@ -29,7 +29,7 @@ from .extraction.plan import ExtractionPlan, PlannedSet
 from .extraction.promise import OtherEncoder, Promise
 from .extraction.sealed import about_failed, among, sealed_set
 from .keywords import check_names, read, takes
-from .options import ExtractArguments, ExtractionOptions, ExtractRunOptions
+from .options import EngineOptions, ExtractArguments, ExtractionOptions, ExtractRunOptions
 from .specs import EncoderSpec
 
 _FEW = 100
@@ -38,7 +38,7 @@ _ROW_BYTES = 32 + 4
 """Of a sample id and a norm."""
 
 
-@takes(ExtractArguments, ExtractionOptions, ExtractRunOptions)
+@takes(ExtractArguments, ExtractionOptions, ExtractRunOptions, EngineOptions)
 def plan_extraction(
     model: str | Encoder,
     dataset: str | Dataset,
@@ -66,7 +66,8 @@ def plan_extraction(
     ------
     BadInput, NotFound, Unavailable, Corrupt
     """
-    check_names("plan_extraction", options, ExtractionOptions, ExtractRunOptions)
+    check_names("plan_extraction", options, ExtractionOptions, ExtractRunOptions, EngineOptions)
+    read(EngineOptions, options)  # makes no difference here, but must be right
     reporter = reporter_for(progress, reporter)
     told = with_defaults(options, model, reporter)
     asked, running = read(ExtractionOptions, told), read(ExtractRunOptions, told)

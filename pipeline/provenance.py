@@ -30,6 +30,11 @@ def record_command(words: Sequence[str]) -> None:
     _command = [redacted(word, leave_marks=False) for word in words]
 
 
+def recorded_command() -> list[str] | None:
+    """Return the command line that was told, for a process that works on this one's behalf."""
+    return _command
+
+
 def user_name() -> str | None:
     """Return the name of whoever runs this; a container may run as a user that has none."""
     with suppress(KeyError, OSError):

@@ -10,14 +10,14 @@ may still change, and what never will, is said in docs/compatibility.md.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
 from typing import Literal, TypeAlias
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, JsonValue
 
-from ..arrays import SampleIds, Targets
+from ..arrays import Targets
 from ..canonical import digest
+from ..id_arrays import AnyIds, sample_array
 
 Tap: TypeAlias = str
 """Where in an encoder an embedding is read: one of `TAPS`, or what an encoder of somebody's own calls it."""
@@ -167,7 +167,7 @@ class DatasetSpec(_Spec):
     schema_version: int = 1
 
 
-def samples_digest(ids: Sequence[bytes] | SampleIds, labels: Targets) -> str:
+def samples_digest(ids: AnyIds, labels: Targets) -> str:
     """Hash ordered (sample id, label) pairs.
 
     Parameters
@@ -187,8 +187,7 @@ def samples_digest(ids: Sequence[bytes] | SampleIds, labels: Targets) -> str:
         raise ValueError(f"{len(ids)} sample ids, and {len(labels)} labels")
     h = hashlib.sha256()
     for start in range(0, len(ids), _HASHED_ROWS):  # as arrays: of a million rows one by one it would take seconds
-        part = ids[start : start + _HASHED_ROWS]
-        rows = part if isinstance(part, np.ndarray) else np.frombuffer(b"".join(part), np.uint8).reshape(len(part), -1)
+        rows = sample_array(ids[start : start + _HASHED_ROWS])
         little = np.ascontiguousarray(labels[start : start + _HASHED_ROWS], dtype="<i8" if labels.ndim == 1 else "u1")
         flags = little[:, None].view(np.uint8) if labels.ndim == 1 else little
         h.update(np.concatenate([rows, flags], axis=1).data)

@@ -22,7 +22,7 @@ from .encoders.tuning import Speed, fastest, speeds
 from .extraction.opening import open_data, open_encoder
 from .keywords import check_names, read, takes
 from .loading_threads import loading_threads
-from .options import ExtractArguments, ExtractionOptions, ExtractRunOptions
+from .options import EngineOptions, ExtractArguments, ExtractionOptions, ExtractRunOptions
 
 if TYPE_CHECKING:
     import torch
@@ -65,7 +65,7 @@ class Suggestion:
     images: int
 
 
-@takes(ExtractArguments, ExtractionOptions, ExtractRunOptions)
+@takes(ExtractArguments, ExtractionOptions, ExtractRunOptions, EngineOptions)
 def suggest(
     model: str,
     dataset: str | Dataset,
@@ -100,7 +100,8 @@ def suggest(
     ------
     BadInput, NotFound
     """
-    check_names("suggest", options, ExtractionOptions, ExtractRunOptions)
+    check_names("suggest", options, ExtractionOptions, ExtractRunOptions, EngineOptions)
+    read(EngineOptions, options)  # makes no difference here, but must be right
     if not isinstance(model, str):
         raise BadInput("Precisions can be compared of encoders that are named alone.", key="model")
     reporter = reporter_for(progress, reporter)

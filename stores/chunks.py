@@ -21,8 +21,6 @@ from ..errors import BadInput, Corrupt
 from ..validation import Count, Sha256
 
 CRC_BYTES = 4
-SAMPLE_BYTES = 32
-"""Of a sample id."""
 _LINE = 64
 
 _RESIDUE = 0x48674BC7

@@ -6,6 +6,7 @@
 ``unit-seals/<encoder>/<unit>.json``                   which attempt is the unit, with sizes and hashes
 ``claims/<encoder>/<set>.<generation>.json``           who is sealing it now: advice, never truth
 ``claims/<encoder>/<owner>-<number>.json``             who is encoding which samples now: advice too
+``shared/<work>/…``                                    what processes that share the work on a split tell each other
 ``sets/<set>/<attempt>/…``                             a feature set: a plain zarr v3 group
 ``manifests/<encoder>/<set>.json``                     the seal of a set: its attempt, every object with its hash
 ``names/<set>.<digest>.json``                          what people call a set
@@ -23,9 +24,9 @@ from __future__ import annotations
 
 import hashlib
 import secrets
-from collections.abc import Sequence
 
 from ..canonical import digest
+from ..id_arrays import AnyIds, sample_array
 
 
 def new_attempt() -> str:
@@ -38,14 +39,13 @@ def set_id(encoder_id: str, dataset_id: str) -> str:
     return digest({"dataset": dataset_id, "encoder": encoder_id})
 
 
-def unit_id(encoder_id: str, sample_ids: Sequence[bytes]) -> str:
-    """Return the id of the rows of `sample_ids` (32 bytes each), in that order, by one encoder.
+def unit_id(encoder_id: str, sample_ids: AnyIds) -> str:
+    """Return the id of the rows of `sample_ids`, in that order, by one encoder.
 
     sha256 over the 32 bytes of the encoder id and the sample ids one after another.
     """
     h = hashlib.sha256(bytes.fromhex(encoder_id))
-    for sample_id in sample_ids:
-        h.update(sample_id)
+    h.update(sample_array(sample_ids).tobytes())
     return h.hexdigest()
 
 

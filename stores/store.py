@@ -1,13 +1,13 @@
 """A feature store: sets, the names they go by, and the trials run on them.
 
 The pipeline uses a store through this module: `Store`, with the types of what a store takes and gives, as ``__all__``
-lists them. Beside it the pipeline imports only `stores.opening`, `stores.feature_set`, `stores.format.names` and
-`stores.local.sample_index`.
+lists them. Beside it the pipeline imports only `stores.opening`, `stores.places`, `stores.feature_set`,
+`stores.format.names` and `stores.local.sample_index`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from typing import Any, Literal
 
@@ -17,6 +17,7 @@ from pydantic import JsonValue
 
 from ..amounts import count
 from ..errors import BadInput, Conflict, Corrupt, Incompatible, NotFound
+from ..id_arrays import AnyIds, sample_array
 from ..notebook import Cell, html_table
 from ..parallel import each
 from .backends.backend import Backend
@@ -35,9 +36,11 @@ from .format.unit_seal import UnitSeal
 from .keys import id_in, set_id, unit_id
 from .samples import Samples
 from .writing.row_index import RowIndex, RowSource, RowsRemoved
+from .writing.row_table import RowTable
 from .writing.sample_claims import SampleClaim, SampleClaims
 from .writing.sets import SetContent, seal_set, sealed_set
-from .writing.units import Rows, sample_array, write_unit
+from .writing.shared_work import SharedWork, ToldRows
+from .writing.units import Rows, write_unit
 
 __all__ = [
     "FailedSample",
@@ -46,12 +49,15 @@ __all__ = [
     "RowIndex",
     "RowPredictions",
     "RowSource",
+    "RowTable",
     "Rows",
     "RowsRemoved",
     "SampleClaim",
     "SampleClaims",
     "Samples",
+    "SharedWork",
     "Store",
+    "ToldRows",
     "sample_array",
     "set_id",
 ]
@@ -245,12 +251,16 @@ class Store:
 
     def write_unit(self, encoder_id: str, rows: Rows, made_by: Mapping[str, Any] | None = None) -> UnitSeal:
         """Write encoded rows and seal them as a unit, or adopt what is sealed; see `stores.writing.units`."""
-        unit = unit_id(encoder_id, [sample.tobytes() for sample in rows.samples])
+        unit = unit_id(encoder_id, rows.samples)
         return write_unit(self.backend, encoder_id, unit, rows, made_by)
 
     def claims(self) -> SampleClaims:
         """Return a new extractor's claims; a context manager."""
         return SampleClaims(self.backend)
+
+    def shared_work(self, work: str, target: str, *, afresh: bool = False) -> SharedWork:
+        """Return what several processes tell each other of one piece of work; see `stores.writing.shared_work`."""
+        return SharedWork(self.backend, work, target, afresh=afresh)
 
     def sealed(self, encoder_id: str, dataset_id: str) -> FeatureSet | None:
         """Return the set of an encoder on a data set if `seal` would adopt it; None if it would make one."""
@@ -263,15 +273,16 @@ class Store:
         *,
         encoder: Mapping[str, Any],
         dataset: Mapping[str, Any],
-        ids: Sequence[bytes],
+        ids: AnyIds,
         labels: npt.NDArray[np.int64] | npt.NDArray[np.uint8],
         failed: Sequence[FailedSample] = (),
         chunk_rows: int = 4096,
         provenance: Provenance | None = None,
+        goes_on: Callable[[], None] = lambda: None,
     ) -> tuple[FeatureSet, bool]:
         """Assemble and seal a set from rows that the store has; see `stores.writing.sets.seal_set`."""
         content = SetContent(encoder, dataset, ids, labels, failed, chunk_rows, provenance or Provenance())
-        manifest, sealed = seal_set(self.backend, index, content)
+        manifest, sealed = seal_set(self.backend, index, content, goes_on)
         return FeatureSet(self.backend, manifest), sealed
 
     def trial(self, trial_id: str, *, trusted: bool = False) -> dict[str, JsonValue] | None:

@@ -44,6 +44,8 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("CRYOPROBE_CACHE", str(folder))
     for name in ("CRYOPROBE_STORE", "CRYOPROBE_CACHE_DIR", "CRYOPROBE_CACHE_SIZE"):
         monkeypatch.delenv(name, raising=False)
+    for name in ("RANK", "OMPI_COMM_WORLD_RANK", "SLURM_PROCID", "SLURM_ARRAY_TASK_ID", "JOB_COMPLETION_INDEX"):
+        monkeypatch.delenv(name, raising=False)  # each of many test runs may be one
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
     return folder
 

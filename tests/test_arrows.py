@@ -32,7 +32,7 @@ STORES = [
     *("samples", "feature_set"),
     *("writing.fences", "writing.claims", "writing.sample_claims", "writing.seals", "writing.units"),
     *("writing.row_table", "writing.row_sources", "writing.row_index", "writing.sets"),
-    *("store", "opening"),
+    *("store", "opening", "places"),
     *("keeping.verify", "keeping.quarantine", "keeping.pins", "keeping.usage", "keeping.history", "keeping.compare"),
     *("keeping.unreferenced", "keeping.repair_from_copies", "keeping.gc", "keeping.repair", "keeping.removal"),
     *("moving.transfer_plan", "moving.copying", "moving.transfer", "moving.archive", "moving.export"),
@@ -40,7 +40,7 @@ STORES = [
 """The modules of the store, from the bottom to the top: each imports only those before it."""
 
 STORES_FOR_THE_PIPELINE = {
-    *("opening", "store", "feature_set", "format.names", "backends.remote_files"),
+    *("opening", "places", "store", "feature_set", "format.names", "backends.remote_files"),
     *("local.config", "local.looks", "local.sample_index", "local.remembered"),
 }
 """What the pipeline may import of the store."""

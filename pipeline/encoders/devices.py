@@ -8,13 +8,15 @@ from ...errors import BadInput
 from .base import Encoder, PixelEncoder
 
 
-def device_names(device: str) -> list[str]:
+def device_names(device: str, local: int | None = None) -> list[str]:
     """Return the devices that are asked for; ``auto`` is every GPU of the machine.
 
     Parameters
     ----------
     device : str
         One, several with commas between them, or ``auto``.
+    local : int, optional
+        Which of several processes on this machine this is: of ``auto``, it takes the GPU of that number alone.
 
     Examples
     --------
@@ -25,6 +27,8 @@ def device_names(device: str) -> list[str]:
         import torch
 
         count = torch.cuda.device_count()
+        if local is not None and count > 1:
+            return [f"cuda:{local % count}"]
         return [f"cuda:{i}" for i in range(count)] if count > 1 else ["auto"]
     names = [name.strip() for name in device.split(",")]
     if not all(names):

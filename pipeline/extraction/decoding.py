@@ -34,6 +34,12 @@ class Decoded(NamedTuple):
     job: Job
     tensor: torch.Tensor | None = None
     error: str | None = None
+    has_changed: bool = False
+    """Whether it is another sample than somebody else has told: it is to be identified again."""
+
+
+class Changed(Conflict):
+    """Raised for a sample that is not the one that was identified."""
 
 
 @dataclass(frozen=True)
@@ -64,6 +70,10 @@ class Decoding:
             raw = job.plan.raw.pop(job.row, None) or self.read_again(job.row, job.sample, what)
             with self.profile.measured("decode"):
                 return Decoded(job, self.images.load(self.split.decode, raw, what))
+        except Changed:
+            if job.row not in job.plan.told:
+                raise
+            return Decoded(job, has_changed=True)
         except CryoprobeError:  # some of them are OSErrors
             raise
         except OSError as e:
@@ -76,13 +86,13 @@ class Decoding:
 
         Raises
         ------
-        Conflict
+        Changed
             If the file has other content now.
         """
         with self.profile.measured("read"):
             raw = patiently(partial(self.split.read, row), what)
             if hashlib.sha256(raw).digest() != sample_id:
-                raise Conflict(
+                raise Changed(
                     f"{what} changed while it was being extracted.",
                     hint="Run the same command again, with --rehash if the file's dates cannot be trusted.",
                     key=what,

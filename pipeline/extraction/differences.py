@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -12,8 +12,9 @@ from ...amounts import count
 from ...arrays import Targets
 from ...differing_fields import fields_that_differ
 from ...errors import CryoprobeError
+from ...id_arrays import AnyIds, distinct_ids, sample_array
 from ...stores.feature_set import FeatureSet
-from ...stores.store import Store
+from ...stores.store import RowTable, Store
 from ..specs import ADDED, DatasetSpec, EncoderSpec
 
 _CANDIDATES = 50
@@ -41,30 +42,31 @@ def differences(before: Mapping[str, Any], after: EncoderSpec) -> list[str]:
     return [f"{k} ({_short(old)} → {_short(new)})" for k, (old, new) in fields.items()]
 
 
-def explain_dataset(
-    previous: FeatureSet, spec: DatasetSpec, ids: Sequence[bytes], labels: Targets, split: str
-) -> str | None:
+def explain_dataset(previous: FeatureSet, spec: DatasetSpec, ids: AnyIds, labels: Targets, split: str) -> str | None:
     """Say how a data set differs from the one of an earlier set of the same encoder; None where it does not."""
     differences = []
-    before = [s.tobytes() for s in previous.sample_ids()]
-    old, new = set(before), set(ids)
-    if new - old:
-        differences.append(f"{count(len(new - old), 'sample')} added")
-    if old - new:
-        differences.append(f"{count(len(old - new), 'sample')} removed")
+    before, now = previous.sample_ids(), sample_array(ids)
+    table = RowTable()
+    table.insert(0, before)
+    at = table.find(now)  # where the rows before are that have these samples
+    there = at >= 0
+    shared = np.zeros(len(table), bool)
+    shared[at[there]] = True
+    if added := distinct_ids(now[~there]):
+        differences.append(f"{count(added, 'sample')} added")
+    if removed := distinct_ids(before) - int(shared.sum()):
+        differences.append(f"{count(removed, 'sample')} removed")
     if spec.classes != previous.classes:
         differences.append(f"classes ({len(previous.classes)} → {len(spec.classes)})")
     elif labels.ndim == (earlier := previous.labels()).ndim:
-        rows = {sample_id: row for row, sample_id in enumerate(before)}
-        was = np.array([rows.get(sample_id, -1) for sample_id in ids], np.int64)
-        other = earlier[was] != labels
-        if changed := int(((was >= 0) & (other if labels.ndim == 1 else other.any(axis=1))).sum()):
+        other = earlier[table.where(at[there])[:, 1]] != labels[there]
+        if changed := int((other if labels.ndim == 1 else other.any(axis=1)).sum()):
             differences.append(f"{count(changed, 'label')} changed")
     if spec.multilabel != previous.multilabel:
         differences.append("one label ↔ several labels a sample")
     if spec.failed != tuple(previous.manifest.dataset.get("failed", ())):
         differences.append("failed samples")
-    if not differences and before != list(ids):
+    if not differences and not np.array_equal(before, now):
         differences.append("order of samples")
     if not differences:
         return None

@@ -8,7 +8,9 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 from pydantic import BaseModel, ConfigDict, JsonValue, ValidationError
 
-from ...arrays import Targets
+from ...arrays import Array, SampleIds, Targets
+from ...id_arrays import AnyIds, Repeats, repeats, sample_array
+from ...parallel import each, within_memory
 from ...stores.store import RowIndex
 from .content import Content
 from .findings import ClassSizes, DecodedImages, Finding, RepeatedImages, SharedEmbeddings
@@ -68,7 +70,9 @@ class DataHealth(BaseModel):
         return found if all(row < rows for finding in found.findings for row in finding.example) else None
 
 
-def examine(index: RowIndex, content: Content, decoded: DecodedImages | None = None) -> DataHealth:
+def examine(
+    index: RowIndex, content: Content, decoded: DecodedImages | None = None, goes_on: Callable[[], None] = lambda: None
+) -> DataHealth:
     """Look for all that can be odd about the rows of a set; embeddings are read block by block.
 
     Parameters
@@ -79,40 +83,41 @@ def examine(index: RowIndex, content: Content, decoded: DecodedImages | None = N
         The rows of the split.
     decoded : DecodedImages, optional
         What was seen of the images.
+    goes_on : callable
+        Is called after each block.
     """
+    again = repeats(content.ids)
     return DataHealth(
-        shared_embeddings=find_shared(index, content.ids),
+        shared_embeddings=find_shared(index, content.ids, again, goes_on),
         decoded_images=decoded,
-        repeated_images=find_repeated(content.ids, content.labels),
+        repeated_images=find_repeated(again, content.labels),
         class_sizes=sizes_of_classes(content.labels, content.spec.classes),
     )
 
 
-def find_repeated(ids: Sequence[bytes], labels: Targets) -> RepeatedImages:
+def find_repeated(again: Repeats, labels: Targets) -> RepeatedImages:
     """Count the rows that repeat an image.
 
     Examples
     --------
-    >>> find_repeated([b"a", b"b", b"a"], np.array([0, 0, 1]))
+    >>> find_repeated(repeats([b"a" * 32, b"b" * 32, b"a" * 32]), np.array([0, 0, 1]))
     RepeatedImages(of=3, repeated=1, contradicted=2, example=(0, 2))
     """
-    first: dict[bytes, int] = {}
-    again: dict[bytes, list[int]] = {}  # few as a rule: a list for every image would be large
-    for row, sample_id in enumerate(ids):
-        if (before := first.setdefault(sample_id, row)) != row:
-            again.setdefault(sample_id, [before]).append(row)
-    groups = list(again.values())
-    differing = [group for group in groups if (labels[group] != labels[group[0]]).any()]
+    rows, first = again
+    differ = labels[rows] != labels[first]
+    differ = differ if differ.ndim == 1 else differ.any(axis=1)
+    groups = np.unique(first[differ])  # the first rows of images that have several labels
+    among = np.isin(first, groups)
     example: tuple[int, ...] = ()
-    if differing:
-        one, *others = differing[0]
-        example = one, next(row for row in others if (labels[row] != labels[one]).any())
-    elif groups:
-        example = groups[0][0], groups[0][1]
+    if len(groups):
+        one = first[np.argmax(among)]
+        example = int(one), int(rows[np.argmax(differ & (first == one))])
+    elif len(rows):
+        example = int(first[0]), int(rows[0])
     return RepeatedImages(
-        of=len(ids),
-        repeated=len(ids) - len(first),
-        contradicted=sum(map(len, differing)),
+        of=len(labels),
+        repeated=len(rows),
+        contradicted=len(groups) + int(among.sum()),
         example=example,
     )
 
@@ -140,31 +145,48 @@ def sizes_of_classes(labels: Targets, classes: Sequence[str]) -> ClassSizes:
     )
 
 
-def find_shared(index: RowIndex, ids: Sequence[bytes]) -> SharedEmbeddings:
-    """Compare the embeddings of a set's rows, read block by block.
+def find_shared(
+    index: RowIndex, ids: AnyIds, again: Repeats, goes_on: Callable[[], None] = lambda: None
+) -> SharedEmbeddings:
+    """Compare the embeddings of a set's rows, read some blocks at a time; in memory are 16 bytes a row.
 
     Parameters
     ----------
     index : RowIndex
         Has a row for each id.
-    ids : sequence of bytes
+    ids : sequence of bytes, or ndarray, uint8 [n, 32]
         Sample ids, in the order of the set; an image that occurs twice counts once.
+    again : Repeats
+        Its rows that repeat an image.
+    goes_on : callable
+        Is called after each block.
     """
-    first: dict[bytes, int] = {}
-    for row, sample_id in enumerate(ids):
-        first.setdefault(sample_id, row)
-    different = list(first)
-    hashes = np.empty(len(different), np.uint64)
-    for start in range(0, len(different), _BLOCK_ROWS):
-        rows = index.gather(different[start : start + _BLOCK_ROWS]).embeddings
+    samples = sample_array(ids)
+    distinct = np.ones(len(samples), bool)
+    distinct[again.rows] = False
+    hashes = np.empty(np.count_nonzero(distinct), np.uint64)
+    starts = range(0, len(samples), _BLOCK_ROWS)
+    blocks = (samples[start : start + _BLOCK_ROWS][distinct[start : start + _BLOCK_ROWS]] for start in starts)
+
+    def gather(block: SampleIds) -> Array:
+        return index.gather(block).embeddings
+
+    at = 0
+    at_once = within_memory([4 * (index.dim or 1) * _BLOCK_ROWS])
+    for rows in each(gather, (block for block in blocks if len(block)), at_once, ahead=at_once):
         digests = [hashlib.blake2b(row.tobytes(), digest_size=8).digest() for row in rows]
-        hashes[start : start + len(rows)] = np.frombuffer(b"".join(digests), np.uint64)
-    _, group, counts = np.unique(hashes, return_inverse=True, return_counts=True)
-    largest = int(counts.max(initial=0))
-    alike = np.flatnonzero(group == int(np.argmax(counts)))[:2] if largest > 1 else ()
+        hashes[at : at + len(rows)] = np.frombuffer(b"".join(digests), np.uint64)
+        at += len(rows)
+        goes_on()
+    ordered = np.sort(hashes)
+    alike, others = np.unique(ordered[1:][ordered[1:] == ordered[:-1]], return_counts=True)
+    example: tuple[int, ...] = ()
+    if len(alike):
+        places = np.flatnonzero(hashes == alike[np.argmax(others)])[:2]
+        example = tuple(np.flatnonzero(distinct)[places].tolist())
     return SharedEmbeddings(
-        of=len(different),
-        shared=int(counts[counts > 1].sum()),
-        largest=largest,
-        example=tuple(first[different[int(i)]] for i in alike),
+        of=len(hashes),
+        shared=int((others + 1).sum()),
+        largest=int(others.max(initial=0)) + 1 if len(hashes) else 0,
+        example=example,
     )

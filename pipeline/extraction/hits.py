@@ -87,7 +87,7 @@ def look_up(
             ids = [sample_id for sample_id in found.ids if sample_id is not None]
             if found.errors or any(index.missing(ids) for index in indexes()):
                 ahead = identifier.identify_ahead()
-                _learn(known, ahead)
+                known.learn(ahead)
                 known.raw = {**found.raw, **ahead.raw}
                 return known
     return known
@@ -116,16 +116,10 @@ def _looked_up(split: Split, look: Look, samples: SampleIndex, pool: Executor, r
 
 def _identified(identifier: Identifier, known: Known) -> Iterator[Identified]:
     """Read and hash what is not known, block by block, and let it be known."""
-    unknown = np.flatnonzero(~known.there).tolist()
-    while unknown:
-        found = identifier.identify(unknown[:_BLOCK_ROWS])
-        _learn(known, found)
+    unknown = np.flatnonzero(~known.there)
+    at = 0
+    while at < len(unknown):
+        found = identifier.identify(unknown[at : at + _BLOCK_ROWS].tolist())
+        known.learn(found)
         yield found
-        unknown = unknown[len(found.rows) :]
-
-
-def _learn(known: Known, found: Identified) -> None:
-    for row, sample_id in zip(found.rows, found.ids, strict=True):
-        if sample_id is not None:
-            known.ids[row] = np.frombuffer(sample_id, np.uint8)
-            known.there[row] = True
+        at += len(found.rows)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -36,8 +38,8 @@ class Data:
     name : str
         By which the sets are found again.
     parts : list of Split
-    looks : list of Look
-        What the files of each looked like before anything was read.
+    sources : list of sequence of Path
+        The files of each.
     listed_again : bool
         Whether `probe` can list the files again by stat calls alone, to see whether they have changed.
     source : str or None
@@ -48,10 +50,15 @@ class Data:
 
     name: str
     parts: list[Split]
-    looks: list[Look]
+    sources: list[Sequence[Path]]
     listed_again: bool
     source: str | None = None
     reading: Mapping[str, str] = field(default_factory=dict)
+
+    @cached_property
+    def looks(self) -> list[Look]:
+        """What the files of each split look like when this is first asked for, before they are read."""
+        return [look_at(files) for files in self.sources]
 
 
 def open_data(dataset: str | Dataset, asked: DatasetOptions, reporter: Reporter) -> Data:
@@ -78,7 +85,7 @@ def open_data(dataset: str | Dataset, asked: DatasetOptions, reporter: Reporter)
         reporter.note(note)
     for part in parts:
         _check_labels(part, data.name)
-    looks = [look_at(part.sources) for part in parts]
+    sources = [part.sources for part in parts]
     if (limit := asked.limit) is not None:
         parts = [limit_split(part, limit, asked.limit_seed) for part in parts]
     name = dataset if isinstance(dataset, str) and is_own(dataset) else data.name
@@ -86,8 +93,8 @@ def open_data(dataset: str | Dataset, asked: DatasetOptions, reporter: Reporter)
     listed_again = is_listed(data.name) and not any(getattr(asked, option) for option in options)
     reading = reading_in_name(asked)
     if asked.as_name is None or asked.as_name == name:
-        return Data(name, parts, looks, listed_again, reading=reading)
-    return Data(asked.as_name, parts, looks, listed_again, source=name, reading=reading)
+        return Data(name, parts, sources, listed_again, reading=reading)
+    return Data(asked.as_name, parts, sources, listed_again, source=name, reading=reading)
 
 
 def _check_labels(part: Split, dataset: str) -> None:
@@ -114,7 +121,7 @@ def open_encoder(model: str | Encoder, asked: EncoderOptions, running: RunOption
     """
     if isinstance(model, str):
         options = {name: getattr(asked, name) for name in EncoderOptions.model_fields}
-        return load_encoder(model, device=device_names(running.device)[0], **options)
+        return load_encoder(model, device=device_names(running.device, running.local)[0], **options)
     encoder = as_encoder(model)
     fields: dict[str, Any] = {**EncoderOptions.model_fields, "device": RunOptions.model_fields["device"]}
     for option, known in fields.items():

@@ -1,7 +1,8 @@
 """What is left to encode of a split: identify, subtract what the store has and what others are at, claim the rest.
 
-The rows are gone through in passes. In the first all are identified, block by block; what somebody else is encoding, or
-what this process is about to seal, is put off to the next pass. There is no more to do when nothing is put off.
+The rows are gone through in passes. In the first all are identified, block by block, as the `Walk` tells; what somebody
+else is encoding, or what this process is about to seal, is put off to the next pass. There is no more to do when
+nothing is put off. A pass in which nothing could be claimed is followed by one that overtakes whoever is slow.
 """
 
 from __future__ import annotations
@@ -11,12 +12,15 @@ import threading
 import time
 from collections import deque
 from collections.abc import Container, Iterator, Sequence
-from concurrent.futures import Executor, Future
+from concurrent.futures import Executor, Future, wait
 from dataclasses import dataclass, field
+
+import numpy as np
 
 from ...stores.store import RowIndex, SampleClaim, SampleClaims
 from ..specs import EncoderSpec
-from .sample_ids import Identified, Identifier
+from .sample_ids import Identified, Identifier, Known
+from .walk import Walk
 
 _AHEAD = 2
 """Blocks that are identified while an earlier one is encoded."""
@@ -25,6 +29,8 @@ _FEWEST_ROWS, _MOST_ROWS = 256, 4096
 """Rows of the first block, and of the longest."""
 _BLOCK_SECONDS = 5.0
 """As long as a block takes less, the next one is twice as long: a claim costs a few requests to the storage."""
+_LOOK_SECONDS = 10.0
+"""After so long it is looked whether somebody has overtaken us; so much ahead is out of their reach."""
 
 
 @dataclass(frozen=True)
@@ -52,8 +58,13 @@ class Plan:
         Whether what is encoded by then is to be sealed: the next row is the first of another unit, or there is none.
     unreadable : dict of int to str
         Rows of the block that could not be read, and why.
-    claimed, look_at : float
-        When it was claimed, and when to look next whether it still is, by `time.monotonic`.
+    told : set of int
+        Rows whose ids somebody else has told.
+    encoded, reach : int
+        Up to which of `rows`, by number, they have been encoded or are about to be; and up to which there is no need
+        to look whether the claims still hold, before `look_at`.
+    began, look_at : float
+        When its first batch was encoded, and when that is looked at next, by `time.monotonic`.
     lost : set of bytes
         Sample ids that were no longer ours, for some target, when it was looked.
     """
@@ -63,9 +74,15 @@ class Plan:
     claims: list[SampleClaim | None]
     ends_unit: bool
     unreadable: dict[int, str]
-    claimed: float = field(default_factory=time.monotonic)
+    told: set[int] = field(default_factory=set)
+    encoded: int = 0
+    reach: int = 0
+    began: float = 0.0
     look_at: float = 0.0
     lost: set[bytes] = field(default_factory=set)
+
+    def __post_init__(self) -> None:
+        self.places = {sample_id: place for place, sample_id in enumerate(self.rows)}
 
     def is_claimed(self, sample_id: bytes, target: int) -> bool:
         """Return whether this process has claimed a sample for a target."""
@@ -105,10 +122,10 @@ class Planner:
 
     Parameters
     ----------
-    rows : int
-        Samples of the split.
+    walk : Walk
+        Tells which rows are identified, and in which order.
     unit_rows : int
-        Rows of a unit: blocks end where units do.
+        Rows of a unit.
     targets : sequence of Target
     identifier : Identifier
     scout : Executor
@@ -119,8 +136,8 @@ class Planner:
 
     Attributes
     ----------
-    ids : list of bytes or None
-        Sample ids by row; None for a sample that is not identified, or that could not be read.
+    ids : Known
+        Sample ids by row; not of a sample that is not identified, or that could not be read.
     reused : int
         Rows that turned out to be in the store, so far.
     found : Sampled
@@ -129,7 +146,7 @@ class Planner:
 
     def __init__(
         self,
-        rows: int,
+        walk: Walk,
         unit_rows: int,
         targets: Sequence[Target],
         *,
@@ -138,9 +155,10 @@ class Planner:
         claims: SampleClaims,
         hopeless: Container[bytes],
     ) -> None:
-        self.ids: list[bytes | None] = [None] * rows
+        self.ids = walk.known
         self.reused = 0
         self.found = Sampled()
+        self._walk = walk
         self._unit_rows = unit_rows
         # In the order of their ids: of two extractors with the same taps, who is first at one is first at all.
         self._targets = targets
@@ -152,20 +170,30 @@ class Planner:
         self._underway: set[bytes] = set()
         self._lock = threading.Lock()  # of what is under way and what is put off
         self._block_rows = min(_FEWEST_ROWS, unit_rows)
-        self._pending: Sequence[int] = range(rows)
+        self._pending: Sequence[int] = ()
         self._put_off: list[int] = []
+        self._has_claimed = True  # in the last pass
+        self._overtakes = False
+        self._pace = 0.0  # images a second
+
+    def has_all(self, known: Known) -> bool:
+        """Return whether the store has the rows of all samples, which are known; then nothing is left to be planned."""
+        if not (known.there.all() and all(target.index.has(known.ids).all() for target in self._targets)):
+            return False
+        self.ids = known
+        self.reused = self.found.of = len(known.there)
+        self.found.rows = random.sample(range(self.reused), min(self.reused, Sampled.MOST))
+        return True
 
     @property
     def is_over(self) -> bool:
         """Whether nothing is left to be planned."""
-        return not self._pending
+        return not self._pending and not self._walk.next_rows(1)
 
     def plans(self) -> Iterator[Plan]:
         """Go through the rows that are left; yield what is to be encoded of each block, claimed."""
-        pending, started = self._pending, time.monotonic()
-        for found in self._blocks(pending):
-            at = found.rows[-1] + 1 if isinstance(pending, range) else 0
-            ends_unit = at % self._unit_rows == 0 or found.rows[-1] == pending[-1]
+        started, self._has_claimed = time.monotonic(), False
+        for found, ends_unit in self._blocks(self._pending):
             yield self._plan(found, ends_unit)
             now = time.monotonic()
             if now - started < _BLOCK_SECONDS:
@@ -176,28 +204,44 @@ class Planner:
         """Look again at what was put off, when all that was planned is sealed or given back."""
         for target in self._targets:
             target.index.refresh()
-        ids = [self.ids[row] for row in self._put_off]
-        wanted = set().union(*self._missing(ids))
-        self._pending = [row for row, sample_id in zip(self._put_off, ids, strict=True) if sample_id in wanted]
-        self.reused += sum(sample_id not in wanted and sample_id not in self._hopeless for sample_id in ids)
-        self._put_off = []
+        rows = np.concatenate([np.asarray(self._put_off, np.int64), self._walk.told()])
+        rows, self._put_off = rows[self.ids.there[rows]], []
+        has = np.logical_and.reduce([target.index.has(self.ids.ids[rows]) for target in self._targets])
+        self.reused += int(has.sum())
+        left = rows[~has].tolist()
+        self._pending = [row for row, i in zip(left, self.ids.of(left), strict=True) if i not in self._hopeless]
+        self._overtakes = not self._has_claimed
 
     def still_mine(self, plan: Plan, ids: Sequence[bytes]) -> set[bytes]:
         """Return those of the ids of a plan that nobody else has begun to encode; the others are put off.
 
         Two who claim the same at one moment see each other just after it: so the storage is asked before the first
-        batch, and from then on ever more rarely.
+        batch; and then from time to time, and before more is encoded than others know of.
         """
         now = time.monotonic()
         self._claims.touch()
-        if now >= plan.look_at:
-            plan.look_at = 2 * now - plan.claimed
-            for claim in plan.claims:
-                if claim is not None:
-                    plan.lost |= claim.ids - {*self._claims.still_mine(claim, claim.ids)}
+        before, plan.encoded = plan.encoded, max((plan.places[i] + 1 for i in ids), default=plan.encoded)
+        if now >= plan.look_at or plan.encoded > plan.reach:
+            plan.began = plan.began or now
+            if before:
+                self._pace = before / max(now - plan.began, 1e-3)
+            plan.look_at = now + _LOOK_SECONDS
+            plan.reach = plan.encoded + int(self._pace * _LOOK_SECONDS)
+            for target, claim in zip(self._targets, plan.claims, strict=True):
+                if claim is None:
+                    continue
+                mine = {*self._claims.still_mine(claim, claim.ids, _begun(claim, plan))}
+                if before:  # who has overtaken us may have sealed that by now, and have given his claim back
+                    target.index.refresh()
+                    mine.intersection_update(target.index.missing(list(mine)))
+                plan.lost |= claim.ids.keys() - mine
         with self._lock:
             self._put_off.extend(plan.rows[i] for i in ids if i in plan.lost)
         return {i for i in ids if i not in plan.lost}
+
+    def distrust(self, row: int) -> None:
+        """Identify a row again, whose sample is not the one that somebody else has told."""
+        self._walk.distrust(row)
 
     def release(self, plan: Plan) -> None:
         """Give a plan's claims back, when all that was encoded of it is sealed."""
@@ -207,31 +251,29 @@ class Planner:
             if claim is not None:
                 self._claims.release_samples(claim)
 
-    def _blocks(self, pending: Sequence[int]) -> Iterator[Identified]:
-        """Yield the rows that are left in blocks, identified."""
+    def _blocks(self, pending: Sequence[int]) -> Iterator[tuple[Identified, bool]]:
+        """Yield the rows that are left in blocks, identified, and whether each ends a unit."""
         at = 0
 
-        def identify() -> Identified | None:
-            """Run in the scout's one thread, which alone moves `at`."""
+        def identify() -> tuple[Identified, bool] | None:
+            """Run in the scout's one thread, which alone moves `at` and the walk."""
             nonlocal at
-            if at >= len(pending):
-                return None
-            end = min(at + self._block_rows, (at // self._unit_rows + 1) * self._unit_rows)
-            rows = pending[at:end]
-            if self.ids[rows[0]] is not None:  # a later pass: all that is left has been identified
-                found = Identified(rows, [self.ids[row] for row in rows])
-            else:
-                found = self._identifier.identify(rows)
-            at += len(found.rows)
-            return found
+            if new := self._walk.next_rows(self._block_rows):
+                found = self._identifier.identify(new)
+                self._walk.take_in(found)
+                return found, self._walk.ends_unit(found.rows[-1] + 1)
+            rows = pending[at : at + min(self._block_rows, self._unit_rows)]
+            at += len(rows)
+            return (Identified(rows, self.ids.of(rows)), True) if rows else None
 
-        ahead: deque[Future[Identified | None]] = deque()
+        ahead: deque[Future[tuple[Identified, bool] | None]] = deque()
         try:
             while True:
                 while len(ahead) <= _AHEAD:
                     ahead.append(self._scout.submit(identify))
                 found = ahead.popleft().result()
                 if found is None:
+                    wait(ahead)  # they find nothing either; the walk is somebody else's from now on
                     return
                 yield found
         finally:
@@ -239,8 +281,6 @@ class Planner:
                 future.cancel()
 
     def _plan(self, found: Identified, ends_unit: bool) -> Plan:
-        for row, sample_id in zip(found.rows, found.ids, strict=True):
-            self.ids[row] = sample_id
         first: dict[bytes, int] = {}
         for row, sample_id in zip(found.rows, found.ids, strict=True):
             if sample_id is not None:
@@ -265,8 +305,16 @@ class Planner:
         with self._lock:
             self._put_off.extend(put_off)
             self._underway.update(mine)
+        self._has_claimed |= bool(mine)
         raw = {row: found.raw[row] for row in mine.values() if row in found.raw}
-        return Plan(mine, raw, claims, ends_unit, found.errors)
+        plan = Plan(mine, raw, claims, ends_unit, found.errors, set(filter(self._walk.is_told, mine.values())))
+        plan.reach = self._reach
+        return plan
+
+    @property
+    def _reach(self) -> int:
+        """How many images of a plan are encoded before others are told how far it is."""
+        return int(self._pace * _LOOK_SECONDS)
 
     def _claim(self, ids: Sequence[bytes]) -> list[SampleClaim | None]:
         """Claim for each target those of `ids` that it lacks, as far as nobody else is at them."""
@@ -275,14 +323,16 @@ class Planner:
         for t in self._order:
             target = self._targets[t]
             missing = [i for i in target.index.missing(ids) if i not in others]
-            claim = self._claims.take_samples(target.encoder_id, missing) if missing else None
+            claim = self._claims.take_samples(target.encoder_id, missing, self._reach) if missing else None
+            if claim is None and missing and self._overtakes:
+                claim = self._claims.overtake(target.encoder_id, missing)
             if claim is not None:
                 # Who held a claim before us may have sealed its rows just before we looked.
                 target.index.refresh()
-                still = frozenset(target.index.missing(sorted(claim.ids)))
+                still = target.index.missing(list(claim.ids))
                 if not still:
                     self._claims.release_samples(claim)
-                claims[t] = claim = SampleClaim(claim.encoder_id, claim.key, still) if still else None
+                claims[t] = claim = claim.only(still) if still else None
             others.update(i for i in missing if claim is None or i not in claim.ids)
         return claims
 
@@ -290,3 +340,9 @@ class Planner:
         """Return for each target the ids that it lacks, but for the hopeless ones."""
         known = [i for i in ids if i is not None and i not in self._hopeless]
         return [set(target.index.missing(known)) for target in self._targets]
+
+
+def _begun(claim: SampleClaim, plan: Plan) -> int:
+    """Return how many of a claim's ids will have been encoded when as many of the plan's are as it reaches."""
+    ahead = reversed(list(plan.rows)[: plan.reach])
+    return next((claim.ids[i] + 1 for i in ahead if i in claim.ids), 0)

@@ -7,16 +7,17 @@ from collections.abc import Container, Mapping, Sequence
 
 from pydantic import JsonValue
 
+from ...id_arrays import AnyIds
 from ...stores.store import RowIndex
 
 
-def reused_rows(index: RowIndex, ids: Sequence[bytes], own: Container[str]) -> list[JsonValue]:
+def reused_rows(index: RowIndex, ids: AnyIds, own: Container[str]) -> list[JsonValue]:
     """Return what is recorded of the rows that a set reuses, by where they are from, those with the most rows first.
 
     Parameters
     ----------
     index : RowIndex
-    ids : sequence of bytes
+    ids : sequence of bytes, or ndarray, uint8 [n, 32]
         Sample ids of the set.
     own : container of str
         Ids of the units that were encoded for it just now.
@@ -24,7 +25,7 @@ def reused_rows(index: RowIndex, ids: Sequence[bytes], own: Container[str]) -> l
     found: list[JsonValue] = []
     makers: dict[str, dict[str, JsonValue]] = {}
     rows: Counter[str] = Counter()
-    for source in index.sources(list(dict.fromkeys(ids))):
+    for source in index.sources(ids):
         if source.id in own:
             continue
         if source.is_set:

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import cached_property
 
 from pydantic import JsonValue
 
+from ...arrays import SampleIds
 from ...errors import BadInput, Conflict, CryoprobeError
 from ...progress import Reporter
 from ...stores.feature_set import FeatureSet
-from ...stores.format.names import Maker, Name, NamedSet
+from ...stores.format.names import Maker, Name
 from ...stores.local.looks import Look
 from ...stores.local.sample_index import SampleIndex
 from ...stores.store import RowIndex, RowsRemoved, Store, set_id
@@ -26,20 +27,22 @@ from ..makers import this_machine
 from ..options import ExtractionOptions, ExtractRunOptions
 from ..provenance import provenance
 from ..specs import EncoderSpec
-from .content import Content, content_of, names_of, spec_of
+from .content import Content, content_of, spec_of
 from .differences import explain_dataset, explain_encoder
 from .encoding import BatchSize
 from .findings import DecodedImages
 from .health import DataHealth, examine
 from .hits import KeptSet, kept_sets, look_up
-from .naming import name_samples, name_set, rows_not_trusted
+from .naming import rows_not_trusted
 from .opening import Data
 from .planner import Target
 from .promise import Promise
 from .result import ExtractedSet
 from .reuse import made_with, reused_rows
 from .sample_ids import Known
-from .split_run import Own, Settings, SplitRun
+from .set_names import SetNames
+from .settings import Own, Settings
+from .split_run import SplitRun
 
 _MANY = 1000
 """Of fewer images it is not worth saying how they could be encoded faster."""
@@ -109,6 +112,11 @@ class ExtractionRun:
         return targets
 
     @cached_property
+    def names(self) -> SetNames:
+        """What the sets are called."""
+        return SetNames(self.model, self.promise.known, self.data, self.asked, self.store, self.reporter)
+
+    @cached_property
     def encoder(self) -> Encoder:
         """The encoder itself."""
         encoder = self.promise.open()
@@ -119,7 +127,7 @@ class ExtractionRun:
     @cached_property
     def encoders(self) -> list[Encoder]:
         """The encoder on each device."""
-        names = device_names(self.running.device)
+        names = device_names(self.running.device, self.running.local)
         encoders = replicas(self.encoder, names)
         if len(encoders) < len(names):
             self.reporter.note(f"{self.encoder.name} computes on {self.encoder.device} alone.")
@@ -146,22 +154,39 @@ class ExtractionRun:
     def run(self, samples: SampleIndex) -> list[ExtractedSet]:
         """Extract every split; return its sets, in the order of the taps."""
         splits = zip(self.data.parts, self.data.looks, strict=True)
+        with self.profiled():
+            return [extracted for split, look in splits for extracted in self.extract(split, look, samples, Own())]
+
+    @contextmanager
+    def profiled(self) -> Iterator[None]:
+        """Say in the end where the time went, if that is asked for."""
         try:
-            return [extracted for split, look in splits for extracted in self._extract(split, look, samples)]
+            yield
         finally:
-            if self.running.profile:
-                for line in self._profile():
-                    self.reporter.note(line)
+            profile = self.settings.profile.lines() if self.promise.is_open else ["Nothing was encoded."]
+            for line in profile if self.running.profile else ():
+                self.reporter.note(line)
 
-    def _profile(self) -> list[str]:
-        return self.settings.profile.lines() if self.promise.is_open else ["Nothing was encoded."]
+    def extract(
+        self, split: Split, look: Look, samples: SampleIndex, own: Own, known: Known | None = None
+    ) -> list[ExtractedSet]:
+        """Extract one split, again if rows that it reused were removed meanwhile.
 
-    def _extract(self, split: Split, look: Look, samples: SampleIndex) -> list[ExtractedSet]:
-        """Extract one split, again if rows that it reused were removed meanwhile."""
-        started, own = time.monotonic(), Own()
+        Parameters
+        ----------
+        split : Split
+        look : Look
+            What its files looked like before they were read.
+        samples : SampleIndex
+        own : Own
+            What this process has done for it already.
+        known : Known, optional
+            What is known of its samples.
+        """
+        started = time.monotonic()
         for _ in range(_MOST_REMOVALS):
             try:
-                extracted = self._extract_once(split, look, samples, own)
+                extracted = self._extract_once(split, look, samples, own, known)
             except RowsRemoved:
                 self.reporter.note("Rows were removed from the store meanwhile; looking again.")
                 for target in self.targets:
@@ -175,25 +200,28 @@ class ExtractionRun:
             key=self.data.name,
         )
 
-    def _extract_once(self, split: Split, look: Look, samples: SampleIndex, own: Own) -> list[ExtractedSet]:
+    def _extract_once(
+        self, split: Split, look: Look, samples: SampleIndex, own: Own, known: Known | None
+    ) -> list[ExtractedSet]:
         if not len(split):
             raise BadInput(f"Split {split.name!r} of {self.data.name} has no samples.", key=self.data.name)
         self.reporter.begin(f"{self.data.name} {split.name}", len(split))
         try:
-            known = None if self.promise.is_open else self._look_up(split, look, samples)
+            if known is None and not self.promise.is_open:
+                known = self._look_up(split, look, samples)
             kept = self._kept(split, known)
             encoded = None if kept is not None else self._encode(split, samples, own, known)
         finally:
             self.reporter.end()
         me = this_machine(samples, self.data.source)
         if kept is not None:
-            extracted, dataset_id = [self._name_again(k, split, me) for k in kept], kept[0].feature_set.dataset_id
+            extracted, dataset_id = [self.names.again(k, split, me) for k in kept], kept[0].feature_set.dataset_id
         else:
             assert encoded is not None
             extracted, dataset_id = self._seal_all(split, *encoded, me)
         for remark in dict.fromkeys(remark for e in extracted for remark in e.remarks):
             self.reporter.note(remark)
-        self._record_views(split, look, dataset_id, samples)
+        self.names.record_views(self.specs, split, look, dataset_id, samples)
         return extracted
 
     def _look_up(self, split: Split, look: Look, samples: SampleIndex) -> Known:
@@ -213,12 +241,17 @@ class ExtractionRun:
             self.reporter.advance(reused=len(split))
         return kept
 
-    def _encode(
-        self, split: Split, samples: SampleIndex, own: Own, known: Known | None
-    ) -> tuple[list[bytes | None], SplitRun, int]:
-        """Encode what the store lacks; return the sample ids, the run, and how many milliseconds it took."""
+    def _encode(self, split: Split, samples: SampleIndex, own: Own, known: Known | None) -> tuple[SampleIds, SplitRun]:
+        """Encode what the store lacks; return the sample ids, and the run."""
+        run = self.split_run(split, samples, own)
+        ids = run.run(known).ids
+        release_memory()  # of the encoder's batches, before the set is put together
+        return ids, run
+
+    def split_run(self, split: Split, samples: SampleIndex, own: Own) -> SplitRun:
+        """Return the run that encodes a split."""
         settings = self.settings  # what is measured for them is measured before anything is compiled
-        run = SplitRun(
+        return SplitRun(
             split,
             self.encoders,
             self.targets,
@@ -228,64 +261,25 @@ class ExtractionRun:
             reporter=self.reporter,
             own=own,
         )
-        started = time.monotonic()
-        ids = run.run(known)
-        took_ms = round(1000 * (time.monotonic() - started))
-        release_memory()  # of the encoder's batches, before the set is put together
-        return ids, run, took_ms
 
-    def _seal_all(
-        self, split: Split, ids: Sequence[bytes | None], run: SplitRun, took_ms: int, me: Maker
-    ) -> tuple[list[ExtractedSet], str]:
+    def _seal_all(self, split: Split, ids: SampleIds, run: SplitRun, me: Maker) -> tuple[list[ExtractedSet], str]:
         """Seal and name a set for each target; return what was done, and the id of the data set."""
         content = content_of(split, ids, run.failed)
         for note in rows_not_trusted(self.store, self.targets) if run.own.encoded else ():
             self.reporter.note(note)
-        return [self._seal(target, split, content, run, took_ms, me) for target in self.targets], content.spec.id
+        return [self._seal(target, split, content, run, me) for target in self.targets], content.spec.id
 
-    def _name_again(self, kept: KeptSet, split: Split, me: Maker) -> ExtractedSet:
-        """Give a set that the store has its name, which it may have already."""
-        name, feature_set = self._name(kept.spec, split), kept.feature_set
-        self._give_names(feature_set, name, self._called(name), names_of(split), me)
-        return ExtractedSet(
-            set=feature_set.id,
-            split=split.name,
-            tap=kept.spec.tap,
-            rows=feature_set.rows,
-            dim=feature_set.dim,
-            encoded=0,
-            reused=feature_set.rows,
-            failed=0,
-            sealed=True,
-            seconds=0.0,
-            shared=kept.health.shared_embeddings.shared,
-            remarks=kept.health.remarks(split.name, split.describe),
-        )
-
-    def _record_views(self, split: Split, look: Look, dataset_id: str, samples: SampleIndex) -> None:
-        """Let this machine know its content under every name that it has just got."""
-        # A folder without options is listed again by stat calls; all else had to be opened, which `probe` must not do.
-        name, source = self._name(self.specs[0], split), self.data.source
-        for called in (name, *(() if source is None else (name.model_copy(update={"dataset": source}),))):
-            listed = source if called is name and self.data.listed_again else None
-            for view in (called.view, *(called.view_for(spec.id) for spec in self.specs)):
-                samples.record_view(
-                    view, look.files, look.fingerprint, dataset_id, keep=not self.data.listed_again, listed=listed
-                )
-
-    def _seal(
-        self, target: Target, split: Split, content: Content, run: SplitRun, took_ms: int, me: Maker
-    ) -> ExtractedSet:
+    def _seal(self, target: Target, split: Split, content: Content, run: SplitRun, me: Maker) -> ExtractedSet:
         """Seal and name the set of one target."""
         check = run.checks[target.encoder_id]
-        health = self._health(target, content, run.looks.summary())
+        health = self._health(target, content, run.looks.summary(), self._goes_on(run.own))
         reused = reused_rows(target.index, content.ids, run.own.units)
         odd = check.remark(made_with(reused, self.settings.made_by))
         remarks = (*health.remarks(split.name, content.name_of), *([odd] if odd else []))
-        name = self._name(target.spec, split)
-        speed = {"encoded_in_ms": took_ms} if run.own.encoded else {}
+        name = self.names.of(target.spec, split)
+        speed = {"encoded_in_ms": round(1000 * run.own.seconds)} if run.own.encoded else {}
         more = {"encoded": run.own.encoded, **speed, "reused": reused, "checked": check.recorded, **health.document}
-        feature_set = self._sealed(target, content, name, more, me)
+        feature_set = self._sealed(target, content, name, more, me, self._goes_on(run.own))
         return ExtractedSet(
             set=feature_set.id,
             split=split.name,
@@ -302,7 +296,18 @@ class ExtractionRun:
             remarks=remarks,
         )
 
-    def _health(self, target: Target, content: Content, decoded: DecodedImages | None) -> DataHealth:
+    def _goes_on(self, own: Own) -> Callable[[], None]:
+        """Return what is called while a set is put together: whoever watches this process sees that it works."""
+
+        def goes_on() -> None:
+            own.goes_on()
+            self.reporter.wait()
+
+        return goes_on
+
+    def _health(
+        self, target: Target, content: Content, decoded: DecodedImages | None, goes_on: Callable[[], None]
+    ) -> DataHealth:
         """Return what is odd about a set; if the store has it already, what was found then."""
         set_ = set_id(target.encoder_id, content.spec.id)
         with suppress(CryoprobeError):  # there is none yet, or it is damaged and will be made again
@@ -310,37 +315,19 @@ class ExtractionRun:
             known = DataHealth.recorded(feature_set.manifest.provenance.document, feature_set.rows)
             if known is not None and self.store.origin_of(feature_set) is None:
                 return known
-        return examine(target.index, content, decoded)
-
-    def _name(self, spec: EncoderSpec, split: Split) -> Name:
-        asked, known = self.asked, self.promise.known
-        return Name(
-            model=self.model,
-            dataset=self.data.name,
-            split=split.name,
-            tap=spec.tap,
-            **asked.pixels,
-            limit=asked.limit,
-            limit_seed=None if asked.limit is None else asked.limit_seed,
-            **self.data.reading,
-            precision=spec.precision,
-            stored_dtype=asked.stored_dtype,
-            untrained=known.untrained,
-            seed=known.seed,
-            checkpoint=known.checkpoint_sha256,
-            checkpoint_key=asked.checkpoint_key,
-        )
-
-    def _called(self, name: Name) -> list[NamedSet]:
-        """Return the sets that have that very name."""
-        same = self.store.find(model=name.model, dataset=name.dataset, split=name.split, tap=name.tap)
-        return [n for n in same if n.name == name]
+        return examine(target.index, content, decoded, goes_on)
 
     def _sealed(
-        self, target: Target, content: Content, name: Name, more: Mapping[str, JsonValue], me: Maker
+        self,
+        target: Target,
+        content: Content,
+        name: Name,
+        more: Mapping[str, JsonValue],
+        me: Maker,
+        goes_on: Callable[[], None],
     ) -> FeatureSet:
         """Seal and name the set of one target; say how it differs from the one that had the name before."""
-        earlier = self._called(name)
+        earlier = self.names.called(name)
         feature_set, new = self.store.seal(
             target.index,
             encoder=target.spec.written,
@@ -360,6 +347,7 @@ class ExtractionRun:
                 **({"weights": notes} if (notes := notes_of(self.encoder)) else {}),
                 **more,
             ),
+            goes_on=goes_on,
         )
         before = next((n.set for n in earlier if n.encoder == target.encoder_id and n.set != feature_set.id), None)
         if new and before is not None:
@@ -367,13 +355,5 @@ class ExtractionRun:
                 why = explain_dataset(self.store.open(before), content.spec, content.ids, content.labels, name.split)
                 if why:
                     self.reporter.note(why)
-        self._give_names(feature_set, name, earlier, content.names, me)
+        self.names.give(feature_set, name, earlier, content.names, me)
         return feature_set
-
-    def _give_names(
-        self, feature_set: FeatureSet, name: Name, earlier: Sequence[NamedSet], names: Sequence[str], me: Maker
-    ) -> None:
-        for note in name_set(self.store, feature_set, name, earlier, me):
-            self.reporter.note(note)
-        for note in name_samples(self.store, feature_set, names):
-            self.reporter.note(note)

@@ -51,12 +51,15 @@ class Identified:
         Why, by row.
     raw : dict of int to bytes
         By row, the content of those that had to be read for it.
+    at : int
+        When they began to be read, `time.time_ns`.
     """
 
     rows: Sequence[int]
     ids: list[bytes | None]
     errors: dict[int, str] = field(default_factory=dict)
     raw: dict[int, bytes] = field(default_factory=dict)
+    at: int = 0
 
 
 @dataclass
@@ -81,6 +84,12 @@ class Known:
         places = np.asarray(rows, np.int64)
         ids, there = self.ids[places].tobytes(), self.there[places].tolist()
         return [ids[at : at + 32] if known else None for at, known in zip(range(0, len(ids), 32), there, strict=True)]
+
+    def learn(self, found: Identified) -> None:
+        """Take in the ids of some rows; those that could not be read stay unknown."""
+        rows = np.asarray([row for row, i in zip(found.rows, found.ids, strict=True) if i is not None], np.int64)
+        self.ids[rows] = np.frombuffer(b"".join(i for i in found.ids if i is not None), np.uint8).reshape(-1, 32)
+        self.there[rows] = True
 
 
 @dataclass(frozen=True)
@@ -131,6 +140,7 @@ class Identifier:
             found.raw = {row: self._known.raw.pop(row) for row in rows if row in self._known.raw}
         if not self._ahead:
             self._started = now_ns()
+        found.at = self._started
         held, entries = 0, []
         contents = self._contents([rows[position] for position in unknown])
         for position, content in zip(unknown, contents, strict=False):
@@ -190,8 +200,12 @@ class Identifier:
         checked = [(row, sample_id) for (row, _), sample_id in zip(files, known, strict=True) if sample_id is not None]
         others = sorted(set(rows) - {row for row, _ in files})
         checked += Places(self._split, self._index, others[:PLACES_CHECKED], unsure=True).known.items()
-        read = ordered_map(self._pool, self._read, [row for row, _ in checked], window=SPOT_CHECKS)
-        for (row, sample_id), content in zip(checked, read, strict=True):
+        return self.other_than(checked)
+
+    def other_than(self, told: Sequence[tuple[int, bytes]]) -> str | None:
+        """Read some rows; return the name of one that is another sample than is told, or None."""
+        read = ordered_map(self._pool, self._read, [row for row, _ in told], window=SPOT_CHECKS)
+        for (row, sample_id), content in zip(told, read, strict=True):
             if content.sample_id is not None and content.sample_id != sample_id:
                 return self._split.describe(row)
         return None

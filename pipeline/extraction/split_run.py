@@ -14,12 +14,11 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from itertools import groupby
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 import numpy as np
-from pydantic import JsonValue
 
 from ...errors import CryoprobeError
 from ...parallel import ordered_map, prefetched
@@ -35,72 +34,26 @@ from ..stopping import Interrupts
 from .again import Again, Comparison, compare
 from .decoding import Decoded, Decoding, Job
 from .decoding_processes import DecodingProcesses, work_of
-from .encoding import BatchSize, EncodingStage
+from .encoding import EncodingStage
 from .failures import Failures
 from .looks import Looks
 from .planner import Plan, Planner, Target
-from .profile import Profile
 from .sample_ids import Identifier, Known
+from .settings import Own, Settings
 from .unsealed import Unsealed
+from .walk import AllRows, Walk
 
 if TYPE_CHECKING:
     import torch
 
 UNIT_SECONDS = 45.0
 """After this long what is encoded is sealed, be it a whole unit or not."""
-_POLL_SECONDS = 0.5
+_POLL_SECONDS, _LONGEST_POLL_SECONDS = 0.5, 1.0
+"""How long to wait before it is looked again what others have done: first, and at most."""
 _FEWEST_PROCESSES, _FEWEST_IMAGES = 6, 10_000
 """Fewer threads decode as fast as processes, and fewer images are decoded before processes have started."""
 _ONE_IN = 50
 """Of so many rows that the store has, one is encoded again."""
-
-
-@dataclass(frozen=True)
-class Settings:
-    """How to run; nothing here changes a number that is stored.
-
-    Parameters
-    ----------
-    batch_size : BatchSize
-    workers : int
-        Threads that read, and as many that decode.
-    unit_rows : int
-        Rows in a unit, if it is not sealed before, and in a chunk.
-    max_bad : int
-        Failures that are tolerated.
-    made_by : mapping
-        The versions and the device, recorded with what is encoded.
-    max_pixels : int or None
-        Images of more are refused; None for the usual limit.
-    profile : Profile
-    decode_in : {"threads", "processes"} or None
-        None for processes where they are faster.
-    """
-
-    batch_size: BatchSize
-    workers: int
-    unit_rows: int
-    max_bad: int
-    made_by: Mapping[str, JsonValue]
-    max_pixels: int | None = None
-    profile: Profile = field(default_factory=Profile)
-    decode_in: Literal["threads", "processes"] | None = None
-
-
-@dataclass
-class Own:
-    """What this process has encoded of a split, if rows were removed meanwhile in several runs.
-
-    Parameters
-    ----------
-    encoded : int
-        Images.
-    units : set of str
-        Ids of the units that it sealed.
-    """
-
-    encoded: int = 0
-    units: set[str] = field(default_factory=set)
 
 
 class SplitRun:
@@ -143,7 +96,7 @@ class SplitRun:
         self.own = own or Own()
         self.checks: dict[str, Comparison] = {}
         preprocessing = targets[0].spec.preprocessing
-        self.looks = Looks(preprocessing)
+        self.looks = self.own.looks = self.own.looks or Looks(preprocessing)
         self._split = split
         self._encoders = encoders
         self._targets = targets
@@ -168,7 +121,7 @@ class SplitRun:
         """Samples that cannot be used, by row of the split."""
         return self._failures.samples
 
-    def run(self, known: Known | None = None) -> list[bytes | None]:
+    def run(self, known: Known | None = None) -> Known:
         """Encode until every sample of the split has a row for every target, or an error.
 
         Parameters
@@ -178,8 +131,8 @@ class SplitRun:
 
         Returns
         -------
-        list of bytes or None
-            The sample id of every sample; None where it could not be read.
+        Known
+            The sample id of every sample; not where it could not be read.
 
         Raises
         ------
@@ -190,6 +143,24 @@ class SplitRun:
         Unavailable
             If the machine does not let a sample be read: nothing is sealed without it.
         """
+        planner = self._encode_all(AllRows(len(self._split), self._settings.unit_rows), known)
+        if self._failures.undecodable:
+            for row, sample_id in enumerate(planner.ids.of(range(len(self._split)))):
+                if sample_id in self._failures.undecodable:  # further samples with the bytes of one that failed
+                    self._failures.add(row, sample_id, self._failures.undecodable[sample_id])
+        self._failures.check(self._usable)
+        self.checks = self._encode_some_again(planner)
+        return planner.ids
+
+    def share(self, walk: Walk) -> None:
+        """Encode what is left of the split until others have encoded the rest; see `shares`.
+
+        Whether samples failed is for who seals the set to judge.
+        """
+        self._encode_all(walk)
+
+    def _encode_all(self, walk: Walk, known: Known | None = None) -> Planner:
+        started = time.monotonic()
         with ExitStack() as stack:
             stack.callback(self._unsealed.close)
             stack.callback(self._encoding.close)
@@ -206,7 +177,7 @@ class SplitRun:
             if known is None:
                 identifier.distrust_if_changed(self._reporter)
             planner = Planner(
-                len(self._split),
+                walk,
                 self._settings.unit_rows,
                 self._targets,
                 identifier=identifier,
@@ -214,13 +185,12 @@ class SplitRun:
                 claims=claims,
                 hopeless=self._failures.undecodable,
             )
-            self._encode_all(planner, planning, decoders)
-        for row, sample_id in enumerate(planner.ids):
-            if sample_id in self._failures.undecodable:  # further samples with the bytes of one that failed
-                self._failures.add(row, sample_id, self._failures.undecodable[sample_id])
-        self._failures.check(self._usable)
-        self.checks = self._encode_some_again(planner)
-        return planner.ids
+            if known is not None and planner.has_all(known):
+                self._count_reused(planner)
+            else:
+                self._encode_in_passes(planner, planning, decoders)
+        self.own.seconds += time.monotonic() - started
+        return planner
 
     def _decoding_processes(self) -> DecodingProcesses | None:
         asked = self._settings.decode_in
@@ -237,9 +207,11 @@ class SplitRun:
         gpu = self._encoders[0].device.type == "cuda"
         return gpu and self._settings.workers >= _FEWEST_PROCESSES and len(self._split) >= _FEWEST_IMAGES
 
-    def _encode_all(self, planner: Planner, planning: ThreadPoolExecutor, decoders: ThreadPoolExecutor) -> None:
+    def _encode_in_passes(self, planner: Planner, planning: ThreadPoolExecutor, decoders: ThreadPoolExecutor) -> None:
         """Go through the split until nothing is left; seal what is encoded, also if that is interrupted."""
-        waiting = False
+        waiting = 0
+        if planner.is_over:
+            planner.next_pass()  # others may have told of all rows, and have encoded none
         while not planner.is_over:
             before = self.own.encoded + len(self._failures)
             try:
@@ -253,8 +225,11 @@ class SplitRun:
             if not planner.is_over and self.own.encoded + len(self._failures) == before:
                 if not waiting:
                     self._reporter.note("Waiting for another extractor, which is encoding the rest.")
-                    waiting = True
-                time.sleep(_POLL_SECONDS)
+                self._reporter.wait()
+                pause = min(_POLL_SECONDS * 1.2**waiting, _LONGEST_POLL_SECONDS)
+                time.sleep(pause)
+                self.own.seconds -= pause  # in which nothing was encoded
+                waiting += 1
 
     def _encode_pass(self, planner: Planner, planning: ThreadPoolExecutor, decoders: ThreadPoolExecutor) -> None:
         batch: list[Decoded] = []
@@ -263,6 +238,8 @@ class SplitRun:
                 self._take()
             if decoded.error is not None:
                 self._failures.add(decoded.job.row, decoded.job.sample, decoded.error)
+            elif decoded.has_changed:
+                planner.distrust(decoded.job.row)
             elif decoded.tensor is not None:
                 batch.append(decoded)
             ends_plan = decoded.job.sample is None
@@ -275,6 +252,10 @@ class SplitRun:
             # After a slow batch now, rather than with the next image, which would then be a batch of its own.
             if is_due or (not batch and self._unsealed.age > UNIT_SECONDS):
                 self._seal(planner)
+        if batch:
+            self._encode(batch, planner)
+        if self._ended:  # no unit ended with the last of them: others have told of the rows that follow
+            self._seal(planner)
         self._unsealed.wait()
 
     def _decoded(
@@ -370,7 +351,7 @@ class SplitRun:
         found = planner.found
         images = []
         for row in random.sample(found.rows, min(len(found.rows), -(-found.of // _ONE_IN))):
-            sample_id = planner.ids[row]
+            (sample_id,) = planner.ids.of([row])
             with suppress(OSError, UndecodableImage):  # it could be read when it was stored
                 if sample_id is not None:
                     raw = self._decoding.read_again(row, sample_id, self._split.describe(row))

@@ -90,9 +90,10 @@ class Unsealed:
         with self._profile.measured("seal", max(sum(map(len, p)) for p in parts)):
             for target, rows in zip(self._targets, parts, strict=True):
                 if rows:
-                    seal = self._store.write_unit(target.encoder_id, _joined(rows), self._made_by)
+                    joined = _joined(rows)
+                    seal = self._store.write_unit(target.encoder_id, joined, self._made_by)
                     self._units.add(seal.unit)
-                    target.index.add(seal)
+                    target.index.add(seal, joined.samples)
         then()
 
 

@@ -17,6 +17,8 @@ from typing import TYPE_CHECKING, TypeVar
 if TYPE_CHECKING:
     import torch
 
+    from ..rank_group import RankGroup
+
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
@@ -32,10 +34,13 @@ class BlockThreads:
     workers : bool
         With False, no thread is started, and everything runs in the caller: for work too small to share out, and on
         a GPU, where there is one queue.
+    ranks : RankGroup, optional
+        Other processes that do the same with other rows: sums are over theirs too.
     """
 
-    def __init__(self, threads: int, *, workers: bool = True) -> None:
+    def __init__(self, threads: int, *, workers: bool = True, ranks: RankGroup | None = None) -> None:
         self.threads = threads if workers else 1
+        self.ranks = ranks
         self._pool: ThreadPoolExecutor | None = None
         self._before = 1
 
@@ -77,6 +82,31 @@ class BlockThreads:
                 yield waiting.popleft().result()
         while waiting:
             yield waiting.popleft().result()
+
+    def summed(
+        self,
+        work: Callable[[Item], tuple[torch.Tensor, ...]],
+        items: Iterable[Item],
+        totals: tuple[torch.Tensor, ...],
+        *,
+        about: torch.Tensor | None = None,
+    ) -> None:
+        """Add the results of ``work(item)`` to `totals`, in place: those of all items, of all ranks.
+
+        Parameters
+        ----------
+        work : callable
+        items : iterable
+        totals : tuple of tensor
+            Zeros.
+        about : tensor, optional
+            See `RankGroup.add`.
+        """
+        for parts in self.map(work, items):
+            for total, part in zip(totals, parts, strict=True):
+                total += part
+        if self.ranks is not None:
+            self.ranks.add(*totals, about=about)
 
     def matmul(self, a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
         """Return a @ b, a shared out by its first axis."""

@@ -8,7 +8,9 @@ import numpy as np
 
 from ...arrays import Float32
 from ...errors import BadInput
+from ..rank_group import RankGroup
 from .labelled_features import LabelledFeatures, blocks_of
+from .sharded_rows import ShardedRows
 from .twins import twin_warnings
 
 
@@ -111,4 +113,13 @@ def _look(part: LabelledFeatures) -> _Columns:
     for block in blocks_of(part.x):
         bad += int((~np.isfinite(block).all(axis=1)).sum())
         low, high = np.minimum(low, block.min(axis=0)), np.maximum(high, block.max(axis=0))
+    if isinstance(part.x, ShardedRows):
+        return _of_every_rank(part.x.ranks, _Columns(bad, low, high))
     return _Columns(bad, low, high)
+
+
+def _of_every_rank(ranks: RankGroup, own: _Columns) -> _Columns:
+    """Return what the rows of all ranks show; comparisons with NaN are left to the count of such rows."""
+    ends = np.nan_to_num(ranks.largest(np.concatenate([-own.low, own.high])), nan=np.inf).astype(np.float32)
+    d = len(own.low)
+    return _Columns(int(sum(part.sum() for part in ranks.gather(np.array([own.not_finite])))), -ends[:d], ends[d:])

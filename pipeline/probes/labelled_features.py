@@ -1,17 +1,18 @@
-"""Rows with labels: a matrix in memory, or rows of the store that are read anew for every pass."""
+"""Rows with labels: a matrix in memory, rows that are read from the store for every pass, or those of several ranks."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
 from ...arrays import Float32, Indices, Targets
 from ...errors import BadInput
-from ...stores.feature_set import FeatureSet
 from ..tasks import Task, task_of
+from .sharded_rows import ShardedRows
+from .stored_rows import StoredRows
 
 if TYPE_CHECKING:
     from .logistic import Rotated
@@ -21,62 +22,6 @@ BLOCK_ROWS = 8192
 
 _WORTH_ROTATING = 1 << 22
 """Entries of a matrix from which a rotation shared by several fits saves more than it costs."""
-
-_BLOCK_BYTES = 16 << 20
-"""Of a block of stored rows."""
-
-
-class StoredRows:
-    """Some rows of feature sets, read and verified whenever they are gone through; never all in memory.
-
-    Parameters
-    ----------
-    sources : sequence of (FeatureSet, ndarray int64 or None)
-        Which rows of which sets, ascending within each; None for all. One set after the other.
-    raw : bool
-        Undo the normalisation.
-    """
-
-    def __init__(self, sources: Sequence[tuple[FeatureSet, Indices | None]], *, raw: bool) -> None:
-        self._sources = tuple(sources)
-        self._raw = raw
-        self.shape = (
-            sum(s.rows if rows is None else len(rows) for s, rows in self._sources),
-            self._sources[0][0].dim,
-        )
-
-    def __len__(self) -> int:
-        return self.shape[0]
-
-    def __getitem__(self, rows: Indices) -> StoredRows:
-        """Return some of the rows, ascending."""
-        if (np.diff(rows) <= 0).any():
-            raise BadInput("Rows that are read from the store block by block are taken in ascending order.")
-        taken = []
-        start = 0
-        for feature_set, own in self._sources:
-            n = feature_set.rows if own is None else len(own)
-            here = rows[(rows >= start) & (rows < start + n)] - start
-            taken.append((feature_set, here if own is None else own[here]))
-            start += n
-        return StoredRows(taken, raw=self._raw)
-
-    def joined(self, other: StoredRows) -> StoredRows:
-        """Return these rows and then those."""
-        return StoredRows((*self._sources, *other._sources), raw=self._raw)
-
-    def blocks(self) -> Iterator[Float32]:
-        """Yield every row once, float32 [b, d], always in the same blocks."""
-        size = max(64, _BLOCK_BYTES // (4 * self.shape[1]))
-        for feature_set, rows in self._sources:
-            start = 0
-            for x, _ in feature_set.batches(size, raw=self._raw):
-                if rows is not None:
-                    first, last = np.searchsorted(rows, (start, start + len(x)))
-                    start += len(x)
-                    x = x[rows[first:last] - (start - len(x))]
-                if len(x):
-                    yield x
 
 
 class FeatureMatrix:
@@ -106,8 +51,8 @@ class FeatureMatrix:
         return self._rotated
 
 
-FeatureRows: TypeAlias = Float32 | StoredRows
-"""Features of rows, [n, d]: in memory, or read block by block."""
+FeatureRows: TypeAlias = Float32 | StoredRows | ShardedRows
+"""Features of rows, [n, d]: in memory, read block by block, or shared out among ranks."""
 
 
 @dataclass(frozen=True)
@@ -116,7 +61,7 @@ class LabelledFeatures:
 
     Parameters
     ----------
-    x : ndarray, float32 [n, d], or StoredRows
+    x : ndarray, float32 [n, d], StoredRows or ShardedRows
         Embeddings, of unit norm unless the protocol wants raw ones.
     y : ndarray, int64 [n] or uint8 [n, C]
         Class index, or one 0/1 flag a class.
@@ -141,9 +86,9 @@ class LabelledFeatures:
         Raises
         ------
         BadInput
-            If they are to be read block by block.
+            If they are to be read block by block, here or by several ranks.
         """
-        if isinstance(self.x, StoredRows):
+        if not isinstance(self.x, np.ndarray):
             gib = 4 * self.x.shape[0] * self.x.shape[1] / 2**30
             raise BadInput(
                 f"This probe needs all its rows at once, {gib:.1f} GiB, and --memory does not allow them.",
@@ -190,6 +135,8 @@ class LabelledFeatures:
         y: Targets = np.concatenate([self.y, other.y])
         if isinstance(self.x, StoredRows) and isinstance(other.x, StoredRows):
             return LabelledFeatures(self.x.joined(other.x), y)
+        if isinstance(self.x, ShardedRows) and isinstance(other.x, ShardedRows):
+            return LabelledFeatures(self.x.joined(other.x), y)
         x = np.concatenate([self.matrix, other.matrix])
         if self.whole is None or self.whole is not other.whole or self.rows is None or other.rows is None:
             return LabelledFeatures(x, y)
@@ -197,9 +144,14 @@ class LabelledFeatures:
 
 
 def blocks_of(x: FeatureRows) -> Iterator[Float32]:
-    """Yield the rows, block by block."""
-    if isinstance(x, StoredRows):
+    """Yield the rows, block by block; of rows that several ranks share, this rank's."""
+    if not isinstance(x, np.ndarray):
         yield from x.blocks()
         return
     for start in range(0, len(x), BLOCK_ROWS):
         yield x[start : start + BLOCK_ROWS]
+
+
+def of_every_rank(x: FeatureRows, values: Any) -> Any:
+    """Return values for all rows from an array for the rows that `blocks_of` yields here, [k, …], or None for none."""
+    return x.gathered(values) if isinstance(x, ShardedRows) else values

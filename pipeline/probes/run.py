@@ -20,6 +20,7 @@ from .outcome import Choice, ProbeOutcome, outcome
 from .registry import named_probe
 from .request import ProbeRequest
 from .selection import CurvePoint, choose, end_of_grid, score_validation
+from .sharded_rows import ShardedRows
 from .sklearn_calls import Fitted, fit_estimator, fit_grid
 
 
@@ -144,6 +145,8 @@ def targets_of(part: LabelledFeatures) -> Targets:
 
 def rows_for(estimator: Any, part: LabelledFeatures) -> Any:
     """Return the rows as the estimator takes them: rotated or block by block if it can use them so, else a matrix."""
+    if isinstance(part.x, ShardedRows) and getattr(estimator, "shares_rows", False):
+        return part.x
     return part.for_logistic if _streams(estimator) else part.matrix
 
 

@@ -14,7 +14,8 @@ import numpy as np
 from ...arrays import Features, Targets
 from ...errors import BadInput
 from ..tasks import Prediction, Task
-from .labelled_features import FeatureRows, LabelledFeatures, blocks_of
+from .labelled_features import FeatureRows, LabelledFeatures, blocks_of, of_every_rank
+from .sharded_rows import ShardedRows
 
 if TYPE_CHECKING:
     from .logistic import Rotated
@@ -136,14 +137,17 @@ def predict(estimator: Any, part: LabelledFeatures, n_classes: int, *, in_float6
     """
     # Nearest neighbours are the same in any arithmetic, and faster in float32.
     dtype = np.float64 if in_float64 and not hasattr(estimator, "votes_at") else None
+    # Nearest neighbours of several ranks are asked for together, and all else of each rank's own rows.
+    together = isinstance(part.x, ShardedRows) and hasattr(estimator, "votes_at")
     found = [
         _predict_block(estimator, block if dtype is None else block.astype(dtype), n_classes, part.task)
-        for block in blocks_of(part.x)
+        for block in (part.x.whole_blocks() if isinstance(part.x, ShardedRows) and together else blocks_of(part.x))
     ]
 
     def all_of(name: str) -> Any:
         values = [getattr(block, name) for block in found]
-        return None if any(v is None for v in values) else np.concatenate(values)
+        own = None if not values or any(v is None for v in values) else np.concatenate(values)
+        return own if together else of_every_rank(part.x, own)
 
     return Prediction(all_of("labels"), all_of("scores"), all_of("probabilities"), all_of("tied"))
 

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ...arrays import Indices, Mask
-from .labelled_features import FeatureRows, LabelledFeatures, blocks_of
+from .labelled_features import FeatureRows, LabelledFeatures, blocks_of, of_every_rank
 
 _WORTH_SAYING = 0.01
 """Share of the rows from which one group of identical ones is a warning for any probe: such rows often come of images
@@ -131,4 +131,5 @@ def _hashes(x: FeatureRows, columns: Indices | None = None) -> npt.NDArray[np.ui
             block = block[:, columns]
         bits = np.ascontiguousarray(block + block.dtype.type(0)).view(np.uint32)  # adding 0 makes 0 of -0
         found.append(bits.astype(np.uint64) @ factors[: bits.shape[1]])
-    return np.concatenate(found)
+    hashes: npt.NDArray[np.uint64] = of_every_rank(x, np.concatenate(found) if found else np.empty(0, np.uint64))
+    return hashes

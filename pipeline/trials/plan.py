@@ -55,6 +55,11 @@ class TrialPlan:
         return None if self.protocol == PLAIN else protocol_named(self.protocol)
 
     @property
+    def what(self) -> str:
+        """The name of the protocol, or else of the probe."""
+        return self.protocol if self.request is None else self.request.probe
+
+    @property
     def raw(self) -> bool:
         """Whether features are wanted as the encoder gave them."""
         return self.published is not None and self.published.features == "raw"

@@ -46,7 +46,7 @@ class Planned:
         return Asked.model_validate(
             {
                 "protocol": self.plan.protocol,
-                "probe": request.probe if request is not None else self.plan.protocol,
+                "probe": self.plan.what,
                 "params": dict(request.params if request is not None else self.plan.parameters),
                 "grid": {request.tune: list(request.grid)} if request is not None and request.tune else {},
                 "draw": key.draw.canonical(),

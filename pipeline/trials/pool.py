@@ -20,7 +20,7 @@ from .run import RunTrial, run_trial
 _WORTH_PROCESSES = 8
 """Trials from which starting processes pays: each takes some seconds to import what it needs."""
 
-_SMALL_ROWS = 20_000
+SMALL_ROWS = 20_000
 """Training rows up to which a fit leaves most of several cores idle, so that several fits at once are faster."""
 
 
@@ -116,5 +116,5 @@ def _begin_process(parent: int) -> None:
 
 
 def _processes(rows: TrialRows, keys: Sequence[TrialKey]) -> int:
-    small = all(key.draw.shots is not None for key in keys) or rows.train_rows <= _SMALL_ROWS
+    small = all(key.draw.shots is not None for key in keys) or rows.train_rows <= SMALL_ROWS
     return (os.cpu_count() or 1) if small and len(keys) >= _WORTH_PROCESSES else 1

@@ -12,19 +12,26 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ...arrays import Indices, Mask, SampleIds
+from ...arrays import Indices, Mask, SampleIds, Targets
 from ...class_names import almost, distinct, places_of, repeated
 from ...errors import BadInput
 from ...stores.feature_set import FeatureSet
-from ..probes.labelled_features import FeatureMatrix, LabelledFeatures, StoredRows
+from ..probes.labelled_features import FeatureMatrix, FeatureRows, LabelledFeatures
 from ..probes.sampling import Draw, draw_fraction, draw_shots, first_rows, stratified_holdout
+from ..probes.sharded_rows import ShardedRows
+from ..probes.stored_rows import StoredRows
 from ..probes.twins import known_rows
+from ..rank_group import RankGroup
 from ..tasks import task_of
 from .joined_sets import stored_parts
 from .sets import HeldOut, TrialSets
 
 _COPIES = 3
 """Of the training rows at the height of a fit in memory: as loaded, as drawn or joined, and rotated."""
+
+_FEWEST_CHUNKS = 4
+"""Of a rank, from which it is given whole ones: of fewer, that some ranks have one more would weigh more than that two
+of them read the same one."""
 
 _MOST_NAMED = 5
 """Class names that a line lists."""
@@ -97,6 +104,8 @@ class TrialRows:
         Undo the normalisation.
     memory : int, optional
         Bytes; where a fit on rows in memory would take more, rows are read from the store for every pass instead.
+    ranks : RankGroup, optional
+        Processes that share the rows of every set: each loads its own share. Labels and sample ids all of them load.
 
     Attributes
     ----------
@@ -112,12 +121,15 @@ class TrialRows:
         Whether the rows that choose, if there are any, are held out of train.
     """
 
-    def __init__(self, sets: TrialSets, *, raw: bool, memory: int | None = None) -> None:
+    def __init__(
+        self, sets: TrialSets, *, raw: bool, memory: int | None = None, ranks: RankGroup | None = None
+    ) -> None:
+        self._ranks = ranks
         self._names = list(sets.train.class_names)
         self.warnings = _shared_names(self._names)
         others = [s for s in (sets.test, sets.val) if isinstance(s, FeatureSet)]
         need = 4 * sets.train.dim * (_COPIES * sets.train.rows + sum(s.rows for s in others))
-        self.streamed = memory is not None and need > memory
+        self.streamed = memory is not None and need > memory * (1 if ranks is None else ranks.rank.of)
         self.taps = tuple((str(part.manifest.encoder.get("tap")), part.dim) for part in stored_parts(sets.train))
         self.val_from_train = not isinstance(sets.val, FeatureSet)
         self._test_fraction = sets.test.fraction if isinstance(sets.test, HeldOut) else None
@@ -217,12 +229,7 @@ class TrialRows:
 
     def _load(self, feature_set: FeatureSet, raw: bool) -> LabelledFeatures:
         """Load a set, its labels brought to this object's classes by name; classes that are new join the list."""
-        if self.streamed:
-            x: Any = StoredRows([(feature_set, None)], raw=raw)
-            y = feature_set.labels()
-        else:
-            x, y = feature_set.load(raw=raw)
-        whole = None if self.streamed else FeatureMatrix(x)
+        x, y, whole = self._features(feature_set, raw)
         task = task_of(y)
         if y.size and not 0 <= y.min() <= y.max() < task.values(len(feature_set.classes)):
             raise BadInput(
@@ -236,6 +243,23 @@ class TrialRows:
             return LabelledFeatures(x, y, whole)
         places = np.array(self._places(names, feature_set.split), np.int64)
         return LabelledFeatures(x, task.recoded(y, places, len(self._names)), whole)
+
+    def _features(self, feature_set: FeatureSet, raw: bool) -> tuple[FeatureRows, Targets, FeatureMatrix | None]:
+        """Return the features and labels of a set: in memory, to be read for every pass, or a rank's share of them."""
+        if self._ranks is None:
+            if self.streamed:
+                return StoredRows([(feature_set, None)], raw=raw), feature_set.labels(), None
+            x, y = feature_set.load(raw=raw)
+            return x, y, FeatureMatrix(x)
+        n = feature_set.rows
+        share = self._ranks.rank.share(n, _piece(feature_set, self._ranks.rank.of))
+        held = np.arange(share.start, share.stop, dtype=np.int64)
+        own: Any
+        if self.streamed:
+            own = StoredRows([(feature_set, held)], raw=raw)
+        else:
+            own = feature_set.load(slice(share.start, share.stop), raw=raw)[0]
+        return ShardedRows(own, held, n, self._ranks), feature_set.labels(), None
 
     def _places(self, names: Sequence[str], split: str) -> list[int]:
         """Return the places of another set's classes in this object's list; classes that are new join it."""
@@ -252,6 +276,11 @@ class TrialRows:
         if (more := len(alike) - _MOST_NAMED) > 0:
             self.warnings.append(f"{more} more classes of {split} differ so from one of train")
         return places
+
+
+def _piece(feature_set: FeatureSet, of: int) -> int:
+    """Return of how many rows shares are multiples: a chunk's, unless that makes some shares far larger than others."""
+    return feature_set.chunk_rows if feature_set.rows >= _FEWEST_CHUNKS * of * feature_set.chunk_rows else 1
 
 
 def _shared_names(names: Sequence[str]) -> list[str]:

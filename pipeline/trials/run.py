@@ -91,5 +91,4 @@ def _measured(rows: TrialRows, plan: TrialPlan, parts: TrialParts, done: ProbeOu
         **done.more,
         **provenance(("scikit-learn", "numpy", "torch")).document,
     }
-    what = plan.protocol if plan.request is None else plan.request.probe
-    return Measured.of(found, what)
+    return Measured.of(found, plan.what)

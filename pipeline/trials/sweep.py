@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, JsonValue
 
 from ...errors import BadInput
 from ..probes import Draw
+from ..ranks import Rank
 from .result import Trial
 from .tables import Trials
 
@@ -100,12 +101,15 @@ class Sweep:
         That the call took.
     notes : tuple of str
         What is to be said of this call: what was guessed, left unused, or may have changed.
+    rank : Rank or None
+        Which of the ranks this is, if several ran the trials together. All of them return the same trials.
     """
 
     trials: tuple[Trial, ...]
     summary: tuple[SizeSummary, ...]
     seconds: float
     notes: tuple[str, ...]
+    rank: Rank | None = None
 
     @property
     def trial(self) -> Trial:

@@ -24,6 +24,11 @@ CREDENTIALS: Mapping[str, str] = {
     **dict.fromkeys(("http", "https"), "the address: a web server is asked without credentials"),
 }
 
+POLICY_HINT = (
+    "If a policy of the bucket demands conditional writes (s3:if-none-match), limit it to manifests/ and unit-seals/ "
+    "(docs/scale.md)."
+)
+
 
 def endpoints(scheme: str) -> dict[str, str]:
     """Return the settings in the environment that lead to another server than the cloud's own."""

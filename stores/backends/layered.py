@@ -13,7 +13,7 @@ from .backend import Backend, ObjectInfo
 
 Result = TypeVar("Result")
 
-_OWN = ("claims/", "origins/")
+_OWN = ("claims/", "origins/", "shared/")
 """Claims apply to one store, and so do the records of what is not trusted: those of lower stores are ignored."""
 
 

@@ -17,7 +17,7 @@ from urllib.parse import urlsplit
 from ...errors import BadInput, Conflict, CryoprobeError, NotFound, ReadOnly, Unavailable
 from ..chunks import Checksum, Part, scatter
 from .backend import Backend, ObjectDetails, ObjectInfo, check_key, check_prefix, is_key, too_large
-from .environment import CREDENTIALS, check_environment, endpoints
+from .environment import CREDENTIALS, POLICY_HINT, check_environment, endpoints
 
 RETRIES = 6
 """How often a request is repeated after a failure that may pass: some ten seconds in all."""
@@ -98,7 +98,7 @@ class ObjectBackend(Backend):
         check_key(key)
         try:
             # In one request: parts of an upload that was killed would stay in the bucket, unseen and paid for.
-            self._objects.put(key, data, use_multipart=False)
+            self._whole(lambda: self._objects.put(key, data, use_multipart=False))
         except failures() as e:
             raise self._explained(e, key, writing=True) from None
 
@@ -107,7 +107,7 @@ class ObjectBackend(Backend):
 
         check_key(key)
         try:
-            self._objects.put(key, data, mode="create", use_multipart=False)
+            self._whole(lambda: self._objects.put(key, data, mode="create", use_multipart=False))
         except AlreadyExistsError:
             return False
         except failures() as e:
@@ -157,7 +157,7 @@ class ObjectBackend(Backend):
     def delete(self, key: str) -> None:  # noqa: D102
         check_key(key)
         try:
-            self._objects.delete(key)
+            self._whole(lambda: self._objects.delete(key))
         except FileNotFoundError:  # as some storages have it
             return
         except failures() as e:
@@ -203,7 +203,7 @@ class ObjectBackend(Backend):
             self._whole_bucket = connect(bucket, self._retries, self._silence_seconds)
         source, target = (f"{store.url}/{key}".removeprefix(f"{bucket}/") for store in (other, self))
         try:
-            self._whole_bucket.copy(source, target)
+            self._whole(lambda: self._whole_bucket.copy(source, target))
         except failures():  # a right that copying needs and writing does not: whoever puts the bytes learns more
             return False
         return True
@@ -211,7 +211,7 @@ class ObjectBackend(Backend):
     def exists(self, key: str) -> bool:  # noqa: D102
         check_key(key)
         try:
-            self._objects.head(key)
+            self._whole(lambda: self._objects.head(key))
         except FileNotFoundError:
             return False
         except failures() as e:
@@ -240,17 +240,19 @@ class ObjectBackend(Backend):
 
 
 def whole(ask: Callable[[], Answer], retries: int = RETRIES) -> Answer:
-    """Ask, and again where the answer breaks off or stops coming, which obstore does by itself only for some.
+    """Ask, and again where obstore does not by itself: if the answer breaks off, or says that one asks too often.
 
-    What is asked must be the same when it is done twice.
+    Google's storage and R2 refuse to write one object more often than once a second (429). What is asked must be the
+    same when it is done twice.
     """
     started, pause = time.monotonic(), _FIRST_PAUSE
     for left in reversed(range(retries + 1)):
         try:
             return ask()
         except failures() as e:
-            broken_off = "body error" in str(e)
-            if not broken_off or not left or time.monotonic() - started > _RETRYING.total_seconds():
+            text = str(e)
+            may_pass = "body error" in text or _STATUS.findall(text)[-1:] == ["429"]
+            if not may_pass or not left or time.monotonic() - started > _RETRYING.total_seconds():
                 raise
         time.sleep(pause)
         pause *= 2
@@ -280,9 +282,10 @@ def explained(e: BaseException, url: str, key: str, *, writing: bool = False) ->
         return Unavailable(f"There are no credentials for {url}.", hint=f"Set {credentials}.", key=url)
     if status in ("401", "403") or type(e).__name__ in ("PermissionDeniedError", "UnauthenticatedError"):
         if writing:
+            policy = f"\n{POLICY_HINT}" if scheme == "s3" and code == "AccessDenied" else ""
             return ReadOnly(
                 f"The store {url} cannot be written: the storage refuses {key} ({answer}).",
-                hint=f"Ask for write access, or check {credentials}.",
+                hint=f"Ask for write access, or check {credentials}.{policy}",
                 key=key,
             )
         return Unavailable(

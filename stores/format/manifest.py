@@ -9,9 +9,10 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from ...canonical import digest
 from ...checksummed import LARGE, dump_document
 from ...errors import Incompatible, NotFound
+from ...id_arrays import SAMPLE_BYTES
 from ...validation import Count, first_problem
 from ..backends.backend import Backend, is_key
-from ..chunks import SAMPLE_BYTES, ObjectRecord, chunk_size
+from ..chunks import ObjectRecord, chunk_size
 from ..keys import manifest_key, set_folder, set_id
 from .documents import damaged, read_document
 from .provenance import Provenance

@@ -6,8 +6,9 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from ...errors import Incompatible, NotFound
+from ...errors import Incompatible, NotFound, ReadOnly
 from ..backends.backend import Backend
+from ..backends.environment import POLICY_HINT
 from ..keys import new_attempt
 from .documents import read_json
 
@@ -22,18 +23,21 @@ KNOWN_FEATURES: frozenset[str] = frozenset()
 def write_marker(backend: Backend) -> None:
     """Make `backend` a store, unless it is one.
 
-    On storage whose `put_if_absent` is unproven it is tried out, once, and the marker says so.
+    Storage that is unproven is tried out, once, and the marker says so.
 
     Raises
     ------
     Incompatible
         If the storage overwrites where it should write only if absent: writers would then overwrite each other's seals.
+        Or if it does not list what it has just written.
+    ReadOnly
+        If it refuses to overwrite or to copy, which a store needs too.
     """
     made = not backend.exists(MARKER) and backend.put_if_absent(MARKER, marker_document())
     if backend.unproven and not _is_proven(backend):
         try:
             _try_out(backend)
-        except Incompatible:
+        except (Incompatible, ReadOnly):
             if made:
                 backend.delete(MARKER)
             raise
@@ -51,11 +55,16 @@ def _is_proven(backend: Backend) -> bool:
 
 
 def _try_out(backend: Backend) -> None:
-    key = f"claims/{new_attempt()}"  # advice: should it be left behind, nobody minds
-    backend.put_if_absent(key, b"first")
-    overwritten = backend.put_if_absent(key, b"second")
-    kept = backend.get(key)
-    backend.delete(key)
+    """Raise unless the storage does what writers rely on: put if absent, list after write, overwrite, copy."""
+    tried = f"claims/{new_attempt()}"  # advice: should it be left behind, nobody minds
+    copied = f"sets/{new_attempt()}"  # where sets are put together; not the name of an object of a set
+    backend.put_if_absent(tried, b"first")
+    overwritten = backend.put_if_absent(tried, b"second")
+    kept = backend.get(tried)
+    listed = tried in backend.keys("claims/")
+    refused = _refused(backend, tried, copied)
+    for key in (tried, copied):
+        backend.delete(key)
     if overwritten or kept != b"first":
         raise Incompatible(
             f"The storage of {backend.url} does not honour conditional writes (If-None-Match): of two writers of one "
@@ -66,6 +75,34 @@ def _try_out(backend: Backend) -> None:
             expected="the first of two objects",
             found="the second",
         )
+    if not listed:
+        raise Incompatible(
+            f"The storage of {backend.url} does not list an object that it has just written: writers would not see "
+            "each other, and gc could delete what is being sealed.",
+            hint="Keep the store on storage whose listings are strongly consistent (docs/scale.md), or in a folder.",
+            key=backend.url,
+            expected="a listing with the object",
+            found="one without it",
+        )
+    if refused is not None:
+        raise ReadOnly(
+            f"The store {backend.url} cannot be written: the storage takes conditional writes and refuses {refused}.",
+            hint=POLICY_HINT,
+            key=backend.url,
+        )
+
+
+def _refused(backend: Backend, tried: str, copied: str) -> str | None:
+    """Return which write the storage refuses of those without a condition; None if it refuses none."""
+    try:
+        backend.put(tried, b"third")
+    except ReadOnly:
+        return "all others"
+    try:
+        backend.copy(tried, copied)
+    except ReadOnly:
+        return "copies"
+    return None
 
 
 def check_marker(backend: Backend) -> None:

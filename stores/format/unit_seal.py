@@ -9,9 +9,10 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, WrapValidato
 
 from ...checksummed import dump_document
 from ...errors import NotFound
+from ...id_arrays import SAMPLE_BYTES
 from ...validation import Count, first_problem, lenient
 from ..backends.backend import Backend, is_key
-from ..chunks import SAMPLE_BYTES, ObjectRecord, chunk_size
+from ..chunks import ObjectRecord, chunk_size
 from ..keys import unit_folder, unit_seal_key
 from .chunk_reading import read_chunk
 from .documents import damaged, read_document

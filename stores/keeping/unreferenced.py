@@ -29,6 +29,7 @@ from ..store import Store
 from ..writing.claims import is_abandoned
 from ..writing.fences import FENCES, has_no_data, is_left_behind
 from ..writing.row_index import RowIndex
+from ..writing.shared_work import SHARED
 from .quarantine import QUARANTINE, original_key
 
 IDLE_SECONDS = 900.0
@@ -53,7 +54,8 @@ class Unreferenced:
         ``attempt``: data that no seal names. ``unit``: a sealed unit whose rows are all in sets, or went with a removed
         one, or of which nothing but the seal is left. ``claim`` of a dead writer. ``temporary file``. ``quarantine``: a
         damaged object that `repair` set aside. ``name`` of a removed set, or of its samples. ``predictions`` that no
-        trial names. ``record``: of a removal or a gc run that is over.
+        trial names. ``record``: of a removal, a gc run or an extraction of several
+        processes that is over.
     place : str
         Its folder, or its key.
     objects : tuple of ObjectDetails
@@ -232,7 +234,8 @@ class _Survey:
 
     def _records(self) -> Iterator[Unreferenced]:
         for o in self._objects:
-            if o.key.startswith(FENCES) and is_left_behind(self._backend, o, self._now):
+            is_over = o.key.startswith(FENCES) and is_left_behind(self._backend, o, self._now)
+            if is_over or (o.key.startswith(SHARED) and self._is_old(o)):
                 yield Unreferenced("record", o.key, (o,))
             elif o.key.startswith(REMOVED):
                 removal = self._removals.get(o.key)

@@ -111,6 +111,14 @@ class Claims:
             self._held[encoder_id, unit] = key
         return True
 
+    def is_elsewhere(self, encoder_id: str, unit: str) -> bool:
+        """Return whether another process that may be at work has claimed a set or unit."""
+        _, newest = max(self._generations(encoder_id, unit), default=(0, None))
+        if newest is None:
+            return False
+        claim, lives = self._read(newest)
+        return lives and (claim.get("machine"), claim.get("pid")) != (machine(), os.getpid())
+
     def release(self, encoder_id: str, unit: str) -> None:
         """Give a claim back, when it is sealed or will not be made."""
         with self._lock:

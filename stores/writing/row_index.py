@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Container, Iterator, Sequence
+from collections import Counter
+from collections.abc import Container, Iterable, Iterator, Sequence
 from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
-import numpy.typing as npt
 
+from ...arrays import Indices, Mask, SampleIds
 from ...errors import Corrupt, NotFound
+from ...id_arrays import AnyIds
 from ...parallel import each
 from ..backends.backend import Backend
 from ..feature_set import FeatureSet
@@ -22,8 +24,10 @@ from .row_sources import RowReader, SetChunk
 from .row_table import RowTable
 from .units import Rows
 
-_Source = TypeVar("_Source", "UnitSeal", FeatureSet)
-_Ids = npt.NDArray[np.uint8]
+_Seal = TypeVar("_Seal", UnitSeal, Manifest)
+
+_BLOCK_ROWS = 1 << 20
+"""Rows of a set of which the sample ids are read and taken in at once."""
 
 
 class RowsRemoved(NotFound):
@@ -54,8 +58,8 @@ class RowIndex:
 
     What came from elsewhere and is not trusted is left out: its rows do not stand in for one's own.
 
-    Memory is 24 bytes a row, plus a few chunks while rows are gathered. While one thread asks what is missing, another
-    may add.
+    Memory is 24 bytes a row, and some 20 more while rows are taken in, plus a few chunks while rows are gathered. While
+    one thread asks what is missing, or gathers rows, another may add.
 
     Parameters
     ----------
@@ -106,44 +110,48 @@ class RowIndex:
             self._refresh()
 
     def _refresh(self) -> None:
-        listed = [info.key for info in self._backend.list(f"manifests/{self.encoder_id}/")]
+        listed = [key for key in self._backend.keys(f"manifests/{self.encoder_id}/") if self._is_unknown(key)]
         listed = [key for key in listed if self._only is None or key in self._only]
-        sets = [found for key in self._unknown(listed) if (found := self._read_set(key)) is not None]
-        for feature_set, samples in self._trusted(f"manifests/{self.encoder_id}/", sets):
-            self._seen.update(unit_seal_key(self.encoder_id, u) for u in feature_set.manifest.units)
-            self._take_in(feature_set, samples)
-            self._seen.add(feature_set.manifest.key)
+        manifests = [found for key in listed if (found := self._read_manifest(key)) is not None]
+        for manifest in self._trusted(f"manifests/{self.encoder_id}/", manifests):
+            feature_set = FeatureSet(self._backend, manifest)
+            if self._take_in(feature_set, _sample_blocks(feature_set)):
+                self._seen.update(unit_seal_key(self.encoder_id, u) for u in manifest.units)
+                self._seen.add(manifest.key)
         if not self._with_units:
             return
-        listed = [info.key for info in self._backend.list(f"unit-seals/{self.encoder_id}/")]
-        new = [id_in(key) for key in self._unknown(listed)]
-        units = [found for found in each(self._read_unit, new) if found is not None]
-        for seal, samples in self._trusted(f"unit-seals/{self.encoder_id}/", units):
-            self._add(seal, samples)
+        listed = [key for key in self._backend.keys(f"unit-seals/{self.encoder_id}/") if self._is_unknown(key)]
+        seals = [found for found in each(self._read_seal, listed) if found is not None]
+        trusted = list(self._trusted(f"unit-seals/{self.encoder_id}/", seals))
+        for seal, samples in zip(trusted, each(self._read_samples, trusted), strict=True):
+            if samples is not None:
+                self._add(seal, samples)
 
-    def _unknown(self, keys: Sequence[str]) -> list[str]:
-        return [key for key in keys if key not in self._seen and key not in self._left_out]
+    def _is_unknown(self, key: str) -> bool:
+        return key not in self._seen and key not in self._left_out
 
-    def _trusted(self, prefix: str, found: Sequence[tuple[_Source, _Ids]]) -> Iterator[tuple[_Source, _Ids]]:
-        """Yield those of the sets or units that are trusted, and count the rows of the others."""
+    def _trusted(self, prefix: str, found: Sequence[_Seal]) -> Iterator[_Seal]:
+        """Yield the seals of those sets or units that are trusted, and count the rows of the others."""
         marks = Marks(self._backend, prefix) if found else None  # now: they were marked before they could be read
-        for source, samples in found:
-            seal = source if isinstance(source, UnitSeal) else source.manifest
+        for seal in found:
             key = unit_seal_key(seal.encoder, seal.unit) if isinstance(seal, UnitSeal) else seal.key
             origin = marks.of(key, seal.checksum) if marks is not None else None
             if origin is None:
-                yield source, samples
+                yield seal
             else:
                 self._left_out.add(key)
                 if isinstance(seal, Manifest):
                     self._counted.update(seal.units)
                 if isinstance(seal, Manifest) or seal.unit not in self._counted:
-                    self.unused[origin] = self.unused.get(origin, 0) + len(samples)
+                    self.unused[origin] = self.unused.get(origin, 0) + seal.rows
 
-    def add(self, seal: UnitSeal) -> None:
-        """Take in one sealed unit; raise `RowsRemoved` where it has been removed meanwhile."""
+    def add(self, seal: UnitSeal, samples: SampleIds | None = None) -> None:
+        """Take in one sealed unit; raise `RowsRemoved` where it has been removed meanwhile.
+
+        Who knows its sample ids, uint8 [n, 32], spares reading them.
+        """
         try:
-            samples = seal.read(self._backend, "samples")
+            samples = seal.read(self._backend, "samples") if samples is None else samples
         except Corrupt:
             if self._is_gone(seal):
                 raise self._rows_removed() from None
@@ -156,6 +164,11 @@ class RowIndex:
         origin = source.feature_set if isinstance(source, SetChunk) else source
         if not self._is_gone(origin):
             return False
+        with self._lock:
+            self._forget(origin)
+        return True
+
+    def _forget(self, origin: UnitSeal | FeatureSet) -> None:
         self._has_forgotten = True
         for number in [n for n, s in enumerate(self._sources) if s is origin]:  # none of a unit that a set stands for
             self._table.remove(number)
@@ -166,7 +179,6 @@ class RowIndex:
         else:
             units = (unit_seal_key(self.encoder_id, u) for u in origin.manifest.units if u not in self._units)
             self._seen.difference_update({origin.manifest.key, *units})
-        return True
 
     def _is_gone(self, origin: UnitSeal | FeatureSet) -> bool:
         """Return whether a unit or set, whose data cannot be read, has been removed or replaced, or has no data.
@@ -198,49 +210,54 @@ class RowIndex:
             key=self.encoder_id,
         )
 
-    def _read_set(self, key: str) -> tuple[FeatureSet, npt.NDArray[np.uint8]] | None:
+    def _read_manifest(self, key: str) -> Manifest | None:
         try:
-            feature_set = FeatureSet(self._backend, read_manifest(self._backend, key))
+            return read_manifest(self._backend, key)
         except NotFound:  # removed since the listing
             return None
         except Corrupt:
             if origin_of(self._backend, key, "") is not None:  # in a layer that is not trusted
                 return None
             raise
-        try:
-            return feature_set, feature_set.sample_ids()
-        except Corrupt:
-            if self._is_gone(feature_set) or origin_of(self._backend, key, feature_set.manifest.checksum) is not None:
-                return None
-            raise
 
-    def _read_unit(self, unit: str) -> tuple[UnitSeal, npt.NDArray[np.uint8]] | None:
-        key = unit_seal_key(self.encoder_id, unit)
+    def _read_seal(self, key: str) -> UnitSeal | None:
         try:
-            seal = read_unit_seal(self._backend, self.encoder_id, unit)
+            return read_unit_seal(self._backend, self.encoder_id, id_in(key))
         except Corrupt:
             if origin_of(self._backend, key, "") is not None:  # in a layer that is not trusted
                 return None
             raise
-        if seal is None:
-            return None
+
+    def _read_samples(self, seal: UnitSeal) -> SampleIds | None:
+        """Return the sample ids of a unit; None where it has been removed."""
         try:
-            return seal, seal.read(self._backend, "samples")
+            return seal.read(self._backend, "samples")
         except Corrupt:
-            if self._is_gone(seal) or origin_of(self._backend, key, seal.checksum) is not None:
+            if self._is_gone(seal):
                 return None
             raise
 
-    def _add(self, seal: UnitSeal, samples: npt.NDArray[np.uint8]) -> None:
+    def _add(self, seal: UnitSeal, samples: SampleIds) -> None:
         self._seen.add(unit_seal_key(seal.encoder, seal.unit))
         self._units[seal.unit] = seal
-        self._take_in(seal, samples)
+        self._take_in(seal, [samples])
 
-    def _take_in(self, source: UnitSeal | FeatureSet, samples: npt.NDArray[np.uint8]) -> None:
-        self._table.insert(len(self._sources), samples)
+    def _take_in(self, source: UnitSeal | FeatureSet, samples: Iterable[SampleIds]) -> bool:
+        """Take in the rows of a set or unit, whose sample ids come in blocks; return False if it has been removed."""
+        number, first = len(self._sources), 0
+        try:
+            for block in samples:
+                self._table.insert(number, block, first)
+                first += len(block)
+        except Corrupt:
+            self._table.remove(number)
+            if self._is_gone(source):
+                return False
+            raise
         self._sources.append(source)
+        return True
 
-    def find(self, ids: Sequence[bytes] | _Ids) -> npt.NDArray[np.int64]:
+    def find(self, ids: AnyIds) -> Indices:
         """Return for each sample id the position of its row in this index, -1 where the store has none.
 
         Positions hold until the next `add` or `refresh`.
@@ -248,8 +265,8 @@ class RowIndex:
         with self._lock:
             return self._table.find(ids)
 
-    def has(self, ids: Sequence[bytes] | _Ids) -> npt.NDArray[np.bool_]:
-        """Return whether each sample has a row; ids as bytes, or as uint8 [n, 32]."""
+    def has(self, ids: AnyIds) -> Mask:
+        """Return whether each sample has a row, bool [n]."""
         return self.find(ids) >= 0
 
     def missing(self, ids: Sequence[bytes]) -> list[bytes]:
@@ -268,12 +285,13 @@ class RowIndex:
             self._units[unit] = seal
         return self._units[unit]
 
-    def chunk(self, ids: Sequence[bytes]) -> SetChunk | None:
+    def chunk(self, ids: AnyIds) -> SetChunk | None:
         """Return the chunk of a sealed set whose rows are exactly `ids`, if there is one."""
-        positions = self.find(ids)
-        if (positions < 0).any():
-            return None
-        where = self._table.where(positions)  # [n, 2]
+        with self._lock:
+            positions = self.find(ids)
+            if (positions < 0).any():
+                return None
+            where = self._table.where(positions)  # [n, 2]
         origin, row = self._sources[int(where[0, 0])], int(where[0, 1])
         if isinstance(origin, UnitSeal) or row % origin.chunk_rows or len(ids) != origin.chunk_rows:
             return None
@@ -281,14 +299,22 @@ class RowIndex:
             return None
         return SetChunk(origin, row // origin.chunk_rows)
 
-    def sources(self, ids: Sequence[bytes]) -> list[RowSource]:
-        """Return the sets and units that hold the rows of `ids`, those with the most rows first."""
-        positions = self.find(ids)
-        numbers, counts = np.unique(self._table.where(positions[positions >= 0])[:, 0], return_counts=True)
-        found = [_source(self._sources[int(n)], int(rows)) for n, rows in zip(numbers, counts, strict=True)]
+    def sources(self, ids: AnyIds) -> list[RowSource]:
+        """Return the sets and units that hold the rows of `ids`, those with the most rows first; a row counts once."""
+        counts: Counter[int] = Counter()
+        with self._lock:
+            counted = np.zeros(len(self._table), bool)
+            for start in range(0, len(ids), _BLOCK_ROWS):
+                positions = np.unique(self.find(ids[start : start + _BLOCK_ROWS]))
+                positions = positions[positions >= 0]
+                positions = positions[~counted[positions]]
+                counted[positions] = True
+                numbers, rows = np.unique(self._table.where(positions)[:, 0], return_counts=True)
+                counts.update(dict(zip(numbers.tolist(), rows.tolist(), strict=True)))
+        found = [_source(self._sources[n], counts[n]) for n in sorted(counts)]
         return sorted(found, key=lambda source: -source.rows)
 
-    def gather(self, ids: Sequence[bytes]) -> Rows:
+    def gather(self, ids: AnyIds) -> Rows:
         """Copy the rows of `ids`, in that order, from wherever they are; every chunk read is verified.
 
         Raises
@@ -301,12 +327,13 @@ class RowIndex:
             If the store has no row for an id; ask `missing` first.
         """
         while True:
-            positions = self.find(ids)
-            if (positions < 0).any():
-                if self._has_forgotten:
-                    raise self._rows_removed()
-                raise KeyError(ids[int(np.argmin(positions))].hex())
-            where = self._table.where(positions)
+            with self._lock:  # what the rows are copied from is read without it: several threads may gather
+                positions = self.find(ids)
+                if (positions < 0).any():
+                    if self._has_forgotten:
+                        raise self._rows_removed()
+                    raise KeyError(bytes(ids[int(np.argmin(positions))]).hex())
+                where = self._table.where(positions)
             try:
                 return self._reader.copy(ids, self._sources, where)
             except Corrupt:
@@ -315,6 +342,13 @@ class RowIndex:
                 if not gone:
                     raise
                 self.refresh()  # a unit is removed when all its rows are in sets
+
+
+def _sample_blocks(feature_set: FeatureSet) -> Iterator[SampleIds]:
+    """Yield the sample ids of a set, whole chunks at a time."""
+    step = max(1, _BLOCK_ROWS // feature_set.chunk_rows) * feature_set.chunk_rows
+    for start in range(0, feature_set.rows, step):
+        yield feature_set.sample_ids(slice(start, start + step))
 
 
 def _source(origin: UnitSeal | FeatureSet, rows: int) -> RowSource:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,12 +12,13 @@ import numpy as np
 import numpy.typing as npt
 
 from ...errors import Corrupt, NotFound
+from ...id_arrays import AnyIds, sample_array
 from ..backends.backend import Backend
 from ..chunks import ObjectRecord, chunk_parts, corrupt
 from ..feature_set import FeatureSet
 from ..format.chunk_reading import read_chunk
 from ..format.unit_seal import UnitSeal
-from .units import Rows, sample_array
+from .units import Rows
 
 Array = Literal["embeddings", "norms", "samples"]
 """The arrays that units and sets both have."""
@@ -96,6 +98,8 @@ class _Block:
 class RowReader:
     """Copies single rows out of units and sets; a few of the blocks that it read are kept in memory.
 
+    Several threads may share it.
+
     Parameters
     ----------
     backend : Backend
@@ -107,20 +111,20 @@ class RowReader:
         self._backend = backend
         self._encoder_id = encoder_id
         self._blocks: OrderedDict[_Block, Rows] = OrderedDict()
+        self._lock = threading.Lock()  # of the blocks; what has to be read is read without it
 
     def forget(self, source: int) -> None:
         """Drop the blocks of a source."""
-        for block in [b for b in self._blocks if b.source == source]:
-            del self._blocks[block]
+        with self._lock:
+            for block in [b for b in self._blocks if b.source == source]:
+                del self._blocks[block]
 
-    def copy(
-        self, ids: Sequence[bytes], sources: Sequence[UnitSeal | FeatureSet], where: npt.NDArray[np.int32]
-    ) -> Rows:
+    def copy(self, ids: AnyIds, sources: Sequence[UnitSeal | FeatureSet], where: npt.NDArray[np.int32]) -> Rows:
         """Return the rows of `ids`, in that order; each block is read once.
 
         Parameters
         ----------
-        ids : sequence of bytes
+        ids : sequence of bytes, or ndarray, uint8 [n, 32]
             Sample ids.
         sources : sequence of UnitSeal or FeatureSet
         where : ndarray, int32 [n, 2]
@@ -155,14 +159,16 @@ class RowReader:
         return result
 
     def _read(self, source: UnitSeal | FeatureSet, block: _Block) -> Rows:
-        if block in self._blocks:
-            self._blocks.move_to_end(block)
-            return self._blocks[block]
+        with self._lock:
+            if block in self._blocks:
+                self._blocks.move_to_end(block)
+                return self._blocks[block]
         part = source if isinstance(source, UnitSeal) else SetChunk(source, block.start // source.chunk_rows)
         rows = Rows(*[part.read(self._backend, name) for name in ("samples", "embeddings", "norms")])
-        self._blocks[block] = rows
-        while len(self._blocks) > _CACHED_BLOCKS:
-            self._blocks.popitem(last=False)
+        with self._lock:
+            self._blocks[block] = rows
+            while len(self._blocks) > _CACHED_BLOCKS:
+                self._blocks.popitem(last=False)
         return rows
 
 
@@ -170,16 +176,14 @@ def _by_block(
     sources: Sequence[UnitSeal | FeatureSet], where: npt.NDArray[np.int32]
 ) -> list[tuple[_Block, npt.NDArray[np.intp]]]:
     """Group rows by the block that they lie in; return each block with the positions of its rows in `where`."""
-
-    def start(source: int, row: int) -> int:
-        origin = sources[source]
-        return 0 if isinstance(origin, UnitSeal) else row - row % origin.chunk_rows
-
-    starts = np.array([start(int(s), int(r)) for s, r in where], np.int64)
-    keys = np.stack([where[:, 0].astype(np.int64), starts], axis=1)
-    blocks, inverse = np.unique(keys, axis=0, return_inverse=True)
-    inverse = inverse.reshape(-1)
-    return [(_Block(int(s), int(b)), np.flatnonzero(inverse == i)) for i, (s, b) in enumerate(blocks)]
+    numbers, which = np.unique(where[:, 0], return_inverse=True)
+    origins = [sources[number] for number in numbers.tolist()]
+    lengths = np.array([o.rows if isinstance(o, UnitSeal) else o.chunk_rows for o in origins], np.int64)
+    rows = where[:, 1].astype(np.int64)
+    starts = rows - rows % lengths[which]
+    keys, inverse = np.unique(numbers[which].astype(np.int64) << 32 | starts, return_inverse=True)
+    members = np.split(np.argsort(inverse, kind="stable"), np.cumsum(np.bincount(inverse))[:-1])
+    return [(_Block(k >> 32, k & 0xFFFFFFFF), m) for k, m in zip(keys.tolist(), members, strict=True)]
 
 
 def mixed_forms(encoder_id: str, url: str) -> Corrupt:

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
+from ...arrays import SampleIds
 from ...canonical import canonical_json, digest
 from ...errors import BadInput, Corrupt
+from ...id_arrays import SAMPLE_BYTES, AnyIds, sample_array
+from ...parallel import each, within_memory
 from ..backends.backend import Backend
-from ..chunks import SAMPLE_BYTES, ArraySpec, ObjectRecord, encode_chunk, record_of, zarr_documents
+from ..chunks import ArraySpec, ObjectRecord, encode_chunk, record_of, zarr_documents
 from ..format.manifest import FailedSample, Manifest, find_manifest
 from ..format.marker import FORMAT, FORMAT_VERSION
 from ..format.origins import origin_of
@@ -28,6 +32,8 @@ from .seals import is_replaced, write_and_seal
 from .units import Rows
 
 _LABEL_CHUNK_ROWS = 1 << 20
+_POLL_SECONDS = 0.5
+"""How often to look for another process that is putting the same set together."""
 _CHUNKED: tuple[tuple[Literal["embeddings", "norms", "samples"], int], ...] = (
     ("embeddings", 2),
     ("norms", 1),
@@ -44,7 +50,7 @@ class SetContent:
     ----------
     encoder, dataset : mapping
         The two specs, as JSON values.
-    ids : sequence of bytes
+    ids : sequence of bytes, or ndarray, uint8 [n, 32]
         Sample ids of the rows, in order.
     labels : ndarray, int64 [n] or uint8 [n, C]
     failed : sequence of FailedSample
@@ -55,18 +61,20 @@ class SetContent:
 
     encoder: Mapping[str, Any]
     dataset: Mapping[str, Any]
-    ids: Sequence[bytes]
+    ids: AnyIds
     labels: npt.NDArray[np.int64] | npt.NDArray[np.uint8]
     failed: Sequence[FailedSample] = ()
     chunk_rows: int = 4096
     provenance: Provenance = field(default_factory=Provenance)
 
 
-def seal_set(backend: Backend, index: RowIndex, content: SetContent) -> tuple[Manifest, bool]:
+def seal_set(
+    backend: Backend, index: RowIndex, content: SetContent, goes_on: Callable[[], None] = lambda: None
+) -> tuple[Manifest, bool]:
     """Make a feature set, or adopt the one that is sealed.
 
     A chunk whose rows are exactly a sealed unit, or a chunk of a sealed set, is linked; any other is gathered row by
-    row. Nothing is encoded.
+    row. Several chunks are made at once. Nothing is encoded.
 
     Parameters
     ----------
@@ -74,6 +82,8 @@ def seal_set(backend: Backend, index: RowIndex, content: SetContent) -> tuple[Ma
     index : RowIndex
         Knows a row for every id.
     content : SetContent
+    goes_on : callable
+        Is called after each chunk.
 
     Returns
     -------
@@ -84,7 +94,8 @@ def seal_set(backend: Backend, index: RowIndex, content: SetContent) -> tuple[Ma
     Guarantees
     ----------
     Arrays before manifest; the attempt's folder is nobody else's. Of several callers at once one seals, and the
-    others get its manifest. Whatever `gc` does meanwhile, what this call sealed has its arrays; see `fences`.
+    others get its manifest; those of other processes wait for it as long as they see it at work. Whatever `gc` does
+    meanwhile, what this call sealed has its arrays; see `fences`.
 
     Raises
     ------
@@ -102,11 +113,20 @@ def seal_set(backend: Backend, index: RowIndex, content: SetContent) -> tuple[Ma
         return found, False
 
     with Claims(backend) as claims:
-        claims.take(encoder_id, set_)  # advice to gc; if somebody else has it, they are at this very set
+        while not claims.take(encoder_id, set_) and claims.is_elsewhere(encoder_id, set_):
+            goes_on()
+            time.sleep(_POLL_SECONDS)
+            if (found := sealed_set(backend, encoder_id, set_)) is not None:
+                return found, False
+
+        def told() -> None:
+            claims.touch()  # from now on it is renewed while chunks come
+            goes_on()
+
         return write_and_seal(
             backend,
             key,
-            write=lambda: _write_attempt(backend, index, set_, content),
+            write=lambda: _write_attempt(backend, index, set_, content, told),
             read=lambda: find_manifest(backend, encoder_id, set_),
         )
 
@@ -156,27 +176,23 @@ def documents_of(manifest: Manifest) -> dict[str, bytes]:
     return zarr_documents(arrays, json.loads(canonical_json(attributes)))
 
 
-def _write_attempt(backend: Backend, index: RowIndex, set_: str, content: SetContent) -> Manifest:
+def _write_attempt(
+    backend: Backend, index: RowIndex, set_: str, content: SetContent, goes_on: Callable[[], None]
+) -> Manifest:
     """Write a set under an attempt's own name; return the manifest that it can have."""
-    attempt, ids, labels = new_attempt(), content.ids, content.labels
-    writer = _Writer(backend, index, set_folder(set_, attempt))
+    attempt, ids, labels = new_attempt(), sample_array(content.ids), content.labels
     length = min(content.chunk_rows, len(ids))
-    units = []
-    forms: set[tuple[int, str]] = set()
-    for chunk, start in enumerate(range(0, len(ids), length)):
-        members = ids[start : start + length]
-        unit = index.unit(unit_id(index.encoder_id, members))
-        if unit is not None:
-            units.append(unit.unit)
-        whole: UnitSeal | SetChunk | None = None
-        if len(members) == length:  # the last chunk is filled up to that length, which no source of fewer rows is
-            whole = unit if unit is not None and unit.rows == length else index.chunk(members)
-        if whole is not None and writer.link(whole, chunk):
-            forms.add((whole.dim, whole.dtype))
-        else:
-            rows = index.gather(members)
-            writer.write(rows, chunk, length)
-            forms.add((rows.embeddings.shape[1], rows.embeddings.dtype.name))
+    writer = _Writer(backend, index, set_folder(set_, attempt), length)
+
+    def make(start: int) -> _Made:
+        return writer.chunk(start // length, ids[start : start + length])
+
+    made = []
+    for chunk_made in each(make, range(0, len(ids), length), within_memory([4 * (index.dim or 1) * length])):
+        made.append(chunk_made)
+        goes_on()
+    units = [chunk.unit for chunk in made if chunk.unit is not None]
+    forms = {(chunk.dim, chunk.dtype) for chunk in made}
     if len(forms) > 1:
         writer.discard()
         raise mixed_forms(index.encoder_id, backend.url)
@@ -207,18 +223,45 @@ def _write_attempt(backend: Backend, index: RowIndex, set_: str, content: SetCon
     return manifest.model_copy(update={"objects": writer.objects})
 
 
-class _Writer:
-    """Writes the objects of one attempt and remembers what the manifest will say of them."""
+class _Made(NamedTuple):
+    """A chunk that was made: the unit that it is, if it is one, and the form of its embeddings."""
 
-    def __init__(self, backend: Backend, index: RowIndex, folder: str) -> None:
+    unit: str | None
+    dim: int
+    dtype: str
+
+
+class _Writer:
+    """Writes the objects of one attempt, whose chunks are `length` long, and remembers what the manifest will say.
+
+    Several threads may share it.
+    """
+
+    def __init__(self, backend: Backend, index: RowIndex, folder: str, length: int) -> None:
         self.objects: dict[str, ObjectRecord] = {}
         self._backend = backend
         self._index = index
         self._folder = folder
+        self._length = length
 
     def put(self, key: str, data: bytes, *, chunk: bool = True) -> None:
         self._backend.put(f"{self._folder}/{key}", data)
         self.objects[key] = record_of(data, chunk=chunk)
+
+    def chunk(self, chunk: int, members: SampleIds) -> _Made:
+        """Make the chunk that has the rows of `members`."""
+        unit = self._index.unit(unit_id(self._index.encoder_id, members))
+        whole: UnitSeal | SetChunk | None = None
+        if len(members) == self._length:  # the last chunk is filled up to that length, which no source of fewer rows is
+            is_whole = unit is not None and unit.rows == self._length
+            whole = unit if is_whole else self._index.chunk(members)
+        if whole is not None and self.link(whole, chunk):
+            dim, dtype = whole.dim, whole.dtype
+        else:
+            rows = self._index.gather(members)
+            self.write(rows, chunk)
+            dim, dtype = rows.embeddings.shape[1], rows.embeddings.dtype.name
+        return _Made(None if unit is None else unit.unit, dim, dtype)
 
     def link(self, source: UnitSeal | SetChunk, chunk: int) -> bool:
         """Make the objects of a unit, or of another set's chunk, the chunk of this set; return whether they are there.
@@ -237,9 +280,9 @@ class _Writer:
             self.objects[key] = source.objects[name]
         return True
 
-    def write(self, rows: Rows, chunk: int, length: int) -> None:
+    def write(self, rows: Rows, chunk: int) -> None:
         for name, array in (("embeddings", rows.embeddings), ("norms", rows.norms), ("samples", rows.samples)):
-            self.put(_chunk_key(name, chunk, array.ndim), encode_chunk(array, length))
+            self.put(_chunk_key(name, chunk, array.ndim), encode_chunk(array, self._length))
 
     def discard(self) -> None:
         for key in self.objects:

@@ -6,7 +6,7 @@ sealed rows and removes their own, so that one image never has two embeddings in
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..backends.backend import Backend
-from ..chunks import SAMPLE_BYTES, encode_chunk, record_of
+from ..chunks import encode_chunk, record_of
 from ..format.unit_seal import UnitSeal, read_unit_seal
 from ..keys import new_attempt, unit_folder, unit_seal_key
 from .seals import write_and_seal
@@ -40,11 +40,6 @@ class Rows:
 
     def __len__(self) -> int:
         return len(self.samples)
-
-
-def sample_array(ids: Sequence[bytes]) -> npt.NDArray[np.uint8]:
-    """Return sample ids as an array, uint8 [n, 32]."""
-    return np.frombuffer(b"".join(ids), np.uint8).reshape(-1, SAMPLE_BYTES)
 
 
 def write_unit(

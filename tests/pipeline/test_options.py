@@ -23,6 +23,7 @@ from cryoprobe.pipeline.options import (
     AddOptions,
     DatasetOptions,
     EncoderOptions,
+    EngineOptions,
     ExtractArguments,
     ExtractionOptions,
     ExtractRunOptions,
@@ -36,8 +37,8 @@ from cryoprobe.pipeline.options import (
 )
 
 GROUPS: list[tuple[Callable[..., Any], type, tuple[type[BaseModel], ...]]] = [
-    (cryoprobe.extract, ExtractArguments, (ExtractionOptions, ExtractRunOptions)),
-    (cryoprobe.probe, ProbeArguments, (SetOptions, ProbeOptions, TrialRunOptions)),
+    (cryoprobe.extract, ExtractArguments, (ExtractionOptions, ExtractRunOptions, EngineOptions)),
+    (cryoprobe.probe, ProbeArguments, (SetOptions, ProbeOptions, TrialRunOptions, EngineOptions)),
     (cryoprobe.predict, RunArguments, (RunOptions,)),
     (cryoprobe.add, AddArguments, (AddOptions,)),
 ]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 import threading
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
@@ -22,11 +23,14 @@ class Counted:
         First lines.
     received : int
         Bytes that the server sent.
+    copies : int
+        How many of the requests are copies, which a server makes of objects that it has.
     """
 
     url: str = ""
     requests: list[str] = field(default_factory=list)
     received: int = 0
+    copies: int = 0
 
     def reads(self) -> list[str]:
         """Return the requests for contents of objects, of which a listing is none."""
@@ -35,9 +39,16 @@ class Counted:
     def listings(self) -> list[str]:
         return [line for line in self.requests if "list-type=" in line]
 
+    def kinds(self) -> dict[str, int]:
+        """Return how many requests there are of each kind, as a bill has them."""
+        methods = Counter(line.split(" ", 1)[0] for line in self.requests)
+        listings = len(self.listings())
+        kinds = {**methods, "GET": methods["GET"] - listings, "PUT": methods["PUT"] - self.copies}
+        return {kind: n for kind, n in {**kinds, "LIST": listings, "COPY": self.copies}.items() if n}
+
     def clear(self) -> None:
         self.requests.clear()
-        self.received = 0
+        self.received = self.copies = 0
 
 
 @contextmanager
@@ -68,6 +79,7 @@ def _pass_on(source: socket.socket, target: socket.socket, counted: Counted, ask
                 counted.received += len(data)
             elif data.split(b" ", 1)[0] in (b"GET", b"HEAD", b"PUT", b"POST", b"DELETE"):
                 counted.requests.append(data.split(b"\r\n", 1)[0].decode())
+                counted.copies += b"\r\nx-amz-copy-source:" in data.split(b"\r\n\r\n", 1)[0].lower()
             target.sendall(data)
     with suppress(OSError):
         target.shutdown(socket.SHUT_WR)

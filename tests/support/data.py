@@ -14,11 +14,12 @@ from PIL import Image
 
 import cryoprobe
 from cryoprobe.canonical import digest
+from cryoprobe.id_arrays import sample_array
 from cryoprobe.stores.feature_set import FeatureSet
 from cryoprobe.stores.format.names import Name, NamedSet
 from cryoprobe.stores.keys import unit_id
 from cryoprobe.stores.store import Store
-from cryoprobe.stores.writing.units import Rows, sample_array, write_unit
+from cryoprobe.stores.writing.units import Rows, write_unit
 
 
 def write_images(root: Path, classes: dict[str, int], seed: int = 0, side: int = 24) -> list[Path]:

@@ -18,5 +18,8 @@ CONTEXT.set_forkserver_preload(
         "timm",
         "cryoprobe.pipeline.extract",
         "cryoprobe.pipeline.encoders.timm_encoder",
+        "cryoprobe.pipeline.probe",
+        "cryoprobe.pipeline.probes.logistic",
+        "cryoprobe.pipeline.probes.logistic.estimator",
     ]
 )

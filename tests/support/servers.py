@@ -46,7 +46,7 @@ def s3_server(folder: Path) -> Iterator[str]:
     config = folder / "s3.json"
     config.write_text(json.dumps({"identities": identities}))
     names = ["master", "volume", "filer", "s3"]
-    ports = dict(zip([f"{n}.port{suffix}" for n in names for suffix in ("", ".grpc")], _free_ports(8), strict=True))
+    ports = dict(zip([f"{n}.port{suffix}" for n in names for suffix in ("", ".grpc")], free_ports(8), strict=True))
     options = {
         **ports,
         "dir": folder,
@@ -90,7 +90,8 @@ def _wait_for(url: str, server: subprocess.Popen[Any]) -> None:
     raise RuntimeError("the S3 server does not answer")
 
 
-def _free_ports(n: int) -> list[int]:
+def free_ports(n: int) -> list[int]:
+    """Return ports of this machine that nobody listens on."""
     sockets = [socket.socket() for _ in range(n)]
     for s in sockets:
         s.bind(("127.0.0.1", 0))

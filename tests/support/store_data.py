@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from cryoprobe.canonical import digest
+from cryoprobe.id_arrays import sample_array
 from cryoprobe.stores.backends.backend import Backend
 from cryoprobe.stores.feature_set import FeatureSet
 from cryoprobe.stores.format.manifest import Manifest
@@ -18,7 +19,7 @@ from cryoprobe.stores.format.unit_seal import UnitSeal
 from cryoprobe.stores.keys import unit_id
 from cryoprobe.stores.writing.row_index import RowIndex
 from cryoprobe.stores.writing.sets import SetContent, seal_set
-from cryoprobe.stores.writing.units import Rows, sample_array, write_unit
+from cryoprobe.stores.writing.units import Rows, write_unit
 
 DIM = 6
 ENCODER = {"family": "test", "weights": "0" * 64}

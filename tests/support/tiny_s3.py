@@ -18,11 +18,20 @@ class Faults:
         Objects whose key this pattern fits are written, and the answer is an error all the same.
     answers : int or None
         Every request gets this status.
+    busy : int
+        So many PUTs are yet refused with 429, as where an object is written more often than once a second.
+    demands_conditions : str
+        Where the key fits this pattern, a PUT or copy without If-None-Match is refused, as by a bucket's policy.
+    lists_late : bool
+        Listings are empty, as on storage that is only eventually consistent.
     """
 
     ignores_conditions = False
     loses_answers = ""
     answers: int | None = None
+    busy = 0
+    demands_conditions = ""
+    lists_late = False
 
 
 def tiny_s3(faults: Faults) -> type[BaseHTTPRequestHandler]:
@@ -36,11 +45,24 @@ def tiny_s3(faults: Faults) -> type[BaseHTTPRequestHandler]:
             pass
 
         def do_PUT(self) -> None:
-            data = self.rfile.read(int(self.headers["Content-Length"]))
+            data = self.rfile.read(int(self.headers.get("Content-Length", 0)))
             if self._failed():
                 return
-            if "If-None-Match" in self.headers and self.path in objects and not faults.ignores_conditions:
+            if faults.busy:
+                faults.busy -= 1
+                self._answer(429, b"<Error><Code>TooManyRequests</Code></Error>")
+                return
+            conditional, demanded = "If-None-Match" in self.headers, faults.demands_conditions
+            if not conditional and demanded and re.search(demanded, self.path):
+                self._answer(403, b"<Error><Code>AccessDenied</Code></Error>")
+                return
+            if conditional and self.path in objects and not faults.ignores_conditions:
                 self._answer(412, b"<Error><Code>PreconditionFailed</Code></Error>")
+                return
+            source = self.headers.get("x-amz-copy-source")
+            if source is not None:
+                objects[self.path] = objects["/" + source.lstrip("/")]
+                self._answer(200, b"<CopyObjectResult><ETag>0</ETag></CopyObjectResult>")
                 return
             objects[self.path] = data
             lost = bool(faults.loses_answers) and re.search(faults.loses_answers, self.path)
@@ -64,7 +86,7 @@ def tiny_s3(faults: Faults) -> type[BaseHTTPRequestHandler]:
                 f"<Contents><Key>{path.removeprefix(below)}</Key><Size>{len(data)}</Size>"
                 "<LastModified>2026-11-24T12:00:00.000Z</LastModified></Contents>"
                 for path, data in sorted(objects.items())
-                if path.startswith(prefix)
+                if path.startswith(prefix) and not faults.lists_late
             )
             return f"<ListBucketResult><IsTruncated>false</IsTruncated>{found}</ListBucketResult>".encode()
 

@@ -14,6 +14,8 @@ import numpy as np
 import numpy.typing as npt
 
 from ....arrays import Features, Float64, Indices, Mask
+from ....errors import BadInput
+from ..sharded_rows import ShardedRows
 from ..sklearn_input import blocks, norms, squares
 
 Metric = Literal["cosine", "euclidean"]
@@ -58,6 +60,46 @@ def nearest(
         order, rank = pairs.ranking()
         best = pairs.take(order[rank < k])
         yield block, best.similarity.reshape(-1, k), best.column.reshape(-1, k)
+
+
+def nearest_of_ranks(
+    queries: Features, rows: ShardedRows, k: int, *, metric: Metric = "cosine", block_size: int = 2048
+) -> Iterator[tuple[slice, Float64, Indices]]:
+    """Find the k nearest of the rows that several ranks share, as `nearest` does; called by all of them alike.
+
+    Each finds the nearest of its own rows, and all merge what they found. A pair's similarity does not depend on what
+    it is compared with, so the result is the same to the bit.
+
+    Parameters
+    ----------
+    queries : ndarray [m, d]
+        The same for all ranks.
+    rows : ShardedRows
+        In memory.
+    k, metric, block_size
+        See `nearest`.
+
+    Yields
+    ------
+    block, similarities, indices
+        See `nearest`.
+    """
+    own, held = rows.own, rows.held
+    if not isinstance(own, np.ndarray):
+        raise BadInput(
+            "Nearest neighbours need each rank's rows in its memory, and --memory does not allow them.",
+            hint="Start more ranks, or give more.",
+            key="memory",
+        )
+    for block in blocks(len(queries), block_size):
+        part, found = queries[block], None
+        if len(own):
+            ((_, similarity, which),) = nearest(part, own, min(k, len(own)), metric=metric, block_size=block_size)
+            found = similarity.T, held[which].T
+        similarities = np.concatenate(rows.ranks.gather(None if found is None else found[0])).T  # [b, ranks k]
+        indices = np.concatenate(rows.ranks.gather(None if found is None else found[1])).T
+        order = np.lexsort((indices, -similarities), axis=1)[:, :k]
+        yield block, np.take_along_axis(similarities, order, 1), np.take_along_axis(indices, order, 1)
 
 
 class _Pairs(NamedTuple):

@@ -14,8 +14,9 @@ from sklearn.utils.validation import check_is_fitted
 
 from ....arrays import Array, Features, Float64, Indices, Mask
 from ....errors import BadInput
-from ..sklearn_input import TakesFlags, check_labelled, check_rows
-from .nearest import Metric, nearest
+from ..sharded_rows import ShardedRows
+from ..sklearn_input import TakesFlags, check_labelled, check_labels, check_rows
+from .nearest import Metric, nearest, nearest_of_ranks
 
 
 class Votes(NamedTuple):
@@ -71,6 +72,9 @@ class KNNProbe(TakesFlags, ClassifierMixin, BaseEstimator):  # type: ignore[misc
        instance discrimination (2018), section 3.4.
     """
 
+    shares_rows = True
+    """`fit` takes `ShardedRows`."""
+
     def __init__(
         self,
         k: int = 20,
@@ -91,7 +95,8 @@ class KNNProbe(TakesFlags, ClassifierMixin, BaseEstimator):  # type: ignore[misc
 
         Parameters
         ----------
-        X : array-like or tensor [n, d]
+        X : array-like or tensor [n, d], or ShardedRows
+            Of rows that ranks share, each keeps its own, and all must then ask about the same rows.
         y : array-like or tensor, [n] labels or [n, C] flags
 
         Raises
@@ -109,7 +114,11 @@ class KNNProbe(TakesFlags, ClassifierMixin, BaseEstimator):  # type: ignore[misc
             raise ValueError(f"metric must be 'cosine' or 'euclidean', not {self.metric!r}.")
         if not 0 < self.temperature < np.inf:
             raise ValueError(f"temperature must be positive, not {self.temperature!r}.")
-        self._x, codes, self.classes_ = check_labelled(self, X, y, flags=True)
+        if isinstance(X, ShardedRows):
+            self._x, codes, self.classes_ = check_labels(self, X, y, flags=True)
+            self.n_features_in_ = X.shape[1]
+        else:
+            self._x, codes, self.classes_ = check_labelled(self, X, y, flags=True)
         self._codes = codes.copy()  # flags may be the caller's own array
         self.k_ = int(min(self.k, len(self._x)))
         return self
@@ -209,4 +218,6 @@ class KNNProbe(TakesFlags, ClassifierMixin, BaseEstimator):  # type: ignore[misc
         return votes / k if self.weights == "uniform" else votes
 
     def _search(self, queries: Features, k: int) -> Iterator[tuple[slice, Float64, Indices]]:
+        if isinstance(self._x, ShardedRows):
+            return nearest_of_ranks(queries, self._x, k, metric=self.metric, block_size=self.block_size)
         return nearest(queries, self._x, k, metric=self.metric, block_size=self.block_size)

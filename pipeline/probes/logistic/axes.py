@@ -74,7 +74,7 @@ def rotate_(
     Parameters
     ----------
     x : tensor [n, d]
-        Overwritten.
+        Overwritten. With ranks, those of this one; the axes are those of all.
     weights : tensor [n], optional
     dtype : torch.dtype
         Of the rotated rows. With many rows their scatter is measured in it too: axes that are a little off cost a few
@@ -95,7 +95,7 @@ def rotate_(
     BadInput
         If the rows are not finite, or their squares.
     """
-    if len(x) < x.shape[1]:
+    if len(x) < x.shape[1] and pool.ranks is None:
         return _thin(x, weights, dtype, orthogonal)
     return _wide(x, weights, dtype, orthogonal, pool)
 
@@ -121,20 +121,24 @@ def _wide(
     n, d = x.shape
     pieces = [slice(start, start + PIECE) for start in range(0, n, PIECE)]
 
-    def scatter(piece: slice) -> torch.Tensor:
+    def scatter(piece: slice) -> tuple[torch.Tensor]:
         part = x[piece]
         if weights is not None:
             part = part * weights[piece, None].to(x.dtype).sqrt()
         part = part.to(dtype)
-        return part.T @ part
+        return (part.T @ part,)
 
     gram = torch.zeros(d, d, dtype=x.dtype, device=x.device)
-    for part in pool.map(scatter, pieces):
-        gram += part
+    pool.summed(scatter, pieces, (gram,))
+    count = torch.tensor([n, n] if weights is None else [weights.sum(), weights.square().sum()], dtype=torch.float64)
+    if pool.ranks is not None:
+        pool.ranks.add(count)
     # By one thread: torch's own are faster by a third on an idle machine, and 20 times slower on one that is not.
-    if _independent(gram, n if weights is None else float(weights.sum() ** 2 / weights.square().sum())):
+    if _independent(gram, float(count[0] ** 2 / count[1])):
         return torch.eye(d, dtype=torch.float64, device=x.device), x.to(dtype), float(gram.trace())
     basis = _principal(gram.to(orthogonal))
+    if pool.ranks is not None:
+        pool.ranks.first(basis)  # equal eigenvalues leave the axes open
     turn = basis.to(dtype)
     rotated = x if dtype == x.dtype else torch.empty(n, d, dtype=dtype, device=x.device)
 

@@ -86,6 +86,8 @@ class Curvature:
         intercepts = point.b.reshape(m * k, 1).to(sample.x.dtype)
         self._blocks = list(sample.blocks(m * k, pool.threads))
         stride = max(1, min(8, len(sample) // _ROWS_OF_A_DIAGONAL))
+        looked_at = sum(len(range(0, len(block.x), stride)) for block in self._blocks)
+        each = len(sample) / max(1, looked_at)  # so many rows does one of them stand for
         softmax, wide = sample.weighted.softmax, _wide(sample.x.dtype)
 
         def begin(block: Block) -> tuple[torch.Tensor, torch.Tensor]:
@@ -108,10 +110,15 @@ class Curvature:
         for p, part in pool.map(begin, self._blocks):
             self._p.append(p)
             by_class += part
+        by_class *= each
+        if pool.ranks is not None:
+            pool.ranks.add(by_class, about=point.w)
         if softmax:
             # Classes that all rise together change nothing: make that the last of the axes, to leave it out below.
             by_class += by_class.diagonal(dim1=1, dim2=2).sum(1)[:, None, None]
         curved, turn = torch.linalg.eigh(by_class)
+        if pool.ranks is not None:
+            pool.ranks.first(curved, turn)  # equal eigenvalues leave the axes open
         turned = turn.mT.contiguous()
 
         def along_axes(item: tuple[Block, torch.Tensor]) -> torch.Tensor:
@@ -127,9 +134,11 @@ class Curvature:
         diagonal = torch.zeros(m * k, d, dtype=wide, device=sample.x.device)
         for part in pool.map(along_axes, zip(self._blocks, self._p, strict=True)):
             diagonal += part
-        scale = sample.scale * len(sample) / sum(len(range(0, len(block.x), stride)) for block in self._blocks)
-        diagonal = diagonal.view(m, k, d) * scale + models.penalties[:, None, None]
-        inverse = Point(diagonal.reciprocal_().to(wide), _pseudo_inverse(curved * scale))
+        diagonal *= each
+        if pool.ranks is not None:
+            pool.ranks.add(diagonal)
+        diagonal = diagonal.view(m, k, d) * sample.scale + models.penalties[:, None, None]
+        inverse = Point(diagonal.reciprocal_().to(wide), _pseudo_inverse(curved * sample.scale))
         if softmax:
             inverse.w[:, -1] = 0
             inverse.b[:, -1] = 0
@@ -169,9 +178,7 @@ class Curvature:
 
         hw = torch.zeros(m * k, d, dtype=direction.w.dtype, device=direction.w.device)
         hb = torch.zeros(m * k, dtype=direction.w.dtype, device=direction.w.device)
-        for part_w, part_b in self._pool.map(one, zip(self._blocks, self._p, strict=True)):
-            hw += part_w
-            hb += part_b
+        self._pool.summed(one, zip(self._blocks, self._p, strict=True), (hw, hb), about=direction.w)
         if sample.scale != 1.0:
             hw *= sample.scale
             hb *= sample.scale

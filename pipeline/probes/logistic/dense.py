@@ -14,11 +14,15 @@ from .sample import Sample
 if TYPE_CHECKING:
     import torch
 
+    from ...rank_group import RankGroup
+
 MOST_UNKNOWNS = 3000
 """K (d + 1): a factorisation takes 9 GFLOP then, and 72 MB."""
 
 
-def dense_directions(sample: Sample, models: Models, point: Point, gradient: Point) -> Point:
+def dense_directions(
+    sample: Sample, models: Models, point: Point, gradient: Point, ranks: RankGroup | None = None
+) -> Point:
     """Solve Hessian times direction = -gradient for each model.
 
     Parameters
@@ -27,6 +31,8 @@ def dense_directions(sample: Sample, models: Models, point: Point, gradient: Poi
         In float64, and all of the rows.
     models : Models
     point, gradient : Point
+    ranks : RankGroup, optional
+        Others that have the rest of the rows.
     """
     import torch
 
@@ -35,12 +41,12 @@ def dense_directions(sample: Sample, models: Models, point: Point, gradient: Poi
     for i in range(len(models)):
         one = torch.tensor([i], device=x.device)
         rhs = torch.cat([gradient.w[i], gradient.b[i][:, None]], 1).flatten()
-        step = -_solve(_hessian(x, sample, models.keep(one), point.keep(one)), rhs).view(point.w.shape[1], -1)
+        step = -_solve(_hessian(x, sample, models.keep(one), point.keep(one), ranks), rhs).view(point.w.shape[1], -1)
         direction.w[i], direction.b[i] = step[:, :-1], step[:, -1]
     return direction
 
 
-def _hessian(x: torch.Tensor, sample: Sample, model: Models, point: Point) -> torch.Tensor:
+def _hessian(x: torch.Tensor, sample: Sample, model: Models, point: Point, ranks: RankGroup | None) -> torch.Tensor:
     """Return the Hessian of one model, [K (d + 1), K (d + 1)]; x has a last column of ones."""
     import torch
 
@@ -61,6 +67,8 @@ def _hessian(x: torch.Tensor, sample: Sample, model: Models, point: Point) -> to
         hessian -= (spread.T @ spread).view_as(hessian)
         # What is added to all intercepts alike changes nothing: give it some curvature, and it stays as it is.
         hessian[:, -1, :, -1] += own.sum() / k**2
+    if ranks is not None:
+        ranks.add(hessian, about=point.w)
     flat = hessian.view(k * (d + 1), -1)
     penalty = flat.new_full((k, d + 1), float(model.penalties[0]))
     penalty[:, -1] = 0

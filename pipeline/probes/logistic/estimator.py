@@ -75,6 +75,9 @@ class LogisticProbe(TakesFlags, ClassifierMixin, BaseEstimator):  # type: ignore
     reads_blocks = True
     """`fit` takes rows that come block by block."""
 
+    shares_rows = True
+    """`fit` takes `ShardedRows`: every rank ends with the same fit."""
+
     def __init__(
         self,
         C: float = 1.0,

@@ -280,9 +280,8 @@ class Search:
             easy = self._iterate(alive[~hard], gradient.keep(~hard), sample, rules, pool)
             direction.put(~hard, easy.direction)
         which = alive[hard]
-        direction.put(
-            hard, dense_directions(sample, self.models.keep(which), self.point.keep(which), gradient.keep(hard))
-        )
+        models, point = self.models.keep(which), self.point.keep(which)
+        direction.put(hard, dense_directions(sample, models, point, gradient.keep(hard), pool.ranks))
         return direction, None
 
     def _iterate(

@@ -219,10 +219,7 @@ def evaluate(
     loss = point.b.new_zeros(m)
     gw = point.w.new_zeros(m * k, d)
     gb = point.b.new_zeros(m * k)
-    for part_loss, part_b, part_w in pool.map(one, blocks):
-        loss += part_loss
-        gb += part_b
-        gw += part_w
+    pool.summed(one, blocks, (loss, gb, gw), about=point.w)
     if scale != 1.0:
         loss, gw, gb = loss * scale, gw * scale, gb * scale
     penalty = models.penalties

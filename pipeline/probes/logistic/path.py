@@ -191,7 +191,8 @@ def fit_path(
     types, weighted = _types(x, asked.precision), fitted.weighted
     count = asked.threads if asked.threads is not None else torch.get_num_threads()
     alone = rows.n * rows.d < _WORTH_THREADS or rows.device.type != "cpu"
-    with BlockThreads(count, workers=not alone) as pool:
+    ranks = None if rows.shard is None else rows.shard.ranks
+    with BlockThreads(count, workers=not alone, ranks=ranks) as pool:
         problem = pose(
             rows, weighted, types[0], pool, orthogonal=types[-1], n_penalties=len(penalties),
             at_once=len(penalties) if start is not None else max(map(len, levels(penalties))), memory=asked.memory,
@@ -253,7 +254,7 @@ class _Steps:
         """Bring models near, by coarse steps on the sample."""
         problem = self._problem
         search.run(problem.coarsely(), problem.sample, self._coarse, problem.pool, self._report, instead=instead)
-        if problem.sample.weighted is not problem.weighted or problem.sample.x.dtype != self._types[0]:
+        if problem.sample.weighted is not problem.held or problem.sample.x.dtype != self._types[0]:
             search.passes.zero_()  # not over all rows, or not in the precision that was asked for
 
     def descend(self, search: Search, rules: Rules, instead: Start | None) -> None:

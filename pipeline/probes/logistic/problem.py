@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from ....errors import BadInput
 from ..block_threads import BlockThreads
 from .axes import Axes
@@ -20,6 +22,10 @@ if TYPE_CHECKING:
     import torch
 
 
+_OF_A_SHARD = 0.5
+"""Classes are drawn in equal numbers, and a rank can have most of the rare ones: so much of the memory is planned."""
+
+
 @dataclass(frozen=True)
 class PathProblem:
     """What is the same for every penalty.
@@ -28,6 +34,9 @@ class PathProblem:
     ----------
     rows : Rows
     weighted : WeightedTargets
+        Of all rows.
+    held : WeightedTargets
+        Of those that this rank has; the same object if it has all.
     axes : Axes
     sample : Sample
         For curvature.
@@ -36,6 +45,7 @@ class PathProblem:
 
     rows: Rows
     weighted: WeightedTargets
+    held: WeightedTargets
     axes: Axes
     sample: Sample
     pool: BlockThreads
@@ -58,7 +68,7 @@ class PathProblem:
         import torch
 
         # Rotated rows in the same type are as exact as the features are: the gradient differs by rounding.
-        rotated = self.sample.weighted is self.weighted and self.sample.x.dtype == dtype
+        rotated = self.sample.weighted is self.held and self.sample.x.dtype == dtype
         oracle = self.coarsely() if rotated else self._on_features(dtype)
         square = self.axes.spread**2 + (0.0 if rotated else float(self.axes.centre.square().sum()))
         largest = 1.0 if self.weighted.weights is None else float(self.weighted.weights.max())
@@ -71,13 +81,14 @@ class PathProblem:
         """Return the same problem with all rows in the sample, in float64."""
         import torch
 
-        if self.sample.weighted is self.weighted and self.sample.x.dtype == torch.float64:
+        if self.sample.weighted is self.held and self.sample.x.dtype == torch.float64:
             return self
-        x = torch.cat([(block.x.double() - self.axes.centre) @ self.axes.basis for block in self.rows.blocks()])
-        return replace(self, sample=Sample(x, None, self.weighted, 1.0))
+        turned = [(block.x.double() - self.axes.centre) @ self.axes.basis for block in self.rows.blocks()]
+        none = self.axes.basis.new_empty(0, self.axes.basis.shape[1])
+        return replace(self, sample=Sample(torch.cat([none, *turned]), None, self.held, 1.0))
 
     def _on_features(self, dtype: torch.dtype) -> Oracle:
-        rows, weighted, axes, pool = self.rows, self.weighted, self.axes, self.pool
+        rows, weighted, axes, pool = self.rows, self.held, self.axes, self.pool
 
         def oracle(models: Models, point: Point) -> Evaluation:
             at = evaluate(
@@ -117,13 +128,16 @@ def pose(
     memory : int or None
         See `fit_path`.
     """
+    held = weighted if rows.shard is None else weighted.rows(rows.shard.held)
     if isinstance(rows, Rotated):
         axes, sample = rows.sample(weighted, pool)
     else:
         limit = _sample_size(rows, weighted, n_penalties, at_once, memory)
         fast = fast_type(rows.n * rows.d, rows.device, dtype)
-        axes, sample = sample_rows(rows, weighted, limit, fast, pool, orthogonal=orthogonal)
-    return PathProblem(rows, weighted, axes, sample, pool)
+        if pool.ranks is not None and pool.ranks.largest(np.array([fast.itemsize]))[0] > fast.itemsize:
+            fast = dtype  # what all of them multiply fast
+        axes, sample = sample_rows(rows, weighted, held, limit, fast, pool, orthogonal=orthogonal)
+    return PathProblem(rows, weighted, held, axes, sample, pool)
 
 
 def _sample_size(rows: Rows, weighted: WeightedTargets, n_penalties: int, at_once: int, memory: int | None) -> int:
@@ -141,11 +155,13 @@ def _sample_size(rows: Rows, weighted: WeightedTargets, n_penalties: int, at_onc
     heads *= at_once
     fixed = 4 * rows.d * rows.d * 4 + weights + 8 * (32 << 20)
     count = (allowed - fixed) // (8 * rows.d + 8 * heads)
+    if rows.shard is not None:
+        count = int(_OF_A_SHARD * count * rows.shard.ranks.rank.of)
     enough = min(rows.n, 2 * rows.d)
     if memory is None:
         return min(rows.n, max(count, enough))  # where that is too much after all, the device says so
     if count < enough:
-        least = fixed + 2 * rows.d * (8 * rows.d + 8 * heads)
+        least = fixed + 2 * rows.d * (8 * rows.d + 8 * heads)  # of one process
         raise BadInput(
             f"{memory / 2**20:.0f} MiB are too little for {heads} heads of {rows.d} features",
             hint=f"Give at least {least / 2**20:.0f} MiB.",

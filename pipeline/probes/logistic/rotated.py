@@ -16,7 +16,7 @@ from ..block_threads import BlockThreads
 from .axes import PIECE, Axes, rotate_
 from .machine import fast_type
 from .objective import WeightedTargets
-from .rows import Block, MatrixRows, as_tensor
+from .rows import Block, MatrixRows, Shard, as_tensor
 from .sample import Sample, mass, row_weights, transposed
 
 if TYPE_CHECKING:
@@ -69,6 +69,7 @@ class Rotated:
         self._matrix = MatrixRows(features)
         self.n, self.d = features.shape
         self.device = features.device
+        self.shard: Shard | None = None
         self._chosen: torch.Tensor | None = None
         exact = torch.float64 if features.dtype == torch.float64 else torch.float32
         dtype = fast_type(features.numel(), self.device, exact)

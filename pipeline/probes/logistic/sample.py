@@ -47,7 +47,7 @@ class Sample:
         """Yield blocks of a size that suits products with so many columns, and about one for each thread at least."""
         n = len(self)
         on_cpu = self.x.device.type == "cpu"
-        size = min(block_rows(heads), -(-n // threads)) if on_cpu else max(2048, _DEVICE_ENTRIES // heads)
+        size = min(block_rows(heads), max(1, -(-n // threads))) if on_cpu else max(2048, _DEVICE_ENTRIES // heads)
         for start in range(0, n, size):
             yield Block(start, self.x[start : start + size])
 
@@ -73,6 +73,7 @@ def block_rows(heads: int) -> int:
 def sample_rows(
     rows: Rows,
     weighted: WeightedTargets,
+    held: WeightedTargets,
     limit: int,
     dtype: torch.dtype,
     pool: BlockThreads,
@@ -81,12 +82,16 @@ def sample_rows(
 ) -> tuple[Axes, Sample]:
     """Take up to `limit` random rows, find their principal axes and rotate them; one pass.
 
-    The draw comes from a generator of its own with a fixed seed. The centre is the mean of all the rows, rounded.
+    The draw comes from a generator of its own with a fixed seed, so that all ranks draw the same; each takes those that
+    it has. The centre is the mean of all the rows, rounded.
 
     Parameters
     ----------
     rows : Rows
     weighted : WeightedTargets
+        Of all rows.
+    held : WeightedTargets
+        Of those that this rank has; the same object if it has all.
     limit : int
         All rows, or no fewer than twice their dimensions.
     dtype : torch.dtype
@@ -103,44 +108,47 @@ def sample_rows(
     import torch
 
     n, d, device = rows.n, rows.d, rows.device
-    count = min(n, limit)
-    weights = row_weights(weighted)  # [n] or None
-    by_row, times = None, None
-    if count < n:
-        by_row, times = _choose(weighted, count)
+    count = len(held.targets)
+    weights = row_weights(held)  # [count] or None
+    all_chosen, chosen, by_row = weighted, held, None
+    if limit < n:
+        drawn, times = _choose(weighted, limit)
+        all_chosen = _weighing_more(weighted.rows(drawn.to(device)), times.to(device))
+        chosen, by_row = all_chosen, drawn
+        if rows.shard is not None:
+            mine = torch.isin(drawn, rows.shard.held)
+            chosen, by_row = all_chosen.rows(mine), torch.searchsorted(rows.shard.held, drawn[mine])
         count = len(by_row)
     narrow = torch.float32 if dtype == torch.bfloat16 else dtype
     kept = torch.empty(count, d, dtype=narrow, device=device)
 
-    def take(block: Block) -> torch.Tensor:
+    def take(block: Block) -> tuple[torch.Tensor]:
         if by_row is None:
             kept[block.rows] = block.x
         else:
             first, last = torch.searchsorted(by_row, torch.tensor([block.start, block.rows.stop])).tolist()
             kept[first:last] = block.x[(by_row[first:last] - block.start).to(device)].to(narrow)
         if weights is None:
-            return block.x.sum(0, dtype=torch.float64)
-        return weights[block.rows].double() @ block.x.double()
+            return (block.x.sum(0, dtype=torch.float64),)
+        return (weights[block.rows].double() @ block.x.double(),)
 
     total = torch.zeros(d, dtype=torch.float64, device=device)
-    for part in pool.map(take, rows.blocks()):
-        total += part
+    pool.summed(take, rows.blocks(), (total,))
     # Rounded, for all that follows: rows less a rounded centre are all but exact, however far they lie from the origin.
     shift = (total / (n if weights is None else mass(weighted))).to(narrow)
     centre = shift.double()
     for _ in pool.map(lambda start: kept[start : start + PIECE].sub_(shift), range(0, count, PIECE)):
         pass
 
-    chosen = weighted
-    if by_row is not None and times is not None:
-        chosen = weighted.rows(by_row.to(device))
-        times = times.to(device)
-        scaled = times if chosen.weights is None else (chosen.weights.T * times).T
-        chosen = replace(chosen, weights=scaled)
     basis, x, square = rotate_(kept, row_weights(chosen), dtype, orthogonal, pool)
-    scale = (n if weights is None else mass(weighted)) / mass(chosen)
-    spread = max(square / mass(chosen), 1e-300) ** 0.5
+    scale = (n if weights is None else mass(weighted)) / mass(all_chosen)
+    spread = max(square / mass(all_chosen), 1e-300) ** 0.5
     return Axes(centre, basis, spread), Sample(x, transposed(x), chosen, scale)
+
+
+def _weighing_more(chosen: WeightedTargets, times: torch.Tensor) -> WeightedTargets:
+    """Return rows that stand for so many each, [n]."""
+    return replace(chosen, weights=times if chosen.weights is None else (chosen.weights.T * times).T)
 
 
 def transposed(x: torch.Tensor) -> torch.Tensor | None:

@@ -349,3 +349,55 @@ class TestBadServers:
                 verb()
             assert "secret" not in str(caught.value)
             assert caught.value.hint
+
+    def test_an_object_that_is_written_too_often_is_written_a_little_later(self, bad_s3: str, faults: Faults) -> None:
+        """Google's storage and R2 take one write a second of one object; obstore does not repeat what they refuse."""
+        backend = ObjectBackend(bad_s3)
+        for write in (lambda: backend.put("a", b"x"), lambda: backend.put_if_absent("b", b"x")):
+            faults.busy = 2
+            write()
+            assert faults.busy == 0
+        assert backend.get("a") == backend.get("b") == b"x"
+
+
+class TestPoliciesOfBuckets:
+    """A policy with the condition s3:if-none-match refuses plain PUTs and copies to the keys that it is for."""
+
+    @pytest.mark.parametrize(
+        ("keys", "refused"), [(".", "all others"), ("/sets/", "copies"), ("/claims/", "all others")]
+    )
+    def test_no_store_is_made_where_a_policy_refuses_what_writers_need(
+        self, bad_s3: str, faults: Faults, keys: str, refused: str
+    ) -> None:
+        faults.demands_conditions = keys
+        with pytest.raises(ReadOnly, match=f"takes conditional writes and refuses {refused}") as caught:
+            open_store(bad_s3, create=True)
+        assert "limit it to manifests/ and unit-seals/" in str(caught.value)
+        assert not ObjectBackend(bad_s3).exists(MARKER)
+        faults.demands_conditions = ""
+        assert open_store(bad_s3, create=True).url == bad_s3
+
+    def test_a_policy_for_the_seals_alone_is_in_nobodys_way(self, bad_s3: str, faults: Faults) -> None:
+        faults.demands_conditions = "/(manifests|unit-seals)/"
+        store = open_store(bad_s3, create=True)
+        found = sealed_set(store.backend, IDS)
+        np.testing.assert_array_equal(found.load(dtype="float16")[0], make_rows(IDS).embeddings)
+        with pytest.raises(ReadOnly):  # whoever is no writer of ours cannot replace a seal
+            store.backend.put(found.manifest.key, b"other")
+
+    def test_a_policy_that_came_later_is_thought_of_where_it_refuses(self, bad_s3: str, faults: Faults) -> None:
+        store = open_store(bad_s3, create=True)
+        write_units(store.backend, IDS, 8)
+        faults.demands_conditions = "/sets/"
+        with pytest.raises(ReadOnly, match=r"refuses sets/.*403 AccessDenied") as caught:
+            seal(store.backend, IDS)
+        assert "s3:if-none-match" in str(caught.value)
+        faults.demands_conditions = ""
+        assert seal(store.backend, IDS)[1]  # what was sealed until then is kept
+
+
+def test_no_store_is_made_where_listings_lag_behind(bad_s3: str, faults: Faults) -> None:
+    faults.lists_late = True
+    with pytest.raises(Incompatible, match="does not list an object that it has just written"):
+        open_store(bad_s3, create=True)
+    assert not ObjectBackend(bad_s3).exists(MARKER)

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from support.store_data import ENCODER_ID, flip, make_rows, sample_ids, seal, write_units
 
 from cryoprobe.errors import Corrupt
+from cryoprobe.id_arrays import sample_array
 from cryoprobe.stores.backends.backend import Backend
 from cryoprobe.stores.backends.memory import MemoryBackend
 from cryoprobe.stores.keys import unit_id
@@ -141,3 +142,12 @@ def test_damaged_sample_ids_are_noticed_when_the_index_is_made(backend: Backend)
     with pytest.raises(Corrupt) as caught:
         RowIndex(backend, ENCODER_ID)
     assert caught.value.key == key
+
+
+def test_sources_count_each_sample_once(backend: Backend) -> None:
+    write_units(backend, UNIVERSE, 8)
+    index = RowIndex(backend, ENCODER_ID)
+    asked = [*UNIVERSE[:8], *UNIVERSE[8:11], *UNIVERSE[8:10], b"\0" * 32]
+    assert [source.rows for source in index.sources(asked)] == [8, 3]
+    assert [source.rows for source in index.sources(sample_array(asked))] == [8, 3]
+    assert index.sources([]) == []

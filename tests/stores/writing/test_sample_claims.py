@@ -15,6 +15,7 @@ from support.store_data import ENCODER_ID, sample_ids
 
 from cryoprobe.stores.backends.backend import Backend
 from cryoprobe.stores.backends.memory import MemoryBackend
+from cryoprobe.stores.writing import sample_claims
 from cryoprobe.stores.writing.claims import Claims
 from cryoprobe.stores.writing.sample_claims import SampleClaim, SampleClaims
 
@@ -109,3 +110,85 @@ def test_of_many_at_once_each_sample_is_at_most_ones(backend: Backend, cut: int)
     with ThreadPoolExecutor(6) as pool:
         encoded = list(pool.map(take, range(6)))
     assert sum(map(len, encoded)) == len(set().union(*encoded))
+
+
+@pytest.fixture
+def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let claims be overtaken as soon as they are seen."""
+    monkeypatch.setattr(sample_claims, "OVERTAKEN_SECONDS", 0.0)
+
+
+def held(claims: SampleClaims, ids: Sequence[bytes] = IDS, begun: int = 0) -> SampleClaim:
+    claim = claims.take_samples(ENCODER_ID, ids, begun)
+    assert claim is not None
+    return claim
+
+
+def overtaken(claims: SampleClaims, ids: Sequence[bytes] = IDS) -> set[bytes]:
+    return taken(claims.overtake(ENCODER_ID, ids))
+
+
+@pytest.mark.usefixtures("at_once")
+def test_of_what_is_claimed_and_not_begun_the_last_half_can_be_taken(backend: Backend) -> None:
+    slow, one, other = SampleClaims(backend), SampleClaims(backend), SampleClaims(backend)
+    claim = held(slow, begun=4)
+    assert overtaken(one) == set(IDS[8:])
+    assert overtaken(other, IDS[:8]) == set(IDS[6:8])  # half of the rest
+    assert still(slow, claim) == set(IDS[:6])
+
+
+@pytest.mark.usefixtures("at_once")
+def test_who_overtakes_can_be_overtaken(backend: Backend) -> None:
+    slow, one, other = SampleClaims(backend), SampleClaims(backend), SampleClaims(backend)
+    claim = held(slow)
+    first = one.overtake(ENCODER_ID, IDS)
+    assert first is not None
+    slow.release_samples(claim)
+    second = other.overtake(ENCODER_ID, IDS)
+    assert taken(second) == set(IDS[9:])
+    assert still(one, first) == set(IDS[6:9])
+    assert still(other, second) == set(IDS[9:])
+
+
+@pytest.mark.usefixtures("at_once")
+def test_only_what_is_asked_for_is_taken(backend: Backend) -> None:
+    held(SampleClaims(backend))
+    assert overtaken(SampleClaims(backend), IDS[1:3]) == {IDS[2]}
+    assert overtaken(SampleClaims(backend), []) == set()
+
+
+def test_a_claim_is_not_overtaken_before_it_has_been_seen_for_a_while(backend: Backend) -> None:
+    held(SampleClaims(backend))
+    assert overtaken(SampleClaims(backend)) == set()
+
+
+def test_what_is_begun_is_taken_from_who_is_stuck_alone(backend: Backend, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sample_claims, "OVERTAKEN_SECONDS", 0.0)
+    held(SampleClaims(backend), begun=len(IDS))
+    other = SampleClaims(backend)
+    assert overtaken(other) == set()
+    monkeypatch.setattr(sample_claims, "STALLED_SECONDS", 0.0)
+    assert overtaken(other) == set(IDS[6:])
+
+
+@pytest.mark.usefixtures("at_once")
+@given(pause=st.integers(1, 8), begun=st.integers(0, 12), on=st.integers(0, 12), first=st.booleans())
+def test_whoever_comes_between_nobody_encodes_what_was_taken(pause: int, begun: int, on: int, first: bool) -> None:
+    shared = MemoryBackend()
+    mine: list[set[bytes]] = []
+    theirs: list[set[bytes]] = []
+
+    def go_on() -> None:
+        mine.append(set(slow.still_mine(claim, IDS[:on], begun=on)))
+
+    def overtake() -> None:
+        theirs.append(overtaken(other))
+
+    backends = [Interrupting(shared, pause_at=pause, meanwhile=overtake if first else go_on), shared]
+    slow_backend, other_backend = backends if first else reversed(backends)
+    slow, other = SampleClaims(shared), SampleClaims(other_backend)
+    claim = held(slow, begun=min(begun, on))
+    slow._backend = slow_backend  # what comes between is between the requests of one of them
+    (go_on if first else overtake)()
+    if mine and theirs:
+        assert not mine[0] & theirs[0]

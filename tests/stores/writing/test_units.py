@@ -16,12 +16,13 @@ from support.store_data import DIM, ENCODER_ID, flip, keys, make_rows, sample_id
 
 from cryoprobe.canonical import canonical_json
 from cryoprobe.errors import Corrupt, CryoprobeError
+from cryoprobe.id_arrays import sample_array
 from cryoprobe.stores.backends.backend import Backend
 from cryoprobe.stores.backends.memory import MemoryBackend
 from cryoprobe.stores.format.unit_seal import UnitSeal, read_unit_seal
 from cryoprobe.stores.keys import unit_id, unit_seal_key
 from cryoprobe.stores.writing.row_index import RowIndex
-from cryoprobe.stores.writing.units import Rows, sample_array, write_unit
+from cryoprobe.stores.writing.units import Rows, write_unit
 
 IDS = sample_ids(5)
 UNIT = unit_id(ENCODER_ID, IDS)
