@@ -221,7 +221,9 @@ class ExtractionRun:
             extracted, dataset_id = self._seal_all(split, *encoded, me)
         for remark in dict.fromkeys(remark for e in extracted for remark in e.remarks):
             self.reporter.note(remark)
-        self.names.record_views(self.specs, split, look, dataset_id, samples)
+        # Otherwise a file may be another than was encoded, and `probe` would not see it.
+        if known is None or known.is_certain:
+            self.names.record_views(self.specs, split, look, dataset_id, samples)
         return extracted
 
     def _look_up(self, split: Split, look: Look, samples: SampleIndex) -> Known:

@@ -73,11 +73,14 @@ class Known:
         Whether a row's id is known.
     raw : dict of int to bytes
         By row, the content of those that were read for it last, 32 MiB at most.
+    is_certain : bool
+        Whether all that is known is of the files as this machine has looked at them.
     """
 
     ids: SampleIds
     there: Mask
     raw: dict[int, bytes] = field(default_factory=dict)
+    is_certain: bool = True
 
     def of(self, rows: Sequence[int]) -> list[bytes | None]:
         """Return the sample ids of some rows, None for those that are not known."""

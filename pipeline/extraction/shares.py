@@ -19,6 +19,7 @@ import numpy.typing as npt
 
 from ...arrays import Indices, Int64, Mask
 from ...canonical import digest
+from ...file_lists import FileList
 from ...stores.local.looks import UNTOLD, Look, look_at
 from ...stores.local.sample_index import RACY_NANOSECONDS, now_ns
 from ...stores.store import SharedWork, Store, ToldRows
@@ -54,6 +55,8 @@ class Shares:
     Attributes
     ----------
     known : Known
+    is_certain : ndarray, bool [n]
+        Of which rows, when `believed` was last called, the dates told that they have not changed.
     """
 
     def __init__(self, split: Split, rank: Rank, unit_rows: int, work: SharedWork) -> None:
@@ -63,6 +66,7 @@ class Shares:
         self._rank = rank
         self._unit_rows = unit_rows
         self._work = work
+        self.is_certain = np.zeros(rows, bool)
         self._told = np.zeros(rows, bool)  # by anybody
         self._is_mine = np.zeros(rows, bool)
         self._is_fresh = np.zeros(rows, bool)
@@ -133,7 +137,9 @@ class Shares:
         look : Look
             What the files of the split look like now.
         """
-        there = self.known.there & self._unchanged(look)
+        now = marks_of(self._split, range(len(self._told)), look if _has_files(self._split, look) else None)
+        there = self.known.there & self._unchanged(now)
+        self.is_certain = there & (now == self._marks) & (now != _UNKNOWN) & (now & _DATES != 0)
         return Known(self.known.ids, there)
 
     @property
@@ -141,12 +147,13 @@ class Shares:
         """Whether it is others who have told of a row, bool [n]."""
         return self.known.there & ~self._is_mine
 
-    def _unchanged(self, look: Look) -> Mask:
-        """Return which rows are what they were when they were read, bool [n]."""
-        now = marks_of(self._split, range(len(self._told)), look if _has_files(self._split, look) else None)
+    def _unchanged(self, now: Int64) -> Mask:
+        """Return which rows are what they were when they were read, given the marks of today, bool [n]."""
         is_known = (now != _UNKNOWN) & (self._marks != _UNKNOWN)
-        # Of what was told just now, the size is enough: each machine may have copies of its own, with other dates.
-        alike = np.where(self._is_fresh, now >> 32 == self._marks >> 32, (now == self._marks) & (now & _DATES != 0))
+        has_dates = (now & _DATES != 0) & (self._marks & _DATES != 0)
+        # Of what others have told just now the size is enough: each machine may have copies of its own, of other dates.
+        by_size = self._is_fresh & (~self._is_mine | ~has_dates)
+        alike = np.where(by_size, now >> 32 == self._marks >> 32, (now == self._marks) & has_dates)
         return np.asarray(np.where(is_known, alike, self._is_fresh & (now == self._marks)))
 
     def _mark(self, rows: range) -> None:
@@ -275,6 +282,5 @@ def _hash(text: str) -> int:
 
 def _has_files(split: Split, look: Look) -> bool:
     """Return whether the first files of a look are the samples, one for each row."""
-    files = getattr(split, "paths", None)
-    rows = len(split)
-    return files is not None and len(files) == rows and look.files.texts[:rows] == [str(f) for f in files]
+    files, rows = getattr(split, "paths", None), len(split)
+    return files is not None and len(files) == rows and look.files.texts[:rows] == FileList.of(files).texts

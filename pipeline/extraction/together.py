@@ -130,6 +130,7 @@ class Together:
                 told.there[others] = False
         new = told.there & ~known.there
         known.ids[new], known.there[new] = told.ids[new], True
+        known.is_certain = bool(shares.is_certain[new].all())
         return known
 
     def _differs(self, rows: Indices, told: Known, identifier: Identifier) -> bool:

@@ -140,7 +140,7 @@ def test_other_content_of_which_nothing_tells_is_noticed(
     first = extract(encoder, files, store, "0/2")
     change_all(files)
     on_another_machine(tmp_path, monkeypatch)
-    monkeypatch.setattr(Shares, "_unchanged", lambda self, look: np.ones(ROWS, bool))
+    monkeypatch.setattr(Shares, "_unchanged", lambda self, now: np.ones(ROWS, bool))
     notes = Notes()
     other = extract(encoder, files, store, "1/2", notes)
     assert (other.encoded, other.set != first.set) == (ROWS, True)
