@@ -74,7 +74,7 @@ def extract_on_ray(
         )
     started = time.monotonic()
     places = places_of(store)
-    if running.rank is not None:
+    if running.rank not in (None, "auto"):
         raise BadInput("--rank is for one of several processes, and --engine ray numbers its own.", key="rank")
     with connected(options, takes_gpus=True) as cluster:
         count = cluster.worker_count()

@@ -226,7 +226,7 @@ class Planner:
             if before:
                 self._pace = before / max(now - plan.began, 1e-3)
             plan.look_at = now + _LOOK_SECONDS
-            plan.reach = plan.encoded + int(self._pace * _LOOK_SECONDS)
+            plan.reach = plan.encoded + self._reach
             for target, claim in zip(self._targets, plan.claims, strict=True):
                 if claim is None:
                     continue
@@ -307,13 +307,12 @@ class Planner:
             self._underway.update(mine)
         self._has_claimed |= bool(mine)
         raw = {row: found.raw[row] for row in mine.values() if row in found.raw}
-        plan = Plan(mine, raw, claims, ends_unit, found.errors, set(filter(self._walk.is_told, mine.values())))
-        plan.reach = self._reach
-        return plan
+        told = set(filter(self._walk.is_told, mine.values()))
+        return Plan(mine, raw, claims, ends_unit, found.errors, told, reach=self._reach)
 
     @property
     def _reach(self) -> int:
-        """How many images of a plan are encoded before others are told how far it is."""
+        """How many more images of a plan are encoded before others are told how far it is."""
         return int(self._pace * _LOOK_SECONDS)
 
     def _claim(self, ids: Sequence[bytes]) -> list[SampleClaim | None]:

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from typing import TypedDict
+from typing import TYPE_CHECKING, Any, TypedDict
 
 from pydantic import JsonValue
+
+if TYPE_CHECKING:
+    from ...stores.feature_set import FeatureSet
 
 
 @dataclass(frozen=True)
@@ -50,6 +53,19 @@ class ExtractedSet:
     shared: int = 0
     checked: int = 0
     remarks: tuple[str, ...] = ()
+
+    @classmethod
+    def of(cls, feature_set: FeatureSet, split: str, tap: str, encoded: int = 0, **more: Any) -> ExtractedSet:
+        """Describe a sealed set, of whose images this run encoded so many; `more` are further fields."""
+        rows = feature_set.rows
+        fields: dict[str, Any] = {
+            "rows": rows,
+            "dim": feature_set.dim,
+            "encoded": encoded,
+            "reused": max(0, rows - encoded),
+        }
+        rest = {"failed": 0, "sealed": True, "seconds": 0.0, **more}
+        return cls(set=feature_set.id, split=split, tap=tap, **fields, **rest)
 
 
 class ExtractionSummary(TypedDict):

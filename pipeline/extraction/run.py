@@ -282,18 +282,13 @@ class ExtractionRun:
         speed = {"encoded_in_ms": round(1000 * run.own.seconds)} if run.own.encoded else {}
         more = {"encoded": run.own.encoded, **speed, "reused": reused, "checked": check.recorded, **health.document}
         feature_set = self._sealed(target, content, name, more, me, self._goes_on(run.own))
-        return ExtractedSet(
-            set=feature_set.id,
-            split=split.name,
-            tap=target.spec.tap,
-            rows=feature_set.rows,
-            dim=feature_set.dim,
-            encoded=run.own.encoded,
-            reused=max(0, feature_set.rows - run.own.encoded),
+        return ExtractedSet.of(
+            feature_set,
+            split.name,
+            target.spec.tap,
+            run.own.encoded,
             checked=check.rows,
             failed=len(content.failed),
-            sealed=True,
-            seconds=0.0,
             shared=health.shared_embeddings.shared,
             remarks=remarks,
         )

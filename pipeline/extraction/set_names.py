@@ -83,17 +83,10 @@ class SetNames:
         """Give a set that the store has its name, which it may have already."""
         name, feature_set = self.of(kept.spec, split), kept.feature_set
         self.give(feature_set, name, self.called(name), names_of(split), me)
-        return ExtractedSet(
-            set=feature_set.id,
-            split=split.name,
-            tap=kept.spec.tap,
-            rows=feature_set.rows,
-            dim=feature_set.dim,
-            encoded=0,
-            reused=feature_set.rows,
-            failed=0,
-            sealed=True,
-            seconds=0.0,
+        return ExtractedSet.of(
+            feature_set,
+            split.name,
+            kept.spec.tap,
             shared=kept.health.shared_embeddings.shared,
             remarks=kept.health.remarks(split.name, split.describe),
         )

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
@@ -120,9 +121,8 @@ class Together:
 
     def _believed(self, part: _Part, samples: SampleIndex) -> Known:
         """Return what is known of the samples of a split: by their dates, and as others have told; some are read."""
-        split, shares, look = part.split, part.shares, self._one.data.looks[part.number]
-        with ThreadPoolExecutor(self._one.running.threads, thread_name_prefix="cryoprobe-read") as pool:
-            identifier = Identifier(split, samples, pool)
+        shares, look = part.shares, self._one.data.looks[part.number]
+        with self._identifier(part, samples) as identifier:
             identifier.distrust_if_changed(self._one.reporter)
             known, told = identifier.look_up_all(look), shares.believed(look)
             others = np.flatnonzero(told.there & shares.is_by_others)
@@ -132,6 +132,11 @@ class Together:
         known.ids[new], known.there[new] = told.ids[new], True
         known.is_certain = bool(shares.is_certain[new].all())
         return known
+
+    @contextmanager
+    def _identifier(self, part: _Part, samples: SampleIndex) -> Iterator[Identifier]:
+        with ThreadPoolExecutor(self._one.running.threads, thread_name_prefix="cryoprobe-read") as pool:
+            yield Identifier(part.split, samples, pool)
 
     def _differs(self, rows: Indices, told: Known, identifier: Identifier) -> bool:
         """Read some rows of which others have told; return whether one has other content here, and say so."""
@@ -148,15 +153,26 @@ class Together:
         """Describe the sets of a split that another process has sealed; None if none has, or of other samples."""
         if part.is_alone or (sets := part.work.sealed()) is None:
             return None
-        with ThreadPoolExecutor(self._one.running.threads, thread_name_prefix="cryoprobe-read") as pool:
-            shares, identifier = part.shares, Identifier(part.split, samples, pool)
-            part.is_alone = self._differs(np.flatnonzero(shares.is_by_others), shares.known, identifier)
+        with self._identifier(part, samples) as identifier:
+            by_others = np.flatnonzero(part.shares.is_by_others)
+            part.is_alone = self._differs(by_others, part.shares.known, identifier)
         if part.is_alone:
             return None
         found = [(spec.tap, self._one.store.open(sets[spec.tap])) for spec in self._one.specs]
         if any(self._dataset_id(part, feature_set) != feature_set.dataset_id for _, feature_set in found):
             return None
-        return [self._described(part, feature_set, tap) for tap, feature_set in found]
+        seconds = round(time.monotonic() - part.started, 3)
+        return [
+            ExtractedSet.of(
+                feature_set,
+                part.split.name,
+                tap,
+                part.own.encoded,
+                failed=len(feature_set.manifest.failed),
+                seconds=seconds,
+            )
+            for tap, feature_set in found
+        ]
 
     def _dataset_id(self, part: _Part, feature_set: FeatureSet) -> str:
         """Return the id of the split's content without the samples that a set is without."""
@@ -164,17 +180,3 @@ class Together:
         rows = np.flatnonzero(known.there)
         rows = rows[~among(known.ids[rows], failed)]
         return spec_of(split, known.ids[rows], split.labels[rows], failed).id
-
-    def _described(self, part: _Part, feature_set: FeatureSet, tap: str) -> ExtractedSet:
-        return ExtractedSet(
-            set=feature_set.id,
-            split=part.split.name,
-            tap=tap,
-            rows=feature_set.rows,
-            dim=feature_set.dim,
-            encoded=part.own.encoded,
-            reused=max(0, feature_set.rows - part.own.encoded),
-            failed=len(feature_set.manifest.failed),
-            sealed=True,
-            seconds=round(time.monotonic() - part.started, 3),
-        )

@@ -291,7 +291,7 @@ class SampleClaims(Claims):
             self._backend.put(claim.key, self._content(claim.key, 0))
 
     def _listed(self, encoder_id: str) -> list[str]:
-        return [info.key for info in self._backend.list(f"claims/{encoder_id}/")]
+        return list(self._backend.keys(f"claims/{encoder_id}/"))
 
     def _others(self, listed: Sequence[str]) -> list[str]:
         return [key for key in listed if not key.rpartition("/")[2].startswith(f"{self._owner}-")]

@@ -108,8 +108,11 @@ class SharedWork:
 
     def told(self) -> Iterable[ToldRows]:
         """Return what others have told since the last look; what is damaged is as good as not told."""
-        keys = [info.key for info in self._backend.list(self._folder)]
-        new = [key for key in keys if key not in self._seen and not key.startswith(f"{self._folder}sealed-")]
+        new = [
+            key
+            for key in self._backend.keys(self._folder)
+            if key not in self._seen and not key.startswith(f"{self._folder}sealed-")
+        ]
         self._seen.update(new)
         is_fresh, self._is_first_look = not self._is_first_look, False
         found = each(lambda key: self._read(key, is_fresh), new)
