@@ -34,6 +34,8 @@ _BLOCK = 2**17  # bytes: small enough to stay in the processor's cache until the
 
 _STATUS = re.compile(r"status code: (\d{3})")
 _CODE = re.compile(r"<Code>([A-Za-z]{1,60})</Code>")
+_BROKEN = r"body error"
+_UNANSWERED = rf"{_BROKEN}|^(?!.* after \d+ retries).*error sending request"
 _NO_BUCKET = re.compile(r"NoSuchBucket|ContainerNotFound|bucket does not exist")
 _NO_CREDENTIALS = re.compile(r"/latest/api/token|/latest/meta-data|computeMetadata|metadata/identity")
 
@@ -107,7 +109,9 @@ class ObjectBackend(Backend):
 
         check_key(key)
         try:
-            self._whole(lambda: self._objects.put(key, data, mode="create", use_multipart=False))
+            # obstore does not repeat it where no answer came, since it may have been done. Here that is no harm: who is
+            # told that the object exists reads whose it is.
+            whole(lambda: self._objects.put(key, data, mode="create", use_multipart=False), self._retries, _UNANSWERED)
         except AlreadyExistsError:
             return False
         except failures() as e:
@@ -239,11 +243,11 @@ class ObjectBackend(Backend):
         return explained(e, self.url, key, writing=writing)
 
 
-def whole(ask: Callable[[], Answer], retries: int = RETRIES) -> Answer:
+def whole(ask: Callable[[], Answer], retries: int = RETRIES, broken: str = _BROKEN) -> Answer:
     """Ask, and again where obstore does not by itself: if the answer breaks off, or says that one asks too often.
 
     Google's storage and R2 refuse to write one object more often than once a second (429). What is asked must be the
-    same when it is done twice.
+    same when it is done twice. `broken` is what obstore says where the answer did not come whole.
     """
     started, pause = time.monotonic(), _FIRST_PAUSE
     for left in reversed(range(retries + 1)):
@@ -251,7 +255,7 @@ def whole(ask: Callable[[], Answer], retries: int = RETRIES) -> Answer:
             return ask()
         except failures() as e:
             text = str(e)
-            may_pass = "body error" in text or _STATUS.findall(text)[-1:] == ["429"]
+            may_pass = re.search(broken, text) is not None or _STATUS.findall(text)[-1:] == ["429"]
             if not may_pass or not left or time.monotonic() - started > _RETRYING.total_seconds():
                 raise
         time.sleep(pause)

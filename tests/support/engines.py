@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import signal
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -121,9 +120,10 @@ def _until_done(run: Run, start: Callable[[], list[Any]]) -> None:
     for _ in range(_MOST_STARTS):
         processes = start()
         while any(process.is_alive() for process in processes):
-            alive = {process.pid for process in processes if process.is_alive()}
-            for pid in alive & {*logged_encoder.hung(run.folder)}:
-                os.kill(pid, signal.SIGKILL)
+            hung = {*logged_encoder.hung(run.folder)}
+            for process in processes:
+                if process.pid in hung:
+                    process.kill()  # nothing, where it has ended
             time.sleep(0.02)
         if all(process.exitcode == 0 for process in processes):
             return

@@ -17,13 +17,13 @@ from urllib.parse import urlsplit
 
 from support.servers import serving
 
-Fault = Literal["500", "503", "reset", "pause", "stall", "cut", "lost"]
+Fault = Literal["500", "503", "reset", "pause", "stall", "cut", "lost", "silent"]
 """What happens to a request.
 
-``500``, ``503``: that answer, and the request does not reach the server. ``reset``: the connection is reset before the
-request reaches the server. ``pause``: half of the answer, then silence for a moment, then the rest. ``stall``: half of
-the answer, and no more. ``cut``: half of the answer, then the end. ``lost``: the server does it, and the connection is
-reset before it answers.
+``500``, ``503``: that answer, and the request does not reach the server. ``silent``: no answer, nor does it reach the
+server. ``reset``: the connection is reset before the request reaches the server. ``pause``: half of the answer, then
+silence for a moment, then the rest. ``stall``: half of the answer, and no more. ``cut``: half of the answer, then the
+end. ``lost``: the server does it, and the connection is reset before it answers.
 """
 
 PAUSE_SECONDS = 0.2
@@ -91,6 +91,10 @@ def bad_network(endpoint: str) -> Iterator[tuple[Network, str]]:
                 return
             if fault == "reset":
                 self._reset()
+                return
+            if fault == "silent":
+                network.ending.wait()
+                self.close_connection = True
                 return
             connection = http.client.HTTPConnection(host, timeout=60)
             connection.putrequest(self.command, self.path, skip_host=True, skip_accept_encoding=True)

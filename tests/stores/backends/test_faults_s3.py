@@ -199,6 +199,16 @@ def test_a_conditional_write_whose_answer_is_lost_is_not_lost_itself(s3: str, ne
     assert backend.get("claims/a") == b"mine"
 
 
+def test_a_conditional_write_that_no_answer_comes_to_is_asked_for_again(s3: str, network: Network) -> None:
+    """As where a router has forgotten a connection that was open."""
+    backend = far(network).backend
+    before = network.done["silent"]
+    network.decide = lambda r: "silent" if r.conditional and network.done["silent"] < before + 2 else None
+    assert backend.put_if_absent("claims/b", b"mine")
+    assert network.done["silent"] == before + 2
+    assert backend.get("claims/b") == b"mine"
+
+
 def test_a_large_object_may_take_longer_than_the_longest_silence(s3: str, network: Network) -> None:
     """What counts is a time without a byte, not how long an object takes."""
     backend = far(network, retries=1).backend
