@@ -154,7 +154,7 @@ _NUMBER = ' class="num"'
 
 def _cell(value: str | float | int | None, number: bool) -> str:
     if value is None:
-        text = "–"
+        text = "-"
     elif isinstance(value, float):
         text = f"{value:.4f}"
     elif isinstance(value, int):
