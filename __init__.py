@@ -61,6 +61,7 @@ if TYPE_CHECKING:
     from .pipeline.protocols import Problem, Protocol, fit_and_score, list_protocols
     from .pipeline.quickstart import Quickstart, quickstart
     from .pipeline.recompute import Recomputed, recompute
+    from .pipeline.report.make import Report, report
     from .pipeline.results import results, trial
     from .pipeline.saved import ProbeHeader, SavedProbe, load_probe, save_probe
     from .pipeline.suggest import Suggestion, suggest
@@ -134,6 +135,7 @@ _HOMES = {
     "pipeline.quickstart": ("Quickstart", "quickstart"),
     "pipeline.mistakes": ("Mistake", "Mistakes", "mistakes"),
     "pipeline.recompute": ("Recomputed", "recompute"),
+    "pipeline.report.make": ("Report", "report"),
     "pipeline.results": ("results", "trial"),
     "pipeline.trials.result": ("Trial",),
     "pipeline.trials.sweep": ("SizeSummary", "Sweep"),
@@ -210,6 +212,7 @@ __all__ = [
     "Removal",
     "RemovedTrial",
     "Repair",
+    "Report",
     "Reporter",
     "RunOptions",
     "Sample",
@@ -260,6 +263,7 @@ __all__ = [
     "quickstart",
     "recompute",
     "repair",
+    "report",
     "results",
     "rm",
     "save_probe",

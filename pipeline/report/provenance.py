@@ -140,7 +140,7 @@ def again(url: str, trial: Trial) -> str:
     words = ["cryoprobe", "probe", "--store", url]
     if isinstance(trial.train, str):
         words += ["--train", trial.train[:12] if BETWEEN not in trial.train else trial.train]
-    words += _part("test", trial.test) + _part("val", trial.val)
+    words += _part("--test", trial.test) + _part("--val-split", trial.val)
     if trial.protocol != "plain":
         words += ["--protocol", trial.protocol]
     else:
@@ -151,6 +151,8 @@ def again(url: str, trial: Trial) -> str:
         for name, values in trial.grid.items():
             if isinstance(values, list):
                 words += ["--grid", f"{name}={','.join(f'{v:g}' if isinstance(v, float) else str(v) for v in values)}"]
+    if trial.protocol == "plain" and trial.chosen_by == "top1" and trial.probe != "knn":
+        words += ["--choose-by", "top1"]
     if trial.draw is not None:
         drawn = trial.draw.model_dump(exclude_none=True)
         words += [word for name, value in drawn.items() for word in (f"--{name}", str(value))]
@@ -159,10 +161,10 @@ def again(url: str, trial: Trial) -> str:
     return shlex.join(words)
 
 
-def _part(part: str, of: Any) -> list[str]:
-    """Return the options that name the rows of a part: a set by its id, or a share of train."""
+def _part(option: str, of: Any) -> list[str]:
+    """Return the option that names the rows of a part: a set by its id, or a share of train."""
     if isinstance(of, str):
-        return [f"--{part}", of[:12] if BETWEEN not in of else of]
+        return [option, of[:12] if BETWEEN not in of else of]
     if isinstance(of, Mapping) and isinstance(of.get("fraction"), int | float):
-        return [f"--{part}-split", f"{of['fraction']:g}"]
+        return [option, f"{of['fraction']:g}"]
     return []

@@ -4,6 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from . import cost, data_health, heat_map, leaderboard, oddities, provenance
 from .section import Maker
 
-MAKERS: Sequence[Maker] = ()
+MAKERS: Sequence[Maker] = (
+    leaderboard.sections,
+    heat_map.sections,
+    cost.sections,
+    oddities.sections,
+    data_health.sections,
+    provenance.sections,
+)
