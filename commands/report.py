@@ -24,7 +24,9 @@ def report(
     probe: Annotated[str | None, typer.Option(help="Only of this probe, with or without wildcards.")] = None,
     protocol: Annotated[str | None, typer.Option(help="Only of this protocol, with or without wildcards.")] = None,
     title: Annotated[str | None, typer.Option(help="Of the page.")] = None,
-    images: Annotated[bool, typer.Option("--images/--no-images", help="Show images of data sets that are at hand.")] = True,
+    images: Annotated[
+        bool, typer.Option("--images/--no-images", help="Show images of data sets that are at hand.")
+    ] = True,
     data_root: DataRoot = None,
     png: Annotated[
         Path | None, typer.Option(metavar="FOLDER", help="Write every chart as a PNG file into this folder, too.")

@@ -77,7 +77,9 @@ def _chart(measure: _Measure, rows: list[dict[str, Any]]) -> Chart:
         alt.Chart(alt.Data(values=[{k: row[k] for k in ("model", "column", "score", measure.field)} for row in rows]))
         .mark_point(filled=True, size=80, opacity=0.9)
         .encode(
-            x=alt.X(f"{measure.field}:Q", title=measure.title).scale(type="log", nice=True).axis(format="~s", tickCount=6),
+            x=alt.X(f"{measure.field}:Q", title=measure.title)
+            .scale(type="log", nice=True)
+            .axis(format="~s", tickCount=6),
             y=alt.Y("score:Q", title="score").scale(zero=False, padding=12).axis(format=".2f"),
             tooltip=[
                 alt.Tooltip("model:N"),
@@ -92,7 +94,8 @@ def _chart(measure: _Measure, rows: list[dict[str, Any]]) -> Chart:
     if len(models) <= _MOST_COLOURS:
         legend = alt.Legend(title=None, orient="bottom", columns=1, labelLimit=320)
         chart = chart.encode(
-            color=alt.Color("model:N", sort=models, legend=legend), shape=alt.Shape("model:N", sort=models, legend=legend)
+            color=alt.Color("model:N", sort=models, legend=legend),
+            shape=alt.Shape("model:N", sort=models, legend=legend),
         )
     return Chart(f"cost-{measure.field}", chart.to_dict(), f"Score by {measure.title}", measure.caption)
 
@@ -117,7 +120,9 @@ def _unknown(costs: dict[str, dict[str, Any]]) -> list[str]:
 def _cost(data: ReportData, model: str) -> dict[str, Any]:
     """Return what is known of a model: from the sets of its trials, and from the sizes of timm's architectures."""
     sets = {s.id: s for s in _sets_of(data, model)}.values()
-    encoded = [s.manifest.provenance for s in sets if s.manifest.provenance.encoded and s.manifest.provenance.encoded_in_ms]
+    encoded = [
+        s.manifest.provenance for s in sets if s.manifest.provenance.encoded and s.manifest.provenance.encoded_in_ms
+    ]
     images = sum(p.encoded or 0 for p in encoded)
     seconds = sum(p.encoded_in_ms or 0 for p in encoded) / 1000
     spec = next((s.manifest.encoder for s in sets), {})

@@ -80,7 +80,9 @@ def _row(data: ReportData, model: str, ranked: bool) -> str:
     cells = [f'<th scope="row" class="model" data-value="{escaped(model)}">{escaped(model)}</th>']
     if ranked:
         rank = matrix.mean_ranks.get(model)
-        cells.append('<td class="num">-</td>' if rank is None else f'<td class="num" data-value="{rank}">{rank:.2f}</td>')
+        cells.append(
+            '<td class="num">-</td>' if rank is None else f'<td class="num" data-value="{rank}">{rank:.2f}</td>'
+        )
     cells += [_cell(matrix.cells.get((model, column))) for column in matrix.columns]
     return f'<tr data-text="{escaped(model)}">{"".join(cells)}</tr>'
 

@@ -176,7 +176,9 @@ def _nothing(store: Store, filters: Mapping[str, Any]) -> NotFound:
     given = {name: value for name, value in filters.items() if value is not None}
     if given:
         words = " ".join(f"--{name} {value}" for name, value in given.items())
-        return NotFound(f"No trial in {store.url} fits {words}.", hint=f"List them: cryoprobe results --store {store.url}")
+        return NotFound(
+            f"No trial in {store.url} fits {words}.", hint=f"List them: cryoprobe results --store {store.url}"
+        )
     return NotFound(
         f"{store.url} has no trials to report.",
         hint=f"Run some: cryoprobe probe --store {store.url} --model MODEL --dataset DATASET",
@@ -192,10 +194,8 @@ def _lead(matrix: Matrix, trials: Trials) -> str:
     datasets = len({column.dataset for column in matrix.columns})
     times = [t.created for t in trials if t.created]
     span = f", run from {when(min(times))} to {when(max(times))}" if times else ""
-    return (
-        f"{count(len(matrix.models), 'model')} on {count(datasets, 'data set')} in {count(len(matrix.columns), 'column')}: "
-        f"{count(len(trials), 'trial')}{span}."
-    )
+    models, columns = count(len(matrix.models), "model"), count(len(matrix.columns), "column")
+    return f"{models} on {count(datasets, 'data set')} in {columns}: {count(len(trials), 'trial')}{span}."
 
 
 def _sets(store: Store, trials: Trials) -> dict[str, FeatureSet]:

@@ -28,7 +28,10 @@ def sections(data: ReportData) -> list[Section]:
                     said.setdefault(kind, []).append(link)
     if not said:
         return [Section("odd", "What is odd", "Nothing: no trial has a warning or a remark, and every fit converged.")]
-    lines = [_line(kind, text, links) for (kind, text), links in sorted(said.items(), key=lambda item: item[0][0] != "warning")]
+    lines = [
+        _line(kind, text, links)
+        for (kind, text), links in sorted(said.items(), key=lambda item: item[0][0] != "warning")
+    ]
     intro = "What the trials warn of and remark, with the cells that it is about."
     return [Section("odd", "What is odd", intro, html=f'<ul class="odd">{"".join(lines)}</ul>')]
 

@@ -87,7 +87,9 @@ def _section(section: Section) -> str:
     intro = f'<p class="intro">{escaped(section.intro)}</p>' if section.intro else ""
     figures = "".join(_figure(chart) for chart in section.charts)
     charts = f'<div class="charts">{figures}</div>' if figures else ""
-    return f'<section id="{escaped(section.id)}"><h2>{escaped(section.title)}</h2>{intro}{charts}{section.html}</section>'
+    return (
+        f'<section id="{escaped(section.id)}"><h2>{escaped(section.title)}</h2>{intro}{charts}{section.html}</section>'
+    )
 
 
 def _figure(chart: Chart) -> str:

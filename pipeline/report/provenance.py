@@ -1,4 +1,4 @@
-"""The provenance of every cell: its trials, how they were asked for, by whom, with which versions, and how to repeat it."""
+"""The provenance of every cell: its trials, who ran them when and with which versions, and how to repeat them."""
 
 from __future__ import annotations
 
@@ -92,7 +92,9 @@ def _by(trial: Trial) -> str:
 
 
 def _who(trial: Trial) -> str:
-    return " ".join(word for word in (f"by {trial.user}" if trial.user else "", f"on {trial.host}" if trial.host else "") if word)
+    return " ".join(
+        word for word in (f"by {trial.user}" if trial.user else "", f"on {trial.host}" if trial.host else "") if word
+    )
 
 
 def _sets(trial: Trial) -> str:

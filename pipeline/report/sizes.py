@@ -12,6 +12,9 @@ from ..encoders.model_list import timm_sizes
 _TIMM = {"timm": "", "quickstart": "tf_"}
 """Families whose architectures timm has, and what precedes their names there."""
 
+_LARGEST_SIDE = 4096
+"""Pixels; a manifest from a stranger can say any number."""
+
 
 @dataclass(frozen=True)
 class Size:
@@ -44,17 +47,22 @@ def size_of(encoder: Mapping[str, Any]) -> Size:
         return Size()
     name = f"{_TIMM[family]}{architecture}".partition(".")[0]
     known = timm_sizes().get(name)
-    side = _side(encoder.get("preprocessing"))
-    return Size(None if known is None else known[1] / 1e6, None if known is None else _gflops(name, side))
+    if known is None:
+        return Size()
+    return Size(known[1] / 1e6, _gflops(name, *_input(encoder.get("preprocessing"))))
 
 
-def _side(preprocessing: Any) -> int | None:
-    """Return the side of the encoder's input in pixels, if its preprocessing says one."""
-    return None
+def _input(preprocessing: Any) -> tuple[int, int]:
+    """Return height and width of the encoder's input in pixels; zeros if its preprocessing does not say them."""
+    found = preprocessing.get("image_size") if isinstance(preprocessing, Mapping) else None
+    if isinstance(found, list | tuple) and len(found) == 2 and all(isinstance(side, int) for side in found):
+        if all(0 < side <= _LARGEST_SIDE for side in found):
+            return found[0], found[1]
+    return 0, 0
 
 
 @cache
-def _gflops(architecture: str, side: int | None) -> float | None:
+def _gflops(architecture: str, height: int, width: int) -> float | None:
     """Return the operations of one of timm's architectures; counted on tensors without data."""
     import timm
     import torch
@@ -62,11 +70,14 @@ def _gflops(architecture: str, side: int | None) -> float | None:
 
     try:
         with torch.device("meta"), torch.inference_mode():
-            model = timm.create_model(architecture, pretrained=False, num_classes=0).eval()
-            config = getattr(model, "pretrained_cfg", {})
-            channels, height, width = config.get("input_size", (3, 224, 224))
+            config = timm.get_pretrained_cfg(architecture)
+            channels, *own = (3, 224, 224) if config is None else config.input_size
+            size = (height, width) if height else tuple(own)
+            fixed = config is not None and config.fixed_input_size and size != tuple(own)
+            more = {"img_size": size} if fixed else {}
+            model = timm.create_model(architecture, pretrained=False, num_classes=0, **more).eval()
             with FlopCounterMode(display=False) as counter:
-                model(torch.zeros(1, channels, side or height, side or width))
-    except Exception:  # an architecture that needs data to be built, or another size: it is left out, and the page says so
+                model(torch.zeros(1, channels, *size))
+    except Exception:  # an architecture that needs data to be built: it is left out, and the page says so
         return None
     return float(counter.get_total_flops()) / 1e9
