@@ -119,12 +119,16 @@ class PredictionReader:
 
     def sample_names(self, kept: Kept) -> Array | None:
         """Return the name of each test row, str [n]; None if they are not known."""
-        found = self._set(kept.set)
+        return self.names_of(kept.set, kept.row_numbers)
+
+    def names_of(self, set_: str, rows: Indices) -> Array | None:
+        """Return the names of rows of a set, str [n]; None if they are not known."""
+        found = self._set(set_)
         try:
             names = None if found is None else found.sample_names()
         except CryoprobeError:  # damaged: rows then have numbers
             return None
-        return None if names is None else np.array(names, dtype=object)[kept.row_numbers].astype(str)
+        return None if names is None else np.array(names, dtype=object)[rows].astype(str)
 
     def _read(self, trial: Trial) -> Kept | None:
         flags = "map" in trial.metrics

@@ -12,9 +12,9 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from ...arrays import Float64
+from ...arrays import Float64, Indices
 from ..trials.result import Trial
-from .aligned import PredictionReader, align
+from .aligned import Aligned, PredictionReader, align
 from .cells import Cell
 from .holm import holm
 from .paired_tests import PairTests, interval_p, pair_tests
@@ -34,14 +34,20 @@ class CellTests:
     tests : PairTests
     seeds : tuple of int
         The draws that all of them have.
-    rows : int
-        Test rows that all of them have.
+    aligned : Aligned
+        What their trials said of the rows that all have.
+    index : ndarray, int64 [m, D]
+        Which trial of `aligned` is of which cell and draw.
+    scores : ndarray, float64 [m]
+        On these rows, means over these draws.
     """
 
     cells: tuple[int, ...]
     tests: PairTests
     seeds: tuple[int, ...]
-    rows: int
+    aligned: Aligned
+    index: Indices
+    scores: Float64
 
 
 def marked(reader: PredictionReader, cells: Sequence[Cell]) -> tuple[list[Cell], list[str]]:
@@ -134,7 +140,7 @@ def tests_of(reader: PredictionReader, cells: Sequence[Cell]) -> tuple[CellTests
     index = np.array([[there[trial.trial] for trial in _of_seeds(cells[i], seeds)] for i in whole])
     scores, of = found
     tests = pair_tests(scores[index], of[index], metric)
-    return CellTests(tuple(whole), tests, seeds, of.shape[1]), notes
+    return CellTests(tuple(whole), tests, seeds, aligned, index, scores[index].mean(axis=1)), notes
 
 
 def _draws(cells: Sequence[Cell]) -> tuple[list[int], tuple[int, ...], list[str]]:
