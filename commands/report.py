@@ -57,4 +57,4 @@ def report(
     if found.pictures:
         console.out(f"{png}: {len(found.pictures)} PNG files")
     for note in found.notes:
-        console.err(f"note: {note}")
+        console.note(note)

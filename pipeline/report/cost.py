@@ -72,13 +72,12 @@ def _chart(measure: _Measure, rows: list[dict[str, Any]]) -> Chart:
     columns = [*dict.fromkeys(row["column"] for row in rows)]
     pick = alt.param(name="column", value=columns[0], bind=alt.binding_select(options=columns, name="Score of "))
     models = [*dict.fromkeys(row["model"] for row in rows)]
-    # The whole range of each measure: one model's points stay where they are while the column changes.
     chart = (
         alt.Chart(alt.Data(values=[{k: row[k] for k in ("model", "column", "score", measure.field)} for row in rows]))
         .mark_point(filled=True, size=80, opacity=0.9)
         .encode(
             x=alt.X(f"{measure.field}:Q", title=measure.title)
-            .scale(type="log", nice=True)
+            .scale(type="log", nice=False, padding=24)
             .axis(format="~s", tickCount=6),
             y=alt.Y("score:Q", title="score").scale(zero=False, padding=12).axis(format=".2f"),
             tooltip=[
@@ -92,10 +91,10 @@ def _chart(measure: _Measure, rows: list[dict[str, Any]]) -> Chart:
         .properties(width="container", height=240)
     )
     if len(models) <= _MOST_COLOURS:
-        legend = alt.Legend(title=None, orient="bottom", columns=1, labelLimit=320)
+        legend = alt.Legend(orient="bottom", columns=2, labelLimit=220)
         chart = chart.encode(
-            color=alt.Color("model:N", sort=models, legend=legend),
-            shape=alt.Shape("model:N", sort=models, legend=legend),
+            color=alt.Color("model:N", sort=models, title="model", legend=legend),
+            shape=alt.Shape("model:N", sort=models, title="model"),
         )
     return Chart(f"cost-{measure.field}", chart.to_dict(), f"Score by {measure.title}", measure.caption)
 

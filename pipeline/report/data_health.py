@@ -18,19 +18,20 @@ if TYPE_CHECKING:
 def sections(data: ReportData) -> list[Section]:
     """Return a table of the splits, and a list of findings.
 
-    One data set has a set for each encoder. The first one counts of those with the same rows: what images are, and how
-    often, is the same for all; embeddings that images share are listed for each.
+    One data set has a set for each encoder. The table has one of them, with what was seen of its images if possible;
+    the list has the findings of all.
     """
     sets = {one.id: one for one in _in_order(data)}
-    rows: dict[str, list[str | int | None]] = {}
+    rows: dict[tuple[str, str, int], list[str | int | None]] = {}
     said: dict[str, None] = {}
     unknown = 0
     for one in sets.values():
         name = f"{short(str(one.manifest.provenance.name.get('dataset', '?')))}"
         health = DataHealth.recorded(one.manifest.provenance.document, one.rows)
         unknown += health is None
-        if one.dataset_id not in rows or (health is not None and health.decoded_images is not None):
-            rows[one.dataset_id] = _row(name, one, health)
+        key = name, one.split, one.rows
+        if key not in rows or (health is not None and health.decoded_images is not None):
+            rows[key] = _row(name, one, health)
         if health is not None:
             for line in health.remarks(one.split, lambda row, one=one: _name(one, row)):
                 said[f"{name}: {line}"] = None
@@ -38,7 +39,8 @@ def sections(data: ReportData) -> list[Section]:
     head += ["one colour", "sharing an embedding", "left out"]
     found = "".join(f"<li>{escaped(line)}</li>" for line in said)
     if unknown:
-        data.notes.append(f"Data health: {unknown} of {len(sets)} sets do not record it. An older version made them.")
+        which = f"{unknown} of {len(sets)} sets have no record of it"
+        data.notes.append(f"Data health: {which}. Their embeddings were added, or an older version made them.")
     intro = (
         "What was found when the sets were sealed. Repeated: rows whose image an earlier row has. Contradicting: rows "
         "whose image another row has with another label. Left out: images that could not be read."

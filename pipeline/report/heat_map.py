@@ -24,7 +24,7 @@ def sections(data: ReportData) -> list[Section]:
         x=alt.X("column:N", sort=[*dict.fromkeys(row["column"] for row in rows)], title="data set, protocol, draw")
         .axis(labelAngle=-40, labelLimit=170, labelOverlap=False)
         .scale(paddingInner=0.06),
-        y=alt.Y("model:N", sort=order, title="model").axis(labelLimit=260, labelOverlap=False).scale(paddingInner=0.06),
+        y=alt.Y("model:N", sort=order, title="model").axis(labelLimit=180, labelOverlap=False).scale(paddingInner=0.06),
     )
     below = alt.Color("below:Q", title="points below the best").scale(
         scheme="viridis", reverse=True, domain=[0, max(row["below"] for row in rows) or 1]

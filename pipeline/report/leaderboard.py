@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 from .section import ReportData, Section, escaped
@@ -11,7 +12,7 @@ if TYPE_CHECKING:
 
 _KEY = (
     '<p class="key"><span class="best">0.9000</span> the best of its column · <span class="tied">0.8950 ≈</span> not '
-    "significantly worse than the best (paired tests on the same test samples, Holm's correction within the column) · "
+    "significantly worse than the best (paired tests on the same test samples, Holm's correction over the pairs of the column) · "
     "below a score: its 95 % interval, and ± the standard deviation over draws of training rows, with their number · "
     "- was not run. A score leads to its trials.</p>"
 )
@@ -77,7 +78,7 @@ def short(dataset: str) -> str:
 
 def _row(data: ReportData, model: str, ranked: bool) -> str:
     matrix = data.matrix
-    cells = [f'<th scope="row" class="model" data-value="{escaped(model)}">{escaped(model)}</th>']
+    cells = [f'<th scope="row" class="model" data-value="{escaped(model)}">{_breakable(model)}</th>']
     if ranked:
         rank = matrix.mean_ranks.get(model)
         cells.append(
@@ -85,6 +86,17 @@ def _row(data: ReportData, model: str, ranked: bool) -> str:
         )
     cells += [_cell(matrix.cells.get((model, column))) for column in matrix.columns]
     return f'<tr data-text="{escaped(model)}">{"".join(cells)}</tr>'
+
+
+def _breakable(name: str) -> str:
+    """Return a name for HTML that may be broken after the signs that divide it.
+
+    Examples
+    --------
+    >>> _breakable("timm:vit_tiny")
+    'timm:<wbr>vit_<wbr>tiny'
+    """
+    return "<wbr>".join(escaped(part) for part in re.split(r"(?<=[/_:,@.-])", name))
 
 
 def _cell(cell: Cell | None) -> str:

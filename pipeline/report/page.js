@@ -80,7 +80,8 @@
     return {
       background: "transparent", font,
       view: { stroke: "transparent" },
-      axis: { ...text, gridColor: c.line, domainColor: c.soft, tickColor: c.soft, labelOverlap: "greedy", labelLimit: 190 },
+      axis: { ...text, gridColor: c.line, domainColor: c.soft, tickColor: c.soft, labelOverlap: "greedy", labelLimit: 190,
+        maxExtent: 400 },
       legend: { ...text, labelLimit: 220, symbolLimit: 60 },
       header: text,
       title: { color: c.ink, subtitleColor: c.soft, font, fontSize: 12, fontWeight: 600, anchor: "start" },

@@ -144,7 +144,9 @@ def table(header: Sequence[str], rows: Sequence[Sequence[str | float | int | Non
     >>> table(["model", "top1"], [["<a>", 0.5]])  # doctest: +ELLIPSIS
     '<div class="scroll"><table>...<td>&lt;a&gt;</td><td class="num">0.5000</td>...'
     """
-    numbers = [any(isinstance(row[i], int | float | Digits) for row in rows) for i in range(len(header))]
+    numbers = [
+        all(row[i] is None or isinstance(row[i], int | float | Digits) for row in rows) for i in range(len(header))
+    ]
     heads = "".join(
         f'<th scope="col"{_NUMBER if number else ""}>{escaped(name)}</th>'
         for name, number in zip(header, numbers, strict=True)

@@ -55,10 +55,10 @@ def size_of(encoder: Mapping[str, Any]) -> Size:
 def _input(preprocessing: Any) -> tuple[int, int]:
     """Return height and width of the encoder's input in pixels; zeros if its preprocessing does not say them."""
     found = preprocessing.get("image_size") if isinstance(preprocessing, Mapping) else None
-    if isinstance(found, list | tuple) and len(found) == 2 and all(isinstance(side, int) for side in found):
-        if all(0 < side <= _LARGEST_SIDE for side in found):
-            return found[0], found[1]
-    return 0, 0
+    sides = [side for side in found if isinstance(side, int)] if isinstance(found, list | tuple) else []
+    if len(sides) != 2 or not all(0 < side <= _LARGEST_SIDE for side in sides):
+        return 0, 0
+    return sides[0], sides[1]
 
 
 @cache

@@ -80,32 +80,36 @@ def draw_all(page: Any) -> int:
     return int(plots.count())
 
 
-OVERLAPS = """() => {
+_TEXTS = "h1, h2, h3, figcaption, p, .plot, .tools, .scroll, nav, #theme, summary"
+_LABELS = ", ".join(f".role-{part} text" for part in ("axis-label", "axis-title", "legend-label", "legend-title"))
+
+OVERLAPS = f"""() => {{
   const found = [];
   const meets = (a, b) => Math.min(a.right, b.right) - Math.max(a.left, b.left) > 1.5
     && Math.min(a.bottom, b.bottom) - Math.max(a.top, b.top) > 1.5;
-  const groups = [[...document.querySelectorAll('h1, h2, h3, figcaption, p, .plot, .tools, .scroll, nav, #theme, summary')]
-    .filter((one) => !one.closest('details:not([open]) > :not(summary)'))];
-  for (const plot of document.querySelectorAll('.plot svg')) {
-    groups.push([...plot.querySelectorAll('.role-axis-label text, .role-axis-title text, .role-legend-label text, .role-legend-title text')]
-      .filter((one) => one.textContent && getComputedStyle(one).opacity !== '0' && one.getAttribute('opacity') !== '0'
-        && !/rotate/.test(one.getAttribute('transform') || '')));
-  }
-  for (const group of groups) {
+  const isFolded = (one) => one.closest('details:not([open]) > :not(summary)');
+  // A slanted label's box is larger than the label.
+  const isSlanted = (one) => /rotate\\((?!-?90\\))/.test(one.getAttribute('transform') || '');
+  const isShown = (one) => one.textContent && one.getAttribute('opacity') !== '0' && !isSlanted(one);
+  const groups = [[...document.querySelectorAll('{_TEXTS}')].filter((one) => !isFolded(one))];
+  for (const plot of document.querySelectorAll('.plot svg'))
+    groups.push([...plot.querySelectorAll('{_LABELS}')].filter(isShown));
+  for (const group of groups) {{
     const boxes = group.map((one) => [one, one.getBoundingClientRect()]).filter(([, box]) => box.width && box.height);
-    for (let i = 0; i < boxes.length; i++) for (let j = i + 1; j < boxes.length; j++) {
+    for (let i = 0; i < boxes.length; i++) for (let j = i + 1; j < boxes.length; j++) {{
       if (boxes[i][0].contains(boxes[j][0]) || boxes[j][0].contains(boxes[i][0])) continue;
       if (meets(boxes[i][1], boxes[j][1]))
-        found.push(`${boxes[i][0].textContent.slice(0, 60)} | ${boxes[j][0].textContent.slice(0, 60)}`);
-    }
-  }
+        found.push(`${{boxes[i][0].textContent.slice(0, 60)}} | ${{boxes[j][0].textContent.slice(0, 60)}}`);
+    }}
+  }}
   return found;
-}"""
+}}"""
 """Pairs of texts that lie on one another: headings, paragraphs and charts; and the labels within each chart."""
 
-UNTITLED_AXES = """() => [...document.querySelectorAll('.plot')].filter((plot) => plot.querySelector('svg')).flatMap((plot) => {
+UNTITLED_AXES = """() => [...document.querySelectorAll('.plot svg')].flatMap((plot) => {
   const labelled = plot.querySelectorAll('.role-axis-label').length;
-  const titled = [...plot.querySelectorAll('.role-axis-title text, .role-title-text text')].filter((one) => one.textContent).length;
-  return labelled && !titled ? [plot.dataset.chart] : [];
+  const titles = [...plot.querySelectorAll('.role-axis-title text, .role-title-text text')];
+  const isTitled = titles.some((one) => one.textContent);
+  return labelled && !isTitled ? [plot.closest('.plot').dataset.chart] : [];
 })"""
 """Charts with labelled axes of which none has a title."""
