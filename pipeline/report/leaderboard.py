@@ -12,9 +12,9 @@ if TYPE_CHECKING:
 
 _KEY = (
     '<p class="key"><span class="best">0.9000</span> the best of its column · <span class="tied">0.8950 ≈</span> not '
-    "significantly worse than the best (paired tests on the same test samples, Holm's correction over the pairs of the column) · "
-    "below a score: its 95 % interval, and ± the standard deviation over draws of training rows, with their number · "
-    "- was not run. A score leads to its trials.</p>"
+    "significantly worse than the best (paired tests on the same test samples, Holm's correction over the pairs of the "
+    "column) · below a score: its 95 % interval, and ± the standard deviation over draws of training rows, with their "
+    "number · - was not run. A score leads to its trials.</p>"
 )
 
 _TOOLS = (
