@@ -22,23 +22,34 @@ def diagram(ranking: Ranking) -> Any:
     """
     import altair as alt
 
-    # The best is at the left; names stand below the axis, each on a line of its own, bars between them and the axis.
+    # Names of the better half stand left of the picture, those of the worse half right of it, so that no line of one
+    # crosses the name of another: the outermost is the highest.
+    count = len(ranking.models)
+    half = (count + 1) // 2
+    ends = [(group[0], group[-1]) for group in ranking.groups]
     places = dict(zip(ranking.models, ranking.mean_ranks, strict=True))
-    ends = [(places[group[0]], places[group[-1]]) for group in ranking.groups]
-    bars = [{"from": low, "to": high, "y": -0.5 - 0.45 * i} for i, (low, high) in enumerate(ends)]
+    bars = [{"from": places[one], "to": places[other], "y": -0.5 - 0.45 * i} for i, (one, other) in enumerate(ends)]
     first = -1.0 - 0.45 * len(bars)
-    names = [{"rank": rank, "y": first - i, "axis": 0.0, "model": m} for i, (m, rank) in enumerate(places.items())]
-    lowest = first - len(names)
-    x = alt.X("rank:Q", title="mean rank (1 is best)", scale=alt.Scale(domain=[1, len(names)]), axis=_axis(len(names)))
+    names = [
+        {
+            "model": model,
+            "rank": rank,
+            "axis": 0.0,
+            "y": first - (i if i < half else count - 1 - i),
+            "side": 1 if i < half else count,
+        }
+        for i, (model, rank) in enumerate(places.items())
+    ]
+    lowest = first - half
+    axis = alt.Axis(orient="top", grid=False, format="d", values=list(range(1, count + 1)))
+    x = alt.X("rank:Q", title="mean rank (1 is best)", scale=alt.Scale(domain=[1, count], nice=False), axis=axis)
     y = alt.Y("y:Q", axis=None, scale=alt.Scale(domain=[lowest, 0]))
     rows = alt.Chart(alt.InlineData(values=names))
-    lines = rows.mark_rule(color=_LINE).encode(x=x, y=y, y2="axis:Q")
-    points = rows.mark_point(filled=True, size=40, color=_LINE, opacity=1).encode(x=x, y=y)
-    # What stands in the right half is written to the left of its line, so that no name leaves the picture.
-    half = (1 + len(names)) / 2
-    left = rows.transform_filter(f"datum.rank <= {half}").mark_text(align="left", dx=8)
-    right = rows.transform_filter(f"datum.rank > {half}").mark_text(align="right", dx=-8)
-    layers = [lines, points, *(texts.encode(x=x, y=y, text="model:N") for texts in (left, right))]
+    down = rows.mark_rule(color=_LINE).encode(x=x, y=y, y2="axis:Q")
+    aside = rows.mark_rule(color=_LINE).encode(x=x, x2="side:Q", y=y)
+    left = rows.transform_filter("datum.side == 1").mark_text(align="right", dx=-6)
+    right = rows.transform_filter("datum.side != 1").mark_text(align="left", dx=6)
+    layers = [down, aside, *(texts.encode(x=alt.X("side:Q"), y=y, text="model:N") for texts in (left, right))]
     if bars:
         drawn = alt.Chart(alt.InlineData(values=bars)).mark_rule(color=_BAR, strokeWidth=5)
         layers.append(drawn.encode(x=alt.X("from:Q"), x2="to:Q", y=y))
@@ -47,13 +58,7 @@ def diagram(ranking: Ranking) -> Any:
         subtitle=f"bars join models that cannot be told apart: critical difference {ranking.critical_difference:.2f} "
         "(Nemenyi, 5 %)",
     )
-    return alt.layer(*layers).properties(width=640, height=40 + 22 * -lowest, title=title)
-
-
-def _axis(models: int) -> Any:
-    import altair as alt
-
-    return alt.Axis(orient="top", tickMinStep=1, grid=False, values=list(range(1, models + 1)))
+    return alt.layer(*layers).properties(width=480, height=22 * -lowest, title=title).configure_view(stroke=None)
 
 
 def write_diagram(ranking: Ranking | None, file: Path) -> None:
