@@ -75,7 +75,9 @@ def draw_all(page: Any) -> int:
     plots = page.locator(".plot[data-chart]")
     for i in range(plots.count()):
         plots.nth(i).scroll_into_view_if_needed()
-        page.wait_for_function("i => document.querySelectorAll('.plot[data-chart]')[i].matches('.drawn, .failed')", arg=i)
+        page.wait_for_function(
+            "i => document.querySelectorAll('.plot[data-chart]')[i].matches('.drawn, .failed')", arg=i
+        )
     page.evaluate("window.scrollTo(0, 0)")
     return int(plots.count())
 
