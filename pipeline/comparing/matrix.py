@@ -7,7 +7,7 @@ that is not significantly worse; see `matrix_of`.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
 from pydantic import JsonValue
@@ -16,7 +16,9 @@ from ...amounts import count
 from ...notebook import data_frame, html_table
 from ...stores.store import Store
 from ..trials.result import Trial
+from .aligned import PredictionReader
 from .cells import Cell, cell_of
+from .column_tests import marked
 from .places import Column, rows_and_columns
 from .ranks import ranks
 
@@ -134,9 +136,10 @@ def matrix_of(store: Store, trials: Sequence[Trial]) -> Matrix:
     found = dict.fromkeys(column for _, column in cells)
     datasets = [*dict.fromkeys(column.dataset for column in found)]
     columns = tuple(sorted(found, key=lambda column: datasets.index(column.dataset)))
+    reader = PredictionReader(store)
     for column in columns:
-        marked, said = _marked([cells[model, column] for model in models if (model, column) in cells])
-        cells |= {(cell.model, column): cell for cell in marked}
+        cells_, said = marked(reader, [cells[model, column] for model in models if (model, column) in cells])
+        cells |= {(cell.model, column): cell for cell in cells_}
         notes += said
     means, said = _mean_ranks(models, columns, cells)
     return Matrix(models, columns, cells, means, (*notes, *said))
@@ -148,24 +151,6 @@ def _cells(trials: Sequence[Trial]) -> tuple[dict[tuple[str, Column], Cell], lis
         groups.setdefault(place, []).append(trial)
     found = {place: cell_of(*place, group) for place, group in groups.items()}
     return {place: cell for place, (cell, _) in found.items()}, [note for _, note in found.values() if note is not None]
-
-
-def _marked(cells: Sequence[Cell]) -> tuple[list[Cell], list[str]]:
-    """Mark the best of a column, and what cannot be told apart from it."""
-    scored = [cell.score for cell in cells if cell.score is not None]
-    if not scored:
-        return list(cells), []
-    top = max(scored)
-    first = next(cell for cell in cells if cell.score == top)
-    return [
-        replace(
-            cell,
-            best=cell.score == top,
-            tied=cell.score == top
-            or (cell.score is not None and (cell.high is None or first.low is None or cell.high >= first.low)),
-        )
-        for cell in cells
-    ], []
 
 
 def _mean_ranks(

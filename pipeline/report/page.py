@@ -75,7 +75,7 @@ def html_of(page: Page, library: str) -> str:
         lead=escaped(page.lead),
         contents="".join(f'<li><a href="#{escaped(s.id)}">{escaped(s.title)}</a></li>' for s in page.sections),
         sections="\n".join(_section(section) for section in page.sections),
-        notes=f'<h2 id="left-out">Left out</h2><ul class="odd">{notes}</ul>' if notes else "",
+        notes=f'<h2 id="notes">Notes</h2><ul class="odd">{notes}</ul>' if notes else "",
         footer=escaped(page.footer),
         charts="\n".join(_data(chart) for chart in page.charts),
         script=script,
@@ -87,7 +87,9 @@ def _section(section: Section) -> str:
     intro = f'<p class="intro">{escaped(section.intro)}</p>' if section.intro else ""
     figures = "".join(_figure(chart) for chart in section.charts)
     charts = f'<div class="charts">{figures}</div>' if figures else ""
-    return f'<section id="{escaped(section.id)}"><h2>{escaped(section.title)}</h2>{intro}{charts}{section.html}</section>'
+    return (
+        f'<section id="{escaped(section.id)}"><h2>{escaped(section.title)}</h2>{intro}{charts}{section.html}</section>'
+    )
 
 
 def _figure(chart: Chart) -> str:

@@ -9,7 +9,7 @@ from .section import Chart
 
 _PICTURE_CONFIG = {
     "background": "white",
-    "axis": {"labelOverlap": "greedy", "labelLimit": 190, "titleFontWeight": 500},
+    "axis": {"labelOverlap": "greedy", "labelLimit": 190, "maxExtent": 400, "titleFontWeight": 500},
     "legend": {"labelLimit": 220, "symbolLimit": 60},
     "view": {"stroke": "transparent"},
     "point": {"filled": True, "size": 60},
