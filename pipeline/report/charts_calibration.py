@@ -72,14 +72,14 @@ def sections(data: ReportData) -> list[Section]:
             charts.append(_chart(names.new("calibration", dataset), dataset, found))
     if without:
         data.notes.append(
-            f"Calibration: {without} trials have no kept probabilities of one class an image: the probe gives scores or none, "
-            "there are several labels an image, or an older version ran the trial."
+            f"Calibration: {without} trials have no kept probabilities of one class an image: the probe gives scores or "
+            "none, there are several labels an image, or an older version ran the trial."
         )
     if not charts:
         return []
     intro = (
-        f"Whether probabilities can be believed: test rows in {N_BINS} bins by the probability of the predicted class. ece, the "
-        f"expected calibration error, is the mean distance from the diagonal, weighed by rows. {left_out(data.matrix)}"
+        f"Whether probabilities can be believed: test rows in {N_BINS} bins by the probability of the predicted class. ece, "
+        f"the expected calibration error, is the mean distance from the diagonal, weighed by rows. {left_out(data.matrix)}"
     )
     return [Section("calibration", "Calibration", intro.strip(), tuple(charts))]
 
@@ -99,25 +99,25 @@ def _chart(name: str, dataset: str, found: Sequence[tuple[Shown, Calibrated]]) -
     unit = alt.Scale(domain=[0, 1], nice=False)
     y_axis = alt.Axis(title="accuracy, and share of rows (of 1)")
     kinds = alt.Scale(domain=["accuracy in the bin", "share of the rows"])
-    kind = {"title": None, "scale": kinds, "legend": alt.Legend(orient="bottom", symbolOpacity=1)}
+    legend = alt.Legend(orient="bottom", symbolOpacity=1, title=None)
     base = alt.Chart(data).transform_filter("datum.t === shown")
     steps = base.mark_bar(opacity=0.35).encode(
         x=alt.X("low:Q", bin="binned", scale=unit, title="probability of the predicted class"),
         x2=alt.X2("high:Q"),
         y=alt.Y("right:Q", scale=unit, axis=y_axis),
-        color=alt.ColorDatum("accuracy in the bin", **kind),
+        color=alt.ColorDatum("accuracy in the bin", scale=kinds, legend=legend, title=None),
         tooltip=_tooltip(),
     )
     points = base.mark_point(filled=True, size=45).encode(
         x=alt.X("sure:Q", scale=unit),
         y=alt.Y("right:Q", scale=unit),
-        color=alt.ColorDatum("accuracy in the bin", **kind),
+        color=alt.ColorDatum("accuracy in the bin", scale=kinds, legend=legend, title=None),
         tooltip=_tooltip(),
     )
     shares = base.mark_line(point={"size": 25}, strokeDash=[2, 2]).encode(
         x=alt.X("sure:Q", scale=unit),
         y=alt.Y("share:Q", scale=unit),
-        color=alt.ColorDatum("share of the rows", **kind),
+        color=alt.ColorDatum("share of the rows", scale=kinds, legend=legend, title=None),
         tooltip=_tooltip(),
     )
     ideal = alt.Chart(csv_data(("x", "y"), [(0, 0), (1, 1)])).mark_line(strokeDash=[4, 4], strokeWidth=1, color="grey")

@@ -24,6 +24,11 @@ FEW = 30
 MOST_CELLS = 4_000
 """Wrong cells of one trial that are drawn, the largest first."""
 
+_FITS = (
+    "find === '' || indexof(lower(datum.true), lower(find)) >= 0 || indexof(lower(datum.predicted), lower(find)) >= 0"
+)
+"""Whether a cell is of a class whose name has the text that is looked for: a Vega expression over data and a field."""
+
 _MOST_CELLS_OF_ALL = 60_000
 _LISTED = 20
 
@@ -153,41 +158,47 @@ def _many(name: str, dataset: str, cells: Sequence[tuple[Shown, Confused]], orde
     axis = alt.Axis(labels=False, ticks=False, grid=False)
     clustered = "similar ones side by side" if len(classes) <= MOST_CLUSTERED else "as in the data set"
     x = alt.X("j:Q", scale=span, title=f"predicted class ({len(classes):,}, {clustered})", axis=axis)
-    y = alt.Y("i:Q", scale=alt.Scale(domain=[-1, len(classes)], nice=False, reverse=True), title="true class (same order)", axis=axis)
+    y = alt.Y(
+        "i:Q",
+        scale=alt.Scale(domain=[-1, len(classes)], nice=False, reverse=True),
+        title="true class (same order)",
+        axis=axis,
+    )
     zoom = alt.selection_interval(name="zoom", bind="scales", zoom="wheel![event.shiftKey]")
     find = alt.param(name="find", value="", bind=alt.BindInput(input="search", placeholder="class name", name="find "))
-    fits = "find === '' || indexof(lower(datum.true), lower(find)) >= 0 || indexof(lower(datum.predicted), lower(find)) >= 0"
-    marks = alt.Chart(data).mark_square(clip=True).encode(
-        x=x,
-        y=y,
-        size=alt.Size(
-            "n:Q",
-            title="test rows",
-            scale=alt.Scale(type="sqrt", range=[8, 110]),
-            legend=alt.Legend(orient="bottom", tickCount=3, format="d", symbolOpacity=1),
-        ),
-        color=alt.Color(
-            "share:Q",
-            title="share of the true class",
-            scale=alt.Scale(domain=[0, 1], scheme="viridis", reverse=True),
-            legend=alt.Legend(orient="bottom", format="~%", gradientLength=120, tickCount=3),
-        ),
-        opacity=alt.condition(fits, alt.value(0.9), alt.value(0.04)),
-        tooltip=_tooltip(),
+    share = alt.Opacity(
+        "share:Q",
+        title="share of the true class",
+        scale=alt.Scale(type="sqrt", domain=[0, 1], range=[0.3, 1]),
+        legend=alt.Legend(orient="bottom", format="~%", values=[0.01, 0.1, 0.5, 1]),
+    )
+    largest = max((int(shown.counts.max()) for _, shown in cells if shown.counts.size), default=1)
+    marks = (
+        alt.Chart(data)
+        .mark_square(clip=True)
+        .encode(
+            x=x,
+            y=y,
+            size=alt.Size(
+                "n:Q",
+                title="test rows",
+                scale=alt.Scale(type="sqrt", range=[8, 110]),
+                legend=alt.Legend(orient="bottom", values=sorted({1, largest}), format=",", symbolOpacity=1),
+            ),
+            color=alt.Color("kind:N", scale=alt.Scale(domain=["right", "wrong"]), legend=None),
+            opacity=alt.when(_FITS).then(share).otherwise(alt.value(0.03)),
+            tooltip=_tooltip(),
+        )
     )
     ends = csv_data(("i", "j", "i2", "j2"), [(0, 0, len(classes) - 1, len(classes) - 1)])
-    diagonal = (
-        alt.Chart(ends)
-        .mark_rule(opacity=0.4, clip=True)
-        .encode(x=x, y=y, x2=alt.X2("j2:Q"), y2=alt.Y2("i2:Q"))
-    )
+    diagonal = alt.Chart(ends).mark_rule(opacity=0.4, clip=True).encode(x=x, y=y, x2=alt.X2("j2:Q"), y2=alt.Y2("i2:Q"))
     menu = picked_by_menu("shown", [one.label for one, _ in cells], "trial")
     marks = marks.properties(transform=_transforms(classes)).add_params(menu, find, zoom)
     spec = spec_of(alt.layer(diagonal, marks), height=460)
     spec["usermeta"] = {"embedOptions": {"renderer": "canvas"}}  # thousands of marks are slow as shapes
     caption = (
-        "A square is a pair of classes that are confused; the line stands for right rows. Shift and wheel zoom, drag moves, "
-        "a double click goes back."
+        "A square is a pair of classes that are confused; the line stands for right rows. Shift and wheel zoom, drag "
+        "moves, a double click goes back."
     )
     return Chart(name, spec, f"{dataset}: confusions of {len(classes):,} classes", caption + _left(cells), wide=True)
 
@@ -243,5 +254,9 @@ def _listed(dataset: str, one: Shown, shown: Confused, *, opened: bool) -> str:
     ]
     head = f"{escaped(dataset)}: {escaped(one.label)}"
     said = f"the {len(rows)} largest of {shown.cells:,} pairs" if shown.cells > len(rows) else "all pairs"
-    inner = table(["true class", "predicted", "test rows", "of the true class"], rows, caption=said) if rows else "No row is wrong."
+    inner = (
+        table(["true class", "predicted", "test rows", "of the true class"], rows, caption=said)
+        if rows
+        else "No row is wrong."
+    )
     return f"<details{' open' if opened else ''}><summary>{head}</summary>{inner}</details>"

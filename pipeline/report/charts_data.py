@@ -25,12 +25,12 @@ _LEGEND_COLUMNS_BELOW = 22
 
 
 def csv_data(columns: Sequence[str], rows: Iterable[Sequence[float | int | None]]) -> alt.InlineData:
-    """Return numbers as inlined data, five significant digits; None is an empty field, which Vega reads as null.
+    r"""Return numbers as inlined data, five significant digits; None is an empty field, which Vega reads as null.
 
     Examples
     --------
     >>> csv_data(["x", "y"], [(1, 0.123456), (2, None)]).values
-    'x,y\\n1,0.12346\\n2,'
+    'x,y\n1,0.12346\n2,'
     """
     import altair as alt
 
@@ -61,7 +61,7 @@ def looked_up(key: str, columns: Mapping[str, Sequence[str | int | float | None]
         for i, values in enumerate(zip(*columns.values(), strict=True))
     ]
     found = alt.LookupData(data=alt.InlineData(values=table), key=key, fields=list(columns))
-    return alt.LookupTransform(**{"lookup": key, "from": found})
+    return alt.LookupTransform.from_dict({"lookup": key, "from": found.to_dict()}, validate=False)
 
 
 def where(expression: str) -> alt.FilterTransform:
@@ -75,7 +75,7 @@ def calculated(field: str, expression: str) -> alt.CalculateTransform:
     """Return the transform that computes a field by a Vega expression of ours."""
     import altair as alt
 
-    return alt.CalculateTransform(**{"calculate": expression, "as": field})
+    return alt.CalculateTransform.from_dict({"calculate": expression, "as": field}, validate=False)
 
 
 def labels_of(names: Iterable[str], longest: int = 48) -> list[str]:

@@ -75,8 +75,8 @@ def sections(data: ReportData) -> list[Section]:
             seen.add(metric)
             charts.append(_chart(f"knn-linear-{len(seen)}", (knn, linear, metric), found))
     intro = (
-        "A model above the diagonal has features that a linear probe separates better than their distances do. Points on "
-        "different data sets compare only by how far they are from the diagonal."
+        "A model above the diagonal has features that a linear probe separates better than their distances do. Points "
+        "on different data sets compare only by how far they are from the diagonal."
     )
     if left := len(pairs) - len(charts):
         intro += f" Of {count(len(pairs), 'pair')} of probes, {left} with fewer or as many points are left out."
@@ -92,9 +92,13 @@ def _chart(name: str, what: tuple[str, str, str], pairs: Sequence[Pair]) -> Char
 
     knn, linear, metric = what
     by_model, by_data = (labels_of(dict.fromkeys(getattr(p, of) for p in pairs)) for of in ("model", "dataset"))
-    places = [{one: i for i, one in enumerate(dict.fromkeys(getattr(p, of) for p in pairs))} for of in ("model", "dataset")]
+    places = [
+        {one: i for i, one in enumerate(dict.fromkeys(getattr(p, of) for p in pairs))} for of in ("model", "dataset")
+    ]
     rows = [(places[0][p.model], places[1][p.dataset], p.knn, p.linear, p.linear - p.knn) for p in pairs]
-    low, high = (edge(min(p.knn, p.linear) if edge is min else max(p.knn, p.linear) for p in pairs) for edge in (min, max))
+    low, high = (
+        edge(min(p.knn, p.linear) if edge is min else max(p.knn, p.linear) for p in pairs) for edge in (min, max)
+    )
     room = max(0.01, 0.05 * (high - low))
     scale = alt.Scale(domain=[max(0.0, low - room), high + room], nice=False)
     picked = alt.selection_point(name="picked", fields=["model"], bind="legend")
@@ -105,15 +109,15 @@ def _chart(name: str, what: tuple[str, str, str], pairs: Sequence[Pair]) -> Char
         y=alt.Y("y:Q", scale=scale, title=f"{metric} of {labels_of([linear])[0]} (share)"),
         tooltip=_tooltip(),
     )
-    legend = {"orient": "bottom", "columns": 1, "labelLimit": 320}
+    legend = alt.Legend(orient="bottom", columns=1, labelLimit=320)
     named = "the tooltip names each point"
     if few_models:
-        colour = alt.Color("model:N", scale=alt.Scale(domain=by_model), legend=alt.Legend(**legend))
+        colour = alt.Color("model:N", scale=alt.Scale(domain=by_model), legend=legend)
         points = points.encode(color=colour, opacity=alt.condition(picked, alt.value(0.9), alt.value(0.1)))
         points = points.add_params(picked)
         named = "colours are models"
     if few_data and len(by_data) > 1:
-        points = points.encode(shape=alt.Shape("dataset:N", scale=alt.Scale(domain=by_data), legend=alt.Legend(**legend)))
+        points = points.encode(shape=alt.Shape("dataset:N", scale=alt.Scale(domain=by_data), legend=legend))
         named += ", shapes data sets" if few_models else ", shapes are data sets"
     points = points.properties(transform=[looked_up("m", {"model": by_model}), looked_up("d", {"dataset": by_data})])
     ends = csv_data(("x", "y"), [(low - room, low - room), (high + room, high + room)])

@@ -68,8 +68,8 @@ def sections(data: ReportData) -> list[Section]:
     if not charts:
         return []
     intro = (
-        "How the test score grows with the labelled rows. A line is the mean over draws of the training rows, its band one "
-        "standard deviation to each side; a model without a band has a single draw."
+        "How the test score grows with the labelled rows. A line is the mean over draws of the training rows, its band "
+        "one standard deviation to each side; a model without a band has a single draw."
     )
     return [Section("sizes", "Few shots and label efficiency", intro, tuple(charts))]
 
@@ -111,11 +111,13 @@ def _chart(
     ]
     sizes = [p.size for p in shown]
     picked = alt.selection_point(name="picked", fields=["model"], bind="legend")
-    title = "training rows of each class (log scale)" if kind == "shots" else "share of the training rows (%, log scale)"
+    title = (
+        "training rows of each class (log scale)" if kind == "shots" else "share of the training rows (%, log scale)"
+    )
     base = (
         alt.Chart(csv_data(columns, rows))
         .encode(
-            x=alt.X("x:Q", scale=_log(sizes), axis=value_axis(sizes, title)),
+            x=alt.X("x:Q", scale=_log(sizes), axis=value_axis(sizes, f"{size} (log scale)")),
             color=model_colour(models, all_models),
         )
         .properties(transform=[looked_up("m", {"model": models})])

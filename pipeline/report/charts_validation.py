@@ -1,10 +1,10 @@
-"""Validation curves: the score that chose against the values of the grid, the chosen one marked, and the grid's ends."""
+"""Validation curves: the score that chose by the values of the grid, the chosen one marked, and the grid's ends."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from ...amounts import count
 from ..comparing.cells import Cell
@@ -121,8 +121,8 @@ def sections(data: ReportData) -> list[Section]:
     if not charts:
         return []
     intro = (
-        "What chose the hyper-parameter: the score on validation rows at each value of the grid. A diamond is the chosen "
-        "value, a hollow point a fit that did not converge, dashed lines are the ends of the grid."
+        "What chose the hyper-parameter: the score on validation rows at each value of the grid. A diamond is the "
+        "chosen value, a hollow point a fit that did not converge, dashed lines are the ends of the grid."
     )
     if left:
         intro += " Curves of trials on drawn rows are left out if the same was measured on all rows."
@@ -187,8 +187,8 @@ def _chart(name: str, of: str, curves: Sequence[Curve], all_models: Sequence[str
         )
         .properties(transform=[looked_up("m", {"model": models})])
     )
-    rules = alt.Chart(ends).mark_rule(strokeDash=[3, 3], opacity=0.7).encode(
-        x=alt.X("x:Q"), tooltip=_end_tooltip(first)
+    rules = (
+        alt.Chart(ends).mark_rule(strokeDash=[3, 3], opacity=0.7).encode(x=alt.X("x:Q"), tooltip=_end_tooltip(first))
     )
     hollow = base.transform_filter("!datum.converged").mark_point(filled=False, size=50, strokeWidth=1.5)
     chosen = base.transform_filter("datum.chosen").mark_point(filled=True, size=150, shape="diamond", opacity=1)
@@ -219,7 +219,11 @@ def _warnings(curves: Sequence[Curve], scale: alt.Scale) -> list[Any]:
     lows = [c for c in curves if c.chosen <= c.points[0].value]
     highs = [c for c in curves if c.chosen >= c.points[-1].value]
     found = []
-    for ended, at, align, dx in ((lows, 0, "left", 4), (highs, -1, "right", -4)):
+    sides: list[tuple[list[Curve], int, Literal["left", "right"], int]] = [
+        (lows, 0, "left", 4),
+        (highs, -1, "right", -4),
+    ]
+    for ended, at, align, dx in sides:
         if ended:
             many = f"{count(len(ended), 'model')} at this end" if len(curves) > 1 else "chosen at the end"
             where = csv_data(("x",), [(ended[0].points[at].value,)])
