@@ -43,7 +43,7 @@ class Opened:
 
     def assert_quiet(self) -> None:
         """Nothing went wrong, nothing but the file was asked for, and no script of a stranger ran."""
-        assert self.console == []
+        assert self.console == [], self.console
         assert self.dialogs == []
         assert len(self.requests) == 1, self.requests
 
@@ -55,7 +55,7 @@ def opened(browser: Any, file: Path, size: tuple[int, int] = DESKTOP, theme: str
     try:
         page = context.new_page()
         found = Opened(page)
-        page.on("console", lambda m: m.type in ("error", "warning") and found.console.append(m.text))
+        page.on("console", lambda m: m.type == "error" and found.console.append(m.text))
         page.on("pageerror", lambda e: found.console.append(str(e)))
         page.on("request", lambda r: r.url.startswith("data:") or found.requests.append(r.url))
 

@@ -27,7 +27,7 @@ def fill(store: Path, folder: Path, dataset: str, models: tuple[str, ...] = MODE
             arrays[f"{split}_labels"] = np.array(CLASSES)[y]
         np.savez(folder / "added.npz", **arrays)
         cryoprobe.add(folder / "added.npz", store, model=model, dataset=dataset, model_version="1", progress=False)
-        cryoprobe.probe(store, model=model, dataset=dataset, probe="knn", param={"k": 5}, progress=False)
+        cryoprobe.probe(store, model=model, dataset=dataset, probe="knn", params={"k": 5}, progress=False)
         cryoprobe.probe(store, model=model, dataset=dataset, probe="ridge", shots=[2], seeds=3, progress=False)
         if i < 3:  # one model lacks a column
             cryoprobe.probe(store, model=model, dataset=dataset, C=[0.1, 1, 10], progress=False)
