@@ -29,6 +29,9 @@ if TYPE_CHECKING:
         Unavailable,
     )
     from .pipeline.add import AddedSet, add
+    from .pipeline.compare import compare
+    from .pipeline.comparing.comparison import Comparison
+    from .pipeline.comparing.matrix import Matrix
     from .pipeline.datasets import list_datasets, load_dataset
     from .pipeline.datasets.containers.spool import clear_spool, spool_state
     from .pipeline.datasets.own import Dataset
@@ -61,6 +64,7 @@ if TYPE_CHECKING:
     from .pipeline.protocols import Problem, Protocol, fit_and_score, list_protocols
     from .pipeline.quickstart import Quickstart, quickstart
     from .pipeline.recompute import Recomputed, recompute
+    from .pipeline.report.make import Report, report
     from .pipeline.results import results, trial
     from .pipeline.saved import ProbeHeader, SavedProbe, load_probe, save_probe
     from .pipeline.suggest import Suggestion, suggest
@@ -100,6 +104,9 @@ _HOMES = {
         "Unavailable",
     ),
     "pipeline.add": ("AddedSet", "add"),
+    "pipeline.compare": ("compare",),
+    "pipeline.comparing.comparison": ("Comparison",),
+    "pipeline.comparing.matrix": ("Matrix",),
     "pipeline.datasets": ("list_datasets", "load_dataset"),
     "pipeline.datasets.containers.spool": ("clear_spool", "spool_state"),
     "pipeline.datasets.own": ("Dataset",),
@@ -134,6 +141,7 @@ _HOMES = {
     "pipeline.quickstart": ("Quickstart", "quickstart"),
     "pipeline.mistakes": ("Mistake", "Mistakes", "mistakes"),
     "pipeline.recompute": ("Recomputed", "recompute"),
+    "pipeline.report.make": ("Report", "report"),
     "pipeline.results": ("results", "trial"),
     "pipeline.trials.result": ("Trial",),
     "pipeline.trials.sweep": ("SizeSummary", "Sweep"),
@@ -166,6 +174,7 @@ __all__ = [
     "AddedSet",
     "BadInput",
     "Collected",
+    "Comparison",
     "Conflict",
     "Corrupt",
     "CryoprobeError",
@@ -188,6 +197,7 @@ __all__ = [
     "Garbage",
     "Incompatible",
     "LayeredStore",
+    "Matrix",
     "Mistake",
     "Mistakes",
     "Moved",
@@ -210,6 +220,7 @@ __all__ = [
     "Removal",
     "RemovedTrial",
     "Repair",
+    "Report",
     "Reporter",
     "RunOptions",
     "Sample",
@@ -233,6 +244,7 @@ __all__ = [
     "check_encoder",
     "clear_cache",
     "clear_spool",
+    "compare",
     "diff",
     "du",
     "export_set",
@@ -260,6 +272,7 @@ __all__ = [
     "quickstart",
     "recompute",
     "repair",
+    "report",
     "results",
     "rm",
     "save_probe",

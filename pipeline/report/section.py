@@ -9,7 +9,7 @@ escapes them.
 from __future__ import annotations
 
 import html
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 from ...printable import plain
 
 if TYPE_CHECKING:
+    from ...stores.feature_set import FeatureSet
     from ...stores.store import Store
     from ..comparing.matrix import Matrix
     from ..trials.tables import Trials
@@ -97,6 +98,8 @@ class ReportData:
         None if the page is to have no images.
     notes : list of str
         Lines on what is left out or cut; makers add theirs, and the page ends with them.
+    sets : mapping of str to FeatureSet
+        The sets of these trials by id; those that the store does not have, or that are damaged, are missing.
     """
 
     store: Store
@@ -104,6 +107,11 @@ class ReportData:
     matrix: Matrix
     images: ImageSource | None = None
     notes: list[str] = field(default_factory=list)
+    sets: Mapping[str, FeatureSet] = field(default_factory=dict)
+
+
+class Digits(str):
+    """A number that is written out already: `table` aligns it as one."""
 
 
 Maker: TypeAlias = Callable[[ReportData], list[Section]]
@@ -136,7 +144,9 @@ def table(header: Sequence[str], rows: Sequence[Sequence[str | float | int | Non
     >>> table(["model", "top1"], [["<a>", 0.5]])  # doctest: +ELLIPSIS
     '<div class="scroll"><table>...<td>&lt;a&gt;</td><td class="num">0.5000</td>...'
     """
-    numbers = [any(isinstance(row[i], int | float) for row in rows) for i in range(len(header))]
+    numbers = [
+        all(row[i] is None or isinstance(row[i], int | float | Digits) for row in rows) for i in range(len(header))
+    ]
     heads = "".join(
         f'<th scope="col"{_NUMBER if number else ""}>{escaped(name)}</th>'
         for name, number in zip(header, numbers, strict=True)
@@ -154,7 +164,7 @@ _NUMBER = ' class="num"'
 
 def _cell(value: str | float | int | None, number: bool) -> str:
     if value is None:
-        text = "–"
+        text = "-"
     elif isinstance(value, float):
         text = f"{value:.4f}"
     elif isinstance(value, int):

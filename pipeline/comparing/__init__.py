@@ -1,0 +1,1 @@
+"""Comparing trials: the matrix of models and data sets, paired tests on the same test rows, and ranks."""

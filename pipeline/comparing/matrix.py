@@ -1,0 +1,169 @@
+"""The matrix of models and data sets: a score in each cell, with its interval, and which cells cannot be told apart.
+
+A cell holds the draws of one setting: its score is their mean. The best of a column is marked together with every cell
+that is not significantly worse; see `matrix_of`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING
+
+from pydantic import JsonValue
+
+from ...amounts import count
+from ...notebook import data_frame, html_table
+from ...stores.store import Store
+from ..trials.result import Trial
+from .aligned import PredictionReader
+from .cells import Cell, cell_of
+from .column_tests import marked
+from .places import Column, rows_and_columns
+from .ranks import ranks
+
+if TYPE_CHECKING:
+    import pandas
+
+__all__ = ["Cell", "Column", "Matrix", "matrix_of"]
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Matrix:
+    """Models by columns.
+
+    Parameters
+    ----------
+    models : tuple of str
+        Rows: a model, and what tells apart several extractions of it.
+    columns : tuple of Column
+    cells : mapping
+        By row and column; what was not measured is missing.
+    mean_ranks : mapping of str to float
+        Of each model the mean of its ranks over the columns that all models have: 1 is the best. Empty without such.
+    notes : tuple of str
+        What is to be said of it: what was left out, or could not be tested.
+    """
+
+    models: tuple[str, ...]
+    columns: tuple[Column, ...]
+    cells: Mapping[tuple[str, Column], Cell]
+    mean_ranks: Mapping[str, float]
+    notes: tuple[str, ...] = ()
+
+    def in_column(self, column: Column) -> list[Cell]:
+        """Return the cells of a column, in the order of `models`."""
+        return [self.cells[model, column] for model in self.models if (model, column) in self.cells]
+
+    @property
+    def document(self) -> dict[str, JsonValue]:
+        """The JSON form."""
+        cells: list[JsonValue] = [cell.document for column in self.columns for cell in self.in_column(column)]
+        return {
+            "models": list(self.models),
+            "columns": [asdict(column) for column in self.columns],
+            "cells": cells,
+            "mean_ranks": dict(self.mean_ranks),
+            "notes": list(self.notes),
+        }
+
+    def to_pandas(self) -> pandas.DataFrame:
+        """Return a table with a row for each cell.
+
+        ``table.pivot(index="model", columns=["dataset", "what", "draw", "metric"], values="score")`` is the matrix.
+
+        Raises
+        ------
+        NotFound
+            If pandas is not installed.
+        """
+        return data_frame(self.rows())
+
+    def rows(self) -> list[dict[str, str | float | int | bool | None]]:
+        """Return the cells as rows of a long table, with their ranks' mean and the ids of their trials."""
+        return [
+            {
+                "model": cell.model,
+                **asdict(column),
+                "score": cell.score,
+                "std": cell.std,
+                "low": cell.low,
+                "high": cell.high,
+                "best": cell.best,
+                "tied": cell.tied,
+                "draws": len(cell.trials),
+                "mean_rank": self.mean_ranks.get(cell.model),
+                "trials": " ".join(trial.trial for trial in cell.trials),
+            }
+            for column in self.columns
+            for cell in self.in_column(column)
+        ]
+
+    def __repr__(self) -> str:
+        """Say how large it is."""
+        of = f"{count(len(self.models), 'model')} x {count(len(self.columns), 'column')}"
+        return f"<Matrix of {of}: {count(len(self.cells), 'cell')}>"
+
+    def _repr_html_(self) -> str:
+        heads = ["model", *(column.text for column in self.columns)]
+        scores = [[model, *(self._score(model, column) for column in self.columns)] for model in self.models]
+        return html_table(repr(self)[1:-1], heads, scores)
+
+    def _score(self, model: str, column: Column) -> float | None:
+        cell = self.cells.get((model, column))
+        return None if cell is None else cell.score
+
+
+def matrix_of(store: Store, trials: Sequence[Trial]) -> Matrix:
+    """Put trials into a matrix of models and columns.
+
+    Of several settings in one cell (another grid, data that grew, weights that changed) the newest one counts, and a
+    note says so.
+
+    Parameters
+    ----------
+    store : Store
+        That has the predictions of the trials.
+    trials : sequence of Trial
+
+    Returns
+    -------
+    Matrix
+        Models and columns in the order in which they first come in `trials`, columns of one data set together.
+    """
+    cells, notes = _cells(trials)
+    models = tuple(dict.fromkeys(model for model, _ in cells))
+    found = dict.fromkeys(column for _, column in cells)
+    datasets = [*dict.fromkeys(column.dataset for column in found)]
+    columns = tuple(sorted(found, key=lambda column: datasets.index(column.dataset)))
+    reader = PredictionReader(store)
+    for column in columns:
+        cells_, said = marked(reader, [cells[model, column] for model in models if (model, column) in cells])
+        cells |= {(cell.model, column): cell for cell in cells_}
+        notes += said
+    means, said = _mean_ranks(models, columns, cells)
+    return Matrix(models, columns, cells, means, (*notes, *said))
+
+
+def _cells(trials: Sequence[Trial]) -> tuple[dict[tuple[str, Column], Cell], list[str]]:
+    groups: dict[tuple[str, Column], list[Trial]] = {}
+    for trial, place in zip(trials, rows_and_columns(trials), strict=True):
+        groups.setdefault(place, []).append(trial)
+    found = {place: cell_of(*place, group) for place, group in groups.items()}
+    return {place: cell for place, (cell, _) in found.items()}, [note for _, note in found.values() if note is not None]
+
+
+def _mean_ranks(
+    models: Sequence[str], columns: Sequence[Column], cells: Mapping[tuple[str, Column], Cell]
+) -> tuple[dict[str, float], list[str]]:
+    """Return the mean ranks over the columns in which all models have a score, and what was left out."""
+    rows = [[cells[m, c].score if (m, c) in cells else None for m in models] for c in columns]
+    shared = [[score for score in row if score is not None] for row in rows if None not in row]
+    if len(models) < 2 or not columns:
+        return {}, []
+    if not shared:
+        return {}, ["no mean ranks: no column has a score of every model"]
+    means = ranks(shared).mean(axis=0)
+    left = len(columns) - len(shared)
+    said = [f"mean ranks are over the {count(len(shared), 'column')} that all models have, not over {left} others"]
+    return dict(zip(models, map(float, means), strict=True)), said if left else []

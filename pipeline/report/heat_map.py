@@ -1,0 +1,83 @@
+"""The heat map: how far each model is below the best of each column."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from .leaderboard import short
+from .section import Chart, ReportData, Section
+
+_MOST_TEXTS = 400
+"""Cells whose scores are written into the map; of more the pointer shows them."""
+
+
+def sections(data: ReportData) -> list[Section]:
+    """Return the heat map; nothing for a single model or column."""
+    matrix = data.matrix
+    if len(matrix.models) < 2 or len(matrix.columns) < 2:
+        return []
+    import altair as alt
+
+    rows = _rows(data)
+    order = sorted(matrix.models, key=lambda model: matrix.mean_ranks.get(model, float("inf")))
+    base = alt.Chart(alt.Data(values=rows)).encode(
+        x=alt.X("column:N", sort=[*dict.fromkeys(row["column"] for row in rows)], title="data set, protocol, draw")
+        .axis(labelAngle=-40, labelLimit=170, labelOverlap=False)
+        .scale(paddingInner=0.06),
+        y=alt.Y("model:N", sort=order, title="model").axis(labelLimit=180, labelOverlap=False).scale(paddingInner=0.06),
+    )
+    below = alt.Color("below:Q", title="points below the best").scale(
+        scheme="viridis", reverse=True, domain=[0, max(row["below"] for row in rows) or 1]
+    )
+    cells = base.mark_rect().encode(
+        color=below.legend(orient="top", gradientLength=180, titleLimit=240),
+        tooltip=[
+            alt.Tooltip("model:N"),
+            alt.Tooltip("column:N"),
+            alt.Tooltip("score:Q", format=".4f"),
+            alt.Tooltip("metric:N"),
+            alt.Tooltip("below:Q", title="points below the best", format=".2f"),
+        ],
+    )
+    chart: Any = cells
+    if len(rows) <= _MOST_TEXTS:
+        half = max(row["below"] for row in rows) / 2
+        chart = cells + base.mark_text(fontSize=10).encode(
+            text=alt.Text("score:Q", format=".3f"),
+            color=alt.condition(alt.datum["below"] > half, alt.value("white"), alt.value("black")),
+        )
+    spec = chart.properties(width=alt.Step(46), height=alt.Step(24)).to_dict()
+    caption = "Colour: percentage points below the best of the column; yellow is the best. Columns can't be compared."
+    shown = Chart("heat-map", spec, "Distance to the best of each column", caption, wide=True)
+    return [Section("heat-map", "Models and columns", charts=(shown,))]
+
+
+def _rows(data: ReportData) -> list[dict[str, Any]]:
+    rows = []
+    names = names_of_columns(data)
+    for column in data.matrix.columns:
+        cells = [c for m in data.matrix.models if (c := data.matrix.cells.get((m, column))) and c.score is not None]
+        best = max((c.score for c in cells if c.score is not None), default=0.0)
+        rows += [
+            {
+                "model": c.model,
+                "column": names[column],
+                "metric": column.metric,
+                "score": c.score,
+                "below": round(100 * (best - (c.score or 0)), 3),
+            }
+            for c in cells
+        ]
+    return rows
+
+
+def names_of_columns(data: ReportData) -> dict[Any, str]:
+    """Return a name for each column of the matrix, none twice."""
+    names: dict[Any, str] = {}
+    for column in data.matrix.columns:
+        parts = [short(column.dataset), column.what, *([] if column.draw == "all" else [column.draw])]
+        name = ", ".join(parts)
+        if name in names.values():
+            name = f"{name}, {column.metric}"
+        names[column] = name if name not in names.values() else f"{name} ({len(names) + 1})"
+    return names
