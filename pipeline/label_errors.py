@@ -280,6 +280,4 @@ def _check_installed() -> None:
     from importlib.util import find_spec
 
     if find_spec("cleanlab") is None:
-        raise NotFound(
-            "cleanlab is not installed.", hint="Install it: pip install 'cryoprobe[labels]'", key="cleanlab"
-        )
+        raise NotFound("cleanlab is not installed.", hint="Install it: pip install 'cryoprobe[labels]'", key="cleanlab")

@@ -143,7 +143,9 @@ class Duplicates(Sequence[Duplicate]):
 
     def __repr__(self) -> str:
         """Say how many pairs there are."""
-        return f"<Duplicates: {self.found:,} pairs of {self.of:,} rows, {self.across:,} across sets, {len(self):,} listed>"
+        return (
+            f"<Duplicates: {self.found:,} pairs of {self.of:,} rows, {self.across:,} across sets, {len(self):,} listed>"
+        )
 
     def _repr_html_(self) -> str:
         return html_table(repr(self)[1:-1], list(_COLUMNS), [[*asdict(row).values()] for row in self])
