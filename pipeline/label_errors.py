@@ -178,7 +178,7 @@ def label_errors(
     if feature_set.unlabelled or feature_set.multilabel:
         has = "no labels" if feature_set.unlabelled else "several labels a row"
         raise BadInput(f"Set {feature_set.id[:12]} has {has}: label errors are found where a row has one label.")
-    labels = feature_set.labels()
+    labels: Labels = feature_set.labels().astype(np.int64)
     chosen, notes = _enough(feature_set, labels, folds)
     chosen, about = drawn(labels, chosen, max_rows, seed)
     seen = _seen(feature_set, chosen, labels[chosen], folds, seed)

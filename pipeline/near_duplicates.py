@@ -164,9 +164,9 @@ def near_duplicates(
 ) -> Duplicates:
     """List pairs of rows that show nearly the same image: within a set, and across train and test.
 
-    A pair is listed if the files have the same bytes; if the cosine of the embeddings is at least a threshold; or, where
-    the images are on this machine, if small grey versions of both correlate by 0.995, whatever the brightness. No
-    encoder runs. All rows are compared with all, block by block.
+    A pair is listed if the files have the same bytes, or if the cosine of the embeddings is at least a threshold. If the
+    images are on this machine, it is also listed if small grey versions of both correlate by 0.995, whatever their
+    brightness. No encoder runs. All rows are compared with all, block by block.
 
     Parameters
     ----------
@@ -202,8 +202,8 @@ def near_duplicates(
     -----
     Let t = 1 - cosine. The share of rows whose nearest neighbour is closer than t grows like t^m, with m the dimension
     that the neighbours fill, estimated by maximum likelihood [1]_ as the median over 2,000 rows. From the tenth of the
-    rows with the closest neighbours it is continued to the t at which one row of all is expected. The cosine is that, or
-    0.999 if that is smaller.
+    rows with the closest neighbours it is continued to the t at which one row of all is expected; the cosine is at most
+    0.999.
 
     References
     ----------
@@ -216,6 +216,19 @@ def near_duplicates(
     opened = open_store(store)
     held = gather(opened, what, max_rows=max_rows, seed=seed)
     pictures, notes = held.pictures(opened, data_root) if images else (None, [])
+    return duplicates_among(held, pictures, threshold=threshold, top=top, notes=notes)
+
+
+def duplicates_among(
+    held: Gathered,
+    pictures: Pictures | None,
+    *,
+    threshold: float | None = None,
+    top: int | None = None,
+    notes: Sequence[str] = (),
+) -> Duplicates:
+    """Return the pairs among rows whose images have been looked at, or are not at hand; see `near_duplicates`."""
+    notes = list(notes)
     limit = threshold if threshold is not None else derived_threshold(held.x)
     pairs, cut = _pairs(held, pictures, limit)
     if cut:

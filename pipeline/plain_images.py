@@ -14,7 +14,8 @@ from ..stores.feature_set import FeatureSet
 from ..stores.opening import open_store
 from ..stores.store import Store
 from .extraction.health import DataHealth
-from .inspecting.gathered import gather
+from .inspecting.gathered import Gathered, gather
+from .inspecting.pictures import Pictures
 
 if TYPE_CHECKING:
     import pandas
@@ -140,6 +141,12 @@ def plain_images(
     opened = open_store(store)
     held = gather(opened, what, max_rows=max_rows, seed=seed)
     pictures, notes = held.pictures(opened, data_root)
+    return plain_among(held, pictures, notes)
+
+
+def plain_among(held: Gathered, pictures: Pictures | None, notes: Sequence[str] = ()) -> PlainImages:
+    """Return the plain ones among rows whose images have been looked at, or are not at hand; see `plain_images`."""
+    notes = list(notes)
     colours: list[str | None] = [None] * len(held.x)
     if pictures is None:
         listed = _sharing(held.x, held.ids)

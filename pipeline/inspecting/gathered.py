@@ -99,10 +99,10 @@ def gather(store: Store, what: str | Sequence[str], *, max_rows: int | None, see
     if not digits:
         raise BadInput("No set and no trial is named.", key="what")
     sets: dict[str, FeatureSet] = {}
-    for one in digits:
-        is_trial = "+" not in one and store.kind_of(one) == "trial"
+    for text in digits:
+        is_trial = "+" not in text and store.kind_of(text) == "trial"
         for part in ("train", "test") if is_trial else ("train",):
-            found = set_of(store, one, part)
+            found = set_of(store, text, part)
             sets[found.id] = found
     opened = list(sets.values())
     for other in opened[1:]:

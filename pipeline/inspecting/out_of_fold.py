@@ -96,7 +96,7 @@ def out_of_fold(x: Float32, labels: Labels, ids: SampleIds, *, folds: int, seed:
             raise BadInput("A class has one image only, repeated: nothing can be said of its labels.", key="folds")
         part = whole.take(rows)
         values = GRID if C is None else (C,)
-        probes = LogisticProbe(tol=1e-3).fit_many(part.for_logistic, part.y, values)  # type: ignore[arg-type]
+        probes = LogisticProbe(tol=1e-3).fit_many(part.for_logistic, part.y, values)
         said = [probe.predict_proba(x[held]) for probe in probes]
         losses = [float(-np.log(np.maximum(p[np.arange(len(held)), labels[held]], _LEAST)).mean()) for p in said]
         best = int(np.argmin(losses))

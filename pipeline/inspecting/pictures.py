@@ -58,9 +58,9 @@ def pictures_of(images: Iterable[Image.Image | None], n: int) -> Pictures:
 
 def vector_of(image: Image.Image) -> Float32:
     """Return the small grey image less its mean, of unit norm, float32 [SIDE²]; zeros if it has too little contrast."""
-    from PIL import Image as pil
+    from PIL.Image import Resampling
 
-    small = image.convert("L").resize((SIDE, SIDE), pil.Resampling.BILINEAR)
+    small = image.convert("L").resize((SIDE, SIDE), Resampling.BILINEAR)
     values = np.asarray(small, np.float32).ravel()
     values = values - values.mean()
     norm = float(np.linalg.norm(values))
