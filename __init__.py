@@ -41,7 +41,9 @@ if TYPE_CHECKING:
     from .pipeline.extract import extract
     from .pipeline.extraction.plan import ExtractionPlan, PlannedSet
     from .pipeline.extraction.result import ExtractedSet, summary
+    from .pipeline.label_errors import LabelError, LabelErrors, label_errors
     from .pipeline.mistakes import Mistake, Mistakes, mistakes
+    from .pipeline.near_duplicates import Duplicate, Duplicates, near_duplicates
     from .pipeline.options import (
         AddOptions,
         DatasetOptions,
@@ -57,6 +59,7 @@ if TYPE_CHECKING:
         SourceOptions,
         TrialRunOptions,
     )
+    from .pipeline.plain_images import PlainImage, PlainImages, plain_images
     from .pipeline.plan_extraction import plan_extraction
     from .pipeline.predict import Predicted, predict
     from .pipeline.probe import probe
@@ -139,6 +142,9 @@ _HOMES = {
     "progress": ("Reporter",),
     "pipeline.protocols": ("Problem", "Protocol", "fit_and_score", "list_protocols"),
     "pipeline.quickstart": ("Quickstart", "quickstart"),
+    "pipeline.label_errors": ("LabelError", "LabelErrors", "label_errors"),
+    "pipeline.near_duplicates": ("Duplicate", "Duplicates", "near_duplicates"),
+    "pipeline.plain_images": ("PlainImage", "PlainImages", "plain_images"),
     "pipeline.mistakes": ("Mistake", "Mistakes", "mistakes"),
     "pipeline.recompute": ("Recomputed", "recompute"),
     "pipeline.report.make": ("Report", "report"),
@@ -183,6 +189,8 @@ __all__ = [
     "Dataset",
     "DatasetOptions",
     "Difference",
+    "Duplicate",
+    "Duplicates",
     "Encoder",
     "EncoderOptions",
     "EncoderReport",
@@ -196,6 +204,8 @@ __all__ = [
     "FeatureSet",
     "Garbage",
     "Incompatible",
+    "LabelError",
+    "LabelErrors",
     "LayeredStore",
     "Matrix",
     "Mistake",
@@ -206,6 +216,8 @@ __all__ = [
     "NotFound",
     "Pin",
     "PixelOptions",
+    "PlainImage",
+    "PlainImages",
     "PlannedSet",
     "Predicted",
     "ProbeHeader",
@@ -252,6 +264,7 @@ __all__ = [
     "fit_and_score",
     "gc",
     "import_set",
+    "label_errors",
     "list_datasets",
     "list_models",
     "list_probes",
@@ -261,9 +274,11 @@ __all__ = [
     "load_probe",
     "log",
     "mistakes",
+    "near_duplicates",
     "open_store",
     "pin",
     "pins",
+    "plain_images",
     "plan_extraction",
     "predict",
     "probe",

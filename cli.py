@@ -14,6 +14,7 @@ from cryoprobe.pipeline.provenance import record_command
 # Each registers its commands, and `--help` lists them in this order.
 # isort: off
 from cryoprobe.commands import work as _work  # noqa: F401
+from cryoprobe.commands import inspecting as _inspecting  # noqa: F401
 from cryoprobe.commands import report as _report  # noqa: F401
 from cryoprobe.commands import comparing as _comparing  # noqa: F401
 from cryoprobe.commands import store as _store  # noqa: F401

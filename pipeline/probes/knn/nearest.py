@@ -102,6 +102,52 @@ def nearest_of_ranks(
         yield block, np.take_along_axis(similarities, order, 1), np.take_along_axis(indices, order, 1)
 
 
+def pairs_above(
+    rows: Features, threshold: float, *, most: int, block_size: int = 2048
+) -> tuple[Indices, Indices, Float64]:
+    """Find the pairs of rows whose cosine is at least a threshold, each once.
+
+    Parameters
+    ----------
+    rows : ndarray [n, d]
+    threshold : float
+        Above -1.
+    most : int
+        Stop once more pairs are found; fewer than ``block_size**2`` too many.
+    block_size : int
+        Rows that are compared at once. Memory is of the order of block_size² + block_size d numbers, and the pairs.
+
+    Returns
+    -------
+    first, second : ndarray, int64 [p]
+        The first row of a pair comes before the second.
+    cosines : ndarray, float64 [p]
+        Computed in float64; 0 if either row is zeros.
+
+    Examples
+    --------
+    >>> first, second, cosines = pairs_above(np.array([[1.0, 0.0], [0.0, 1.0], [2.0, 0.0]]), 0.9, most=10)
+    >>> first.tolist(), second.tolist(), cosines.tolist()
+    ([0], [2], [1.0])
+    """
+    space = _Space(rows, rows.dtype, "cosine")
+    found = _Pairs(np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0))
+    for block in blocks(len(rows), block_size):
+        products_with = space.approximate(rows[block])
+        for other in blocks(len(rows), block_size):
+            if other.start < block.start or len(found.query) > most:
+                continue
+            products = products_with(other)
+            query, column = np.divmod(np.flatnonzero(products >= threshold - space.margin), products.shape[1])
+            later = query + block.start < column + other.start
+            pairs = _Pairs(query[later], column[later] + other.start, np.empty(0))
+            if len(pairs.query):
+                pairs = space.exact(rows[block], pairs)
+                pairs = pairs.take(pairs.similarity >= threshold)
+                found = found.joined(pairs._replace(query=pairs.query + block.start))
+    return found.query, found.column, found.similarity
+
+
 class _Pairs(NamedTuple):
     """Pairs of a query and a row, with a similarity; columns ascend within each query."""
 

@@ -1,0 +1,283 @@
+"""`label_errors`: rows whose label is likely wrong, by confident learning on stored embeddings; no encoder runs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, overload
+
+import numpy as np
+
+from ..amounts import count
+from ..arrays import Float64, Indices, Labels
+from ..errors import BadInput, NotFound
+from ..notebook import data_frame, html_table
+from ..stores.feature_set import FeatureSet
+from ..stores.opening import open_store
+from ..stores.store import Store
+from .inspecting.subset import drawn, names_of, set_of
+
+if TYPE_CHECKING:
+    import pandas
+
+FOLDS = 5
+"""Of the cross-validation, unless another number is given."""
+
+
+@dataclass(frozen=True)
+class LabelError:
+    """A row whose label is likely wrong.
+
+    Parameters
+    ----------
+    row : int
+        Of the set that `LabelErrors.set` names.
+    name : str or None
+        What its sample is called; None if the store does not have that.
+    given, suggested : str
+        The class that its label names, and the one that the probe finds most probable.
+    given_probability, suggested_probability : float
+        What a probe gives the two that was not fitted on the row.
+    score : float
+        Quality of the label, from 0 to 1: the lowest are the most suspicious. (1 + p_given - max p_other) / 2.
+    """
+
+    row: int
+    name: str | None
+    given: str
+    suggested: str
+    given_probability: float
+    suggested_probability: float
+    score: float
+
+
+_COLUMNS = tuple(field.name for field in fields(LabelError))
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class LabelErrors(Sequence[LabelError]):
+    """Likely label errors, the most suspicious one first.
+
+    Parameters
+    ----------
+    set : str
+        Id of the set that has the rows.
+    of, found : int
+        How many rows were looked at, and how many labels of them are likely wrong.
+    folds : int
+    C : float
+        Of the logistic regression.
+    top1 : float
+        Share of rows whose given class is the most probable one. If it is low, little can be said of labels.
+    rows : tuple of LabelError
+    notes : tuple of str
+        What was left out.
+    """
+
+    set: str
+    of: int
+    found: int
+    folds: int
+    C: float
+    top1: float
+    rows: tuple[LabelError, ...]
+    notes: tuple[str, ...] = ()
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    @overload
+    def __getitem__(self, index: int) -> LabelError: ...
+    @overload
+    def __getitem__(self, index: slice) -> tuple[LabelError, ...]: ...
+    def __getitem__(self, index: int | slice) -> LabelError | tuple[LabelError, ...]:
+        """Return a row, or several."""
+        return self.rows[index]
+
+    @property
+    def document(self) -> dict[str, Any]:
+        """The JSON form."""
+        said = {name: getattr(self, name) for name in ("set", "of", "found", "folds", "C", "top1")}
+        return {**said, "label_errors": [asdict(row) for row in self], "notes": list(self.notes)}
+
+    def to_pandas(self) -> pandas.DataFrame:
+        """Return a table with a row for each.
+
+        Raises
+        ------
+        NotFound
+            If pandas is not installed.
+        """
+        return data_frame([asdict(row) for row in self], columns=list(_COLUMNS))
+
+    def __repr__(self) -> str:
+        """Say how many labels are suspicious."""
+        return f"<LabelErrors of set {self.set[:12]}: {self.found:,} of {self.of:,} labels, {len(self):,} listed>"
+
+    def _repr_html_(self) -> str:
+        return html_table(repr(self)[1:-1], list(_COLUMNS), [[*asdict(row).values()] for row in self])
+
+
+def label_errors(
+    store: str | Path | Store,
+    what: str,
+    *,
+    part: Literal["train", "test", "val"] = "train",
+    top: int | None = None,
+    folds: int = FOLDS,
+    max_rows: int | None = None,
+    seed: int = 0,
+) -> LabelErrors:
+    """List the rows of a set whose label is likely wrong, the most suspicious first.
+
+    Logistic regression is fitted on the set's own embeddings, in k-fold cross-validation: each row gets probabilities
+    of a probe that has not seen it. Confident learning [1]_, as the package cleanlab computes it, estimates from them
+    how many labels of each class are wrong, and which. Neither an encoder nor the images are needed. Half of what is
+    listed may be right: look at the images.
+
+    Parameters
+    ----------
+    store : str, Path or Store
+    what : str
+        Id of a set or of a trial, or its first digits.
+    part : {"train", "test", "val"}
+        Of a trial, which of its sets.
+    top : int, optional
+        At most so many; all by default.
+    folds : int
+        At least 2.
+    max_rows : int, optional
+        Look at so many rows at most, drawn class by class; all by default.
+    seed : int
+        Draws folds and rows.
+
+    Returns
+    -------
+    LabelErrors
+
+    Raises
+    ------
+    NotFound
+        If there is no such set or trial, or cleanlab is not installed.
+    BadInput
+        If the set has no labels, several labels a row, or fewer than two classes with enough rows.
+
+    References
+    ----------
+    .. [1] C. Northcutt, L. Jiang, I. Chuang, "Confident Learning: Estimating Uncertainty in Dataset Labels", Journal of
+       Artificial Intelligence Research 70 (2021). Candidates are pruned by noise rate, section 3.2.
+    """
+    if top is not None and top < 1:
+        raise BadInput(f"top is 1 or more, not {top}.", key="top", found=top)
+    if folds < 2:
+        raise BadInput(f"folds is 2 or more, not {folds}.", key="folds", found=folds)
+    _check_installed()
+    opened = open_store(store)
+    feature_set = set_of(opened, what, part)
+    if feature_set.unlabelled or feature_set.multilabel:
+        has = "no labels" if feature_set.unlabelled else "several labels a row"
+        raise BadInput(f"Set {feature_set.id[:12]} has {has}: label errors are found where a row has one label.")
+    labels: Labels = feature_set.labels().astype(np.int64)
+    chosen, notes = _enough(feature_set, labels, folds)
+    chosen, about = drawn(labels, chosen, max_rows, seed)
+    seen = _seen(feature_set, chosen, labels[chosen], folds, seed)
+    order = seen.suspects[np.argsort(seen.quality[seen.suspects], kind="stable")]
+    names, about_names = names_of(feature_set)
+    listed = order if top is None else order[:top]
+    return LabelErrors(
+        set=feature_set.id,
+        of=len(chosen),
+        found=len(order),
+        folds=folds,
+        C=seen.C,
+        top1=float((seen.given == seen.probabilities.argmax(axis=1)).mean()),
+        rows=tuple(_error(seen, int(i), int(chosen[i]), feature_set.classes, names) for i in listed),
+        notes=(*notes, *about, *about_names),
+    )
+
+
+class _Seen(NamedTuple):
+    """What confident learning says of some rows, of K classes.
+
+    Parameters
+    ----------
+    given : ndarray, int64 [n]
+        Places in `classes`.
+    classes : ndarray, int64 [K]
+        Places in the set's list of classes.
+    probabilities : ndarray, float64 [n, K]
+    suspects : ndarray, int64 [m]
+        Rows whose label is likely wrong.
+    quality : ndarray, float64 [n]
+    C : float
+    """
+
+    given: Labels
+    classes: Labels
+    probabilities: Float64
+    suspects: Indices
+    quality: Float64
+    C: float
+
+
+def _seen(feature_set: FeatureSet, chosen: Indices, labels: Labels, folds: int, seed: int) -> _Seen:
+    """Cross-validate, and find the labels that the probabilities speak against."""
+    from cleanlab.filter import find_label_issues
+    from cleanlab.rank import get_label_quality_scores
+
+    from .inspecting.out_of_fold import out_of_fold
+
+    classes, given = np.unique(labels, return_inverse=True)
+    x, _ = feature_set.load(rows=chosen)
+    found = out_of_fold(x, given, feature_set.sample_ids(chosen), folds=folds, seed=seed)
+    is_suspect = find_label_issues(given, found.probabilities, filter_by="prune_by_noise_rate", n_jobs=1)
+    quality = get_label_quality_scores(given, found.probabilities, method="normalized_margin")
+    return _Seen(given, classes, found.probabilities, np.flatnonzero(is_suspect), quality, found.C)
+
+
+def _enough(feature_set: FeatureSet, labels: Labels, folds: int) -> tuple[Indices, list[str]]:
+    """Return the rows of classes that have a row for each fold, and what is to be said of the others.
+
+    Raises
+    ------
+    BadInput
+        If fewer than two classes have enough rows.
+    """
+    sizes = np.bincount(labels, minlength=len(feature_set.classes))
+    few = (sizes > 0) & (sizes < folds)
+    if np.count_nonzero(sizes >= folds) < 2:
+        raise BadInput(
+            f"Set {feature_set.id[:12]} has fewer than two classes with {folds} rows.",
+            hint="Give fewer folds, or a larger set.",
+            key="folds",
+        )
+    notes = []
+    if few.any():
+        left = int(sizes[few].sum())
+        which = count(int(few.sum()), "class")
+        notes.append(f"{count(left, 'row')} of {which} with fewer than {folds} rows: left out")
+    return np.flatnonzero(sizes[labels] >= folds), notes
+
+
+def _error(seen: _Seen, i: int, row: int, classes: Sequence[str], names: Sequence[str] | None) -> LabelError:
+    p, given = seen.probabilities[i], int(seen.given[i])
+    others = np.where(np.arange(len(p)) == given, -1.0, p)
+    suggested = int(others.argmax())
+    return LabelError(
+        row=row,
+        name=names[row] if names is not None and row < len(names) else None,
+        given=classes[int(seen.classes[given])],
+        suggested=classes[int(seen.classes[suggested])],
+        given_probability=float(p[given]),
+        suggested_probability=float(p[suggested]),
+        score=float(seen.quality[i]),
+    )
+
+
+def _check_installed() -> None:
+    """Refuse to begin without cleanlab, before anything is read."""
+    from importlib.util import find_spec
+
+    if find_spec("cleanlab") is None:
+        raise NotFound("cleanlab is not installed.", hint="Install it: pip install 'cryoprobe[labels]'", key="cleanlab")
