@@ -373,6 +373,8 @@ def probe(
             place, models, datasets, protocols, reporter=suite_tables.reporter(), **options
         )
         suite_tables.ran(many, as_json=as_json)
+        if per_class:
+            console.note("note: --per-class is for one trial; `cryoprobe show TRIAL` and --json have the classes.")
         raise typer.Exit(many.exit_code)
     one = {"model": next(iter(models), None), "dataset": next(iter(datasets), None), "protocol": protocols[0]}
     result = cryoprobe.probe(place, reporter=console.reporter(), **cryoprobe.ProbeArguments(**one), **options)

@@ -61,13 +61,13 @@ def probe_many(
         If an option is wrong, or the store is not there. What fails within a cell is in its `SuiteCell`.
     """
     check_names("probe_many", options, SetOptions, ProbeOptions, TrialRunOptions, EngineOptions)
-    given = {name: value for name, value in options.items() if value not in (None, (), [], {}, False)}
+    given = {name: of for name, of in options.items() if of not in (None, (), [], {}, False) and name != "rank"}
     _check(given)
     opened = open_store(store)
-    running, engine = read(TrialRunOptions, {**given, "rank": None}), read(EngineOptions, given)
+    running, engine = read(TrialRunOptions, given), read(EngineOptions, given)
     check_engine(engine, running)
     cells = [
-        _cell(opened.url, {**given, "model": model, "dataset": dataset, "protocol": protocol})
+        _cell(opened.url, {"model": model, "dataset": dataset, "protocol": protocol, **given})
         for model in models
         for dataset in datasets
         for protocol in protocols

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
 
 from ...errors import BadInput
 from ...progress import Reporter
@@ -28,31 +29,55 @@ def taps_of(suite: Suite, model: ModelRow, cells: Iterable[Cell], reporter: Repo
     BadInput, NotFound
         If the encoder had to be loaded to know them, and cannot be.
     """
-    asked: dict[str, None] = {}
-    prescribed: dict[str, list[str]] = {}
-    default = False
+    wanted = _wanted(model, cells)
+    if not wanted.asked and not wanted.prescribed:
+        return ()
+    every = _with_default(suite, model, wanted, reporter)
+    if not wanted.prescribed or _lacks(suite, model, every, reporter) is None:
+        return every  # known without loading it, if it was extracted at these before
+    for protocol, taps in [*wanted.prescribed.items()]:
+        if (lacking := _lacks(suite, model, taps, reporter)) is not None:
+            reporter.note(f"{model.name} has no tap {lacking}, which {protocol} prescribes: its default is read.")
+            del wanted.prescribed[protocol]
+            wanted.default = True
+    return _with_default(suite, model, wanted, reporter) if wanted.asked or wanted.prescribed else ()
+
+
+@dataclass
+class _Wanted:
+    """Taps that are asked for, those that each protocol prescribes, and whether the encoder's default is wanted."""
+
+    asked: dict[str, None] = field(default_factory=dict)
+    prescribed: dict[str, list[str]] = field(default_factory=dict)
+    default: bool = False
+
+    @property
+    def named(self) -> list[str]:
+        return [*self.asked, *(tap for taps in self.prescribed.values() for tap in taps)]
+
+
+def _wanted(model: ModelRow, cells: Iterable[Cell]) -> _Wanted:
+    found = _Wanted()
     for cell in cells:
         plan = plan_of(cell.asked)
         if (tap := cell.where.tap) is not None:
-            asked |= dict.fromkeys(map(normalised, taps_in(tap)))
+            found.asked |= dict.fromkeys(map(normalised, taps_in(tap)))
         elif plan.published is not None and plan.published.taps:
-            prescribed[plan.protocol] = [normalised(tap) for tap in taps_in(plan.published.taps[0])]
+            found.prescribed[plan.protocol] = [normalised(tap) for tap in taps_in(plan.published.taps[0])]
         elif (tap := prescribed_tap(plan, model.name)) is not None:
-            asked[tap] = None
+            found.asked[tap] = None
         else:
-            default = True
-    for protocol, taps in [*prescribed.items()]:
-        if (lacking := _lacks(suite, model, taps, reporter)) is not None:
-            reporter.note(f"{model.name} has no tap {lacking}, which {protocol} prescribes: its default is read.")
-            del prescribed[protocol]
-            default = True
-    wanted = dict.fromkeys([*asked, *(tap for taps in prescribed.values() for tap in taps)])
-    if not wanted:
-        return ()
-    return tuple(dict.fromkeys([*_default(suite, model, reporter), *wanted] if default else wanted))
+            found.default = True
+    return found
 
 
-def _lacks(suite: Suite, model: ModelRow, taps: list[str], reporter: Reporter) -> str | None:
+def _with_default(suite: Suite, model: ModelRow, wanted: _Wanted, reporter: Reporter) -> tuple[str, ...]:
+    """Return all taps, each once, the encoder's default first."""
+    usual = _default(suite, model, reporter) if wanted.default else ()
+    return tuple(dict.fromkeys([*usual, *wanted.named]))
+
+
+def _lacks(suite: Suite, model: ModelRow, taps: Sequence[str], reporter: Reporter) -> str | None:
     """Return which of some taps an encoder does not have; None if it has all."""
     try:
         _promise(suite, model, tuple(taps), reporter)
