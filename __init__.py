@@ -29,6 +29,9 @@ if TYPE_CHECKING:
         Unavailable,
     )
     from .pipeline.add import AddedSet, add
+    from .pipeline.compare import compare
+    from .pipeline.comparing.comparison import Comparison
+    from .pipeline.comparing.matrix import Matrix
     from .pipeline.datasets import list_datasets, load_dataset
     from .pipeline.datasets.containers.spool import clear_spool, spool_state
     from .pipeline.datasets.own import Dataset
@@ -108,6 +111,9 @@ _HOMES = {
         "Unavailable",
     ),
     "pipeline.add": ("AddedSet", "add"),
+    "pipeline.compare": ("compare",),
+    "pipeline.comparing.comparison": ("Comparison",),
+    "pipeline.comparing.matrix": ("Matrix",),
     "pipeline.datasets": ("list_datasets", "load_dataset"),
     "pipeline.datasets.containers.spool": ("clear_spool", "spool_state"),
     "pipeline.datasets.own": ("Dataset",),
@@ -182,6 +188,7 @@ __all__ = [
     "BadInput",
     "CellState",
     "Collected",
+    "Comparison",
     "Conflict",
     "Corrupt",
     "CryoprobeError",
@@ -204,6 +211,7 @@ __all__ = [
     "Garbage",
     "Incompatible",
     "LayeredStore",
+    "Matrix",
     "Mistake",
     "Mistakes",
     "Moved",
@@ -256,6 +264,7 @@ __all__ = [
     "check_encoder",
     "clear_cache",
     "clear_spool",
+    "compare",
     "diff",
     "du",
     "export_set",

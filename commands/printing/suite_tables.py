@@ -13,6 +13,7 @@ from ...progress import Reporter
 from ...suite_progress import FINISHED, CellState, SuiteReporter
 from ..quiet import is_quiet
 from . import console
+from .matrix_tables import matrix
 from .wording import size
 
 if TYPE_CHECKING:
@@ -64,7 +65,7 @@ def ran(run: SuiteRun, *, as_json: bool) -> None:
     if len(run.notes) > _MOST_NOTES:
         console.note(f"{count(len(run.notes) - _MOST_NOTES, 'further note')} (--json has all)")
     if run.trials:
-        _matrix(run)
+        matrix(run.matrix)
     stored = sum(cell.status == "stored" for cell in run.cells)
     encoded = sum(one.encoded for one in run.extractions)
     images = f", {count(encoded, 'image')} encoded" if run.extractions else ""
@@ -73,16 +74,6 @@ def ran(run: SuiteRun, *, as_json: bool) -> None:
         console.out("The page with charts, and the commands that reproduce each cell:")
         console.out(f"  cryoprobe report --store {shlex.quote(run.store.url)} -o report.html")
     _failures(run)
-
-
-def _matrix(run: SuiteRun) -> None:
-    matrix = run.matrix
-    rows = [
-        [c.dataset, c.what, m, "-" if (cell := matrix.cells.get((m, c))) is None or cell.score is None else cell.score]
-        for c in matrix.columns
-        for m in matrix.models
-    ]
-    console.table(["data set", "protocol", "model", "score"], rows)
 
 
 def _failures(run: SuiteRun) -> None:

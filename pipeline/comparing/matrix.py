@@ -7,16 +7,19 @@ that is not significantly worse; see `matrix_of`.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
 from pydantic import JsonValue
 
 from ...amounts import count
+from ...notebook import Cell as Shown
 from ...notebook import data_frame, html_table
 from ...stores.store import Store
 from ..trials.result import Trial
+from .aligned import PredictionReader
 from .cells import Cell, cell_of
+from .column_tests import marked
 from .places import Column, rows_and_columns
 from .ranks import ranks
 
@@ -65,19 +68,34 @@ class Matrix:
             "notes": list(self.notes),
         }
 
-    def to_pandas(self) -> pandas.DataFrame:
-        """Return a table with a row for each cell.
-
-        ``table.pivot(index="model", columns=["dataset", "what", "draw", "metric"], values="score")`` is the matrix.
+    def to_pandas(self, *, wide: bool = False) -> pandas.DataFrame:
+        """Return a table with a row for each cell; or, if it is to be wide, for each model; see `wide_rows`.
 
         Raises
         ------
         NotFound
             If pandas is not installed.
         """
-        return data_frame(self.rows())
+        return data_frame(self.wide_rows() if wide else self.rows())
 
-    def rows(self) -> list[dict[str, str | float | int | bool | None]]:
+    def wide_rows(self) -> list[dict[str, Shown]]:
+        """Return a row for each model: its mean rank, and the scores by the text of their column.
+
+        After a score come ``std`` (if there are several draws), ``low``, ``high`` and ``tied``.
+        """
+        found = []
+        for model in self.models:
+            row: dict[str, Shown] = {"model": model, "mean_rank": self.mean_ranks.get(model)}
+            for column in self.columns:
+                cell = self.cells.get((model, column))
+                several = any(other.std is not None for other in self.in_column(column))
+                row[column.text] = None if cell is None else cell.score
+                for field in ("std", "low", "high", "tied") if several else ("low", "high", "tied"):
+                    row[f"{column.text} {field}"] = None if cell is None else getattr(cell, field)
+            found.append(row)
+        return found
+
+    def rows(self) -> list[dict[str, Shown]]:
         """Return the cells as rows of a long table, with their ranks' mean and the ids of their trials."""
         return [
             {
@@ -134,9 +152,10 @@ def matrix_of(store: Store, trials: Sequence[Trial]) -> Matrix:
     found = dict.fromkeys(column for _, column in cells)
     datasets = [*dict.fromkeys(column.dataset for column in found)]
     columns = tuple(sorted(found, key=lambda column: datasets.index(column.dataset)))
+    reader = PredictionReader(store)
     for column in columns:
-        marked, said = _marked([cells[model, column] for model in models if (model, column) in cells])
-        cells |= {(cell.model, column): cell for cell in marked}
+        cells_, said = marked(reader, [cells[model, column] for model in models if (model, column) in cells])
+        cells |= {(cell.model, column): cell for cell in cells_}
         notes += said
     means, said = _mean_ranks(models, columns, cells)
     return Matrix(models, columns, cells, means, (*notes, *said))
@@ -148,24 +167,6 @@ def _cells(trials: Sequence[Trial]) -> tuple[dict[tuple[str, Column], Cell], lis
         groups.setdefault(place, []).append(trial)
     found = {place: cell_of(*place, group) for place, group in groups.items()}
     return {place: cell for place, (cell, _) in found.items()}, [note for _, note in found.values() if note is not None]
-
-
-def _marked(cells: Sequence[Cell]) -> tuple[list[Cell], list[str]]:
-    """Mark the best of a column, and what cannot be told apart from it."""
-    scored = [cell.score for cell in cells if cell.score is not None]
-    if not scored:
-        return list(cells), []
-    top = max(scored)
-    first = next(cell for cell in cells if cell.score == top)
-    return [
-        replace(
-            cell,
-            best=cell.score == top,
-            tied=cell.score == top
-            or (cell.score is not None and (cell.high is None or first.low is None or cell.high >= first.low)),
-        )
-        for cell in cells
-    ], []
 
 
 def _mean_ranks(

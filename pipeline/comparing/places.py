@@ -124,7 +124,9 @@ def _of_part(dataset: str, options: Mapping[str, Any]) -> str:
 def _tested(trial: Trial) -> str:
     """Return on which split a trial is tested, or which share of train, in words; empty if it does not say so."""
     if isinstance(trial.test, dict):
-        return f"{100 * float(trial.test.get('fraction', 0)):g} % of train, seed {trial.test.get('seed')}"
+        share = trial.test.get("fraction")
+        shown = f"{100 * share:g} %" if isinstance(share, int | float) else "a share"
+        return f"{shown} of train, seed {trial.test.get('seed')}"
     split = trial.splits.get("test") if isinstance(trial.splits, dict) else None
     return str(split) if split is not None else ""
 

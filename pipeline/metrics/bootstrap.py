@@ -80,7 +80,7 @@ def classification_intervals(
     )  # refuses what is misshapen
     n = y_true.size
     right = (y_true == predicted).astype(np.float64)
-    of_true, of_predicted = _groups(y_true, n_classes), _groups(predicted, n_classes)  # sparse [K, n]
+    of_true, of_predicted = rows_of_groups(y_true, n_classes), rows_of_groups(predicted, n_classes)  # sparse [K, n]
     among_five = None
     if scores is not None and n_classes >= 6:
         among_five = top_k_hits(y_true, scores, 5).astype(np.float64)
@@ -94,8 +94,8 @@ def classification_intervals(
         hits = of_true @ (counts * right[:, None])  # [K, b]
         actual, claimed = of_true @ counts, of_predicted @ counts
         draws["top1"].append(hits.sum(axis=0) / n)
-        draws["mean_per_class_recall"].append(_mean_quotient(hits, actual))
-        draws["macro_f1"].append(_mean_quotient(2 * hits, actual + claimed))
+        draws["mean_per_class_recall"].append(mean_quotient(hits, actual))
+        draws["macro_f1"].append(mean_quotient(2 * hits, actual + claimed))
         if among_five is not None:
             draws["top5"].append(among_five @ counts / n)
         if surprisal is not None and seen is not None:
@@ -131,12 +131,12 @@ def multilabel_intervals(
     exact = np.all(true == claim, axis=1).astype(np.float64)
     steps = []
     if scores is not None:
-        steps = [_PrecisionSteps(y_true[:, c], scores[:, c]) for c in np.flatnonzero(y_true.any(axis=0))]
+        steps = [PrecisionSteps(y_true[:, c], scores[:, c]) for c in np.flatnonzero(y_true.any(axis=0))]
 
     draws: dict[str, list[Float64]] = {k: [] for k in ("map", "macro_f1", "micro_f1", "subset_accuracy")}
     for counts in resample_counts(n, n_resamples, seed):  # [n, b]
         hits, flags = both.T @ counts, either.T @ counts  # [C, b]
-        draws["macro_f1"].append(_mean_quotient(2 * hits, flags, empty=0.0))
+        draws["macro_f1"].append(mean_quotient(2 * hits, flags, empty=0.0))
         draws["micro_f1"].append(np.nan_to_num(_quotient(2 * hits.sum(axis=0), flags.sum(axis=0))))
         draws["subset_accuracy"].append(exact @ counts / n)
         if steps:
@@ -167,7 +167,7 @@ def resample_counts(n: int, n_resamples: int, seed: int) -> Iterator[Float64]:
         yield np.bincount(cells.ravel(), minlength=n * b).reshape(n, b).astype(np.float64)
 
 
-class _PrecisionSteps:
+class PrecisionSteps:
     """`average_precision` of one class for many draws at once.
 
     Precision counts only at scores that some positive has, so rows in between are added up first: the products have one
@@ -201,7 +201,7 @@ def _rows_in_runs(rows: npt.NDArray[np.intp], borders: Array, n: int) -> Any:
     return sparse.csr_matrix((np.ones(rows.size), rows, borders), shape=(borders.size - 1, n))
 
 
-def _groups(labels: Labels, n_classes: int) -> Any:
+def rows_of_groups(labels: Labels, n_classes: int) -> Any:
     """Sparse matrix [K, n] that adds up the rows of each class."""
     order = np.argsort(labels, kind="stable")
     return _rows_in_runs(order, np.searchsorted(labels[order], np.arange(n_classes + 1)), labels.size)
@@ -212,7 +212,7 @@ def _quotient(above: Float64, below: Array) -> Float64:
     return quotient
 
 
-def _mean_quotient(above: Float64, below: Float64, empty: float = np.nan) -> Float64:
+def mean_quotient(above: Float64, below: Float64, empty: float = np.nan) -> Float64:
     """Mean over the classes with a denominator [b], of [K, b]; `empty` for a draw without any."""
     occurs = below > 0
     each = np.divide(above, below, out=np.zeros_like(above), where=occurs)

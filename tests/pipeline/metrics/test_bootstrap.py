@@ -68,7 +68,7 @@ def test_average_precision_of_a_draw_is_scikit_learns_with_the_counts_as_weights
     y = (rng.random(200) < 0.3).astype(np.uint8)
     scores = np.round(rng.normal(size=200) + y, 1)
     counts = counts_of(200, 20, 0)
-    ours = bootstrap._PrecisionSteps(y, scores).average_precision(counts.astype(np.float64))
+    ours = bootstrap.PrecisionSteps(y, scores).average_precision(counts.astype(np.float64))
     theirs = [average_precision_score(y, scores, sample_weight=draw) for draw in counts.T]
     np.testing.assert_allclose(ours, theirs, atol=TOLERANCE)
 
