@@ -96,9 +96,7 @@ def run(
     if dry_run:
         suite_tables.planned(cryoprobe.plan_suite(suite, place, reporter=suite_tables.plan_reporter()), as_json=as_json)
         return
-    done = cryoprobe.run_suite(
-        suite, place and to_write(place, sources, trust=trust), reporter=suite_tables.reporter()
-    )
+    done = cryoprobe.run_suite(suite, place and to_write(place, sources, trust=trust), reporter=suite_tables.reporter())
     suite_tables.ran(done, as_json=as_json)
     if done.exit_code:
         raise typer.Exit(done.exit_code)

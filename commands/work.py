@@ -369,9 +369,7 @@ def probe(
     if max(len(models), len(datasets), len(protocols)) > 1:
         from .printing import suite_tables
 
-        many = cryoprobe.probe_many(
-            place, models, datasets, protocols, reporter=suite_tables.reporter(), **options
-        )
+        many = cryoprobe.probe_many(place, models, datasets, protocols, reporter=suite_tables.reporter(), **options)
         suite_tables.ran(many, as_json=as_json)
         if per_class:
             console.note("note: --per-class is for one trial; `cryoprobe show TRIAL` and --json have the classes.")

@@ -16,9 +16,9 @@ import cryoprobe
 
 pytestmark = pytest.mark.slow
 
-ROWS = 96
+ROWS = 48
 UNIT_ROWS = 8
-KILLS = 8
+KILLS = 4
 
 
 def suite_on(root: Path) -> dict[str, Any]:
@@ -50,7 +50,7 @@ def test_killed_at_random_instants_a_suite_ends_as_an_undisturbed_one_and_encode
     assert sum(one["encoded"] for one in undisturbed["extractions"]) == 2 * ROWS
     store, instants = tmp_path / "store", random.Random(0)
     for _ in range(KILLS):
-        instant = Instant(instants.randint(1, operations // 4), instants.choice([0.0, instants.uniform(0, 0.01)]))
+        instant = Instant(instants.randint(1, operations // KILLS), instants.choice([0.0, instants.uniform(0, 0.01)]))
         killed = SuiteProcess(suite, store, instant)
         killed.process.join()
         assert killed.process.exitcode == -signal.SIGKILL
