@@ -11,11 +11,17 @@ PYTEST := OMP_WAIT_POLICY=PASSIVE $(BIN)/python -m pytest -n $(JOBS) --dist work
 NEWEST ?= $(shell .ci/newest-python)
 STORES := .venv-stores
 
-.PHONY: quickstart test test-fast test-stores check clean
+.PHONY: quickstart suite test test-fast test-stores check clean
 
 quickstart: $(VENV)/.quickstart
 	$(BIN)/cryoprobe quickstart
 	@echo "(To have cryoprobe on your path: . $(VENV)/bin/activate)"
+
+# 3 encoders x 3 data sets x 4 protocols; started again, it goes on. One data set is Debian's dataset-fashion-mnist.
+SUITE_STORE ?= $(CURDIR)/suite-features
+suite: $(VENV)/.suite
+	cd examples && { $(abspath $(BIN))/cryoprobe run suite.toml --store $(SUITE_STORE); code=$$?; \
+	$(abspath $(BIN))/cryoprobe report --store $(SUITE_STORE) -o $(CURDIR)/suite.html && exit $$code; }
 
 test: $(VENV)/.dev
 	$(PYTEST)
@@ -50,6 +56,11 @@ $(BIN)/python:
 $(VENV)/.quickstart: pyproject.toml | $(BIN)/python
 	@echo "Installing Cryoprobe into $(VENV); PyTorch is large, so the first time takes some minutes."
 	$(PIP) install --editable '.[quickstart]'
+	touch $@
+
+$(VENV)/.suite: pyproject.toml | $(BIN)/python
+	@echo "Installing Cryoprobe into $(VENV); PyTorch is large, so the first time takes some minutes."
+	$(PIP) install --editable '.[suite,report]'
 	touch $@
 
 $(VENV)/.dev: pyproject.toml | $(BIN)/python

@@ -52,6 +52,7 @@ if TYPE_CHECKING:
         ExtractionOptions,
         ExtractRunOptions,
         PixelOptions,
+        ProbeArguments,
         ProbeOptions,
         ReadingOptions,
         RunOptions,
@@ -71,6 +72,12 @@ if TYPE_CHECKING:
     from .pipeline.results import results, trial
     from .pipeline.saved import ProbeHeader, SavedProbe, load_probe, save_probe
     from .pipeline.suggest import Suggestion, suggest
+    from .pipeline.suites.plan_suite import SuitePlan, plan_suite
+    from .pipeline.suites.probe_many import probe_many
+    from .pipeline.suites.read_suite import read_suite
+    from .pipeline.suites.run_suite import run_suite
+    from .pipeline.suites.suite import Suite, suite_of
+    from .pipeline.suites.suite_run import SuiteCell, SuiteExtraction, SuiteRun
     from .pipeline.trials.result import Trial
     from .pipeline.trials.sweep import SizeSummary, Sweep
     from .pipeline.trials.tables import Trials
@@ -93,6 +100,7 @@ if TYPE_CHECKING:
     from .stores.opening import LayeredStore, open_store
     from .stores.samples import Sample, Samples
     from .stores.store import Store
+    from .suite_progress import CellState, SuiteReporter
 
 _HOMES = {
     "errors": (
@@ -125,10 +133,10 @@ _HOMES = {
         "DatasetOptions",
         "EncoderOptions",
         "ExtractArguments",
-        "ExtractArguments",
         "ExtractRunOptions",
         "ExtractionOptions",
         "PixelOptions",
+        "ProbeArguments",
         "ProbeOptions",
         "ReadingOptions",
         "RunOptions",
@@ -153,6 +161,13 @@ _HOMES = {
     "pipeline.trials.sweep": ("SizeSummary", "Sweep"),
     "pipeline.trials.tables": ("Trials",),
     "pipeline.suggest": ("Suggestion", "suggest"),
+    "pipeline.suites.plan_suite": ("SuitePlan", "plan_suite"),
+    "pipeline.suites.probe_many": ("probe_many",),
+    "pipeline.suites.read_suite": ("read_suite",),
+    "pipeline.suites.run_suite": ("run_suite",),
+    "pipeline.suites.suite": ("Suite", "suite_of"),
+    "pipeline.suites.suite_run": ("SuiteCell", "SuiteExtraction", "SuiteRun"),
+    "suite_progress": ("CellState", "SuiteReporter"),
     "pipeline.saved": ("ProbeHeader", "SavedProbe", "load_probe", "save_probe"),
     "stores.backends.cache": ("cache_state", "clear_cache"),
     "stores.feature_set": ("FeatureSet",),
@@ -179,6 +194,7 @@ __all__ = [
     "AddOptions",
     "AddedSet",
     "BadInput",
+    "CellState",
     "Collected",
     "Comparison",
     "Conflict",
@@ -220,6 +236,7 @@ __all__ = [
     "PlainImages",
     "PlannedSet",
     "Predicted",
+    "ProbeArguments",
     "ProbeHeader",
     "ProbeOptions",
     "ProbeOutcome",
@@ -243,6 +260,12 @@ __all__ = [
     "SourceOptions",
     "Store",
     "Suggestion",
+    "Suite",
+    "SuiteCell",
+    "SuiteExtraction",
+    "SuitePlan",
+    "SuiteReporter",
+    "SuiteRun",
     "Sweep",
     "Trial",
     "TrialRunOptions",
@@ -280,19 +303,24 @@ __all__ = [
     "pins",
     "plain_images",
     "plan_extraction",
+    "plan_suite",
     "predict",
     "probe",
+    "probe_many",
     "pull",
     "push",
     "quickstart",
+    "read_suite",
     "recompute",
     "repair",
     "report",
     "results",
     "rm",
+    "run_suite",
     "save_probe",
     "spool_state",
     "suggest",
+    "suite_of",
     "summary",
     "sync",
     "trial",

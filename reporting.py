@@ -20,13 +20,14 @@ def reporter_for(progress: bool, reporter: Reporter | None) -> Reporter:
     """
     if reporter is not None:
         return reporter
-    if progress and _is_watched():
+    if progress and is_watched():
         from .progress_bar import Bar
 
         return Bar()
     return Reporter()
 
 
-def _is_watched() -> bool:
+def is_watched() -> bool:
+    """Return whether a person can see progress."""
     terminal = sys.stderr is not None and sys.stderr.isatty()
     return terminal or ("ipykernel" in sys.modules and find_spec("ipywidgets") is not None)

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 
 from ..errors import BadInput
+
+_OVERRIDE = re.compile(r"[A-Za-z_][\w.-]*=")
 
 _SECONDS = {"": 1, "s": 1, "m": 60, "min": 60, "h": 3600, "d": 86400, "w": 604800}
 
@@ -41,6 +44,22 @@ def parse_share(text: str, name: str) -> float:
     if not 0 < share <= 1:
         raise BadInput(f"--{name} takes a part of the whole, not {text!r}.", hint=f"For example --{name} 5%", key=name)
     return share
+
+
+def split_overrides(words: Sequence[str]) -> tuple[str | None, list[str]]:
+    """Return the file among arguments, if there is one, and those of the form ``key=value``.
+
+    Raises
+    ------
+    BadInput
+        If there are several files.
+    """
+    files = [word for word in words if not _OVERRIDE.match(word)]
+    if len(files) > 1:
+        raise BadInput(
+            f"{files[1]} is a second suite, after {files[0]}.", hint="Name one; options are KEY=VALUE.", key=files[1]
+        )
+    return files[0] if files else None, [word for word in words if _OVERRIDE.match(word)]
 
 
 def parse_seconds(text: str, name: str) -> float:

@@ -231,9 +231,12 @@ def probe(
     store: StoreUrl,
     sources: Sources = None,
     trust: Trust = False,
-    model: Annotated[str | None, typer.Option("--model", "-m", help="Model, as it was extracted.")] = None,
+    model: Annotated[
+        list[str] | None, typer.Option("--model", "-m", help="Model, as it was extracted; repeatable.")
+    ] = None,
     dataset: Annotated[
-        str | None, typer.Option("--dataset", "-d", help="Data set, as it was extracted, or its name (--as).")
+        list[str] | None,
+        typer.Option("--dataset", "-d", help="Data set, as it was extracted, or its name (--as); repeatable."),
     ] = None,
     train: Annotated[str | None, typer.Option(help="Instead of names: id of the train set.")] = None,
     test: Annotated[str | None, typer.Option(help="Id of the test set, or a fraction of train.")] = None,
@@ -243,7 +246,9 @@ def probe(
         str | None,
         typer.Option(help="Chooses: a split, or a fraction of train. Default: val if there is one, else 0.1."),
     ] = None,
-    protocol: Annotated[str, typer.Option(help="clip, dinov2-knn … (`cryoprobe protocols`).")] = "plain",
+    protocol: Annotated[
+        list[str] | None, typer.Option(help="clip, dinov2-knn … (`cryoprobe protocols`); repeatable.")
+    ] = None,
     probe: Annotated[
         str | None, typer.Option(help="logreg (default), knn … (`cryoprobe probes`), or sklearn.module.Class.")
     ] = None,
@@ -313,16 +318,12 @@ def probe(
     from .parsing import parse_numbers
     from .printing import console, trial_tables
 
-    result = cryoprobe.probe(
-        opened(store, sources, cache_size, trust=trust),
-        model=model,
-        dataset=dataset,
+    options = cryoprobe.ProbeArguments(
         train=train,
         test=test,
         train_split=train_split,
         test_split=test_split,
         val_split=val_split,
-        protocol=protocol,
         probe=probe,
         params=parse_params(param or []),
         C=parse_grid(c) if c else (),
@@ -362,8 +363,19 @@ def probe(
         save=save,
         rerun=rerun,
         rank=rank or "auto",
-        reporter=console.reporter(),
     )
+    place = opened(store, sources, cache_size, trust=trust)
+    models, datasets, protocols = model or [], dataset or [], protocol or ["plain"]
+    if max(len(models), len(datasets), len(protocols)) > 1:
+        from .printing import suite_tables
+
+        many = cryoprobe.probe_many(place, models, datasets, protocols, reporter=suite_tables.reporter(), **options)
+        suite_tables.ran(many, as_json=as_json)
+        if per_class:
+            console.note("note: --per-class is for one trial; `cryoprobe show TRIAL` and --json have the classes.")
+        raise typer.Exit(many.exit_code)
+    one = {"model": next(iter(models), None), "dataset": next(iter(datasets), None), "protocol": protocols[0]}
+    result = cryoprobe.probe(place, reporter=console.reporter(), **cryoprobe.ProbeArguments(**one), **options)
     if result.rank is not None and result.rank.index:
         console.note(f"rank {result.rank}: done; rank 0 prints the result")
     elif as_json:

@@ -333,7 +333,7 @@ class EngineOptions(_Options):
 
     @model_validator(mode="after")
     def _of_an_engine(self) -> Self:
-        for name in self.model_fields_set - {"engine"}:
+        for name in (self.model_fields_set & EngineOptions.model_fields.keys()) - {"engine"}:
             if self.engine == "serial" and getattr(self, name) != EngineOptions.model_fields[name].default:
                 option = name.replace("_", "-")
                 raise BadInput(

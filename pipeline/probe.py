@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple, Unpack
@@ -69,21 +69,41 @@ def probe(
     ------
     BadInput, NotFound, Conflict, Corrupt
     """
-    started = time.monotonic()
     check_names("probe", options, SetOptions, ProbeOptions, TrialRunOptions, EngineOptions)
     where, asked, running = read(SetOptions, options), read(ProbeOptions, options), read(TrialRunOptions, options)
-    engine = read(EngineOptions, options)
-    _check_engine(engine, running)
+    reporter = reporter_for(progress, reporter)
+    return probe_sets(store, where, asked, running, read(EngineOptions, options), reporter)
+
+
+def probe_sets(
+    store: str | Path | Store,
+    where: SetOptions,
+    asked: ProbeOptions,
+    running: TrialRunOptions,
+    engine: EngineOptions,
+    reporter: Reporter,
+    among: Collection[str] | None = None,
+) -> Sweep:
+    """Do what `probe` was asked for; see there.
+
+    Parameters
+    ----------
+    store, where, asked, running, engine, reporter
+    among : collection of str, optional
+        Ids of the only sets that a name may mean.
+    """
+    started = time.monotonic()
+    check_engine(engine, running)
     plan = plan_of(asked)
     # Refuses what is out of range before anything is looked for. That does not depend on the task, unknown so far.
     draws_and_seeds(plan, asked, SINGLE_LABEL)
     opened = open_store(store)
-    sets = find_sets(opened, where, plan)
+    sets = find_sets(opened, where, plan, among)
     notes = [*sets.doubts, *changes(sets, where.data_root)]
     planned = plan_trials(plan, sets, asked, where, running.save)
     shared = sharing_of(planned, running) if engine.engine == "serial" else ALONE
     group = RankGroup(shared.rank) if shared.rank is not None and shared.by in ("rows", "first") else None
-    said = reporter_for(progress, reporter) if group is None or group.is_first else Reporter()
+    said = reporter if group is None or group.is_first else Reporter()
     call = _Call(opened, planned, running, engine, said, [*notes, *planned.notes], shared, group)
     trials = call.run() if group is None or group.is_first else call.help(group)
     return Sweep(
@@ -214,7 +234,7 @@ class _Call(NamedTuple):
         return trial
 
 
-def _check_engine(engine: EngineOptions, running: TrialRunOptions) -> None:
+def check_engine(engine: EngineOptions, running: TrialRunOptions) -> None:
     """Refuse what is for trials in this process or beside it, if they run elsewhere."""
     if engine.engine == "serial":
         return

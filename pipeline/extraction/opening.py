@@ -27,6 +27,7 @@ from ..encoders import as_encoder, load_encoder
 from ..encoders.base import Encoder
 from ..encoders.devices import device_names
 from ..options import DatasetOptions, EncoderOptions, RunOptions, SourceOptions
+from .kept import kept_or_loaded
 
 
 @dataclass(frozen=True)
@@ -121,7 +122,8 @@ def open_encoder(model: str | Encoder, asked: EncoderOptions, running: RunOption
     """
     if isinstance(model, str):
         options = {name: getattr(asked, name) for name in EncoderOptions.model_fields}
-        return load_encoder(model, device=device_names(running.device, running.local)[0], **options)
+        device = device_names(running.device, running.local)[0]
+        return kept_or_loaded((model, device, *options.values()), lambda: load_encoder(model, device=device, **options))
     encoder = as_encoder(model)
     fields: dict[str, Any] = {**EncoderOptions.model_fields, "device": RunOptions.model_fields["device"]}
     for option, known in fields.items():

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from ...errors import BadInput, Conflict
@@ -26,8 +26,16 @@ HOLDOUT = HeldOut(0.2)
 """Of a data set without splits, held out for testing if nothing else is asked for."""
 
 
-def find_sets(store: Store, asked: SetOptions, plan: TrialPlan) -> TrialSets:
+def find_sets(store: Store, asked: SetOptions, plan: TrialPlan, among: Collection[str] | None = None) -> TrialSets:
     """Find the sets of a probe, by name or by id.
+
+    Parameters
+    ----------
+    store : Store
+    asked : SetOptions
+    plan : TrialPlan
+    among : collection of str, optional
+        Ids of the only sets that a name may mean.
 
     Raises
     ------
@@ -42,18 +50,18 @@ def find_sets(store: Store, asked: SetOptions, plan: TrialPlan) -> TrialSets:
     if asked.model is not None and asked.dataset is not None and asked.train is None:
         if asked.test is not None:
             raise BadInput("--test goes with --train; by name it is --test-split.", key="test")
-        tap = _meant_tap(store, asked.model, asked.tap, plan)
+        tap = _meant_tap(store, asked.model, asked.tap, plan, among)
         query = FeatureQuery.of(asked, tap=tap or None)
         taps = taps_in(tap)
         if not {",", BETWEEN}.intersection(tap) or any(n.name.tap == tap for n in store.find(model=query.model)):
-            return by_name(store, query, asked.train_split, asked.test_split, rule)
+            return by_name(store, query, asked.train_split, asked.test_split, rule, among)
         if "," in tap:
             several = BETWEEN.join(part.strip() for part in tap.split(","))
             raise BadInput(f"--tap {tap} is not a tap.", hint=f"Write {several} to read these as one.", key="tap")
         if len(set(taps)) < len(taps) or not all(taps):
             raise BadInput(f"--tap {query.tap} does not name several taps.", hint="Such as cls+patch_mean.", key="tap")
         each = [query.model_copy(update={"tap": tap}) for tap in taps]
-        return joined([by_name(store, one, asked.train_split, asked.test_split, rule) for one in each])
+        return joined([by_name(store, one, asked.train_split, asked.test_split, rule, among) for one in each])
     if asked.model is not None or asked.dataset is not None or asked.train is None:
         raise BadInput(
             "A probe needs either a model and a data set, or a train set.",
@@ -71,12 +79,12 @@ def find_sets(store: Store, asked: SetOptions, plan: TrialPlan) -> TrialSets:
     return by_id(store, asked.train, asked.test or asked.test_split, rule)
 
 
-def _meant_tap(store: Store, model: str, asked: str | None, plan: TrialPlan) -> str:
+def _meant_tap(store: Store, model: str, asked: str | None, plan: TrialPlan, among: Collection[str] | None) -> str:
     """Return the tap that is asked for or prescribed, as the store has it; empty for the model's default."""
     whole = plan.published is not None and plan.published.taps
     if asked in TAPS or (asked is None and not whole):  # needs no look at the store
         return asked or prescribed_tap(plan, model) or ""
-    there = {n.name.tap for n in store.find(model=canonical_model(model))}
+    there = {n.name.tap for n in store.find(model=canonical_model(model)) if among is None or n.set in among}
     tap = asked or complete_taps(plan, there) or prescribed_tap(plan, model) or ""
     return tap if tap in there else BETWEEN.join(as_stored(part, there) for part in tap.split(BETWEEN))
 
@@ -129,6 +137,8 @@ class _ByName:
     candidates: list[NamedSet]
     doubts: list[str] = field(default_factory=list)
     parts: Mapping[str, str] = field(default_factory=dict)
+    exact: bool = False
+    """Whether the only sets that a name may mean were given: which options they have needs no note then."""
 
     @property
     def splits(self) -> set[str]:
@@ -160,7 +170,7 @@ class _ByName:
         of_one, notes = meaning.extraction(self.store, self.query, fitting, like)
         asked = contents.Asked(self.store, self.query, self.candidates, self.parts)
         found, about = contents.content(asked, of_one)
-        self.doubts += [*notes, *about]
+        self.doubts += [*([] if self.exact else notes), *about]
         return found
 
     def check_there(self, wanted: Mapping[str, str]) -> None:
@@ -175,7 +185,12 @@ class _ByName:
 
 
 def by_name(
-    store: Store, query: FeatureQuery, train_split: str | None, test_split: str | None, rule: ValidationRule
+    store: Store,
+    query: FeatureQuery,
+    train_split: str | None,
+    test_split: str | None,
+    rule: ValidationRule,
+    among: Collection[str] | None = None,
 ) -> TrialSets:
     """Find the sets that a name means; see `meaning`.
 
@@ -189,10 +204,12 @@ def by_name(
         A split, or a fraction to hold out of train. None is ``test``, or what else is called so, or `HOLDOUT` for a
         data set without splits.
     rule : ValidationRule
+    among : collection of str, optional
+        Ids of the only sets that are looked at.
     """
     if train_split is not None and as_fraction(train_split) is not None:
         raise BadInput(f"--train-split is the name of a split, not {train_split}.", key="train-split")
-    look = _ByName(store, query, *meaning.candidates(store, query))
+    look = _ByName(store, query, *meaning.candidates(store, query, among), exact=among is not None)
     if train_split is None and look.splits == {UNLABELLED}:
         raise _without_labels(f"{query.dataset} was extracted with --unlabelled, and")
     if train_split is None:

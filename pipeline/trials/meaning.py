@@ -8,7 +8,7 @@ nothing of the store's own fits. Of several contents under one name `contents` f
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from ...amounts import count
@@ -33,8 +33,15 @@ class Meant(NamedTuple):
     notes: list[str]
 
 
-def candidates(store: Store, query: FeatureQuery) -> Meant:
+def candidates(store: Store, query: FeatureQuery, among: Collection[str] | None = None) -> Meant:
     """Return the named sets that fit what was given, of one tap; the store's own, unless it has none.
+
+    Parameters
+    ----------
+    store : Store
+    query : FeatureQuery
+    among : collection of str, optional
+        Ids of the only sets that are looked at.
 
     Raises
     ------
@@ -54,6 +61,8 @@ def candidates(store: Store, query: FeatureQuery) -> Meant:
         model_version=query.model_version,
         untrained=query.untrained,
     )
+    if among is not None:
+        of_model = [n for n in of_model if n.set in among]
     fitting = _called(canonical_name(query.dataset, query.data_root), of_model)
     own = [n for n in fitting if n.origin is None]
     notes = _on_trust(store, own, [n for n in fitting if n.origin is not None])

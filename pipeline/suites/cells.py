@@ -1,0 +1,137 @@
+"""The cells of a suite: which probe on which model and data set; and the extractions that they need."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from ..options import EngineOptions, ExtractRunOptions, ProbeOptions, SetOptions, TrialRunOptions
+from .commands import given, run_command, text_of
+from .suite import DataRow, ModelRow, ProtocolRow, Suite
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A probe on one model and data set.
+
+    Parameters
+    ----------
+    model : str
+        The name of the model, and what tells its row apart from others of that name.
+    dataset : str
+    what : str
+        The protocol or probe.
+    where : SetOptions
+    asked : ProbeOptions
+    command : str
+        That runs this cell alone.
+    """
+
+    model: str
+    dataset: str
+    what: str
+    where: SetOptions
+    asked: ProbeOptions
+    command: str
+
+    @property
+    def title(self) -> str:
+        """All three, in a line."""
+        return f"{self.model} · {self.dataset} · {self.what}"
+
+
+@dataclass(frozen=True)
+class Pair:
+    """A model and a data set of a suite, with the cells that are probed on them.
+
+    Parameters
+    ----------
+    model : ModelRow
+    data : DataRow
+    cells : tuple of Cell
+    """
+
+    model: ModelRow
+    data: DataRow
+    cells: tuple[Cell, ...]
+
+    def extraction(self, suite: Suite, taps: tuple[str, ...]) -> dict[str, Any]:
+        """Return the keyword arguments of `extract`, at some taps."""
+        run = {*ExtractRunOptions.model_fields, *EngineOptions.model_fields, "stored_dtype"}
+        options = {**given(self.model), **given(self.data)}
+        options |= {name: value for name, value in given(suite).items() if name in run}
+        return {**{name: value for name, value in options.items() if name != "name"}, "taps": taps}
+
+
+def pairs_of(suite: Suite, store: str) -> list[Pair]:
+    """Return what a suite consists of, a model after the other: each is loaded once.
+
+    Parameters
+    ----------
+    suite : Suite
+    store : str
+        Where it is, for commands.
+    """
+    labels = _labels(suite.models)
+    datasets = _labels(suite.data)
+    whats = [row.called for row in suite.protocols]
+    whats = [
+        what if whats.count(what) == 1 else f"{what} {text_of(given(row))}"
+        for what, row in zip(whats, suite.protocols, strict=True)
+    ]
+    found = []
+    for model, label in zip(suite.models, labels, strict=True):
+        for data, dataset in zip(suite.data, datasets, strict=True):
+            cells = [
+                _cell(suite, store, (model, data, row), tap, (_at(label, tap, model), dataset, what))
+                for tap in model.taps or (None,)
+                for row, what in zip(suite.protocols, whats, strict=True)
+            ]
+            found.append(Pair(model, data, tuple({(c.where, c.asked.model_dump_json()): c for c in cells}.values())))
+    return found
+
+
+def _cell(
+    suite: Suite,
+    store: str,
+    rows: tuple[ModelRow, DataRow, ProtocolRow],
+    tap: str | None,
+    called: tuple[str, str, str],
+) -> Cell:
+    model, data, row = rows
+    options = {**given(model), **given(data), **given(row), "model": model.name, "tap": row.tap or tap}
+    options["dataset"] = data.as_name or data.name
+    where = {name: value for name, value in options.items() if name in SetOptions.model_fields and value is not None}
+    asked = {name: value for name, value in given(row).items() if name in ProbeOptions.model_fields}
+    one = model if tap is None or len(model.taps) == 1 else model.model_copy(update={"taps": (tap,)})
+    command = run_command(suite, store, one, data, row)
+    return Cell(*called, SetOptions.model_validate(where), ProbeOptions.model_validate(asked), command)
+
+
+def running(suite: Suite) -> TrialRunOptions:
+    """Return how the trials of a suite are run."""
+    return TrialRunOptions(memory=suite.memory, jobs=suite.jobs, rerun=suite.rerun)
+
+
+def engine(suite: Suite) -> EngineOptions:
+    """Return in which processes a suite is run."""
+    fields = EngineOptions.model_fields.keys() & suite.model_fields_set
+    return EngineOptions.model_validate({name: getattr(suite, name) for name in fields})
+
+
+def _labels(rows: tuple[ModelRow, ...] | tuple[DataRow, ...]) -> list[str]:
+    """Return the names of rows; of those with one name also their options."""
+    names = [row.name for row in rows]
+    told = [
+        text_of({name: value for name, value in given(row).items() if name not in ("name", "taps")}) for row in rows
+    ]
+    labels = []
+    for row, name, options in zip(rows, names, told, strict=True):
+        untrained = isinstance(row, ModelRow) and row.untrained
+        more = options if names.count(name) > 1 else "untrained" if untrained else ""
+        labels.append(f"{name} ({more})" if more else name)
+    return labels
+
+
+def _at(label: str, tap: str | None, model: ModelRow) -> str:
+    return label if tap is None or len(model.taps) == 1 else f"{label} at {tap}"
