@@ -1,7 +1,7 @@
 """A server that speaks as much of the Hugging Face Hub's API as `push` and `pull` use. It is not the Hub.
 
-What it answers was written down from what huggingface_hub 2.4 sends and reads: making a data set, its newest commit with
-its files, where to send large files (git LFS; Xet is turned off in the tests), commits, and files with their headers.
+What it answers was written down from what huggingface_hub 2.4 sends and reads: making a data set, its newest commit
+with its files, where to send large files (git LFS; Xet is turned off in the tests), commits, files with their headers.
 """
 
 from __future__ import annotations
