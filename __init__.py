@@ -64,6 +64,7 @@ if TYPE_CHECKING:
     from .pipeline.results import results, trial
     from .pipeline.saved import ProbeHeader, SavedProbe, load_probe, save_probe
     from .pipeline.suggest import Suggestion, suggest
+    from .pipeline.trackers import TrackedTrial, Tracker, TrackerKind, log_trials
     from .pipeline.trials.result import Trial
     from .pipeline.trials.sweep import SizeSummary, Sweep
     from .pipeline.trials.tables import Trials
@@ -135,6 +136,7 @@ _HOMES = {
     "pipeline.mistakes": ("Mistake", "Mistakes", "mistakes"),
     "pipeline.recompute": ("Recomputed", "recompute"),
     "pipeline.results": ("results", "trial"),
+    "pipeline.trackers": ("TrackedTrial", "Tracker", "TrackerKind", "log_trials"),
     "pipeline.trials.result": ("Trial",),
     "pipeline.trials.sweep": ("SizeSummary", "Sweep"),
     "pipeline.trials.tables": ("Trials",),
@@ -221,6 +223,9 @@ __all__ = [
     "Store",
     "Suggestion",
     "Sweep",
+    "TrackedTrial",
+    "Tracker",
+    "TrackerKind",
     "Trial",
     "TrialRunOptions",
     "Trials",
@@ -248,6 +253,7 @@ __all__ = [
     "load_encoder",
     "load_probe",
     "log",
+    "log_trials",
     "mistakes",
     "open_store",
     "pin",

@@ -302,6 +302,10 @@ def probe(
         bool, typer.Option("--rerun", help="Run the trials even if the store has their results; these are replaced.")
     ] = False,
     rank: RankOf = None,
+    log_to: Annotated[
+        list[str] | None,
+        typer.Option(metavar="TRACKER", help="Log the trials too: mlflow[:URI] or wandb[:PROJECT]; repeatable."),
+    ] = None,
     cache_size: CacheSize = "",
     per_class: Annotated[bool, typer.Option("--per-class", help="Print every class's scores too.")] = False,
     as_json: Json = False,
@@ -362,6 +366,7 @@ def probe(
         save=save,
         rerun=rerun,
         rank=rank or "auto",
+        log_to=log_to or (),
         reporter=console.reporter(),
     )
     if result.rank is not None and result.rank.index:

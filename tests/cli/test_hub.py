@@ -318,7 +318,7 @@ def test_names_of_a_strangers_store_stay_text_on_the_card(hub: TinyHub, tmp_path
     assert [line.partition(":")[0] for line in front.splitlines()] == ['"tags"', '"configs"']
     assert "<script>" not in body
     assert "\x1b" not in body
-    (row,) = [line for line in body.splitlines() if "alert" in line and line.startswith("|")]
+    (row,) = [line for line in body.splitlines() if "alert" in line and "full" in line and "pooled |" in line]
     assert len(re.findall(r"(?<!\\)\|", row)) == 12
     assert all(re.fullmatch(r"[A-Za-z0-9._/-]+", path) and ".." not in path for path in hub.newest(REPO))
 
