@@ -120,7 +120,10 @@ class HubBackend(Backend):
             yield ObjectInfo(key, found[key])
 
     def exists(self, key: str) -> bool:  # noqa: D102
-        return any(info.key == key for info in self.list(f"{key.rpartition('/')[0]}/" if "/" in key else ""))
+        path = OBJECTS + check_key(key)
+        if path in self.index.files:
+            return path in self.present
+        return "/" in key and any(info.key == key for info in self.list(f"{key.rpartition('/')[0]}/"))
 
     def put(self, key: str, data: bytes) -> None:  # noqa: D102
         raise self._read_only(check_key(key))
@@ -143,7 +146,7 @@ class HubBackend(Backend):
             raise Corrupt(f"{path} is missing from {self.url}, whose list has it.", hint=_ASK, key=path)
         found, expected = self._fetch(path), self.index.files[path]
         if path not in self._whole:
-            size, sha256 = _described(found)
+            size, sha256 = described(found)
             if (size, sha256) != (expected.size, expected.sha256):
                 raise Corrupt(
                     f"{path} in {self.url} is not the file that was pushed: expected {expected.size} bytes with sha256 "
@@ -220,6 +223,11 @@ class HubDraft(HubBackend):
         for key in sorted(found):
             yield ObjectInfo(key, found[key])
 
+    def exists(self, key: str) -> bool:  # noqa: D102
+        if key in self.deleted:
+            return False
+        return key in self._chunks or self.written.exists(key) or super().exists(key)
+
     def put(self, key: str, data: bytes) -> None:  # noqa: D102
         if chunk_of(key) is not None:
             self._chunks[key] = len(data)
@@ -240,7 +248,7 @@ class HubDraft(HubBackend):
             self.deleted.add(key)
 
 
-def _described(file: Path) -> tuple[int, str]:
+def described(file: Path) -> tuple[int, str]:
     """Return size and sha256 of a file."""
     size, digest = 0, hashlib.sha256()
     with file.open("rb") as opened:

@@ -34,8 +34,10 @@ class HubPlace(NamedTuple):
         return f"hf://datasets/{self.repo}" + (f"@{self.revision}" if self.revision else "")
 
 
-def hub_place(place: object) -> HubPlace | None:
+def hub_place(place: object, *, create: bool = False) -> HubPlace | None:
     """Return the data set of the Hub that a place, or a name from a configuration file, means; None for any other.
+
+    With `create`, something may be made there, as for `local.config.known_as`.
 
     Raises
     ------
@@ -51,7 +53,7 @@ def hub_place(place: object) -> HubPlace | None:
     """
     if not isinstance(place, str):
         return None
-    text = known_as(place, create=True).place
+    text = known_as(place, create=create).place
     slashes = _SCHEME.match(text)
     if slashes is None or (slashes[1] is None and Path(text).exists()):
         return None

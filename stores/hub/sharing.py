@@ -6,6 +6,7 @@ of the Hub see all of a push or nothing of it.
 
 from __future__ import annotations
 
+import hashlib
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
@@ -14,6 +15,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from ...amounts import count
 from ...errors import BadInput, Corrupt, NotFound, Unavailable
 from ...progress import Reporter
 from ..format.manifest import Manifest, read_manifest
@@ -23,13 +25,13 @@ from ..format.sample_names import read_sample_names
 from ..moving.copying import UNDONE, Moved, TransferRun, foretold
 from ..moving.transfer_plan import plan_transfer
 from ..store import Store
-from .backend import HubBackend, HubDraft
+from .backend import HubBackend, HubDraft, described
 from .card import card
 from .client import Commit, HubClient, operation
 from .index import CARD, INDEX, OBJECTS, HubFile, HubIndex, HubSet, Shard, config_and_split, data_files, read_index
 from .index import replaced_files as files_of
 from .place import HubPlace
-from .rows import shard_rows, write_shard
+from .rows import pyarrow, shard_rows, write_shard
 
 _TRIES = 3
 _SHOWN = "origins/trusted/"  # says only where something came from: a place on the sender's machine
@@ -104,6 +106,7 @@ def push_to_hub(source: Store, place: HubPlace, sending: Sending, reporter: Repo
     """
     if place.revision is not None:
         raise BadInput(f"{place.url} names a revision.", hint=f"Push to hf://datasets/{place.repo}", key="to")
+    pyarrow()  # what is missing is said before anything is asked or sent
     client = HubClient(place)
     for _ in range(_TRIES):
         commit = client.newest()
@@ -161,8 +164,8 @@ def _push(
         if commit is None:
             raise Unavailable(f"{client.place.url} was made, and is not there.", hint="Run the same command again.")
     send = _Commit(source, client, draft, folder, reporter)
-    message = f"Features of {len(renewed)} sets, by Cryoprobe" if renewed else "Names and results, by Cryoprobe"
-    return moved if send.run(renewed, written, commit, message) else None
+    what = f"Features: {count(len(renewed), 'set')}" if renewed else "Names and results"
+    return moved if send.run(renewed, written, commit, f"{what} (Cryoprobe)") else None
 
 
 class _Commit:
@@ -214,12 +217,12 @@ class _Commit:
         file = self._folder / path
         file.parent.mkdir(parents=True, exist_ok=True)
         write_shard(file, self._source.backend, manifest, names, rows)
-        described = _file(file.read_bytes())
+        size, sha256 = described(file)
         sent = self._client.upload(path, file)
         if getattr(sent, "_is_uploaded", False):
             file.unlink()
         self._reporter.advance(len(rows) * manifest.dim * (2 if manifest.dtype == "float16" else 4))
-        return sent, Shard(path=path, rows=len(rows)), described
+        return sent, Shard(path=path, rows=len(rows)), HubFile(size=size, sha256=sha256)
 
     def _card(self, index: HubIndex, parent: Commit) -> str:
         there = ""
@@ -230,9 +233,7 @@ class _Commit:
 
 
 def _file(data: bytes) -> HubFile:
-    from hashlib import sha256
-
-    return HubFile(size=len(data), sha256=sha256(data).hexdigest())
+    return HubFile(size=len(data), sha256=hashlib.sha256(data).hexdigest())
 
 
 def _backend(client: HubClient, commit: Commit | None) -> HubBackend:

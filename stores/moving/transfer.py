@@ -118,7 +118,7 @@ def push(
     """
     how, source = TransferOptions(**options), open_store(store)
     choice = how.choice(sets)
-    if (place := hub_place(to)) is not None:
+    if (place := hub_place(to, create=not how.dry_run)) is not None:
         return _push_to_hub(source, place, choice, how)
     _refuse(how, private="there, only folders and buckets decide who may read them")
     found, target = chosen(source, choice), _target(to, source, how.dry_run)
@@ -172,7 +172,7 @@ def sync(
     tuple of Moved
         From `one` to `other`, and back.
     """
-    if hub_place(one) is not None or hub_place(other) is not None:
+    if any(hub_place(place, create=True) is not None for place in (one, other)):
         raise BadInput(
             "`sync` is between two stores, and not with the Hugging Face Hub.",
             hint="Run `cryoprobe push` and then `cryoprobe pull` with that place.",

@@ -421,6 +421,16 @@ def test_what_the_sender_does_not_trust_the_receiver_does_not_either(
     assert origins == {f"{PLACE} (from {mine} (from {store.url}))"}
 
 
+def test_a_name_in_a_configuration_file_can_stand_for_it_and_is_trusted(
+    hub: TinyHub, store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "cryoprobe.toml").write_text(f'[stores]\nshared = "{PLACE}"\n')
+    monkeypatch.chdir(tmp_path)
+    assert f"store shared: {PLACE}" in run("push", "shared", "--store", store.url).stderr
+    assert cryoprobe.pull(tmp_path / "new", "shared").trusted
+    assert cryoprobe.pull(tmp_path / "by-url", PLACE).trusted
+
+
 def test_a_push_that_was_killed_goes_on_and_leaves_nothing_half_there(
     hub: TinyHub, store: Store, tmp_path: Path
 ) -> None:
