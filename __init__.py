@@ -78,6 +78,7 @@ if TYPE_CHECKING:
     from .pipeline.suites.run_suite import run_suite
     from .pipeline.suites.suite import Suite, suite_of
     from .pipeline.suites.suite_run import SuiteCell, SuiteExtraction, SuiteRun
+    from .pipeline.trackers import TrackedTrial, Tracker, TrackerKind, log_trials
     from .pipeline.trials.result import Trial
     from .pipeline.trials.sweep import SizeSummary, Sweep
     from .pipeline.trials.tables import Trials
@@ -157,6 +158,7 @@ _HOMES = {
     "pipeline.recompute": ("Recomputed", "recompute"),
     "pipeline.report.make": ("Report", "report"),
     "pipeline.results": ("results", "trial"),
+    "pipeline.trackers": ("TrackedTrial", "Tracker", "TrackerKind", "log_trials"),
     "pipeline.trials.result": ("Trial",),
     "pipeline.trials.sweep": ("SizeSummary", "Sweep"),
     "pipeline.trials.tables": ("Trials",),
@@ -267,6 +269,9 @@ __all__ = [
     "SuiteReporter",
     "SuiteRun",
     "Sweep",
+    "TrackedTrial",
+    "Tracker",
+    "TrackerKind",
     "Trial",
     "TrialRunOptions",
     "Trials",
@@ -296,6 +301,7 @@ __all__ = [
     "load_encoder",
     "load_probe",
     "log",
+    "log_trials",
     "mistakes",
     "near_duplicates",
     "open_store",

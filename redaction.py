@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import re
 
+# A revision of a data set on the Hub (hf://datasets/USER/NAME@REVISION) stays.
 # Also if a bucket's or web server's URL is mistyped: with one slash, or another sign than the colon. A secret can have
 # slashes in it, so everything up to the last @ goes.
 _START = (
-    r"(?:\b(?!file:|folder:|csv:|npz:|idx:)[a-z][a-z0-9+.-]*://"
+    r"(?:\b(?!file:|folder:|csv:|npz:|idx:|hf://datasets/[\w.-]+/[\w.-]+@)[a-z][a-z0-9+.-]*://"
     r"|(?<![\w/.-])(?:s3|gs|az|https?)(?:[:;.,]/{1,3}|/{2,}))"
 )
 _USER = re.compile(rf"({_START})[^\s'\"<>]*@", re.IGNORECASE)

@@ -26,13 +26,21 @@ Link = Annotated[
         "--link", help="Between folders on one disk make hard links where possible: damage to one file is then in both."
     ),
 ]
+Private = Annotated[
+    bool, typer.Option("--private", help="Of a data set on the Hub that is made: only you and whom you invite see it.")
+]
 DryRun = Annotated[bool, typer.Option("--dry-run", "-n", help="Only say what would travel.")]
 
 
 @command(PANEL)
 def push(
     to: Annotated[
-        str, typer.Argument(metavar="TO", callback=say_place, help="The other store; made if there is none.")
+        str,
+        typer.Argument(
+            metavar="TO",
+            callback=say_place,
+            help="The other store, made if there is none; or hf://datasets/USER/NAME, on the Hugging Face Hub.",
+        ),
     ],
     store: StoreUrl,
     sets: Sets = None,
@@ -41,6 +49,7 @@ def push(
     trials: Trials = True,
     units: Units = False,
     link: Link = False,
+    private: Private = False,
     dry_run: DryRun = False,
     as_json: Json = False,
 ) -> None:
@@ -58,6 +67,7 @@ def push(
         trials=trials,
         units=units,
         link=link,
+        private=private,
         dry_run=dry_run,
         reporter=console.reporter(),
     )
@@ -70,7 +80,12 @@ def push(
 @command(PANEL)
 def pull(
     source: Annotated[
-        str, typer.Argument(metavar="FROM", callback=say_place, help="The other store, which is only read.")
+        str,
+        typer.Argument(
+            metavar="FROM",
+            callback=say_place,
+            help="The other store, which is only read; or hf://datasets/USER/NAME[@REVISION].",
+        ),
     ],
     store: StoreUrl,
     sets: Sets = None,

@@ -307,6 +307,10 @@ def probe(
         bool, typer.Option("--rerun", help="Run the trials even if the store has their results; these are replaced.")
     ] = False,
     rank: RankOf = None,
+    log_to: Annotated[
+        list[str] | None,
+        typer.Option(metavar="TRACKER", help="Log the trials too: mlflow[:URI] or wandb[:PROJECT]; repeatable."),
+    ] = None,
     cache_size: CacheSize = "",
     per_class: Annotated[bool, typer.Option("--per-class", help="Print every class's scores too.")] = False,
     as_json: Json = False,
@@ -363,6 +367,7 @@ def probe(
         save=save,
         rerun=rerun,
         rank=rank or "auto",
+        log_to=log_to or (),
     )
     place = opened(store, sources, cache_size, trust=trust)
     models, datasets, protocols = model or [], dataset or [], protocol or ["plain"]

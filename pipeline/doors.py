@@ -3,8 +3,8 @@
 A package that is installed announces what it brings under an entry point. For encoders and data sets
 (`cryoprobe.encoders`, `cryoprobe.datasets`) the name of the entry point is the kind, and ``KIND:REST`` is opened by
 calling what it points to with ``REST``. Without installing anything, ``MODULE:FUNCTION`` names a function that takes no
-arguments. Probes and protocols (`cryoprobe.probes`, `cryoprobe.protocols`) are objects: the entry point has the
-object's own name and points to it.
+arguments. Probes, protocols and trackers (`cryoprobe.probes`, `cryoprobe.protocols`, `cryoprobe.trackers`) are
+objects: the entry point has the object's own name and points to it.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ ENCODERS = "cryoprobe.encoders"
 DATASETS = "cryoprobe.datasets"
 PROBES = "cryoprobe.probes"
 PROTOCOLS = "cryoprobe.protocols"
+TRACKERS = "cryoprobe.trackers"
 
 
 class Named(Protocol):

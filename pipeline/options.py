@@ -465,6 +465,8 @@ class TrialRunOptions(_Options):
     rank : Rank, "auto" or None
         Which of several processes this is, such as ``3/8``, that run the same trials together; see `trials.sharing`.
         With ``auto``, as on the command line, what started it tells that.
+    log_to : tuple of str
+        Experiment trackers that are told the trials: ``mlflow[:URI]``, ``wandb[:PROJECT]``; see `log_trials`.
     """
 
     memory: Positive | None = None
@@ -472,6 +474,7 @@ class TrialRunOptions(_Options):
     save: Path | None = None
     rerun: Flag = False
     rank: RankOf | None = None
+    log_to: Names = ()
 
 
 class AddOptions(_Options):
@@ -616,3 +619,4 @@ class ProbeArguments(PixelArguments, ReadingArguments, EngineArguments, total=Fa
     save: str | Path | None
     rerun: bool
     rank: Rank | str | None
+    log_to: str | Sequence[str]

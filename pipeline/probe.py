@@ -23,6 +23,7 @@ from .probes import ProbeOutcome
 from .rank_group import RankGroup
 from .saved import save_probe
 from .tasks import SINGLE_LABEL
+from .trackers.registry import open_trackers, tell
 from .trials.answers import answers, origins_of, remarks_on
 from .trials.changed_files import changes
 from .trials.find_sets import find_sets
@@ -101,11 +102,14 @@ def probe_sets(
     sets = find_sets(opened, where, plan, among)
     notes = [*sets.doubts, *changes(sets, where.data_root)]
     planned = plan_trials(plan, sets, asked, where, running.save)
+    trackers = open_trackers(running.log_to)
     shared = sharing_of(planned, running) if engine.engine == "serial" else ALONE
     group = RankGroup(shared.rank) if shared.rank is not None and shared.by in ("rows", "first") else None
     said = reporter if group is None or group.is_first else Reporter()
     call = _Call(opened, planned, running, engine, said, [*notes, *planned.notes], shared, group)
     trials = call.run() if group is None or group.is_first else call.help(group)
+    if trackers and (shared.rank is None or shared.rank.index == 0):
+        call.notes.extend(tell(trackers, trials))
     return Sweep(
         trials,
         summarised(trials, 1 if plan.published is None else plan.published.ddof),

@@ -36,7 +36,9 @@ STORES = [
     *("store", "opening", "places"),
     *("keeping.verify", "keeping.quarantine", "keeping.pins", "keeping.usage", "keeping.history", "keeping.compare"),
     *("keeping.unreferenced", "keeping.repair_from_copies", "keeping.gc", "keeping.repair", "keeping.removal"),
-    *("moving.transfer_plan", "moving.copying", "moving.transfer", "moving.archive", "moving.export"),
+    *("moving.transfer_plan", "moving.copying"),
+    *("hub.place", "hub.index", "hub.rows", "hub.backend", "hub.card", "hub.client", "hub.sharing"),
+    *("moving.transfer", "moving.archive", "moving.export"),
 ]
 """The modules of the store, from the bottom to the top: each imports only those before it."""
 
@@ -47,7 +49,7 @@ STORES_FOR_THE_PIPELINE = {
 """What the pipeline may import of the store."""
 
 HEAVY = {"torch", "torchvision", "zarr", "sklearn", "scipy", "PIL", "timm", "open_clip", "obstore", "pyarrow"}
-HEAVY |= {"transformers", "onnx", "onnxruntime", "torchcodec"}
+HEAVY |= {"huggingface_hub", "transformers", "onnx", "onnxruntime", "torchcodec"}
 """What takes long to import."""
 
 

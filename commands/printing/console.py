@@ -243,6 +243,8 @@ def moved(found: Moved) -> None:
     weight = f" ({size(found.bytes)})" if found.bytes else ""
     said = f"{', '.join(travelled)}{weight} {verb}" if travelled else "nothing to move"
     out(f"{said} from {found.source} to {found.target}")
+    for line in found.notes:
+        note(line)
     if found.remedy is not None and found.sets:
         note(
             "Not trusted: what came can be listed, verified and probed by id, and its rows, names and trials do not "

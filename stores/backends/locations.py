@@ -64,6 +64,13 @@ def backend_at(place: str | Path, *, create: bool = False) -> Backend:
         from .http import HttpBackend
 
         return HttpBackend(_checked(text))
+    if scheme == "hf":
+        raise BadInput(
+            "A data set of the Hugging Face Hub is not a store: sets are sent there, and fetched from there.",
+            hint="To send them: cryoprobe push hf://datasets/USER/NAME --store FOLDER\n"
+            "To fetch them: cryoprobe pull hf://datasets/USER/NAME --store FOLDER",
+            key="store",
+        )
     named = f" at {scheme}://" if _SCHEME.fullmatch(scheme) else " there"
     raise BadInput(f"Stores are not kept{named}.", hint=f"Name one of these: {_FORMS}.", key="store")
 

@@ -48,7 +48,7 @@ _ROUNDS = 3
 _FENCED_SECONDS, _PAUSE_SECONDS = 60.0, 0.2
 """How often objects that vanish while a set is sealed are sent again."""
 
-_UNDONE = "Whatever else was asked for has been moved, and nothing of this can be read at the target."
+UNDONE = "Whatever else was asked for has been moved, and nothing of this can be read at the target."
 
 
 @dataclass(frozen=True)
@@ -94,6 +94,8 @@ class Moved:
         How many lists of what samples are called the target has got.
     predictions : int
         How many trials that the target had have got what their probes said of each row, which was lost there.
+    notes : tuple of str
+        What else is worth knowing.
     """
 
     source: str
@@ -109,6 +111,7 @@ class Moved:
     remedy: str | None = None
     sample_names: int = 0
     predictions: int = 0
+    notes: tuple[str, ...] = ()
 
 
 class TransferRun:
@@ -386,7 +389,7 @@ def raise_refused(refused: Sequence[Corrupt]) -> None:
     first, others = refused[0], len(refused) - 1
     more = f"\n{others} more were refused." if others else ""
     raise Corrupt(
-        f"{first.message}{more}\n{_UNDONE}",
+        f"{first.message}{more}\n{UNDONE}",
         hint=first.hint,
         key=first.key,
         expected=first.expected,
@@ -407,3 +410,22 @@ def foreseen(item: TransferItem) -> Outcome:
     if item.state == "other":
         return "adopted"
     return "completed" if item.lacking else "there"
+
+
+def foretold(source: Store, target: Store, plan: TransferPlan) -> Moved:
+    """Return what a plan would do; raise `Corrupt` if a seal of what is meant is damaged."""
+    raise_refused(plan.refused)
+    return Moved(
+        source.url,
+        target.url,
+        True,
+        tuple(MovedSet(f.sealed.id, foreseen(f), len(f.lacking), f.bytes) for f in plan.sets),
+        sum(foreseen(f) in ("moved", "completed") for f in plan.units),
+        len(plan.names),
+        len(plan.trials),
+        sum(len(f.lacking) for f in (*plan.units, *plan.sets)),
+        plan.bytes,
+        *trusted_or_how(plan, target.url),
+        len(plan.sample_names),
+        len(plan.predictions),
+    )

@@ -21,11 +21,12 @@ from ..backends.locations import layers_at
 from ..backends.memory import MemoryBackend
 from ..format.marker import write_marker
 from ..format.origins import Origin, arriving
+from ..hub.place import HubPlace, hub_place
 from ..local.config import is_trusted
 from ..opening import open_store
 from ..store import Store
-from .copying import Moved, MovedSet, TransferRun, foreseen, raise_refused, trusted_or_how
-from .transfer_plan import Choice, TransferPlan, chosen, plan_transfer
+from .copying import Moved, TransferRun, foretold
+from .transfer_plan import Choice, chosen, plan_transfer
 
 
 class Options(TypedDict, total=False):
@@ -36,6 +37,7 @@ class Options(TypedDict, total=False):
     trials: bool
     units: bool
     link: bool
+    private: bool
     dry_run: bool
     progress: bool
     reporter: Reporter | None
@@ -50,6 +52,7 @@ class TransferOptions:
     trials: bool = True
     units: bool = False
     link: bool = False
+    private: bool = False
     dry_run: bool = False
     progress: bool = True
     reporter: Reporter | None = None
@@ -70,7 +73,8 @@ def push(
     Parameters
     ----------
     store, to : str, Path or Store
-        From where, and to where; a store is made at `to` if there is none.
+        From where, and to where; a store is made at `to` if there is none. ``hf://datasets/USER/NAME`` is a data set of
+        the Hugging Face Hub, which gets the rows as parquet files, in one commit (docs/sharing-outside.md).
     sets : sequence of str
         Ids of sets, or their first digits; with none, all.
     model, dataset : str, optional
@@ -83,6 +87,8 @@ def push(
     link : bool
         Between two stores on one disk make hard links where that is possible, which take no space: but what damages a
         file of one store then damages the other's. By default each store has its own copy.
+    private : bool
+        Make a data set of the Hub that is not public, if there is none.
     dry_run : bool
         Only compare the stores.
     progress : bool
@@ -112,6 +118,9 @@ def push(
     """
     how, source = TransferOptions(**options), open_store(store)
     choice = how.choice(sets)
+    if (place := hub_place(to, create=not how.dry_run)) is not None:
+        return _push_to_hub(source, place, choice, how)
+    _refuse(how, private="there, only folders and buckets decide who may read them")
     found, target = chosen(source, choice), _target(to, source, how.dry_run)
     origin = arriving(source.url, "pull", trusted=True)
     return _move(source, target, found, how, origin, everything=choice.everything)
@@ -129,9 +138,18 @@ def pull(
 
     Unless a configuration file lists the source, or `trust` is given, what arrives is not trusted: its sets can be
     listed, read and probed, but its rows, names and trials do not stand in for those of `store`. With `trust`, what
-    came from there before counts as the store's own too.
+    came from there before counts as the store's own too. The source can be ``hf://datasets/USER/NAME`` or
+    ``hf://datasets/USER/NAME@REVISION``, what `push` has sent to the Hugging Face Hub.
     """
-    how, opened = TransferOptions(**options), open_store(source)
+    how, place = TransferOptions(**options), hub_place(source)
+    if place is not None:
+        from ..hub.sharing import open_hub
+
+        _refuse(how, units=_NO_UNITS)
+        opened = open_hub(place)
+    else:
+        opened = open_store(source)
+    _refuse(how, private="when sets are pulled: it is about what `push` makes on the Hugging Face Hub")
     choice = how.choice(sets)
     found, target = chosen(opened, choice), _target(store, opened, how.dry_run)
     return _move(opened, target, found, how, _origin(source, opened, trust), everything=choice.everything)
@@ -154,6 +172,12 @@ def sync(
     tuple of Moved
         From `one` to `other`, and back.
     """
+    if any(hub_place(place, create=True) is not None for place in (one, other)):
+        raise BadInput(
+            "`sync` is between two stores, and not with the Hugging Face Hub.",
+            hint="Run `cryoprobe push` and then `cryoprobe pull` with that place.",
+            key="store",
+        )
     how, first = TransferOptions(**options), open_store(one).own
     choice, second = how.choice(sets), _target(other, first, how.dry_run)
     move = partial(_move, how=how, everything=choice.everything)
@@ -173,6 +197,24 @@ def take_in(store: str | Path | Store, archive: Store, trust: bool, reporter: Re
     file = Path(archive.url).absolute()
     origin = arriving(str(file), "import", trusted=trust or is_trusted(file))
     return _move(archive, target, archive.set_ids(), TransferOptions(reporter=reporter), origin, everything=True)
+
+
+_NO_UNITS = "with the Hugging Face Hub, which holds whole sets"
+
+
+def _push_to_hub(source: Store, place: HubPlace, choice: Choice, how: TransferOptions) -> Moved:
+    from ..hub.sharing import Sending, push_to_hub
+
+    _refuse(how, units=_NO_UNITS, link="with the Hugging Face Hub: nothing is linked there")
+    sending = Sending(chosen(source, choice), choice.everything, how.trials, how.private, how.dry_run)
+    return push_to_hub(source, place, sending, reporter_for(how.progress, how.reporter))
+
+
+def _refuse(how: TransferOptions, **where: str) -> None:
+    """Raise `BadInput` for options that were given and mean nothing, with the reason for each."""
+    for option, reason in where.items():
+        if getattr(how, option):
+            raise BadInput(f"--{option} is not possible {reason}.", hint=f"Leave --{option} out.", key=option)
 
 
 def _origin(place: str | Path | Store, source: Store, trust: bool) -> Origin:
@@ -220,23 +262,5 @@ def _move(
 ) -> Moved:
     plan = plan_transfer(source, target, sets, origin=origin, trials=how.trials, units=how.units, everything=everything)
     if how.dry_run:
-        return _foretold(source, target, plan)
+        return foretold(source, target, plan)
     return TransferRun(source.backend, target, plan, reporter_for(how.progress, how.reporter), link=how.link).run()
-
-
-def _foretold(source: Store, target: Store, plan: TransferPlan) -> Moved:
-    raise_refused(plan.refused)
-    return Moved(
-        source.url,
-        target.url,
-        True,
-        tuple(MovedSet(f.sealed.id, foreseen(f), len(f.lacking), f.bytes) for f in plan.sets),
-        sum(foreseen(f) in ("moved", "completed") for f in plan.units),
-        len(plan.names),
-        len(plan.trials),
-        sum(len(f.lacking) for f in (*plan.units, *plan.sets)),
-        plan.bytes,
-        *trusted_or_how(plan, target.url),
-        len(plan.sample_names),
-        len(plan.predictions),
-    )
