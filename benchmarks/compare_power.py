@@ -74,7 +74,8 @@ def right_rows(rng: np.random.Generator, accuracies: Array, rows: int, rho: floa
     """Return which rows each of m models has right, bool [m, n]."""
     accuracies = np.asarray(accuracies)
     own = rng.normal(size=(len(accuracies), rows))
-    return np.sqrt(rho) * rng.normal(size=rows) + np.sqrt(1 - rho) * own < norm.ppf(accuracies)[:, None]
+    latent = np.sqrt(rho) * rng.normal(size=rows) + np.sqrt(1 - rho) * own
+    return np.asarray(latent < norm.ppf(accuracies)[:, None])
 
 
 def top1_p(right: Array) -> Array:
@@ -228,8 +229,8 @@ def real_power(pairs: int, folder: Path) -> dict[str, Any]:
     for seed in range(pairs):
         _planted(store, seed, {"clear": 0.3, "noisy": 0.64})
         for model in ("clear", "noisy"):
-            named = {"model": model, "dataset": f"folder:/planted/{seed}"}
-            cryoprobe.probe(store, **named, probe="nearest-mean", progress=False)
+            data = f"folder:/planted/{seed}"
+            cryoprobe.probe(store, model=model, dataset=data, probe="nearest-mean", progress=False)
         pair = cryoprobe.compare(store, "clear", "noisy", dataset=f"folder:/planted/{seed}").pair
         told += pair.differs and pair.difference > 0
         differences.append(pair.difference)
