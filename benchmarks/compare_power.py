@@ -47,7 +47,7 @@ from scipy.stats import beta, binom, multivariate_normal, norm
 
 import cryoprobe
 from cryoprobe.pipeline.comparing.holm import holm
-from cryoprobe.pipeline.comparing.paired_tests import mcnemar_mid_p, pair_tests
+from cryoprobe.pipeline.comparing.paired_tests import mcnemar_p, pair_tests
 from cryoprobe.pipeline.comparing.row_shares import precision_influences, row_weights
 from cryoprobe.pipeline.metrics.ranking import average_precision
 
@@ -160,7 +160,7 @@ def trained_draws(rng: np.random.Generator) -> float:
 
 
 NULLS: dict[str, Callable[[np.random.Generator], float]] = {
-    "top1 (McNemar, mid-p)": null_top1,
+    "top1 (McNemar, exact)": null_top1,
     "mean_per_class_recall (sign flips)": null_recall,
     "map (infinitesimal jackknife)": null_map,
     "top1, five draws (t over rows and draws)": null_draws,
@@ -178,13 +178,13 @@ def false_positives(one: Callable[[np.random.Generator], float], pairs: int, see
 
 
 def exact_size(share: float, rows: int = ROWS) -> float:
-    """Return how often McNemar's mid-p value is at most 5 % for equal models, without simulating."""
+    """Return how often McNemar's exact p value is at most 5 % for equal models, without simulating."""
     counts = np.arange(rows + 1)
     weights = binom.pmf(counts, rows, share)
     found = 0.0
     for n in counts[weights > 1e-12].tolist():
         only = np.arange(n + 1)
-        found += weights[n] * float(binom.pmf(only, n, 0.5)[mcnemar_mid_p(only, n - only) <= LEVEL].sum())
+        found += weights[n] * float(binom.pmf(only, n, 0.5)[mcnemar_p(only, n - only) <= LEVEL].sum())
     return round(found, 4)
 
 
@@ -254,7 +254,7 @@ def measure(small: bool) -> dict[str, Any]:
         "false positives of top1 in 25 runs of 400 pairs": [
             false_positives(null_top1, 400 // times, seed=run)["found"] for run in range(25)
         ],
-        "exact size of McNemar, mid-p, by discordance": {
+        "size of McNemar, exact, by discordance": {
             f"{share:.2f}": exact_size(share) for share in (0.01, 0.04, 0.08, 0.16)
         },
         "told apart, of 400 pairs of trained probes": {

@@ -10,7 +10,7 @@ import numpy as np
 from ...arrays import Array, Float64, Indices
 from .aligned import Aligned
 from .holm import holm
-from .paired_tests import mcnemar_mid_p, pair_tests
+from .paired_tests import mcnemar_p, pair_tests
 from .row_shares import EXACT
 
 
@@ -89,7 +89,7 @@ def _p_values(groups: list[Array]) -> Float64:
     if groups[0].shape[1] == 1:
         only = [[int((g[0, 0] & ~g[1, 0]).sum()), int((g[1, 0] & ~g[0, 0]).sum())] for g in groups]
         a, b = np.array(only).T
-        return mcnemar_mid_p(a, b)
+        return mcnemar_p(a, b)
     tested = []
     for group in groups:
         shares = group / group.shape[2]

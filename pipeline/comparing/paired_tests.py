@@ -46,7 +46,7 @@ class PairTests:
 def pair_tests(scores: Float64, shares: Float64, metric: str) -> PairTests:
     """Test every pair of models.
 
-    *One draw.* ``top1``: McNemar's test, by its mid-p value [1]. ``mean_per_class_recall``: were two models equally
+    *One draw.* ``top1``: McNemar's test, exact [1]. ``mean_per_class_recall``: were two models equally
     often right, the sign of each row's difference in shares d_i would be a fair coin; sum d_i / sqrt(sum d_i^2) is
     normal for many differing rows, and for at most 25 the signs are drawn 20,000 times. ``map``: the difference over
     its standard error by the infinitesimal jackknife is normal for many rows [2].
@@ -66,8 +66,8 @@ def pair_tests(scores: Float64, shares: Float64, metric: str) -> PairTests:
 
     References
     ----------
-    .. [1] M. W. Fagerland, S. Lydersen, P. Laake, The McNemar test for binary matched-pairs data: mid-p and asymptotic
-       are better than exact conditional, BMC Medical Research Methodology 13 (2013).
+    .. [1] Q. McNemar, Note on the sampling error of the difference between correlated proportions or percentages,
+       Psychometrika 12 (1947); exact by the binomial distribution.
     .. [2] B. Efron, The Jackknife, the Bootstrap and Other Resampling Plans (1982), chapter 6.
     .. [3] A. B. Owen, The pigeonhole bootstrap, Annals of Applied Statistics 1 (2007), on crossed random effects.
     """
@@ -84,7 +84,7 @@ def pair_tests(scores: Float64, shares: Float64, metric: str) -> PairTests:
         right = (of_rows > 0).astype(np.float64)
         both = right @ right.T
         only = np.rint(np.diag(both)[:, None] - both).astype(np.int64)  # right where the other is wrong
-        return PairTests(difference, error, infinite, mcnemar_mid_p(only, only.T), "McNemar, mid-p")
+        return PairTests(difference, error, infinite, mcnemar_p(only, only.T), "McNemar, exact")
     p = _normal_p(difference, error)
     if metric == "map":
         return PairTests(difference, error, infinite, p, "infinitesimal jackknife")
@@ -96,11 +96,14 @@ def pair_tests(scores: Float64, shares: Float64, metric: str) -> PairTests:
     return PairTests(difference, error, infinite, p, "sign flips")
 
 
-def mcnemar_mid_p(only_a: Array, only_b: Array) -> Float64:
-    """Return the two-sided mid-p values of McNemar's test.
+def mcnemar_p(only_a: Array, only_b: Array) -> Float64:
+    """Return the two-sided exact p values of McNemar's test.
 
     Of b + c rows that one of two models has right, b is binomial with probability 1/2 if both are as good. With k the
-    smaller of b and c, the value is 2 P(X < k) + P(X = k), at most 1.
+    smaller of b and c, the value is 2 P(X <= k), at most 1.
+
+    The mid-p value, 2 P(X < k) + P(X = k), has some 1.5 points more power at 2,000 rows. It is not taken, since it can
+    call more than 5 % of equal models different at 5 %; the exact one cannot.
 
     Parameters
     ----------
@@ -109,14 +112,13 @@ def mcnemar_mid_p(only_a: Array, only_b: Array) -> Float64:
 
     Examples
     --------
-    >>> mcnemar_mid_p(np.array([1]), np.array([8])).round(5)  # exact: 0.03906
-    array([0.02148])
+    >>> mcnemar_p(np.array([1]), np.array([8])).round(5)
+    array([0.03906])
     """
     from scipy.stats import binom
 
     k, of = np.minimum(only_a, only_b), only_a + only_b
-    p = 2 * binom.cdf(k, of, 0.5) - binom.pmf(k, of, 0.5)
-    return np.asarray(np.where(of > 0, np.clip(p, 0.0, 1.0), 1.0), np.float64)
+    return np.asarray(np.where(of > 0, np.minimum(2 * binom.cdf(k, of, 0.5), 1.0), 1.0), np.float64)
 
 
 def interval_p(scores: Float64, half: Float64) -> Float64:

@@ -48,7 +48,7 @@ class PairComparison:
     p_bootstrap : float or None
         By the paired bootstrap, of single draws.
     test : str
-        ``McNemar, mid-p``, ``sign flips``, ``infinitesimal jackknife``, ``t over rows and draws``, or ``intervals``
+        ``McNemar, exact``, ``sign flips``, ``infinitesimal jackknife``, ``t over rows and draws``, or ``intervals``
         where the predictions are not kept.
     only_a, only_b : int
         Rows that one has right in every draw, and the other in none.
