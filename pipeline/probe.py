@@ -108,7 +108,7 @@ def probe_sets(
     said = reporter if group is None or group.is_first else Reporter()
     call = _Call(opened, planned, running, engine, said, [*notes, *planned.notes], shared, group)
     trials = call.run() if group is None or group.is_first else call.help(group)
-    if trackers and (shared.rank is None or shared.rank.index == 0):
+    if trackers and (shared.by == "none" or shared.rank is None or shared.rank.index == 0):
         call.notes.extend(tell(trackers, trials))
     return Sweep(
         trials,

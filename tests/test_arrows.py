@@ -49,7 +49,7 @@ STORES_FOR_THE_PIPELINE = {
 """What the pipeline may import of the store."""
 
 HEAVY = {"torch", "torchvision", "zarr", "sklearn", "scipy", "PIL", "timm", "open_clip", "obstore", "pyarrow"}
-HEAVY |= {"huggingface_hub", "transformers", "onnx", "onnxruntime", "torchcodec"}
+HEAVY |= {"huggingface_hub", "mlflow", "wandb", "transformers", "onnx", "onnxruntime", "torchcodec"}
 """What takes long to import."""
 
 

@@ -14,6 +14,9 @@ from typing import Any
 from ...errors import BadInput
 from .base import TrackedTrial
 
+_DONE = "cryoprobe-logged"
+"""A file in the folder of a run that was finished."""
+
 
 def open_wandb(project: str) -> WandbTracker:
     """Return the tracker of a project, ``PROJECT`` or ``ENTITY/PROJECT``."""
@@ -40,13 +43,14 @@ class WandbTracker:
     def has(self, trial: TrackedTrial) -> bool:
         """Return whether this machine has logged the trial in this folder; elsewhere the run's id makes them one."""
         folder = Path(os.environ.get("WANDB_DIR") or ".") / "wandb"
-        return any(folder.glob(f"*run-*-{trial.key}/run-{trial.key}.wandb"))
+        return any(folder.glob(f"*run-*-{trial.key}/{_DONE}"))
 
     def log(self, trial: TrackedTrial) -> None:  # noqa: D102
         with self._run(name=trial.name, config=dict(trial.params), id=trial.key, resume="allow") as run:
             for step, point in enumerate(trial.curve):
                 run.log(dict(point), step=step)
             run.summary.update(dict(trial.scores))
+        Path(run.dir).parent.joinpath(_DONE).touch()  # a run that was cut short has none, and is logged again
 
     def log_page(self, page: Path) -> None:  # noqa: D102
         import wandb

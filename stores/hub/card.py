@@ -179,7 +179,18 @@ def _results(store: Store) -> str:
     if not rows:
         return "None were sent."
     more = f"\n\n{len(rows) - _MOST_TRIALS} more are in `cryoprobe/store/trials`." if len(rows) > _MOST_TRIALS else ""
-    head = ["data set", "model", "tap", "probe", "training rows", "seed", "score", "value", "95 % interval", "trial"]
+    head = [
+        "data set",
+        "model",
+        "tap",
+        "probe",
+        "rows (train + val)",
+        "seed",
+        "score",
+        "value",
+        "95 % interval",
+        "trial",
+    ]
     return table(head, rows[:_MOST_TRIALS]) + more
 
 
@@ -200,7 +211,7 @@ def _result(trial: Mapping[str, Any]) -> list[str]:
         str(of("model") or "?"),
         str(of("tap") or "?"),
         str(what),
-        str(rows.get("train", "?") if isinstance(rows, dict) else "?"),
+        _rows_of(rows if isinstance(rows, dict) else {}),
         str(of("seed")),
         str(metric),
         f"{score:.4f}" if isinstance(score, int | float) else "?",
@@ -209,14 +220,21 @@ def _result(trial: Mapping[str, Any]) -> list[str]:
     ]
 
 
+def _rows_of(rows: Mapping[str, Any]) -> str:
+    """Return the rows of a trial: those that were trained on and, if any chose, those that did."""
+    chose = rows.get("val")
+    return str(rows.get("train", "?")) + (f" + {chose}" if chose else "")
+
+
 def _specs(known: _Known) -> str:
     parts = []
     for encoder_id, spec in {m.encoder_id: m.encoder for _, m, _ in known}.items():
         # No fence can be closed from inside: JSON has no line that begins with backquotes.
         parts.append(f"`{encoder_id[:12]}`\n\n```json\n{_json(spec)}\n```")
-    parts.append("Data sets (of the classes only how many there are):")
+    parts.append("Data sets (of classes, and of images without a row, only how many there are):")
     for where, manifest, _ in known:
-        spec = {**manifest.dataset, "classes": len(manifest.dataset["classes"])}
+        lists = {name: len(value) for name, value in manifest.dataset.items() if isinstance(value, list)}
+        spec = {**manifest.dataset, **lists}
         parts.append(f"{escaped(where.config)}, {escaped(where.split)}\n\n```json\n{_json(spec)}\n```")
     return "\n\n".join(parts)
 

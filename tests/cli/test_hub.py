@@ -193,12 +193,14 @@ def test_a_second_push_sends_what_is_new_and_keeps_what_people_wrote_on_the_card
     assert "timm:other" in text
     hub.requests.clear()
     assert not cryoprobe.push(tmp_path / "one", PLACE).bytes
-    assert [r for r in hub.requests if not r.startswith("GET")] == []  # nothing is new: no commit
+    assert [r for r in hub.requests if r.startswith(("POST", "PUT"))] == []  # nothing is new: no commit
     cryoprobe.pull(tmp_path / "both", PLACE)
     assert contents(tmp_path / "both") == contents(tmp_path / "one") | contents(tmp_path / "two")
 
 
-def test_a_data_set_that_grew_keeps_its_earlier_rows_under_another_configuration(hub: TinyHub, store: Store) -> None:
+def test_a_data_set_that_grew_gets_a_configuration_of_its_own_beside_its_earlier_rows(
+    hub: TinyHub, store: Store
+) -> None:
     cryoprobe.push(store, PLACE)
     x = np.random.default_rng(5).normal(size=(310, 6)).astype(np.float32)
     put_set(store, x, np.arange(310) % 3, classes=["a", "b", "c"], split="train", model="timm:m", encoder="timm:m")

@@ -74,6 +74,8 @@ def test_weights_and_biases_writes_a_run_for_each_trial_offline(
     pytest.importorskip("wandb")
     monkeypatch.setenv("WANDB_MODE", "offline")
     monkeypatch.setenv("WANDB_DIR", str(tmp_path))
+    for waits in ("WANDB_X_SERVICE_WAIT", "WANDB_INIT_TIMEOUT"):
+        monkeypatch.setenv(waits, "300")  # seconds: the machine may be busy
     result = cryoprobe.probe(store, **PROBED, C=[0.1, 1], shots=[2], seeds=2, log_to="wandb:birds")
     assert result.notes[-1] == "2 trials logged to wandb:birds"
     files = list(tmp_path.glob("wandb/offline-run-*/run-*.wandb"))
@@ -95,6 +97,9 @@ def test_weights_and_biases_writes_a_run_for_each_trial_offline(
     again = cryoprobe.probe(store, **PROBED, C=[0.1, 1], shots=[2], seeds=2, log_to="wandb:birds")
     assert "which had 2 of them before" in again.notes[-1]
     assert len(list(tmp_path.glob("wandb/offline-run-*"))) == 2
+    next(tmp_path.glob("wandb/offline-run-*/cryoprobe-logged")).unlink()  # as if its run had been cut short
+    third = cryoprobe.probe(store, **PROBED, C=[0.1, 1], shots=[2], seeds=2, log_to="wandb:birds")
+    assert "which had 1 of them before" in third.notes[-1]
 
 
 def recorded(file: Path) -> list[Any]:
