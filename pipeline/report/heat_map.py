@@ -25,12 +25,6 @@ def sections(data: ReportData) -> list[Section]:
         .axis(labelAngle=-40, labelLimit=170, labelOverlap=False)
         .scale(paddingInner=0.06),
         y=alt.Y("model:N", sort=order, title="model").axis(labelLimit=180, labelOverlap=False).scale(paddingInner=0.06),
-    )
-    below = alt.Color("below:Q", title="points below the best").scale(
-        scheme="viridis", reverse=True, domain=[0, max(row["below"] for row in rows) or 1]
-    )
-    cells = base.mark_rect().encode(
-        color=below.legend(orient="top", gradientLength=180, titleLimit=240),
         tooltip=[
             alt.Tooltip("model:N"),
             alt.Tooltip("column:N"),
@@ -38,6 +32,12 @@ def sections(data: ReportData) -> list[Section]:
             alt.Tooltip("metric:N"),
             alt.Tooltip("below:Q", title="points below the best", format=".2f"),
         ],
+    )
+    below = alt.Color("below:Q", title="points below the best").scale(
+        scheme="viridis", reverse=True, domain=[0, max(row["below"] for row in rows) or 1]
+    )
+    cells = base.mark_rect().encode(
+        color=below.legend(orient="top", gradientLength=180, titleLimit=240),
     )
     chart: Any = cells
     if len(rows) <= _MOST_TEXTS:
