@@ -18,6 +18,9 @@ from .paired_tests import interval_p
 from .places import Column
 from .row_shares import EXACT, TESTED
 
+_BY_CHANCE = ("sgd", "mlp")
+"""Probes of ours that a seed makes."""
+
 
 @dataclass(frozen=True)
 class PairComparison:
@@ -157,6 +160,11 @@ def compare_pair(
         low, high = bootstrapped.low, bootstrapped.high
     counts, listed = examples(aligned, found.index, lambda rows: reader.names_of(aligned.set, rows), top)
     p = float(tests.p[0, 1])
+    if draws == 1 and any(_varies(cell) for cell in cells):
+        notes.append(
+            "a single draw each, so the doubt is of test rows alone: other draws or seeds of one probe may differ more "
+            "(probe --seeds 5)"
+        )
     return PairComparison(
         a=labels[0],
         b=labels[1],
@@ -180,6 +188,12 @@ def compare_pair(
         examples=tuple(listed),
         notes=tuple(f"{column.text}: {note}" for note in notes),
     )
+
+
+def _varies(cell: Cell) -> bool:
+    """Return whether other seeds give other probes: by other training rows, or by chance in the training."""
+    trial = cell.trials[0]
+    return trial.draw is not None or trial.probe in _BY_CHANCE
 
 
 def _ids(found: CellTests, side: int) -> tuple[str, ...]:
