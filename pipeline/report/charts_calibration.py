@@ -72,14 +72,15 @@ def sections(data: ReportData) -> list[Section]:
             charts.append(_chart(names.new("calibration", dataset), dataset, found))
     if without:
         data.notes.append(
-            f"Calibration: {without} trials have no kept probabilities of one class an image: the probe gives scores or "
-            "none, there are several labels an image, or an older version ran the trial."
+            f"Calibration: {without} trials have no kept probabilities of one class an image: the probe gives scores "
+            "or none, there are several labels an image, or an older version ran the trial."
         )
     if not charts:
         return []
     intro = (
-        f"Whether probabilities can be believed: test rows in {N_BINS} bins by the probability of the predicted class. ece, "
-        f"the expected calibration error, is the mean distance from the diagonal, weighed by rows. {left_out(data.matrix)}"
+        f"Whether probabilities can be believed: test rows in {N_BINS} bins by the probability of the predicted class. "
+        "ece, the expected calibration error, is the mean distance from the diagonal, weighed by rows. "
+        f"{left_out(data.matrix)}"
     )
     return [Section("calibration", "Calibration", intro.strip(), tuple(charts))]
 

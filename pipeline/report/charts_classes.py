@@ -134,7 +134,7 @@ def _bars(name: str, dataset: str, found: Sequence[tuple[Shown, ClassScores]], *
     ]
     menu = picked_by_menu("shown", [one.label for one, _ in found], "trial")
     spec = spec_of(bars.properties(transform=transforms).add_params(menu))
-    spec["height"] = {"step": 17}
+    spec["height"], spec["autosize"] = {"step": 17}, {"type": "fit-x", "contains": "padding"}
     total, undefined = _counted(found)
     what = f"the {_WORST} lowest and {_BEST} highest of {total:,} classes" if many else f"{total:,} classes"
     return Chart(name, spec, f"{dataset}: {measure} of {what}", _caption(measure, undefined), wide=False)
@@ -149,7 +149,13 @@ def _histogram(name: str, dataset: str, found: Sequence[tuple[Shown, ClassScores
         counted, edges = np.histogram(values, bins=_BINS, range=(0.0, 1.0))
         rows += [(t, float(edges[i]), float(edges[i + 1]), int(n)) for i, n in enumerate(counted) if n]
     measure = found[0][1].measure
-    x = alt.X("low:Q", title=f"{measure} (share of 1)", scale=alt.Scale(domain=[0, 1]), bin="binned")
+    x = alt.X(
+        "low:Q",
+        title=f"{measure} (share of 1)",
+        scale=alt.Scale(domain=[0, 1]),
+        bin="binned",
+        axis=alt.Axis(tickCount=5),
+    )
     bars = alt.Chart(csv_data(("t", "low", "high", "n"), rows)).mark_bar()
     bars = bars.encode(
         x=x,

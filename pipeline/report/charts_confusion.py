@@ -16,6 +16,7 @@ from .charts_data import Names, calculated, csv_data, labels_of, looked_up, pick
 from .section import Chart, ReportData, Section, escaped, table
 
 if TYPE_CHECKING:
+    import altair as alt
     from scipy.sparse import csr_array
 
 FEW = 30
@@ -31,6 +32,8 @@ _FITS = (
 
 _MOST_CELLS_OF_ALL = 60_000
 _LISTED = 20
+_GREY = "#888888"
+"""Of the samples in legends of size and shade, on a light and on a dark page."""
 
 
 @dataclass(frozen=True)
@@ -132,7 +135,7 @@ def _few(name: str, dataset: str, cells: Sequence[tuple[Shown, Confused]], order
             "share:Q",
             title="share of the true class",
             scale=shade,
-            legend=alt.Legend(orient="bottom", format="~%", values=[0.01, 0.1, 0.5, 1]),
+            legend=_shades(),
         ),
     )
     layers = [boxes]
@@ -170,7 +173,7 @@ def _many(name: str, dataset: str, cells: Sequence[tuple[Shown, Confused]], orde
         "share:Q",
         title="share of the true class",
         scale=alt.Scale(type="sqrt", domain=[0, 1], range=[0.3, 1]),
-        legend=alt.Legend(orient="bottom", format="~%", values=[0.01, 0.1, 0.5, 1]),
+        legend=_shades(),
     )
     largest = max((int(shown.counts.max()) for _, shown in cells if shown.counts.size), default=1)
     marks = (
@@ -183,7 +186,9 @@ def _many(name: str, dataset: str, cells: Sequence[tuple[Shown, Confused]], orde
                 "n:Q",
                 title="test rows",
                 scale=alt.Scale(type="sqrt", range=[8, 110]),
-                legend=alt.Legend(orient="bottom", values=sorted({1, largest}), format=",", symbolOpacity=1),
+                legend=alt.Legend(
+                    orient="bottom", values=sorted({1, largest}), format=",", symbolOpacity=1, symbolFillColor=_GREY
+                ),
             ),
             color=alt.Color("kind:N", scale=alt.Scale(domain=["right", "wrong"]), legend=None),
             opacity=alt.when(_FITS).then(share).otherwise(alt.value(0.03)),
@@ -226,6 +231,12 @@ def _left(cells: Sequence[tuple[Shown, Confused]]) -> str:
     if not left:
         return ""
     return f" Not drawn: the {left:,} smallest of {of:,} pairs ({count(rows, 'test row')}), of the trial with most."
+
+
+def _shades() -> alt.Legend:
+    import altair as alt
+
+    return alt.Legend(orient="bottom", format="~%", values=[0.01, 0.1, 0.5, 1], symbolFillColor=_GREY)
 
 
 def _tooltip() -> list[Any]:

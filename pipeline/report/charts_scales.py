@@ -54,7 +54,7 @@ def value_axis(values: Sequence[float], title: str) -> alt.Axis:
     import altair as alt
 
     wide = is_wide(values) and max(values) / min(values) >= 1e6
-    style = {"format": "~e"} if wide else {"format": "~g"}
+    style = "~e" if wide else "~g"
     if at := ticks(values):
-        return alt.Axis(title=title, values=at, grid=False, labelOverlap="greedy", **style)
-    return alt.Axis(title=title, grid=False, tickCount=6, labelOverlap="greedy", **style)
+        return alt.Axis(title=title, values=at, grid=False, labelOverlap="greedy", format=style)
+    return alt.Axis(title=title, grid=False, tickCount=6, labelOverlap="greedy", format=style)

@@ -111,9 +111,7 @@ def _chart(
     ]
     sizes = [p.size for p in shown]
     picked = alt.selection_point(name="picked", fields=["model"], bind="legend")
-    title = (
-        "training rows of each class (log scale)" if kind == "shots" else "share of the training rows (%, log scale)"
-    )
+    size = "training rows of each class" if kind == "shots" else "share of the training rows, %"
     base = (
         alt.Chart(csv_data(columns, rows))
         .encode(

@@ -219,10 +219,8 @@ def _warnings(curves: Sequence[Curve], scale: alt.Scale) -> list[Any]:
     lows = [c for c in curves if c.chosen <= c.points[0].value]
     highs = [c for c in curves if c.chosen >= c.points[-1].value]
     found = []
-    sides: list[tuple[list[Curve], int, Literal["left", "right"], int]] = [
-        (lows, 0, "left", 4),
-        (highs, -1, "right", -4),
-    ]
+    sides: list[tuple[list[Curve], int, Literal["left", "right"], int]]
+    sides = [(lows, 0, "left", 4), (highs, -1, "right", -4)]
     for ended, at, align, dx in sides:
         if ended:
             many = f"{count(len(ended), 'model')} at this end" if len(curves) > 1 else "chosen at the end"
