@@ -119,11 +119,11 @@ def _chart(name: str, what: tuple[str, str, str], pairs: Sequence[Pair]) -> Char
     if few_data and len(by_data) > 1:
         points = points.encode(shape=alt.Shape("dataset:N", scale=alt.Scale(domain=by_data), legend=legend))
         named += ", shapes data sets" if few_models else ", shapes are data sets"
-    points = points.properties(transform=[looked_up("m", {"model": by_model}), looked_up("d", {"dataset": by_data})])
+    points = points.properties(transform=[looked_up("m", "model", "models"), looked_up("d", "dataset", "datasets")])
     ends = csv_data(("x", "y"), [(low - room, low - room), (high + room, high + room)])
     diagonal = alt.Chart(ends).mark_line(strokeDash=[4, 4], strokeWidth=1, color="grey", clip=True)
     diagonal = diagonal.encode(x=alt.X("x:Q", scale=scale), y=alt.Y("y:Q", scale=scale))
-    spec = spec_of(alt.layer(diagonal, points), height=320)
+    spec = spec_of(alt.layer(diagonal, points), {"models": by_model, "datasets": by_data}, height=320)
     caption = f"Above the dashed line the linear probe is better, below it nearest neighbours; {named}."
     return Chart(name, spec, f"{linear} beside {knn}: {metric}", caption)
 
