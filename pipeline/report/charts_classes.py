@@ -133,8 +133,9 @@ def _bars(name: str, dataset: str, found: Sequence[tuple[Shown, ClassScores]], *
         calculated("kind", "datum.best ? 'highest' : 'lowest'"),
     ]
     menu = picked_by_menu("shown", [one.label for one, _ in found], "trial")
-    spec = spec_of(bars.properties(transform=transforms).add_params(menu), {"classes": labels_of(used)})
-    spec["height"], spec["autosize"] = {"step": 17}, {"type": "fit-x", "contains": "padding"}
+    bars = bars.properties(transform=transforms).add_params(menu)
+    tallest = max(rank for _, rank, *_ in rows) + 1
+    spec = spec_of(bars, {"classes": labels_of(used)}, height=max(60, 17 * tallest))
     total, undefined = _counted(found)
     what = f"the {_WORST} lowest and {_BEST} highest of {total:,} classes" if many else f"{total:,} classes"
     return Chart(name, spec, f"{dataset}: {measure} of {what}", _caption(measure, undefined), wide=False)

@@ -181,7 +181,7 @@ def _many(name: str, dataset: str, cells: Sequence[tuple[Shown, Confused]], orde
         legend=_shades(),
     )
     largest = max((int(shown.counts.max()) for _, shown in cells if shown.counts.size), default=1)
-    amounts = alt.Legend(orient="bottom", values=sorted({1, largest}), format=",", symbolFillColor=_GREY)
+    amounts = alt.Legend(orient="bottom", values=sorted({1, largest}), format=",d", symbolFillColor=_GREY, symbolOpacity=1)
     marks = (
         alt.Chart(data)
         .mark_square(clip=True)
@@ -240,7 +240,7 @@ def _left(cells: Sequence[tuple[Shown, Confused]]) -> str:
 def _shades() -> alt.Legend:
     import altair as alt
 
-    return alt.Legend(orient="bottom", format="~%", values=[0.01, 0.1, 0.5, 1], symbolFillColor=_GREY)
+    return alt.Legend(orient="bottom", format="~%", values=[0.01, 0.1, 1], symbolFillColor=_GREY)
 
 
 def _tooltip() -> list[Any]:

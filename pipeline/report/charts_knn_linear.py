@@ -110,6 +110,7 @@ def _chart(name: str, what: tuple[str, str, str], pairs: Sequence[Pair]) -> Char
         tooltip=_tooltip(),
     )
     legend = alt.Legend(orient="bottom", columns=1, labelLimit=320)
+    shapes = alt.Legend(orient="bottom", columns=1, labelLimit=320, title="data set", symbolFillColor="#888888")
     named = "the tooltip names each point"
     if few_models:
         colour = alt.Color("model:N", scale=alt.Scale(domain=by_model), legend=legend)
@@ -117,7 +118,7 @@ def _chart(name: str, what: tuple[str, str, str], pairs: Sequence[Pair]) -> Char
         points = points.add_params(picked)
         named = "colours are models"
     if few_data and len(by_data) > 1:
-        points = points.encode(shape=alt.Shape("dataset:N", scale=alt.Scale(domain=by_data), legend=legend))
+        points = points.encode(shape=alt.Shape("dataset:N", scale=alt.Scale(domain=by_data), legend=shapes))
         named += ", shapes data sets" if few_models else ", shapes are data sets"
     points = points.properties(transform=[looked_up("m", "model", "models"), looked_up("d", "dataset", "datasets")])
     ends = csv_data(("x", "y"), [(low - room, low - room), (high + room, high + room)])

@@ -236,9 +236,9 @@ def _axis_title(parameter: str, values: Sequence[float]) -> str:
 
 
 def _score_title(curve: Curve) -> str:
-    rows = "test rows" if curve.test else "validation rows"
+    rows = "test" if curve.test else "validation"
     unit = "nats" if curve.score == "nll" else "share"
-    return f"{curve.score} on {rows} ({unit}{', lower is better' if curve.score in _LOWER_IS_BETTER else ''})"
+    return f"{rows} {curve.score} ({unit}{', lower is better' if curve.score in _LOWER_IS_BETTER else ''})"
 
 
 def _tooltip(curve: Curve) -> list[Any]:
