@@ -15,6 +15,7 @@ from cryoprobe.pipeline.provenance import record_command
 # isort: off
 from cryoprobe.commands import work as _work  # noqa: F401
 from cryoprobe.commands import report as _report  # noqa: F401
+from cryoprobe.commands import comparing as _comparing  # noqa: F401
 from cryoprobe.commands import store as _store  # noqa: F401
 from cryoprobe.commands import cache as _cache  # noqa: F401
 from cryoprobe.commands import transfer as _transfer  # noqa: F401

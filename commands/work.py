@@ -436,7 +436,11 @@ def results(
     sort: Annotated[
         str, typer.Option(help="score, model, dataset, probe or run. Default: data set, model, time.")
     ] = "",
-    form: Annotated[str, typer.Option("--format", help="table, csv, json, md or latex.")] = "table",
+    pivot: Annotated[
+        bool, typer.Option("--pivot", help="Models by data sets; marked is what no other is significantly better than.")
+    ] = False,
+    form: Annotated[str, typer.Option("--format", help="table, csv, json, md, latex or parquet.")] = "table",
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="File for --format parquet.")] = None,
     as_json: Json = False,
 ) -> None:
     """Tabulate the trials in the store: the draws of one setting in a line, with mean ± standard deviation."""
@@ -446,8 +450,12 @@ def results(
     filters = {"model": model, "dataset": dataset, "probe": probe, "protocol": protocol}
     trials = cryoprobe.results(looked_at, **filters)
     form = "json" if as_json else form
-    if trials or form != "table" or not any(filters.values()):
-        trial_tables.trials(trials, form=form, sort=sort)
+    if pivot and (trials or form != "table"):
+        from .printing import matrix_tables
+
+        matrix_tables.matrix(trials.pivot(), form=form, file=output)
+    elif trials or form != "table" or not any(filters.values()):
+        trial_tables.trials(trials, form=form, sort=sort, file=output)
     else:
         console.err(f"No trial in {looked_at.url} fits.")
 

@@ -24,9 +24,7 @@ from .results import results
 
 def compare(
     store: str | Path | Store,
-    a: str,
-    b: str,
-    *more: str,
+    *which: str,
     dataset: str | None = None,
     protocol: str | None = None,
     probe: str | None = None,
@@ -40,9 +38,9 @@ def compare(
     Parameters
     ----------
     store : str, Path or Store
-    a, b, *more : str
-        Models as they were extracted (or a row of `Trials.pivot`, such as ``timm:m (cls)``), or ids of trials or sets,
-        or the first digits of them (four at least).
+    *which : str
+        Two or more: models as they were extracted (or a row of `Trials.pivot`, such as ``timm:m (cls)``), or ids of
+        trials or sets, or the first digits of them (four at least).
     dataset, protocol, probe : str, optional
         Only trials of these, as `results` takes them.
     top : int
@@ -62,9 +60,9 @@ def compare(
     """
     if top < 0:
         raise BadInput(f"top is 0 or more, not {top}.", key="top", found=top)
-    opened, which = open_store(store), [a, b, *more]
-    if len({*which}) < len(which):
-        raise BadInput("A model is compared with itself.", hint="Name each once.", key=a)
+    if len(which) < 2 or len({*which}) < len(which):
+        raise BadInput("Two different models, or more, are compared.", hint="Name each once: A B", key="which")
+    opened = open_store(store)
     sides = sides_of(opened, which, results(opened, dataset=dataset, protocol=protocol, probe=probe))
     columns = columns_of(sides)
     reader, pairs, notes = PredictionReader(opened), [], [note for side in sides for note in side.notes]

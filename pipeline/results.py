@@ -41,7 +41,8 @@ def results(
     Returns
     -------
     Trials
-        A list, which shows itself as a table in notebooks; ``.to_pandas()`` has every score in a column.
+        A list, which shows itself as a table in notebooks; ``.to_pandas()`` has every score in a column,
+        ``.pivot()`` is the matrix of models by data sets.
     """
     wanted = {"model": model, "dataset": dataset_pattern(dataset), "probe": probe, "protocol": protocol}
     opened = open_store(store)
@@ -51,7 +52,7 @@ def results(
         return [str(trial.dataset), *datasets.get(str(trial.train), ())] if name == "dataset" else trial.get(name)
 
     fitting = matching(_read(opened), field, wanted)
-    return Trials(sorted(fitting, key=lambda t: (str(t.dataset), str(t.model), t.created)))
+    return Trials(sorted(fitting, key=lambda t: (str(t.dataset), str(t.model), t.created)), opened)
 
 
 def trial(store: str | Path | Store, trial_id: str) -> Trial:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ...amounts import count
@@ -14,7 +15,7 @@ from ...pipeline.trials.sweep import size_of, spread
 from ...pipeline.trials.tables import row_of
 from .console import cell_text, constant, in_order, note, out, table
 from .describing import describe
-from .formats import csv_table, latex_table, markdown_table
+from .formats import csv_table, file_for_parquet, latex_table, markdown_table, write_parquet
 from .wording import remarks, when
 
 if TYPE_CHECKING:
@@ -148,8 +149,8 @@ def _sweep(result: Sweep) -> None:
         note(f"note: {warning}" + (f" ({count(times, 'trial')})" if times > 1 else ""))
 
 
-def trials(found: Sequence[Trial], *, form: str = "table", sort: str = "") -> None:
-    """Print `cryoprobe results`: the draws of one setting in a line; in CSV and JSON, every trial with all it has.
+def trials(found: Sequence[Trial], *, form: str = "table", sort: str = "", file: Path | None = None) -> None:
+    """Print `cryoprobe results`: the draws of one setting in a line; in CSV, JSON and Parquet, every trial.
 
     Raises
     ------
@@ -159,8 +160,11 @@ def trials(found: Sequence[Trial], *, form: str = "table", sort: str = "") -> No
     if form not in _FORMS:
         raise BadInput(f"There is no format {form!r}.", hint=f"Give one of {', '.join(_FORMS)}.", key="format")
     lines = lines_of(found, sort)
-    if form in ("csv", "json"):
+    if form in ("csv", "json", "parquet"):
         sorted_ = [trial for line in lines for trial in line.trials]
+        if form == "parquet":
+            write_parquet([row_of(t) for t in sorted_], file_for_parquet(file))
+            return
         every = json.dumps([t.document for t in sorted_]) if form == "json" else csv_table([row_of(t) for t in sorted_])
         out(every)
         return
@@ -176,7 +180,7 @@ def trials(found: Sequence[Trial], *, form: str = "table", sort: str = "") -> No
     out((markdown_table if form == "md" else latex_table)([_COLUMNS[i] for i in kept], cells))
 
 
-_FORMS = ("table", "csv", "json", "md", "latex")
+_FORMS = ("table", "csv", "json", "md", "latex", "parquet")
 _COLUMNS = (
     *("trial", "dataset", "model", "tap", "probe", "chosen", "draw", "draws", "train", "test", "score", "is"),
     *("mean recall", "macro F1", "run", "remarks"),

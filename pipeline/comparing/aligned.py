@@ -14,7 +14,7 @@ from hashlib import sha256
 import numpy as np
 
 from ...amounts import count
-from ...arrays import Array, Float64, Indices, Mask, Targets
+from ...arrays import Array, Flags, Float64, Indices, Labels, Mask, Targets
 from ...errors import CryoprobeError
 from ...stores.feature_set import FeatureSet
 from ...stores.store import RowPredictions, Store
@@ -79,6 +79,16 @@ class Aligned:
     def multilabel(self) -> bool:
         """Whether rows have flags."""
         return self.true.ndim == 2
+
+    @property
+    def labels(self) -> Labels:
+        """True labels, int64 [n], of rows that have one each."""
+        return self.true.astype(np.int64, copy=False)
+
+    @property
+    def flags(self) -> Flags:
+        """True flags, uint8 [n, C]."""
+        return self.true.astype(np.uint8, copy=False)
 
     def right(self, i: int) -> Mask:
         """Return which rows a trial has right, bool [n]; of flags, those of which it has every flag right."""
@@ -283,7 +293,7 @@ def _side_by_side(first: Kept, found: Sequence[Kept], places: _Places) -> tuple[
 
 
 def _rowwise(same: Mask) -> Mask:
-    return same.all(axis=1) if same.ndim == 2 else same
+    return np.asarray(same.all(axis=1) if same.ndim == 2 else same, bool)
 
 
 def _labels(kept: Kept, rows: Indices, classes: Sequence[str]) -> tuple[Targets, Targets, Float64]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pydantic import JsonValue
@@ -77,6 +78,22 @@ class Comparison:
             If pandas is not installed.
         """
         return data_frame([_row(pair) for pair in self.pairs])
+
+    def write_diagram(self, file: str | Path) -> None:
+        """Draw the models' mean ranks, and which cannot be told apart, as a PNG file.
+
+        Raises
+        ------
+        BadInput
+            If there are no ranks: they need three models on two data sets.
+        NotFound
+            If the extra ``report`` is not installed.
+        ReadOnly, Unavailable
+            If the file cannot be written.
+        """
+        from .diagram import write_diagram
+
+        write_diagram(self.ranking, Path(file))
 
     def __repr__(self) -> str:
         """Say what was found."""

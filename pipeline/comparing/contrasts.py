@@ -128,9 +128,9 @@ def examples(
         listed = only[:top]
         called = names(aligned.rows[listed]) if len(listed) else None
         for k, i in enumerate(listed.tolist()):
-            said = [_label(aligned, aligned.predicted[index[which][0]][i]) for which in (0, 1)]
+            said_a, said_b = (_label(aligned, aligned.predicted[index[which][0]][i]) for which in (0, 1))
             name = None if called is None else str(called[k])
-            found.append(Example(int(aligned.rows[i]), name, _label(aligned, aligned.true[i]), *said, side))
+            found.append(Example(int(aligned.rows[i]), name, _label(aligned, aligned.true[i]), said_a, said_b, side))
     return (counts[0], counts[1]), found
 
 

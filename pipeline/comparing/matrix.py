@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from pydantic import JsonValue
 
 from ...amounts import count
+from ...notebook import Cell as Shown
 from ...notebook import data_frame, html_table
 from ...stores.store import Store
 from ..trials.result import Trial
@@ -67,19 +68,34 @@ class Matrix:
             "notes": list(self.notes),
         }
 
-    def to_pandas(self) -> pandas.DataFrame:
-        """Return a table with a row for each cell.
-
-        ``table.pivot(index="model", columns=["dataset", "what", "draw", "metric"], values="score")`` is the matrix.
+    def to_pandas(self, *, wide: bool = False) -> pandas.DataFrame:
+        """Return a table with a row for each cell; or, if it is to be wide, for each model; see `wide_rows`.
 
         Raises
         ------
         NotFound
             If pandas is not installed.
         """
-        return data_frame(self.rows())
+        return data_frame(self.wide_rows() if wide else self.rows())
 
-    def rows(self) -> list[dict[str, str | float | int | bool | None]]:
+    def wide_rows(self) -> list[dict[str, Shown]]:
+        """Return a row for each model: its mean rank, and the scores by the text of their column.
+
+        After a score come ``std`` (if there are several draws), ``low``, ``high`` and ``tied``.
+        """
+        found = []
+        for model in self.models:
+            row: dict[str, Shown] = {"model": model, "mean_rank": self.mean_ranks.get(model)}
+            for column in self.columns:
+                cell = self.cells.get((model, column))
+                several = any(other.std is not None for other in self.in_column(column))
+                row[column.text] = None if cell is None else cell.score
+                for field in ("std", "low", "high", "tied") if several else ("low", "high", "tied"):
+                    row[f"{column.text} {field}"] = None if cell is None else getattr(cell, field)
+            found.append(row)
+        return found
+
+    def rows(self) -> list[dict[str, Shown]]:
         """Return the cells as rows of a long table, with their ranks' mean and the ids of their trials."""
         return [
             {

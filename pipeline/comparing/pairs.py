@@ -16,7 +16,10 @@ from .column_tests import LEVEL, CellTests, tests_of
 from .contrasts import ClassDifference, Example, class_differences, examples
 from .paired_tests import interval_p
 from .places import Column
-from .row_shares import EXACT
+from .row_shares import EXACT, TESTED
+
+_BY_CHANCE = ("sgd", "mlp")
+"""Probes of ours that a seed makes."""
 
 
 @dataclass(frozen=True)
@@ -86,7 +89,7 @@ class PairComparison:
     def sentence(self) -> str:
         """What was found, with its uncertainty."""
         drawn = "" if self.column.draw == "all" else f", {self.column.draw}"
-        where = f"in {self.column.metric} on {self.column.dataset} ({self.column.what}{drawn})"
+        where = f"in {self.column.metric} on {self.column.dataset} with {self.column.what}{drawn}"
         sign = 1 if self.difference >= 0 else -1
         better, worse = (self.a, self.b) if sign > 0 else (self.b, self.a)
         low, high = sorted((100 * sign * self.low, 100 * sign * self.high))
@@ -142,6 +145,10 @@ def compare_pair(
     """
     found, notes = tests_of(reader, cells)
     if found is None:
+        kept = all(reader.kept(trial) is not None for cell in cells for trial in cell.trials)
+        if len({cell.column.dataset for cell in cells}) > 1 or (kept and column.metric in TESTED):
+            why = "; ".join(["they share no test sample", *notes])
+            return f"{column.text}: {labels[0]} and {labels[1]} cannot be compared: {why}"
         return _by_intervals(labels, column, cells, notes)
     tests, aligned = found.tests, found.aligned
     difference, error = float(tests.difference[0, 1]), float(tests.error[0, 1])
@@ -153,6 +160,11 @@ def compare_pair(
         low, high = bootstrapped.low, bootstrapped.high
     counts, listed = examples(aligned, found.index, lambda rows: reader.names_of(aligned.set, rows), top)
     p = float(tests.p[0, 1])
+    if draws == 1 and any(_varies(cell) for cell in cells):
+        notes.append(
+            "a single draw each, so the doubt is of test rows alone: other draws or seeds of one probe may differ more "
+            "(probe --seeds 5)"
+        )
     return PairComparison(
         a=labels[0],
         b=labels[1],
@@ -178,6 +190,12 @@ def compare_pair(
     )
 
 
+def _varies(cell: Cell) -> bool:
+    """Return whether other seeds give other probes: by other training rows, or by chance in the training."""
+    trial = cell.trials[0]
+    return trial.draw is not None or trial.probe in _BY_CHANCE
+
+
 def _ids(found: CellTests, side: int) -> tuple[str, ...]:
     return tuple(found.aligned.trials[i].trial for i in found.index[side])
 
@@ -186,9 +204,9 @@ def _bootstrap(found: CellTests, metric: str) -> PairedInterval:
     """Return the paired bootstrap of single draws."""
     aligned, (a, b) = found.aligned, found.index[:, 0].tolist()
     if metric == "map":
-        return paired_map_interval(aligned.true, (aligned.values[a], aligned.values[b]))
+        return paired_map_interval(aligned.flags, (aligned.values[a], aligned.values[b]))
     right = aligned.right(a), aligned.right(b)
-    return paired_recall_interval(aligned.true, right, per_class=metric != EXACT)
+    return paired_recall_interval(aligned.labels, right, per_class=metric != EXACT)
 
 
 def _student(difference: float, error: float, freedom: float) -> tuple[float, float]:

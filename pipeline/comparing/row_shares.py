@@ -42,7 +42,7 @@ def shares(aligned: Aligned, metric: str) -> tuple[Float64, Float64] | None:
         return np.array([score for score, _ in each]), np.stack([of for _, of in each])
     if metric not in TESTED or aligned.multilabel:
         return None
-    weights = row_weights(aligned.true, metric)
+    weights = row_weights(aligned.labels, metric)
     of = np.stack([aligned.right(i) * weights for i in every])
     return of.sum(axis=1), of
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import astuple, dataclass, replace
 
 from ...errors import BadInput, NotFound
 from ...stores.format.names import matching
@@ -18,6 +18,13 @@ from .places import Column, rows_and_columns
 
 _DIGITS = re.compile(r"\A[0-9a-f]{4,64}(\+[0-9a-f]{4,64})*\Z", re.IGNORECASE)
 _MOST_LISTED = 8
+_TELLING: tuple[Callable[[Cell], str], ...] = (
+    lambda cell: cell.column.what,
+    lambda cell: cell.column.draw,
+    lambda cell: f"seed {cell.trials[0].seed}",
+    lambda cell: f"trial {cell.trials[0].trial[:8]}",
+)
+"""What tells apart trials of one model, as far as it is needed."""
 
 
 @dataclass(frozen=True)
@@ -82,9 +89,8 @@ def columns_of(sides: Sequence[Side]) -> list[tuple[Column, list[Side]]]:
         if len({column.metric for column in columns}) > 1:
             metrics = " and ".join(dict.fromkeys(column.metric for column in columns))
             raise BadInput(f"These trials report different scores, which cannot be compared: {metrics}.", key="metric")
-        return [
-            (columns[0], [replace(side, cells={columns[0]: cell}) for side in sides for cell in side.cells.values()])
-        ]
+        both = Column(*(" / ".join(dict.fromkeys(words)) for words in zip(*map(astuple, columns), strict=True)))
+        return [(both, [replace(side, cells={both: cell}) for side in sides for cell in side.cells.values()])]
     lines = [f"{side.label}: {_listed([column.text for column in side.cells])}" for side in sides]
     raise NotFound("They have no data set and probe in common.", hint="\n  ".join(["They have:", *lines]))
 
@@ -143,9 +149,10 @@ def _told_apart(sides: Sequence[Side]) -> list[Side]:
     if len({*labels}) == len(labels):
         return list(sides)
     first = [next(iter(side.cells.values())) for side in sides]
-    for tell in (lambda cell: cell.column.what, lambda cell: f"seed {cell.trials[0].seed}, {cell.trials[0].trial[:8]}"):
-        if len({*labels}) < len(labels):
-            labels = [f"{label}, {tell(cell)}" for label, cell in zip(labels, first, strict=True)]
+    for tell in _TELLING:
+        told = [tell(cell) for cell in first]
+        if len({*labels}) < len(labels) and len({*told}) > 1:
+            labels = [f"{label}, {words}" for label, words in zip(labels, told, strict=True)]
     return [replace(side, label=label) for side, label in zip(sides, labels, strict=True)]
 
 

@@ -91,11 +91,8 @@ def _chart(measure: _Measure, rows: list[dict[str, Any]]) -> Chart:
         .properties(width="container", height=240)
     )
     if len(models) <= _MOST_COLOURS:
-        legend = alt.Legend(orient="bottom", columns=2, labelLimit=220)
-        chart = chart.encode(
-            color=alt.Color("model:N", sort=models, title="model", legend=legend),
-            shape=alt.Shape("model:N", sort=models, title="model"),
-        )
+        legend = alt.Legend(orient="bottom", columns=1, labelLimit=320)
+        chart = chart.encode(color=alt.Color("model:N", sort=models, title="model", legend=legend))
     return Chart(f"cost-{measure.field}", chart.to_dict(), f"Score by {measure.title}", measure.caption)
 
 

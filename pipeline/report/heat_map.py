@@ -12,25 +12,18 @@ _MOST_TEXTS = 400
 
 
 def sections(data: ReportData) -> list[Section]:
-    """Return the heat map; nothing for a single model or column."""
-    matrix = data.matrix
-    if len(matrix.models) < 2 or len(matrix.columns) < 2:
+    """Return the heat map; nothing for a single model or column, or without a score."""
+    matrix, rows = data.matrix, _rows(data)
+    if len(matrix.models) < 2 or len(matrix.columns) < 2 or not rows:
         return []
     import altair as alt
 
-    rows = _rows(data)
     order = sorted(matrix.models, key=lambda model: matrix.mean_ranks.get(model, float("inf")))
     base = alt.Chart(alt.Data(values=rows)).encode(
         x=alt.X("column:N", sort=[*dict.fromkeys(row["column"] for row in rows)], title="data set, protocol, draw")
         .axis(labelAngle=-40, labelLimit=170, labelOverlap=False)
         .scale(paddingInner=0.06),
         y=alt.Y("model:N", sort=order, title="model").axis(labelLimit=180, labelOverlap=False).scale(paddingInner=0.06),
-    )
-    below = alt.Color("below:Q", title="points below the best").scale(
-        scheme="viridis", reverse=True, domain=[0, max(row["below"] for row in rows) or 1]
-    )
-    cells = base.mark_rect().encode(
-        color=below.legend(orient="top", gradientLength=180, titleLimit=240),
         tooltip=[
             alt.Tooltip("model:N"),
             alt.Tooltip("column:N"),
@@ -39,6 +32,10 @@ def sections(data: ReportData) -> list[Section]:
             alt.Tooltip("below:Q", title="points below the best", format=".2f"),
         ],
     )
+    below = alt.Color("below:Q", title="points below the best").scale(
+        scheme="viridis", reverse=True, domain=[0, max(row["below"] for row in rows) or 1]
+    )
+    cells = base.mark_rect().encode(color=below.legend(orient="top", gradientLength=180, titleLimit=240))
     chart: Any = cells
     if len(rows) <= _MOST_TEXTS:
         half = max(row["below"] for row in rows) / 2

@@ -153,11 +153,13 @@ def again(url: str, trial: Trial) -> str:
         for name, values in trial.grid.items():
             if isinstance(values, list):
                 words += ["--grid", f"{name}={','.join(f'{v:g}' if isinstance(v, float) else str(v) for v in values)}"]
-    if trial.protocol == "plain" and trial.chosen_by == "top1" and trial.probe != "knn":
+    # Other probes choose by top1 of themselves if they have no probabilities; to ask for it is another trial.
+    if trial.protocol == "plain" and trial.probe == "logreg" and trial.chosen_by == "top1":
         words += ["--choose-by", "top1"]
     if trial.draw is not None:
         drawn = trial.draw.model_dump(exclude_none=True)
         words += [word for name, value in drawn.items() for word in (f"--{name}", str(value))]
+        words += ["--seeds", "1"]
     if trial.seed:
         words += ["--seed", str(trial.seed)]
     return shlex.join(words)

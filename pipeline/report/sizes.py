@@ -74,7 +74,7 @@ def _gflops(architecture: str, height: int, width: int) -> float | None:
             channels, *own = (3, 224, 224) if config is None else config.input_size
             size = (height, width) if height else tuple(own)
             fixed = config is not None and config.fixed_input_size and size != tuple(own)
-            more = {"img_size": size} if fixed else {}
+            more: dict[str, Any] = {"img_size": size} if fixed else {}
             model = timm.create_model(architecture, pretrained=False, num_classes=0, **more).eval()
             with FlopCounterMode(display=False) as counter:
                 model(torch.zeros(1, channels, *size))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from ...notebook import Cell, data_frame, html_table
@@ -9,6 +10,9 @@ from .result import Trial
 
 if TYPE_CHECKING:
     import pandas
+
+    from ...stores.store import Store
+    from ..comparing.matrix import Matrix
 
 _SHOWN = ("dataset", "model", "tap", "probe", "shots", "fraction", "seed", "chosen", "metric", "score", "trial")
 """Columns that a notebook shows; a table has all."""
@@ -43,7 +47,32 @@ def row_of(trial: Trial) -> dict[str, Cell]:
 
 
 class Trials(list[Trial]):
-    """Trials in a list, which shows itself as a table."""
+    """Trials in a list, which shows itself as a table.
+
+    Parameters
+    ----------
+    trials : iterable of Trial
+    store : Store, optional
+        That they are from; `pivot` reads their predictions there.
+    """
+
+    def __init__(self, trials: Iterable[Trial] = (), store: Store | None = None) -> None:
+        super().__init__(trials)
+        self._store = store
+
+    def pivot(self) -> Matrix:
+        """Return the matrix of models by data sets: scores, intervals, what cannot be told apart, and mean ranks.
+
+        Raises
+        ------
+        ValueError
+            If these trials are not from `results`.
+        """
+        from ..comparing.matrix import matrix_of
+
+        if self._store is None:
+            raise ValueError("These trials are of no store: pivot what cryoprobe.results returns.")
+        return matrix_of(self._store, self)
 
     def to_pandas(self) -> pandas.DataFrame:
         """Return a table with a row for each trial.

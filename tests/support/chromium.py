@@ -43,7 +43,7 @@ class Opened:
 
     def assert_quiet(self) -> None:
         """Nothing went wrong, nothing but the file was asked for, and no script of a stranger ran."""
-        assert self.console == []
+        assert self.console == [], self.console
         assert self.dialogs == []
         assert len(self.requests) == 1, self.requests
 
@@ -55,7 +55,7 @@ def opened(browser: Any, file: Path, size: tuple[int, int] = DESKTOP, theme: str
     try:
         page = context.new_page()
         found = Opened(page)
-        page.on("console", lambda m: m.type in ("error", "warning") and found.console.append(m.text))
+        page.on("console", lambda m: m.type == "error" and found.console.append(m.text))
         page.on("pageerror", lambda e: found.console.append(str(e)))
         page.on("request", lambda r: r.url.startswith("data:") or found.requests.append(r.url))
 
@@ -75,7 +75,9 @@ def draw_all(page: Any) -> int:
     plots = page.locator(".plot[data-chart]")
     for i in range(plots.count()):
         plots.nth(i).scroll_into_view_if_needed()
-        page.wait_for_function("i => document.querySelectorAll('.plot[data-chart]')[i].matches('.drawn, .failed')", arg=i)
+        page.wait_for_function(
+            "i => document.querySelectorAll('.plot[data-chart]')[i].matches('.drawn, .failed')", arg=i
+        )
     page.evaluate("window.scrollTo(0, 0)")
     return int(plots.count())
 

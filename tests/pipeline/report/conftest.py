@@ -1,38 +1,15 @@
-"""A store with a few models on two data sets, among them names that attack, and its page."""
+"""A store with a few models on two data sets, and its page."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 from support.chromium import chromium
+from support.reported import fill
 
 import cryoprobe
-
-ATTACKS = ("mine</script><script>alert(1)</script>", 'own:"><img src=x onerror=alert(2)>')
-MODELS = ("lab:vit_tiny", "lab:resnet18", *ATTACKS)
-CLASSES = ("<b>ant</b>", "]]><script>alert(3)</script>", "{{cat}} ${dog}")
-
-
-def fill(store: Path, folder: Path, dataset: str, models: tuple[str, ...] = MODELS) -> None:
-    """Add embeddings of a data set by each model, and run some trials on each."""
-    rng = np.random.default_rng(0)
-    labels = {"train": np.arange(90) % 3, "test": np.arange(60) % 3}
-    centres = rng.normal(size=(3, 12))
-    for i, model in enumerate(models):
-        arrays: dict[str, Any] = {}
-        for split, y in labels.items():
-            noise = (1 + i) * rng.normal(size=(len(y), 12))
-            arrays[f"{split}_embeddings"] = (centres[y] + noise).astype(np.float32)
-            arrays[f"{split}_labels"] = np.array(CLASSES)[y]
-        np.savez(folder / "added.npz", **arrays)
-        cryoprobe.add(folder / "added.npz", store, model=model, dataset=dataset, model_version="1", progress=False)
-        cryoprobe.probe(store, model=model, dataset=dataset, probe="knn", param={"k": 5}, progress=False)
-        cryoprobe.probe(store, model=model, dataset=dataset, probe="ridge", shots=[2], seeds=3, progress=False)
-        if i < 3:  # one model lacks a column
-            cryoprobe.probe(store, model=model, dataset=dataset, C=[0.1, 1, 10], progress=False)
 
 
 @pytest.fixture(scope="session")
