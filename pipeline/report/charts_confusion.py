@@ -181,7 +181,9 @@ def _many(name: str, dataset: str, cells: Sequence[tuple[Shown, Confused]], orde
         legend=_shades(),
     )
     largest = max((int(shown.counts.max()) for _, shown in cells if shown.counts.size), default=1)
-    amounts = alt.Legend(orient="bottom", values=sorted({1, largest}), format=",d", symbolFillColor=_GREY, symbolOpacity=1)
+    amounts = alt.Legend(
+        orient="bottom", values=sorted({1, largest}), format=",d", symbolFillColor=_GREY, symbolOpacity=1
+    )
     marks = (
         alt.Chart(data)
         .mark_square(clip=True)
