@@ -16,7 +16,7 @@ CLASSES = ("<b>ant</b>", "]]><script>alert(3)</script>", "{{cat}} ${dog}")
 
 def fill(store: Path, folder: Path, dataset: str, models: tuple[str, ...] = MODELS) -> None:
     """Add embeddings of a data set by each model, and run some trials on each."""
-    rng = np.random.default_rng(0)
+    rng = np.random.default_rng(list(dataset.encode()))  # equal rows would be one set by two names
     labels = {"train": np.arange(90) % 3, "test": np.arange(60) % 3}
     centres = rng.normal(size=(3, 12))
     for i, model in enumerate(models):
