@@ -106,19 +106,19 @@ def _chart(name: str, dataset: str, found: Sequence[tuple[Shown, Calibrated]]) -
         x=alt.X("low:Q", bin="binned", scale=unit, title="probability of the predicted class"),
         x2=alt.X2("high:Q"),
         y=alt.Y("right:Q", scale=unit, axis=y_axis),
-        color=alt.ColorDatum("accuracy in the bin", scale=kinds, legend=legend, title=None),
+        color=alt.ColorDatum("accuracy in the bin", type="nominal", scale=kinds, legend=legend, title=None),
         tooltip=_tooltip(),
     )
     points = base.mark_point(filled=True, size=45).encode(
         x=alt.X("sure:Q", scale=unit),
         y=alt.Y("right:Q", scale=unit),
-        color=alt.ColorDatum("accuracy in the bin", scale=kinds, legend=legend, title=None),
+        color=alt.ColorDatum("accuracy in the bin", type="nominal", scale=kinds, legend=legend, title=None),
         tooltip=_tooltip(),
     )
     shares = base.mark_line(point={"size": 25}, strokeDash=[2, 2]).encode(
         x=alt.X("sure:Q", scale=unit),
         y=alt.Y("share:Q", scale=unit),
-        color=alt.ColorDatum("share of the rows", scale=kinds, legend=legend, title=None),
+        color=alt.ColorDatum("share of the rows", type="nominal", scale=kinds, legend=legend, title=None),
         tooltip=_tooltip(),
     )
     ideal = alt.Chart(csv_data(("x", "y"), [(0, 0), (1, 1)])).mark_line(strokeDash=[4, 4], strokeWidth=1, color="grey")
@@ -127,10 +127,10 @@ def _chart(name: str, dataset: str, found: Sequence[tuple[Shown, Calibrated]]) -
         alt.Chart(csv_data(("t",), [(t,) for t in range(len(found))]))
         .mark_text(align="left", baseline="top", fontWeight="bold", fontSize=13)
         .encode(x=alt.value(8), y=alt.value(6), text=alt.Text("ece:N"))
-        .properties(transform=[where("datum.t === shown"), looked_up("t", {"ece": texts})])
+        .properties(transform=[where("datum.t === shown"), looked_up("t", "ece", "texts")])
     )
     menu = picked_by_menu("shown", [one.label for one, _ in found], "trial")
-    spec = spec_of(alt.layer(steps, ideal, points, shares, said).add_params(menu), height=280)
+    spec = spec_of(alt.layer(steps, ideal, points, shares, said).add_params(menu), {"texts": texts}, height=280)
     caption = "Points below the diagonal are overconfident, points above it underconfident."
     return Chart(name, spec, f"{dataset}: reliability", caption)
 

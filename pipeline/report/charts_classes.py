@@ -129,12 +129,13 @@ def _bars(name: str, dataset: str, found: Sequence[tuple[Shown, ClassScores]], *
         bars = bars.encode(color=alt.Color("kind:N", title="classes", scale=kinds, legend=alt.Legend(orient="top")))
     transforms = [
         where("datum.t === shown"),
-        looked_up("c", {"class": labels_of(used)}),
+        looked_up("c", "class", "classes"),
         calculated("kind", "datum.best ? 'highest' : 'lowest'"),
     ]
     menu = picked_by_menu("shown", [one.label for one, _ in found], "trial")
-    spec = spec_of(bars.properties(transform=transforms).add_params(menu))
-    spec["height"], spec["autosize"] = {"step": 17}, {"type": "fit-x", "contains": "padding"}
+    bars = bars.properties(transform=transforms).add_params(menu)
+    tallest = max(rank for _, rank, *_ in rows) + 1
+    spec = spec_of(bars, {"classes": labels_of(used)}, height=max(60, 17 * tallest))
     total, undefined = _counted(found)
     what = f"the {_WORST} lowest and {_BEST} highest of {total:,} classes" if many else f"{total:,} classes"
     return Chart(name, spec, f"{dataset}: {measure} of {what}", _caption(measure, undefined), wide=False)
@@ -168,7 +169,7 @@ def _histogram(name: str, dataset: str, found: Sequence[tuple[Shown, ClassScores
         ],
     )
     menu = picked_by_menu("shown", [one.label for one, _ in found], "trial")
-    spec = spec_of(bars.transform_filter("datum.t === shown").add_params(menu), height=240)
+    spec = spec_of(bars.transform_filter("datum.t === shown").add_params(menu), {}, height=240)
     return Chart(name, spec, f"{dataset}: {measure} of all classes", "A long left tail is a few classes that fail.")
 
 

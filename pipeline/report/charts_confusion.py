@@ -142,10 +142,15 @@ def _few(name: str, dataset: str, cells: Sequence[tuple[Shown, Confused]], order
     if len(classes) <= 12:
         layers.append(base.mark_text(fontSize=10).encode(text=alt.Text("n:Q")))
     menu = picked_by_menu("shown", [one.label for one, _ in cells], "trial")
-    chart = alt.layer(*layers).properties(transform=_transforms(classes)).add_params(menu)
+    chart = alt.layer(*layers).properties(transform=_transforms()).add_params(menu)
     height = min(620, max(240, 26 * len(classes) + 60))
     caption = "A dark wrong cell is a class that is taken for another; rows add up to the test rows of the true class."
-    return Chart(name, spec_of(chart, height=height), f"{dataset}: confusion matrix", caption + _left(cells))
+    return Chart(
+        name,
+        spec_of(chart, {"classes": classes}, height=height),
+        f"{dataset}: confusion matrix",
+        caption + _left(cells),
+    )
 
 
 def _many(name: str, dataset: str, cells: Sequence[tuple[Shown, Confused]], order: Int64) -> Chart:
@@ -176,6 +181,9 @@ def _many(name: str, dataset: str, cells: Sequence[tuple[Shown, Confused]], orde
         legend=_shades(),
     )
     largest = max((int(shown.counts.max()) for _, shown in cells if shown.counts.size), default=1)
+    amounts = alt.Legend(
+        orient="bottom", values=sorted({1, largest}), format=",d", symbolFillColor=_GREY, symbolOpacity=1
+    )
     marks = (
         alt.Chart(data)
         .mark_square(clip=True)
@@ -186,9 +194,7 @@ def _many(name: str, dataset: str, cells: Sequence[tuple[Shown, Confused]], orde
                 "n:Q",
                 title="test rows",
                 scale=alt.Scale(type="sqrt", range=[8, 110]),
-                legend=alt.Legend(
-                    orient="bottom", values=sorted({1, largest}), format=",", symbolOpacity=1, symbolFillColor=_GREY
-                ),
+                legend=amounts,
             ),
             color=alt.Color("kind:N", scale=alt.Scale(domain=["right", "wrong"]), legend=None),
             opacity=alt.when(_FITS).then(share).otherwise(alt.value(0.03)),
@@ -198,8 +204,8 @@ def _many(name: str, dataset: str, cells: Sequence[tuple[Shown, Confused]], orde
     ends = csv_data(("i", "j", "i2", "j2"), [(0, 0, len(classes) - 1, len(classes) - 1)])
     diagonal = alt.Chart(ends).mark_rule(opacity=0.4, clip=True).encode(x=x, y=y, x2=alt.X2("j2:Q"), y2=alt.Y2("i2:Q"))
     menu = picked_by_menu("shown", [one.label for one, _ in cells], "trial")
-    marks = marks.properties(transform=_transforms(classes)).add_params(menu, find, zoom)
-    spec = spec_of(alt.layer(diagonal, marks), height=460)
+    marks = marks.properties(transform=_transforms()).add_params(menu, find, zoom)
+    spec = spec_of(alt.layer(diagonal, marks), {"classes": classes}, height=460)
     spec["usermeta"] = {"embedOptions": {"renderer": "canvas"}}  # thousands of marks are slow as shapes
     caption = (
         "A square is a pair of classes that are confused; the line stands for right rows. Shift and wheel zoom, drag "
@@ -216,11 +222,11 @@ def _rows(cells: Sequence[tuple[Shown, Confused]], place: Int64) -> list[tuple[i
     ]
 
 
-def _transforms(names: Sequence[str]) -> list[Any]:
+def _transforms() -> list[Any]:
     return [
         where("datum.t === shown"),
-        looked_up("i", {"true": names}),
-        looked_up("j", {"predicted": names}),
+        looked_up("i", "true", "classes"),
+        looked_up("j", "predicted", "classes"),
         calculated("kind", "datum.i === datum.j ? 'right' : 'wrong'"),
     ]
 
@@ -236,7 +242,7 @@ def _left(cells: Sequence[tuple[Shown, Confused]]) -> str:
 def _shades() -> alt.Legend:
     import altair as alt
 
-    return alt.Legend(orient="bottom", format="~%", values=[0.01, 0.1, 0.5, 1], symbolFillColor=_GREY)
+    return alt.Legend(orient="bottom", format="~%", values=[0.01, 0.1, 1], symbolFillColor=_GREY)
 
 
 def _tooltip() -> list[Any]:

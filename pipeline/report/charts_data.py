@@ -45,23 +45,21 @@ def _number(value: float | int | None) -> str:
     return f"{value:.5g}" if isinstance(value, float) else str(value)
 
 
-def looked_up(key: str, columns: Mapping[str, Sequence[str | int | float | None]]) -> alt.LookupTransform:
-    """Return the transform that gives a row what belongs to the number in its field `key`.
+def looked_up(key: str, field: str, table: str) -> alt.LookupTransform:
+    """Return the transform that gives a row the text that belongs to the number in its field `key`.
 
     Parameters
     ----------
     key : str
-    columns : mapping
-        New fields: each has the values for 0, 1, 2 …
+    field : str
+        The new field.
+    table : str
+        Of those that `spec_of` is given.
     """
     import altair as alt
 
-    table = [
-        {key: i, **dict(zip(columns, values, strict=True))}
-        for i, values in enumerate(zip(*columns.values(), strict=True))
-    ]
-    found = alt.LookupData(data=alt.InlineData(values=table), key=key, fields=list(columns))
-    return alt.LookupTransform.from_dict({"lookup": key, "from": found.to_dict()}, validate=False)
+    found = {"data": {"name": table}, "key": "at", "fields": ["text"]}
+    return alt.LookupTransform.from_dict({"lookup": key, "from": found, "as": [field]}, validate=False)
 
 
 def where(expression: str) -> alt.FilterTransform:
@@ -126,13 +124,25 @@ def picked_by_menu(name: str, labels: Sequence[str], what: str) -> alt.Parameter
     return alt.param(name=name, value=0, bind=menu)
 
 
-def spec_of(chart: Any, *, height: int | None = None) -> dict[str, Any]:
-    """Return a chart as Vega-Lite, as wide as its place on the page."""
+def spec_of(chart: Any, tables: Mapping[str, Sequence[str]], *, height: int | None = None) -> dict[str, Any]:
+    """Return a chart as Vega-Lite, as wide as its place on the page.
+
+    Parameters
+    ----------
+    chart : altair chart
+    tables : mapping
+        Of each table that rows refer to, its texts for 0, 1, 2 …
+    height : int, optional
+        Pixels.
+    """
     spec: dict[str, Any] = chart.to_dict(validate=False)
     spec.pop("config", None)  # the page has the theme
     spec["width"] = "container"
     if height is not None:
         spec["height"] = height
+    # Put in here and not through altair, which would compare every row with its schema.
+    named = {name: [{"at": i, "text": text} for i, text in enumerate(texts)] for name, texts in tables.items()}
+    spec["datasets"] = {**spec.get("datasets", {}), **named}
     return spec
 
 

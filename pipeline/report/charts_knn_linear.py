@@ -110,6 +110,7 @@ def _chart(name: str, what: tuple[str, str, str], pairs: Sequence[Pair]) -> Char
         tooltip=_tooltip(),
     )
     legend = alt.Legend(orient="bottom", columns=1, labelLimit=320)
+    shapes = alt.Legend(orient="bottom", columns=1, labelLimit=320, title="data set", symbolFillColor="#888888")
     named = "the tooltip names each point"
     if few_models:
         colour = alt.Color("model:N", scale=alt.Scale(domain=by_model), legend=legend)
@@ -117,13 +118,13 @@ def _chart(name: str, what: tuple[str, str, str], pairs: Sequence[Pair]) -> Char
         points = points.add_params(picked)
         named = "colours are models"
     if few_data and len(by_data) > 1:
-        points = points.encode(shape=alt.Shape("dataset:N", scale=alt.Scale(domain=by_data), legend=legend))
+        points = points.encode(shape=alt.Shape("dataset:N", scale=alt.Scale(domain=by_data), legend=shapes))
         named += ", shapes data sets" if few_models else ", shapes are data sets"
-    points = points.properties(transform=[looked_up("m", {"model": by_model}), looked_up("d", {"dataset": by_data})])
+    points = points.properties(transform=[looked_up("m", "model", "models"), looked_up("d", "dataset", "datasets")])
     ends = csv_data(("x", "y"), [(low - room, low - room), (high + room, high + room)])
     diagonal = alt.Chart(ends).mark_line(strokeDash=[4, 4], strokeWidth=1, color="grey", clip=True)
     diagonal = diagonal.encode(x=alt.X("x:Q", scale=scale), y=alt.Y("y:Q", scale=scale))
-    spec = spec_of(alt.layer(diagonal, points), height=320)
+    spec = spec_of(alt.layer(diagonal, points), {"models": by_model, "datasets": by_data}, height=320)
     caption = f"Above the dashed line the linear probe is better, below it nearest neighbours; {named}."
     return Chart(name, spec, f"{linear} beside {knn}: {metric}", caption)
 

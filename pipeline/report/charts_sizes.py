@@ -118,7 +118,7 @@ def _chart(
             x=alt.X("x:Q", scale=_log(sizes), axis=value_axis(sizes, f"{size} (log scale)")),
             color=model_colour(models, all_models),
         )
-        .properties(transform=[looked_up("m", {"model": models})])
+        .properties(transform=[looked_up("m", "model", "models")])
     )
     faded = alt.condition(picked, alt.value(1), alt.value(0.12))
     y = alt.Y("y:Q", title=f"{metric} on test rows (share)", scale=alt.Scale(zero=False, padding=8))
@@ -129,7 +129,7 @@ def _chart(
     )
     line = base.mark_line(strokeWidth=1.5).encode(y=y, opacity=faded)
     dots = base.mark_point(size=40, filled=True).encode(y=y, opacity=faded, tooltip=_tooltip(metric, kind))
-    spec = spec_of(alt.layer(band, line, dots).add_params(picked), height=240)
+    spec = spec_of(alt.layer(band, line, dots).add_params(picked), {"models": models}, height=240)
     measured = "few shots" if kind == "shots" else "label efficiency"
     caption = "Steep lines still gain from labels; where bands overlap, draws differ as much as models." + said
     return Chart(name, spec, f"{of}: {measured}", caption)

@@ -185,7 +185,7 @@ def _chart(name: str, of: str, curves: Sequence[Curve], all_models: Sequence[str
             opacity=alt.condition(picked, alt.value(1), alt.value(0.12)),
             tooltip=_tooltip(first),
         )
-        .properties(transform=[looked_up("m", {"model": models})])
+        .properties(transform=[looked_up("m", "model", "models")])
     )
     rules = (
         alt.Chart(ends).mark_rule(strokeDash=[3, 3], opacity=0.7).encode(x=alt.X("x:Q"), tooltip=_end_tooltip(first))
@@ -194,7 +194,7 @@ def _chart(name: str, of: str, curves: Sequence[Curve], all_models: Sequence[str
     chosen = base.transform_filter("datum.chosen").mark_point(filled=True, size=150, shape="diamond", opacity=1)
     layers = [rules, base.mark_line(strokeWidth=1.5), base.transform_filter("datum.converged").mark_point(size=22)]
     layers += [hollow, chosen, *_warnings(curves, scale)]
-    spec = spec_of(alt.layer(*layers).add_params(picked), height=240)
+    spec = spec_of(alt.layer(*layers).add_params(picked), {"models": models}, height=240)
     return Chart(name, spec, f"{of}: {first.score} by {first.parameter}", _caption(curves) + said)
 
 
@@ -236,9 +236,9 @@ def _axis_title(parameter: str, values: Sequence[float]) -> str:
 
 
 def _score_title(curve: Curve) -> str:
-    rows = "test rows" if curve.test else "validation rows"
+    rows = "test" if curve.test else "validation"
     unit = "nats" if curve.score == "nll" else "share"
-    return f"{curve.score} on {rows} ({unit}{', lower is better' if curve.score in _LOWER_IS_BETTER else ''})"
+    return f"{rows} {curve.score} ({unit}{', lower is better' if curve.score in _LOWER_IS_BETTER else ''})"
 
 
 def _tooltip(curve: Curve) -> list[Any]:

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 from sklearn.metrics import average_precision_score, recall_score
+from support.charted import HOSTILE, changed, data_of, fill, main_rows
 
 from cryoprobe.pipeline.metrics.calibration import expected_calibration_error, reliability
 from cryoprobe.pipeline.report import (
@@ -26,8 +27,6 @@ from cryoprobe.pipeline.report.charts_data import labels_of
 from cryoprobe.pipeline.report.section import Chart, ReportData
 from cryoprobe.pipeline.trials.result import Trial
 from cryoprobe.stores.store import RowPredictions
-
-from .charted import HOSTILE, changed, data_of, fill, main_rows
 
 MAKERS = (
     charts_validation,
@@ -256,14 +255,16 @@ def test_counts_that_do_not_fit_are_none(data: ReportData, metrics: dict[str, An
 
 def test_the_bins_of_a_chart_give_the_trials_calibration_error(data: ReportData, charts: dict[str, Chart]) -> None:
     rows = main_rows(charts["calibration-birds"])
-    judged = 0
-    for t, one in enumerate(trials_shown(data.matrix, "birds")):
+    shown = [one.trial for one in trials_shown(data.matrix, "birds")]
+    kept = {t.trial: data.store.predictions(t.stored, rows=120, classes=6, multilabel=False) for t in shown}
+    charted = [t for t in shown if (k := kept[t.trial]) is not None and k.measure == "probability"]
+    assert {row["t"] for row in rows} == set(range(len(charted)))
+    judged = [(t, trial.metrics["ece"]) for t, trial in enumerate(charted) if trial.metrics["ece"] is not None]
+    assert len(judged) >= 2
+    for t, ece in judged:
         own = [row for row in rows if row["t"] == t]
-        if own and (ece := one.trial.metrics.get("ece")) is not None:
-            found = sum(abs((row["right"] or 0) - (row["sure"] or 0)) * (row["share"] or 0) for row in own)
-            assert found == pytest.approx(ece, abs=1e-4)
-            judged += 1
-    assert judged >= 2
+        found = sum(abs((row["right"] or 0) - (row["sure"] or 0)) * (row["share"] or 0) for row in own)
+        assert found == pytest.approx(ece, abs=1e-4)
 
 
 def test_bins_are_those_of_all_probabilities() -> None:
@@ -307,25 +308,22 @@ def test_points_are_the_scores_of_both_probes(data: ReportData, charts: dict[str
     rows = main_rows(charts["knn-linear-1"])
     (knn, linear, _), pairs = next(iter(charts_knn_linear.pairs_of(data.matrix).items()))
     assert {knn, linear} <= {column.what for column in data.matrix.columns}
-    wanted = {(of(data, "knn" if knn.startswith("knn") else "dinov2-knn", model=p.model).score) for p in pairs}
-    assert {row["x"] for row in rows} == {pytest.approx(value, rel=1e-4) for value in wanted}
-    assert {row["y"] for row in rows} == {
-        pytest.approx(of(data, "logreg", model=p.model).score, rel=1e-4) for p in pairs
-    }
+    name = "knn" if knn.startswith("knn") else "dinov2-knn"
+    for row, pair in zip(rows, pairs, strict=True):
+        scores = [of(data, probe, model=pair.model).score for probe in (name, "logreg")]
+        assert [row["x"], row["y"]] == pytest.approx(scores, rel=1e-4)
+    assert linear == "logreg"
 
 
 # All of them
 
 
-def test_every_chart_is_valid_titled_and_has_tooltips(charts: dict[str, Chart]) -> None:
-    alt = pytest.importorskip("altair")
+def test_every_chart_compiles_and_has_tooltips_and_a_caption(charts: dict[str, Chart]) -> None:
+    converter = pytest.importorskip("vl_convert")
     assert len(charts) >= 10
     for chart in charts.values():
-        alt.LayerChart.from_dict(chart.spec) if "layer" in chart.spec else alt.Chart.from_dict(chart.spec)
-        text = json.dumps(chart.spec)
-        assert '"tooltip"' in text, chart.name
-        for axis in ('"x": {', '"y": {'):
-            assert axis in text, chart.name
+        assert converter.vegalite_to_vega({**chart.spec, "width": 400})["marks"]
+        assert '"tooltip"' in json.dumps(chart.spec), chart.name
         assert chart.caption, chart.name
         assert "\n" not in chart.caption, chart.name
 
@@ -339,11 +337,6 @@ def test_hostile_names_are_drawn_as_they_are(charts: dict[str, Chart]) -> None:
         assert "datum['x']" in svg.replace("&#39;", "'").replace("&apos;", "'")
         assert '{"signal": "width"}' in svg.replace("&quot;", '"')
         assert r"line\nbreak" in svg
-    assert "<img" not in charts_confusion_html(charts)
-
-
-def charts_confusion_html(charts: dict[str, Chart]) -> str:
-    return charts["confusion-birds"].caption + charts["confusion-birds"].title.replace("<", "")
 
 
 def test_the_table_of_confusions_is_escaped(data: ReportData) -> None:
@@ -367,11 +360,12 @@ def test_an_undefined_score_is_said_and_not_charted(data: ReportData, store: Pat
 
 def test_a_page_of_many_trials_stays_small(data: ReportData, store: Path) -> None:
     trial = of(data, "logreg")
+    cells = [(d, m, p) for d in range(10) for m in range(20) for p in ("clip", "mieb")]
     many = [
         changed(
             trial, trial=f"{i:064x}", dataset=f"data {d}", model=f"model {m}", protocol=p, probe=p, predictions=None
         )
-        for i, (d, m, p) in enumerate((d, m, p) for d in range(10) for m in range(20) for p in ("clip", "mieb"))
+        for i, (d, m, p) in enumerate(cells)
     ]
     found = data_of(store, many)
     sections = [section for maker in MAKERS for section in maker.sections(found)]

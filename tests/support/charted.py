@@ -49,7 +49,7 @@ def data_of(store: Path, trials: list[Trial] | None = None) -> ReportData:
     return ReportData(opened, found, matrix_of(opened, found))
 
 
-def changed(trial: Trial, **fields: Any) -> Trial:
+def changed(trial: Trial, /, **fields: Any) -> Trial:
     """Return a trial as a store would give it, with other fields."""
     return check_stored({**trial.stored, **fields}, "memory://")
 
