@@ -287,6 +287,7 @@ class _Found:
 def _pairs(held: Gathered, pictures: Pictures | None, threshold: float) -> tuple[_Found, bool]:
     """Return all pairs, and whether the search was cut."""
     from .probes.knn.nearest import pairs_above
+    from .probes.sklearn_input import norms
 
     n = len(held.x)
     is_plain = np.zeros(n, bool) if pictures is None else np.array([c is not None for c in pictures.plain], bool)
@@ -300,7 +301,9 @@ def _pairs(held: Gathered, pictures: Pictures | None, threshold: float) -> tuple
         codes.append(c * n + d)
         cut = cut or len(c) > MOST_PAIRS
     first, second = np.divmod(np.unique(np.concatenate(codes)), max(n, 1))
+    lengths = norms(held.x)  # stored halves are of norm 1 but for rounding
     cosines = np.einsum("pd,pd->p", held.x[first], held.x[second], dtype=np.float64)
+    cosines /= lengths[first] * lengths[second]
     pixels = np.full(len(first), np.nan)
     if pictures is not None:
         v = pictures.vectors

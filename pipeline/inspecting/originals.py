@@ -29,6 +29,12 @@ if TYPE_CHECKING:
 
 _DECODERS = 4
 
+_WAYS: dict[str, tuple[dict[str, Any], ...]] = {
+    "folder": ({}, {"layout": "split"}, {"layout": "class"}, {"unlabelled": True}),
+    "wds": ({}, {"unlabelled": True}),
+}
+"""How a data set may have been read that names do not tell: what was meant is known by the bytes of its images."""
+
 
 class Originals:
     """The images of a set.
@@ -122,17 +128,18 @@ def originals_of(store: Store, feature_set: FeatureSet, data_root: Path | None =
         Folder of torchvision's data sets.
     """
     problem = "nothing in the store says where the images are"
+    ends = sorted({0, feature_set.rows // 2, feature_set.rows - 1}) if feature_set.rows else []
     for dataset, name in _candidates(store, feature_set):
-        found, why = _open(dataset, name, data_root)
-        if found is None:
-            problem = why
-            continue
-        made = Originals(feature_set, found)
-        ends = sorted({0, feature_set.rows // 2, feature_set.rows - 1}) if feature_set.rows else []
-        if any(image is not None for image in made.images(ends)):
-            made.changed = 0
-            return made
-        problem = f"the images of {dataset} are not here any more, or have changed"
+        for options in _WAYS.get(dataset.partition(":")[0], ({},)):
+            found, why = _open(dataset, name, options, data_root)
+            if found is None:
+                problem = why
+                continue
+            made = Originals(feature_set, found)
+            if any(image is not None for image in made.images(ends)):
+                made.changed = 0
+                return made
+            problem = f"the images of {dataset} are not here any more, or have changed"
     return Originals(feature_set, None, problem)
 
 
@@ -152,7 +159,9 @@ def _candidates(store: Store, feature_set: FeatureSet) -> Iterator[tuple[str, di
             yield dataset, name
 
 
-def _open(dataset: str, name: dict[str, Any], data_root: Path | None) -> tuple[Split | None, str]:
+def _open(
+    dataset: str, name: dict[str, Any], options: dict[str, Any], data_root: Path | None
+) -> tuple[Split | None, str]:
     """Open a split by its name, or say why not."""
     kind, _, rest = dataset.partition(":")
     if is_own(dataset):
@@ -163,7 +172,9 @@ def _open(dataset: str, name: dict[str, Any], data_root: Path | None) -> tuple[S
     if kind == "torchvision":
         reading["data_root"] = data_root
     try:
-        split = open_dataset(dataset, SourceOptions.model_validate(reading)).split(str(name.get("split")))
+        split = open_dataset(dataset, SourceOptions.model_validate({**reading, **options})).split(
+            str(name.get("split"))
+        )
         limit, seed = name.get("limit"), name.get("limit_seed")
         if isinstance(limit, int):
             split = limit_split(split, limit, seed if isinstance(seed, int) else 0)

@@ -19,8 +19,8 @@ SIDE = 16
 ONE_COLOUR = 4
 """An image is plain if no channel has values further apart than this, of 255."""
 
-_LEAST_CONTRAST = 1.0
-"""Standard deviation, of 255 grey levels, below which a small image is noise and is not compared."""
+_LEAST_CONTRAST = 4.0
+"""Standard deviation, of 255 grey levels, below which a small image is noise, or a sky, and is not compared."""
 
 
 class Pictures(NamedTuple):

@@ -22,7 +22,7 @@ from .section import Chart, ReportData, Section, escaped
 if TYPE_CHECKING:
     from ..trials.result import Trial
 
-_LABEL_ROWS = 10_000
+_LABEL_ROWS = 6_000
 """Rows of all data sets together whose labels are looked at."""
 _DUPLICATE_ROWS = 20_000
 """Rows of all data sets together that are compared with each other."""
@@ -113,10 +113,13 @@ _LABELS = (
     "images look like this too. Look before you correct a label."
 )
 _DUPLICATES = (
-    "Pairs that show nearly the same image; those across train and test come first, because a test image that stands in "
+    "Pairs that show nearly the same image. Those across train and test come first: a test image that stands in "
     "train makes the score too good. Then images of one colour."
 )
-_MAP = "Test images as the encoder sees them, in two dimensions: near points have similar embeddings. Crosses are mistakes."
+_MAP = (
+    "Test images as the encoder sees them, in two dimensions: near points have similar embeddings. "
+    "Crosses are mistakes."
+)
 
 
 def best_trials(data: ReportData) -> list[Shown]:

@@ -7,6 +7,7 @@ import io
 from typing import TYPE_CHECKING
 
 from ..inspecting.originals import Originals, originals_of
+from ..joined_taps import BETWEEN
 from .section import ReportData, escaped
 
 if TYPE_CHECKING:
@@ -42,6 +43,7 @@ class Thumbnails:
 
     def originals(self, set_: str) -> Originals | None:
         """Return the images of a set; None if the page's store does not have it."""
+        set_ = set_.split(BETWEEN)[0]  # of several taps read as one, all have the same rows
         if set_ not in self._originals and set_ in self._data.sets:
             root = None if self._data.images is None else self._data.images.data_root
             self._originals[set_] = originals_of(self._data.store, self._data.sets[set_], root)

@@ -1,0 +1,212 @@
+"""Near-duplicates and plain images: planted ones are found, and images are taken only if their bytes are right."""
+
+from __future__ import annotations
+
+import io
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image, ImageEnhance
+from sklearn.datasets import load_sample_images
+from support.cli import run
+
+import cryoprobe
+from cryoprobe.errors import BadInput
+from cryoprobe.pipeline.inspecting.originals import originals_of
+from cryoprobe.pipeline.inspecting.pictures import plain_colour, vector_of
+from cryoprobe.pipeline.near_duplicates import derived_threshold
+from cryoprobe.pipeline.probes.knn.nearest import pairs_above
+
+SIDE = 48
+COPIED = (28, 40, 52)
+
+
+def shrink(image: Image.Image) -> np.ndarray[Any, Any]:
+    """Return an image as an embedding: its colours on a grid of 6 x 6."""
+    return np.asarray(image.convert("RGB").resize((6, 6)), np.float32).reshape(-1) - 120
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a folder of crops of two photographs: train, and test with planted copies and squares."""
+    root = tmp_path_factory.mktemp("photos")
+    crops = []
+    for k, photo in enumerate(load_sample_images().images):
+        for i in range(0, photo.shape[0] - SIDE, 90):
+            crops += [(k, Image.fromarray(photo[i : i + SIDE, j : j + SIDE])) for j in range(0, 600, 90)]
+    for n, (k, crop) in enumerate(crops):
+        folder = root / ("train" if n % 3 else "test") / "ab"[k]
+        folder.mkdir(parents=True, exist_ok=True)
+        crop.save(folder / f"{n:03d}.png")
+    for n in COPIED:
+        k, crop = crops[n]
+        folder = root / "test" / "ab"[k]
+        crop.save(folder / f"{n:03d}-jpeg.jpg", quality=60)
+        crop.resize((SIDE + 1, SIDE + 1)).save(folder / f"{n:03d}-side.png")
+        ImageEnhance.Brightness(crop).enhance(0.85).save(folder / f"{n:03d}-dark.png")
+        (folder / f"{n:03d}-same.png").write_bytes((root / "train" / "ab"[k] / f"{n:03d}.png").read_bytes())
+    for colour in ("white", "black", "#336699"):
+        Image.new("RGB", (SIDE, SIDE), colour).save(root / "test" / "a" / f"square-{colour[-5:]}.png")
+    Image.new("L", (SIDE, SIDE), 77).save(root / "train" / "b" / "square.jpg")
+    return root
+
+
+@pytest.fixture
+def store(photos: Path, tmp_path: Path) -> cryoprobe.Store:
+    opened = cryoprobe.open_store(tmp_path / "store", create=True)
+
+    def preprocess(image: Image.Image) -> Any:
+        import torch
+
+        return torch.from_numpy(shrink(image))
+
+    import torch
+
+    encoder = cryoprobe.Encoder(torch.nn.Identity(), preprocess, name="lab:grid", version="1")
+    cryoprobe.extract(encoder, f"folder:{photos}", opened, progress=False)
+    return opened
+
+
+def sets(store: cryoprobe.Store) -> list[str]:
+    return [n.set for n in sorted(store.names(), key=lambda n: n.name.split, reverse=True)]
+
+
+def planted(photos: Path, found: cryoprobe.Duplicates) -> set[str]:
+    """Return the planted copies that stand in a pair with their original, whatever the order of the pair."""
+    hits = set()
+    for pair in found:
+        names = sorted(Path(str(name)).stem for name in (pair.name, pair.other_name))
+        if names[1].startswith(f"{names[0]}-"):
+            hits.add(names[1])
+    return hits
+
+
+def test_all_planted_copies_are_found_and_no_other_pair_across(photos: Path, store: cryoprobe.Store) -> None:
+    found = cryoprobe.near_duplicates(store, sets(store))
+    copies = {f"{n:03d}-{kind}" for n in COPIED for kind in ("jpeg", "side", "dark", "same")}
+    assert planted(photos, found) == copies
+    stems = {tuple(sorted(Path(str(name)).stem[:3] for name in (p.name, p.other_name))) for p in found}
+    assert {(a, b) for a, b in stems if a != b} == set()
+    assert sum(pair.same_bytes for pair in found) == 3
+    assert [pair.across for pair in found] == sorted((pair.across for pair in found), reverse=True)
+    assert found.across == sum(pair.across for pair in found) == 12
+    assert found.notes == ()
+    for pair in found[:5]:
+        assert (pair.split, pair.other_split) == ("train", "test")
+        assert pair.pixels is not None
+        assert pair.pixels > 0.99
+
+
+def test_without_images_the_threshold_decides_and_is_said(store: cryoprobe.Store) -> None:
+    found = cryoprobe.near_duplicates(store, sets(store), images=False, threshold=0.9999)
+    assert found.same_picture is None
+    assert {pair.pixels for pair in found} == {None}
+    assert all(pair.cosine >= 0.9999 or pair.same_bytes for pair in found)
+    assert "0.9999 on (as given)" in found.criterion
+    assert "at which about one pair" in cryoprobe.near_duplicates(store, sets(store), images=False).criterion
+    for options in ({"threshold": 1.5}, {"threshold": float("nan")}, {"top": 0}, {"max_rows": 0}):
+        with pytest.raises(BadInput):
+            cryoprobe.near_duplicates(store, sets(store), **options)
+
+
+def test_all_planted_squares_are_found(store: cryoprobe.Store) -> None:
+    found = cryoprobe.plain_images(store, sets(store))
+    assert found.by == "pixels"
+    colours = {Path(str(plain.name)).name: plain.colour for plain in found}
+    assert colours.pop("square.jpg") == "#4d4d4d"
+    assert colours == {"square-white.png": "#ffffff", "square-black.png": "#000000", "square-36699.png": "#336699"} or (
+        sorted(str(c) for c in colours.values()) == ["#000000", "#336699", "#ffffff"]
+    )
+
+
+def test_images_that_have_changed_are_not_taken(photos: Path, store: cryoprobe.Store, tmp_path: Path) -> None:
+    test = store.open(sets(store)[1])
+    names = test.sample_names()
+    assert names is not None
+    row = next(i for i, name in enumerate(names) if "000.png" in name)
+    path = photos / "test" / "a" / "000.png"
+    kept = path.read_bytes()
+    try:
+        Image.new("RGB", (SIDE, SIDE), "red").save(path)
+        originals = originals_of(store, test)
+        assert originals.image(row) is None
+        assert originals.image(row + 1) is not None
+        assert "1 image of set" in originals.notes()[0]
+        path.unlink()  # the rows of the folder shift: images are found by their names
+        originals = originals_of(store, test)
+        shown = originals.image(row + 1)
+        assert shown is not None
+        assert shown.tobytes() == Image.open(photos / "test" / names[row + 1].removeprefix("test/")).tobytes()
+    finally:
+        path.write_bytes(kept)
+
+
+@pytest.mark.parametrize(
+    ("dataset", "why"),
+    [
+        ("antigravity:open", "is not a name by which this version opens images"),
+        ("wds:http://example.com/{0..9}.tar", "not on this machine"),
+        ("hf:someone/private", "not on this machine"),
+        ("folder:/no/such/folder", "cannot be opened"),
+    ],
+)
+def test_names_of_strangers_run_nothing_and_fetch_nothing(tmp_path: Path, dataset: str, why: str) -> None:
+    import sys
+
+    from support.data import put_set
+
+    opened = cryoprobe.open_store(tmp_path / "other", create=True)
+    one = put_set(opened, np.eye(3), np.array([0, 1, 0]), classes=("a", "b"), split="train", dataset=dataset)
+    originals = originals_of(opened, one)
+    assert originals.image(0) is None
+    assert why in originals.notes()[0]
+    assert "antigravity" not in sys.modules
+
+
+def test_pairs_are_those_of_the_whole_matrix() -> None:
+    x = np.random.default_rng(0).normal(size=(300, 5)).astype(np.float32)
+    first, second, cosines = pairs_above(x, 0.9, most=10**6, block_size=64)
+    unit = x.astype(np.float64) / np.linalg.norm(x.astype(np.float64), axis=1, keepdims=True)
+    whole = np.argwhere(np.triu(unit @ unit.T >= 0.9, 1))
+    assert sorted(zip(first.tolist(), second.tolist(), strict=True)) == [tuple(pair) for pair in whole.tolist()]
+    np.testing.assert_allclose(cosines, (unit @ unit.T)[first, second], atol=1e-12)
+
+
+def test_the_derived_threshold_expects_about_one_pair_of_random_rows() -> None:
+    counts = []
+    for seed in range(6):
+        x = np.random.default_rng(seed).normal(size=(1500, 8)).astype(np.float32)
+        x /= np.linalg.norm(x, axis=1, keepdims=True)
+        counts.append(len(pairs_above(x, derived_threshold(x), most=10**6)[0]))
+    assert np.mean(counts) < 8
+    assert 0.5 <= derived_threshold(np.eye(2, dtype=np.float32)) <= 0.999
+
+
+def test_small_grey_images_ignore_brightness_and_see_structure() -> None:
+    photo = Image.fromarray(load_sample_images().images[0])
+    other = Image.fromarray(load_sample_images().images[1])
+    dark = ImageEnhance.Brightness(photo).enhance(0.7)
+    assert float(vector_of(photo) @ vector_of(dark)) > 0.999
+    assert float(vector_of(photo) @ vector_of(other)) < 0.9
+    assert not vector_of(Image.new("RGB", (30, 30), "green")).any()
+    file = io.BytesIO()
+    Image.new("RGB", (31, 17), (10, 200, 30)).save(file, "JPEG", quality=50)
+    assert plain_colour(Image.open(file)) is not None
+    assert plain_colour(photo) is None
+
+
+def test_commands_print_tables_and_json(store: cryoprobe.Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CRYOPROBE_STORE", store.url)
+    train, test = sets(store)
+    pairs = json.loads(run("near-duplicates", train, test, "--json").stdout)
+    assert pairs["across"] == 12
+    head = run("near-duplicates", train, test, "--top", "2").stdout.splitlines()
+    assert "pairs of nearly the same image" in head[0]
+    assert "the 2 closest are listed" in head[0]
+    assert "4 images" in run("plain-images", train, test).stdout
+    labels = run("label-errors", train, "--top", "3", "--format", "csv").stdout.splitlines()
+    assert labels[0].startswith("row,name,given,suggested")
+    assert "no format" in run("label-errors", train, "--format", "xml", code=2).stderr
