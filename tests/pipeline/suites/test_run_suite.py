@@ -114,7 +114,7 @@ def test_rows_of_one_model_are_told_apart_and_prescribed_taps_are_encoded_in_one
     assert run.failed == ()
     assert [one.encoded for one in run.extractions] == [90, 90]
     assert {one.tap for one in run.extractions[0].sets} == {"pooled", "cls", "patch_mean"}
-    assert [trial.tap for trial in run.trials] == ["pooled", "cls", "pooled", "cls"]
+    assert [trial.tap for trial in run.trials] == ["pooled", "cls+patch_mean"] * 2
     assert len({trial.encoder for trial in run.trials}) == 4
     assert not any("default options" in note for note in run.notes)
 
