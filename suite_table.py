@@ -77,15 +77,18 @@ class LiveTable(SuiteReporter):
         rows = max(3, self._console.size.height - _OTHER_LINES)
         first = window([state.status for state in self._states], rows)
         table = Table(box=None, pad_edge=False, show_edge=False)
-        for head in ("model", "data set", "protocol", ""):
-            table.add_column(head, no_wrap=True, overflow="ellipsis")
-        table.add_column("score", no_wrap=True, overflow="ellipsis")
-        table.add_column("s", justify="right", no_wrap=True)
+        for head in ("model", "data set", "protocol"):  # these give way on a narrow terminal
+            table.add_column(head)
+        table.add_column("", no_wrap=True, width=8)
+        table.add_column("score", no_wrap=True, overflow="ellipsis", width=16 if self._console.width < 100 else 26)
+        table.add_column("s", justify="right", no_wrap=True, width=6)
         for state in self._states[first : first + rows]:
             seconds = f"{state.seconds:.1f}" if state.status in FINISHED else ""
-            cells = (state.model, state.dataset, state.what, state.status, state.score)
+            what = state.what.removeprefix("protocol ")
+            cells = (short(state.model), short(state.dataset), what, state.status, state.score)
             style = _STYLES[state.status]
-            table.add_row(*(Text(one_line(cell), style=style) for cell in cells), Text(seconds, style=style))
+            texts = [Text(one_line(cell), style=style, no_wrap=True, overflow="ellipsis") for cell in cells]
+            table.add_row(*texts, Text(seconds, style=style))
         return Group(table, Text(self._below(len(self._states) - rows), style="bold"))
 
     def _below(self, hidden: int) -> str:
@@ -146,6 +149,18 @@ def window(statuses: Sequence[str], rows: int) -> int:
     """
     at = next((i for i, status in enumerate(statuses) if status in ("encoding", "probing")), len(statuses))
     return max(0, min(at - rows // 2, len(statuses) - rows))
+
+
+def short(name: str) -> str:
+    """Return a name with the last part alone of a path that is in it.
+
+    Examples
+    --------
+    >>> short("idx:/usr/share/datasets/fashion-mnist"), short("timm:resnet50.a1_in1k")
+    ('idx:…/fashion-mnist', 'timm:resnet50.a1_in1k')
+    """
+    kind, colon, rest = name.partition(":/")
+    return f"{kind}:…/{rest.rstrip('/').rpartition('/')[2]}" if colon and "/" in rest.strip("/") else name
 
 
 def duration(seconds: float) -> str:

@@ -379,8 +379,9 @@ def probe(
         if per_class:
             console.note("note: --per-class is for one trial; `cryoprobe show TRIAL` and --json have the classes.")
         raise typer.Exit(many.exit_code)
-    one = {"model": next(iter(models), None), "dataset": next(iter(datasets), None), "protocol": protocols[0]}
-    result = cryoprobe.probe(place, reporter=console.reporter(), **cryoprobe.ProbeArguments(**one), **options)
+    options["model"], options["dataset"] = next(iter(models), None), next(iter(datasets), None)
+    options["protocol"] = protocols[0]
+    result = cryoprobe.probe(place, reporter=console.reporter(), **options)
     if result.rank is not None and result.rank.index:
         console.note(f"rank {result.rank}: done; rank 0 prints the result")
     elif as_json:

@@ -15,7 +15,6 @@ from typing import Any
 import numpy as np
 import timm
 import torch
-from timm.data import create_transform, resolve_data_config
 from torchvision.transforms import v2
 
 import cryoprobe
@@ -60,6 +59,7 @@ def _lite(number: int) -> cryoprobe.Encoder:
     assert [t.shape for t in state.values()] == [t.shape for t in own.values()]  # other names, in the same order
     model.load_state_dict(dict(zip(own, state.values(), strict=True)))
     model.reset_classifier(0)
-    config = resolve_data_config({"input_size": (3, SIDE, SIDE)}, model=model)
-    preprocess = v2.Compose([v2.RGB(), create_transform(**config, is_training=False)])
+    timm_data: Any = import_module("timm.data")
+    config = timm_data.resolve_data_config({"input_size": (3, SIDE, SIDE)}, model=model)
+    preprocess = v2.Compose([v2.RGB(), timm_data.create_transform(**config, is_training=False)])
     return cryoprobe.Encoder(model, preprocess, name=f"lab:efficientnet_lite{number}", version="1")

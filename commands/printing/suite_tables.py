@@ -116,7 +116,7 @@ def planned(plan: SuitePlan, *, as_json: bool) -> None:
         ["model", "data set", "protocol", "trials", "in the store", "is"],
         [[c.model, c.dataset, c.what, "?" if c.trials is None else c.trials, c.stored, c.status] for c in plan.cells],
     )
-    errors = [one.error for one in (*plan.extractions, *plan.cells) if one.error]
+    errors = [one.error for one in plan.extractions if one.error] + [cell.error for cell in plan.cells if cell.error]
     for error in dict.fromkeys(errors):
         console.err(f"\n{error}")
     stored = sum(cell.status == "stored" for cell in plan.cells)

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
+
+from pydantic import BaseModel
 
 from ..options import EngineOptions, ExtractRunOptions, ProbeOptions, SetOptions, TrialRunOptions
 from .commands import given, run_command, text_of
 from .suite import DataRow, ModelRow, ProtocolRow, Suite
+
+Row = TypeVar("Row", bound=BaseModel)
 
 
 @dataclass(frozen=True)
@@ -72,23 +77,35 @@ def pairs_of(suite: Suite, store: str) -> list[Pair]:
     store : str
         Where it is, for commands.
     """
-    labels = _labels(suite.models)
-    datasets = _labels(suite.data)
-    whats = [row.called for row in suite.protocols]
+    models, data_rows, protocols = _different(suite.models), _different(suite.data), _different(suite.protocols)
+    names = [row.called for row in protocols]
     whats = [
-        what if whats.count(what) == 1 else f"{what} {text_of(given(row))}"
-        for what, row in zip(whats, suite.protocols, strict=True)
+        name if names.count(name) == 1 else f"{name} ({text_of(_apart(row))})"
+        for name, row in zip(names, protocols, strict=True)
     ]
-    found = []
-    for model, label in zip(suite.models, labels, strict=True):
-        for data, dataset in zip(suite.data, datasets, strict=True):
-            cells = [
+    return [
+        Pair(
+            model,
+            data,
+            tuple(
                 _cell(suite, store, (model, data, row), tap, (_at(label, tap, model), dataset, what))
                 for tap in model.taps or (None,)
-                for row, what in zip(suite.protocols, whats, strict=True)
-            ]
-            found.append(Pair(model, data, tuple({(c.where, c.asked.model_dump_json()): c for c in cells}.values())))
-    return found
+                for row, what in zip(protocols, whats, strict=True)
+            ),
+        )
+        for model, label in zip(models, _labels(models), strict=True)
+        for data, dataset in zip(data_rows, _labels(data_rows), strict=True)
+    ]
+
+
+def _apart(row: ProtocolRow) -> dict[str, Any]:
+    """Return the options that tell rows of one protocol or probe apart."""
+    return {name: value for name, value in given(row).items() if name not in ("protocol", "probe", "params")}
+
+
+def _different(rows: Sequence[Row]) -> list[Row]:
+    """Return rows, each once."""
+    return list({row.model_dump_json(): row for row in reversed(rows)}.values())[::-1]
 
 
 def _cell(
@@ -119,7 +136,7 @@ def engine(suite: Suite) -> EngineOptions:
     return EngineOptions.model_validate({name: getattr(suite, name) for name in fields})
 
 
-def _labels(rows: tuple[ModelRow, ...] | tuple[DataRow, ...]) -> list[str]:
+def _labels(rows: Sequence[ModelRow] | Sequence[DataRow]) -> list[str]:
     """Return the names of rows; of those with one name also their options."""
     names = [row.name for row in rows]
     told = [

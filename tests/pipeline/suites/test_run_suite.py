@@ -52,6 +52,19 @@ def test_an_encoder_is_loaded_once_for_all_data_sets(suite: dict[str, Any]) -> N
     assert Path("loaded.txt").read_text().split() == ["pixels", "means"]
 
 
+def test_rows_that_are_given_twice_are_one(suite: dict[str, Any]) -> None:
+    twice = {name: suite[name] * 2 for name in ("models", "data", "protocols")}
+    assert len(cryoprobe.plan_suite({**suite, **twice}).cells) == 8
+    one = {"models": ["lab_parts:pixels"] * 2, "data": ["npz:ants.npz"] * 2, "protocols": ["knn"] * 2}
+    assert [cell.status for cell in cryoprobe.run_suite({**suite, **one}).cells] == ["done"]
+
+
+def test_probes_of_one_name_are_told_apart_by_their_options(suite: dict[str, Any]) -> None:
+    probes = [{"probe": "ridge", "seed": seed} for seed in (0, 1)]
+    plan = cryoprobe.plan_suite({**suite, "protocols": probes})
+    assert {cell.what for cell in plan.cells} == {"ridge (seed=0)", "ridge (seed=1)"}
+
+
 def test_the_matrix_has_a_cell_for_each(suite: dict[str, Any]) -> None:
     run = cryoprobe.run_suite(suite)
     assert (len(run.matrix.models), len(run.matrix.columns), len(run.matrix.cells)) == (2, 4, 8)
@@ -101,7 +114,7 @@ def test_rows_of_one_model_are_told_apart_and_prescribed_taps_are_encoded_in_one
     assert run.failed == ()
     assert [one.encoded for one in run.extractions] == [90, 90]
     assert {one.tap for one in run.extractions[0].sets} == {"pooled", "cls", "patch_mean"}
-    assert [trial.tap for trial in run.trials] == ["pooled", "cls", "pooled", "cls"]
+    assert [trial.tap for trial in run.trials] == ["pooled", "cls+patch_mean"] * 2
     assert len({trial.encoder for trial in run.trials}) == 4
     assert not any("default options" in note for note in run.notes)
 
