@@ -164,8 +164,8 @@ def near_duplicates(
 ) -> Duplicates:
     """List pairs of rows that show nearly the same image: within a set, and across train and test.
 
-    A pair is listed if the files have the same bytes, or if the cosine of the embeddings is at least a threshold. If the
-    images are on this machine, it is also listed if small grey versions of both correlate by 0.995, whatever their
+    A pair is listed if the files have the same bytes, or if the cosine of the embeddings is at least a threshold. If
+    the images are on this machine, it is also listed if small grey versions of both correlate by 0.995, whatever their
     brightness. No encoder runs. All rows are compared with all, block by block.
 
     Parameters

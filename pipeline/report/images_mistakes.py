@@ -21,4 +21,5 @@ def mistakes_html(found: Mistakes, thumbnails: Thumbnails) -> str:
             f"<li>{thumbnails.html(found.set, m.row, name)}<span>{escaped(m.true or '-')} &rarr; "
             f'{escaped(m.predicted or "-")}{value}</span><span class="soft">{escaped(name)}</span></li>'
         )
-    return f'<p>{found.wrong:,} of {found.of:,} are wrong; {len(items)} are shown.</p><ul class="thumbs">{"".join(items)}</ul>'
+    said = f"{found.wrong:,} of {found.of:,} are wrong; {len(items)} are shown."
+    return f'<p>{said}</p><ul class="thumbs">{"".join(items)}</ul>'

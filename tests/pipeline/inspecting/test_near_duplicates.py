@@ -21,7 +21,7 @@ from cryoprobe.pipeline.near_duplicates import derived_threshold
 from cryoprobe.pipeline.probes.knn.nearest import pairs_above
 
 SIDE = 48
-COPIED = (28, 40, 52)
+COPIED = (7, 19, 31)
 
 
 def shrink(image: Image.Image) -> np.ndarray[Any, Any]:
@@ -37,6 +37,7 @@ def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for k, photo in enumerate(load_sample_images().images):
         for i in range(0, photo.shape[0] - SIDE, 90):
             crops += [(k, Image.fromarray(photo[i : i + SIDE, j : j + SIDE])) for j in range(0, 600, 90)]
+    crops = [(k, crop) for k, crop in crops if np.asarray(crop.convert("L")).std() > 20]  # skies are all alike
     for n, (k, crop) in enumerate(crops):
         folder = root / ("train" if n % 3 else "test") / "ab"[k]
         folder.mkdir(parents=True, exist_ok=True)
@@ -115,11 +116,10 @@ def test_without_images_the_threshold_decides_and_is_said(store: cryoprobe.Store
 def test_all_planted_squares_are_found(store: cryoprobe.Store) -> None:
     found = cryoprobe.plain_images(store, sets(store))
     assert found.by == "pixels"
-    colours = {Path(str(plain.name)).name: plain.colour for plain in found}
-    assert colours.pop("square.jpg") == "#4d4d4d"
-    assert colours == {"square-white.png": "#ffffff", "square-black.png": "#000000", "square-36699.png": "#336699"} or (
-        sorted(str(c) for c in colours.values()) == ["#000000", "#336699", "#ffffff"]
-    )
+    named = {Path(str(plain.name)).name: plain.colour for plain in found}
+    assert named.pop("square.jpg") == "#4d4d4d"
+    assert sorted(named) == ["square-36699.png", "square-black.png", "square-white.png"]
+    assert sorted(str(colour) for colour in named.values()) == ["#000000", "#336699", "#ffffff"]
 
 
 def test_images_that_have_changed_are_not_taken(photos: Path, store: cryoprobe.Store, tmp_path: Path) -> None:

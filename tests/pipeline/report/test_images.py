@@ -1,4 +1,4 @@
-"""Sections with images: thumbnails of verified images only, within their bytes, and names that cannot break the page."""
+"""Sections with images: thumbnails of verified images only, within their bytes; names cannot break the page."""
 
 from __future__ import annotations
 
