@@ -43,11 +43,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 from scipy.optimize import brentq
-from scipy.stats import beta, multivariate_normal, norm
+from scipy.stats import beta, binom, multivariate_normal, norm
 
 import cryoprobe
 from cryoprobe.pipeline.comparing.holm import holm
-from cryoprobe.pipeline.comparing.paired_tests import pair_tests
+from cryoprobe.pipeline.comparing.paired_tests import mcnemar_mid_p, pair_tests
 from cryoprobe.pipeline.comparing.row_shares import precision_influences, row_weights
 from cryoprobe.pipeline.metrics.ranking import average_precision
 
@@ -74,7 +74,8 @@ def right_rows(rng: np.random.Generator, accuracies: Array, rows: int, rho: floa
     """Return which rows each of m models has right, bool [m, n]."""
     accuracies = np.asarray(accuracies)
     own = rng.normal(size=(len(accuracies), rows))
-    return np.sqrt(rho) * rng.normal(size=rows) + np.sqrt(1 - rho) * own < norm.ppf(accuracies)[:, None]
+    latent = np.sqrt(rho) * rng.normal(size=rows) + np.sqrt(1 - rho) * own
+    return np.asarray(latent < norm.ppf(accuracies)[:, None])
 
 
 def top1_p(right: Array) -> Array:
@@ -176,6 +177,17 @@ def false_positives(one: Callable[[np.random.Generator], float], pairs: int, see
     return rate(int(sum(one(rng) <= LEVEL for _ in range(pairs))), pairs)
 
 
+def exact_size(share: float, rows: int = ROWS) -> float:
+    """Return how often McNemar's mid-p value is at most 5 % for equal models, without simulating."""
+    counts = np.arange(rows + 1)
+    weights = binom.pmf(counts, rows, share)
+    found = 0.0
+    for n in counts[weights > 1e-12].tolist():
+        only = np.arange(n + 1)
+        found += weights[n] * float(binom.pmf(only, n, 0.5)[mcnemar_mid_p(only, n - only) <= LEVEL].sum())
+    return round(found, 4)
+
+
 def family(columns: int, models: int = 20, seed: int = 0) -> dict[str, dict[str, float | int]]:
     """Return how often any of 20 equal models is called worse than the best of its column, by correction."""
     rng = np.random.default_rng(seed)
@@ -217,8 +229,8 @@ def real_power(pairs: int, folder: Path) -> dict[str, Any]:
     for seed in range(pairs):
         _planted(store, seed, {"clear": 0.3, "noisy": 0.64})
         for model in ("clear", "noisy"):
-            named = {"model": model, "dataset": f"folder:/planted/{seed}"}
-            cryoprobe.probe(store, **named, probe="nearest-mean", progress=False)
+            data = f"folder:/planted/{seed}"
+            cryoprobe.probe(store, model=model, dataset=data, probe="nearest-mean", progress=False)
         pair = cryoprobe.compare(store, "clear", "noisy", dataset=f"folder:/planted/{seed}").pair
         told += pair.differs and pair.difference > 0
         differences.append(pair.difference)
@@ -238,6 +250,12 @@ def measure(small: bool) -> dict[str, Any]:
         "false positives of 400 pairs": {name: false_positives(one, 400 // times) for name, one in NULLS.items()},
         "false positives of 2,000 other pairs": {
             name: false_positives(one, 2000 // times, seed=1) for name, one in NULLS.items()
+        },
+        "false positives of top1 in 25 runs of 400 pairs": [
+            false_positives(null_top1, 400 // times, seed=run)["found"] for run in range(25)
+        ],
+        "exact size of McNemar, mid-p, by discordance": {
+            f"{share:.2f}": exact_size(share) for share in (0.01, 0.04, 0.08, 0.16)
         },
         "told apart, of 400 pairs of trained probes": {
             name: false_positives(one, 400 // times) for name, one in TRAINED.items()
