@@ -11,7 +11,7 @@ PYTEST := OMP_WAIT_POLICY=PASSIVE $(BIN)/python -m pytest -n $(JOBS) --dist work
 NEWEST ?= $(shell .ci/newest-python)
 STORES := .venv-stores
 
-.PHONY: quickstart test test-fast test-stores check clean
+.PHONY: quickstart test test-fast test-stores check site clean
 
 quickstart: $(VENV)/.quickstart
 	$(BIN)/cryoprobe quickstart
@@ -41,8 +41,13 @@ check: $(VENV)/.dev
 	$(BIN)/ruff format --check .
 	MYPYPATH=.build $(BIN)/mypy -p cryoprobe
 
+# The pages of docs/, and the reference from docstrings and commands, in site/: no network is asked.
+site: $(VENV)/.dev
+	mkdir -p .build && ln -sfn .. .build/cryoprobe
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet
+
 clean:
-	rm -rf $(VENV) $(STORES) .build build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) $(STORES) .build build dist site *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
 
 $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)

@@ -39,11 +39,12 @@ def page() -> str:
     lines = [
         "# Messages",
         "",
-        f"The {sum(len(texts) for texts in found.values())} messages of errors that stand in the code, with what they say to "
-        "do. `…` is what a message names when it is raised. [Errors](../errors.md) has the usual causes.",
+        f"The {sum(map(len, found.values()))} messages of errors that stand in the code, with what they say to do. "
+        "`…` is what a message names when it is raised. [Errors](../errors.md) has the usual causes.",
     ]
     for name, texts in found.items():
-        lines += ["", f"## {name} (exit code {CLASSES[name].exit_code})", "", "| message | what to do |", "| --- | --- |"]
+        lines += ["", f"## {name} (exit code {CLASSES[name].exit_code})", ""]
+        lines += ["| message | what to do |", "| --- | --- |"]
         lines += [f"| {_cell(message)} | {_cell(hint)} |" for message, hint in texts]
     return "\n".join(lines) + "\n"
 
