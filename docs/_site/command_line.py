@@ -9,7 +9,8 @@ import sys
 from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.files import File, Files
 
-from cryoprobe.cli import app
+import cryoprobe.cli as _registered  # noqa: F401
+from cryoprobe.commands.base import app
 
 _PAGE = "reference/command-line.md"
 
