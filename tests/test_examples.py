@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import json
+import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+import typer.main
 
 import cryoprobe
+from cryoprobe.cli import app
 
 pytestmark = pytest.mark.slow
 
@@ -59,3 +63,34 @@ def test_so_they_are_on_the_command_line(tmp_path: Path) -> None:
     (result,) = json.loads(done.stdout)["trials"]
     assert result["metrics"]["top1"] > 0.5
     assert result["model"] == "own_encoder:make_encoder"
+
+
+def test_the_workflow_gives_options_that_there_are(tmp_path: Path) -> None:
+    text = (EXAMPLES / "ci" / "probe.yml").read_text()
+    commands = {
+        words[1]: words[2:] for words in map(shlex.split, re.findall(r"^ +(cryoprobe .*)$", text, re.MULTILINE))
+    }
+    assert {*commands} == {"extract", "probe"}
+    group = typer.main.get_command(app)
+    for name, words in commands.items():
+        with group.commands[name].make_context(name, [*words, "--store", "features"]) as context:  # type: ignore[attr-defined]
+            assert context.params["dataset"] == "folder:evaluation"
+
+
+@pytest.mark.parametrize(("high", "code"), [(0.9, 0), (0.84, 1)])
+def test_the_check_of_the_workflow_fails_where_even_the_interval_is_below(
+    high: float, code: int, tmp_path: Path
+) -> None:
+    trial = {
+        "model": "m",
+        "dataset": "d",
+        "metric": "top1",
+        "metrics": {"top1": 0.8},
+        "intervals": {"top1": [0.7, high]},
+    }
+    (tmp_path / "result.json").write_text(json.dumps({"trials": [trial]}))
+    command = [sys.executable, str(EXAMPLES / "ci" / "check_score.py"), str(tmp_path / "result.json"), "0.85"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == code
+    assert done.stdout.startswith("**m** on d: top1 0.8000")
+    assert ("is below 0.85" in done.stderr) == bool(code)

@@ -11,6 +11,7 @@ in the order of ``default_rng(0).permutation(1797)``. Each test says which of tw
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -58,7 +59,9 @@ KNN_TRAIN, KNN_TEST = slice(0, 1300), slice(1300, None)
 
 @pytest.fixture(scope="module")
 def digits(tmp_path_factory: pytest.TempPathFactory) -> Digits:
-    store = tmp_path_factory.mktemp("fidelity") / "store"
+    # One store for all processes of a test run: whichever of them comes second finds the rows, or shares the work.
+    run = tmp_path_factory.getbasetemp()
+    store = (run.parent if "PYTEST_XDIST_WORKER" in os.environ else run) / "fidelity"
     (made,) = cryoprobe.extract("quickstart:efficientnet_lite0", "sklearn:digits", store, image_size=96)
     features = cryoprobe.open_store(store).open(made.set)
     order = np.random.default_rng(0).permutation(1797)
