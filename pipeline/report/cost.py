@@ -72,8 +72,9 @@ def _chart(measure: _Measure, rows: list[dict[str, Any]]) -> Chart:
     columns = [*dict.fromkeys(row["column"] for row in rows)]
     pick = alt.param(name="column", value=columns[0], bind=alt.binding_select(options=columns, name="Score of "))
     models = [*dict.fromkeys(row["model"] for row in rows)]
+    values = [{k: row[k] for k in ("model", "column", "score", measure.field)} for row in rows]
     chart = (
-        alt.Chart(alt.Data(values=[{k: row[k] for k in ("model", "column", "score", measure.field)} for row in rows]))
+        alt.Chart(alt.InlineData(values=values))
         .mark_point(filled=True, size=80, opacity=0.9)
         .encode(
             x=alt.X(f"{measure.field}:Q", title=measure.title)

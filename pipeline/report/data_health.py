@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import suppress
+from functools import partial
 from typing import TYPE_CHECKING
 
 from ...errors import CryoprobeError
@@ -33,7 +34,7 @@ def sections(data: ReportData) -> list[Section]:
         if key not in rows or (health is not None and health.decoded_images is not None):
             rows[key] = _row(name, one, health)
         if health is not None:
-            for line in health.remarks(one.split, lambda row, one=one: _name(one, row)):
+            for line in health.remarks(one.split, partial(_name, one)):
                 said[f"{name}: {line}"] = None
     head = ["data set", "split", "rows", "classes", "rows a class", "repeated", "contradicting"]
     head += ["one colour", "sharing an embedding", "left out"]

@@ -19,7 +19,7 @@ def sections(data: ReportData) -> list[Section]:
     import altair as alt
 
     order = sorted(matrix.models, key=lambda model: matrix.mean_ranks.get(model, float("inf")))
-    base = alt.Chart(alt.Data(values=rows)).encode(
+    base = alt.Chart(alt.InlineData(values=rows)).encode(
         x=alt.X("column:N", sort=[*dict.fromkeys(row["column"] for row in rows)], title="data set, protocol, draw")
         .axis(labelAngle=-40, labelLimit=170, labelOverlap=False)
         .scale(paddingInner=0.06),

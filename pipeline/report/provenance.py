@@ -104,8 +104,8 @@ def _sets(trial: Trial) -> str:
         if isinstance(of, str):
             ids = " + ".join(f"<code>{escaped(one[:12])}</code>" for one in of.split(BETWEEN))
             said.append(f"{part} {ids}")
-        elif isinstance(of, Mapping) and isinstance(of.get("fraction"), int | float):
-            said.append(f"{part} {100 * of['fraction']:g} % of train")
+        elif isinstance(of, Mapping) and isinstance(share := of.get("fraction"), int | float):
+            said.append(f"{part} {100 * share:g} % of train")
     return ", ".join(said)
 
 
