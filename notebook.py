@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import asdict, fields
 from html import escape
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar, overload
 
 from .errors import NotFound
 
@@ -12,6 +13,54 @@ if TYPE_CHECKING:
     import pandas
 
 Cell = str | int | float | bool | None
+Row = TypeVar("Row")
+
+
+class Listing(Sequence[Row]):
+    """Dataclasses of one kind in a sequence, which shows itself as a table with their fields in columns.
+
+    Attributes
+    ----------
+    rows : tuple
+    row_type : type
+        What they are; set by the class that is made of this one.
+    """
+
+    rows: tuple[Row, ...]
+    row_type: ClassVar[Any]
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    @overload
+    def __getitem__(self, index: int) -> Row: ...
+    @overload
+    def __getitem__(self, index: slice) -> tuple[Row, ...]: ...
+    def __getitem__(self, index: int | slice) -> Row | tuple[Row, ...]:
+        """Return a row, or several."""
+        return self.rows[index]
+
+    @property
+    def documents(self) -> list[dict[str, Any]]:
+        """The JSON form of each row."""
+        return [asdict(row) for row in self.rows]  # type: ignore[call-overload]
+
+    def to_pandas(self) -> pandas.DataFrame:
+        """Return a table of the rows.
+
+        Raises
+        ------
+        NotFound
+            If pandas is not installed.
+        """
+        return data_frame(self.documents, columns=self._columns)
+
+    @property
+    def _columns(self) -> list[str]:
+        return [field.name for field in fields(self.row_type)]
+
+    def _repr_html_(self) -> str:
+        return html_table(repr(self)[1:-1], self._columns, [[*row.values()] for row in self.documents])
 
 
 def html_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[Cell]]) -> str:

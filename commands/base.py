@@ -194,6 +194,10 @@ Engine = Annotated[
     str | None,
     typer.Option(metavar="NAME", help="serial (the default): in this process; ray: in workers on a Ray cluster."),
 ]
+LogTo = Annotated[
+    list[str] | None,
+    typer.Option(metavar="TRACKER", help="Log the trials too: mlflow[:URI] or wandb[:PROJECT]; repeatable."),
+]
 Address = Annotated[
     str | None,
     typer.Option(

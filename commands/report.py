@@ -10,7 +10,7 @@ import typer
 
 import cryoprobe
 
-from .base import DataRoot, DatasetPattern, Json, ModelPattern, Sources, StoreUrl, command, opened
+from .base import DataRoot, DatasetPattern, Json, LogTo, ModelPattern, Sources, StoreUrl, command, opened
 from .work import PANEL
 
 
@@ -31,6 +31,7 @@ def report(
     png: Annotated[
         Path | None, typer.Option(metavar="FOLDER", help="Write every chart as a PNG file into this folder, too.")
     ] = None,
+    log_to: LogTo = None,
     as_json: Json = False,
 ) -> None:
     """Write the results as one HTML page: leaderboard, charts, data health, provenance. It requests nothing."""
@@ -44,6 +45,7 @@ def report(
         images=images,
         data_root=data_root,
         png=png,
+        log_to=log_to or (),
         model=model,
         dataset=dataset,
         probe=probe,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from typing import Annotated
 
@@ -16,6 +17,7 @@ from .base import (
     Engine,
     GpusPerWorker,
     Json,
+    LogTo,
     Sources,
     StuckSeconds,
     Trust,
@@ -68,6 +70,7 @@ def run(
     gpus_per_worker: GpusPerWorker = None,
     cpus_per_worker: CpusPerWorker = None,
     stuck_seconds: StuckSeconds = None,
+    log_to: LogTo = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Say what would be encoded and run, and write nothing.")
     ] = False,
@@ -87,6 +90,7 @@ def run(
         "gpus_per_worker": gpus_per_worker,
         "cpus_per_worker": cpus_per_worker,
         "stuck_seconds": stuck_seconds,
+        "log_to": json.dumps(log_to) if log_to else None,
     }
     overrides += [f"{name}={value}" for name, value in given.items() if value is not None]
     rows = {"models": model or [], "data": dataset or [], "protocols": protocol or [], "probes": probe or []}

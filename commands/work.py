@@ -35,6 +35,7 @@ from .base import (
     Json,
     LabelColumn,
     Layout,
+    LogTo,
     MaxPixels,
     Model,
     ModelPattern,
@@ -307,10 +308,7 @@ def probe(
         bool, typer.Option("--rerun", help="Run the trials even if the store has their results; these are replaced.")
     ] = False,
     rank: RankOf = None,
-    log_to: Annotated[
-        list[str] | None,
-        typer.Option(metavar="TRACKER", help="Log the trials too: mlflow[:URI] or wandb[:PROJECT]; repeatable."),
-    ] = None,
+    log_to: LogTo = None,
     cache_size: CacheSize = "",
     per_class: Annotated[bool, typer.Option("--per-class", help="Print every class's scores too.")] = False,
     as_json: Json = False,

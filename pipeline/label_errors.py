@@ -3,23 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple, overload
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
 from ..amounts import count
 from ..arrays import Float64, Indices, Labels
 from ..errors import BadInput, NotFound
-from ..notebook import data_frame, html_table
+from ..notebook import Listing
 from ..stores.feature_set import FeatureSet
 from ..stores.opening import open_store
 from ..stores.store import Store
 from .inspecting.subset import drawn, names_of, set_of
-
-if TYPE_CHECKING:
-    import pandas
 
 FOLDS = 5
 """Of the cross-validation, unless another number is given."""
@@ -52,11 +49,8 @@ class LabelError:
     score: float
 
 
-_COLUMNS = tuple(field.name for field in fields(LabelError))
-
-
 @dataclass(frozen=True, eq=False, repr=False)
-class LabelErrors(Sequence[LabelError]):
+class LabelErrors(Listing[LabelError]):
     """Likely label errors, the most suspicious one first.
 
     Parameters
@@ -75,6 +69,8 @@ class LabelErrors(Sequence[LabelError]):
         What was left out.
     """
 
+    row_type = LabelError
+
     set: str
     of: int
     found: int
@@ -84,39 +80,15 @@ class LabelErrors(Sequence[LabelError]):
     rows: tuple[LabelError, ...]
     notes: tuple[str, ...] = ()
 
-    def __len__(self) -> int:
-        return len(self.rows)
-
-    @overload
-    def __getitem__(self, index: int) -> LabelError: ...
-    @overload
-    def __getitem__(self, index: slice) -> tuple[LabelError, ...]: ...
-    def __getitem__(self, index: int | slice) -> LabelError | tuple[LabelError, ...]:
-        """Return a row, or several."""
-        return self.rows[index]
-
     @property
     def document(self) -> dict[str, Any]:
         """The JSON form."""
         said = {name: getattr(self, name) for name in ("set", "of", "found", "folds", "C", "top1")}
-        return {**said, "label_errors": [asdict(row) for row in self], "notes": list(self.notes)}
-
-    def to_pandas(self) -> pandas.DataFrame:
-        """Return a table with a row for each.
-
-        Raises
-        ------
-        NotFound
-            If pandas is not installed.
-        """
-        return data_frame([asdict(row) for row in self], columns=list(_COLUMNS))
+        return {**said, "label_errors": self.documents, "notes": list(self.notes)}
 
     def __repr__(self) -> str:
         """Say how many labels are suspicious."""
         return f"<LabelErrors of set {self.set[:12]}: {self.found:,} of {self.of:,} labels, {len(self):,} listed>"
-
-    def _repr_html_(self) -> str:
-        return html_table(repr(self)[1:-1], list(_COLUMNS), [[*asdict(row).values()] for row in self])
 
 
 def label_errors(

@@ -3,26 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, overload
+from typing import Any
 
 import numpy as np
 
 from ..arrays import Flags, Float64, Indices, Mask
 from ..class_names import composed
 from ..errors import BadInput, CryoprobeError, NotFound
-from ..notebook import data_frame, html_table
+from ..notebook import Listing
 from ..stores.opening import open_store
 from ..stores.store import RowPredictions, Store
 from .results import trial as find_trial
 from .trials.joined_sets import opened as open_sets
 from .trials.result import Trial
-
-if TYPE_CHECKING:
-    import pandas
-
-_COLUMNS = ("row", "name", "true", "predicted", "value", "true_value")
 
 
 @dataclass(frozen=True)
@@ -51,7 +46,7 @@ class Mistake:
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class Mistakes(Sequence[Mistake]):
+class Mistakes(Listing[Mistake]):
     """Mistakes, the most confident one first.
 
     Parameters
@@ -67,6 +62,8 @@ class Mistakes(Sequence[Mistake]):
         What is to be said of them.
     """
 
+    row_type = Mistake
+
     trial: str
     set: str
     of: int
@@ -75,39 +72,15 @@ class Mistakes(Sequence[Mistake]):
     rows: tuple[Mistake, ...]
     notes: tuple[str, ...] = ()
 
-    def __len__(self) -> int:
-        return len(self.rows)
-
-    @overload
-    def __getitem__(self, index: int) -> Mistake: ...
-    @overload
-    def __getitem__(self, index: slice) -> tuple[Mistake, ...]: ...
-    def __getitem__(self, index: int | slice) -> Mistake | tuple[Mistake, ...]:
-        """Return a mistake, or several."""
-        return self.rows[index]
-
     @property
     def document(self) -> dict[str, Any]:
         """The JSON form."""
         fields = {name: getattr(self, name) for name in ("trial", "set", "of", "wrong", "measure")}
-        return {**fields, "mistakes": [asdict(m) for m in self], "notes": list(self.notes)}
-
-    def to_pandas(self) -> pandas.DataFrame:
-        """Return a table with a row for each mistake.
-
-        Raises
-        ------
-        NotFound
-            If pandas is not installed.
-        """
-        return data_frame([asdict(m) for m in self], columns=list(_COLUMNS))
+        return {**fields, "mistakes": self.documents, "notes": list(self.notes)}
 
     def __repr__(self) -> str:
         """Say how many rows are wrong."""
         return f"<Mistakes of trial {self.trial[:12]}: {self.wrong:,} of {self.of:,} test rows, {len(self):,} listed>"
-
-    def _repr_html_(self) -> str:
-        return html_table(repr(self)[1:-1], list(_COLUMNS), [[*asdict(m).values()] for m in self])
 
 
 def mistakes(

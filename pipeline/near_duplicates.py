@@ -3,23 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, overload
+from typing import Any
 
 import numpy as np
 
 from ..arrays import Features, Float64, Indices
 from ..errors import BadInput
 from ..id_arrays import halves
-from ..notebook import data_frame, html_table
+from ..notebook import Listing
 from ..stores.opening import open_store
 from ..stores.store import Store
 from .inspecting.gathered import Gathered, gather
 from .inspecting.pictures import Pictures
-
-if TYPE_CHECKING:
-    import pandas
 
 SAME_PICTURE = 0.995
 """Correlation of two small grey images from which they are taken for one picture; docs/data-health.md tells why."""
@@ -74,11 +71,8 @@ class Duplicate:
         return self.set != self.other_set
 
 
-_COLUMNS = tuple(field.name for field in fields(Duplicate))
-
-
 @dataclass(frozen=True, eq=False, repr=False)
-class Duplicates(Sequence[Duplicate]):
+class Duplicates(Listing[Duplicate]):
     """Pairs of rows, the closest first; pairs across sets before the others.
 
     Parameters
@@ -96,6 +90,8 @@ class Duplicates(Sequence[Duplicate]):
     notes : tuple of str
     """
 
+    row_type = Duplicate
+
     sets: tuple[str, ...]
     of: int
     found: int
@@ -105,17 +101,6 @@ class Duplicates(Sequence[Duplicate]):
     same_picture: float | None
     rows: tuple[Duplicate, ...]
     notes: tuple[str, ...] = ()
-
-    def __len__(self) -> int:
-        return len(self.rows)
-
-    @overload
-    def __getitem__(self, index: int) -> Duplicate: ...
-    @overload
-    def __getitem__(self, index: slice) -> tuple[Duplicate, ...]: ...
-    def __getitem__(self, index: int | slice) -> Duplicate | tuple[Duplicate, ...]:
-        """Return a pair, or several."""
-        return self.rows[index]
 
     @property
     def criterion(self) -> str:
@@ -129,26 +114,13 @@ class Duplicates(Sequence[Duplicate]):
         """The JSON form."""
         names = ("sets", "of", "found", "across", "threshold", "derived", "same_picture")
         said = {name: getattr(self, name) for name in names}
-        return {**said, "sets": list(self.sets), "pairs": [asdict(row) for row in self], "notes": list(self.notes)}
-
-    def to_pandas(self) -> pandas.DataFrame:
-        """Return a table with a row for each pair.
-
-        Raises
-        ------
-        NotFound
-            If pandas is not installed.
-        """
-        return data_frame([asdict(row) for row in self], columns=list(_COLUMNS))
+        return {**said, "sets": list(self.sets), "pairs": self.documents, "notes": list(self.notes)}
 
     def __repr__(self) -> str:
         """Say how many pairs there are."""
         return (
             f"<Duplicates: {self.found:,} pairs of {self.of:,} rows, {self.across:,} across sets, {len(self):,} listed>"
         )
-
-    def _repr_html_(self) -> str:
-        return html_table(repr(self)[1:-1], list(_COLUMNS), [[*asdict(row).values()] for row in self])
 
 
 def near_duplicates(

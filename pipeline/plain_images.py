@@ -3,22 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, overload
+from typing import Any, Literal
 
 import numpy as np
 
-from ..notebook import data_frame, html_table
+from ..notebook import Listing
 from ..stores.feature_set import FeatureSet
 from ..stores.opening import open_store
 from ..stores.store import Store
 from .extraction.health import DataHealth
 from .inspecting.gathered import Gathered, gather
 from .inspecting.pictures import Pictures
-
-if TYPE_CHECKING:
-    import pandas
 
 
 @dataclass(frozen=True)
@@ -43,11 +40,8 @@ class PlainImage:
     colour: str | None
 
 
-_COLUMNS = tuple(field.name for field in fields(PlainImage))
-
-
 @dataclass(frozen=True, eq=False, repr=False)
-class PlainImages(Sequence[PlainImage]):
+class PlainImages(Listing[PlainImage]):
     """Plain images, by set and row.
 
     Parameters
@@ -61,6 +55,8 @@ class PlainImages(Sequence[PlainImage]):
     notes : tuple of str
     """
 
+    row_type = PlainImage
+
     sets: tuple[str, ...]
     of: int
     looked_at: int
@@ -68,40 +64,16 @@ class PlainImages(Sequence[PlainImage]):
     rows: tuple[PlainImage, ...]
     notes: tuple[str, ...] = ()
 
-    def __len__(self) -> int:
-        return len(self.rows)
-
-    @overload
-    def __getitem__(self, index: int) -> PlainImage: ...
-    @overload
-    def __getitem__(self, index: slice) -> tuple[PlainImage, ...]: ...
-    def __getitem__(self, index: int | slice) -> PlainImage | tuple[PlainImage, ...]:
-        """Return a row, or several."""
-        return self.rows[index]
-
     @property
     def document(self) -> dict[str, Any]:
         """The JSON form."""
         said = {name: getattr(self, name) for name in ("of", "looked_at", "by")}
-        rows = [asdict(row) for row in self]
+        rows = self.documents
         return {"sets": list(self.sets), **said, "plain_images": rows, "notes": list(self.notes)}
-
-    def to_pandas(self) -> pandas.DataFrame:
-        """Return a table with a row for each.
-
-        Raises
-        ------
-        NotFound
-            If pandas is not installed.
-        """
-        return data_frame([asdict(row) for row in self], columns=list(_COLUMNS))
 
     def __repr__(self) -> str:
         """Say how many there are."""
         return f"<PlainImages: {len(self):,} of {self.of:,} rows, by {self.by}>"
-
-    def _repr_html_(self) -> str:
-        return html_table(repr(self)[1:-1], list(_COLUMNS), [[*asdict(row).values()] for row in self])
 
 
 def plain_images(

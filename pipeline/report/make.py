@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import html
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
@@ -19,6 +19,7 @@ from ...stores.opening import open_store
 from ..comparing.matrix import Matrix, matrix_of
 from ..joined_taps import BETWEEN
 from ..results import results
+from ..trackers import open_trackers, tell
 from . import vega
 from .page import Page, html_of
 from .section import Chart, ImageSource, ReportData, Section
@@ -89,6 +90,7 @@ def report(
     images: bool = True,
     data_root: str | Path | None = None,
     png: str | Path | None = None,
+    log_to: str | Sequence[str] = (),
     **filters: Unpack[ResultFilters],
 ) -> Report:
     """Write the results of a store as one HTML file, which requests nothing and runs in any browser.
@@ -109,6 +111,8 @@ def report(
         Folder of torchvision's data sets.
     png : str or Path, optional
         Write every chart as a PNG file into this folder, too. It is made if it is missing.
+    log_to : str or sequence of str
+        Experiment trackers that are given the page, and those of its trials that they lack; see `log_trials`.
     **filters
         ``model``, ``dataset``, ``probe`` and ``protocol`` choose trials; see `results`.
 
@@ -139,6 +143,7 @@ def report(
     opened = open_store(store)
     check_writable(path)
     vega.converter()
+    trackers = open_trackers([log_to] if isinstance(log_to, str) else log_to)
     trials = results(opened, **filters)
     if not trials:
         raise _nothing(opened, filters)
@@ -167,7 +172,7 @@ def report(
         tuple(section.id for section in sections),
         tuple(chart.name for chart in page.charts),
         pictures,
-        page.notes,
+        (*page.notes, *tell(trackers, trials, Path(path))),
     )
 
 

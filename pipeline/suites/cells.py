@@ -127,7 +127,7 @@ def _cell(
 
 def running(suite: Suite) -> TrialRunOptions:
     """Return how the trials of a suite are run."""
-    return TrialRunOptions(memory=suite.memory, jobs=suite.jobs, rerun=suite.rerun)
+    return TrialRunOptions(memory=suite.memory, jobs=suite.jobs, rerun=suite.rerun, log_to=suite.log_to)
 
 
 def engine(suite: Suite) -> EngineOptions:

@@ -114,7 +114,7 @@ class Suite(ExtractRunOptions, EngineOptions):
         Where features and results are kept.
     stored_dtype : {"float16", "float32"} or None
         See `ExtractionOptions`.
-    memory, jobs, rerun
+    memory, jobs, rerun, log_to
         See `TrialRunOptions`. `memory` may be text, such as ``"2GiB"``.
     batch_size, workers, device, max_bad, …
         See `RunOptions` and `ExtractRunOptions`.
@@ -136,6 +136,7 @@ class Suite(ExtractRunOptions, EngineOptions):
     memory: Bytes | None = None
     jobs: Positive | None = None
     rerun: Flag = False
+    log_to: Names = ()
 
     def only(
         self,

@@ -5,6 +5,6 @@ adds another by an entry point.
 """
 
 from .base import TrackedTrial, Tracker, TrackerKind
-from .registry import log_trials, open_trackers
+from .registry import log_trials, open_trackers, tell
 
-__all__ = ["TrackedTrial", "Tracker", "TrackerKind", "log_trials", "open_trackers"]
+__all__ = ["TrackedTrial", "Tracker", "TrackerKind", "log_trials", "open_trackers", "tell"]

@@ -67,6 +67,12 @@ def test_mlflow_keeps_parameters_scores_and_curve_in_a_folder(store: Store, tmp_
     assert rerun.notes[-1] == f"1 trial logged to mlflow:{place}"
     assert len(client.search_runs([experiment])) == 3
 
+    pytest.importorskip("vl_convert")
+    written = tmp_path / "whole.html"
+    said = run("report", "--store", store.url, "-o", str(written), "--no-images", "--log-to", f"mlflow:{place}").stderr
+    assert f"1 trial logged to mlflow:{place}, which had 1 of them before" in said
+    assert [file for file in place.rglob("whole.html") if file.read_bytes() == written.read_bytes()]
+
 
 def test_weights_and_biases_writes_a_run_for_each_trial_offline(
     store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
