@@ -80,7 +80,7 @@ def _chart(measure: _Measure, rows: list[dict[str, Any]]) -> Chart:
             x=alt.X(f"{measure.field}:Q", title=measure.title)
             .scale(type="log", nice=False, padding=24)
             .axis(format="~s", tickCount=6),
-            y=alt.Y("score:Q", title="score").scale(zero=False, padding=12).axis(format=".2f"),
+            y=alt.Y("score:Q", title="score").scale(zero=False, padding=12).axis(format=".3~f", tickCount=5),
             tooltip=[
                 alt.Tooltip("model:N"),
                 alt.Tooltip(f"{measure.field}:Q", title=measure.title, format=",.4~g"),

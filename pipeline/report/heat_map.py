@@ -21,9 +21,9 @@ def sections(data: ReportData) -> list[Section]:
     order = sorted(matrix.models, key=lambda model: matrix.mean_ranks.get(model, float("inf")))
     base = alt.Chart(alt.InlineData(values=rows)).encode(
         x=alt.X("column:N", sort=[*dict.fromkeys(row["column"] for row in rows)], title="data set, protocol, draw")
-        .axis(labelAngle=-40, labelLimit=170, labelOverlap=False)
+        .axis(labelAngle=-40, labelLimit=320, labelOverlap=False)
         .scale(paddingInner=0.06),
-        y=alt.Y("model:N", sort=order, title="model").axis(labelLimit=180, labelOverlap=False).scale(paddingInner=0.06),
+        y=alt.Y("model:N", sort=order, title="model").axis(labelLimit=220, labelOverlap=False).scale(paddingInner=0.06),
         tooltip=[
             alt.Tooltip("model:N"),
             alt.Tooltip("column:N"),
@@ -72,7 +72,8 @@ def names_of_columns(data: ReportData) -> dict[Any, str]:
     """Return a name for each column of the matrix, none twice."""
     names: dict[Any, str] = {}
     for column in data.matrix.columns:
-        parts = [short(column.dataset), column.what, *([] if column.draw == "all" else [column.draw])]
+        drawn = [] if column.draw == "all" else [column.draw]
+        parts = [short(column.dataset), column.what.removeprefix("protocol "), *drawn]
         name = ", ".join(parts)
         if name in names.values():
             name = f"{name}, {column.metric}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from ...amounts import count
 from ..inspecting.gathered import gather
 from ..near_duplicates import Duplicate, duplicates_among
 from ..plain_images import PlainImage, plain_among
@@ -40,10 +41,8 @@ def duplicates_html(data: ReportData, trial: Trial, thumbnails: Thumbnails, most
     plain = plain_among(held, pictures)
     more = "".join(f" {note}." for note in dict.fromkeys((*found.notes, *plain.notes)))
     command = f"cryoprobe near-duplicates {trial.trial[:12]} --store {data.store.url}"
-    said = (
-        f"{found.found:,} pairs among {found.of:,} rows, {found.across:,} of them across sets; {len(found)} are shown. "
-        f"A pair: {found.criterion}.{more}"
-    )
+    shown = f", {found.across:,} across sets; {len(found)} shown" if found.found else ""
+    said = f"{count(found.found, 'pair')} among {found.of:,} rows{shown}. A pair: {found.criterion}.{more}"
     pairs = "".join(_pair(one, thumbnails) for one in found)
     html = f'<p>{escaped(said)} All of them: <code>{escaped(command)}</code></p><ul class="thumbs pairs">{pairs}</ul>'
     if plain.by == "pixels":
