@@ -117,18 +117,22 @@ def sections(data: ReportData) -> list[Section]:
     return [Section("confusion", "Confusions", intro, tuple(charts), "".join(html))]
 
 
+_EVERY: dict[str, Any] = {"labelLimit": 160, "labelOverlap": False, "grid": False}
+"""Axes that name every class."""
+
+
 def _few(name: str, dataset: str, cells: Sequence[tuple[Shown, Confused]], order: Int64) -> Chart:
     import altair as alt
 
     classes = labels_of(cells[0][0].trial.classes)
     rows = _rows(cells, np.arange(len(classes)))
     data = csv_data(("t", "i", "j", "n", "share"), rows)
-    axis = alt.Axis(labelLimit=110, grid=False, labelAngle=0 if max(map(len, classes)) < 3 else -45)
+    axis = alt.Axis(**_EVERY, labelAngle=0 if max(map(len, classes)) < 3 else -45)
     x = alt.X("predicted:N", sort=classes, scale=alt.Scale(domain=classes, paddingInner=0.06), title="predicted class")
     y = alt.Y("true:N", sort=classes, scale=alt.Scale(domain=classes, paddingInner=0.06), title="true class")
     kinds = alt.Scale(domain=["right", "wrong"])
     shade = alt.Scale(type="sqrt", domain=[0, 1], range=[0.08, 0.9])
-    base = alt.Chart(data).encode(x=x.axis(axis), y=y.axis(alt.Axis(labelLimit=110, grid=False)), tooltip=_tooltip())
+    base = alt.Chart(data).encode(x=x.axis(axis), y=y.axis(alt.Axis(**_EVERY)), tooltip=_tooltip())
     boxes = base.mark_rect().encode(
         color=alt.Color("kind:N", title="rows", scale=kinds, legend=alt.Legend(orient="bottom")),
         opacity=alt.Opacity(
@@ -144,7 +148,10 @@ def _few(name: str, dataset: str, cells: Sequence[tuple[Shown, Confused]], order
     menu = picked_by_menu("shown", [one.label for one, _ in cells], "trial")
     chart = alt.layer(*layers).properties(transform=_transforms()).add_params(menu)
     height = min(620, max(240, 26 * len(classes) + 60))
-    caption = "A dark wrong cell is a class that is taken for another; rows add up to the test rows of the true class."
+    caption = (
+        "A wrong cell of strong colour is a class that is taken for another; "
+        "rows add up to the test rows of the true class."
+    )
     return Chart(
         name,
         spec_of(chart, {"classes": classes}, height=height),

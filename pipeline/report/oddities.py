@@ -28,7 +28,7 @@ def sections(data: ReportData) -> list[Section]:
     if not found:
         return [Section("odd", "What is odd", "Nothing: no trial has a warning or a remark, and every fit converged.")]
     ordered = sorted(found.items(), key=lambda item: not item[0][0])
-    items = "".join(_item(is_warning, pattern, cases) for (is_warning, pattern), cases in ordered)
+    items = "".join(_item(is_warning, cases) for (is_warning, _), cases in ordered)
     intro = "What the trials warn of and remark, with the scores that it is about."
     return [Section("odd", "What is odd", intro, html=f'<ul class="odd">{items}</ul>')]
 
@@ -45,13 +45,18 @@ def _lines_of(trial: Trial) -> list[tuple[bool, str]]:
     return lines
 
 
-def _item(is_warning: bool, pattern: str, cases: list[tuple[str, str, str]]) -> str:
-    """Return one line of the list: lines that differ in their numbers alone are one."""
+def _item(is_warning: bool, cases: list[tuple[str, str, str]]) -> str:
+    """Return one item of the list: lines that differ in their numbers alone are one, with the numbers of the first."""
     same = len({line for line, _, _ in cases}) == 1
-    cells = [*dict.fromkeys((name, anchor) for _, name, anchor in cases)]
-    links = "; ".join(f'<a href="#{escaped(anchor)}">{escaped(name)}</a>' for name, anchor in cells[:_MOST_LISTED])
-    more = f" and {len(cells) - _MOST_LISTED} more" if len(cells) > _MOST_LISTED else ""
+    cells = {(name, anchor): line for line, name, anchor in reversed(cases)}
+    links = [
+        f'<a href="#{escaped(anchor)}" title="{escaped(line)}">{escaped(name)}</a>'
+        for (name, anchor), line in reversed(cells.items())
+    ]
+    said = f'<span class="soft">{"; ".join(links[:_MOST_LISTED])}</span>'
+    if len(links) > _MOST_LISTED:
+        rest = "; ".join(links[_MOST_LISTED:])
+        said += f"<details><summary>and {len(links) - _MOST_LISTED} more</summary>{rest}</details>"
     css = ' class="alarm"' if is_warning else ""
-    return (
-        f'<li><span{css}>{escaped(cases[0][0] if same else pattern)}</span><span class="soft">{links}{more}</span></li>'
-    )
+    first = cases[0][0] if same else f"{cases[0][0]} (Numbers differ; these are of the first.)"
+    return f"<li><span{css}>{escaped(first)}</span>{said}</li>"

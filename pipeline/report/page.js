@@ -57,12 +57,20 @@
     filter();
   }
 
-  // What a link leads to is opened.
+  // What a link leads to is opened, and stays in view while charts above it are drawn, until the reader moves.
+  let held = null;
+  const hold = () => held && held.scrollIntoView({ behavior: "instant", block: "start" });
   const reveal = () => {
     const id = decodeURIComponent(location.hash.slice(1));
-    const target = id && document.getElementById(id);
-    if (target && target.tagName === "DETAILS") target.open = true;
+    held = (id && document.getElementById(id)) || null;
+    if (held && held.tagName === "DETAILS") held.open = true;
+    hold();
   };
+  for (const moved of ["wheel", "touchmove", "pointerdown", "keydown"]) window.addEventListener(moved, () => { held = null; }, { passive: true });
+  new ResizeObserver(hold).observe(document.body);
+  for (const link of document.querySelectorAll('a[href^="#"]')) {
+    link.addEventListener("click", () => { if (link.hash === location.hash) reveal(); }); // that is no change of the address
+  }
   performance.mark("usable"); // tables can be sorted and filtered
   window.addEventListener("hashchange", reveal);
   reveal();

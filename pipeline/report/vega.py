@@ -12,6 +12,7 @@ _PICTURE_CONFIG = {
     "axis": {"labelOverlap": "greedy", "labelLimit": 190, "maxExtent": 400, "titleFontWeight": 500},
     "legend": {"labelLimit": 220, "symbolLimit": 60},
     "view": {"stroke": "transparent"},
+    "mark": {"color": "#0072b2"},
     "point": {"filled": True, "size": 60},
     "range": {
         "category": ["#0072b2", "#d55e00", "#009e73", "#cc79a7", "#b88a00", "#56b4e9", "#5b4ea3", "#6b7178"],

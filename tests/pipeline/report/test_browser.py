@@ -102,6 +102,16 @@ def test_a_score_leads_to_its_provenance(browser: Any, page: Path) -> None:
         entry = found.page.locator(f"details{anchor}")
         entry.locator("pre").last.wait_for()
         assert entry.locator("pre").last.inner_text().startswith("cryoprobe probe --store")
+        # Charts that are drawn on the way there make the page longer: the entry stays in view.
+        found.page.wait_for_function(
+            """() => [...document.querySelectorAll('.plot[data-chart]')].every((plot) => {
+              const box = plot.getBoundingClientRect();
+              return box.bottom < -300 || box.top > innerHeight + 300 || plot.matches('.drawn, .failed');
+            })"""
+        )
+        top = entry.evaluate("(one) => one.getBoundingClientRect().top")
+        is_end = found.page.evaluate("scrollY + innerHeight >= document.documentElement.scrollHeight - 2")
+        assert -2 <= top < (DESKTOP[1] if is_end else 50)
 
 
 def test_numbers_stand_under_one_another(browser: Any, page: Path) -> None:
