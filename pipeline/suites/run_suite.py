@@ -133,7 +133,7 @@ class Cells:
         rank : Rank or None
             Which of several processes this is; each begins with its share of the cells.
         """
-        numbers = [self.cells.index(cell) for cell in pair.cells]
+        numbers = [i for i, cell in enumerate(self.cells) if any(cell is own for own in pair.cells)]
         for i in numbers:
             self._tell(i, "encoding")
         extraction = self._extracted(suite, pair, taps, of_model)

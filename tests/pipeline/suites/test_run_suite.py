@@ -11,6 +11,8 @@ from rich.console import Console
 from support.suite_data import write_parts
 
 import cryoprobe
+from cryoprobe.pipeline.suites.cells import pairs_of
+from cryoprobe.pipeline.suites.read_suite import read_suite
 from cryoprobe.suite_progress import CellState
 from cryoprobe.suite_table import LiveTable
 
@@ -69,6 +71,31 @@ def test_the_matrix_has_a_cell_for_each(suite: dict[str, Any]) -> None:
     run = cryoprobe.run_suite(suite)
     assert (len(run.matrix.models), len(run.matrix.columns), len(run.matrix.cells)) == (2, 4, 8)
     assert len(run.document["cells"]) == 8  # type: ignore[arg-type]
+
+
+def test_a_trial_that_several_cells_have_counts_once_in_the_matrix(suite: dict[str, Any]) -> None:
+    few = {"probe": "ridge", "shots": [2]}
+    draws = [{**few, "seeds": 2}, {**few, "seeds": 3}]
+    spelled = {"models": ["lab_parts:pixels"], "data": ["npz:ants.npz", "npz:./ants.npz"], "protocols": draws}
+    run = cryoprobe.run_suite({**suite, **spelled})
+    assert [len(cell.sweep or ()) for cell in run.cells] == [2, 3, 2, 3]
+    assert [trial.seed for trial in run.trials] == [0, 1, 2]
+    (cell,) = run.matrix.cells.values()
+    assert [trial.seed for trial in cell.trials] == [0, 1, 2]
+
+
+def test_a_tap_that_is_named_twice_is_one_and_the_tap_of_a_protocol_is_one_cell(suite: dict[str, Any]) -> None:
+    model = {"name": "lab_parts:pixels", "taps": ["embedding", "embedding"]}
+    run = cryoprobe.run_suite({**suite, "models": [model], "data": ["npz:ants.npz"], "protocols": ["knn"]})
+    assert [(cell.model, cell.status) for cell in run.cells] == [("lab_parts:pixels", "done")]
+    several = [{"name": "timm:a", "taps": ["cls", "cls@1", "patch_mean"]}]
+    asked = read_suite({**suite, "models": several, "protocols": [{"probe": "knn", "tap": "cls"}, "ridge"]})
+    cells = [(cell.model, cell.what, cell.where.tap) for cell in pairs_of(asked, "s")[0].cells]
+    assert cells == [
+        ("timm:a at cls", "knn", "cls"),
+        ("timm:a at cls", "ridge", "cls"),
+        ("timm:a at patch_mean", "ridge", "patch_mean"),
+    ]
 
 
 def test_a_failing_cell_stops_no_other_and_has_its_error_code_and_command(suite: dict[str, Any]) -> None:
