@@ -72,19 +72,19 @@ class Pair:
         return {**{name: value for name, value in options.items() if name != "name"}, "taps": taps}
 
 
-def pairs_of(suite: Suite, store: str) -> list[Pair]:
+def pairs_of(suite: Suite, store: Sequence[str]) -> list[Pair]:
     """Return what a suite consists of, a model after the other: each is loaded once.
 
     Parameters
     ----------
     suite : Suite
-    store : str
-        Where it is, for commands.
+    store : sequence of str
+        The options that mean it, for commands; see `store_options`.
     """
     models, data_rows, protocols = _different(suite.models), _different(suite.data), _different(suite.protocols)
     names = [row.called for row in protocols]
     whats = [
-        name if names.count(name) == 1 else f"{name} ({text_of(_apart(row))})"
+        f"{name} ({text_of(_apart(row))})" if names.count(name) > 1 and _apart(row) else name
         for name, row in zip(names, protocols, strict=True)
     ]
     return [
@@ -95,7 +95,7 @@ def pairs_of(suite: Suite, store: str) -> list[Pair]:
                 _cell(suite, store, (model, data, row), tap, (_at(label, row.tap or tap, taps), dataset, what))
                 for tap in taps or (None,)
                 for row, what in zip(protocols, whats, strict=True)
-                if row.tap is None or tap in (None, taps[0])  # its own wins: it is one cell
+                if row.tap is None or tap in (None, *taps[:1])  # its own wins: it is one cell
             ),
         )
         for model, label in zip(models, _labels(models), strict=True)
@@ -127,7 +127,7 @@ def _spelling(tap: str) -> str:
 
 def _cell(
     suite: Suite,
-    store: str,
+    store: Sequence[str],
     rows: tuple[ModelRow, DataRow, ProtocolRow],
     tap: str | None,
     called: tuple[str, str, str],

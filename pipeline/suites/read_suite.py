@@ -14,6 +14,7 @@ from pydantic import BaseModel
 from ...errors import BadInput, CryoprobeError, NotFound
 from ..keywords import read
 from ..trials.plan import plan_of
+from .commands import value_of
 from .suite import DataRow, ModelRow, ProtocolRow, Suite, fitted, named
 
 _ROWS: dict[str, type[BaseModel]] = {"models": ModelRow, "data": DataRow, "protocols": ProtocolRow}
@@ -103,7 +104,7 @@ class _Source:
         self.overridden[path] = text
         if path[0] not in _ROWS:
             _check_name(path[-1] if len(path) == 1 else key, [*Suite.model_fields], f"The override {text}: a suite")
-            self.content[str(path[0])] = _value(value)
+            self.content[str(path[0])] = value_of(value)
             return
         rows = self.content.get(str(path[0]), [])
         if len(path) != 3 or not isinstance(path[1], int) or path[1] >= len(rows):
@@ -114,7 +115,7 @@ class _Source:
                 key=key,
             )
         _check_name(path[2], [*_ROWS[str(path[0])].model_fields], f"The override {text}: a row of {path[0]}")
-        rows[path[1]][path[2]] = _value(value)
+        rows[path[1]][path[2]] = value_of(value)
 
     def suite(self) -> Suite:
         """Return what it says."""
@@ -216,15 +217,6 @@ def line_of(text: str, path: Sequence[str | int], option: str | None = None) -> 
             return first + 1
     key = re.compile(rf"(^|[\s{{,\"'])({re.escape(str(path[-1] if headers or len(path) > 2 else path[0]))})[\"']?\s*=")
     return next((i + 1 for i in range(first, last) if key.search(lines[i].partition("#")[0])), None)
-
-
-def _value(text: str) -> Any:
-    import tomllib
-
-    try:
-        return tomllib.loads(f"value = {text}")["value"]
-    except ValueError:
-        return text
 
 
 def _check_name(name: object, known: Sequence[str], what: str) -> None:

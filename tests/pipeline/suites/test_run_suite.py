@@ -12,6 +12,7 @@ from support.suite_data import write_parts
 
 import cryoprobe
 from cryoprobe.pipeline.suites.cells import pairs_of
+from cryoprobe.pipeline.suites.commands import probe_command
 from cryoprobe.pipeline.suites.read_suite import read_suite
 from cryoprobe.suite_progress import CellState
 from cryoprobe.suite_table import LiveTable
@@ -62,9 +63,10 @@ def test_rows_that_are_given_twice_are_one(suite: dict[str, Any]) -> None:
 
 
 def test_probes_of_one_name_are_told_apart_by_their_options(suite: dict[str, Any]) -> None:
-    probes = [{"probe": "ridge", "seed": seed} for seed in (0, 1)]
+    probes = [{"probe": "ridge", "seed": seed} for seed in (1, 2)]
+    probes.append({"probe": "ridge"})
     plan = cryoprobe.plan_suite({**suite, "protocols": probes})
-    assert {cell.what for cell in plan.cells} == {"ridge (seed=0)", "ridge (seed=1)"}
+    assert {cell.what for cell in plan.cells} == {"ridge (seed=1)", "ridge (seed=2)", "ridge"}
 
 
 def test_the_matrix_has_a_cell_for_each(suite: dict[str, Any]) -> None:
@@ -90,7 +92,7 @@ def test_a_tap_that_is_named_twice_is_one_and_the_tap_of_a_protocol_is_one_cell(
     assert [(cell.model, cell.status) for cell in run.cells] == [("lab_parts:pixels", "done")]
     several = [{"name": "timm:a", "taps": ["cls", "cls@1", "patch_mean"]}]
     asked = read_suite({**suite, "models": several, "protocols": [{"probe": "knn", "tap": "cls"}, "ridge"]})
-    cells = [(cell.model, cell.what, cell.where.tap) for cell in pairs_of(asked, "s")[0].cells]
+    cells = [(cell.model, cell.what, cell.where.tap) for cell in pairs_of(asked, ["--store", "s"])[0].cells]
     assert cells == [
         ("timm:a at cls", "knn", "cls"),
         ("timm:a at cls", "ridge", "cls"),
@@ -154,6 +156,8 @@ def test_several_are_probed_on_stored_features_and_failures_are_told(suite: dict
     some = cryoprobe.probe_many("features", ["lab_parts:pixels", "timm:other"], ["npz:ants.npz"], probe="knn")
     assert [cell.status for cell in some.cells] == ["stored", "failed"]
     assert some.exit_code == 3
+    logged = probe_command(["--store", "s"], {"model": "timm:a", "log_to": ("mlflow:http://a,b", "wandb")})
+    assert logged == "cryoprobe probe --model timm:a --log-to mlflow:http://a,b --log-to wandb --store s"
     with pytest.raises(cryoprobe.BadInput, match="--save cannot be combined with several"):
         cryoprobe.probe_many("features", ["lab_parts:pixels"], suite["data"], save="probe.safetensors")
 
