@@ -13,6 +13,7 @@ from pydantic import BaseModel
 
 from ...errors import BadInput, CryoprobeError, NotFound
 from ..keywords import read
+from ..probes.build import grid_of, make_estimator
 from ..trials.plan import plan_of
 from .commands import value_of
 from .suite import DataRow, ModelRow, ProtocolRow, Suite, fitted, named
@@ -67,7 +68,11 @@ def _read(file: Path) -> _Source:
         text = file.read_text(encoding="utf-8")
         return _Source(tomllib.loads(text), str(file), text)
     except FileNotFoundError:
-        raise NotFound(f"There is no suite {file}.", hint="Name a TOML file.", key=str(file)) from None
+        raise NotFound(
+            f"There is no suite {file}.",
+            hint="Name a TOML file; models and data sets are given by --model and --dataset.",
+            key=str(file),
+        ) from None
     except (OSError, ValueError) as e:  # of which TOML's and UTF-8's errors are
         problem = e.strerror if isinstance(e, OSError) else e
         raise BadInput(f"{file} cannot be read: {problem}.", hint="Correct it.", key=str(file)) from None
@@ -119,9 +124,10 @@ class _Source:
 
     def suite(self) -> Suite:
         """Return what it says."""
+        known = [*_ROWS, *(name for name in Suite.model_fields if name not in _ROWS)]
         for name in self.content:
             with self._at((name,)):
-                _check_name(name, [*Suite.model_fields], "The suite")
+                _check_name(name, known, "The suite")
         for name in _ROWS:
             if not self.content.get(name):
                 raise BadInput(
@@ -148,7 +154,10 @@ class _Source:
         with self._at((name, i)):
             made = read(model, row)
             if isinstance(made, ProtocolRow):
-                plan_of(made)  # refuses what the protocol prescribes
+                request = plan_of(made).request  # refuses what the protocol prescribes
+                if request is not None:
+                    grid_of(request)  # a probe that there is not would fail only when all is encoded
+                    make_estimator(request)
             return made
 
     def _at(self, path: _Path) -> _Stating:
@@ -205,9 +214,12 @@ def line_of(text: str, path: Sequence[str | int], option: str | None = None) -> 
     if not path:
         return None
     lines = text.splitlines()
-    headers = [i for i, line in enumerate(lines) if re.match(rf"\s*\[\[\s*{re.escape(str(path[0]))}\s*\]\]", line)]
+    header = re.compile(rf"\s*\[?\[\s*{re.escape(str(path[0]))}\s*\]")
+    headers = [i for i, line in enumerate(lines) if header.match(line)]
     tables = [i for i, line in enumerate(lines) if re.match(r"\s*\[+[^=]*\]+\s*(#.*)?$", line)]
     first, last = 0, next(iter(tables), len(lines))
+    if len(path) == 1 and headers:
+        return headers[0] + 1
     if len(path) > 1 and headers:
         if not isinstance(path[1], int) or path[1] >= len(headers):
             return None
