@@ -97,10 +97,11 @@ def run(
     suite = cryoprobe.read_suite(cryoprobe.suite_of(**rows) if file is None else file, overrides)
     suite = suite if file is None else suite.only(**rows)
     place = store or suite.store or os.environ.get("CRYOPROBE_STORE")
+    where = place and to_write(place, sources, trust=trust)
     if dry_run:
-        suite_tables.planned(cryoprobe.plan_suite(suite, place, reporter=suite_tables.plan_reporter()), as_json=as_json)
+        suite_tables.planned(cryoprobe.plan_suite(suite, where, reporter=suite_tables.plan_reporter()), as_json=as_json)
         return
-    done = cryoprobe.run_suite(suite, place and to_write(place, sources, trust=trust), reporter=suite_tables.reporter())
+    done = cryoprobe.run_suite(suite, where, reporter=suite_tables.reporter())
     suite_tables.ran(done, as_json=as_json)
     if done.exit_code:
         raise typer.Exit(done.exit_code)

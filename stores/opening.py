@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ..errors import BadInput
+from ..redaction import redacted
 from .backends.backend import Backend
 from .backends.cache import cached
 from .backends.layered import LayeredBackend
@@ -85,7 +86,10 @@ def open_store(
     below: dict[bool, list[Store]] = {True: [], False: []}
     for other in others:
         below[trust or is_trusted(other)].append(Store(cached(backend_at(other), cache_size)))
-    return LayeredStore(upper, below[True], below[False])
+    layered = LayeredStore(upper, below[True], below[False])
+    words = [word for source in sources for word in ("--from", redacted(str(source)))]
+    layered.opened_with = (*words, *(["--trust"] if sources and trust else []))
+    return layered
 
 
 class LayeredStore(Store):

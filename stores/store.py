@@ -75,6 +75,9 @@ class Store:
         Holds a store of a known version; `open_store` makes one.
     """
 
+    opened_with: tuple[str, ...] = ()
+    """Options of the command line, beside ``--store``, that read the same stores below it."""
+
     def __init__(self, backend: Backend) -> None:
         check_marker(backend)
         self.backend = backend

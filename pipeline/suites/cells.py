@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from pydantic import BaseModel
 
+from ...errors import BadInput
+from ..joined_taps import taps_in
 from ..options import EngineOptions, ExtractRunOptions, ProbeOptions, SetOptions, TrialRunOptions
+from ..tap_names import normalised
 from .commands import given, run_command, text_of
 from .suite import DataRow, ModelRow, ProtocolRow, Suite
 
@@ -68,19 +72,19 @@ class Pair:
         return {**{name: value for name, value in options.items() if name != "name"}, "taps": taps}
 
 
-def pairs_of(suite: Suite, store: str) -> list[Pair]:
+def pairs_of(suite: Suite, store: Sequence[str]) -> list[Pair]:
     """Return what a suite consists of, a model after the other: each is loaded once.
 
     Parameters
     ----------
     suite : Suite
-    store : str
-        Where it is, for commands.
+    store : sequence of str
+        The options that mean it, for commands; see `store_options`.
     """
     models, data_rows, protocols = _different(suite.models), _different(suite.data), _different(suite.protocols)
     names = [row.called for row in protocols]
     whats = [
-        name if names.count(name) == 1 else f"{name} ({text_of(_apart(row))})"
+        f"{name} ({text_of(_apart(row))})" if names.count(name) > 1 and _apart(row) else name
         for name, row in zip(names, protocols, strict=True)
     ]
     return [
@@ -88,12 +92,14 @@ def pairs_of(suite: Suite, store: str) -> list[Pair]:
             model,
             data,
             tuple(
-                _cell(suite, store, (model, data, row), tap, (_at(label, tap, model), dataset, what))
-                for tap in model.taps or (None,)
+                _cell(suite, store, (model, data, row), tap, (_at(label, row.tap or tap, taps), dataset, what))
+                for tap in taps or (None,)
                 for row, what in zip(protocols, whats, strict=True)
+                if row.tap is None or tap in (None, *taps[:1])  # its own wins: it is one cell
             ),
         )
         for model, label in zip(models, _labels(models), strict=True)
+        for taps in [_different_taps(model)]
         for data, dataset in zip(data_rows, _labels(data_rows), strict=True)
     ]
 
@@ -108,9 +114,20 @@ def _different(rows: Sequence[Row]) -> list[Row]:
     return list({row.model_dump_json(): row for row in reversed(rows)}.values())[::-1]
 
 
+def _different_taps(model: ModelRow) -> tuple[str, ...]:
+    """Return the taps of a row, each once, however it is spelled."""
+    return tuple({_spelling(tap): tap for tap in reversed(model.taps)}.values())[::-1]
+
+
+def _spelling(tap: str) -> str:
+    with suppress(BadInput):  # what is wrong of it is said where it is read
+        return "+".join(map(normalised, taps_in(tap)))
+    return tap
+
+
 def _cell(
     suite: Suite,
-    store: str,
+    store: Sequence[str],
     rows: tuple[ModelRow, DataRow, ProtocolRow],
     tap: str | None,
     called: tuple[str, str, str],
@@ -120,7 +137,7 @@ def _cell(
     options["dataset"] = data.as_name or data.name
     where = {name: value for name, value in options.items() if name in SetOptions.model_fields and value is not None}
     asked = {name: value for name, value in given(row).items() if name in ProbeOptions.model_fields}
-    one = model if tap is None or len(model.taps) == 1 else model.model_copy(update={"taps": (tap,)})
+    one = model if tap is None or row.tap or len(model.taps) == 1 else model.model_copy(update={"taps": (tap,)})
     command = run_command(suite, store, one, data, row)
     return Cell(*called, SetOptions.model_validate(where), ProbeOptions.model_validate(asked), command)
 
@@ -150,5 +167,5 @@ def _labels(rows: Sequence[ModelRow] | Sequence[DataRow]) -> list[str]:
     return labels
 
 
-def _at(label: str, tap: str | None, model: ModelRow) -> str:
-    return label if tap is None or len(model.taps) == 1 else f"{label} at {tap}"
+def _at(label: str, tap: str | None, taps: Sequence[str]) -> str:
+    return label if tap is None or len(taps) == 1 else f"{label} at {tap}"

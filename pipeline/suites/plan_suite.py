@@ -26,6 +26,7 @@ from ..trials.find_sets import find_sets
 from ..trials.plan import plan_of
 from ..trials.planned import plan_trials
 from .cells import Cell, Pair, pairs_of
+from .commands import store_options
 from .read_suite import read_suite
 from .run_suite import failure_of, place_of
 from .suite import Suite
@@ -164,7 +165,7 @@ def plan_suite(
     opened = None
     with suppress(NotFound):
         opened = open_store(place)
-    pairs = pairs_of(asked, opened.url if opened is not None else str(place))
+    pairs = pairs_of(asked, store_options(opened) if opened is not None else ["--store", str(place)])
     said = Relay(reporter_for(progress, reporter))
     extractions, cells = [], []
     with keeping_encoders():

@@ -15,7 +15,7 @@ from ..options import PLAIN, EngineOptions, ProbeArguments, ProbeOptions, SetOpt
 from ..probe import check_engine
 from ..trials.plan import plan_of
 from .cells import Cell
-from .commands import probe_command
+from .commands import probe_command, store_options
 from .reporting import suite_reporter
 from .run_suite import Cells
 from .suite import ProtocolRow
@@ -63,11 +63,12 @@ def probe_many(
     check_names("probe_many", options, SetOptions, ProbeOptions, TrialRunOptions, EngineOptions)
     given = {name: of for name, of in options.items() if of not in (None, (), [], {}, False) and name != "rank"}
     _check(given)
+    _check_named({"model": models, "dataset": datasets, "protocol": protocols})
     opened = open_store(store)
     running, engine = read(TrialRunOptions, given), read(EngineOptions, given)
     check_engine(engine, running)
     cells = [
-        _cell(opened.url, {"model": model, "dataset": dataset, "protocol": protocol, **given})
+        _cell(store_options(opened), {"model": model, "dataset": dataset, "protocol": protocol, **given})
         for model in models
         for dataset in datasets
         for protocol in protocols
@@ -91,7 +92,17 @@ def _check(given: Mapping[str, Any]) -> None:
             )
 
 
-def _cell(store: str, options: Mapping[str, Any]) -> Cell:
+def _check_named(rows: Mapping[str, Sequence[str]]) -> None:
+    for option, names in rows.items():
+        if not names:
+            raise BadInput(
+                f"Several models, data sets or protocols are probed by name, and --{option} is missing.",
+                hint=f"Give --{option}; `cryoprobe ls` shows what the store has.",
+                key=option,
+            )
+
+
+def _cell(store: Sequence[str], options: Mapping[str, Any]) -> Cell:
     where, asked = read(SetOptions, options), read(ProbeOptions, options)
     plan_of(asked)  # refuses what is wrong of it before any cell is run
     called = ProtocolRow.model_validate({name: getattr(asked, name) for name in asked.model_fields_set}).called

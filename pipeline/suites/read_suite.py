@@ -13,7 +13,9 @@ from pydantic import BaseModel
 
 from ...errors import BadInput, CryoprobeError, NotFound
 from ..keywords import read
+from ..probes.build import grid_of, make_estimator
 from ..trials.plan import plan_of
+from .commands import value_of
 from .suite import DataRow, ModelRow, ProtocolRow, Suite, fitted, named
 
 _ROWS: dict[str, type[BaseModel]] = {"models": ModelRow, "data": DataRow, "protocols": ProtocolRow}
@@ -66,7 +68,11 @@ def _read(file: Path) -> _Source:
         text = file.read_text(encoding="utf-8")
         return _Source(tomllib.loads(text), str(file), text)
     except FileNotFoundError:
-        raise NotFound(f"There is no suite {file}.", hint="Name a TOML file.", key=str(file)) from None
+        raise NotFound(
+            f"There is no suite {file}.",
+            hint="Name a TOML file; models and data sets are given by --model and --dataset.",
+            key=str(file),
+        ) from None
     except (OSError, ValueError) as e:  # of which TOML's and UTF-8's errors are
         problem = e.strerror if isinstance(e, OSError) else e
         raise BadInput(f"{file} cannot be read: {problem}.", hint="Correct it.", key=str(file)) from None
@@ -103,7 +109,7 @@ class _Source:
         self.overridden[path] = text
         if path[0] not in _ROWS:
             _check_name(path[-1] if len(path) == 1 else key, [*Suite.model_fields], f"The override {text}: a suite")
-            self.content[str(path[0])] = _value(value)
+            self.content[str(path[0])] = value_of(value)
             return
         rows = self.content.get(str(path[0]), [])
         if len(path) != 3 or not isinstance(path[1], int) or path[1] >= len(rows):
@@ -114,13 +120,14 @@ class _Source:
                 key=key,
             )
         _check_name(path[2], [*_ROWS[str(path[0])].model_fields], f"The override {text}: a row of {path[0]}")
-        rows[path[1]][path[2]] = _value(value)
+        rows[path[1]][path[2]] = value_of(value)
 
     def suite(self) -> Suite:
         """Return what it says."""
+        known = [*_ROWS, *(name for name in Suite.model_fields if name not in _ROWS)]
         for name in self.content:
             with self._at((name,)):
-                _check_name(name, [*Suite.model_fields], "The suite")
+                _check_name(name, known, "The suite")
         for name in _ROWS:
             if not self.content.get(name):
                 raise BadInput(
@@ -147,7 +154,10 @@ class _Source:
         with self._at((name, i)):
             made = read(model, row)
             if isinstance(made, ProtocolRow):
-                plan_of(made)  # refuses what the protocol prescribes
+                request = plan_of(made).request  # refuses what the protocol prescribes
+                if request is not None:
+                    grid_of(request)  # a probe that there is not would fail only when all is encoded
+                    make_estimator(request)
             return made
 
     def _at(self, path: _Path) -> _Stating:
@@ -204,9 +214,12 @@ def line_of(text: str, path: Sequence[str | int], option: str | None = None) -> 
     if not path:
         return None
     lines = text.splitlines()
-    headers = [i for i, line in enumerate(lines) if re.match(rf"\s*\[\[\s*{re.escape(str(path[0]))}\s*\]\]", line)]
+    header = re.compile(rf"\s*\[?\[\s*{re.escape(str(path[0]))}\s*\]")
+    headers = [i for i, line in enumerate(lines) if header.match(line)]
     tables = [i for i, line in enumerate(lines) if re.match(r"\s*\[+[^=]*\]+\s*(#.*)?$", line)]
     first, last = 0, next(iter(tables), len(lines))
+    if len(path) == 1 and headers:
+        return headers[0] + 1
     if len(path) > 1 and headers:
         if not isinstance(path[1], int) or path[1] >= len(headers):
             return None
@@ -216,15 +229,6 @@ def line_of(text: str, path: Sequence[str | int], option: str | None = None) -> 
             return first + 1
     key = re.compile(rf"(^|[\s{{,\"'])({re.escape(str(path[-1] if headers or len(path) > 2 else path[0]))})[\"']?\s*=")
     return next((i + 1 for i in range(first, last) if key.search(lines[i].partition("#")[0])), None)
-
-
-def _value(text: str) -> Any:
-    import tomllib
-
-    try:
-        return tomllib.loads(f"value = {text}")["value"]
-    except ValueError:
-        return text
 
 
 def _check_name(name: object, known: Sequence[str], what: str) -> None:

@@ -21,6 +21,7 @@ from ..probe import probe_sets
 from ..ranks import Rank, rank_here
 from ..trials.sweep import Sweep
 from .cells import Cell, Pair, engine, pairs_of, running
+from .commands import store_options
 from .read_suite import read_suite
 from .reporting import suite_reporter
 from .suite import ModelRow, Suite
@@ -65,7 +66,7 @@ def run_suite(
     asked = read_suite(suite, overrides)
     place = place_of(asked, store)
     opened = open_store(place, create=True)
-    pairs = pairs_of(asked, opened.url)
+    pairs = pairs_of(asked, store_options(opened))
     run = Cells(
         opened, running(asked), engine(asked), [c for p in pairs for c in p.cells], suite_reporter(progress, reporter)
     )
@@ -133,7 +134,7 @@ class Cells:
         rank : Rank or None
             Which of several processes this is; each begins with its share of the cells.
         """
-        numbers = [self.cells.index(cell) for cell in pair.cells]
+        numbers = [i for i, cell in enumerate(self.cells) if any(cell is own for own in pair.cells)]
         for i in numbers:
             self._tell(i, "encoding")
         extraction = self._extracted(suite, pair, taps, of_model)

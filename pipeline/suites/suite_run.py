@@ -137,8 +137,9 @@ class SuiteRun:
 
     @property
     def trials(self) -> tuple[Trial, ...]:
-        """All trials, in the order of the cells."""
-        return tuple(trial for cell in self.cells if cell.sweep is not None for trial in cell.sweep)
+        """All trials, in the order of the cells; one that several cells have is here once."""
+        every = [trial for cell in self.cells if cell.sweep is not None for trial in cell.sweep]
+        return tuple({trial.trial: trial for trial in reversed(every)}.values())[::-1]
 
     @property
     def failed(self) -> tuple[SuiteCell, ...]:

@@ -69,6 +69,30 @@ def test_a_wrong_suite_or_override_ends_in_one_message() -> None:
     assert "names no store" in run("run", "-m", "lab_parts:pixels", "-d", "npz:ants.npz", code=2).stderr
 
 
+def test_several_without_a_name_of_each_kind_are_refused_with_what_is_missing() -> None:
+    run("run", "suite.toml", "-q")
+    where = ("--store", "features")
+    no_data = run("probe", "-m", "lab_parts:pixels", "-m", "lab_parts:means", *where, code=2)
+    assert "--dataset is missing" in no_data.stderr
+    no_model = run("probe", "-d", "npz:ants.npz", "--protocol", "clip", "--protocol", "dinov2-knn", *where, code=2)
+    assert "--model is missing" in no_model.stderr
+
+
+def test_a_dry_run_reads_the_stores_below_and_commands_name_them(folder: Path) -> None:
+    names = ("-m", "lab_parts:pixels", "-d", "npz:ants.npz", "--probe", "knn")
+    run("run", *names, "--store", "shared", "-q")
+    below = (*names, "--store", "own", "--from", "shared", "--trust")
+    plan = json.loads(run("run", *below, "--dry-run", "--json").stdout)
+    assert (plan["images"], [cell["status"] for cell in plan["cells"]]) == (0, ["stored"])
+    assert not (folder / "own").exists()
+    (cell,) = json.loads(run("run", *below, "--json").stdout)["cells"]
+    assert (cell["status"], "--from shared --trust" in cell["command"]) == ("stored", True)
+    apart = json.loads(run("run", *below[:-1], "--dry-run", "--json").stdout)
+    assert [one["status"] for one in apart["cells"]] == ["to run"]  # what is not trusted does not stand in
+    many = ("probe", *names[:4], "--protocol", "dinov2-knn", "--protocol", "clip-readme", *below[6:], "--json")
+    assert "--from shared --trust" in json.loads(run(*many).stdout)["cells"][0]["command"]
+
+
 def test_probe_of_several_prints_the_matrix_and_of_one_what_it_always_did() -> None:
     run("run", "suite.toml", "-q")
     names = ("-m", "lab_parts:pixels", "-m", "lab_parts:means", "-d", "npz:ants.npz", "-d", "npz:bees.npz")

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import random
 import signal
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
-from support.data import write_images
+from support.data import wait_until, write_images
 from support.killing import Instant
 from support.suite_runner import SuiteProcess
 
@@ -65,3 +67,18 @@ def test_killed_at_random_instants_a_suite_ends_as_an_undisturbed_one_and_encode
     assert trials_of(store) == trials_of(tmp_path / "undisturbed")
     assert len(trials_of(store)) == 8
     assert not cryoprobe.verify(store, data=True).damages
+
+
+def test_ctrl_c_while_encoding_ends_the_command_at_once_with_one_line(tmp_path: Path) -> None:
+    write_images(tmp_path / "data", {"ant": 500, "bee": 500}, side=16)
+    command = [sys.executable, "-m", "cryoprobe", "run", "-m", "timm:test_vit", "-d", f"folder:{tmp_path / 'data'}"]
+    command += ["--store", str(tmp_path / "store"), "--batch-size", "1", "models.0.untrained=true", "-q"]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    claims = tmp_path / "store" / "claims"
+    wait_until(lambda: claims.is_dir() and any(claims.rglob("*.json")), lambda: process.poll() is None)
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=120)
+    assert (process.returncode, out) == (130, "")
+    assert err.startswith("cryoprobe: Interrupted")
+    assert err.count("\n") == 1
+    assert not cryoprobe.results(tmp_path / "store")

@@ -65,6 +65,9 @@ def test_rows_have_the_options_of_the_commands_and_names_alone_are_rows(file: Pa
         ("batch_size = 8", "workers = 0", "FILE, line 2: --workers must be 1 or more, and below 2^53, not 0."),
         ('"knn"]', '"kmm"]', "FILE, line 3: There is no protocol called 'kmm'"),
         ('"knn"]', '{protocol = "clip", C = [1.0]}]', "FILE, line 3, protocols 1: --C cannot be combined"),
+        ("[[data]]", "[[date]]", "FILE, line 13: The suite has no option 'date'."),
+        ('"knn"]', '{probe = "kmm"}]', "FILE, line 3, protocols 1: there is no probe called 'kmm'"),
+        ('"knn"]', '{probe = "knn", params = {j = 5}}]', "FILE, line 3, protocols 1: knn has no parameter 'j'"),
         ("[[data]]", "[data", "FILE cannot be read: Expected ']' at the end of a table declaration (at line 13"),
         ('name = "timm:b"', "", "FILE, line 9, models 1: A row of models is a name, or a table with one: name = …"),
         ("batch_size = 8", "worker_count = 2", "FILE, line 2: --worker-count is for workers on a cluster"),
@@ -126,25 +129,31 @@ def _again(command: str) -> Suite:
 def test_the_command_of_a_cell_asks_for_that_cell_alone_with_all_its_options(tmp_path: Path) -> None:
     rows: dict[str, Any] = {
         "models": [{"name": "timm:a", "untrained": True, "seed": 3, "image_size": 32}, {"name": "hf:b c"}],
-        "data": [{"name": "folder:/a b", "limit": 10, "splits": ["train", "test"], "ignore": ["*.x"]}],
+        "data": [
+            {"name": "folder:/a b", "limit": 10, "splits": ["train", "test"], "ignore": ["*.x"]},
+            {"name": "npz:b.npz", "as_name": "2024-01-01"},
+        ],
         "protocols": [
             "clip",
             {"probe": "knn", "params": {"k": 5, "metric": "cosine"}},
             {"probe": "ridge", "grid": {"alpha": [0.1, 1.0]}, "shots": [1, 2], "seeds": 3, "val_split": "0.2"},
             {"protocol": "dinov2-linear", "tap": "cls+patch_mean"},
+            {"protocol": "plain", "probe": "knn", "test_split": "2007", "train_split": "true"},
+            {"protocol": "plain", "val_split": 'a "b" \U0001f41c\x7f', "test_split": None},
         ],
         "batch_size": "auto",
         "workers": 2,
         "rerun": True,
+        "log_to": ["mlflow:http://a,b", "wandb"],
     }
     suite = read_suite(rows)
-    cells = [cell for pair in pairs_of(suite, "s t") for cell in pair.cells]
-    assert len(cells) == 8
+    cells = [cell for pair in pairs_of(suite, ["--store", "s t"]) for cell in pair.cells]
+    assert len(cells) == 24
     for cell in cells:
         again = _again(cell.command)
-        (pair,) = pairs_of(again, "s t")
+        (pair,) = pairs_of(again, ["--store", "s t"])
         assert [(c.where, c.asked) for c in pair.cells] == [(cell.where, cell.asked)]
-        assert (again.batch_size, again.workers, again.rerun) == ("auto", 2, True)
+        assert (again.batch_size, again.workers, again.rerun, again.log_to) == ("auto", 2, True, suite.log_to)
 
 
 def test_the_example_is_a_suite_of_three_by_three_by_four() -> None:

@@ -11,6 +11,9 @@ from rich.console import Console
 from support.suite_data import write_parts
 
 import cryoprobe
+from cryoprobe.pipeline.suites.cells import pairs_of
+from cryoprobe.pipeline.suites.commands import probe_command
+from cryoprobe.pipeline.suites.read_suite import read_suite
 from cryoprobe.suite_progress import CellState
 from cryoprobe.suite_table import LiveTable
 
@@ -60,15 +63,41 @@ def test_rows_that_are_given_twice_are_one(suite: dict[str, Any]) -> None:
 
 
 def test_probes_of_one_name_are_told_apart_by_their_options(suite: dict[str, Any]) -> None:
-    probes = [{"probe": "ridge", "seed": seed} for seed in (0, 1)]
+    probes = [{"probe": "ridge", "seed": seed} for seed in (1, 2)]
+    probes.append({"probe": "ridge"})
     plan = cryoprobe.plan_suite({**suite, "protocols": probes})
-    assert {cell.what for cell in plan.cells} == {"ridge (seed=0)", "ridge (seed=1)"}
+    assert {cell.what for cell in plan.cells} == {"ridge (seed=1)", "ridge (seed=2)", "ridge"}
 
 
 def test_the_matrix_has_a_cell_for_each(suite: dict[str, Any]) -> None:
     run = cryoprobe.run_suite(suite)
     assert (len(run.matrix.models), len(run.matrix.columns), len(run.matrix.cells)) == (2, 4, 8)
     assert len(run.document["cells"]) == 8  # type: ignore[arg-type]
+
+
+def test_a_trial_that_several_cells_have_counts_once_in_the_matrix(suite: dict[str, Any]) -> None:
+    few = {"probe": "ridge", "shots": [2]}
+    draws = [{**few, "seeds": 2}, {**few, "seeds": 3}]
+    spelled = {"models": ["lab_parts:pixels"], "data": ["npz:ants.npz", "npz:./ants.npz"], "protocols": draws}
+    run = cryoprobe.run_suite({**suite, **spelled})
+    assert [len(cell.sweep or ()) for cell in run.cells] == [2, 3, 2, 3]
+    assert [trial.seed for trial in run.trials] == [0, 1, 2]
+    (cell,) = run.matrix.cells.values()
+    assert [trial.seed for trial in cell.trials] == [0, 1, 2]
+
+
+def test_a_tap_that_is_named_twice_is_one_and_the_tap_of_a_protocol_is_one_cell(suite: dict[str, Any]) -> None:
+    model = {"name": "lab_parts:pixels", "taps": ["embedding", "embedding"]}
+    run = cryoprobe.run_suite({**suite, "models": [model], "data": ["npz:ants.npz"], "protocols": ["knn"]})
+    assert [(cell.model, cell.status) for cell in run.cells] == [("lab_parts:pixels", "done")]
+    several = [{"name": "timm:a", "taps": ["cls", "cls@1", "patch_mean"]}]
+    asked = read_suite({**suite, "models": several, "protocols": [{"probe": "knn", "tap": "cls"}, "ridge"]})
+    cells = [(cell.model, cell.what, cell.where.tap) for cell in pairs_of(asked, ["--store", "s"])[0].cells]
+    assert cells == [
+        ("timm:a at cls", "knn", "cls"),
+        ("timm:a at cls", "ridge", "cls"),
+        ("timm:a at patch_mean", "ridge", "patch_mean"),
+    ]
 
 
 def test_a_failing_cell_stops_no_other_and_has_its_error_code_and_command(suite: dict[str, Any]) -> None:
@@ -127,6 +156,8 @@ def test_several_are_probed_on_stored_features_and_failures_are_told(suite: dict
     some = cryoprobe.probe_many("features", ["lab_parts:pixels", "timm:other"], ["npz:ants.npz"], probe="knn")
     assert [cell.status for cell in some.cells] == ["stored", "failed"]
     assert some.exit_code == 3
+    logged = probe_command(["--store", "s"], {"model": "timm:a", "log_to": ("mlflow:http://a,b", "wandb")})
+    assert logged == "cryoprobe probe --model timm:a --log-to mlflow:http://a,b --log-to wandb --store s"
     with pytest.raises(cryoprobe.BadInput, match="--save cannot be combined with several"):
         cryoprobe.probe_many("features", ["lab_parts:pixels"], suite["data"], save="probe.safetensors")
 
