@@ -253,7 +253,7 @@ def shared_draws(cells: Sequence[Cell]) -> tuple[list[int], tuple[int, ...]]:
     def having(seeds: frozenset[int]) -> list[int]:
         return [i for i, own in enumerate(each) if own >= seeds]
 
-    usual = max(each, key=lambda seeds: (len(seeds) > 1, len(having(seeds)), len(seeds)))
+    usual = max(each, key=lambda seeds: (len(seeds) > 1, each.count(seeds), len(seeds)))
     if len(having(usual)) < 2:
         usual = max((a & b for a, b in combinations(each, 2)), key=lambda seeds: (len(seeds), len(having(seeds))))
     return (having(usual), tuple(sorted(usual))) if usual else ([], ())
