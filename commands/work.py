@@ -460,15 +460,14 @@ def results(
     as_json: Json = False,
 ) -> None:
     """Tabulate the trials in the store: the draws of one setting in a line, with mean ± standard deviation."""
-    from .printing import console, trial_tables
+    from .printing import console, matrix_tables, trial_tables
 
     looked_at = opened(store, sources)
     filters = {"model": model, "dataset": dataset, "probe": probe, "protocol": protocol}
     trials = cryoprobe.results(looked_at, **filters)
     form = "json" if as_json else form
+    matrix_tables.check_options(form, sort=sort, pivot=pivot, file=output)
     if pivot and (trials or form != "table"):
-        from .printing import matrix_tables
-
         matrix_tables.matrix(trials.pivot(), form=form, file=output)
     elif trials or form != "table" or not any(filters.values()):
         trial_tables.trials(trials, form=form, sort=sort, file=output)

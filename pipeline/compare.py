@@ -66,6 +66,7 @@ def compare(
     sides = sides_of(opened, which, results(opened, dataset=dataset, protocol=protocol, probe=probe))
     columns = columns_of(sides)
     reader, pairs, notes = PredictionReader(opened), [], [note for side in sides for note in side.notes]
+    unequal: set[Column] = set()
     for column, having in columns:
         for one, other in combinations(having, 2):
             cells = one.cells[column], other.cells[column]
@@ -73,12 +74,16 @@ def compare(
             if isinstance(found, PairComparison):
                 pairs.append(found)
                 notes += found.notes
+                unequal |= set() if found.same_rows else {column}
             else:
+                unequal.add(column)
                 notes.append(found)
     if not pairs:
         raise NotFound("There is nothing to compare.", hint="\n  ".join(dict.fromkeys(notes)))
     corrected = holm(np.array([pair.p for pair in pairs])).tolist()
-    found_ranking, said = _ranking(sides, columns)
+    if unequal and len(columns) > 1:
+        notes.append(f"ranks are not over {', '.join(sorted(column.text for column in unequal))}: see above")
+    found_ranking, said = _ranking(sides, columns, unequal)
     return Comparison(
         models=tuple(side.label for side in sides),
         pairs=tuple(replace(pair, p_corrected=p) for pair, p in zip(pairs, corrected, strict=True)),
@@ -87,12 +92,19 @@ def compare(
     )
 
 
-def _ranking(sides: Sequence[Side], columns: Sequence[tuple[Column, list[Side]]]) -> tuple[Ranking | None, list[str]]:
-    """Rank the models over the data sets that all have, by the probe that most data sets have."""
+def _ranking(
+    sides: Sequence[Side], columns: Sequence[tuple[Column, list[Side]]], unequal: set[Column]
+) -> tuple[Ranking | None, list[str]]:
+    """Rank the models over the data sets that all have in one setting, by the probe that most data sets have.
+
+    Not over those that are `unequal`: of other test samples, or with a score that is in doubt.
+    """
     groups: dict[tuple[str, str, str], dict[str, list[float]]] = {}
     for column, having in columns:
-        scores = [side.cells[column].score for side in having]
-        if len(having) == len(sides) and None not in scores:
+        cells = [side.cells[column] for side in having]
+        scores = [cell.score for cell in cells]
+        alike = not any(cell.apart for cell in cells) and column not in unequal
+        if alike and len(having) == len(sides) and None not in scores:
             key = column.what, column.draw, column.metric
             groups.setdefault(key, {})[column.dataset] = [score for score in scores if score is not None]
     if not groups:

@@ -6,7 +6,7 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
-from ...errors import BadInput
+from ...errors import BadInput, NotFound
 from ...pipeline.comparing.matrix import Cell, Column, Matrix
 from ...pipeline.trials.sweep import spread
 from .console import cell_text, note, out, table, terminal
@@ -14,6 +14,7 @@ from .formats import Strong, csv_table, file_for_parquet, latex_table, markdown_
 
 FORMATS = ("table", "md", "latex", "csv", "json", "parquet")
 _MARK = "*"
+_APART = "!"
 _RANK = "mean rank"
 
 
@@ -32,9 +33,13 @@ def matrix(found: Matrix, *, form: str = "table", file: Path | None = None) -> N
     ------
     BadInput
         If there is no such form, or no file for ``parquet``.
+    NotFound
+        If there is no trial, and the form is not ``csv`` or ``json``.
     """
     if form not in FORMATS:
         raise BadInput(f"There is no format {form!r}.", hint=f"Give one of {', '.join(FORMATS)}.", key="format")
+    if not found.models and form in ("table", "md", "latex", "parquet"):
+        raise NotFound("There is no trial to tabulate.", hint="Train probes first: cryoprobe probe …", key="pivot")
     if form == "table":
         _tables(found)
     elif form == "json":
@@ -47,6 +52,22 @@ def matrix(found: Matrix, *, form: str = "table", file: Path | None = None) -> N
         _paper(found, form)
     for line in found.notes:
         note(f"note: {line}")
+
+
+def check_options(form: str, *, sort: str, pivot: bool, file: Path | None) -> None:
+    """Refuse options of `cryoprobe results` that would have no effect.
+
+    Raises
+    ------
+    BadInput
+        If a matrix is to be sorted, or a form that is printed is to go to a file.
+    """
+    if pivot and sort:
+        raise BadInput("--sort does not sort a matrix.", hint="Leave out --sort, or --pivot.", key="sort")
+    if file is not None and form != "parquet":
+        raise BadInput(
+            f"--output is for --format parquet; {form} is printed.", hint=f"Redirect it: … > {file}", key="output"
+        )
 
 
 def _tables(found: Matrix) -> None:
@@ -63,10 +84,12 @@ def _tables(found: Matrix) -> None:
     if len(blocks) > 1 and found.mean_ranks:
         ranked = sorted(found.mean_ranks.items(), key=lambda item: item[1])
         table(["model", _RANK], [[model, f"{rank:.2f}"] for model, rank in ranked])
-    if any(_is_marked(cell, found) for cell in found.cells.values()):
+    if any(found.is_marked(cell) for cell in found.cells.values()):
         out(f"{_MARK} the best of its column, and what is not significantly worse (5 %, corrected for all pairs)")
     else:
         out("No model is significantly better than another in its column (5 %, corrected for all pairs).")
+    if any(cell.apart for cell in found.cells.values()):
+        out(f"{_APART} not compared with the others of its column: the notes say why")
 
 
 def _block(found: Matrix, columns: Sequence[Column], heads: Sequence[str], *, alone: bool) -> None:
@@ -93,15 +116,11 @@ def _row(found: Matrix, model: str, columns: Sequence[Column], *, intervals: boo
 def _shown(cell: Cell | None, found: Matrix, *, intervals: bool) -> str:
     if cell is None or cell.score is None:
         return "-"
-    text = spread({"mean": cell.score, "std": cell.std}) + (_MARK if _is_marked(cell, found) else " ")
+    mark = _MARK if found.is_marked(cell) else _APART if cell.apart else " "
+    text = spread({"mean": cell.score, "std": cell.std}) + mark
     if not intervals or cell.low is None or cell.high is None:
         return text.rstrip() if not intervals else text
     return f"{text} {cell.low:.4f} to {cell.high:.4f}"
-
-
-def _is_marked(cell: Cell, found: Matrix) -> bool:
-    """Return whether a cell is marked: not if all of its column are tied, which tells nothing."""
-    return cell.tied and not all(other.tied for other in found.in_column(cell.column))
 
 
 def _rank(found: Matrix, model: str) -> str:
@@ -143,8 +162,8 @@ def _probe(column: Column) -> str:
 def _paper_cell(cell: Cell | None, found: Matrix) -> str:
     if cell is None or cell.score is None:
         return "-"
-    text = spread({"mean": cell.score, "std": cell.std})
-    return Strong(text) if _is_marked(cell, found) else text
+    text = spread({"mean": cell.score, "std": cell.std}) + (_APART if cell.apart else "")
+    return Strong(text) if found.is_marked(cell) else text
 
 
 def short_names(datasets: Sequence[str]) -> dict[str, str]:

@@ -7,6 +7,7 @@ id is shared, as of embeddings that were added without ids, by the names of samp
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
@@ -165,7 +166,7 @@ class PredictionReader:
         return self._sets[set_]
 
 
-def align(reader: PredictionReader, trials: Sequence[Trial]) -> tuple[Aligned | None, list[str]]:
+def align(reader: PredictionReader, trials: Sequence[Trial]) -> tuple[Aligned | None, list[str], bool]:
     """Put what trials said of the same test samples side by side.
 
     Parameters
@@ -179,6 +180,8 @@ def align(reader: PredictionReader, trials: Sequence[Trial]) -> tuple[Aligned | 
         Of the trials that share samples with most others; None if fewer than two do.
     list of str
         What is to be said: which trials were left out, and how many rows.
+    bool
+        Whether all whose predictions are kept have the same test samples.
     """
     found = [kept for trial in trials if (kept := reader.kept(trial)) is not None]
     notes = []
@@ -186,7 +189,7 @@ def align(reader: PredictionReader, trials: Sequence[Trial]) -> tuple[Aligned | 
         left = len(trials) - len(found)
         notes.append(f"predictions of {count(left, 'trial')} are not kept (probe --rerun keeps them)")
     if not found:
-        return None, notes
+        return None, notes, True
     keys = [kept.rows for kept in found]
     first = found[max(range(len(found)), key=lambda i: keys.count(keys[i]))]
     places, kinds = _places(reader, first, found)
@@ -195,9 +198,14 @@ def align(reader: PredictionReader, trials: Sequence[Trial]) -> tuple[Aligned | 
         notes.append(f"{count(len(found) - len(together), 'trial')} share no test sample with the others")
     if "names" in kinds:
         notes.append("test rows are paired by the names of their samples, because their ids differ")
-    aligned, said = _side_by_side(first, together, places)
-    return aligned, notes + said
+    if "numbers" in kinds:
+        notes.append("test rows are paired by row number, because their ids differ and their samples have no names")
+    aligned, said, whole = _side_by_side(first, together, places)
+    return aligned, notes + said, whole and len(together) == len(found)
 
+
+_NUMBERED = re.compile(r"\Arow [0-9]+\Z")
+"""What samples without a name are called."""
 
 _Places = dict[str, tuple[Indices, Indices]]
 """Of other test rows the places in the first, and the places in them, of what both have."""
@@ -215,15 +223,23 @@ def _places(reader: PredictionReader, first: Kept, found: Sequence[Kept]) -> tup
                 one, other = read(first), read(kept)
                 if one is None or other is None or not len((both := matched(one, other))[0]):
                     continue
+                numbered = kind == "names" and bool(_NUMBERED.match(str(one[0])))
+                if numbered and not _same_data(first.trial, kept.trial):
+                    continue
                 if kind == "ids" or _labels_agree(first, kept, both):
                     places[kept.rows] = both
-                    kinds.add(kind)
+                    kinds.add("numbers" if numbered else kind)
                     break
     return places, kinds
 
 
+def _same_data(one: Trial, other: Trial) -> bool:
+    """Return whether two trials were tested on as many rows of one data set: names such as ``row 7`` are of any."""
+    return one.dataset == other.dataset and one.rows.test == other.rows.test
+
+
 def _labels_agree(first: Kept, other: Kept, both: tuple[Indices, Indices]) -> bool:
-    """Return whether matched rows have the same labels: names such as ``row 7`` may be of any data set."""
+    """Return whether matched rows have the same labels."""
     classes = tuple(dict.fromkeys([*first.trial.classes, *other.trial.classes]))
     if first.found.multilabel != other.found.multilabel:
         return False
@@ -259,8 +275,8 @@ def _occurrence(numbers: Indices) -> Indices:
     return before
 
 
-def _side_by_side(first: Kept, found: Sequence[Kept], places: _Places) -> tuple[Aligned | None, list[str]]:
-    """Return the rows that all have, with the same label in all."""
+def _side_by_side(first: Kept, found: Sequence[Kept], places: _Places) -> tuple[Aligned | None, list[str], bool]:
+    """Return the rows that all have, with the same label in all; what is to be said; and whether that is every row."""
     classes = tuple(dict.fromkeys([*first.trial.classes, *(c for kept in found for c in kept.trial.classes)]))
     n = first.trial.rows.test
     there = {}
@@ -274,12 +290,13 @@ def _side_by_side(first: Kept, found: Sequence[Kept], places: _Places) -> tuple[
     true = _labels(first, common, classes)[0]
     same = np.all([_rowwise(of[0] == true) for of in read], axis=0)
     notes = []
-    if len(common) < n:
-        notes.append(f"only the {len(common):,} of {n:,} test rows that all have are compared")
+    most = max(kept.trial.rows.test for kept in found)
+    if len(common) < most:
+        notes.append(f"only the {len(common):,} of {most:,} test rows that all have are compared")
     if not same.all():
         notes.append(f"{count(int((~same).sum()), 'test row')} with other labels are left out")
     if len(found) < 2 or not same.any():
-        return None, notes
+        return None, notes, len(common) == most and bool(same.all())
     aligned = Aligned(
         trials=tuple(kept.trial for kept in found),
         classes=classes,
@@ -289,7 +306,7 @@ def _side_by_side(first: Kept, found: Sequence[Kept], places: _Places) -> tuple[
         set=first.set,
         rows=first.row_numbers[common[same]],
     )
-    return aligned, notes
+    return aligned, notes, len(common) == most and bool(same.all())
 
 
 def _rowwise(same: Mask) -> Mask:

@@ -9,12 +9,31 @@ from dataclasses import asdict, dataclass
 from pydantic import JsonValue
 
 from ...amounts import count
+from ...canonical import plain_json
 from ..trials.lines import Line, lines_of
 from ..trials.result import Trial
 from .places import Column
+from .settings import difference, setting_of
 
-_DIFFERS = ("train", "test", "val", "grid", "params", "encoder", "features", "schema", "protocol", "probe", "splits")
+_DIFFERS = (
+    "train",
+    "test",
+    "val",
+    "grid",
+    "params",
+    "encoder",
+    "features",
+    "schema",
+    "protocol",
+    "probe",
+    "splits",
+    "chosen_by",
+)
 """What settings of one cell can differ in, for the note."""
+
+
+_BY_CHANCE = ("sgd", "mlp")
+"""Probes of ours that a seed makes."""
 
 
 @dataclass(frozen=True)
@@ -38,6 +57,9 @@ class Cell:
         Whether no cell of the column has a higher score.
     tied : bool
         Whether it is not significantly worse than the best; True for the best.
+    apart : bool
+        Whether it is not compared with the others, since its setting is another, or its score is in doubt: it is
+        neither `best` nor `tied`, and has no rank in its column.
     """
 
     model: str
@@ -49,39 +71,83 @@ class Cell:
     high: float | None
     best: bool = False
     tied: bool = False
+    apart: bool = False
+
+    @property
+    def single(self) -> bool:
+        """Whether it is one draw of several that there could be: nothing is known of the others."""
+        return len(self.trials) == 1 and self.varies
+
+    @property
+    def varies(self) -> bool:
+        """Whether other seeds give other probes: by other training rows, or by chance in the training."""
+        return self.trials[0].draw is not None or self.trials[0].probe in _BY_CHANCE
 
     @property
     def document(self) -> dict[str, JsonValue]:
         """The JSON form; trials by their ids."""
         named: dict[str, JsonValue] = {"model": self.model, "column": asdict(self.column)}
         named["trials"] = [trial.trial for trial in self.trials]
-        fields = ("score", "std", "low", "high", "best", "tied")
+        fields = ("score", "std", "low", "high", "best", "tied", "apart")
         return named | {field: getattr(self, field) for field in fields}
 
 
-def cell_of(model: str, column: Column, trials: Sequence[Trial]) -> tuple[Cell, str | None]:
-    """Return a cell, and what is to be said of it if only one of several settings counts, the newest.
+def cells_of(column: Column, groups: Sequence[tuple[str, Sequence[Trial]]]) -> tuple[list[Cell], list[str]]:
+    """Return the cells of a column, each of one setting, and what is to be said of it.
+
+    The setting that most models have counts, of several the newest. A model that lacks it has its own newest one, and
+    its cell stands apart.
 
     Parameters
     ----------
-    model : str
     column : Column
-    trials : sequence of Trial
-        All that stand in this row and column.
+    groups : sequence of (str, sequence of Trial)
+        Of each model all its trials in this column.
     """
-    lines = sorted(lines_of(trials), key=lambda line: max(trial.created for trial in line.trials))
-    newest = lines[-1]
-    spread = newest.spread(column.metric)
-    low, high = interval_of(newest, column.metric) or (None, None)
+    lines = [sorted(lines_of(trials), key=_created) for _, trials in groups]
+    models: dict[bytes, int] = {}
+    newest: dict[bytes, int] = {}
+    for own in lines:
+        for key in {_key(line) for line in own}:
+            models[key] = models.get(key, 0) + 1
+        for line in own:
+            newest[_key(line)] = max(newest.get(_key(line), 0), _created(line))
+    usual = max(models, key=lambda key: (models[key], newest[key]))
+    cells, notes = [], []
+    for (model, _), own in zip(groups, lines, strict=True):
+        line = next((one for one in reversed(own) if _key(one) == usual), own[-1])
+        cells.append(_cell(model, column, line, apart=_key(line) != usual))
+        if len(own) > 1:
+            which = "the newest" if line is own[-1] else "the one that most models have"
+            notes.append(
+                f"{model} on {column.text}: {count(len(own), 'setting')} (they differ in {_difference(own)}); "
+                f"{which} counts (trial {line.first.trial[:12]})"
+            )
+    like = next(cell for cell in cells if not cell.apart).trials[0]
+    apart: dict[str, list[str]] = {}
+    for cell in cells:
+        if cell.apart:
+            apart.setdefault(difference(cell.trials[0], like), []).append(cell.model)
+    notes += [
+        f"{column.text}: {', '.join(found)} not compared with the others, because of another {what}"
+        for what, found in apart.items()
+    ]
+    return cells, notes
+
+
+def _created(line: Line) -> int:
+    return max(trial.created for trial in line.trials)
+
+
+def _key(line: Line) -> bytes:
+    return plain_json(setting_of(line.first))
+
+
+def _cell(model: str, column: Column, line: Line, *, apart: bool) -> Cell:
+    spread = line.spread(column.metric)
+    low, high = interval_of(line, column.metric) or (None, None)
     score, std = (None, None) if spread is None else (spread["mean"], spread["std"])
-    cell = Cell(model, column, newest.trials, score, std, low, high)
-    if len(lines) == 1:
-        return cell, None
-    settings = count(len(lines), "setting")
-    return cell, (
-        f"{model} on {column.text}: {settings} (they differ in {_difference(lines)}); "
-        f"the newest counts (trial {newest.first.trial[:12]})"
-    )
+    return Cell(model, column, line.trials, score, std, low, high, apart=apart)
 
 
 def interval_of(line: Line, metric: str) -> tuple[float, float] | None:
@@ -122,4 +188,4 @@ def _difference(lines: Sequence[Line]) -> str:
     differing = [field for field in _DIFFERS if any(d.get(field) != documents[0].get(field) for d in documents)]
     if {"train", "test"} & {*differing} and "encoder" in differing:
         differing = [field for field in differing if field not in ("train", "test", "val")]  # ids of its sets
-    return ", ".join(differing) or "names"
+    return ", ".join(differing) or "nothing that is recorded, such as own code"

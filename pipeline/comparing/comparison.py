@@ -110,5 +110,5 @@ class Comparison:
 
 def _row(pair: PairComparison) -> dict[str, Shown]:
     fields: dict[str, Any] = asdict(pair)
-    left = ("column", "trials", "classes", "examples", "notes")
+    left = ("column", "trials", "classes", "examples", "notes", "same_rows")
     return {**fields["column"], **{k: v for k, v in fields.items() if k not in left}, "differs": pair.differs}

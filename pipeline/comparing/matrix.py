@@ -18,10 +18,11 @@ from ...notebook import data_frame, html_table
 from ...stores.store import Store
 from ..trials.result import Trial
 from .aligned import PredictionReader
-from .cells import Cell, cell_of
+from .cells import Cell, cells_of
 from .column_tests import marked
-from .places import Column, rows_and_columns
+from .places import Column
 from .ranks import ranks
+from .trusted import came_from, placed
 
 if TYPE_CHECKING:
     import pandas
@@ -56,6 +57,12 @@ class Matrix:
         """Return the cells of a column, in the order of `models`."""
         return [self.cells[model, column] for model in self.models if (model, column) in self.cells]
 
+    def is_marked(self, cell: Cell) -> bool:
+        """Return whether tables mark a cell as not worse than the best: not if no other of its column is worse."""
+        return cell.tied and any(
+            not (other.tied or other.apart) for other in self.in_column(cell.column) if other.score is not None
+        )
+
     @property
     def document(self) -> dict[str, JsonValue]:
         """The JSON form."""
@@ -81,7 +88,8 @@ class Matrix:
     def wide_rows(self) -> list[dict[str, Shown]]:
         """Return a row for each model: its mean rank, and the scores by the text of their column.
 
-        After a score come ``std`` (if there are several draws), ``low``, ``high`` and ``tied``.
+        After a score come ``std`` (if there are several draws), ``low``, ``high`` and ``tied``, which is None of a cell
+        that is not compared with the others.
         """
         found = []
         for model in self.models:
@@ -91,7 +99,8 @@ class Matrix:
                 several = any(other.std is not None for other in self.in_column(column))
                 row[column.text] = None if cell is None else cell.score
                 for field in ("std", "low", "high", "tied") if several else ("low", "high", "tied"):
-                    row[f"{column.text} {field}"] = None if cell is None else getattr(cell, field)
+                    unknown = cell is None or (field == "tied" and cell.apart)
+                    row[f"{column.text} {field}"] = None if unknown else getattr(cell, field)
             found.append(row)
         return found
 
@@ -107,6 +116,7 @@ class Matrix:
                 "high": cell.high,
                 "best": cell.best,
                 "tied": cell.tied,
+                "apart": cell.apart,
                 "draws": len(cell.trials),
                 "mean_rank": self.mean_ranks.get(cell.model),
                 "trials": " ".join(trial.trial for trial in cell.trials),
@@ -133,8 +143,9 @@ class Matrix:
 def matrix_of(store: Store, trials: Sequence[Trial]) -> Matrix:
     """Put trials into a matrix of models and columns.
 
-    Of several settings in one cell (another grid, data that grew, weights that changed) the newest one counts, and a
-    note says so.
+    Of several settings in one column (another grid, data that grew, weights that changed) the one that most models have
+    counts, then the newest, and a note says so. Trials of a store that is not trusted are left out where there are
+    others; see docs/comparing.md.
 
     Parameters
     ----------
@@ -147,39 +158,45 @@ def matrix_of(store: Store, trials: Sequence[Trial]) -> Matrix:
     Matrix
         Models and columns in the order in which they first come in `trials`, columns of one data set together.
     """
-    cells, notes = _cells(trials)
-    models = tuple(dict.fromkeys(model for model, _ in cells))
-    found = dict.fromkeys(column for _, column in cells)
-    datasets = [*dict.fromkeys(column.dataset for column in found)]
-    columns = tuple(sorted(found, key=lambda column: datasets.index(column.dataset)))
+    counting, notes = placed(trials)
+    groups: dict[Column, dict[str, list[Trial]]] = {}
+    for one in counting:
+        groups.setdefault(one.column, {}).setdefault(one.row, []).append(one.trial)
+    models = tuple(dict.fromkeys(one.row for one in counting))
+    datasets = [*dict.fromkeys(column.dataset for column in groups)]
+    columns = tuple(sorted(groups, key=lambda column: datasets.index(column.dataset)))
     reader = PredictionReader(store)
+    cells: dict[tuple[str, Column], Cell] = {}
+    ranked = []
     for column in columns:
-        cells_, said = marked(reader, [cells[model, column] for model in models if (model, column) in cells])
-        cells |= {(cell.model, column): cell for cell in cells_}
-        notes += said
-    means, said = _mean_ranks(models, columns, cells)
+        found, said = cells_of(column, [(m, groups[column][m]) for m in models if m in groups[column]])
+        judged = marked(reader, found)
+        cells |= {(cell.model, column): cell for cell in judged.cells}
+        notes += [*said, *judged.notes]
+        ranked += [column] if judged.same_rows else []
+    trusted = {one.row for one in counting if came_from(one.trial) is None}
+    compared = [model for model in models if model in trusted or not trusted]
+    means, said = _mean_ranks(compared, ranked, cells, len(columns))
+    if means and len(compared) < len(models):
+        said.append("mean ranks are without the models that are not trusted")
     return Matrix(models, columns, cells, means, (*notes, *said))
 
 
-def _cells(trials: Sequence[Trial]) -> tuple[dict[tuple[str, Column], Cell], list[str]]:
-    groups: dict[tuple[str, Column], list[Trial]] = {}
-    for trial, place in zip(trials, rows_and_columns(trials), strict=True):
-        groups.setdefault(place, []).append(trial)
-    found = {place: cell_of(*place, group) for place, group in groups.items()}
-    return {place: cell for place, (cell, _) in found.items()}, [note for _, note in found.values() if note is not None]
-
-
 def _mean_ranks(
-    models: Sequence[str], columns: Sequence[Column], cells: Mapping[tuple[str, Column], Cell]
+    models: Sequence[str], columns: Sequence[Column], cells: Mapping[tuple[str, Column], Cell], every: int
 ) -> tuple[dict[str, float], list[str]]:
-    """Return the mean ranks over the columns in which all models have a score, and what was left out."""
-    rows = [[cells[m, c].score if (m, c) in cells else None for m in models] for c in columns]
+    """Return the mean ranks over those of `columns` in which all models have a score, and what was left out."""
+    rows = [[_ranked(cells.get((m, c))) for m in models] for c in columns]
     shared = [[score for score in row if score is not None] for row in rows if None not in row]
-    if len(models) < 2 or not columns:
+    if len(models) < 2 or not every:
         return {}, []
     if not shared:
-        return {}, ["no mean ranks: no column has a score of every model"]
+        return {}, ["no mean ranks: no column has a score of every model that can be compared"]
     means = ranks(shared).mean(axis=0)
-    left = len(columns) - len(shared)
+    left = every - len(shared)
     said = [f"mean ranks are over the {count(len(shared), 'column')} that all models have, not over {left} others"]
     return dict(zip(models, map(float, means), strict=True)), said if left else []
+
+
+def _ranked(cell: Cell | None) -> float | None:
+    return None if cell is None or cell.apart else cell.score

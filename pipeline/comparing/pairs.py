@@ -12,14 +12,12 @@ from ...amounts import count
 from ..metrics.paired_bootstrap import PairedInterval, paired_map_interval, paired_recall_interval
 from .aligned import PredictionReader
 from .cells import Cell
-from .column_tests import LEVEL, CellTests, tests_of
+from .column_tests import LEVEL, CellTests, shared_draws, tests_of
 from .contrasts import ClassDifference, Example, class_differences, examples
 from .paired_tests import interval_p
 from .places import Column
-from .row_shares import EXACT, TESTED
-
-_BY_CHANCE = ("sgd", "mlp")
-"""Probes of ours that a seed makes."""
+from .row_shares import EXACT
+from .settings import PROBE, difference
 
 
 @dataclass(frozen=True)
@@ -56,6 +54,8 @@ class PairComparison:
         Those that differ most surely first.
     examples : tuple of Example
     notes : tuple of str
+    same_rows : bool
+        Whether both were tested on the same samples, as far as it is known.
     """
 
     a: str
@@ -79,6 +79,7 @@ class PairComparison:
     classes: tuple[ClassDifference, ...]
     examples: tuple[Example, ...]
     notes: tuple[str, ...]
+    same_rows: bool = True
 
     @property
     def differs(self) -> bool:
@@ -143,10 +144,14 @@ def compare_pair(
     PairComparison or str
         Or why they cannot be compared.
     """
-    found, notes = tests_of(reader, cells)
+    tested = tests_of(reader, cells, *shared_draws(cells))
+    found, notes = tested.tests, [*_differing(cells), *tested.notes]
+    if tested.doubted:
+        return f"{column.text}: {labels[0]} and {labels[1]} are not compared: {'; '.join(notes)}"
     if found is None:
         kept = all(reader.kept(trial) is not None for cell in cells for trial in cell.trials)
-        if len({cell.column.dataset for cell in cells}) > 1 or (kept and column.metric in TESTED):
+        reader.forget()
+        if not tested.shared and (kept or len({cell.column.dataset for cell in cells}) > 1):
             why = "; ".join(["they share no test sample", *notes])
             return f"{column.text}: {labels[0]} and {labels[1]} cannot be compared: {why}"
         return _by_intervals(labels, column, cells, notes)
@@ -160,7 +165,7 @@ def compare_pair(
         low, high = bootstrapped.low, bootstrapped.high
     counts, listed = examples(aligned, found.index, lambda rows: reader.names_of(aligned.set, rows), top)
     p = float(tests.p[0, 1])
-    if draws == 1 and any(_varies(cell) for cell in cells):
+    if draws == 1 and any(cell.varies for cell in cells):
         notes.append(
             "a single draw each, so the doubt is of test rows alone: other draws or seeds of one probe may differ more "
             "(probe --seeds 5)"
@@ -187,13 +192,16 @@ def compare_pair(
         classes=tuple(class_differences(aligned, found.index)),
         examples=tuple(listed),
         notes=tuple(f"{column.text}: {note}" for note in notes),
+        same_rows=tested.same_rows,
     )
 
 
-def _varies(cell: Cell) -> bool:
-    """Return whether other seeds give other probes: by other training rows, or by chance in the training."""
-    trial = cell.trials[0]
-    return trial.draw is not None or trial.probe in _BY_CHANCE
+def _differing(cells: tuple[Cell, Cell]) -> list[str]:
+    """Say in what else than the model two cells differ."""
+    one, other = (cell.trials[0] for cell in cells)
+    alike = one.what == other.what and cells[0].column.what == cells[1].column.what
+    what = difference(one, other, but=() if alike else PROBE)
+    return [f"the two differ not only in the model: {what}"] if what else []
 
 
 def _ids(found: CellTests, side: int) -> tuple[str, ...]:
@@ -253,4 +261,5 @@ def _by_intervals(
         classes=(),
         examples=(),
         notes=tuple(f"{column.text}: {note}" for note in said),
+        same_rows=len({trial.rows.test for cell in cells for trial in cell.trials}) == 1,
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import astuple, dataclass, replace
+from itertools import combinations
 
 from ...errors import BadInput, NotFound
 from ...stores.format.names import matching
@@ -13,8 +14,9 @@ from ..encoders import canonical_model
 from ..results import trial as find_trial
 from ..trials.joined_sets import opened as open_sets
 from ..trials.result import Trial
-from .cells import Cell, cell_of
-from .places import Column, rows_and_columns
+from .cells import Cell, cells_of
+from .places import Column
+from .trusted import Placed, came_from, placed
 
 _DIGITS = re.compile(r"\A[0-9a-f]{4,64}(\+[0-9a-f]{4,64})*\Z", re.IGNORECASE)
 _MOST_LISTED = 8
@@ -65,9 +67,28 @@ def sides_of(store: Store, which: Sequence[str], trials: Sequence[Trial]) -> lis
     named = {text: find_trial(store, text) for text in which if _kind(store, text) == "trial"}
     by_id = [*dict.fromkeys(named.values())]
     listed = by_id if len(named) == len(which) else [*trials, *(t for t in by_id if t not in trials)]
-    places = rows_and_columns(listed)
-    sides = [_side(store, text, named.get(text), listed, places) for text in which]
+    places, notes = placed(listed, {trial.trial for trial in by_id})
+    chosen = [_chosen(store, text, named.get(text), places) for text in which]
+    _check_distinct(which, chosen)
+    sides = [Side(own[0].row, {}, tuple(notes)) for own in chosen]
+    for column in dict.fromkeys(one.column for own in chosen for one in own):
+        having = [i for i, own in enumerate(chosen) if any(one.column == column for one in own)]
+        groups = [(sides[i].label, [one.trial for one in chosen[i] if one.column == column]) for i in having]
+        cells, said = cells_of(column, groups)
+        for i, cell in zip(having, cells, strict=True):
+            sides[i] = replace(sides[i], cells={**sides[i].cells, column: cell}, notes=(*sides[i].notes, *said))
     return _told_apart(sides)
+
+
+def _check_distinct(which: Sequence[str], chosen: Sequence[Sequence[Placed]]) -> None:
+    """Refuse to compare a trial with itself."""
+    for (a, one), (b, other) in combinations(zip(which, chosen, strict=True), 2):
+        if shared := {p.trial.trial for p in one} & {p.trial.trial for p in other}:
+            raise BadInput(
+                f"{a} and {b} both stand for trial {min(shared)[:12]}, which cannot be compared with itself.",
+                hint="Name another trial, or two models.",
+                key=b,
+            )
 
 
 def columns_of(sides: Sequence[Side]) -> list[tuple[Column, list[Side]]]:
@@ -105,42 +126,33 @@ def _kind(store: Store, text: str) -> str:
         return "model"
 
 
-def _side(
-    store: Store, text: str, trial: Trial | None, trials: Sequence[Trial], places: Sequence[tuple[str, Column]]
-) -> Side:
+def _chosen(store: Store, text: str, trial: Trial | None, places: Sequence[Placed]) -> list[Placed]:
+    """Return the trials that a text stands for, of one row: those that are trusted, if there are any."""
     if trial is not None:
-        chosen = [i for i, other in enumerate(trials) if other == trial]
+        chosen = [one for one in places if one.trial == trial]
     elif _kind(store, text) == "set":
         id_ = open_sets(store, text).id
-        chosen = [i for i, other in enumerate(trials) if id_ in (other.train, other.test)]
+        chosen = [one for one in places if id_ in (one.trial.train, one.trial.test)]
     else:
-        chosen = _of_model(text, trials, places)
+        exact = [one for one in places if one.row == text]
+        chosen = exact or matching(places, lambda one, _: one.trial.model, {"model": canonical_model(text)})
+    if trusted := [one for one in chosen if came_from(one.trial) is None]:
+        chosen = trusted
     if not chosen:
-        known = _listed(sorted({row for row, _ in places}))
+        known = _listed(sorted({one.row for one in places}))
         raise NotFound(
             f"No trial of {text} is in {store.url}, or none that fits.",
             hint=f"There are trials of: {known}" if known else "Train probes first: cryoprobe probe …",
             key=text,
         )
-    rows = list(dict.fromkeys(places[i][0] for i in chosen))
+    rows = list(dict.fromkeys(one.row for one in chosen))
     if len(rows) > 1:
         raise BadInput(
             f"{text!r} fits several models, or several extractions of one.",
             hint="\n  ".join(["Name one of them, a set or a trial:", *rows[:_MOST_LISTED]]),
             key=text,
         )
-    groups: dict[Column, list[Trial]] = {}
-    for i in chosen:
-        groups.setdefault(places[i][1], []).append(trials[i])
-    cells = {column: cell_of(rows[0], column, group) for column, group in groups.items()}
-    notes = tuple(note for _, note in cells.values() if note is not None)
-    return Side(rows[0], {column: cell for column, (cell, _) in cells.items()}, notes)
-
-
-def _of_model(text: str, trials: Sequence[Trial], places: Sequence[tuple[str, Column]]) -> list[int]:
-    if rows := [i for i, (row, _) in enumerate(places) if row == text]:
-        return rows
-    return matching(range(len(trials)), lambda i, _: trials[i].model, {"model": canonical_model(text)})
+    return chosen
 
 
 def _told_apart(sides: Sequence[Side]) -> list[Side]:

@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING
 from .section import ReportData, Section, escaped
 
 if TYPE_CHECKING:
-    from ..comparing.matrix import Cell, Column
+    from ..comparing.matrix import Cell, Column, Matrix
 
 _KEY = (
     '<p class="key"><span class="best">0.9000</span> the best of its column · <span class="tied">0.8950 ≈</span> not '
     "significantly worse than the best (paired tests on the same test samples, Holm's correction over the pairs of the "
-    "column) · below a score: its 95 % interval, and ± the standard deviation over draws of training rows, with their "
-    "number · - was not run. A score leads to its trials.</p>"
+    "column); if no model of a column is worse, none is marked · † not compared with the others of its column: the "
+    "notes say why · below a score: its 95 % interval, and ± the standard deviation over draws of training rows, with "
+    "their number · - was not run. A score leads to its trials.</p>"
 )
 
 _TOOLS = (
@@ -84,7 +85,7 @@ def _row(data: ReportData, model: str, ranked: bool) -> str:
         cells.append(
             '<td class="num">-</td>' if rank is None else f'<td class="num" data-value="{rank}">{rank:.2f}</td>'
         )
-    cells += [_cell(matrix.cells.get((model, column))) for column in matrix.columns]
+    cells += [_cell(matrix, matrix.cells.get((model, column))) for column in matrix.columns]
     return f'<tr data-text="{escaped(model)}">{"".join(cells)}</tr>'
 
 
@@ -99,7 +100,7 @@ def _breakable(name: str) -> str:
     return "<wbr>".join(escaped(part) for part in re.split(r"(?<=[/_:,@.-])", name))
 
 
-def _cell(cell: Cell | None) -> str:
+def _cell(matrix: Matrix, cell: Cell | None) -> str:
     if cell is None:
         return '<td class="num">-</td>'
     link = f'href="#{anchor_of(cell.trials[0].trial)}"'
@@ -108,5 +109,7 @@ def _cell(cell: Cell | None) -> str:
     small = "" if cell.low is None or cell.high is None else f"<small>{cell.low:.3f} to {cell.high:.3f}</small>"
     if cell.std is not None:
         small += f"<small>± {cell.std:.4f} ({len(cell.trials)})</small>"
-    css, sign = ("best", "") if cell.best else ("tied", " ≈") if cell.tied else ("", "")
+    css, sign = "", " †" if cell.apart else ""
+    if matrix.is_marked(cell):
+        css, sign = ("best", "") if cell.best else ("tied", " ≈")
     return f'<td class="num {css}" data-value="{cell.score}"><a {link}>{cell.score:.4f}{sign}</a>{small}</td>'

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shlex
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
@@ -9,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from ...amounts import when
 from ...redaction import redacted
 from ..joined_taps import BETWEEN
+from ..probes.registry import NAMED
 from .leaderboard import anchor_of
 from .section import ReportData, Section, escaped
 
@@ -148,21 +150,48 @@ def again(url: str, trial: Trial) -> str:
     else:
         words += ["--probe", trial.probe]
     for name, value in trial.params.items():
-        words += ["--param", f"{name}={value}"]
+        words += ["--param", f"{name}={json.dumps(value) if isinstance(value, list | dict) else value}"]
     if trial.protocol == "plain" and isinstance(trial.grid, dict):
         for name, values in trial.grid.items():
             if isinstance(values, list):
-                words += ["--grid", f"{name}={','.join(f'{v:g}' if isinstance(v, float) else str(v) for v in values)}"]
-    # Other probes choose by top1 of themselves if they have no probabilities; to ask for it is another trial.
-    if trial.protocol == "plain" and trial.probe == "logreg" and trial.chosen_by == "top1":
-        words += ["--choose-by", "top1"]
+                words += ["--grid", f"{name}={','.join(map(_number, values))}"]
+    if (chooses := _asked_to_choose_by(trial)) is not None:
+        words += ["--choose-by", chooses]
     if trial.draw is not None:
         drawn = trial.draw.model_dump(exclude_none=True)
         words += [word for name, value in drawn.items() for word in (f"--{name}", str(value))]
-        words += ["--seeds", "1"]
-    if trial.seed:
-        words += ["--seed", str(trial.seed)]
+    words += _seeds(trial)
     return shlex.join(words)
+
+
+def _asked_to_choose_by(trial: Trial) -> str | None:
+    """Return what was asked to choose, if that does not go without saying.
+
+    A probe without probabilities chooses by top1 of itself; to ask it for that would be another trial.
+    """
+    if trial.protocol != "plain" or trial.chosen_by is None or all(point.get("nll") is None for point in trial.curve):
+        return None
+    named = NAMED.get(trial.probe)
+    gave_way = any(" chooses: for some values of " in line for line in trial.warnings)  # nll was infinite
+    asked = "nll" if gave_way else trial.chosen_by
+    return asked if asked != ("nll" if named is None else named.choose_by) else None
+
+
+def _seeds(trial: Trial) -> list[str]:
+    """Return the options that draw what a trial drew.
+
+    The first seed of a call also draws what it holds out to test on: a later draw is made together with those before.
+    """
+    first = trial.test.get("seed") if isinstance(trial.test, Mapping) else None
+    first = first if isinstance(first, int) and first < trial.seed else trial.seed
+    words = ["--seeds", str(trial.seed - first + 1)] if trial.draw is not None or first < trial.seed else []
+    return [*words, *(["--seed", str(first)] if first else [])]
+
+
+def _number(value: Any) -> str:
+    """Return a number with all of its digits."""
+    short = f"{value:g}" if isinstance(value, float) else str(value)
+    return short if not isinstance(value, float) or float(short) == value else repr(value)
 
 
 def _part(option: str, of: Any) -> list[str]:
@@ -170,5 +199,5 @@ def _part(option: str, of: Any) -> list[str]:
     if isinstance(of, str):
         return [option, of[:12] if BETWEEN not in of else of]
     if isinstance(of, Mapping) and isinstance(of.get("fraction"), int | float):
-        return [option, f"{of['fraction']:g}"]
+        return [option, _number(of["fraction"])]
     return []

@@ -59,6 +59,8 @@ class Line:
 def lines_of(trials: Sequence[Trial], sort: str = "") -> list[Line]:
     """Put the draws of one setting together.
 
+    Of two trials of one seed, as of a probe whose code changed, the older one is in a line of its own.
+
     Parameters
     ----------
     trials : sequence of Trial
@@ -72,15 +74,27 @@ def lines_of(trials: Sequence[Trial], sort: str = "") -> list[Line]:
     """
     if sort and sort not in ORDERS:
         raise BadInput(f"Results cannot be sorted by {sort!r}.", hint=f"Give one of {', '.join(ORDERS)}.", key="sort")
-    groups: dict[bytes, list[Trial]] = {}
+    groups: dict[tuple[bytes, int], list[Trial]] = {}
+    older = _older(trials)
     for trial in trials:
-        groups.setdefault(_setting(trial), []).append(trial)
+        groups.setdefault((_setting(trial), older[trial.trial]), []).append(trial)
     lines = [Line(tuple(group)) for group in groups.values()]
     return sorted(lines, key=ORDERS[sort]) if sort else lines
+
+
+def _older(trials: Sequence[Trial]) -> dict[str, int]:
+    """Return for the id of each trial how many newer ones there are of its setting and seed."""
+    seen: dict[tuple[bytes, int], int] = {}
+    found = {}
+    for trial in sorted({trial.trial: trial for trial in trials}.values(), key=lambda trial: -trial.created):
+        place = _setting(trial), trial.seed
+        found[trial.trial] = seen.get(place, 0)
+        seen[place] = found[trial.trial] + 1
+    return found
 
 
 def _setting(trial: Trial) -> bytes:
     """Return what the draws of one setting have in common."""
     fields = ("protocol", "probe", "params", "grid", "draw", "metric", "schema", "train", "test", "name", "features")
     document = trial.document
-    return plain_json([document.get(field) for field in fields])
+    return plain_json([document.get(field) for field in (*fields, "val", "chosen_by")])

@@ -161,7 +161,7 @@ class TestRows:
         there = {f"test/{i}.png" for i in range(40, 240)}
         assert pair.difference == pytest.approx((len(wrong[1]) - len(wrong[0] & there)) / 200)
 
-    def test_rows_without_common_ids_are_paired_by_name_with_a_note(self, tmp_path: Path) -> None:
+    def test_rows_without_ids_and_names_are_paired_by_number_with_a_note(self, tmp_path: Path) -> None:
         rng, y = np.random.default_rng(0), np.arange(80) % 4
         store = cryoprobe.open_store(tmp_path / "store", create=True)
         for model in ("mine", "yours"):
@@ -173,7 +173,7 @@ class TestRows:
             cryoprobe.probe(store, model=model, dataset="d", probe="nearest-mean", progress=False)
         pair = cryoprobe.compare(store, "mine", "yours").pair
         assert pair.rows == 80
-        assert "paired by the names" in pair.notes[0]
+        assert "paired by row number" in pair.notes[0]
 
     def test_trials_without_predictions_are_compared_by_intervals_with_a_note(self, tmp_path: Path) -> None:
         store = cryoprobe.open_store(tmp_path / "store", create=True)
