@@ -175,6 +175,35 @@ def test_pairs_are_those_of_the_whole_matrix() -> None:
     np.testing.assert_allclose(cosines, (unit @ unit.T)[first, second], atol=1e-12)
 
 
+def test_of_too_many_pairs_the_closest_are_kept() -> None:
+    x = np.random.default_rng(1).normal(size=(300, 5))
+    first, second, cosines = pairs_above(x, 0.5, most=40, block_size=64)
+    unit = x / np.linalg.norm(x, axis=1, keepdims=True)
+    whole = np.triu(unit @ unit.T, 1)
+    best = np.argsort(-whole, axis=None)[:40]
+    assert sorted((first * 300 + second).tolist()) == sorted(best.tolist())
+    np.testing.assert_allclose(np.sort(cosines), np.sort(whole.ravel()[best]), atol=1e-12)
+
+
+def test_collapsed_embeddings_are_said_and_their_pairs_bounded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from support.data import put_set
+
+    monkeypatch.setattr("cryoprobe.pipeline.near_duplicates.MOST_PAIRS", 500)
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=64) + 0.01 * rng.normal(size=(400, 64))
+    opened = cryoprobe.open_store(tmp_path / "collapsed", create=True)
+    one = put_set(opened, x.astype(np.float32), np.arange(400) % 2, classes=("a", "b"), split="train")
+    found = cryoprobe.near_duplicates(opened, one.id, images=False)
+    assert (found.found, len(found), found.threshold) == (500, 500, 0.999)
+    assert "there are more than 500 pairs: the closest are kept, wherever they are" in found.notes
+    assert sum("embeddings have collapsed" in note for note in found.notes) == 1
+    unit = x / np.linalg.norm(x, axis=1, keepdims=True)
+    best = np.sort(unit.dot(unit.T)[np.triu_indices(400, 1)])[-500:]
+    np.testing.assert_allclose(sorted(pair.cosine for pair in found), best, atol=2e-6)  # stored in half precision
+
+
 def test_the_derived_threshold_expects_about_one_pair_of_random_rows() -> None:
     counts = []
     for seed in range(6):
