@@ -45,6 +45,7 @@ class Duplicate:
     set, other_set : str
         Ids of the sets that have them.
     split, other_split : str
+        ``held out`` for test rows that a trial held out of its train set.
     row, other_row : int
     name, other_name : str or None
         None if the store does not have that.
@@ -74,8 +75,8 @@ class Duplicate:
 
     @property
     def across(self) -> bool:
-        """Whether they are in two sets: a test image in train is no test."""
-        return self.set != self.other_set
+        """Whether they are in two sets, or train and held-out rows of one: a test image in train is no test."""
+        return (self.set, self.split) != (self.other_set, self.other_split)
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -85,8 +86,9 @@ class Duplicates(Listing[Duplicate]):
     Parameters
     ----------
     sets : tuple of str
+        Ids; a set is named twice if a trial held its test rows out of it.
     of, found, across : int
-        Rows that were compared, pairs, and pairs across sets.
+        Rows that were compared, pairs, and pairs across sets, or across train and held-out rows.
     threshold : float
         Cosine from which a pair is listed.
     derived : bool
@@ -151,7 +153,7 @@ def near_duplicates(
     ----------
     store : str, Path or Store
     what : str or sequence of str
-        Ids of sets of one encoder, or of a trial, whose train and test sets are compared; or their first digits.
+        Ids of sets of one encoder, or of a trial, whose train and test rows are compared; or their first digits.
     top : int, optional
         At most so many pairs; all by default.
     threshold : float, optional

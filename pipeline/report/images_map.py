@@ -9,7 +9,7 @@ import numpy as np
 
 from ...arrays import Features, Float64
 from ...errors import NotFound
-from ..inspecting.subset import drawn, names_of
+from ..inspecting.subset import drawn, held_out_rows, names_of
 from ..mistakes import Mistakes
 from ..trials.joined_sets import opened as open_sets
 from .images_thumbnails import Thumbnails
@@ -47,7 +47,7 @@ def map_of(data: ReportData, number: int, dataset: str, found: Mistakes, thumbna
     wrong = {m.row: m for m in found}
     rows = np.arange(feature_set.rows)
     if found.of < feature_set.rows:
-        rows = held_out_rows(data, found)
+        rows = held_out_rows(data.store, next(t for t in data.trials if t.trial == found.trial))
     labels = feature_set.labels()
     chosen, _ = drawn(labels, rows, most, seed=0)
     x, _ = feature_set.load(rows=chosen)
@@ -81,17 +81,6 @@ def map_of(data: ReportData, number: int, dataset: str, found: Mistakes, thumbna
         f"{pictured:,} points show their image when you point at them" if pictured else "the images are not at hand"
     )
     return Chart(f"map-{number}", spec_of(values, axes, by_class=by_class), f"Map of {dataset}", caption, wide=True)
-
-
-def held_out_rows(data: ReportData, found: Mistakes) -> Any:
-    """Return the rows of the train set that a trial held out for its test."""
-    trial = next(t for t in data.trials if t.trial == found.trial)
-    kept = data.store.predictions(
-        trial.stored, rows=trial.rows.test, classes=len(trial.classes), multilabel="map" in trial.metrics
-    )
-    if kept is None or "rows" not in kept.arrays:
-        raise NotFound("It is not known which rows were held out.")
-    return kept.arrays["rows"].astype(np.int64)
 
 
 def project(x: Features) -> tuple[Float64, tuple[str, str, str]]:

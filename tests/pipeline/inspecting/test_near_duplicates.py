@@ -17,6 +17,7 @@ import cryoprobe
 from cryoprobe.errors import BadInput
 from cryoprobe.pipeline.inspecting.originals import originals_of
 from cryoprobe.pipeline.inspecting.pictures import plain_colour, vector_of
+from cryoprobe.pipeline.inspecting.subset import held_out_rows
 from cryoprobe.pipeline.near_duplicates import derived_threshold
 from cryoprobe.pipeline.probes.knn.nearest import pairs_above
 
@@ -185,9 +186,7 @@ def test_of_too_many_pairs_the_closest_are_kept() -> None:
     np.testing.assert_allclose(np.sort(cosines), np.sort(whole.ravel()[best]), atol=1e-12)
 
 
-def test_collapsed_embeddings_are_said_and_their_pairs_bounded(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_collapsed_embeddings_are_said_and_their_pairs_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from support.data import put_set
 
     monkeypatch.setattr("cryoprobe.pipeline.near_duplicates.MOST_PAIRS", 500)
@@ -202,6 +201,34 @@ def test_collapsed_embeddings_are_said_and_their_pairs_bounded(
     unit = x / np.linalg.norm(x, axis=1, keepdims=True)
     best = np.sort(unit.dot(unit.T)[np.triu_indices(400, 1)])[-500:]
     np.testing.assert_allclose(sorted(pair.cosine for pair in found), best, atol=2e-6)  # stored in half precision
+
+
+def test_of_held_out_test_rows_pairs_across_are_found(tmp_path: Path) -> None:
+    from support.data import put_set
+
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(200, 16))
+    x = np.concatenate([x, x[:60] + 1e-3 * rng.normal(size=(60, 16))]).astype(np.float32)
+    labels = np.concatenate([np.arange(200) % 4, np.arange(60) % 4])
+    opened = cryoprobe.open_store(tmp_path / "held", create=True)
+    one = put_set(opened, x, labels, classes=tuple("abcd"), split="train")
+    trial = cryoprobe.probe(
+        opened, model="timm:m", dataset="folder:/d", probe="ridge", test_split="0.2", progress=False
+    ).trial
+    test = {int(row) for row in held_out_rows(opened, trial)}
+    assert len(test) == trial.rows.test
+    found = cryoprobe.near_duplicates(opened, trial.trial, images=False)
+    leaks = sum((row in test) != (row + 200 in test) for row in range(60))
+    assert (found.found, found.across, found.of) == (60, leaks, 260)
+    assert leaks > 5
+    assert all(pair.across == ((pair.row in test) != (pair.other_row in test)) for pair in found)
+    assert {pair.split for pair in found if pair.row in test} == {"held out"}
+    assert cryoprobe.near_duplicates(opened, one.id, images=False).across == 0
+    for key in list(opened.backend.keys("predictions/")):
+        opened.backend.delete(key)
+    lost = cryoprobe.near_duplicates(opened, trial.trial, images=False)
+    assert (lost.found, lost.across) == (60, 0)
+    assert "train and test are one set: pairs across cannot be told" in lost.notes[0]
 
 
 def test_the_derived_threshold_expects_about_one_pair_of_random_rows() -> None:
