@@ -72,7 +72,8 @@ class Gathered:
             text = "|".join(one.classes[c] for c in np.flatnonzero(label).tolist())
         else:
             text = one.classes[int(label)] if int(label) >= 0 else ""
-        return Described(one.id, self.splits[k], row, names[row] if names is not None and row < len(names) else None, text)
+        name = names[row] if names is not None and row < len(names) else None
+        return Described(one.id, self.splits[k], row, name, text)
 
     def pictures(self, store: Store, data_root: Path | None) -> tuple[Pictures | None, list[str]]:
         """Look at all images; None if none is at hand. With what is to be said of those that are not."""
@@ -152,7 +153,7 @@ class _Part(NamedTuple):
 
 
 def _parts_of(store: Store, text: str, notes: list[str]) -> list[_Part]:
-    """Return the set whose id begins so, or the train and test parts of a trial; what is not known goes into `notes`."""
+    """Return the set whose id begins so, or the train and test parts of a trial; add what is not known to `notes`."""
     train = set_of(store, text, "train")
     if "+" in text or store.kind_of(text) != "trial":
         return [_Part(train, train.split, None)]
