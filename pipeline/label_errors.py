@@ -12,6 +12,7 @@ import numpy as np
 from ..amounts import count
 from ..arrays import Float64, Indices, Labels
 from ..errors import BadInput, NotFound
+from ..id_arrays import repeats
 from ..notebook import Listing
 from ..stores.feature_set import FeatureSet
 from ..stores.opening import open_store
@@ -133,7 +134,7 @@ def label_errors(
     NotFound
         If there is no such set or trial, or cleanlab is not installed.
     BadInput
-        If the set has no labels, several labels a row, or fewer than two classes with enough rows.
+        If the set has no labels, several labels a row, or fewer than two classes with an image for each fold.
 
     References
     ----------
@@ -151,8 +152,8 @@ def label_errors(
         has = "no labels" if feature_set.unlabelled else "several labels a row"
         raise BadInput(f"Set {feature_set.id[:12]} has {has}: label errors are found where a row has one label.")
     labels: Labels = feature_set.labels().astype(np.int64)
-    chosen, notes = _enough(feature_set, labels, folds)
-    chosen, about = drawn(labels, chosen, max_rows, seed)
+    chosen, about = drawn(labels, np.arange(feature_set.rows), max_rows, seed)
+    chosen, notes = _enough(feature_set, chosen, labels[chosen], folds)
     seen = _seen(feature_set, chosen, labels[chosen], folds, seed)
     order = seen.suspects[np.argsort(seen.quality[seen.suspects], kind="stable")]
     names, about_names = names_of(feature_set)
@@ -165,7 +166,7 @@ def label_errors(
         C=seen.C,
         top1=float((seen.given == seen.probabilities.argmax(axis=1)).mean()),
         rows=tuple(_error(seen, int(i), int(chosen[i]), feature_set.classes, names) for i in listed),
-        notes=(*notes, *about, *about_names),
+        notes=(*about, *notes, *about_names),
     )
 
 
@@ -208,28 +209,34 @@ def _seen(feature_set: FeatureSet, chosen: Indices, labels: Labels, folds: int, 
     return _Seen(given, classes, found.probabilities, np.flatnonzero(is_suspect), quality, found.C)
 
 
-def _enough(feature_set: FeatureSet, labels: Labels, folds: int) -> tuple[Indices, list[str]]:
-    """Return the rows of classes that have a row for each fold, and what is to be said of the others.
+def _enough(feature_set: FeatureSet, chosen: Indices, labels: Labels, folds: int) -> tuple[Indices, list[str]]:
+    """Return those rows whose class has a different image for each fold, and what is to be said of the others.
 
     Raises
     ------
     BadInput
-        If fewer than two classes have enough rows.
+        If fewer than two classes have enough images.
     """
-    sizes = np.bincount(labels, minlength=len(feature_set.classes))
-    few = (sizes > 0) & (sizes < folds)
+    again = repeats(feature_set.sample_ids(chosen))
+    first = np.arange(len(chosen))
+    first[again.rows] = again.first
+    images = np.unique(np.stack([labels, first], axis=1), axis=0)  # [p, 2], each image once in each class
+    sizes = np.bincount(images[:, 0], minlength=len(feature_set.classes))
+    there = np.bincount(labels, minlength=len(feature_set.classes)) > 0
+    few = there & (sizes < folds)
     if np.count_nonzero(sizes >= folds) < 2:
+        of = f"Of {len(chosen):,} rows" if len(chosen) == feature_set.rows else f"Of the {len(chosen):,} rows drawn"
         raise BadInput(
-            f"Set {feature_set.id[:12]} has fewer than two classes with {folds} rows.",
-            hint="Give fewer folds, or a larger set.",
+            f"{of} of set {feature_set.id[:12]}, fewer than two classes have {folds} different images.",
+            hint="Give fewer folds, look at more rows, or take a larger set.",
             key="folds",
         )
     notes = []
     if few.any():
-        left = int(sizes[few].sum())
+        left = int(few[labels].sum())
         which = count(int(few.sum()), "class")
-        notes.append(f"{count(left, 'row')} of {which} with fewer than {folds} rows: left out")
-    return np.flatnonzero(sizes[labels] >= folds), notes
+        notes.append(f"{count(left, 'row')} of {which} with fewer than {folds} different images: left out")
+    return chosen[~few[labels]], notes
 
 
 def _error(seen: _Seen, i: int, row: int, classes: Sequence[str], names: Sequence[str] | None) -> LabelError:

@@ -22,7 +22,14 @@ SAME_PICTURE = 0.995
 """Correlation of two small grey images from which they are taken for one picture; docs/data-health.md tells why."""
 
 MOST_PAIRS = 100_000
-"""A search ends beyond so many pairs: such data consist of duplicates."""
+"""Of more pairs the closest are kept: such data consist of duplicates."""
+
+_COLLAPSED = 0.999
+"""Cosine of two random rows, in the median, from which embeddings say nothing about images."""
+_SAMPLE = 2_000
+"""Random pairs of which that is the median."""
+_PAIRS_AT_ONCE = 4_096
+"""Of which cosines are computed: two buffers of a few MiB."""
 
 _QUERIES = 2_000
 """Rows from whose neighbours the threshold is derived."""
@@ -38,6 +45,7 @@ class Duplicate:
     set, other_set : str
         Ids of the sets that have them.
     split, other_split : str
+        ``held out`` for test rows that a trial held out of its train set.
     row, other_row : int
     name, other_name : str or None
         None if the store does not have that.
@@ -67,8 +75,8 @@ class Duplicate:
 
     @property
     def across(self) -> bool:
-        """Whether they are in two sets: a test image in train is no test."""
-        return self.set != self.other_set
+        """Whether they are in two sets, or train and held-out rows of one: a test image in train is no test."""
+        return (self.set, self.split) != (self.other_set, self.other_split)
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -78,8 +86,9 @@ class Duplicates(Listing[Duplicate]):
     Parameters
     ----------
     sets : tuple of str
+        Ids; a set is named twice if a trial held its test rows out of it.
     of, found, across : int
-        Rows that were compared, pairs, and pairs across sets.
+        Rows that were compared, pairs, and pairs across sets, or across train and held-out rows.
     threshold : float
         Cosine from which a pair is listed.
     derived : bool
@@ -144,7 +153,7 @@ def near_duplicates(
     ----------
     store : str, Path or Store
     what : str or sequence of str
-        Ids of sets of one encoder, or of a trial, whose train and test sets are compared; or their first digits.
+        Ids of sets of one encoder, or of a trial, whose train and test rows are compared; or their first digits.
     top : int, optional
         At most so many pairs; all by default.
     threshold : float, optional
@@ -204,7 +213,9 @@ def duplicates_among(
     limit = threshold if threshold is not None else derived_threshold(held.x)
     pairs, cut = _pairs(held, pictures, limit)
     if cut:
-        notes.append(f"the search ended at {MOST_PAIRS:,} pairs: there are more")
+        notes.append(f"there are more than {MOST_PAIRS:,} pairs: the closest are kept, wherever they are")
+    if (typical := typical_cosine(held.x)) >= _COLLAPSED:
+        notes.append(f"embeddings have collapsed: two random rows have a cosine of {typical:.6f} in the median")
     across = int((held.which[pairs.first] != held.which[pairs.second]).sum())
     return Duplicates(
         sets=tuple(one.id for one in held.sets),
@@ -225,7 +236,7 @@ def derived_threshold(x: Features) -> float:
 
     n = len(x)
     k = min(_NEIGHBOURS + 1, n)
-    if k < 3:
+    if k < 3 or typical_cosine(x) >= _COLLAPSED:  # neighbours of collapsed rows are many, and mean nothing
         return 0.999
     rows = np.sort(np.random.default_rng(0).permutation(n)[:_QUERIES])
     cosines = np.concatenate([found for _, found, _ in nearest(x[rows], x, k)])
@@ -235,6 +246,34 @@ def derived_threshold(x: Features) -> float:
     dimension = float(np.median(1 / np.maximum(spread[own], 1e-3))) if own.any() else 1.0
     near = float(np.quantile(far[:, 0], 0.1))
     return float(np.clip(1 - near * (10 / n) ** (1 / max(dimension, 1.0)), 0.5, 0.999))
+
+
+def typical_cosine(x: Features) -> float:
+    """Return the median cosine of random pairs of different rows x [n, d]; 0 if there are fewer than ten rows.
+
+    Examples
+    --------
+    >>> typical_cosine(np.eye(20))
+    0.0
+    """
+    if len(x) < 10:  # a few copies are no collapse
+        return 0.0
+    rng = np.random.default_rng(0)
+    first = rng.integers(0, len(x), _SAMPLE)
+    second = (first + rng.integers(1, len(x), _SAMPLE)) % len(x)
+    return float(np.median(_cosines(x, first, second)))
+
+
+def _cosines(x: Features, first: Indices, second: Indices) -> Float64:
+    """Return the cosines of pairs of rows x [n, d], float64 [p]; 0 if either row is zeros."""
+    from .probes.sklearn_input import blocks, norms
+
+    lengths = norms(x)  # stored halves are of norm 1 but for rounding
+    found = np.empty(len(first))
+    for block in blocks(len(first), _PAIRS_AT_ONCE):
+        a, b = first[block], second[block]
+        found[block] = np.einsum("pd,pd->p", x[a], x[b], dtype=np.float64) / (lengths[a] * lengths[b])
+    return found
 
 
 @dataclass(frozen=True)
@@ -259,34 +298,33 @@ class _Found:
 def _pairs(held: Gathered, pictures: Pictures | None, threshold: float) -> tuple[_Found, bool]:
     """Return all pairs, and whether the search was cut."""
     from .probes.knn.nearest import pairs_above
-    from .probes.sklearn_input import norms
 
     n = len(held.x)
     is_plain = np.zeros(n, bool) if pictures is None else np.array([c is not None for c in pictures.plain], bool)
     x = held.x.copy()
     x[is_plain] = 0  # plain images are listed as such, and not each with each other
-    a, b, _ = pairs_above(x, threshold, most=MOST_PAIRS)
-    codes = [a * n + b, held.equal_pairs(MOST_PAIRS)]
-    cut = len(a) > MOST_PAIRS
+    a, b, _ = pairs_above(x, threshold, most=MOST_PAIRS + 1)
+    codes = [a * n + b, held.equal_pairs(MOST_PAIRS + 1)]
+    cut = max(len(code) for code in codes) > MOST_PAIRS
     if pictures is not None:
-        c, d, _ = pairs_above(pictures.vectors, SAME_PICTURE, most=MOST_PAIRS)
+        c, d, _ = pairs_above(pictures.vectors, SAME_PICTURE, most=MOST_PAIRS + 1)
         codes.append(c * n + d)
         cut = cut or len(c) > MOST_PAIRS
     first, second = np.divmod(np.unique(np.concatenate(codes)), max(n, 1))
-    lengths = norms(held.x)  # stored halves are of norm 1 but for rounding
-    cosines = np.einsum("pd,pd->p", held.x[first], held.x[second], dtype=np.float64)
-    cosines /= lengths[first] * lengths[second]
+    cosines = _cosines(held.x, first, second)
     pixels = np.full(len(first), np.nan)
     if pictures is not None:
         v = pictures.vectors
-        compared = v[first].any(axis=1) & v[second].any(axis=1)
-        one, other = first[compared], second[compared]
-        pixels[compared] = np.einsum("pd,pd->p", v[one], v[other], dtype=np.float64)
+        there = v.any(axis=1)
+        compared = there[first] & there[second]
+        pixels[compared] = _cosines(v, first[compared], second[compared])
     heads = np.stack(halves(held.ids), axis=1)
     same = (heads[first] == heads[second]).all(axis=1)
     across = held.which[first] != held.which[second]
     closeness = np.where(np.isnan(pixels), cosines, np.maximum(pixels, cosines))
-    order = np.lexsort((second, first, -closeness, ~same, ~across))
+    order = np.lexsort((second, first, -closeness, ~same))[:MOST_PAIRS]
+    order = order[np.argsort(~across[order], kind="stable")]
+    cut = cut or len(order) < len(first)
     return _Found(first[order], second[order], cosines[order], pixels[order], same[order]), cut
 
 

@@ -122,13 +122,13 @@ def plain_among(held: Gathered, pictures: Pictures | None, notes: Sequence[str] 
     colours: list[str | None] = [None] * len(held.x)
     if pictures is None:
         listed = _sharing(held.x, held.ids)
-        notes += [line for one in held.sets if (line := _recorded(one))]
+        notes += [line for one in dict.fromkeys(held.sets) if (line := _recorded(one))]
     else:
         colours = pictures.plain
         listed = [i for i, colour in enumerate(colours) if colour is not None]
     rows = tuple(PlainImage(*held.described(i), colours[i]) for i in listed)
     return PlainImages(
-        sets=tuple(one.id for one in held.sets),
+        sets=tuple(dict.fromkeys(one.id for one in held.sets)),
         of=len(held.x),
         looked_at=0 if pictures is None else int(pictures.there.sum()),
         by="embeddings" if pictures is None else "pixels",

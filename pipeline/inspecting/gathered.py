@@ -10,13 +10,17 @@ from typing import NamedTuple
 import numpy as np
 
 from ...arrays import Features, Indices, SampleIds, Targets
-from ...errors import BadInput, Conflict
+from ...errors import BadInput, Conflict, CryoprobeError
 from ...id_arrays import repeats
 from ...stores.feature_set import FeatureSet
 from ...stores.store import Store
+from ..results import trial
 from .originals import Originals, originals_of
 from .pictures import Pictures, pictures_of
-from .subset import drawn, names_of, set_of
+from .subset import drawn, held_out_rows, names_of, set_of
+
+HELD_OUT = "held out"
+"""What the test part is called if a trial held it out of its train set."""
 
 
 class Described(NamedTuple):
@@ -31,11 +35,14 @@ class Described(NamedTuple):
 
 @dataclass
 class Gathered:
-    """Rows of several sets.
+    """Rows of several sets, or of several parts of one.
 
     Parameters
     ----------
     sets : list of FeatureSet
+        One for each part; the same twice if a trial held its test rows out of its train set.
+    splits : list of str
+        What each part is called.
     x : ndarray, float32 [n, d]
     ids : ndarray, uint8 [n, 32]
     which : ndarray, int64 [n]
@@ -48,6 +55,7 @@ class Gathered:
     """
 
     sets: list[FeatureSet]
+    splits: list[str]
     x: Features
     ids: SampleIds
     which: Indices
@@ -64,16 +72,18 @@ class Gathered:
             text = "|".join(one.classes[c] for c in np.flatnonzero(label).tolist())
         else:
             text = one.classes[int(label)] if int(label) >= 0 else ""
-        return Described(one.id, one.split, row, names[row] if names is not None and row < len(names) else None, text)
+        name = names[row] if names is not None and row < len(names) else None
+        return Described(one.id, self.splits[k], row, name, text)
 
     def pictures(self, store: Store, data_root: Path | None) -> tuple[Pictures | None, list[str]]:
         """Look at all images; None if none is at hand. With what is to be said of those that are not."""
-        found, notes = [], []
+        found, looked = [], dict[str, Originals]()
         for k, one in enumerate(self.sets):
             rows = self.rows[self.which == k].tolist()
-            originals: Originals = originals_of(store, one, data_root)
-            found.append(pictures_of(originals.images(rows), len(rows)))
-            notes += originals.notes()
+            if one.id not in looked:
+                looked[one.id] = originals_of(store, one, data_root)
+            found.append(pictures_of(looked[one.id].images(rows), len(rows)))
+        notes = [line for originals in looked.values() for line in originals.notes()]
         joined = Pictures(
             np.concatenate([part.vectors for part in found]),
             [colour for part in found for colour in part.plain],
@@ -98,13 +108,12 @@ def gather(store: Store, what: str | Sequence[str], *, max_rows: int | None, see
     digits = [what] if isinstance(what, str) else list(what)
     if not digits:
         raise BadInput("No set and no trial is named.", key="what")
-    sets: dict[str, FeatureSet] = {}
+    chosen: dict[tuple[str, str], _Part] = {}
+    notes: list[str] = []
     for text in digits:
-        is_trial = "+" not in text and store.kind_of(text) == "trial"
-        for part in ("train", "test") if is_trial else ("train",):
-            found = set_of(store, text, part)
-            sets[found.id] = found
-    opened = list(sets.values())
+        for part in _parts_of(store, text, notes):
+            chosen[part.set.id, part.split] = part
+    opened = [part.set for part in chosen.values()]
     for other in opened[1:]:
         if other.encoder_id != opened[0].encoder_id:
             raise Conflict(
@@ -112,18 +121,19 @@ def gather(store: Store, what: str | Sequence[str], *, max_rows: int | None, see
                 hint="Name sets of one encoder; `cryoprobe ls` shows which is which.",
                 key=other.id,
             )
-    parts, labels, names, notes = [], [], [], []
-    for one in opened:
+    parts, labels, names = [], [], []
+    for one, split, whole in chosen.values():
         targets = one.labels()
-        rows, about = drawn(targets, np.arange(one.rows), max_rows, seed)
+        rows, about = drawn(targets, np.arange(one.rows) if whole is None else whole, max_rows, seed)
         called, about_names = names_of(one)
         x, _ = one.load(rows=rows)
         parts.append((x, one.sample_ids(rows), rows))
         labels.append(targets)
         names.append(called)
-        notes += [f"{one.split}: {line}" for line in (*about, *about_names)]
+        notes += [f"{split}: {line}" for line in (*about, *about_names)]
     return Gathered(
         opened,
+        [part.split for part in chosen.values()],
         np.concatenate([x for x, _, _ in parts]),
         np.concatenate([ids for _, ids, _ in parts]),
         np.repeat(np.arange(len(parts)), [len(rows) for _, _, rows in parts]),
@@ -132,3 +142,29 @@ def gather(store: Store, what: str | Sequence[str], *, max_rows: int | None, see
         names,
         notes,
     )
+
+
+class _Part(NamedTuple):
+    """Rows of a set that are looked at, and what they are called; None stands for all rows."""
+
+    set: FeatureSet
+    split: str
+    rows: Indices | None
+
+
+def _parts_of(store: Store, text: str, notes: list[str]) -> list[_Part]:
+    """Return the set whose id begins so, or the train and test parts of a trial; add what is not known to `notes`."""
+    train = set_of(store, text, "train")
+    if "+" in text or store.kind_of(text) != "trial":
+        return [_Part(train, train.split, None)]
+    found = trial(store, text)
+    if isinstance(found.test, str):
+        test = set_of(store, text, "test")
+        return [_Part(train, train.split, None), _Part(test, test.split, None)]
+    try:
+        rows = held_out_rows(store, found)
+    except CryoprobeError as e:
+        notes.append(f"train and test are one set: pairs across cannot be told ({e.message.rstrip('.')})")
+        return [_Part(train, train.split, None)]
+    rest = np.setdiff1d(np.arange(train.rows), rows, assume_unique=True)
+    return [_Part(train, train.split, rest), _Part(train, HELD_OUT, rows)]

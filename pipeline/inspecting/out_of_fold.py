@@ -81,7 +81,7 @@ def out_of_fold(x: Float32, labels: Labels, ids: SampleIds, *, folds: int, seed:
     Raises
     ------
     BadInput
-        If all rows of a class have the same image, so that they are in one fold.
+        If all rows of a class are in one fold.
     """
     classes = int(labels.max()) + 1
     fold = folds_of(labels, ids, folds, seed)
@@ -93,7 +93,11 @@ def out_of_fold(x: Float32, labels: Labels, ids: SampleIds, *, folds: int, seed:
         if not len(held):
             continue
         if len(np.unique(labels[rows])) < classes:
-            raise BadInput("A class has one image only, repeated: nothing can be said of its labels.", key="folds")
+            raise BadInput(
+                "All images of a class are in one fold, with their copies in other classes: no probe can learn it.",
+                hint="Take another number of folds, or more rows.",
+                key="folds",
+            )
         part = whole.take(rows)
         values = GRID if C is None else (C,)
         probes = LogisticProbe(tol=1e-3).fit_many(part.for_logistic, part.y, values)

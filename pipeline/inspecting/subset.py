@@ -7,11 +7,12 @@ from collections.abc import Sequence
 import numpy as np
 
 from ...arrays import Indices, Targets
-from ...errors import BadInput, CryoprobeError
+from ...errors import BadInput, CryoprobeError, NotFound
 from ...stores.feature_set import FeatureSet
 from ...stores.store import Store
 from ..results import trial
 from ..trials.joined_sets import opened as open_sets
+from ..trials.result import Trial
 
 
 def set_of(store: Store, digits: str, part: str) -> FeatureSet:
@@ -42,6 +43,27 @@ def set_of(store: Store, digits: str, part: str) -> FeatureSet:
             raise BadInput(f"Trial {found.trial[:12]} chose nothing: it has no validation set.", key="part")
         chosen = found.train
     return open_sets(store, str(chosen))
+
+
+def held_out_rows(store: Store, found: Trial) -> Indices:
+    """Return the rows of the train set that a trial held out for its test, ascending, int64 [m].
+
+    Raises
+    ------
+    NotFound
+        If they are not kept with the trial, or are not rows of the set.
+    Corrupt
+        If what is kept is damaged.
+    """
+    kept = store.predictions(
+        found.stored, rows=found.rows.test, classes=len(found.classes), multilabel="map" in found.metrics
+    )
+    if kept is None or "rows" not in kept.arrays:
+        raise NotFound("It is not known which rows were held out.", key=found.trial)
+    rows = np.unique(kept.arrays["rows"].astype(np.int64))
+    if len(rows) and not 0 <= rows[0] <= rows[-1] < open_sets(store, str(found.train)).rows:
+        raise NotFound("The rows that were held out are not rows of the set.", key=found.trial)
+    return rows
 
 
 def drawn(labels: Targets, rows: Indices, most: int | None, seed: int) -> tuple[Indices, list[str]]:

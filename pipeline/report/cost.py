@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..joined_taps import BETWEEN
-from .heat_map import names_of_columns
+from .heat_map import names_of_columns, names_of_models
 from .section import Chart, Digits, ReportData, Section, table
 from .sizes import size_of
 
@@ -35,9 +35,9 @@ _MOST_COLOURS = 8
 def sections(data: ReportData) -> list[Section]:
     """Return the charts of cost against score, and a table of costs."""
     costs = {model: _cost(data, model) for model in data.matrix.models}
-    names = names_of_columns(data)
+    names, labels = names_of_columns(data), names_of_models(data)
     rows = [
-        {"model": cell.model, "column": names[column], "score": cell.score, **costs[cell.model]}
+        {"model": labels[cell.model], "column": names[column], "score": cell.score, **costs[cell.model]}
         for (_, column), cell in data.matrix.cells.items()
         if cell.score is not None
     ]

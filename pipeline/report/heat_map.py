@@ -4,11 +4,17 @@ from __future__ import annotations
 
 from typing import Any
 
+from ...printable import one_line
+from .charts_data import labels_of
 from .leaderboard import short
 from .section import Chart, ReportData, Section
 
 _MOST_TEXTS = 400
 """Cells whose scores are written into the map; of more the pointer shows them."""
+
+
+_LONGEST = 5_000
+"""Characters of a name: those that differ at their end only are told apart."""
 
 
 def sections(data: ReportData) -> list[Section]:
@@ -18,7 +24,8 @@ def sections(data: ReportData) -> list[Section]:
         return []
     import altair as alt
 
-    order = sorted(matrix.models, key=lambda model: matrix.mean_ranks.get(model, float("inf")))
+    labels = names_of_models(data)
+    order = [labels[m] for m in sorted(matrix.models, key=lambda m: matrix.mean_ranks.get(m, float("inf")))]
     base = alt.Chart(alt.InlineData(values=rows)).encode(
         x=alt.X("column:N", sort=[*dict.fromkeys(row["column"] for row in rows)], title="data set, protocol, draw")
         .axis(labelAngle=-40, labelLimit=320, labelOverlap=False)
@@ -51,13 +58,13 @@ def sections(data: ReportData) -> list[Section]:
 
 def _rows(data: ReportData) -> list[dict[str, Any]]:
     rows = []
-    names = names_of_columns(data)
+    names, labels = names_of_columns(data), names_of_models(data)
     for column in data.matrix.columns:
         cells = [c for m in data.matrix.models if (c := data.matrix.cells.get((m, column))) and c.score is not None]
         best = max((c.score for c in cells if c.score is not None), default=0.0)
         rows += [
             {
-                "model": c.model,
+                "model": labels[c.model],
                 "column": names[column],
                 "metric": column.metric,
                 "score": c.score,
@@ -68,13 +75,18 @@ def _rows(data: ReportData) -> list[dict[str, Any]]:
     return rows
 
 
+def names_of_models(data: ReportData) -> dict[str, str]:
+    """Return what each model is called in charts: printable and whole."""
+    return dict(zip(data.matrix.models, labels_of(data.matrix.models, _LONGEST), strict=True))
+
+
 def names_of_columns(data: ReportData) -> dict[Any, str]:
     """Return a name for each column of the matrix, none twice."""
     names: dict[Any, str] = {}
     for column in data.matrix.columns:
         drawn = [] if column.draw == "all" else [column.draw]
         parts = [short(column.dataset), column.what.removeprefix("protocol "), *drawn]
-        name = ", ".join(parts)
+        name = one_line(", ".join(parts))
         if name in names.values():
             name = f"{name}, {column.metric}"
         names[column] = name if name not in names.values() else f"{name} ({len(names) + 1})"

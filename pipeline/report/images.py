@@ -17,7 +17,7 @@ from .images_map import map_of
 from .images_mistakes import mistakes_html
 from .images_thumbnails import PAGE_BYTES, Thumbnails
 from .leaderboard import short
-from .section import Chart, ReportData, Section, escaped
+from .section import Chart, ReportData, Section, escaped, left_out
 
 if TYPE_CHECKING:
     from ..trials.result import Trial
@@ -75,33 +75,36 @@ def sections(data: ReportData) -> list[Section]:
         for kind, share in _SHARES.items():
             thumbnails.left = int(each * share)
             try:
-                if kind == "mistakes":
-                    found = mistakes_html(one.mistakes, thumbnails)
-                elif kind == "labels":
-                    found = labels_html(data, one.trial, thumbnails, _LABEL_ROWS // len(shown))
-                elif kind == "duplicates":
-                    found = duplicates_html(data, one.trial, thumbnails, _DUPLICATE_ROWS // len(shown) // 2)
-                else:
-                    points = min(3000, _POINTS // len(shown))
-                    charts.append(map_of(data, one.number, one.dataset, one.mistakes, thumbnails, points))
-                    found = ""
+                found = _part(data, one, kind, thumbnails, len(shown), charts)
             except CryoprobeError as e:
                 found = f"<p>{escaped(e.message)} {escaped(e.hint or '')}</p>"
+            except Exception as e:  # one part that fails must not lose the others
+                found = f"<p>{escaped(left_out('This part', e))}</p>"
+                data.notes.append(left_out(f"{_TITLES[kind]} of {one.dataset}: this part", e))
             if found:
                 html[kind].append(one.heading + found)
     data.notes.extend(thumbnails.notes())
     return [
         section
         for section in (
-            Section("images-mistakes", "Most confident mistakes", _MISTAKES, html="".join(html["mistakes"])),
-            Section("images-labels", "Likely label errors", _LABELS, html="".join(html["labels"])),
-            Section(
-                "images-duplicates", "Near-duplicates and plain images", _DUPLICATES, html="".join(html["duplicates"])
-            ),
-            Section("images-map", "Maps of the embeddings", _MAP, tuple(charts), "".join(html["map"])),
+            Section(f"images-{kind}", title, _INTROS[kind], tuple(charts) if kind == "map" else (), "".join(html[kind]))
+            for kind, title in _TITLES.items()
         )
         if section.html or section.charts
     ]
+
+
+def _part(data: ReportData, one: Shown, kind: str, thumbnails: Thumbnails, shares: int, charts: list[Chart]) -> str:
+    """Return one part of what is shown of a data set as HTML; the map goes into `charts`."""
+    if kind == "mistakes":
+        return mistakes_html(one.mistakes, thumbnails)
+    if kind == "labels":
+        return labels_html(data, one.trial, thumbnails, _LABEL_ROWS // shares)
+    if kind == "duplicates":
+        return duplicates_html(data, one.trial, thumbnails, _DUPLICATE_ROWS // shares // 2)
+    points = min(3000, _POINTS // shares)
+    charts.append(map_of(data, one.number, one.dataset, one.mistakes, thumbnails, points))
+    return ""
 
 
 _MISTAKES = (
@@ -120,6 +123,13 @@ _MAP = (
     "Test images as the encoder sees them, in two dimensions: near points have similar embeddings. "
     "Crosses are mistakes."
 )
+_TITLES = {
+    "mistakes": "Most confident mistakes",
+    "labels": "Likely label errors",
+    "duplicates": "Near-duplicates and plain images",
+    "map": "Maps of the embeddings",
+}
+_INTROS = {"mistakes": _MISTAKES, "labels": _LABELS, "duplicates": _DUPLICATES, "map": _MAP}
 
 
 def best_trials(data: ReportData) -> list[Shown]:

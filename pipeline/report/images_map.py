@@ -9,7 +9,8 @@ import numpy as np
 
 from ...arrays import Features, Float64
 from ...errors import NotFound
-from ..inspecting.subset import drawn, names_of
+from ...printable import one_line
+from ..inspecting.subset import drawn, held_out_rows, names_of
 from ..mistakes import Mistakes
 from ..trials.joined_sets import opened as open_sets
 from .images_thumbnails import Thumbnails
@@ -47,7 +48,7 @@ def map_of(data: ReportData, number: int, dataset: str, found: Mistakes, thumbna
     wrong = {m.row: m for m in found}
     rows = np.arange(feature_set.rows)
     if found.of < feature_set.rows:
-        rows = held_out_rows(data, found)
+        rows = held_out_rows(data.store, next(t for t in data.trials if t.trial == found.trial))
     labels = feature_set.labels()
     chosen, _ = drawn(labels, rows, most, seed=0)
     x, _ = feature_set.load(rows=chosen)
@@ -68,10 +69,10 @@ def map_of(data: ReportData, number: int, dataset: str, found: Mistakes, thumbna
             {
                 "x": float(xy[i, 0]),
                 "y": float(xy[i, 1]),
-                "class": true,
-                "predicted": predicted,
+                "class": one_line(true),
+                "predicted": one_line(predicted),
                 "result": "wrong" if row in wrong else "right",
-                "name": names[row] if names is not None and row < len(names) else f"row {row}",
+                "name": one_line(names[row]) if names is not None and row < len(names) else f"row {row}",
             }
         )
     pictured = _picture(values, chosen.tolist(), found.set, thumbnails)
@@ -83,17 +84,6 @@ def map_of(data: ReportData, number: int, dataset: str, found: Mistakes, thumbna
     return Chart(f"map-{number}", spec_of(values, axes, by_class=by_class), f"Map of {dataset}", caption, wide=True)
 
 
-def held_out_rows(data: ReportData, found: Mistakes) -> Any:
-    """Return the rows of the train set that a trial held out for its test."""
-    trial = next(t for t in data.trials if t.trial == found.trial)
-    kept = data.store.predictions(
-        trial.stored, rows=trial.rows.test, classes=len(trial.classes), multilabel="map" in trial.metrics
-    )
-    if kept is None or "rows" not in kept.arrays:
-        raise NotFound("It is not known which rows were held out.")
-    return kept.arrays["rows"].astype(np.int64)
-
-
 def project(x: Features) -> tuple[Float64, tuple[str, str, str]]:
     """Return two coordinates of rows x [n, d], with the titles of both axes and the method in words.
 
@@ -102,17 +92,22 @@ def project(x: Features) -> tuple[Float64, tuple[str, str, str]]:
     >>> xy, axes = project(np.diag([3.0, 2.0, 1.0]))
     >>> xy.shape, axes[2][:3]
     ((3, 2), 'PCA')
+    >>> project(np.arange(3.0)[:, None])[0].shape
+    (3, 2)
     """
-    if find_spec("umap") is not None and len(x) > 15:
+    if find_spec("umap") is not None and len(x) > 15 and x.shape[1] > 2:
         import umap
 
         found = umap.UMAP(metric="cosine", random_state=0).fit_transform(x)
         return np.asarray(found, np.float64), ("UMAP 1 (no unit)", "UMAP 2 (no unit)", "UMAP of cosine distances")
     from sklearn.decomposition import PCA
 
-    pca = PCA(2, random_state=0)
-    xy = np.asarray(pca.fit_transform(x), np.float64)
-    shares = [f"{100 * share:.0f} % of the variance" for share in pca.explained_variance_ratio_]
+    pca = PCA(min(2, x.shape[1]), random_state=0)
+    xy = np.zeros((len(x), 2))
+    xy[:, : x.shape[1]] = pca.fit_transform(x)
+    explained = np.nan_to_num(pca.explained_variance_ratio_)  # equal rows have no variance
+    shares = [f"{100 * share:.0f} % of the variance" for share in explained]
+    shares += ["always 0: embeddings have one dimension"]
     return xy, (f"component 1 ({shares[0]})", f"component 2 ({shares[1]})", "PCA of unit embeddings")
 
 

@@ -85,7 +85,7 @@ class Thumbnails:
 
     def notes(self) -> list[str]:
         """Return what is to be said of images that were not found."""
-        return [line for found in self._originals.values() for line in found.notes()]
+        return list(dict.fromkeys(line for found in self._originals.values() for line in found.notes()))
 
 
 def data_uri(image: Image.Image, side: int = SIDE) -> str:

@@ -22,7 +22,7 @@ from ..results import results
 from ..trackers import open_trackers, tell
 from . import vega
 from .page import Page, html_of
-from .section import Chart, ImageSource, ReportData, Section
+from .section import Chart, ImageSource, Maker, ReportData, Section, left_out
 from .sections import MAKERS
 
 if TYPE_CHECKING:
@@ -151,12 +151,12 @@ def report(
         _make_folder(Path(png))
     source = ImageSource(None if data_root is None else Path(data_root)) if images else None
     data = ReportData(opened, trials, matrix_of(opened, trials), source, [], _sets(opened, trials))
-    sections = tuple(section for make in MAKERS for section in make(data))
+    sections = tuple(section for maker in MAKERS for section in _made(maker, data))
     page = Page(
         title or f"Results of {_name_of(opened)}",
         _lead(data.matrix, trials),
         sections,
-        (*data.matrix.notes, *data.notes),
+        tuple(dict.fromkeys((*data.matrix.notes, *data.notes))),
         f"Made by cryoprobe {version('cryoprobe')} from {opened.url}. This file is complete: it requests nothing.",
     )
     content = html_of(page, vega.bundle()).encode()
@@ -174,6 +174,16 @@ def report(
         pictures,
         (*page.notes, *tell(trackers, trials, Path(path))),
     )
+
+
+def _made(maker: Maker, data: ReportData) -> list[Section]:
+    """Return the sections of one maker; none if it fails, with a note: the others are worth a page."""
+    try:
+        return maker(data)
+    except Exception as e:
+        name = maker.__module__.rpartition(".")[2].removeprefix("charts_").replace("_", " ")
+        data.notes.append(left_out(f"The section '{name}'", e))
+        return []
 
 
 def _nothing(store: Store, filters: Mapping[str, Any]) -> NotFound:

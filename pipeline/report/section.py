@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from ...printable import plain
+from ...printable import one_line, plain
 
 if TYPE_CHECKING:
     from ...stores.feature_set import FeatureSet
@@ -112,6 +112,23 @@ class ReportData:
 
 class Digits(str):
     """A number that is written out already: `table` aligns it as one."""
+
+
+_LONGEST = 300
+"""Characters of an error that a note tells."""
+
+
+def left_out(what: str, error: Exception) -> str:
+    """Return the note on a part of the page that could not be made.
+
+    Examples
+    --------
+    >>> left_out("The section 'cost'", ValueError("no rows"))
+    "The section 'cost' is left out: ValueError: no rows."
+    """
+    said = one_line(str(error)).strip().rstrip(".")
+    said = said if len(said) <= _LONGEST else said[: _LONGEST - 1] + "…"
+    return f"{what} is left out: {type(error).__name__}: {said}."
 
 
 Maker: TypeAlias = Callable[[ReportData], list[Section]]

@@ -113,7 +113,7 @@ def pairs_above(
     threshold : float
         Above -1.
     most : int
-        Stop once more pairs are found; fewer than ``block_size**2`` too many.
+        At most so many: the closest, as far as the arithmetic of the rows can tell.
     block_size : int
         Rows that are compared at once. Memory is of the order of block_size² + block_size d numbers, and the pairs.
 
@@ -132,19 +132,24 @@ def pairs_above(
     """
     space = _Space(rows, rows.dtype, "cosine")
     found = _Pairs(np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0))
+    least = threshold - space.margin
     for block in blocks(len(rows), block_size):
         products_with = space.approximate(rows[block])
         for other in blocks(len(rows), block_size):
-            if other.start < block.start or len(found.query) > most:
+            if other.start < block.start:
                 continue
             products = products_with(other)
-            query, column = np.divmod(np.flatnonzero(products >= threshold - space.margin), products.shape[1])
+            flat = np.flatnonzero(products >= least)
+            query, column = np.divmod(flat, products.shape[1])
             later = query + block.start < column + other.start
-            pairs = _Pairs(query[later], column[later] + other.start, np.empty(0))
-            if len(pairs.query):
-                pairs = space.exact(rows[block], pairs)
-                pairs = pairs.take(pairs.similarity >= threshold)
-                found = found.joined(pairs._replace(query=pairs.query + block.start))
+            pairs = _Pairs(query[later], column[later] + other.start, products.ravel()[flat[later]].astype(np.float64))
+            # Rows that all but coincide make millions of pairs in a block: float64 of each would take minutes.
+            pairs = space.exact(rows[block], pairs.closest(most))
+            pairs = pairs.take(pairs.similarity >= threshold)
+            found = found.joined(pairs._replace(query=pairs.query + block.start))
+            if len(found.query) > most:
+                found = found.closest(most)
+                least = max(least, float(found.similarity.min()))
     return found.query, found.column, found.similarity
 
 
@@ -162,6 +167,12 @@ class _Pairs(NamedTuple):
     def joined(self, other: _Pairs) -> _Pairs:
         """Return the pairs of both."""
         return _Pairs(*(np.concatenate(both) for both in zip(self, other, strict=True)))
+
+    def closest(self, most: int) -> _Pairs:
+        """Return the `most` pairs with the highest similarity, in their order; all if there are not more."""
+        if len(self.query) <= most:
+            return self
+        return self.take(np.sort(np.argpartition(-self.similarity, most - 1)[:most]))
 
     def ranking(self) -> tuple[Indices, Indices]:
         """Return the order by query, similarity and column, and in that order each pair's rank in its query."""

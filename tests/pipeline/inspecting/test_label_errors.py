@@ -103,7 +103,24 @@ def test_small_classes_are_left_out_and_named(store: Store) -> None:
     keep = np.flatnonzero(labels < 9).tolist() + np.flatnonzero(labels == 9)[:3].tolist()
     found = cryoprobe.label_errors(store, put_set(store, x[keep], labels[keep], classes=CLASSES, split="train").id)
     assert found.of == len(keep) - 3
-    assert any("3 rows of 1 class with fewer than 5 rows" in note for note in found.notes)
+    assert any("3 rows of 1 class with fewer than 5 different images" in note for note in found.notes)
+
+
+def test_a_class_of_copies_of_one_image_is_left_out_and_named(store: Store) -> None:
+    x, labels, _ = digits(0)
+    x, labels = x[labels < 9], labels[labels < 9]
+    x, labels = np.concatenate([x[:200], np.repeat(x[:1] + 1, 6, 0)]), np.concatenate([labels[:200], np.full(6, 9)])
+    one = put_set(store, x, labels, classes=CLASSES, split="train")
+    found = cryoprobe.label_errors(store, one.id)
+    assert found.of == 200
+    assert any("6 rows of 1 class with fewer than 5 different images: left out" in note for note in found.notes)
+
+
+def test_too_few_rows_drawn_is_the_reason_that_is_given(store: Store) -> None:
+    x, labels, _ = digits(0)
+    one = put_set(store, x, labels, classes=CLASSES, split="train")
+    with pytest.raises(BadInput, match="Of the 10 rows drawn .* fewer than two classes have 5 different images"):
+        cryoprobe.label_errors(store, one.id, max_rows=10)
 
 
 def test_what_cannot_be_judged_is_refused(store: Store) -> None:

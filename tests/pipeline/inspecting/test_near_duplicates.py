@@ -17,6 +17,7 @@ import cryoprobe
 from cryoprobe.errors import BadInput
 from cryoprobe.pipeline.inspecting.originals import originals_of
 from cryoprobe.pipeline.inspecting.pictures import plain_colour, vector_of
+from cryoprobe.pipeline.inspecting.subset import held_out_rows
 from cryoprobe.pipeline.near_duplicates import derived_threshold
 from cryoprobe.pipeline.probes.knn.nearest import pairs_above
 
@@ -173,6 +174,61 @@ def test_pairs_are_those_of_the_whole_matrix() -> None:
     whole = np.argwhere(np.triu(unit @ unit.T >= 0.9, 1))
     assert sorted(zip(first.tolist(), second.tolist(), strict=True)) == [tuple(pair) for pair in whole.tolist()]
     np.testing.assert_allclose(cosines, (unit @ unit.T)[first, second], atol=1e-12)
+
+
+def test_of_too_many_pairs_the_closest_are_kept() -> None:
+    x = np.random.default_rng(1).normal(size=(300, 5))
+    first, second, cosines = pairs_above(x, 0.5, most=40, block_size=64)
+    unit = x / np.linalg.norm(x, axis=1, keepdims=True)
+    whole = np.triu(unit @ unit.T, 1)
+    best = np.argsort(-whole, axis=None)[:40]
+    assert sorted((first * 300 + second).tolist()) == sorted(best.tolist())
+    np.testing.assert_allclose(np.sort(cosines), np.sort(whole.ravel()[best]), atol=1e-12)
+
+
+def test_collapsed_embeddings_are_said_and_their_pairs_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from support.data import put_set
+
+    monkeypatch.setattr("cryoprobe.pipeline.near_duplicates.MOST_PAIRS", 500)
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=64) + 0.01 * rng.normal(size=(400, 64))
+    opened = cryoprobe.open_store(tmp_path / "collapsed", create=True)
+    one = put_set(opened, x.astype(np.float32), np.arange(400) % 2, classes=("a", "b"), split="train")
+    found = cryoprobe.near_duplicates(opened, one.id, images=False)
+    assert (found.found, len(found), found.threshold) == (500, 500, 0.999)
+    assert "there are more than 500 pairs: the closest are kept, wherever they are" in found.notes
+    assert sum("embeddings have collapsed" in note for note in found.notes) == 1
+    unit = x / np.linalg.norm(x, axis=1, keepdims=True)
+    best = np.sort(unit.dot(unit.T)[np.triu_indices(400, 1)])[-500:]
+    np.testing.assert_allclose(sorted(pair.cosine for pair in found), best, atol=2e-6)  # stored in half precision
+
+
+def test_of_held_out_test_rows_pairs_across_are_found(tmp_path: Path) -> None:
+    from support.data import put_set
+
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(200, 16))
+    x = np.concatenate([x, x[:60] + 1e-3 * rng.normal(size=(60, 16))]).astype(np.float32)
+    labels = np.concatenate([np.arange(200) % 4, np.arange(60) % 4])
+    opened = cryoprobe.open_store(tmp_path / "held", create=True)
+    one = put_set(opened, x, labels, classes=tuple("abcd"), split="train")
+    trial = cryoprobe.probe(
+        opened, model="timm:m", dataset="folder:/d", probe="ridge", test_split="0.2", progress=False
+    ).trial
+    test = {int(row) for row in held_out_rows(opened, trial)}
+    assert len(test) == trial.rows.test
+    found = cryoprobe.near_duplicates(opened, trial.trial, images=False)
+    leaks = sum((row in test) != (row + 200 in test) for row in range(60))
+    assert (found.found, found.across, found.of) == (60, leaks, 260)
+    assert leaks > 5
+    assert all(pair.across == ((pair.row in test) != (pair.other_row in test)) for pair in found)
+    assert {pair.split for pair in found if pair.row in test} == {"held out"}
+    assert cryoprobe.near_duplicates(opened, one.id, images=False).across == 0
+    for key in list(opened.backend.keys("predictions/")):
+        opened.backend.delete(key)
+    lost = cryoprobe.near_duplicates(opened, trial.trial, images=False)
+    assert (lost.found, lost.across) == (60, 0)
+    assert "train and test are one set: pairs across cannot be told" in lost.notes[0]
 
 
 def test_the_derived_threshold_expects_about_one_pair_of_random_rows() -> None:

@@ -10,12 +10,14 @@ from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from support.cli import run
 from support.reported import ATTACKS, CLASSES, MODELS
 
 import cryoprobe
 from cryoprobe.errors import BadInput, NotFound
+from cryoprobe.pipeline.report import leaderboard, make
 from cryoprobe.pipeline.report.page import Page, html_of, json_in_html
 from cryoprobe.pipeline.report.section import Chart, Section
 from cryoprobe.pipeline.report.sizes import size_of
@@ -90,6 +92,64 @@ def test_the_page_is_the_same_for_the_same_store(filled: Path, page: Path, tmp_p
     cryoprobe.report(filled, tmp_path / "again.html")
     views = re.compile(r"view_[0-9a-f]+_\d+|view_\d+|param_\d+")
     assert views.sub("", (tmp_path / "again.html").read_text()) == views.sub("", page.read_text())
+
+
+def test_a_section_that_fails_is_left_out_and_named(
+    filled: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(data: Any) -> Any:
+        raise IndexError("list index\nout of range\u202e")
+
+    def stopped(data: Any) -> Any:
+        raise KeyboardInterrupt
+
+    broken.__module__ = "somewhere.charts_few_shots"
+    monkeypatch.setattr(make, "MAKERS", (broken, leaderboard.sections))
+    found = cryoprobe.report(filled, tmp_path / "page.html")
+    assert found.sections == ("leaderboard",)
+    line = r"The section 'few shots' is left out: IndexError: list index\nout of range\u202e."
+    assert line in found.notes
+    assert line in (tmp_path / "page.html").read_text(encoding="utf-8").replace("&#x27;", "'")
+    monkeypatch.setattr(make, "MAKERS", (stopped,))
+    with pytest.raises(KeyboardInterrupt):
+        cryoprobe.report(filled, tmp_path / "page.html")
+
+
+def test_embeddings_of_one_dimension_have_a_map_and_notes_are_told_once(tmp_path: Path) -> None:
+    y = np.arange(60) % 3
+    x = (y + np.random.default_rng(0).normal(0, 0.3, 60) - 1).astype(np.float32)[:, None]
+    for model in ("lab:one", "lab:two"):
+        arrays = {"train_embeddings": x, "train_labels": y, "test_embeddings": x + 0.01, "test_labels": y}
+        np.savez(tmp_path / "a.npz", **arrays)
+        cryoprobe.add(
+            tmp_path / "a.npz", tmp_path / "s", model=model, dataset="pets", model_version="1", progress=False
+        )
+        cryoprobe.probe(tmp_path / "s", model=model, dataset="pets", probe="ridge", progress=False)
+    found = cryoprobe.report(tmp_path / "s", tmp_path / "page.html")
+    assert "map-0" in found.charts
+    assert not any("is left out" in note for note in found.notes)
+    assert len(set(found.notes)) == len(found.notes)
+    assert sum("is not a name by which this version opens images" in note for note in found.notes) == 1
+
+
+def test_names_that_turn_the_direction_of_writing_are_made_visible(tmp_path: Path) -> None:
+    turn = "\u202e"
+    y = np.arange(60) % 3
+    for k, model in enumerate(("lab:one", "lab:two")):
+        x = np.eye(3, 8)[y] + np.random.default_rng(k).normal(0, 0.5, (60, 8))
+        names = np.array([f"a{turn}evil", "b", "c"])[y]
+        arrays = {"train_embeddings": x, "train_labels": names, "test_embeddings": x + 0.01 * k, "test_labels": names}
+        np.savez(tmp_path / "a.npz", **arrays)
+        for dataset in ("pets", "fish"):
+            cryoprobe.add(
+                tmp_path / "a.npz", tmp_path / "s", model=model, dataset=dataset, model_version="1", progress=False
+            )
+            cryoprobe.probe(tmp_path / "s", model=model, dataset=dataset, probe="ridge", progress=False)
+    found = cryoprobe.report(tmp_path / "s", tmp_path / "page.html")
+    assert {"heat-map", "map-0"} <= {*found.charts}
+    page = (tmp_path / "page.html").read_text(encoding="utf-8")
+    assert turn not in page
+    assert r"\u202e" in page
 
 
 def test_commands_of_the_provenance_repeat_the_very_trial(filled: Path) -> None:
