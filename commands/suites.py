@@ -36,7 +36,7 @@ def run(
         list[str] | None,
         typer.Argument(
             metavar="SUITE.toml KEY=VALUE",
-            help="A suite (docs/suites.md), and options of it: batch_size=64, models.0.precision=bf16.",
+            help="A suite (docs/suites.md), and options: batch_size=64, models.0.untrained=true, data.0.limit=1000.",
             show_default=False,
         ),
     ] = None,

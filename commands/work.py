@@ -251,7 +251,7 @@ def probe(
         list[str] | None, typer.Option(help="clip, dinov2-knn … (`cryoprobe protocols`); repeatable.")
     ] = None,
     probe: Annotated[
-        str | None, typer.Option(help="logreg (default), knn … (`cryoprobe probes`), or sklearn.module.Class.")
+        list[str] | None, typer.Option(help="logreg (default), knn … (`cryoprobe probes`), or sklearn.module.Class.")
     ] = None,
     param: Annotated[
         list[str] | None, typer.Option(help="Parameter of the probe or protocol, name=value; repeatable.")
@@ -320,13 +320,19 @@ def probe(
     from .parsing import parse_numbers
     from .printing import console, trial_tables
 
+    if len(probe or ()) > 1:
+        raise cryoprobe.BadInput(
+            "--probe was given several times, and `probe` takes one.",
+            hint="`cryoprobe run` takes several: cryoprobe run --probe logreg --probe knn …",
+            key="probe",
+        )
     options = cryoprobe.ProbeArguments(
         train=train,
         test=test,
         train_split=train_split,
         test_split=test_split,
         val_split=val_split,
-        probe=probe,
+        probe=next(iter(probe or ()), None),
         params=parse_params(param or []),
         C=parse_grid(c) if c else (),
         grid=parse_grids(grid or []),

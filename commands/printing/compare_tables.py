@@ -32,8 +32,8 @@ def comparison(found: Comparison) -> None:
 
 def _pair(pair: PairComparison) -> None:
     """Print the classes in which two models differ most, and samples that only one has right."""
-    bootstrap = "" if pair.p_bootstrap is None else f"; paired bootstrap p = {pair.p_bootstrap:.2g}"
-    out(f"{pair.a}: {pair.score_a:.4f}, {pair.b}: {pair.score_b:.4f} (test: {pair.test}{bootstrap})")
+    bootstrap = "" if pair.p_bootstrap is None else f"; interval: bootstrap, whose own p is {pair.p_bootstrap:.2g}"
+    out(f"{pair.a}: {pair.score_a:.4f}, {pair.b}: {pair.score_b:.4f} (p: {pair.test}{bootstrap})")
     if pair.test == "intervals":
         return
     differing = [c for c in pair.classes if c.a != c.b][:_MOST_CLASSES]
@@ -73,7 +73,8 @@ def _pairs(found: Comparison) -> None:
         )
     table(columns, rows, spare=["metric", "rows", "draw", "95 %", "with"])
     told = sum(pair.differs for pair in found.pairs)
-    out(f"{told:,} of {count(len(found.pairs), 'comparison')} are significant (5 %); p is corrected for all (Holm)")
+    of = f"{told:,} of {count(len(found.pairs), 'comparison')}"
+    out(f"{of} are significant (5 %); p is corrected for all (Holm), intervals are not")
     if len(found.models) == 2:
         a, b = found.models
         wins = [sum(p.differs and (p.difference > 0) == first for p in found.pairs) for first in (True, False)]

@@ -122,10 +122,10 @@ def planned(plan: SuitePlan, *, as_json: bool) -> None:
     stored = sum(cell.status == "stored" for cell in plan.cells)
     unknown = sum(one.seconds is None and one.images > 0 and not one.error for one in plan.extractions)
     known = sum(one.seconds or 0.0 for one in plan.extractions)
-    took = f"some {known:,.0f} s" if known or not unknown else "a time that is not known"
+    took = f"some {known:,.0f} s at the recorded speed" if known or not unknown else "no speed is recorded"
     more = f", and of {count(unknown, 'extraction')} no speed is recorded" if unknown and known else ""
     console.note(
-        f"{count(plan.images, 'image')} to encode, {took} at the recorded speed{more}; {size(plan.bytes)} to write. "
+        f"{count(plan.images, 'image')} to encode, {took}{more}; {size(plan.bytes)} to write. "
         f"{count(plan.to_run, 'cell')} to run, {stored:,} in the store. Nothing was written to the store."
     )
 

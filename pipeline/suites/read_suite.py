@@ -20,6 +20,13 @@ from .suite import DataRow, ModelRow, ProtocolRow, Suite, fitted, named
 
 _ROWS: dict[str, type[BaseModel]] = {"models": ModelRow, "data": DataRow, "protocols": ProtocolRow}
 
+_OPTIONS = {
+    "models": "--model NAME",
+    "data": "--dataset NAME",
+    "protocols": "--protocol NAME, or --probe NAME",
+}
+"""Of `cryoprobe run`."""
+
 _Path = tuple[str | int, ...]
 
 
@@ -132,7 +139,7 @@ class _Source:
             if not self.content.get(name):
                 raise BadInput(
                     f"{self.file or 'The suite'} has no {name}.",
-                    hint=f'Write {name} = ["NAME"], or a table [[{name}]] for each.',
+                    hint=f'In a file: {name} = ["NAME"], or a table [[{name}]] for each. As options: {_OPTIONS[name]}',
                     key=name,
                 )
         made = {**self.content, **{name: self._rows(name, model) for name, model in _ROWS.items()}}

@@ -155,3 +155,8 @@ def test_a_sweep_in_processes_is_interrupted_with_one_line(store: Path) -> None:
     assert process.wait() == 130, [*said, rest]
     assert "Traceback" not in rest
     assert "cryoprobe: Interrupted" in rest
+
+
+def test_several_probes_are_refused_with_the_command_that_takes_them(tmp_path: Path) -> None:
+    done = run("probe", "--probe", "logreg", "--probe", "knn", "--store", tmp_path, code=2)
+    assert "cryoprobe run --probe logreg --probe knn" in done.stderr
