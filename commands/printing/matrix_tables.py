@@ -34,11 +34,11 @@ def matrix(found: Matrix, *, form: str = "table", file: Path | None = None) -> N
     BadInput
         If there is no such form, or no file for ``parquet``.
     NotFound
-        If there is no trial, and the form is not ``csv`` or ``json``.
+        If there is no trial, and the form is ``md``, ``latex`` or ``parquet``.
     """
     if form not in FORMATS:
         raise BadInput(f"There is no format {form!r}.", hint=f"Give one of {', '.join(FORMATS)}.", key="format")
-    if not found.models and form in ("table", "md", "latex", "parquet"):
+    if not found.models and form in ("md", "latex", "parquet"):
         raise NotFound("There is no trial to tabulate.", hint="Train probes first: cryoprobe probe …", key="pivot")
     if form == "table":
         _tables(found)

@@ -119,3 +119,14 @@ def test_programs_get_numbers(where: list[str], tmp_path: Path) -> None:
         assert columns in (None, table.num_columns)
     assert "--output FILE.parquet" in run("results", "--format", "parquet", *where, code=2).stderr
     assert "parquet" in run("results", "--pivot", "--format", "xlsx", *where, code=2).stderr
+
+
+def test_options_of_results_without_effect_are_refused(where: list[str], tmp_path: Path) -> None:
+    assert "--sort does not sort" in run("results", "--pivot", "--sort", "score", *where, code=2).stderr
+    refused = run("results", "--format", "csv", "-o", str(tmp_path / "x.csv"), *where, code=2).stderr
+    assert "--output is for --format parquet" in refused
+    assert not (tmp_path / "x.csv").exists()
+    for form in ("latex", "md"):
+        shown = run("results", "--pivot", "--format", form, "--probe", "nothing", *where, code=3)
+        assert "no trial to tabulate" in shown.stderr
+        assert shown.stdout == ""
