@@ -320,10 +320,10 @@ def _pairs(held: Gathered, pictures: Pictures | None, threshold: float) -> tuple
         pixels[compared] = _cosines(v, first[compared], second[compared])
     heads = np.stack(halves(held.ids), axis=1)
     same = (heads[first] == heads[second]).all(axis=1)
-    across = held.which[first] != held.which[second]
+    across = np.not_equal(held.which[first], held.which[second])
     closeness = np.where(np.isnan(pixels), cosines, np.maximum(pixels, cosines))
     order = np.lexsort((second, first, -closeness, ~same))[:MOST_PAIRS]
-    order = order[np.argsort(~across[order], kind="stable")]
+    order = order[np.argsort(~np.asarray(across)[order], kind="stable")]
     cut = cut or len(order) < len(first)
     return _Found(first[order], second[order], cosines[order], pixels[order], same[order]), cut
 
