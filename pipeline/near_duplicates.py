@@ -315,15 +315,15 @@ def _pairs(held: Gathered, pictures: Pictures | None, threshold: float) -> tuple
     pixels = np.full(len(first), np.nan)
     if pictures is not None:
         v = pictures.vectors
-        there = v.any(axis=1)
+        there = np.asarray(v.any(axis=1))
         compared = there[first] & there[second]
         pixels[compared] = _cosines(v, first[compared], second[compared])
     heads = np.stack(halves(held.ids), axis=1)
     same = (heads[first] == heads[second]).all(axis=1)
-    across = np.not_equal(held.which[first], held.which[second])
+    across = held.which[first] != held.which[second]
     closeness = np.where(np.isnan(pixels), cosines, np.maximum(pixels, cosines))
     order = np.lexsort((second, first, -closeness, ~same))[:MOST_PAIRS]
-    order = order[np.argsort(~np.asarray(across)[order], kind="stable")]
+    order = order[np.argsort(~across[order], kind="stable")]
     cut = cut or len(order) < len(first)
     return _Found(first[order], second[order], cosines[order], pixels[order], same[order]), cut
 
