@@ -99,6 +99,7 @@ def label_errors(
     part: Literal["train", "test", "val"] = "train",
     top: int | None = None,
     folds: int = FOLDS,
+    C: float | None = None,
     max_rows: int | None = None,
     seed: int = 0,
 ) -> LabelErrors:
@@ -120,6 +121,8 @@ def label_errors(
         At most so many; all by default.
     folds : int
         At least 2.
+    C : float, optional
+        Of the logistic regression. By default it is chosen from 0.1, 1, 10 and 100 on the first fold.
     max_rows : int, optional
         Look at so many rows at most, drawn class by class; all by default.
     seed : int
@@ -145,6 +148,8 @@ def label_errors(
         raise BadInput(f"top is 1 or more, not {top}.", key="top", found=top)
     if folds < 2:
         raise BadInput(f"folds is 2 or more, not {folds}.", key="folds", found=folds)
+    if C is not None and not 0 < C < np.inf:
+        raise BadInput(f"C is a number above 0, not {C}.", key="C", found=C)
     _check_installed()
     opened = open_store(store)
     feature_set = set_of(opened, what, part)
@@ -154,7 +159,7 @@ def label_errors(
     labels: Labels = feature_set.labels().astype(np.int64)
     chosen, about = drawn(labels, np.arange(feature_set.rows), max_rows, seed)
     chosen, notes = _enough(feature_set, chosen, labels[chosen], folds)
-    seen = _seen(feature_set, chosen, labels[chosen], folds, seed)
+    seen = _seen(feature_set, chosen, labels[chosen], C, folds=folds, seed=seed)
     order = seen.suspects[np.argsort(seen.quality[seen.suspects], kind="stable")]
     names, about_names = names_of(feature_set)
     listed = order if top is None else order[:top]
@@ -194,16 +199,17 @@ class _Seen(NamedTuple):
     C: float
 
 
-def _seen(feature_set: FeatureSet, chosen: Indices, labels: Labels, folds: int, seed: int) -> _Seen:
+def _seen(feature_set: FeatureSet, chosen: Indices, labels: Labels, C: float | None, *, folds: int, seed: int) -> _Seen:
     """Cross-validate, and find the labels that the probabilities speak against."""
     from cleanlab.filter import find_label_issues
     from cleanlab.rank import get_label_quality_scores
 
-    from .inspecting.out_of_fold import out_of_fold
+    from .inspecting.out_of_fold import GRID, out_of_fold
 
     classes, given = np.unique(labels, return_inverse=True)
     x, _ = feature_set.load(rows=chosen)
-    found = out_of_fold(x, given, feature_set.sample_ids(chosen), folds=folds, seed=seed)
+    ids, grid = feature_set.sample_ids(chosen), GRID if C is None else (C,)
+    found = out_of_fold(x, given, ids, folds=folds, seed=seed, grid=grid)
     is_suspect = find_label_issues(given, found.probabilities, filter_by="prune_by_noise_rate", n_jobs=1)
     quality = get_label_quality_scores(given, found.probabilities, method="normalized_margin")
     return _Seen(given, classes, found.probabilities, np.flatnonzero(is_suspect), quality, found.C)

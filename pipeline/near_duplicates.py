@@ -315,7 +315,7 @@ def _pairs(held: Gathered, pictures: Pictures | None, threshold: float) -> tuple
     pixels = np.full(len(first), np.nan)
     if pictures is not None:
         v = pictures.vectors
-        there = v.any(axis=1)
+        there = np.asarray(v.any(axis=1))
         compared = there[first] & there[second]
         pixels[compared] = _cosines(v, first[compared], second[compared])
     heads = np.stack(halves(held.ids), axis=1)

@@ -1,8 +1,8 @@
 """The images of a set's samples, if they are on this machine: found by the data set's name, verified by their bytes.
 
-A name in a store can be a stranger's. So only kinds of this package are opened, of files on this machine: nothing is
-fetched, and no code that a name could stand for is run. An image counts only if the sha256 of its bytes is the sample
-id, so that none is ever shown for another.
+A name in a store can be a stranger's. So names that came from a place that is not trusted are not used. Only kinds of
+this package are opened, of files on this machine: nothing is fetched, and no code that a name could stand for is run.
+An image counts only if the sha256 of its bytes is the sample id, so that none is ever shown for another.
 """
 
 from __future__ import annotations
@@ -22,7 +22,9 @@ from ...stores.store import Store
 from ..datasets import is_own, limit_split, open_dataset
 from ..datasets.base import Split, UndecodableImage
 from ..datasets.urls import is_hf_path, is_remote
+from ..joined_taps import BETWEEN
 from ..options import SourceOptions
+from ..trials.joined_sets import JoinedSet
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -127,9 +129,9 @@ def originals_of(store: Store, feature_set: FeatureSet, data_root: Path | None =
     data_root : Path, optional
         Folder of torchvision's data sets.
     """
-    problem = "nothing in the store says where the images are"
+    candidates, problem = _candidates(store, feature_set)
     ends = sorted({0, feature_set.rows // 2, feature_set.rows - 1}) if feature_set.rows else []
-    for dataset, name in _candidates(store, feature_set):
+    for dataset, name in candidates:
         for options in _WAYS.get(dataset.partition(":")[0], ({},)):
             found, why = _open(dataset, name, options, data_root)
             if found is None:
@@ -143,20 +145,31 @@ def originals_of(store: Store, feature_set: FeatureSet, data_root: Path | None =
     return Originals(feature_set, None, problem)
 
 
-def _candidates(store: Store, feature_set: FeatureSet) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Yield the data sets that a set is called by, with the other fields of the name; each once."""
-    ids = set(feature_set.id.split("+"))
+def _candidates(store: Store, feature_set: FeatureSet) -> tuple[list[tuple[str, dict[str, Any]]], str]:
+    """Return the data sets that a set is called by, with the other fields of the name, and what to say if none helps.
+
+    Names that came from a place that is not trusted are left out: ``folder:/`` would have the whole disk searched.
+    """
+    ids = set(feature_set.id.split(BETWEEN))
     named: list[NamedSet] = [n for n in store.names() if n.set in ids]
-    seen = set()
-    names = [(dataset, n.name.model_dump()) for n in named for dataset in n.datasets]
+    names = [(dataset, n.name.model_dump()) for n in named if n.origin is None for dataset in n.datasets]
+    first = feature_set.parts[0] if isinstance(feature_set, JoinedSet) else feature_set
+    origin = store.origin_of(first)
     recorded = feature_set.manifest.provenance.name
-    if isinstance(recorded.get("dataset"), str):
+    if origin is None and isinstance(recorded.get("dataset"), str):
         names.append((str(recorded["dataset"]), dict(recorded)))
+    found: dict[tuple[str, ...], tuple[str, dict[str, Any]]] = {}
     for dataset, name in names:
         key = (dataset, str(name.get("split")), str(name.get("limit")), str(name.get("limit_seed")))
-        if key not in seen:
-            seen.add(key)
-            yield dataset, name
+        found.setdefault(key, (dataset, name))
+    origin = next((n.origin for n in named if n.origin is not None), origin)
+    problem = "nothing in the store says where the images are"
+    if origin is not None:
+        problem = (
+            f"the name of the data set came from {origin.place}, which is not trusted, so its images are not looked "
+            f"for; to trust it: {origin.remedy(store.url)}"
+        )
+    return list(found.values()), problem
 
 
 def _open(

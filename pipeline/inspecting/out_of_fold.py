@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -65,7 +66,9 @@ def folds_of(labels: Labels, ids: SampleIds, folds: int, seed: int) -> Indices:
     return fold
 
 
-def out_of_fold(x: Float32, labels: Labels, ids: SampleIds, *, folds: int, seed: int) -> OutOfFold:
+def out_of_fold(
+    x: Float32, labels: Labels, ids: SampleIds, *, folds: int, seed: int, grid: Sequence[float] = GRID
+) -> OutOfFold:
     """Fit logistic regression on all folds but one, and return what it says of the rows of that one; fold by fold.
 
     Parameters
@@ -77,6 +80,8 @@ def out_of_fold(x: Float32, labels: Labels, ids: SampleIds, *, folds: int, seed:
     ids : ndarray, uint8 [n, 32]
     folds, seed : int
         See `folds_of`.
+    grid : sequence of float
+        Values of C to choose from.
 
     Raises
     ------
@@ -99,7 +104,7 @@ def out_of_fold(x: Float32, labels: Labels, ids: SampleIds, *, folds: int, seed:
                 key="folds",
             )
         part = whole.take(rows)
-        values = GRID if C is None else (C,)
+        values = tuple(grid) if C is None else (C,)
         probes = LogisticProbe(tol=1e-3).fit_many(part.for_logistic, part.y, values)
         said = [probe.predict_proba(x[held]) for probe in probes]
         losses = [float(-np.log(np.maximum(p[np.arange(len(held)), labels[held]], _LEAST)).mean()) for p in said]

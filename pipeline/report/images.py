@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from ...errors import CryoprobeError
 from ..mistakes import Mistakes, mistakes
 from .images_duplicates import duplicates_html
-from .images_labels import labels_html
+from .images_labels import FOLDS, PENALTY, labels_html
 from .images_map import map_of
 from .images_mistakes import mistakes_html
 from .images_thumbnails import PAGE_BYTES, Thumbnails
@@ -22,9 +22,9 @@ from .section import Chart, ReportData, Section, escaped, left_out
 if TYPE_CHECKING:
     from ..trials.result import Trial
 
-_LABEL_ROWS = 6_000
+_LABEL_ROWS = 3_000
 """Rows of all data sets together whose labels are looked at."""
-_DUPLICATE_ROWS = 20_000
+_DUPLICATE_ROWS = 6_000
 """Rows of all data sets together that are compared with each other."""
 _POINTS = 6_000
 """Points of all maps together."""
@@ -113,11 +113,14 @@ _MISTAKES = (
 )
 _LABELS = (
     "Training images whose label a cross-validated probe contradicts (confident learning). Many are right: hard "
-    "images look like this too. Look before you correct a label."
+    f"images look like this too. Look before you correct a label. To be quick, the page takes {FOLDS} folds, "
+    f"C = {PENALTY:g} and at most {_LABEL_ROWS:,} rows of all data sets together. The command takes 5 folds, chooses C "
+    "and looks at all rows."
 )
 _DUPLICATES = (
     "Pairs that show nearly the same image. Those across train and test come first: a test image that stands in "
-    "train makes the score too good. Then images of one colour."
+    "train makes the score too good. Then images of one colour. The page compares at most "
+    f"{_DUPLICATE_ROWS:,} rows of all data sets together; the command compares all."
 )
 _MAP = (
     "Test images as the encoder sees them, in two dimensions: near points have similar embeddings. "

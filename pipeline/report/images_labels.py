@@ -13,6 +13,9 @@ if TYPE_CHECKING:
 
 SHOWN = 24
 
+FOLDS, PENALTY = 3, 10.0
+"""Folds and C of the page's cross-validation, which is to take a few seconds."""
+
 
 def labels_html(data: ReportData, trial: Trial, thumbnails: Thumbnails, most: int) -> str:
     """Return a list of the most suspicious labels.
@@ -32,7 +35,7 @@ def labels_html(data: ReportData, trial: Trial, thumbnails: Thumbnails, most: in
     """
     if "map" in trial.metrics:
         return "<p>Not looked for: rows have several labels.</p>"
-    found = label_errors(data.store, trial.trial, top=SHOWN, max_rows=most)
+    found = label_errors(data.store, trial.trial, top=SHOWN, folds=FOLDS, C=PENALTY, max_rows=most)
     said = f"{found.found:,} of {found.of:,} training labels are suspicious; {len(found)} are shown."
     more = "".join(f" {note}." for note in found.notes)
     items = [

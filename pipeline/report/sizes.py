@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
+from importlib import metadata
 from typing import Any
 
+from ...errors import CryoprobeError
+from ...files import replacing
+from ...folders import cache_folder
 from ..encoders.model_list import timm_sizes
 
 _TIMM = {"timm": "", "quickstart": "tf_"}
@@ -61,9 +67,37 @@ def _input(preprocessing: Any) -> tuple[int, int]:
     return sides[0], sides[1]
 
 
-@cache
 def _gflops(architecture: str, height: int, width: int) -> float | None:
-    """Return the operations of one of timm's architectures; counted on tensors without data."""
+    """Return the operations of one of timm's architectures, counted once on this machine.
+
+    Counting takes seconds: timm has to be imported, and the model built. So the numbers are kept in the cache folder,
+    for one version of timm.
+    """
+    key = f"{architecture} {height} {width}"
+    file, known = cache_folder() / "gflops.json", _kept()
+    if key not in known:
+        known[key] = _counted(architecture, height, width)
+        with suppress(OSError, CryoprobeError):  # they are counted anew each time
+            file.parent.mkdir(parents=True, exist_ok=True)
+            with replacing(file) as written:
+                written.write(json.dumps({"timm": metadata.version("timm"), "gflops": known}).encode())
+    return known[key]
+
+
+def _kept() -> dict[str, float | None]:
+    """Return the operations that were counted before; none if there is no such file, or it is not ours."""
+    try:
+        found = json.loads((cache_folder() / "gflops.json").read_text())
+        if found["timm"] == metadata.version("timm"):
+            return {str(key): None if n is None else float(n) for key, n in found["gflops"].items()}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        pass
+    return {}
+
+
+@cache
+def _counted(architecture: str, height: int, width: int) -> float | None:
+    """Count the operations of one of timm's architectures, on tensors without data."""
     import timm
     import torch
     from torch.utils.flop_counter import FlopCounterMode

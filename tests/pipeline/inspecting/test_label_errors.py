@@ -119,7 +119,7 @@ def test_a_class_of_copies_of_one_image_is_left_out_and_named(store: Store) -> N
 def test_too_few_rows_drawn_is_the_reason_that_is_given(store: Store) -> None:
     x, labels, _ = digits(0)
     one = put_set(store, x, labels, classes=CLASSES, split="train")
-    with pytest.raises(BadInput, match="Of the 10 rows drawn .* fewer than two classes have 5 different images"):
+    with pytest.raises(BadInput, match=r"Of the 10 rows drawn .* fewer than two classes have 5 different images"):
         cryoprobe.label_errors(store, one.id, max_rows=10)
 
 

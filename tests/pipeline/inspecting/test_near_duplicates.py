@@ -167,6 +167,18 @@ def test_names_of_strangers_run_nothing_and_fetch_nothing(tmp_path: Path, datase
     assert "antigravity" not in sys.modules
 
 
+def test_names_from_a_place_that_is_not_trusted_are_not_opened(store: cryoprobe.Store, tmp_path: Path) -> None:
+    pulled = cryoprobe.open_store(tmp_path / "pulled", create=True)
+    cryoprobe.pull(pulled, store)
+    originals = originals_of(pulled, pulled.open(sets(pulled)[0]))
+    assert originals.image(0) is None
+    (why,) = originals.notes()
+    assert "which is not trusted, so its images are not looked for" in why
+    assert "cryoprobe pull" in why
+    cryoprobe.pull(pulled, store, trust=True)
+    assert originals_of(pulled, pulled.open(sets(pulled)[0])).image(0) is not None
+
+
 def test_pairs_are_those_of_the_whole_matrix() -> None:
     x = np.random.default_rng(0).normal(size=(300, 5)).astype(np.float32)
     first, second, cosines = pairs_above(x, 0.9, most=10**6, block_size=64)

@@ -136,11 +136,11 @@ def test_names_that_turn_the_direction_of_writing_are_made_visible(tmp_path: Pat
     turn = "\u202e"
     y = np.arange(60) % 3
     for k, model in enumerate(("lab:one", "lab:two")):
-        x = np.eye(3, 8)[y] + np.random.default_rng(k).normal(0, 0.5, (60, 8))
-        names = np.array([f"a{turn}evil", "b", "c"])[y]
-        arrays = {"train_embeddings": x, "train_labels": names, "test_embeddings": x + 0.01 * k, "test_labels": names}
-        np.savez(tmp_path / "a.npz", **arrays)
-        for dataset in ("pets", "fish"):
+        for i, dataset in enumerate(("pets", "fish")):
+            x = np.eye(3, 8)[y] + np.random.default_rng([i, k]).normal(0, 0.5, (60, 8))
+            names = np.array([f"a{turn}evil", "b", "c"])[y]
+            arrays = {f"{split}_embeddings": x + place for place, split in enumerate(("train", "test"))}
+            np.savez(tmp_path / "a.npz", **arrays, train_labels=names, test_labels=names)
             cryoprobe.add(
                 tmp_path / "a.npz", tmp_path / "s", model=model, dataset=dataset, model_version="1", progress=False
             )
