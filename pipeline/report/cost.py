@@ -79,7 +79,7 @@ def _chart(measure: _Measure, rows: list[dict[str, Any]]) -> Chart:
         .encode(
             x=alt.X(f"{measure.field}:Q", title=measure.title)
             .scale(type="log", nice=False, padding=24)
-            .axis(format="~s", tickCount=6),
+            .axis(format=",.3~g", tickCount=6),
             y=alt.Y("score:Q", title="score").scale(zero=False, padding=12).axis(format=".3~f", tickCount=5),
             tooltip=[
                 alt.Tooltip("model:N"),

@@ -140,6 +140,7 @@ def spec_of(values: list[dict[str, Any]], axes: tuple[str, str, str], *, by_clas
             "field": "result",
             "type": "nominal",
             "scale": {"domain": ["right", "wrong"], "range": ["circle", "cross"]},
+            "legend": {"symbolFillColor": "#8a9097", "symbolStrokeColor": "#8a9097"},
         },
     }
     mark = {"type": "point", "filled": True, "size": 34, "opacity": 0.75}
