@@ -9,14 +9,12 @@ import shutil
 import tomllib
 from pathlib import Path
 
-from mkdocs.config.defaults import MkDocsConfig
-
 _ROOT = Path(__file__).resolve().parents[2]
 _LAID_OUT = _ROOT / ".build" / "reference" / "cryoprobe"
 
 
-def on_config(config: MkDocsConfig) -> MkDocsConfig:
-    """Make the folder that mkdocstrings looks in."""
+def on_startup(*, command: str, dirty: bool) -> None:
+    """Make the folder that mkdocstrings looks in; it passes over folders that are not there when it is configured."""
     shutil.rmtree(_LAID_OUT, ignore_errors=True)
     packages = tomllib.loads((_ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["packages"]
     for package in packages:
@@ -24,4 +22,3 @@ def on_config(config: MkDocsConfig) -> MkDocsConfig:
         (_LAID_OUT / inner).mkdir(parents=True)
         for module in (_ROOT / inner).glob("*.py"):
             shutil.copy(module, _LAID_OUT / inner / module.name)
-    return config
