@@ -11,6 +11,7 @@ import numpy as np
 import pandas
 import pytest
 from support.data import put_set
+from support.once import once
 
 import cryoprobe
 from cryoprobe.errors import BadInput, NotFound
@@ -45,14 +46,16 @@ def probe(store: Store, dataset: str, model: str, **options: Any) -> cryoprobe.S
 
 @pytest.fixture(scope="module")
 def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
-    opened = cryoprobe.open_store(tmp_path_factory.mktemp("compare") / "store", create=True)
-    for seed, dataset in enumerate(("one", "two", "three")):
-        for model, noise in MODELS.items():
-            fill(opened, dataset, model, noise, seed=seed)
-            probe(opened, dataset, model)
-    for model in MODELS:
-        probe(opened, "one", model, shots=[8], seeds=3)
-    return opened
+    def make(folder: Path) -> None:
+        opened = cryoprobe.open_store(folder / "store", create=True)
+        for seed, dataset in enumerate(("one", "two", "three")):
+            for model, noise in MODELS.items():
+                fill(opened, dataset, model, noise, seed=seed)
+                probe(opened, dataset, model)
+        for model in MODELS:
+            probe(opened, "one", model, shots=[8], seeds=3)
+
+    return cryoprobe.open_store(once(tmp_path_factory, "compare", make) / "store")
 
 
 class TestPairs:

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from support.chromium import chromium
+from support.once import once
 from support.reported import fill
 
 import cryoprobe
@@ -14,17 +15,17 @@ import cryoprobe
 
 @pytest.fixture(scope="session")
 def filled(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("reported")
-    for dataset in ("birds", "fish"):
-        fill(folder / "store", folder, dataset)
-    return folder / "store"
+    def make(folder: Path) -> None:
+        for dataset in ("birds", "fish"):
+            fill(folder / "store", folder, dataset)
+        cryoprobe.report(folder / "store", folder / "report.html")
+
+    return once(tmp_path_factory, "reported", make) / "store"
 
 
 @pytest.fixture(scope="session")
 def page(filled: Path) -> Path:
-    file = filled.parent / "report.html"
-    cryoprobe.report(filled, file)
-    return file
+    return filled.parent / "report.html"
 
 
 @pytest.fixture(scope="session")

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import average_precision_score, recall_score
 from support.charted import HOSTILE, changed, data_of, fill, main_rows
+from support.once import once
 
 from cryoprobe.pipeline.metrics.calibration import expected_calibration_error, reliability
 from cryoprobe.pipeline.report import (
@@ -40,9 +41,7 @@ MAKERS = (
 
 @pytest.fixture(scope="module")
 def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("charted")
-    fill(folder / "store", folder)
-    return folder / "store"
+    return once(tmp_path_factory, "charted", lambda folder: fill(folder / "store", folder)) / "store"
 
 
 @pytest.fixture(scope="module")

@@ -20,7 +20,7 @@ pytestmark = pytest.mark.slow
 
 ROWS = 48
 UNIT_ROWS = 8
-KILLS = 4
+KILLS = 3
 
 
 def suite_on(root: Path) -> dict[str, Any]:
