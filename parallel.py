@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Collection, Generator, Iterable, Iterator
-from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from concurrent.futures import CancelledError, Executor, Future, ThreadPoolExecutor
+from contextlib import suppress
 from itertools import islice
 from typing import TypeVar
 
@@ -63,6 +64,17 @@ def prefetched(pool: Executor, items: Iterator[Item]) -> Generator[Item, None, N
             yield found[0]
     finally:
         pending.cancel()
+
+
+def wait_until_ended(futures: Iterable[Future[Result]]) -> None:
+    """Wait until each has a result, has failed or was cancelled.
+
+    `concurrent.futures.wait` waits for ever for one that is cancelled meanwhile before it was begun, as by
+    ``shutdown(cancel_futures=True)``.
+    """
+    for future in futures:
+        with suppress(CancelledError):
+            future.exception()
 
 
 def each(

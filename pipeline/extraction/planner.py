@@ -12,11 +12,12 @@ import threading
 import time
 from collections import deque
 from collections.abc import Container, Iterator, Sequence
-from concurrent.futures import Executor, Future, wait
+from concurrent.futures import Executor, Future
 from dataclasses import dataclass, field
 
 import numpy as np
 
+from ...parallel import wait_until_ended
 from ...stores.store import RowIndex, SampleClaim, SampleClaims
 from ..specs import EncoderSpec
 from .sample_ids import Identified, Identifier, Known
@@ -273,7 +274,7 @@ class Planner:
                     ahead.append(self._scout.submit(identify))
                 found = ahead.popleft().result()
                 if found is None:
-                    wait(ahead)  # they find nothing either; the walk is somebody else's from now on
+                    wait_until_ended(ahead)  # they find nothing either; the walk is somebody else's from now on
                     return
                 yield found
         finally:
