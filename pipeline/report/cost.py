@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from ..joined_taps import BETWEEN
 from .heat_map import names_of_columns, names_of_models
-from .section import Chart, Digits, ReportData, Section, table
+from .section import Chart, Digits, ReportData, Section, ids_of_sets, table
 from .sizes import size_of
 
 if TYPE_CHECKING:
@@ -138,5 +137,4 @@ def _cost(data: ReportData, model: str) -> dict[str, Any]:
 
 def _sets_of(data: ReportData, model: str) -> list[FeatureSet]:
     trials: list[Trial] = [t for (m, _), cell in data.matrix.cells.items() if m == model for t in cell.trials]
-    ids = [one for t in trials for of in (t.train, t.test, t.val) if isinstance(of, str) for one in of.split(BETWEEN)]
-    return [data.sets[one] for one in dict.fromkeys(ids) if one in data.sets]
+    return [data.sets[one] for one in ids_of_sets(trials) if one in data.sets]

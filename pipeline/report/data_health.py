@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING
 
 from ...errors import CryoprobeError
 from ..extraction.health import DataHealth
-from ..joined_taps import BETWEEN
 from .leaderboard import short
-from .section import ReportData, Section, escaped, table
+from .section import ReportData, Section, escaped, ids_of_sets, table
 
 if TYPE_CHECKING:
     from ...stores.feature_set import FeatureSet
@@ -51,13 +50,7 @@ def sections(data: ReportData) -> list[Section]:
 
 
 def _in_order(data: ReportData) -> list[FeatureSet]:
-    ids = [
-        one
-        for trial in data.trials
-        for of in (trial.train, trial.val, trial.test)
-        for one in (of.split(BETWEEN) if isinstance(of, str) else ())
-    ]
-    return [data.sets[one] for one in dict.fromkeys(ids) if one in data.sets]
+    return [data.sets[one] for one in ids_of_sets(data.trials) if one in data.sets]
 
 
 def _row(name: str, one: FeatureSet, health: DataHealth | None) -> list[str | int | None]:

@@ -17,12 +17,11 @@ from ...files import check_writable, replacing
 from ...parallel import each
 from ...stores.opening import open_store
 from ..comparing.matrix import Matrix, matrix_of
-from ..joined_taps import BETWEEN
 from ..results import results
 from ..trackers import open_trackers, tell
 from . import vega
 from .page import Page, html_of
-from .section import Chart, ImageSource, Maker, ReportData, Section, left_out
+from .section import Chart, ImageSource, Maker, ReportData, Section, ids_of_sets, left_out
 from .sections import MAKERS
 
 if TYPE_CHECKING:
@@ -215,15 +214,13 @@ def _lead(matrix: Matrix, trials: Trials) -> str:
 
 def _sets(store: Store, trials: Trials) -> dict[str, FeatureSet]:
     """Return the sets of trials by id, read several at once; those that are missing or damaged are left out."""
-    parts = (of for trial in trials for of in (trial.train, trial.val, trial.test) if isinstance(of, str))
-    ids = dict.fromkeys(one for of in parts for one in of.split(BETWEEN))
 
     def opened(one: str) -> FeatureSet | None:
         with suppress(CryoprobeError):
             return store.open(one)
         return None
 
-    return {one.id: one for one in each(opened, ids) if one is not None}
+    return {one.id: one for one in each(opened, ids_of_sets(trials)) if one is not None}
 
 
 def _make_folder(folder: Path) -> None:

@@ -9,17 +9,19 @@ escapes them.
 from __future__ import annotations
 
 import html
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from ...printable import one_line, plain
+from ..joined_taps import BETWEEN
 
 if TYPE_CHECKING:
     from ...stores.feature_set import FeatureSet
     from ...stores.store import Store
     from ..comparing.matrix import Matrix
+    from ..trials.result import Trial
     from ..trials.tables import Trials
 
 
@@ -112,6 +114,12 @@ class ReportData:
 
 class Digits(str):
     """A number that is written out already: `table` aligns it as one."""
+
+
+def ids_of_sets(trials: Iterable[Trial]) -> list[str]:
+    """Return the ids of the sets that trials read, each once: of each trial those of train, validation and test."""
+    parts = (of for trial in trials for of in (trial.train, trial.val, trial.test) if isinstance(of, str))
+    return list(dict.fromkeys(one for of in parts for one in of.split(BETWEEN)))
 
 
 _LONGEST = 300
